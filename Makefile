@@ -1,0 +1,102 @@
+# Everything a newcomer or CI types. Needs make and Python 3.11 or newer; no root, no container engine, no service.
+# `make PYTHON=python3.12 test` picks the interpreter, `make ARGS="--port 9000" run` adds options to `peakgate serve`.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter on PATH that is new enough.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
+CODE := gateway cart checkout store benchmarks tests
+
+IMAGE ?= peakgate:latest
+BASE_IMAGE ?= python:3.11-slim-bookworm
+ARGS ?=
+
+.PHONY: help
+help: ## List what can be made.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- environment: stamps make the second run immediate; a changed lock file makes it install again -------------------
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on PATH; name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $(PYTHON) is older than Python 3.11; name a newer one with PYTHON=..." >&2; exit 1; }
+	@echo "Setting up $(VENV) (once)"
+	@$(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "make: $(PYTHON) cannot make virtual environments; on Debian install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what Peakgate runs with"
+	@$(PIP) install --require-hashes -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "Installing what Peakgate is tested with"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# --- run and test ----------------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: $(VENV)/.run ## Serve the sample shop on port 8080, data in var/ (ARGS adds options).
+	@exec $(BIN)/peakgate serve --data-dir var --catalog examples/catalog.csv $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## Run every test (ARGS adds pytest options).
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.dev ## Formatting, lint, types, import directions, dependencies, Dockerfile.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: fix
+fix: $(VENV)/.dev ## Format, and mend what the linter can mend.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# --- release ---------------------------------------------------------------------------------------------------------
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/*.txt (LOCK_ARGS=--upgrade for newer ones).
+	echo 'setuptools>=77' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/build.txt -
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/run.txt pyproject.toml
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dev.txt --group dev \
+		--constraints requirements/run.txt pyproject.toml
+
+.PHONY: image
+image: ## Build the container image with docker, podman or buildah (IMAGE, BASE_IMAGE, ENGINE, ENGINE_ARGS).
+	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" deploy/build-image
+
+# --- benchmarks: reports go to benchmarks/results/ -------------------------------------------------------------------
+
+.PHONY: bench-hot-path
+bench-hot-path: $(VENV)/.dev ## CPU time of a request beside an empty aiohttp handler (needs wrk).
+	$(BIN)/python -m benchmarks.hot_path $(ARGS)
+
+.PHONY: bench-footprint
+bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle connections; time to ready.
+	$(BIN)/python -m benchmarks.footprint $(ARGS)
+
+.PHONY: bench-catalog
+bench-catalog: $(VENV)/.dev ## A catalogue of a million products: import, pages and searches.
+	$(BIN)/python -m benchmarks.catalog $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the environment, caches and build products (never the data in var/).
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
