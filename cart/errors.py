@@ -1,0 +1,83 @@
+"""What a cart call can be refused for: nouns that carry the facts a shopper's program needs.
+
+Status codes and wording stand on the gateway's page of problems, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Refusal(Exception):  # noqa: N818  (a refusal is an answer, not a fault)
+    """A request that was understood and answered with no."""
+
+
+class CartNotFound(Refusal):
+    """No such cart: malformed id, never made, deleted, expired, or owned by another shopper."""
+
+
+class LineNotFound(Refusal):
+    """The cart has no line of this SKU to remove."""
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(sku)
+        self.sku = sku
+
+
+class ProductNotFound(Refusal):
+    """The price book does not sell this SKU."""
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(sku)
+        self.sku = sku
+
+
+class CartFull(Refusal):
+    """The write would give the cart more than `limit` lines."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+class QuantityLimit(Refusal):
+    """The write would give a line a quantity above `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+class VersionMismatch(Refusal):
+    """`If-Match` named another version than the cart's, which is `current_version`."""
+
+    def __init__(self, current_version: int) -> None:
+        super().__init__(current_version)
+        self.current_version = current_version
+
+
+class CartClosed(Refusal):
+    """The cart is ordered (then `order_id` is its order) or merged into another cart."""
+
+    def __init__(self, order_id: str | None = None) -> None:
+        super().__init__(order_id)
+        self.order_id = order_id
+
+
+class InvalidBody(Refusal):
+    """The body breaks a rule; `errors` are (JSON pointer of RFC 6901, detail) pairs, one at least."""
+
+    def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
+        super().__init__(errors)
+        self.errors = list(errors)
+
+
+class ForeignCurrency(Exception):  # noqa: N818
+    """Raised by adapters to handlers only: something is not priced in the cart's `currency`.
+
+    Handlers know which member of the body is to blame and answer with `InvalidBody`; so this is no `Refusal`.
+    """
+
+    def __init__(self, currency: str) -> None:
+        super().__init__(currency)
+        self.currency = currency
