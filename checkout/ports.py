@@ -1,0 +1,295 @@
+"""What checkout and its worker need from outside: a place for orders, stock, a queue, payment and shipping."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from cart.model import Cart, CartId, OrderId, Sku
+from checkout.errors import Shortage
+from checkout.model import CancelReason, Order, OrderStatus
+
+# --- accepting an order
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """One try at ordering a cart.
+
+    `token` is random and belongs to this try alone; `key_hash` is the SHA-256 of the idempotency key, in hex, and
+    `fingerprint` that of the body. `owner` is the signed-in shopper who asks.
+    """
+
+    cart_id: CartId
+    key_hash: str
+    fingerprint: str
+    token: str
+    owner: str | None = None
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """The cart is this claim's alone for some seconds. `fence` rises with every claim of a cart's partition."""
+
+    cart: Cart
+    fence: int
+
+
+class AlreadyOrdered(msgspec.Struct, frozen=True):
+    """The cart has become this order."""
+
+    order_id: OrderId
+
+
+class MergeUnsettled(msgspec.Struct, frozen=True):
+    """A merge of the cart was cut short; `Merges.settle` it and ask again."""
+
+
+class OutboxEntry(msgspec.Struct, frozen=True):
+    """A message that waits in the outbox of a partition until the queue has it. `entry_id` begins with its time, in ms."""
+
+    partition: str
+    entry_id: str
+    order_id: OrderId
+    message: bytes
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The order stands. `is_kept`: as durable as was promised; if not, it must be retracted."""
+
+    entry: OutboxEntry
+    is_kept: bool
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """A stored order with the key and the body it was ordered by."""
+
+    order: Order
+    key_hash: str
+    fingerprint: str
+
+
+class Orders(Protocol):
+    """A place that keeps orders beside their carts. Each call is one atomic change, safe to repeat."""
+
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+        """Claim the cart and the idempotency key, both for some seconds.
+
+        Raises `CartNotFound`, `CartClosed` (merged away), `IdempotencyKeyReused` (its other use may still be running) and
+        `IdempotencyKeyInProgress` (another claim of this cart is). What is raised claims nothing.
+        """
+        ...
+
+    async def commit(self, claim: Claim, order: Order, *, cart_version: int, message: bytes) -> Committed | None:
+        """Turn the cart into `order` and put `message` into the outbox; None if the claim has run out or the cart changed.
+
+        Afterwards the key is remembered for a day.
+        """
+        ...
+
+    async def retract(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
+        """Undo a commit that could not be kept, and open the cart again; False if the message may have gone out already."""
+        ...
+
+    async def release(self, claim: Claim, *, nothing_held: bool) -> None:
+        """Give the cart and the key back unused. `nothing_held`: no stock is held by this claim, so none need be looked for."""
+        ...
+
+    async def read(self, order_id: OrderId) -> Order | None:
+        """The order as it stands, None if there is none."""
+        ...
+
+    async def receipt(self, order_id: OrderId) -> Receipt | None:
+        """The order with what it was ordered by, None if there is none."""
+        ...
+
+    async def transition(
+        self,
+        order: Order,
+        to: OrderStatus,
+        *,
+        at: int,
+        detail: str | None = None,
+        reason: CancelReason | None = None,
+    ) -> Order:
+        """Move the order on from the status that `order` shows, and return it as it became.
+
+        Raises `StatusConflict` when it is no longer in that status: another worker, or a repeat after a lost reply, was
+        first, so read it again; and `ValueError` for a transition that does not exist. When a transition to
+        `cancelled` is lost or won, whoever notices undoes the steps; undoing is idempotent.
+        """
+        ...
+
+    async def cancel(self, order: Order, *, at: int, message: bytes) -> tuple[Order, OutboxEntry]:
+        """Cancel at the shopper's request: the transition, and `message` into the outbox so that a worker undoes the steps.
+
+        Raises `StatusConflict`.
+        """
+        ...
+
+
+class Merges(Protocol):
+    """The part of `cart.ports.Carts` that a checkout needs."""
+
+    async def settle(self, cart_id: CartId) -> None:
+        """Bring a merge of this cart that was cut short to its end."""
+        ...
+
+
+# --- stock
+
+
+class StockLine(msgspec.Struct, frozen=True):
+    """So many of a SKU, for an order."""
+
+    sku: Sku
+    quantity: int
+
+
+class Stock(Protocol):
+    """What there is of each SKU. `available + held + sold` is constant, and `available` is never below zero.
+
+    Every call may be repeated: it happens once per order.
+    """
+
+    async def hold(self, order_id: OrderId, lines: Sequence[StockLine], *, fence: int) -> list[Shortage]:
+        """Take the lines out of what is available, for some 60 s; return those that cannot be had in full.
+
+        Some of the others may be held then: `release` them. A hold of the same order by a lower fence is taken over.
+        Raises `IdempotencyKeyInProgress` if a claim of a higher fence holds them: this one has been overtaken.
+        """
+        ...
+
+    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
+        """Give back what this claim holds; what a claim of a higher fence has taken over, or was sold, stays."""
+        ...
+
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """The order's holds become sales: they no longer expire. Raises `StockNotHeld`; some may be confirmed then."""
+        ...
+
+    async def give_back(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """The order is cancelled: what it holds or was sold is available again."""
+        ...
+
+    async def settle(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """The order is completed: what it was sold is gone for good, and nothing need be remembered of it.
+
+        Call it after the transition to `completed`, and again whenever a message of a completed order is met.
+        """
+        ...
+
+    async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
+        """Give back those holds of an order, never accepted, that have expired; True if none of it is left."""
+        ...
+
+
+class Abandoned(msgspec.Struct, frozen=True):
+    """A claim that was neither committed nor released; `record` is the adapter's own name for it."""
+
+    order_id: OrderId
+    skus: tuple[Sku, ...]
+    record: tuple[bytes, bytes]
+
+
+class Claims(Protocol):
+    """The claims that left no word of their end, for the sweeper of stock."""
+
+    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
+        """Those begun before `before_ms` (Unix milliseconds) whose order was never accepted."""
+        ...
+
+    async def forget(self, claims: Sequence[Abandoned]) -> None:
+        """Their holds are given back. One that was begun again since is kept."""
+        ...
+
+
+# --- handing orders on
+
+
+class Outbox(Protocol):
+    """Messages of accepted orders that the queue does not have yet."""
+
+    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+        """The oldest entries, of all partitions, that were written before `before_ms` (Unix milliseconds)."""
+        ...
+
+    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
+        """The queue has these."""
+        ...
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A message for the queue, about one order. Its id there, where the queue takes one, is the order id."""
+
+    order_id: OrderId
+    body: bytes
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A message received and not yet done; `receipt` is the adapter's handle, `attempt` counts deliveries from 1."""
+
+    body: bytes
+    receipt: Any
+    attempt: int
+
+
+class OrderQueue(Protocol):
+    """A queue that delivers at least once. A delivery that is not done in time comes again, a few times, then is dead.
+
+    All raise `NoAnswer` when the queue cannot be reached.
+    """
+
+    async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
+        """Send up to 10; tells for each whether the queue has it."""
+        ...
+
+    async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
+        """Up to `limit` (10 at most) deliveries, as soon as there is one, none after `wait_s` seconds."""
+        ...
+
+    async def extend(self, delivery: Delivery, seconds: float) -> None:
+        """Keep the delivery from coming again for so long from now."""
+        ...
+
+    async def done(self, deliveries: Sequence[Delivery]) -> None:
+        """These never come again."""
+        ...
+
+    async def release(self, delivery: Delivery, delay_s: float) -> None:
+        """Let the delivery come again after `delay_s`; one that has come too often becomes a dead letter instead."""
+        ...
+
+
+# --- outside services, for the workflow
+
+
+class Payments(Protocol):
+    """The payment service. Each call is idempotent by order id.
+
+    Raises `Declined` for a final no and `NoAnswer` when it is not known whether it was done.
+    """
+
+    async def authorise(self, order: Order) -> None:
+        """Reserve the order's total on the means of payment that its token stands for."""
+        ...
+
+    async def capture(self, order: Order) -> None:
+        """Take the money that was reserved."""
+        ...
+
+    async def void(self, order: Order) -> None:
+        """Let go of what was reserved, if anything was; afterwards a late authorisation has no effect."""
+        ...
+
+
+class Shipping(Protocol):
+    """The carrier. Each call is idempotent by order id. Raises `Declined` and `NoAnswer` as `Payments` does."""
+
+    async def arrange(self, order: Order) -> None:
+        """Book the order's shipment to its address."""
+        ...
+
+    async def cancel(self, order: Order) -> None:
+        """Call the shipment off, if one was booked; afterwards a late booking has no effect."""
+        ...
