@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -28,13 +29,11 @@ Strategy = Literal["sum", "max", "keep"]
 
 PARTITIONS = 256
 SKU_MAX_BYTES = 64
+QUANTITY_BITS = 20
 DAY_MS = 86_400_000
 
 _ID = re.compile(r"[0-9a-f]{2}[a-z2-7]{24}")
 _ID_RANDOM_BYTES = 15  # 120 bits, and exactly 24 characters of base32 with no padding
-
-
-# --- ids
 
 
 def new_cart_id(random_bytes: Callable[[int], bytes] = os.urandom) -> CartId:
@@ -79,7 +78,9 @@ def _base32(raw: bytes) -> str:
     return base64.b32encode(raw).decode().lower()
 
 
-# --- time
+def unix_ms() -> int:
+    """The time now, in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 def rfc3339(at_ms: int) -> str:
@@ -92,9 +93,6 @@ def rfc3339(at_ms: int) -> str:
 @lru_cache(maxsize=4096)  # a cart shows three times; keeping the minutes saves 2 µs of its rendering
 def _minute(minutes: int) -> str:
     return datetime.fromtimestamp(minutes * 60, UTC).isoformat(timespec="minutes")[:16]
-
-
-# --- values
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -113,23 +111,32 @@ class Product(msgspec.Struct, frozen=True, dict=True):
     currency: str
 
     @cached_property
-    def json_head(self) -> bytes:
-        """A cart line of this product, in JSON, up to its quantity. Kept: it saves encoding the name at every read."""
-        return b'{"sku":%b,"name":%b,"quantity":' % (msgspec.json.encode(self.sku), msgspec.json.encode(self.name))
+    def json_parts(self) -> tuple[bytes, bytes]:
+        """A cart line of this product in JSON, with a comma before it: up to its quantity, and from there to its total.
 
-    @cached_property
-    def json_tail(self) -> bytes:
-        """A cart line of this product, in JSON, from its quantity up to the amount of its total."""
-        return b',"unit_price":%b,"total":{"amount":' % msgspec.json.encode(Money(self.price, self.currency))
+        Kept with the product: it saves encoding names and prices again at every read of every cart.
+        """
+        head = b',{"sku":%b,"name":%b,"quantity":' % (msgspec.json.encode(self.sku), msgspec.json.encode(self.name))
+        tail = b',"unit_price":%b,"total":{"amount":' % msgspec.json.encode(Money(self.price, self.currency))
+        return head, tail
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a cart may grow and how long it is kept after its last change."""
+    """How large a cart may grow, and how long it is kept after its last change.
+
+    Raises `ValueError` for a limit below 1, and for a `max_quantity` that has no room in a stored line (20 bits).
+    """
 
     max_lines: int = 1000
     max_quantity: int = 10_000
     anonymous_ttl_ms: int = 30 * DAY_MS
     owned_ttl_ms: int = 90 * DAY_MS
+
+    def __post_init__(self) -> None:
+        if min(self.max_lines, self.max_quantity, self.anonymous_ttl_ms, self.owned_ttl_ms) < 1:
+            raise ValueError("limits of a cart begin at 1")
+        if self.max_quantity >= 1 << QUANTITY_BITS:
+            raise ValueError(f"a quantity limit must be below {1 << QUANTITY_BITS}")
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -160,10 +167,12 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def skus(self) -> list[Sku]:
+        """The SKU of every line, in the order of the lines."""
         return [line.sku for line in self.lines]
 
     @property
     def item_count(self) -> int:
+        """The sum of all quantities."""
         return sum(line.quantity for line in self.lines)
 
     def expires_at(self, limits: Limits) -> int:
@@ -212,6 +221,13 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
         """
         held = {line.sku: line for line in self.lines}
         return self.with_set([_merged(held.get(line.sku), line, strategy) for line in lines], now=now, limits=limits)
+
+    def closed_into(self, target: CartId, *, now: int) -> Cart:
+        """This cart as merged into another; it keeps its lines, as a record of what was moved."""
+        at = max(now, self.updated_at)
+        return msgspec.structs.replace(
+            self, status="merged", merged_into=target, version=self.version + 1, updated_at=at
+        )
 
     def _with_lines(self, lines: tuple[Line, ...], now: int) -> Cart:
         if lines == self.lines:

@@ -1,0 +1,288 @@
+"""The cart calls as plain typed coroutines: no HTTP, no store, only the two ports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from cart.errors import (
+    CartFull,
+    CartNotFound,
+    ForeignCurrency,
+    InvalidBody,
+    LineNotFound,
+    ProductNotFound,
+    QuantityLimit,
+)
+from cart.model import (
+    SKU_MAX_BYTES,
+    Cart,
+    CartId,
+    Limits,
+    Line,
+    Product,
+    Sku,
+    Strategy,
+    new_cart_id,
+    parse_cart_id,
+    parse_sku,
+    unix_ms,
+)
+from cart.ports import Carts, PriceBook, Write
+from cart.view import CartView
+
+SkuText = Annotated[
+    str, Meta(min_length=1, max_length=SKU_MAX_BYTES, description="Printable, at most 64 bytes of UTF-8.")
+]
+_BAD_SKU = "must be printable and at most 64 bytes of UTF-8"
+
+
+class NewCart(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that makes a cart."""
+
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217 code.")] | None = None
+
+
+class AddLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that adds to the line of a SKU."""
+
+    sku: SkuText
+    quantity: Annotated[int, Meta(ge=1)]
+
+
+class PutLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that sets a line; quantity 0 removes it."""
+
+    quantity: Annotated[int, Meta(ge=0)]
+
+
+class SetLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the body that sets many; quantity 0 removes it."""
+
+    sku: SkuText
+    quantity: Annotated[int, Meta(ge=0)]
+
+
+class MergeCart(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that takes the lines of another cart into this one.
+
+    For a SKU that both carts have, `strategy` says whether the quantity becomes the sum, the larger one, or is kept.
+    """
+
+    source: Annotated[str, Meta(description="The id of the cart whose lines are taken.")] = field(name="from")
+    strategy: Strategy
+
+
+class CartHandlers:
+    """What shoppers can do with carts.
+
+    Every call takes the signed-in shopper as `owner`: a cart that has another owner is not found; one without an owner is
+    open to whoever knows its id. `if_match` is the version the cart must have for a write, -1 for one it can never have.
+    Malformed cart ids are carts that do not exist. Besides what each call names, all raise `CartNotFound`, and writes raise
+    `CartClosed` and `VersionMismatch`.
+    """
+
+    def __init__(
+        self,
+        carts: Carts,
+        prices: PriceBook,
+        *,
+        default_currency: str = "GBP",
+        max_lines: int = 1000,
+        max_quantity: int = 10_000,
+        anonymous_ttl_s: int = 30 * 86_400,
+        owned_ttl_s: int = 90 * 86_400,
+        clock_ms: Callable[[], int] = unix_ms,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._carts = carts
+        self._prices = prices
+        self._default_currency = default_currency
+        self._limits = Limits(
+            max_lines=max_lines,
+            max_quantity=max_quantity,
+            anonymous_ttl_ms=anonymous_ttl_s * 1000,
+            owned_ttl_ms=owned_ttl_s * 1000,
+        )
+        self._clock_ms = clock_ms
+        self._random_bytes = random_bytes
+
+    async def create(self, new: NewCart, *, owner: str | None = None) -> CartView:
+        """Make an empty cart."""
+        now = self._clock_ms()
+        cart = Cart(
+            id=new_cart_id(self._random_bytes),
+            currency=new.currency or self._default_currency,
+            created_at=now,
+            updated_at=now,
+            owner=owner,
+        )
+        await self._carts.create(cart, limits=self._limits)
+        return await self._view(cart)
+
+    async def read(self, cart_id: str, *, owner: str | None = None) -> CartView:
+        """The cart at the prices of now."""
+        return await self._view(await self._carts.read(_parsed(cart_id), owner=owner))
+
+    async def add_line(
+        self, cart_id: str, line: AddLine, *, if_match: int | None = None, owner: str | None = None
+    ) -> CartView:
+        """Add to the line of a SKU, or start it.
+
+        Raises `ProductNotFound`, `QuantityLimit`, `CartFull`, and `InvalidBody` for a SKU that is malformed or priced in
+        another currency than the cart's.
+        """
+        target = _parsed(cart_id)
+        sku = parse_sku(line.sku)
+        if sku is None:
+            raise InvalidBody([("/sku", _BAD_SKU)])
+        added, currency = await self._priced(sku, line.quantity)
+        write = self._write(if_match, owner)
+        try:
+            cart = await self._carts.add_line(target, added, currency=currency, write=write)
+        except ForeignCurrency as refused:
+            raise _foreign_sku(refused) from None
+        return await self._view(cart)
+
+    async def put_line(
+        self, cart_id: str, sku: str, body: PutLine, *, if_match: int | None = None, owner: str | None = None
+    ) -> CartView:
+        """Set the quantity of a line, starting it if it is absent; 0 is `delete_line`.
+
+        Raises `ProductNotFound`, `QuantityLimit`, `CartFull`, `LineNotFound`, and `InvalidBody` as `add_line` does.
+        """
+        if body.quantity == 0:
+            return await self.delete_line(cart_id, sku, if_match=if_match, owner=owner)
+        target = _parsed(cart_id)
+        known_sku = parse_sku(sku)
+        if known_sku is None:
+            raise ProductNotFound(sku)
+        line, currency = await self._priced(known_sku, body.quantity)
+        write = self._write(if_match, owner)
+        try:
+            cart = await self._carts.set_lines(target, [line], currency=currency, write=write)
+        except ForeignCurrency as refused:
+            raise _foreign_sku(refused) from None
+        return await self._view(cart)
+
+    async def delete_line(
+        self, cart_id: str, sku: str, *, if_match: int | None = None, owner: str | None = None
+    ) -> CartView:
+        """Remove a line. Raises `LineNotFound`."""
+        target = _parsed(cart_id)
+        known_sku = parse_sku(sku)
+        if known_sku is None:
+            raise LineNotFound(sku)
+        return await self._view(await self._carts.remove_line(target, known_sku, write=self._write(if_match, owner)))
+
+    async def patch_lines(
+        self, cart_id: str, lines: Sequence[SetLine], *, if_match: int | None = None, owner: str | None = None
+    ) -> CartView:
+        """Set many lines, all or none. Quantity 0 removes; removing a line that is absent already is no fault.
+
+        Raises `ProductNotFound`, `QuantityLimit`, `CartFull`, and `InvalidBody` for SKUs that are malformed, named twice or
+        priced in another currency than the cart's, and for more lines than a cart may have.
+        """
+        target = _parsed(cart_id)
+        skus = self._checked(lines)
+        products = await self._prices.products(skus)
+        priced = [_line(sku, each.quantity, products.get(sku)) for sku, each in zip(skus, lines, strict=True)]
+        currencies = {products[sku].currency for sku, each in zip(skus, lines, strict=True) if each.quantity}
+        # Lines priced in several currencies cannot all be in the cart's; the empty code is never a cart's either.
+        currency = "" if len(currencies) > 1 else next(iter(currencies), None)
+        try:
+            cart = await self._carts.set_lines(target, priced, currency=currency, write=self._write(if_match, owner))
+        except ForeignCurrency as refused:
+            raise InvalidBody(
+                [
+                    (f"/{index}/sku", _foreign(refused))
+                    for index, line in enumerate(priced)
+                    if line.quantity and products[line.sku].currency != refused.currency
+                ]
+            ) from None
+        return await self._view(cart)
+
+    async def delete(self, cart_id: str, *, if_match: int | None = None, owner: str | None = None) -> None:
+        """Forget an open cart."""
+        await self._carts.delete(_parsed(cart_id), write=self._write(if_match, owner))
+
+    async def merge(
+        self, cart_id: str, merge: MergeCart, *, if_match: int | None = None, owner: str | None = None
+    ) -> CartView:
+        """Take the lines of another cart into this one and close the other. Repeating a finished merge changes nothing.
+
+        Raises `QuantityLimit`, `CartFull`, and `InvalidBody` for a source that is this cart or is in another currency.
+        """
+        target = _parsed(cart_id)
+        source = _parsed(merge.source)
+        if source == target:
+            raise InvalidBody([("/from", "must be another cart")])
+        write = self._write(if_match, owner)
+        try:
+            cart = await self._carts.merge(target, source, merge.strategy, write=write)
+        except ForeignCurrency as refused:
+            raise InvalidBody([("/from", _foreign(refused))]) from None
+        return await self._view(cart)
+
+    async def _priced(self, sku: Sku, quantity: int) -> tuple[Line, str]:
+        """A line at the price of now, and the currency it is priced in."""
+        if quantity > self._limits.max_quantity:
+            raise QuantityLimit(self._limits.max_quantity)
+        product = (await self._prices.products((sku,))).get(sku)
+        if product is None:
+            raise ProductNotFound(sku)
+        return Line(sku, quantity, product.price), product.currency
+
+    def _checked(self, lines: Sequence[SetLine]) -> list[Sku]:
+        """The SKUs of a batch, once all that the body alone can be refused for has been ruled out."""
+        max_lines, max_quantity = self._limits.max_lines, self._limits.max_quantity
+        if sum(1 for line in lines if line.quantity) > max_lines:
+            raise CartFull(max_lines)
+        if len(lines) > max_lines:
+            raise InvalidBody([("", f"must have at most {max_lines} lines")])
+        if any(line.quantity > max_quantity for line in lines):
+            raise QuantityLimit(max_quantity)
+        errors = []
+        indexes: dict[Sku, int] = {}
+        for index, line in enumerate(lines):
+            sku = parse_sku(line.sku)
+            if sku is None:
+                errors.append((f"/{index}/sku", _BAD_SKU))
+            elif indexes.setdefault(sku, index) != index:
+                errors.append((f"/{index}/sku", f"is named already at /{indexes[sku]}/sku"))
+        if errors:
+            raise InvalidBody(errors)
+        return list(indexes)
+
+    def _write(self, if_match: int | None, owner: str | None) -> Write:
+        return Write(now=self._clock_ms(), limits=self._limits, if_match=if_match, owner=owner)
+
+    async def _view(self, cart: Cart) -> CartView:
+        products = await self._prices.products(cart.skus)
+        return CartView(cart, products, expires_at=cart.expires_at(self._limits))
+
+
+def _parsed(cart_id: str) -> CartId:
+    parsed = parse_cart_id(cart_id)
+    if parsed is None:
+        raise CartNotFound
+    return parsed
+
+
+def _line(sku: Sku, quantity: int, product: Product | None) -> Line:
+    if quantity == 0:
+        return Line(sku, 0, 0)
+    if product is None:
+        raise ProductNotFound(sku)
+    return Line(sku, quantity, product.price)
+
+
+def _foreign_sku(refused: ForeignCurrency) -> InvalidBody:
+    return InvalidBody([("/sku", _foreign(refused))])
+
+
+def _foreign(refused: ForeignCurrency) -> str:
+    return f"is not priced in {refused.currency}, the currency of the cart"
