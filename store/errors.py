@@ -1,0 +1,34 @@
+"""What can go wrong between a caller and its store."""
+
+
+class StoreError(Exception):
+    """Any failure of a store call."""
+
+
+class StoreUnavailable(StoreError):
+    """The store could not be reached, or its connection was lost before the reply came.
+
+    `may_have_run` tells whether the command may have taken effect: only when it is false is a
+    command that changes something safe to repeat blindly.
+    """
+
+    def __init__(self, detail: str, *, may_have_run: bool = False) -> None:
+        super().__init__(detail)
+        self.may_have_run = may_have_run
+
+
+class StoreTimeout(StoreUnavailable):
+    """No reply within the command's deadline."""
+
+
+class StoreOverloaded(StoreError):
+    """Too many commands are waiting already; nothing was sent."""
+
+
+class ReplyError(StoreError):
+    """The server's own error reply, such as `OOM command not allowed …`."""
+
+    @property
+    def code(self) -> str:
+        """The first word of the reply, upper case by the server's convention: `NOSCRIPT`, `OOM`, `ERR`."""
+        return str(self).partition(" ")[0]
