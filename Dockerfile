@@ -8,17 +8,17 @@ WORKDIR /src
 # The tools that build live in a virtual environment of their own and stay behind in this stage.
 COPY requirements/ requirements/
 RUN python3 -m venv /opt/build \
-    && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+    && /opt/build/bin/pip install --quiet --no-cache-dir --require-hashes -r requirements/build.txt \
     && python3 -m venv --without-pip /opt/peakgate \
-    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --no-cache-dir --require-hashes -r requirements/run.txt
+    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --require-hashes -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway/ gateway/
 COPY cart/ cart/
 COPY checkout/ checkout/
 COPY store/ store/
 COPY benchmarks/ benchmarks/
-RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
-    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --no-cache-dir --no-deps /dist/*.whl
+RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --no-deps /dist/*.whl
 
 FROM ${BASE_IMAGE}
 RUN groupadd --system --gid 10001 peakgate \
