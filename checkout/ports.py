@@ -256,8 +256,12 @@ class OrderQueue(Protocol):
         """These never come again."""
         ...
 
-    async def release(self, delivery: Delivery, delay_s: float) -> None:
-        """Let the delivery come again after `delay_s`; one that has come too often becomes a dead letter instead."""
+    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
+        """Let the delivery come again after `delay_s`, or sooner where the queue cannot wait as long.
+
+        One that has come too often becomes a dead letter instead, with this `reason` where the queue can note it; tells
+        whether it did.
+        """
         ...
 
 
@@ -292,4 +296,12 @@ class Shipping(Protocol):
 
     async def cancel(self, order: Order) -> None:
         """Call the shipment off, if one was booked; afterwards a late booking has no effect."""
+        ...
+
+
+class Notifications(Protocol):
+    """Whoever tells the shopper. Idempotent by order id. Raises `Declined` and `NoAnswer` as `Payments` does."""
+
+    async def order_completed(self, order: Order) -> None:
+        """The order is paid for and on its way."""
         ...
