@@ -1,0 +1,31 @@
+"""The page at /docs is the program's own: complete, and nothing in it asks another host."""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).parents[3] / "gateway" / "api" / "docs_page"
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(PAGE.iterdir())}
+
+
+def test_the_page_refers_to_no_other_host() -> None:
+    for name, text in TEXTS.items():
+        assert not re.search(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", text, re.IGNORECASE), name
+        assert "@import" not in text, name
+        assert "url(" not in text, name
+
+
+def test_every_file_the_page_asks_for_is_shipped() -> None:
+    linked = set(re.findall(r'(?:href|src)="/docs/([^"]+)"', TEXTS["index.html"]))
+    imported = {name for text in TEXTS.values() for name in re.findall(r'from "\./([^"]+)"', text)}
+    assert linked | imported | {"index.html"} == set(TEXTS)
+
+
+def test_a_policy_of_self_only_blocks_nothing_of_it() -> None:
+    page = TEXTS["index.html"]
+    assert "<style" not in page
+    assert not re.search(r"<script(?![^>]*\bsrc=)", page)
+    assert not re.search(r"\s(?:style|on\w+)=", page)
+    assert not re.search(
+        r"\.(?:innerHTML|outerHTML|style)\b|insertAdjacentHTML|\beval\(",
+        TEXTS["docs.js"] + TEXTS["dom.js"] + TEXTS["tryit.js"],
+    )
