@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class Refusal(Exception):  # noqa: N818  (a refusal is an answer, not a fault)
+class Refusal(Exception):
     """A request that was understood and answered with no."""
 
 
@@ -72,7 +72,7 @@ class InvalidBody(Refusal):
         self.errors = list(errors)
 
 
-class ForeignCurrency(Exception):  # noqa: N818
+class ForeignCurrency(Exception):
     """Raised by adapters to handlers only: something is not priced in the cart's `currency`.
 
     Handlers know which member of the body is to blame and answer with `InvalidBody`; so this is no `Refusal`.

@@ -1,0 +1,7 @@
+-- Forgets an open cart.
+local refused = refusal()
+if refused then
+    return refused
+end
+redis.call('DEL', CART)
+return {'deleted'}

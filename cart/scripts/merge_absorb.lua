@@ -1,0 +1,39 @@
+-- Step 2 of a merge, at its target: takes in the source's lines, once.
+-- KEYS[2] the merge's marker: "absorbed attempt", or "fenced attempt" when attempts up to that one must not be absorbed.
+-- ARGV 9 attempt, 10 strategy, 11 how long the marker is kept (ms), 12 the source's currency, 13... its lines
+-- Replies {'fenced'} besides those of the opening.
+local outcome, settled_attempt = string.match(redis.call('GET', KEYS[2]) or '', '^(%a+) (%d+)$')
+if outcome == 'absorbed' and settled_attempt == ARGV[9] then
+    return {'whole', redis.call('HGETALL', CART)}
+end
+if outcome == 'absorbed' or (outcome and tonumber(settled_attempt) >= tonumber(ARGV[9])) then
+    return {'fenced'}
+end
+local refused = refusal()
+if refused then
+    return refused
+end
+if ARGV[12] ~= currency then
+    return {'currency', currency}
+end
+
+local combine = {
+    sum = function(quantity, held)
+        return held + quantity
+    end,
+    max = math.max,
+    keep = function(_, held)
+        return held
+    end,
+}
+local combined = combine[ARGV[10]]
+local reply = set_many(13, function(quantity, quoted, held_quantity, held_quoted)
+    if not held_quantity then
+        return quantity, quoted
+    end
+    return combined(quantity, held_quantity), held_quoted
+end)
+if reply[1] == 'whole' then
+    redis.call('SET', KEYS[2], 'absorbed ' .. ARGV[9], 'PX', ARGV[11])
+end
+return reply
