@@ -9,7 +9,7 @@ import csv
 import gzip
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from itertools import groupby
 from pathlib import Path
@@ -48,6 +48,7 @@ class Basket(NamedTuple):
 
     @property
     def units(self) -> int:
+        """Units of all its lines."""
         return sum(line.quantity for line in self.lines)
 
 
@@ -128,11 +129,16 @@ def _basket(invoice: str, rows: Iterable[tuple[int, dict[str, str]]], path: Path
         try:
             quantity, unit_price = int(row["Quantity"]), Decimal(row["UnitPrice"])
             if quantity > 0 and unit_price > 0:
-                invoiced_at = invoiced_at or datetime.strptime(row["InvoiceDate"], "%d/%m/%Y %H:%M")
+                invoiced_at = invoiced_at or _time(row["InvoiceDate"])
                 lines.append(BasketLine(row["StockCode"], row["Description"], quantity, unit_price))
         except (ValueError, InvalidOperation) as fault:
             raise RetailFileError(f"{path}: line {number}: {fault}") from fault
     return Basket(invoice, invoiced_at, tuple(lines)) if invoiced_at else None
+
+
+def _time(text: str) -> datetime:
+    # The shop's time of day has no zone in the file; only the distances between invoices matter.
+    return datetime.strptime(text, "%d/%m/%Y %H:%M").replace(tzinfo=UTC)
 
 
 def _usual_price(counts: Counter[Decimal]) -> Decimal:

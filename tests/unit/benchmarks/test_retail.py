@@ -2,7 +2,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def retail_file(tmp_path: Path, *rows: str) -> Path:
 
 def basket(*lines: tuple[str, str, int, str]) -> Basket:
     made = tuple(BasketLine(sku, name, quantity, Decimal(price)) for sku, name, quantity, price in lines)
-    return Basket("1", datetime(2010, 12, 1), made)
+    return Basket("1", datetime(2010, 12, 1, tzinfo=UTC), made)
 
 
 def test_an_invoice_becomes_a_basket_with_its_lines_in_order(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_an_invoice_becomes_a_basket_with_its_lines_in_order(tmp_path: Path) -> 
     first, second = read_baskets(path)
     assert first == Basket(
         "536365",
-        datetime(2010, 12, 1, 8, 26),
+        datetime(2010, 12, 1, 8, 26, tzinfo=UTC),
         (BasketLine("85123A", "HEART", 6, Decimal("2.55")), BasketLine("71053", "LANTERN", 2, Decimal("3.39"))),
     )
     assert first.units == 8

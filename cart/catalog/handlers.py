@@ -1,0 +1,71 @@
+"""The product calls, without HTTP: one product, and pages of the catalogue."""
+
+from __future__ import annotations
+
+from cart.catalog.model import ProductPage, ProductView
+from cart.catalog.ports import ForeignCursor, ProductSearch, StockLevels
+from cart.errors import InvalidBody, ProductNotFound
+from cart.model import Product, Sku
+from cart.ports import PriceBook
+
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 100
+Q_MAX_CHARS = 256
+
+
+class ProductHandlers:
+    """What shoppers may ask of the catalogue. `show_stock` False keeps the unit counts to the shop itself."""
+
+    def __init__(
+        self, *, prices: PriceBook, stock: StockLevels, search: ProductSearch, show_stock: bool = True
+    ) -> None:
+        self._prices = prices
+        self._stock = stock
+        self._search = search
+        self._show_stock = show_stock
+
+    async def get(self, sku: Sku) -> ProductView:
+        """The product of that SKU with its stock of this moment. Raises `ProductNotFound`."""
+        product = (await self._prices.products((sku,))).get(sku)
+        level = None if product is None else await self._stock.level(sku)
+        if product is None or level is None:
+            raise ProductNotFound(sku)
+        return self._view(product, level)
+
+    async def page(self, *, limit: int = LIMIT_DEFAULT, cursor: str | None = None, q: str | None = None) -> ProductPage:
+        """A page of the catalogue in its stable order, or of the products that match `q`.
+
+        `q`: words that the name must all contain, whatever their case, or an exact SKU, whose product then comes first;
+        blank is the same as none. Raises `InvalidBody` naming `/limit` (1 to 100), `/q` or `/cursor`.
+        """
+        if not 1 <= limit <= LIMIT_MAX:
+            raise InvalidBody([("/limit", f"must be 1 to {LIMIT_MAX}")])
+        wanted = _query(q)
+        try:
+            hits = await self._search.page(limit=limit, cursor=cursor, q=wanted)
+        except ForeignCursor:
+            raise InvalidBody([("/cursor", "is not the next_cursor of a page of this query")]) from None
+        products = await self._prices.products(hits.skus)
+        levels = await self._stock.levels(hits.skus)
+        # What the index still knows but the catalogue does not is left out; the cursor stands all the same.
+        views = [
+            self._view(products[sku], level)
+            for sku, level in zip(hits.skus, levels, strict=True)
+            if level is not None and sku in products
+        ]
+        return ProductPage(views, hits.next_cursor)
+
+    def _view(self, product: Product, level: int) -> ProductView:
+        return ProductView(product, level > 0, level if self._show_stock else None)
+
+
+def _query(q: str | None) -> str | None:
+    if q is None or not q.strip():
+        return None
+    if len(q) > Q_MAX_CHARS:
+        raise InvalidBody([("/q", f"must be at most {Q_MAX_CHARS} characters")])
+    try:
+        q.encode()
+    except UnicodeEncodeError:
+        raise InvalidBody([("/q", "is not Unicode text")]) from None
+    return q

@@ -1,0 +1,225 @@
+"""Importing a catalogue file: first every record is checked, then the sound ones go to the store and to the search.
+
+The checked rows wait in a temporary SQLite file, so memory stays bounded whatever the size of the catalogue, and a SKU
+that comes twice is found wherever it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from cart.catalog.files import CatalogFile, CatalogFileError, NumberedRow, Rejection
+from cart.catalog.model import CatalogRow
+from cart.catalog.ports import Catalog, ProductSearch, PutCounts
+from cart.catalog.staging import Staging
+
+# Memory, and how long the event loop goes without a turn, follow from it.
+BATCH_ROWS = 2000
+# Half of what a changed price may take; the other half is the price books' polling and what a batch takes.
+EPOCH_EVERY_S = 0.5
+KEPT_REJECTIONS = 1000
+# Longer than the turn of an import that was killed lasts.
+TURN_WAIT_S = 15.0
+# A large catalogue that another process is importing: when it is done there is nothing left to do here.
+ONCE_WAIT_S = 600.0
+
+
+class ImportProgress(msgspec.Struct, frozen=True):
+    """How far an import is: `done` of `total` bytes while `checking`, of rows while `importing`; `rows` sound ones so far."""
+
+    stage: Literal["checking", "importing"]
+    rows: int
+    done: int
+    total: int
+
+
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import did.
+
+    `sound` and `rejected` count the file's records; `rejections` are the first 1,000 of the latter. `imported` is 0 when
+    records were rejected and not to be skipped: then the catalogue is as it was. Of those imported, `new` were not in the
+    catalogue before, and of `changed` the name, price or currency differed.
+    """
+
+    sound: int
+    rejected: int
+    rejections: list[Rejection]
+    imported: int = 0
+    new: int = 0
+    changed: int = 0
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing was imported because of rejected records."""
+        return self.rejected > 0 and self.imported == 0
+
+
+Progress = Callable[[ImportProgress], None]
+_T = TypeVar("_T")
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+async def import_catalog(
+    path: str | Path,
+    *,
+    catalog: Catalog,
+    search: ProductSearch,
+    skip_bad: bool = False,
+    progress: Progress = _ignore,
+    rejected: Callable[[Rejection], None] = _ignore,
+    spool_dir: str | Path | None = None,
+) -> ImportReport:
+    """Put every product of a CSV or JSON Lines file into the catalogue and the search.
+
+    Nothing is imported if any record is bad, unless `skip_bad`. `rejected` is called for every bad record as it is found,
+    `progress` after every batch. The rows wait in a file in `spool_dir` (default: the system's temporary directory). Doing
+    it again changes nothing but the stock, which is set to what the file says; products that the file lacks stay.
+
+    Raises `CatalogFileError`, `ImportBusy`, `StoreError`, `SearchUnavailable`; after the last two, do it again.
+    """
+    async with _opened(path, spool_dir) as work:
+        report = await work.check(progress, rejected)
+        if report.rejected and not skip_bad:
+            return report
+        async with catalog.turn(wait_s=TURN_WAIT_S):
+            return await work.publish(report, catalog, search, progress)
+
+
+async def import_once(
+    path: str | Path, *, catalog: Catalog, search: ProductSearch, spool_dir: str | Path | None = None
+) -> ImportReport | None:
+    """Import the file unless this very content was imported before; None when there was nothing to do.
+
+    A store that has it keeps its stock as it is now, also when only this host's search lacks it and is filled again.
+    Nothing is imported if any record is bad: see the report. Raises what `import_catalog` does.
+    """
+    digest = await asyncio.to_thread(_digest, Path(path))
+    if await catalog.has_imported(digest) and await search.has_imported(digest):
+        return None
+    async with _opened(path, spool_dir) as work:
+        report = await work.check()
+        if report.rejected:
+            return report
+        async with catalog.turn(wait_s=ONCE_WAIT_S):
+            # Only now: another process may just have imported it, and begun to sell from it.
+            to_catalog = None if await catalog.has_imported(digest) else catalog
+            to_search = None if await search.has_imported(digest) else search
+            return await work.publish(report, to_catalog, to_search)
+
+
+class _Import:
+    """One run over one file; what blocks happens in its one thread."""
+
+    def __init__(self, file: CatalogFile, staging: Staging, thread: ThreadPoolExecutor) -> None:
+        self._file = file
+        self._staging = staging
+        self._thread = thread
+
+    async def _in_thread(self, call: Callable[..., _T], *args: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    async def check(
+        self, progress: Progress = _ignore, rejected: Callable[[Rejection], None] = _ignore
+    ) -> ImportReport:
+        """Read the whole file into the staging."""
+        records = self._file.records()
+        sound = bad = 0
+        kept: list[Rejection] = []
+        while batch := await self._in_thread(_next_batch, records):
+            stored, rejections = await self._in_thread(self._staging.add, batch)
+            sound += stored
+            bad += len(rejections)
+            kept += rejections[: KEPT_REJECTIONS - len(kept)]
+            for rejection in rejections:
+                rejected(rejection)
+            progress(ImportProgress("checking", sound, self._file.done, self._file.size))
+        return ImportReport(sound=sound, rejected=bad, rejections=kept)
+
+    async def publish(
+        self, checked: ImportReport, catalog: Catalog | None, search: ProductSearch | None, progress: Progress = _ignore
+    ) -> ImportReport:
+        """Put what is staged to where it is wanted; then the content counts as imported there."""
+        done, counts = 0, PutCounts(0, 0, 0)
+        async with _announced(catalog) as announce:
+            async for rows in self._batches():
+                if catalog is not None:
+                    batch_counts = await catalog.put(rows)
+                    counts = PutCounts(*map(sum, zip(counts, batch_counts, strict=True)))
+                    await announce(batch_counts)
+                # After the store: what the search finds can be shown.
+                if search is not None:
+                    await search.upsert([(row.sku, row.name) for row in rows])
+                done += len(rows)
+                progress(ImportProgress("importing", done, done, checked.sound))
+        for place in (catalog, search):
+            if place is not None:
+                await place.mark_imported(self._file.digest)
+        return msgspec.structs.replace(checked, imported=done, new=counts.new, changed=counts.changed)
+
+    async def _batches(self) -> AsyncIterator[list[CatalogRow]]:
+        line, rows = await self._in_thread(self._staging.after, 0, BATCH_ROWS)
+        while rows:
+            yield rows
+            line, rows = await self._in_thread(self._staging.after, line, BATCH_ROWS)
+
+
+@asynccontextmanager
+async def _opened(path: str | Path, spool_dir: str | Path | None) -> AsyncIterator[_Import]:
+    file = CatalogFile(path)
+    with (
+        tempfile.TemporaryDirectory(prefix="peakgate-import-", dir=spool_dir) as spool,
+        closing(Staging(Path(spool) / "staged.sqlite3")) as staging,
+        # Innermost: a cancelled import waits for the batch in the thread before the staging under it goes.
+        ThreadPoolExecutor(1, thread_name_prefix="import") as thread,
+    ):
+        yield _Import(file, staging, thread)
+
+
+@asynccontextmanager
+async def _announced(catalog: Catalog | None) -> AsyncIterator[Callable[[PutCounts], Awaitable[None]]]:
+    """Raise the epoch now and then while prices change, and at the end, also of an import that fails half-way."""
+    due_at = time.monotonic() + EPOCH_EVERY_S
+    is_stale = False
+
+    async def announce(counts: PutCounts) -> None:
+        nonlocal due_at, is_stale
+        is_stale = is_stale or counts.changed > 0
+        if is_stale and catalog is not None and time.monotonic() >= due_at:
+            await catalog.raise_epoch()
+            due_at, is_stale = time.monotonic() + EPOCH_EVERY_S, False
+
+    try:
+        yield announce
+    except BaseException:
+        # A batch that was cut short has changed some prices without telling which.
+        is_stale = True
+        raise
+    finally:
+        if is_stale and catalog is not None:
+            await catalog.raise_epoch()
+
+
+def _next_batch(records: Iterator[NumberedRow | Rejection]) -> list[NumberedRow | Rejection]:
+    return list(islice(records, BATCH_ROWS))
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CatalogFileError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,107 @@
+"""The catalogue in memory: the shortest code that keeps the ports' promises, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from cart.catalog.model import CatalogRow, words_of
+from cart.catalog.ports import ForeignCursor, ImportBusy, PutCounts, SearchHits
+from cart.model import Product, Sku
+
+
+class MemoryCatalog:
+    """A `Catalog`, its `StockLevels` and its `PriceBook` in one."""
+
+    def __init__(self) -> None:
+        self.book: dict[Sku, Product] = {}
+        self.stock: dict[Sku, int] = {}
+        self.epoch = 0
+        self._imported: set[str] = set()
+        self._turn = asyncio.Lock()
+
+    async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:  # noqa: ARG002 - it gives the whole book
+        """See `PriceBook`."""
+        return self.book
+
+    async def level(self, sku: Sku) -> int | None:
+        """See `StockLevels`."""
+        return self.stock.get(sku)
+
+    async def levels(self, skus: Sequence[Sku]) -> Sequence[int | None]:
+        """See `StockLevels`."""
+        return [self.stock.get(sku) for sku in skus]
+
+    async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
+        """See `Catalog`."""
+        new = changed = 0
+        for row in rows:
+            product = Product(row.sku, row.name, row.price, row.currency)
+            new += row.sku not in self.book
+            changed += self.book.get(row.sku, product) != product
+            self.book[row.sku], self.stock[row.sku] = product, row.stock
+        return PutCounts(new, changed, len(rows) - new - changed)
+
+    async def raise_epoch(self) -> None:
+        """See `Catalog`."""
+        self.epoch += 1
+
+    async def has_imported(self, digest: str) -> bool:
+        """See `Catalog`."""
+        return digest in self._imported
+
+    async def mark_imported(self, digest: str) -> None:
+        """See `Catalog`."""
+        self._imported.add(digest)
+
+    @asynccontextmanager
+    async def turn(self, *, wait_s: float) -> AsyncIterator[None]:
+        """See `Catalog`."""
+        try:
+            await asyncio.wait_for(self._turn.acquire(), wait_s)
+        except TimeoutError:
+            raise ImportBusy("another import is running") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+class MemorySearch:
+    """A `ProductSearch` that looks at every name."""
+
+    def __init__(self) -> None:
+        self._words: dict[Sku, set[str]] = {}
+        self._imported: set[str] = set()
+
+    async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
+        """See `ProductSearch`. The cursor tells its place and its query in plain sight."""
+        skus = list(self._words) if q is None else self._matching(q)
+        start = 0 if cursor is None else _start(cursor, q)
+        end = start + limit
+        return SearchHits(skus[start:end], f"{end}:{q}" if end < len(skus) else None)
+
+    def _matching(self, q: str) -> list[Sku]:
+        wanted = set(words_of(q))
+        found = [sku for sku, words in self._words.items() if wanted and wanted <= words and sku != q]
+        return [Sku(q), *found] if q in self._words else found
+
+    async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
+        """See `ProductSearch`."""
+        self._words.update((sku, set(words_of(name))) for sku, name in products)
+
+    async def has_imported(self, digest: str) -> bool:
+        """See `ProductSearch`."""
+        return digest in self._imported
+
+    async def mark_imported(self, digest: str) -> None:
+        """See `ProductSearch`."""
+        self._imported.add(digest)
+
+
+def _start(cursor: str, q: str | None) -> int:
+    place, _, query = cursor.partition(":")
+    if not place.isdecimal() or query != str(q):
+        raise ForeignCursor(cursor)
+    return int(place)

@@ -1,0 +1,118 @@
+"""What the catalogue says of a product, how a price is written in a file, and what counts as a word of a name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import msgspec
+
+from cart.model import Money, Product, Sku
+
+NAME_MAX_BYTES = 1000
+# With 1,000 lines of 10,000 each, a cart's total of such prices still is a signed 64-bit integer.
+PRICE_MAX = 10**11
+STOCK_MAX = 10**12
+
+# ISO 4217: currencies whose minor unit is not a hundredth.
+_MINOR_DIGITS = {
+    currency: digits
+    for digits, currencies in (
+        (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"),
+        (3, "BHD IQD JOD KWD LYD OMR TND"),
+        (4, "CLF UYW"),
+    )
+    for currency in currencies.split()
+}
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_PRICE = re.compile(r"([0-9]{1,12})(?:\.([0-9]+))?")
+_WORD = re.compile(r"[^\W_]+")
+
+
+class CatalogRow(msgspec.Struct, frozen=True, gc=False):
+    """A product as an import puts it; `price` is in minor units of `currency`, `stock` the units to sell from now on."""
+
+    sku: Sku
+    name: str
+    price: int
+    currency: str
+    stock: int
+
+
+class ProductView(msgspec.Struct, frozen=True, gc=False):
+    """A product with its stock of this moment, in the form of the public API; `stock` None leaves the count out."""
+
+    product: Product
+    in_stock: bool
+    stock: int | None
+
+    def to_json(self) -> bytes:
+        """The body of `GET /v1/products/{sku}`."""
+        return msgspec.json.encode(_body(self))
+
+
+class ProductPage(msgspec.Struct, frozen=True, gc=False):
+    """Some products in catalogue order; `next_cursor` asks for those after them, None says there are none.
+
+    A page may hold fewer products than were asked for, even none, and still have a next one: a search that would take
+    too long gives what it found so far.
+    """
+
+    products: Sequence[ProductView]
+    next_cursor: str | None
+
+    def to_json(self) -> bytes:
+        """The body of `GET /v1/products`."""
+        return msgspec.json.encode(_PageBody([_body(view) for view in self.products], self.next_cursor))
+
+
+class _ProductBody(msgspec.Struct, gc=False, omit_defaults=True):
+    sku: str
+    name: str
+    price: Money
+    in_stock: bool
+    stock: int | None = None
+
+
+class _PageBody(msgspec.Struct, gc=False):
+    products: list[_ProductBody]
+    next_cursor: str | None
+
+
+def _body(view: ProductView) -> _ProductBody:
+    product = view.product
+    return _ProductBody(product.sku, product.name, Money(product.price, product.currency), view.in_stock, view.stock)
+
+
+def is_currency(text: str) -> bool:
+    """Whether `text` has the form of an ISO 4217 code: three capital letters."""
+    return _CURRENCY.fullmatch(text) is not None
+
+
+def minor_units(text: str, currency: str) -> int:
+    """The minor units that a decimal price in major units is: `2.55` GBP is 255, `300` JPY is 300, `1.250` KWD is 1250.
+
+    Raises `ValueError`, worded for the owner of the file: no plain decimal number, more digits than the currency has
+    (ISO 4217), or above `PRICE_MAX`.
+    """
+    found = _PRICE.fullmatch(text)
+    if found is None:
+        raise ValueError("is no price such as 2.55")
+    whole, fraction = found[1], found[2] or ""
+    digits = _MINOR_DIGITS.get(currency, 2)
+    if len(fraction) > digits:
+        raise ValueError(
+            f"has more than the {digits} decimals of {currency}" if digits else f"has decimals, {currency} has none"
+        )
+    amount = int(whole + fraction.ljust(digits, "0"))
+    if amount > PRICE_MAX:
+        raise ValueError(f"is above {PRICE_MAX} minor units")
+    return amount
+
+
+def words_of(text: str) -> list[str]:
+    """The words by which a name is found: its runs of letters and digits, without case, accents and forms of width."""
+    if not text.isascii():
+        text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return _WORD.findall(text.casefold())

@@ -1,0 +1,100 @@
+"""What the product handlers and the importer need from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+from cart.catalog.model import CatalogRow
+from cart.model import Sku
+
+
+class ForeignCursor(Exception):
+    """The cursor was not given out for this query."""
+
+
+class SearchUnavailable(Exception):
+    """The search cannot be read or written; the message says why."""
+
+
+class ImportBusy(Exception):
+    """Another import into this store is running."""
+
+
+class PutCounts(NamedTuple):
+    """What became of a batch: products that were `new`, those whose name, price or currency `changed`, and the others."""
+
+    new: int
+    changed: int
+    same: int
+
+
+class SearchHits(NamedTuple):
+    """SKUs in catalogue order; `next_cursor` None says that there are no more."""
+
+    skus: list[Sku]
+    next_cursor: str | None
+
+
+class StockLevels(Protocol):
+    """Units on sale at this moment."""
+
+    async def level(self, sku: Sku) -> int | None:
+        """The units of this SKU that can be sold now; None for a SKU that is not in the catalogue."""
+        ...
+
+    async def levels(self, skus: Sequence[Sku]) -> Sequence[int | None]:
+        """The same for many SKUs, in their order."""
+        ...
+
+
+class Catalog(Protocol):
+    """The truth about products, as an import writes it."""
+
+    async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
+        """Write products of different SKUs; stock becomes what the row says. Safe to repeat."""
+        ...
+
+    async def raise_epoch(self) -> None:
+        """Tell every process that prices or names have changed."""
+        ...
+
+    async def has_imported(self, digest: str) -> bool:
+        """Whether a file of this SHA-256 was imported to its end."""
+        ...
+
+    async def mark_imported(self, digest: str) -> None:
+        """Remember that a file of this SHA-256 was imported to its end."""
+        ...
+
+    def turn(self, *, wait_s: float) -> AbstractAsyncContextManager[None]:
+        """Hold off every other import into the same store while the block runs.
+
+        Waits for `wait_s` at most, then raises `ImportBusy`. The turn of a process that was killed ends by itself.
+        """
+        ...
+
+
+class ProductSearch(Protocol):
+    """An index of SKUs by the words of their names. What it finds may be gone from the catalogue meanwhile."""
+
+    async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
+        """Up to `limit` SKUs in the order in which they first came, which no import changes.
+
+        With `q`, those whose name has all its words (`words_of`), and before them the one whose SKU is `q` itself, exactly
+        as written. Raises `ForeignCursor` for a cursor it did not give out for the same `q`, and `SearchUnavailable`.
+        """
+        ...
+
+    async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
+        """Add products (SKU and name) or rename them; all or none."""
+        ...
+
+    async def has_imported(self, digest: str) -> bool:
+        """Whether a file of this SHA-256 was imported to its end into this index."""
+        ...
+
+    async def mark_imported(self, digest: str) -> None:
+        """Remember that a file of this SHA-256 was imported to its end into this index."""
+        ...

@@ -1,0 +1,216 @@
+"""The catalogue in Redis: one hash per product, tagged by its SKU, with the live stock in it.
+
+Keys: `{<sku>}p` hash (name, price, currency, stock); `catalog:epoch` counter, raised when a price or a name changed;
+`catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:turn` the running import's lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from cart.catalog.model import CatalogRow
+from cart.catalog.ports import ImportBusy, PutCounts
+from cart.model import Product, Sku, parse_sku
+from store import Script, Store, StoreError
+
+EPOCH_KEY = "catalog:epoch"
+IMPORTS_KEY = "catalog:imports"
+TURN_KEY = "catalog:turn"
+
+# So many commands leave together: far below the store client's queue, and answered well within its deadline.
+WINDOW = 250
+ATTEMPTS = 7
+FIRST_BACKOFF_S = 0.1
+TURN_MS = 10_000
+TURN_POLL_S = 0.1
+
+PUT_PRODUCT = Script.from_package("cart.catalog", "scripts/put_product.lua")
+RENEW_TURN = Script.from_package("cart.catalog", "scripts/renew_turn.lua")
+RELEASE_TURN = Script.from_package("cart.catalog", "scripts/release_turn.lua")
+
+_Reply = TypeVar("_Reply")
+
+
+def product_key(sku: str) -> str:
+    """The key of a product's hash; its stock's holds are under the same hash tag."""
+    return f"{{{sku}}}p"
+
+
+class RedisPriceBook:
+    """The price book of a process: products it has looked up are kept until a price changes somewhere.
+
+    `watch` must run beside it. It looks at the epoch every `poll_s` seconds, so a changed price is in force within that
+    time of the import's signal. At most `max_products` are kept (about 0.5 KiB each), and none for longer than
+    `max_age_s`: an import killed between a price and its signal would else leave the old price for ever.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_products: int = 50_000,
+        max_age_s: float = 30.0,
+        poll_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._max_products = max_products
+        self._max_age_s = max_age_s
+        self._poll_s = poll_s
+        self._clock = clock
+        # Entries are never taken out of a mapping, since callers may still look up in it: it is replaced as a whole.
+        self._kept: dict[Sku, Product] = {}
+        self._begun_at = clock()
+        self._epoch: bytes | None = None
+
+    async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
+        """See `cart.ports.PriceBook`; the mapping is the cache itself. Raises `StoreError` where it must fetch."""
+        kept = self._kept
+        missing = [sku for sku in skus if sku not in kept]
+        if not missing:
+            return kept
+        found = await self._fetch(missing)
+        # Into the mapping that was current before the fetch: when a price changed meanwhile, it is one nobody uses.
+        if len(kept) + len(found) > self._max_products:
+            return self._begin_again(kept, {sku: kept[sku] for sku in skus if sku in kept} | found)
+        kept.update(found)
+        return kept
+
+    async def watch(self) -> None:
+        """Follow the epoch until cancelled; while the store is away, what is kept stays in force."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self._poll_s)
+
+    async def refresh(self) -> None:
+        """Look at the epoch once, and forget what was kept if it moved or is too old."""
+        try:
+            epoch = await self._store.execute("GET", EPOCH_KEY)
+        except StoreError:
+            return
+        if epoch != self._epoch or self._clock() - self._begun_at >= self._max_age_s:
+            self._epoch = epoch
+            self._begin_again(self._kept, {})
+
+    def _begin_again(self, old: dict[Sku, Product], new: dict[Sku, Product]) -> dict[Sku, Product]:
+        if old is self._kept:
+            self._kept = new
+            self._begun_at = self._clock()
+        return new
+
+    async def _fetch(self, skus: Sequence[Sku]) -> dict[Sku, Product]:
+        possible = [sku for sku in skus if parse_sku(sku) is not None]
+        replies = await asyncio.gather(
+            *(self._store.execute("HMGET", product_key(sku), "name", "price", "currency") for sku in possible)
+        )
+        return {
+            sku: Product(sku, name.decode(), int(price), currency.decode())
+            for sku, (name, price, currency) in zip(possible, replies, strict=True)
+            if name is not None
+        }
+
+
+class RedisCatalog:
+    """Writes products and tells their live stock; implements `Catalog` and `StockLevels`."""
+
+    def __init__(self, store: Store, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._store = store
+        self._now_ms = now_ms
+
+    async def level(self, sku: Sku) -> int | None:
+        """See `StockLevels`. Raises `StoreError`."""
+        units = await self._store.execute("HGET", product_key(sku), "stock")
+        return None if units is None else int(units)
+
+    async def levels(self, skus: Sequence[Sku]) -> Sequence[int | None]:
+        """See `StockLevels`. Raises `StoreError`."""
+        replies = await asyncio.gather(*(self._store.execute("HGET", product_key(sku), "stock") for sku in skus))
+        return [None if units is None else int(units) for units in replies]
+
+    async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
+        """See `Catalog`. Tries again for some seconds while the store is away or busy, then raises `StoreError`."""
+        total = PutCounts(0, 0, 0)
+        for start in range(0, len(rows), WINDOW):
+            counts = await self._put_window(rows[start : start + WINDOW])
+            total = PutCounts(*map(sum, zip(total, counts, strict=True)))
+        return total
+
+    async def _put_window(self, rows: Sequence[CatalogRow]) -> PutCounts:
+        def send() -> Awaitable[list[bytes]]:
+            return asyncio.gather(
+                *(
+                    self._store.run(
+                        PUT_PRODUCT, (product_key(row.sku),), (row.name, row.price, row.currency, row.stock)
+                    )
+                    for row in rows
+                )
+            )
+
+        outcomes, was_repeated = await _persist(send)
+        new, same = outcomes.count(b"new"), outcomes.count(b"same")
+        if was_repeated:
+            # What is the same now may have been changed by the attempt whose replies were lost: the epoch must rise.
+            return PutCounts(new, len(rows) - new, 0)
+        return PutCounts(new, len(rows) - new - same, same)
+
+    async def raise_epoch(self) -> None:
+        """See `Catalog`. Raises `StoreError`."""
+        await _persist(lambda: self._store.execute("INCR", EPOCH_KEY))
+
+    async def has_imported(self, digest: str) -> bool:
+        """See `Catalog`. Raises `StoreError`."""
+        return bool(await self._store.execute("HEXISTS", IMPORTS_KEY, digest))
+
+    async def mark_imported(self, digest: str) -> None:
+        """See `Catalog`. Raises `StoreError`."""
+        await _persist(lambda: self._store.execute("HSET", IMPORTS_KEY, digest, self._now_ms()))
+
+    @asynccontextmanager
+    async def turn(self, *, wait_s: float) -> AsyncIterator[None]:
+        """See `Catalog`: a lease in the store, renewed until the block ends. Raises `ImportBusy` or `StoreError`."""
+        token = secrets.token_hex(16)
+        await self._take_turn(token, wait_s)
+        renewing = asyncio.create_task(self._renew_turn(token))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+            with contextlib.suppress(StoreError):  # then it ends by itself
+                await self._store.run(RELEASE_TURN, (TURN_KEY,), (token,))
+
+    async def _take_turn(self, token: str, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                # Another process ends its turn: nothing in this one could be waited for instead.
+                while await self._store.execute("SET", TURN_KEY, token, "NX", "PX", TURN_MS) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(TURN_POLL_S)
+        except TimeoutError:
+            raise ImportBusy("another import into this store is running") from None
+
+    async def _renew_turn(self, token: str) -> None:
+        while True:
+            await asyncio.sleep(TURN_MS / 4000)
+            # When the store is away for as long as a turn lasts, the import's own writes have failed before.
+            with contextlib.suppress(StoreError):
+                await self._store.run(RENEW_TURN, (TURN_KEY,), (token, TURN_MS))
+
+
+async def _persist(send: Callable[[], Awaitable[_Reply]]) -> tuple[_Reply, bool]:
+    """Send until the store answers, with jittered back-off; the second value tells whether that took several attempts."""
+    backoff_s = FIRST_BACKOFF_S
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return await send(), attempt > 0
+        except StoreError:
+            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))
+            backoff_s *= 2
+    return await send(), True

@@ -1,0 +1,58 @@
+"""The checked rows of an import on their way: a temporary SQLite file that finds a SKU which comes twice."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from cart.catalog.files import NumberedRow, Rejection
+from cart.catalog.model import CatalogRow
+from cart.model import Sku
+
+
+class Staging:
+    """Rows kept in the new file at `path`, in the order of their lines. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # Nobody reads the file after a crash: no journal, no waiting for the disk.
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.execute(
+            "CREATE TABLE staged (line INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEXT, price INT, currency TEXT, stock INT)"
+        )
+
+    def add(self, records: Sequence[NumberedRow | Rejection]) -> tuple[int, list[Rejection]]:
+        """Keep the rows among the records; returns how many were kept, and the rejections, those of repeated SKUs too."""
+        rows = [record for record in records if isinstance(record, NumberedRow)]
+        rejections = [record for record in records if isinstance(record, Rejection)]
+        before = self._db.total_changes
+        self._db.execute("BEGIN")
+        self._db.executemany(
+            "INSERT OR IGNORE INTO staged VALUES (?, ?, ?, ?, ?, ?)",
+            [(line, row.sku, row.name, row.price, row.currency, row.stock) for line, row in rows],
+        )
+        self._db.execute("COMMIT")
+        kept = self._db.total_changes - before
+        if kept < len(rows):
+            rejections = sorted([*rejections, *self._repeats(rows)])
+        return kept, rejections
+
+    def _repeats(self, rows: Sequence[NumberedRow]) -> list[Rejection]:
+        lines = [self._db.execute("SELECT line FROM staged WHERE sku = ?", (row.sku,)).fetchone()[0] for _, row in rows]
+        return [
+            Rejection(line, f"sku {row.sku!a} is on line {first} already")
+            for first, (line, row) in zip(lines, rows, strict=True)
+            if first != line
+        ]
+
+    def after(self, line: int, count: int) -> tuple[int, list[CatalogRow]]:
+        """The next `count` rows below that line, and the line of their last; no rows at the end."""
+        found = self._db.execute("SELECT * FROM staged WHERE line > ? ORDER BY line LIMIT ?", (line, count)).fetchall()
+        rows = [CatalogRow(Sku(sku), name, price, currency, stock) for _, sku, name, price, currency, stock in found]
+        return (found[-1][0] if found else line), rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

@@ -1,0 +1,102 @@
+"""The promises of `Catalog`, `StockLevels` and `PriceBook`, kept by every adapter."""
+
+import asyncio
+from typing import NamedTuple
+
+import pytest
+
+from cart.catalog.memory import MemoryCatalog
+from cart.catalog.model import CatalogRow
+from cart.catalog.ports import Catalog, ImportBusy, PutCounts, StockLevels
+from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
+from cart.model import Product, Sku
+from cart.ports import PriceBook
+
+A, B, Z = Sku("A"), Sku("BANK CHARGES"), Sku("Z")
+ROWS = [CatalogRow(A, "RED HEART", 255, "GBP", 7), CatalogRow(B, "Fees, café", 1500, "EUR", 0)]
+
+
+class Shop(NamedTuple):
+    catalog: Catalog
+    stock: StockLevels
+    prices: PriceBook
+
+
+@pytest.fixture(params=["memory", "redis"])
+def shop(request: pytest.FixtureRequest) -> Shop:
+    if request.param == "memory":
+        memory = MemoryCatalog()
+        return Shop(memory, memory, memory)
+    store = request.getfixturevalue("store")
+    redis = RedisCatalog(store)
+    return Shop(redis, redis, RedisPriceBook(store))
+
+
+async def test_products_put_are_in_the_price_book_and_in_stock(shop: Shop) -> None:
+    assert await shop.catalog.put(ROWS) == PutCounts(new=2, changed=0, same=0)
+    products = await shop.prices.products([A, B, Z])
+    assert products[A] == Product(A, "RED HEART", 255, "GBP")
+    assert products[B] == Product(B, "Fees, café", 1500, "EUR")
+    assert Z not in products
+    assert await shop.stock.levels([B, Z, A]) == [0, None, 7]
+    assert (await shop.stock.level(A), await shop.stock.level(Z)) == (7, None)
+
+
+async def test_putting_again_tells_what_changed_and_sets_the_stock(shop: Shop) -> None:
+    await shop.catalog.put(ROWS)
+    again = [CatalogRow(A, "RED HEART", 255, "GBP", 3), CatalogRow(B, "Fees, café", 1501, "EUR", 0)]
+    assert await shop.catalog.put(again) == PutCounts(new=0, changed=1, same=1)
+    assert await shop.stock.levels([A, B]) == [3, 0]
+
+
+async def test_a_large_batch_is_put_whole(shop: Shop) -> None:
+    rows = [CatalogRow(Sku(f"S{n}"), f"Name {n}", n, "GBP", n) for n in range(1001)]
+    assert await shop.catalog.put(rows) == PutCounts(1001, 0, 0)
+    assert await shop.stock.levels([row.sku for row in rows]) == list(range(1001))
+
+
+async def test_nothing_is_put_by_an_empty_batch_nor_looked_up_by_an_empty_request(shop: Shop) -> None:
+    assert await shop.catalog.put([]) == PutCounts(0, 0, 0)
+    assert await shop.stock.levels([]) == []
+    await shop.prices.products([])
+
+
+async def test_a_sku_that_cannot_be_one_is_not_sold(shop: Shop) -> None:
+    impossible = [Sku("\ud800"), Sku(""), Sku("x" * 65), Sku("\x01v")]
+    products = await shop.prices.products(impossible)
+    assert not any(sku in products for sku in impossible)
+
+
+async def test_a_finished_import_is_remembered(shop: Shop) -> None:
+    assert not await shop.catalog.has_imported("digest")
+    await shop.catalog.mark_imported("digest")
+    await shop.catalog.mark_imported("digest")
+    assert await shop.catalog.has_imported("digest")
+
+
+async def test_imports_take_turns(shop: Shop) -> None:
+    async with shop.catalog.turn(wait_s=1):
+        with pytest.raises(ImportBusy):
+            async with shop.catalog.turn(wait_s=0.01):
+                pytest.fail("two imports at once")
+    async with shop.catalog.turn(wait_s=0.01):
+        pass
+
+
+async def test_a_turn_that_fails_is_over(shop: Shop) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with shop.catalog.turn(wait_s=1):
+            raise ZeroDivisionError
+    async with shop.catalog.turn(wait_s=0.01):
+        pass
+
+
+async def test_whoever_waits_gets_the_turn_when_it_is_free(shop: Shop) -> None:
+    async def follow() -> str:
+        async with shop.catalog.turn(wait_s=5):
+            return "followed"
+
+    async with shop.catalog.turn(wait_s=1):
+        following = asyncio.create_task(follow())
+        assert not following.done()
+    assert await following == "followed"

@@ -1,0 +1,199 @@
+"""The promises of `ProductSearch`, kept by every adapter."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cart.catalog.memory import MemorySearch
+from cart.catalog.ports import ForeignCursor, ProductSearch
+from cart.catalog.sqlite_search import SqliteSearch
+from cart.model import Sku
+
+PRODUCTS = [
+    ("85123A", "WHITE HANGING HEART T-LIGHT HOLDER"),
+    ("71053", "WHITE METAL LANTERN"),
+    ("BANK CHARGES", "Bank Charges"),
+    ("POST", "POSTAGE"),
+    ("gift_0001_40", "Dotcomgiftshop Gift Voucher £40.00"),
+    ("22633", "HAND WARMER UNION JACK"),
+    ("POST2", "Post card, RED/WHITE"),
+    ("'\"; *", "CAFÉ SET"),
+    ("white", "Paint (post)"),
+]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ProductSearch]:
+    if request.param == "memory":
+        yield MemorySearch()
+        return
+    search = SqliteSearch(tmp_path / "search.sqlite3")
+    await search.open()
+    yield search
+    await search.close()
+
+
+@pytest.fixture
+async def search(empty: ProductSearch) -> ProductSearch:
+    await empty.upsert([(Sku(sku), name) for sku, name in PRODUCTS])
+    return empty
+
+
+def plain_words(text: str) -> set[str]:
+    return set("".join(char if char.isalnum() else " " for char in text.lower()).split())
+
+
+async def everything(search: ProductSearch, limit: int, q: str | None = None) -> list[list[Sku]]:
+    hits = await search.page(limit=limit, q=q)
+    pages = [hits.skus]
+    while hits.next_cursor is not None:
+        hits = await search.page(limit=limit, q=q, cursor=hits.next_cursor)
+        pages.append(hits.skus)
+    return pages
+
+
+async def found(search: ProductSearch, q: str) -> list[Sku]:
+    hits = await search.page(limit=100, q=q)
+    assert hits.next_cursor is None
+    return hits.skus
+
+
+async def test_an_empty_index_has_an_empty_page(empty: ProductSearch) -> None:
+    assert await empty.page(limit=10) == ([], None)
+    assert await empty.page(limit=10, q="white") == ([], None)
+
+
+async def test_products_are_listed_in_the_order_they_came(search: ProductSearch) -> None:
+    assert (await search.page(limit=100)).skus == [sku for sku, _ in PRODUCTS]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 9, 10])
+async def test_pages_hold_every_product_once(search: ProductSearch, limit: int) -> None:
+    pages = await everything(search, limit)
+    assert [sku for page in pages for sku in page] == [sku for sku, _ in PRODUCTS]
+    assert all(len(page) == limit for page in pages[:-1])
+    assert pages[-1] != []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+async def test_pages_of_a_search_hold_every_match_once_and_the_exact_sku_first(
+    search: ProductSearch, limit: int
+) -> None:
+    pages = await everything(search, limit, "white")
+    assert [sku for page in pages for sku in page] == ["white", "85123A", "71053", "POST2"]
+    assert all(len(page) == limit for page in pages[:-1])
+    assert pages[-1] != []
+
+
+@pytest.mark.parametrize(
+    ("q", "skus"),
+    [
+        ("heart", ["85123A"]),
+        ("HEART white", ["85123A"]),
+        ("white heart holder lantern", []),
+        ("hear", []),
+        ("T-LIGHT", ["85123A"]),
+        ("light t", ["85123A"]),
+        ("cafe", ["'\"; *"]),
+        ("CAFÉ!", ["'\"; *"]),
+        ("£40.00", ["gift_0001_40"]),
+        ("white white WHITE heart", ["85123A"]),
+    ],
+)
+async def test_a_search_finds_the_names_that_hold_all_its_words(search: ProductSearch, q: str, skus: list[str]) -> None:
+    assert await found(search, q) == skus
+
+
+@pytest.mark.parametrize(
+    ("q", "skus"),
+    [
+        ("85123A", ["85123A"]),
+        ("85123a", []),
+        ("BANK CHARGES", ["BANK CHARGES"]),
+        ("bank charges", ["BANK CHARGES"]),
+        ("gift_0001_40", ["gift_0001_40"]),
+        ("POST", ["POST", "POST2", "white"]),
+        ("post", ["POST2", "white"]),
+        ("'\"; *", ["'\"; *"]),
+    ],
+)
+async def test_an_exact_sku_comes_first_and_only_as_it_is_written(
+    search: ProductSearch, q: str, skus: list[str]
+) -> None:
+    assert await found(search, q) == skus
+
+
+@pytest.mark.parametrize(
+    "q", ["", '"', "*", "-", "'", "( )", "£", "^", ":", "{}", "+", '""', "\x00", "\\", "%", "💐", "\u0301"]
+)
+async def test_a_search_of_punctuation_finds_nothing(search: ProductSearch, q: str) -> None:
+    assert await found(search, q) == []
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        'white"',
+        "white*",
+        "whi*",
+        "-white",
+        "words:white",
+        "white AND",
+        "NOT white",
+        "NEAR(white metal)",
+        "white OR x",
+        "(white",
+    ],
+)
+async def test_the_search_syntax_of_an_engine_means_nothing(search: ProductSearch, q: str) -> None:
+    wanted = plain_words(q)
+    assert await found(search, q) == [sku for sku, name in PRODUCTS if wanted <= plain_words(name)]
+
+
+async def test_a_search_of_very_many_words_is_answered(search: ProductSearch) -> None:
+    assert await found(search, " ".join(chr(ord("a") + n % 26) + str(n) for n in range(600))) == []
+
+
+async def test_a_renamed_product_keeps_its_place_and_is_found_by_its_new_name_alone(search: ProductSearch) -> None:
+    await search.upsert([(Sku("71053"), "BRASS LAMP")])
+    assert (await search.page(limit=3)).skus == ["85123A", "71053", "BANK CHARGES"]
+    assert await found(search, "brass") == ["71053"]
+    assert await found(search, "lantern") == []
+    assert await found(search, "metal white") == []
+
+
+async def test_a_product_given_twice_is_there_once(search: ProductSearch) -> None:
+    await search.upsert([(Sku("NEW"), "ONE"), (Sku("NEW"), "TWO"), (Sku("NEW"), "TWO")])
+    assert (await search.page(limit=100)).skus.count(Sku("NEW")) == 1
+    assert (await found(search, "one"), await found(search, "two")) == ([], ["NEW"])
+
+
+async def test_products_that_come_while_somebody_pages_are_found_at_the_end(search: ProductSearch) -> None:
+    first = await search.page(limit=8)
+    await search.upsert([(Sku("NEW"), "NEW")])
+    assert (await search.page(limit=8, cursor=first.next_cursor)).skus == ["white", "NEW"]
+
+
+async def test_a_cursor_belongs_to_its_query(search: ProductSearch) -> None:
+    listing = (await search.page(limit=1)).next_cursor
+    searching = (await search.page(limit=1, q="white")).next_cursor
+    for cursor, q in [(listing, "white"), (searching, None), (searching, "post")]:
+        with pytest.raises(ForeignCursor):
+            await search.page(limit=1, cursor=cursor, q=q)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "\u00e9", "\ud800", "AAAA", "A" * 20, "A" * 10_000, "=" * 20, "-1", "0:", "%00"]
+)
+async def test_a_cursor_never_given_out_is_refused(search: ProductSearch, cursor: str) -> None:
+    with pytest.raises(ForeignCursor):
+        await search.page(limit=1, cursor=cursor)
+
+
+async def test_a_finished_import_is_remembered(search: ProductSearch) -> None:
+    assert not await search.has_imported("digest")
+    await search.mark_imported("digest")
+    await search.mark_imported("digest")
+    assert await search.has_imported("digest")
+    assert not await search.has_imported("other")

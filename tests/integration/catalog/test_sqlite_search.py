@@ -1,0 +1,170 @@
+import asyncio
+import base64
+import itertools
+import multiprocessing
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cart.catalog import sqlite_search
+from cart.catalog.ports import ForeignCursor, SearchUnavailable
+from cart.catalog.sqlite_search import SqliteSearch
+from cart.model import Sku
+
+
+@asynccontextmanager
+async def opened(path: Path, **settings: object) -> AsyncIterator[SqliteSearch]:
+    search = SqliteSearch(path, **settings)  # type: ignore[arg-type]
+    await search.open()
+    try:
+        yield search
+    finally:
+        await search.close()
+
+
+async def test_the_index_survives_closing(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "search.sqlite3"
+    async with opened(path) as search:
+        await search.upsert([(Sku("A"), "RED HEART")])
+        await search.mark_imported("digest")
+    async with opened(path) as search:
+        assert (await search.page(limit=1, q="heart")).skus == ["A"]
+        assert await search.has_imported("digest")
+
+
+async def test_a_failed_batch_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with opened(tmp_path / "search.sqlite3") as search:
+        with pytest.raises(UnicodeEncodeError):
+            await search.upsert([(Sku("A"), "RED"), (Sku("\ud800"), "BAD")])
+        assert await search.page(limit=1) == ([], None)
+        await search.upsert([(Sku("A"), "RED")])
+        assert (await search.page(limit=1, q="red")).skus == ["A"]
+
+
+async def test_a_file_that_is_no_index_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "search.sqlite3"
+    path.write_bytes(b"something else entirely" * 100)
+    search = SqliteSearch(path)
+    with pytest.raises(SearchUnavailable, match="not a database"):
+        await search.open()
+    await search.close()
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    search = SqliteSearch(tmp_path / "file" / "search.sqlite3")
+    with pytest.raises(SearchUnavailable):
+        await search.open()
+    await search.close()
+
+
+async def test_an_index_of_another_version_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "search.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    search = SqliteSearch(path)
+    with pytest.raises(SearchUnavailable, match="another version"):
+        await search.open()
+    await search.close()
+
+
+async def test_every_changed_character_of_a_cursor_is_noticed(tmp_path: Path) -> None:
+    async with opened(tmp_path / "search.sqlite3") as search:
+        await search.upsert([(Sku(str(number)), "HEART") for number in range(3)])
+        cursor = (await search.page(limit=1)).next_cursor
+        assert cursor is not None
+        for place in range(len(cursor)):
+            other = "B" if cursor[place] == "A" else "A"
+            with pytest.raises(ForeignCursor):
+                await search.page(limit=1, cursor=cursor[:place] + other + cursor[place + 1 :])
+        assert len(base64.urlsafe_b64decode(cursor)) == 15
+
+
+async def test_a_search_past_its_time_goes_on_at_its_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With windows of 10 rows and a budget of nothing, a page ends after each window, and all of them find everything."""
+    monkeypatch.setattr(sqlite_search, "WINDOW_ROWS", 10)
+    products = [(Sku(str(number)), "LEFT RIGHT" if number in {5, 25, 26, 27, 99} else "LEFT") for number in range(100)]
+    async with opened(tmp_path / "search.sqlite3", budget_s=0.0, clock=itertools.count().__next__) as search:
+        await search.upsert(products)
+        pages = [await search.page(limit=2, q="right left")]
+        while pages[-1].next_cursor is not None:
+            pages.append(await search.page(limit=2, q="right left", cursor=pages[-1].next_cursor))
+    assert [sku for page in pages for sku in page.skus] == ["5", "25", "26", "27", "99"]
+    assert pages[1].skus == [], "a page may be empty and not the last"
+    assert max(len(page.skus) for page in pages) == 2
+
+
+def _open_in_process(path: Path, results: "multiprocessing.Queue[object]") -> None:
+    async def use() -> object:
+        async with opened(path) as search:
+            return await search.page(limit=10)
+
+    try:
+        results.put(asyncio.run(use()))
+    except BaseException as error:
+        results.put(repr(error))
+        raise
+
+
+def test_many_processes_may_open_a_new_index_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=_open_in_process, args=(tmp_path / "search.sqlite3", results)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    assert [results.get(timeout=60) for _ in workers] == [([], None)] * 4
+    for worker in workers:
+        worker.join()
+
+
+def _write_in_process(path: Path) -> None:
+    async def write() -> None:
+        async with opened(path) as search:
+            for batch in range(40):
+                await search.upsert([(Sku(f"{batch}-{number}"), f"HEART {batch}") for number in range(50)])
+
+    asyncio.run(write())
+
+
+async def test_pages_are_read_while_another_process_writes(tmp_path: Path) -> None:
+    path = tmp_path / "search.sqlite3"
+    async with opened(path) as search:
+        writer = multiprocessing.get_context("spawn").Process(target=_write_in_process, args=(path,))
+        writer.start()
+        async with asyncio.timeout(60):
+            while not (await search.page(limit=1, q="39 heart")).skus:
+                hits = await search.page(limit=100, q="heart")
+                assert len(hits.skus) % 50 == 0, "a batch is seen whole or not at all"
+        writer.join()
+        skus: list[Sku] = []
+        cursor: str | None = None
+        while True:
+            hits = await search.page(limit=100, cursor=cursor, q="heart")
+            skus += hits.skus
+            if (cursor := hits.next_cursor) is None:
+                break
+        assert len(skus) == len(set(skus)) == 2000
+
+
+async def test_the_event_loop_goes_on_while_a_query_waits(tmp_path: Path) -> None:
+    """A query held back in its thread, here by a clock that waits, does not hold back anything else."""
+    in_query = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    goes_on = asyncio.Event()
+
+    def clock() -> float:
+        loop.call_soon_threadsafe(in_query.set)
+        asyncio.run_coroutine_threadsafe(goes_on.wait(), loop).result(30)
+        return 0.0
+
+    async with opened(tmp_path / "search.sqlite3", clock=clock) as search:
+        await search.upsert([(Sku("A"), "HEART")])
+        searching = asyncio.create_task(search.page(limit=1, q="heart"))
+        await in_query.wait()
+        assert (await search.page(limit=1)).skus == ["A"]
+        goes_on.set()
+        assert (await searching).skus == ["A"]

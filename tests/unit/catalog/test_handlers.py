@@ -1,0 +1,114 @@
+import pytest
+
+from cart.catalog.handlers import ProductHandlers
+from cart.catalog.memory import MemoryCatalog, MemorySearch
+from cart.catalog.model import CatalogRow, ProductView
+from cart.errors import InvalidBody, ProductNotFound
+from cart.model import Product, Sku
+
+ROWS = [
+    CatalogRow(Sku("A"), "RED HEART", 255, "GBP", 7),
+    CatalogRow(Sku("B"), "BLUE HEART", 300, "GBP", 0),
+    CatalogRow(Sku("red"), "LANTERN", 100, "GBP", 1),
+]
+
+
+class Shop:
+    def __init__(self, *, show_stock: bool = True) -> None:
+        self.catalog = MemoryCatalog()
+        self.search = MemorySearch()
+        self.handlers = ProductHandlers(
+            prices=self.catalog, stock=self.catalog, search=self.search, show_stock=show_stock
+        )
+
+    async def stocked(self) -> "Shop":
+        await self.catalog.put(ROWS)
+        await self.search.upsert([(row.sku, row.name) for row in ROWS])
+        return self
+
+    async def shown(self, q: str) -> list[str]:
+        return [view.product.sku for view in (await self.handlers.page(q=q)).products]
+
+
+@pytest.fixture
+async def shop() -> Shop:
+    return await Shop().stocked()
+
+
+async def test_a_product_comes_with_the_stock_of_this_moment(shop: Shop) -> None:
+    heart = Product(Sku("A"), "RED HEART", 255, "GBP")
+    assert await shop.handlers.get(Sku("A")) == ProductView(heart, True, 7)
+    shop.catalog.stock[Sku("A")] = 0
+    assert await shop.handlers.get(Sku("A")) == ProductView(heart, False, 0)
+
+
+async def test_an_unknown_sku_is_not_found(shop: Shop) -> None:
+    with pytest.raises(ProductNotFound) as refused:
+        await shop.handlers.get(Sku("Z"))
+    assert refused.value.sku == "Z"
+
+
+async def test_a_product_taken_out_of_the_catalogue_is_not_found_although_its_price_is_kept(shop: Shop) -> None:
+    del shop.catalog.stock[Sku("A")]
+    with pytest.raises(ProductNotFound):
+        await shop.handlers.get(Sku("A"))
+
+
+async def test_pages_follow_each_other_to_the_end(shop: Shop) -> None:
+    first = await shop.handlers.page(limit=2)
+    assert [view.product.sku for view in first.products] == ["A", "B"]
+    last = await shop.handlers.page(limit=2, cursor=first.next_cursor)
+    assert [(view.product.sku, view.stock) for view in last.products] == [("red", 1)]
+    assert last.next_cursor is None
+
+
+async def test_an_exact_sku_comes_before_the_names_with_that_word(shop: Shop) -> None:
+    assert await shop.shown("red") == ["red", "A"]
+    assert await shop.shown("RED") == ["A"]
+
+
+async def test_a_blank_query_is_none_and_one_of_punctuation_finds_nothing(shop: Shop) -> None:
+    assert await shop.shown("") == await shop.shown("  ") == ["A", "B", "red"]
+    assert await shop.shown('"*') == []
+
+
+async def test_a_product_that_only_the_search_knows_is_left_out(shop: Shop) -> None:
+    await shop.search.upsert([(Sku("GONE"), "HEART")])
+    assert await shop.shown("heart") == ["A", "B"]
+
+
+async def test_an_empty_catalogue_has_an_empty_page() -> None:
+    assert (await Shop().handlers.page()).to_json() == b'{"products":[],"next_cursor":null}'
+
+
+async def test_the_stock_can_be_hidden() -> None:
+    shop = await Shop(show_stock=False).stocked()
+    assert (await shop.handlers.get(Sku("A"))).stock is None
+    assert [(view.in_stock, view.stock) for view in (await shop.handlers.page()).products] == [
+        (True, None),
+        (False, None),
+        (True, None),
+    ]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 101, 10**9])
+async def test_a_limit_outside_one_to_a_hundred_is_refused(shop: Shop, limit: int) -> None:
+    with pytest.raises(InvalidBody) as refused:
+        await shop.handlers.page(limit=limit)
+    assert refused.value.errors == [("/limit", "must be 1 to 100")]
+
+
+async def test_a_cursor_of_another_query_is_refused(shop: Shop) -> None:
+    page = await shop.handlers.page(limit=1)
+    with pytest.raises(InvalidBody) as refused:
+        await shop.handlers.page(limit=1, cursor=page.next_cursor, q="heart")
+    assert refused.value.errors == [("/cursor", "is not the next_cursor of a page of this query")]
+
+
+@pytest.mark.parametrize(
+    ("q", "detail"), [("x" * 257, "must be at most 256 characters"), ("\ud800", "is not Unicode text")]
+)
+async def test_a_query_too_long_or_undecodable_is_refused(shop: Shop, q: str, detail: str) -> None:
+    with pytest.raises(InvalidBody) as refused:
+        await shop.handlers.page(q=q)
+    assert refused.value.errors == [("/q", detail)]

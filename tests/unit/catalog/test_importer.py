@@ -1,0 +1,214 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cart.catalog import importer
+from cart.catalog.files import CatalogFileError, Rejection
+from cart.catalog.importer import ImportProgress, ImportReport, import_catalog, import_once
+from cart.catalog.memory import MemoryCatalog, MemorySearch
+from cart.catalog.model import CatalogRow
+from cart.catalog.ports import ImportBusy, PutCounts
+from cart.model import Product, Sku
+
+HEADER = "sku,name,price,currency,stock\n"
+
+
+class Shop:
+    """Everything an import writes to, and the file it reads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "catalog.csv"
+        self.spool = folder / "spool"
+        self.spool.mkdir()
+        self.catalog = MemoryCatalog()
+        self.search = MemorySearch()
+
+    def file(self, *rows: str) -> Path:
+        self.path.write_text(HEADER + "".join(row + "\n" for row in rows), encoding="utf-8")
+        return self.path
+
+    async def import_file(self, *rows: str, skip_bad: bool = False) -> ImportReport:
+        return await import_catalog(
+            self.file(*rows), catalog=self.catalog, search=self.search, skip_bad=skip_bad, spool_dir=self.spool
+        )
+
+    async def import_file_once(self, *rows: str) -> ImportReport | None:
+        path = self.file(*rows)
+        return await import_once(path, catalog=self.catalog, search=self.search, spool_dir=self.spool)
+
+    async def listed(self, q: str | None = None) -> list[Sku]:
+        return (await self.search.page(limit=100, q=q)).skus
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+async def test_products_reach_the_catalogue_and_the_search(shop: Shop) -> None:
+    report = await shop.import_file("A,RED HEART,2.55,GBP,7", "B,BLUE HEART,3,EUR,0")
+    assert report == ImportReport(sound=2, rejected=0, rejections=[], imported=2, new=2, changed=0)
+    assert shop.catalog.book == {
+        "A": Product(Sku("A"), "RED HEART", 255, "GBP"),
+        "B": Product(Sku("B"), "BLUE HEART", 300, "EUR"),
+    }
+    assert shop.catalog.stock == {"A": 7, "B": 0}
+    assert await shop.listed("heart") == ["A", "B"]
+    assert list(shop.spool.iterdir()) == []
+
+
+async def test_one_bad_row_keeps_everything_out(shop: Shop) -> None:
+    report = await shop.import_file("A,N,1,GBP,1", "B,N,x,GBP,1", "C,N,1,GBP,-1")
+    assert report.refused
+    assert (report.sound, report.rejected, report.imported) == (1, 2, 0)
+    assert report.rejections == [
+        Rejection(3, "price 'x' is no price such as 2.55"),
+        Rejection(4, "stock '-1' is no whole number of 0 to 1000000000000"),
+    ]
+    assert shop.catalog.book == {}
+    assert await shop.listed() == []
+
+
+async def test_bad_rows_can_be_skipped(shop: Shop) -> None:
+    report = await shop.import_file("A,N,1,GBP,1", "B,N,x,GBP,1", "C,N,1,GBP,1", skip_bad=True)
+    assert not report.refused
+    assert (report.imported, report.rejected) == (2, 1)
+    assert await shop.listed() == ["A", "C"]
+
+
+async def test_a_sku_that_comes_again_is_rejected_and_told_where_it_was(shop: Shop) -> None:
+    report = await shop.import_file("A,N,1,GBP,1", "B,N,1,GBP,1", "A,M,2,GBP,1", skip_bad=True)
+    assert report.rejections == [Rejection(4, "sku 'A' is on line 2 already")]
+    assert shop.catalog.book[Sku("A")].price == 100
+
+
+async def test_a_repeated_sku_is_found_across_batches(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer, "BATCH_ROWS", 2)
+    report = await shop.import_file(
+        "A,N,1,GBP,1", "B,N,1,GBP,1", "C,N,1,GBP,1", "D,N,x,GBP,1", "B,N,1,GBP,1", "E,N,1,GBP,1", "E,N,1,GBP,1"
+    )
+    assert [(found.line, found.reason[-20:]) for found in report.rejections] == [
+        (5, "no price such as 2.55"[-20:]),
+        (6, "is on line 3 already"),
+        (8, "is on line 7 already"),
+    ]
+
+
+async def test_every_rejection_is_called_out_and_only_the_first_thousand_kept(shop: Shop) -> None:
+    called: list[Rejection] = []
+    path = shop.file(*(f"S{number},N,bad,GBP,1" for number in range(2500)))
+    report = await import_catalog(path, catalog=shop.catalog, search=shop.search, rejected=called.append)
+    assert [rejection.line for rejection in called] == list(range(2, 2502))
+    assert report.rejected == 2500
+    assert report.rejections == called[:1000]
+
+
+async def test_a_second_import_sets_the_stock_again_and_changes_nothing_else(shop: Shop) -> None:
+    rows = ("A,N,1,GBP,5", "B,M,2,GBP,5")
+    await shop.import_file(*rows)
+    shop.catalog.stock[Sku("A")] = 1
+    report = await shop.import_file(*rows)
+    assert (report.imported, report.new, report.changed) == (2, 0, 0)
+    assert shop.catalog.stock == {"A": 5, "B": 5}
+    assert shop.catalog.epoch == 0, "nothing that is cached has changed"
+
+
+async def test_a_changed_price_or_name_is_announced(shop: Shop) -> None:
+    await shop.import_file("A,N,1,GBP,5", "B,M,2,GBP,5", "C,O,2,GBP,5")
+    report = await shop.import_file("A,N,1.01,GBP,5", "B,RENAMED,2,GBP,5", "D,NEW,1,GBP,5")
+    assert (report.imported, report.new, report.changed) == (3, 1, 2)
+    assert shop.catalog.epoch == 1
+    assert await shop.listed() == ["A", "B", "C", "D"], "products that the file lacks stay, in their place"
+    assert await shop.listed("renamed") == ["B"]
+
+
+async def test_a_long_import_announces_changes_on_its_way(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer, "BATCH_ROWS", 1)
+    monkeypatch.setattr(importer, "EPOCH_EVERY_S", 0.0)
+    await shop.import_file("A,N,1,GBP,5", "B,M,2,GBP,5", "C,O,2,GBP,5")
+    await shop.import_file("A,N,7,GBP,5", "B,M,7,GBP,5", "C,O,2,GBP,5")
+    assert shop.catalog.epoch == 2
+
+
+async def test_an_import_that_breaks_off_announces_what_it_may_have_changed(shop: Shop) -> None:
+    class Broken(MemoryCatalog):
+        async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
+            raise ConnectionError("the store is gone")
+
+    broken = Broken()
+    with pytest.raises(ConnectionError):
+        await import_catalog(shop.file("A,N,1,GBP,5"), catalog=broken, search=shop.search, spool_dir=shop.spool)
+    assert broken.epoch == 1
+    assert list(shop.spool.iterdir()) == []
+    assert not await shop.search.has_imported("")
+
+
+async def test_progress_counts_bytes_while_checking_and_rows_while_importing(shop: Shop) -> None:
+    path = shop.file("A,N,1,GBP,5", "B,M,x,GBP,5", "C,O,2,GBP,5")
+    told: list[ImportProgress] = []
+    await import_catalog(path, catalog=shop.catalog, search=shop.search, skip_bad=True, progress=told.append)
+    size = path.stat().st_size
+    assert told == [ImportProgress("checking", 2, size, size), ImportProgress("importing", 2, 2, 2)]
+
+
+async def test_only_one_import_writes_at_a_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer, "TURN_WAIT_S", 0.01)
+    async with shop.catalog.turn(wait_s=1):
+        with pytest.raises(ImportBusy):
+            await shop.import_file("A,N,1,GBP,5")
+    assert (await shop.import_file("A,N,1,GBP,5")).imported == 1
+
+
+async def test_a_file_of_no_products_imports_nothing(shop: Shop) -> None:
+    assert await shop.import_file() == ImportReport(sound=0, rejected=0, rejections=[])
+
+
+async def test_a_file_that_is_not_there_is_told(shop: Shop) -> None:
+    for call in (import_catalog, import_once):
+        with pytest.raises(CatalogFileError, match="No such file"):
+            await call(shop.path.with_name("none.csv"), catalog=shop.catalog, search=shop.search)
+
+
+async def test_importing_once_leaves_the_stock_of_a_store_that_has_the_content(shop: Shop) -> None:
+    report = await shop.import_file_once("A,N,1,GBP,5")
+    assert report is not None
+    assert report.imported == 1
+    shop.catalog.stock[Sku("A")] = 1
+    assert await shop.import_file_once("A,N,1,GBP,5") is None
+    assert shop.catalog.stock == {"A": 1}
+
+
+async def test_other_content_is_imported_once_more(shop: Shop) -> None:
+    await shop.import_file_once("A,N,1,GBP,5")
+    await shop.import_file_once("A,N,2,GBP,9")
+    assert shop.catalog.stock == {"A": 9}
+
+
+async def test_what_an_import_brought_is_not_imported_again_by_importing_once(shop: Shop) -> None:
+    await shop.import_file("A,N,1,GBP,5")
+    assert await shop.import_file_once("A,N,1,GBP,5") is None
+
+
+async def test_importing_once_fills_an_empty_search_and_leaves_the_stock_alone(shop: Shop) -> None:
+    await shop.import_file_once("A,N,1,GBP,5")
+    shop.catalog.stock[Sku("A")] = 1
+    shop.search = MemorySearch()
+    await shop.import_file_once("A,N,1,GBP,5")
+    assert shop.catalog.stock == {"A": 1}
+    assert await shop.listed() == ["A"]
+    assert await shop.import_file_once("A,N,1,GBP,5") is None
+
+
+async def test_importing_once_fills_an_emptied_store_again(shop: Shop) -> None:
+    await shop.import_file_once("A,N,1,GBP,5")
+    shop.catalog = MemoryCatalog()
+    await shop.import_file_once("A,N,1,GBP,5")
+    assert shop.catalog.stock == {"A": 5}
+
+
+async def test_importing_once_refuses_a_file_with_a_bad_row(shop: Shop) -> None:
+    report = await shop.import_file_once("A,N,1,GBP,5", "B,N,x,GBP,5")
+    assert report is not None
+    assert report.refused
+    assert shop.catalog.book == {}

@@ -1,0 +1,190 @@
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from cart.catalog.model import CatalogRow
+from cart.catalog.ports import PutCounts
+from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
+from cart.model import Sku
+from store import Script, StoreError, StoreTimeout, StoreUnavailable
+
+A, B, C = Sku("A"), Sku("B"), Sku("C")
+
+
+class Gate:
+    """Holds a call back, and tells the test that it has come."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+
+class FakeStore:
+    """A store of products and an epoch that counts the calls, and that the test can take away or hold back."""
+
+    def __init__(self) -> None:
+        self.prices = {A: 100, B: 200, C: 300}
+        self.epoch: bytes | None = None
+        self.fetched: list[Sku] = []
+        self.failures: list[StoreError] = []
+        self.gate: Gate | None = None
+        self.polled = asyncio.Event()
+        self.outcome = b"new"
+
+    async def execute(self, *command: Any) -> Any:
+        self._fail()
+        if command[0] == "GET":
+            self.polled.set()
+            return self.epoch
+        if command[0] == "INCR":
+            self.epoch = b"%d" % (int(self.epoch or 0) + 1)
+            return int(self.epoch)
+        sku = command[1][1:-2]
+        self.fetched.append(sku)
+        price = self.prices.get(sku)
+        if self.gate is not None:
+            self.gate.reached.set()
+            await self.gate.opened.wait()
+        return [None] * 3 if price is None else [b"NAME", b"%d" % price, b"GBP"]
+
+    async def execute_blocking(self, *command: Any, timeout_s: float) -> Any:
+        raise NotImplementedError
+
+    async def run(self, script: Script, keys: Sequence[Any], args: Sequence[Any] = ()) -> Any:
+        self._fail()
+        return self.outcome
+
+    def _fail(self) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+async def test_a_product_is_fetched_once_and_only_those_missing(store: FakeStore) -> None:
+    book = RedisPriceBook(store)
+    assert (await book.products([A]))[A].price == 100
+    assert (await book.products([A, B]))[B].price == 200
+    await book.products([B, A])
+    assert store.fetched == [A, B]
+
+
+async def test_a_raised_epoch_brings_the_new_price(store: FakeStore) -> None:
+    book = RedisPriceBook(store)
+    await book.refresh()
+    await book.products([A])
+    store.prices[A] = 150
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 100, "nobody said that it changed"
+    store.epoch = b"1"
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 150
+
+
+async def test_what_was_kept_before_the_first_look_at_the_epoch_is_not_trusted(store: FakeStore) -> None:
+    book = RedisPriceBook(store)
+    await book.products([A])
+    store.prices[A], store.epoch = 150, b"7"
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 150
+
+
+async def test_a_price_fetched_before_the_epoch_rose_is_not_kept_after_it(store: FakeStore) -> None:
+    book = RedisPriceBook(store)
+    store.gate = Gate()
+    early = asyncio.create_task(book.products([A]))
+    await store.gate.reached.wait()
+    store.prices[A], store.epoch = 150, b"1"
+    await book.refresh()
+    store.gate.opened.set()
+    assert (await early)[A].price == 100
+    assert (await book.products([A]))[A].price == 150
+
+
+async def test_without_the_store_what_is_kept_stays_in_force(store: FakeStore) -> None:
+    clock = Clock()
+    book = RedisPriceBook(store, max_age_s=30, clock=clock)
+    await book.refresh()
+    await book.products([A])
+    clock.now = 1000.0
+    store.failures = [StoreUnavailable("away"), StoreTimeout("slow")]
+    await book.refresh()
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 100
+    assert store.fetched == [A]
+
+
+async def test_without_the_store_an_unknown_product_is_an_error_not_an_absence(store: FakeStore) -> None:
+    store.failures = [StoreUnavailable("away")]
+    with pytest.raises(StoreUnavailable):
+        await RedisPriceBook(store).products([A])
+
+
+async def test_nothing_is_kept_longer_than_its_age(store: FakeStore) -> None:
+    clock = Clock()
+    book = RedisPriceBook(store, max_age_s=30, clock=clock)
+    await book.products([A])
+    store.prices[A] = 150
+    clock.now = 29.9
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 100
+    clock.now = 30.0
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 150
+
+
+async def test_the_cache_is_bounded_and_every_request_gets_all_it_asked_for(store: FakeStore) -> None:
+    book = RedisPriceBook(store, max_products=2)
+    first = await book.products([A, B])
+    assert set(first) == {A, B}
+    second = await book.products([B, C])
+    assert set(second) == {B, C}
+    assert set(first) == {A, B}, "whoever still looks up in the old mapping finds what was there"
+    assert set(await book.products([A, B, C])) == {A, B, C}
+    assert store.fetched == [A, B, C, A]
+
+
+async def test_watching_follows_the_epoch_until_it_is_cancelled(store: FakeStore) -> None:
+    book = RedisPriceBook(store, poll_s=0)
+    store.failures = [StoreUnavailable("away")]
+    watching = asyncio.create_task(book.watch())
+    await book.products([B])
+    store.prices[B], store.epoch = 250, b"1"
+    async with asyncio.timeout(5):
+        while (await book.products([B]))[B].price != 250:
+            await store.polled.wait()
+            store.polled.clear()
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+
+
+async def test_a_write_whose_reply_was_lost_is_repeated_and_counts_as_a_change(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cart.catalog.redis_catalog.FIRST_BACKOFF_S", 0.0)
+    store.failures = [StoreTimeout("slow", may_have_run=True)]
+    store.outcome = b"same"
+    rows = [CatalogRow(A, "NAME", 100, "GBP", 1)]
+    assert await RedisCatalog(store).put(rows) == PutCounts(new=0, changed=1, same=0)
+    assert await RedisCatalog(store).put(rows) == PutCounts(new=0, changed=0, same=1)
+
+
+async def test_a_store_that_stays_away_ends_the_write(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cart.catalog.redis_catalog.FIRST_BACKOFF_S", 0.0)
+    store.failures = [StoreUnavailable("away")] * 100
+    with pytest.raises(StoreUnavailable):
+        await RedisCatalog(store).raise_epoch()
