@@ -1,0 +1,1 @@
+"""The public API: its route table, how a row becomes a handler, and the documents made of it."""

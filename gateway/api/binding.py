@@ -1,0 +1,139 @@
+"""A row of the route table, and how it becomes a handler: decode, call, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from cart.errors import InvalidBody
+from gateway import problems
+from gateway.api.conditions import matches_none
+from gateway.api.router import DEFAULT_BODY_LIMIT
+from gateway.http import Handler, Request, Response, header
+
+
+class Answer(Protocol):
+    """What handlers return: something that knows its own JSON."""
+
+    def to_json(self) -> bytes:
+        """The body, as design says it looks."""
+        ...
+
+
+Call = Callable[[Request, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One call of the API. `call` gets the request and the decoded body; the rest says how its result is answered."""
+
+    method: str
+    path: str
+    call: Call
+    summary: str
+    tag: str
+    body: Any = None
+    body_is_optional: bool = False
+    body_limit: int = DEFAULT_BODY_LIMIT
+    status: int = 200
+    # Header lines of an answer, made of the result and its body.
+    headers: Callable[[Any, bytes], bytes] | None = None
+    # The entity tag, quotes included; with it a GET answers 304 where If-None-Match names it.
+    etag: Callable[[Any, bytes], str] | None = None
+    hot: bool = True
+    # For the documents only: the schema of the answer, header and query parameters, the slugs it may refuse with.
+    answers: str | None = None
+    parameters: Sequence[str] = ()
+    refusals: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """How counters and logs call the route."""
+        return f"{self.method} {self.path}"
+
+
+def bind(route: Route, inspect: Callable[[bytes], None] | None = None) -> Handler:
+    """Compile a row into a handler. `inspect` sees every body before it is decoded and may refuse it."""
+    decode = _decoder(route, inspect)
+    call, encode = route.call, _encoder(route)
+
+    async def handle(request: Request) -> Response:
+        try:
+            body = decode(request)
+        except _Undecodable as fault:
+            return fault.response
+        return encode(request, await call(request, body))
+
+    return handle
+
+
+class _Undecodable(Exception):  # noqa: N818 - carries an answer, is no error
+    def __init__(self, response: Response) -> None:
+        self.response = response
+
+
+def _decoder(route: Route, inspect: Callable[[bytes], None] | None) -> Callable[[Request], Any]:
+    if route.body is None:
+        return _no_body
+    decoder = msgspec.json.Decoder(route.body)
+    body_is_optional = route.body_is_optional
+
+    def decode(request: Request) -> Any:
+        media_type = request.headers.get("Content-Type")
+        if media_type is not None and media_type != "application/json" and not _is_json(media_type):
+            raise _Undecodable(problems.refuse(problems.UNSUPPORTED_MEDIA_TYPE, request.id))
+        body = request.body
+        if inspect is not None:
+            inspect(body)
+        if not body and body_is_optional:
+            body = b"{}"
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise InvalidBody([_pointed(error)]) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            members = {"errors": [{"pointer": "", "detail": str(error)}]}
+            raise _Undecodable(problems.refuse(problems.MALFORMED_JSON, request.id, members)) from None
+
+    return decode
+
+
+def _no_body(_request: Request) -> None:
+    return None
+
+
+def _encoder(route: Route) -> Callable[[Request, Any], Response]:
+    status, headers, etag = route.status, route.headers, route.etag
+
+    def encode(request: Request, result: Any) -> Response:
+        if result is None:
+            return Response(204)
+        body = result.to_json()
+        lines = headers(result, body) if headers is not None else b""
+        if etag is not None:
+            tag = etag(result, body)
+            lines += header("ETag", tag)
+            known = request.headers.get("If-None-Match") if request.method != "POST" else None
+            if known is not None and status == 200 and request.method in _SAFE and matches_none(known, tag):
+                return Response(304, headers=lines)
+        return Response(status, body, headers=lines)
+
+    return encode
+
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+
+
+def _is_json(media_type: str) -> bool:
+    kind = media_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _pointed(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Split msgspec's `Expected … - at `$.lines[0].sku`` into a JSON pointer (RFC 6901) and the detail."""
+    detail, _, path = str(error).partition(" - at `$")
+    pointer = path.rstrip("`").replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
+    return pointer, detail

@@ -1,0 +1,24 @@
+"""Give up on an answer that takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway import problems
+from gateway.http import Handler, Layer, Request, Response
+
+
+def deadline(seconds: float) -> Layer:
+    """Answer 503 after `seconds`. Only for routes with a task of their own: hot ones wait for the store alone, which has its own."""
+
+    def layer(handler: Handler) -> Handler:
+        async def limited(request: Request) -> Response:
+            try:
+                async with asyncio.timeout(seconds):
+                    return await handler(request)
+            except TimeoutError:
+                return problems.refuse(problems.TIMED_OUT, request.id)
+
+        return limited
+
+    return layer

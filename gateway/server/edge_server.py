@@ -1,0 +1,83 @@
+"""What all connections of a process share: routes, limits, the timer of slow senders, and drain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser
+
+from gateway.api.router import Router
+from gateway.server.connection import Connection
+from gateway.server.normal_way import normal_way
+from gateway.server.wire import RequestIds, ResponseWriter
+
+# Longer than the 60 s after which a balancer gives up an idle connection, so that it never sends into a closed one.
+KEEPALIVE_S: Final = 75.0
+RECEIVE_TIMEOUT_S: Final = 10.0
+MAX_LINE_BYTES: Final = 8 * 1024
+MAX_HEADERS: Final = 100
+_WATCH_S: Final = 1.0
+# Connections that stay unused this long while draining are closed; busy ones are told with their next answer.
+_LINGER_S: Final = 1.0
+_POLL_S: Final = 0.02
+
+
+class EdgeServer(web.Server):  # type: ignore[misc,type-arg] # aiohttp's is subclassed for its list of connections
+    """Makes a `Connection` for every accepted socket. Raises `RuntimeError` without aiohttp's C extensions."""
+
+    def __init__(
+        self, router: Router, *, keepalive_s: float = KEEPALIVE_S, receive_timeout_s: float = RECEIVE_TIMEOUT_S
+    ) -> None:
+        if HttpRequestParser.__module__ != "aiohttp._http_parser":
+            raise RuntimeError("aiohttp runs without its C extensions; install its wheel, or build it with a compiler")
+        self.router = router
+        self.ids = RequestIds()
+        self.writer = ResponseWriter()
+        self.is_draining = False
+        self._receive_timeout_s = receive_timeout_s
+        self._options: dict[str, Any] = {
+            "keepalive_timeout": keepalive_s,
+            "max_line_size": MAX_LINE_BYTES,
+            "max_field_size": MAX_LINE_BYTES,
+            "max_headers": MAX_HEADERS,
+            "access_log": None,
+            # A compressed body is refused, never unpacked: no bombs.
+            "auto_decompress": False,
+            "lingering_time": 2.0,
+        }
+        serve = normal_way(
+            router, self.ids, body_timeout_s=receive_timeout_s, is_draining=lambda: self.is_draining
+        )
+        super().__init__(serve)
+        self._watcher = self._loop.create_task(self._watch())
+
+    def __call__(self) -> Connection:
+        """Make the handler of one connection."""
+        return Connection(self, **self._options)
+
+    async def _watch(self) -> None:
+        """Close connections whose header section does not come to an end."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            now = self._loop.time()
+            for connection in self.connections:
+                connection.check_receiving(now, self._receive_timeout_s)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish what runs, then close: every answer from now on ends its connection, idle ones end after a moment.
+
+        Call it when no new connection can come any more. Returns when the last one is closed or `timeout_s` is over;
+        what still runs then is cut off.
+        """
+        self.is_draining = True
+        end = self._loop.time() + timeout_s
+        linger_end = min(self._loop.time() + _LINGER_S, end)
+        while self.connections and self._loop.time() < end:
+            if self._loop.time() >= linger_end:
+                for connection in self.connections:
+                    connection.close_if_idle()
+            await asyncio.sleep(_POLL_S)
+        await self.shutdown(timeout=0.1)
+        self._watcher.cancel()

@@ -1,0 +1,64 @@
+"""Listening sockets: one for each worker, all on one port, opened by the parent so that they outlive the workers."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final
+
+BACKLOG: Final = 4096
+
+
+class CannotListen(Exception):  # noqa: N818 - reads as the sentence it becomes
+    """The address cannot be listened on; the text says why."""
+
+
+def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
+    """Open `count` sockets that share one port by SO_REUSEPORT. The kernel spreads connections over them.
+
+    A socket whose worker is being replaced stays open here: what connects meanwhile waits for the next worker.
+    Port 0 picks a free one. Raises `CannotListen`.
+    """
+    family, address = _resolve(host, port)
+    listeners: list[socket.socket] = []
+    try:
+        # Without SO_REUSEPORT at first, so that a port that another Peakgate shares among its workers counts as taken.
+        with _bound(family, address, shared=False) as probe:
+            address = (address[0], probe.getsockname()[1], *address[2:])
+        for _ in range(count):
+            listeners.append(_bound(family, address, shared=True))
+            listeners[-1].listen(BACKLOG)
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise CannotListen(_reason(error, host, port)) from error
+    return listeners
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str | int, ...]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}: {error.strerror or error}") from error
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+def _bound(family: socket.AddressFamily, address: tuple[str | int, ...], *, shared: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setblocking(False)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _reason(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken; stop what listens there or choose another with --port"
+    return f"cannot listen on {host}:{port}: {error.strerror}"

@@ -1,0 +1,80 @@
+"""The bytes of a response, and the id of a request."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+from gateway.http import Response
+
+SERVER: Final = "peakgate"
+CLOSE: Final = b"Connection: close\r\n"
+
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+# RFC 9110, 8.6 and 15.4.5: these have no body and say no length.
+_BODILESS: Final = frozenset({204, 304})
+
+
+class ResponseWriter:
+    """Renders responses. One per process: it keeps the lines that all responses of a second share."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._second = 0
+        self._common = b""
+
+    def render(self, response: Response, request_id: str, *, head_only: bool = False, close: bool = False) -> bytes:
+        """The whole response, ready for one write."""
+        status, body = response.status, response.body
+        lines = response.headers + CLOSE if close else response.headers
+        if status in _BODILESS:
+            return b"%b%bX-Request-Id: %b\r\n%b\r\n" % (
+                *(_STATUS_LINES[status], self.common_lines(), request_id.encode(), lines),
+            )
+        return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
+            *(_STATUS_LINES[status], self.common_lines(), request_id.encode(), response.content_type, len(body)),
+            *(lines, b"" if head_only else body),
+        )
+
+    def common_lines(self) -> bytes:
+        """`Server` and `Date`, formatted once a second."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._common = f"Server: {SERVER}\r\nDate: {formatdate(second, usegmt=True)}\r\n".encode()
+        return self._common
+
+
+class RequestIds:
+    """Ids no other process makes: eight random hex digits of this process, then a count.
+
+    A request that carries a W3C `traceparent` is known by its trace id instead, so that one id finds it everywhere.
+    """
+
+    def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+        self._process = random_bytes(4).hex()
+        self._count = itertools.count(1)
+
+    def of(self, headers: Mapping[str, str]) -> str:
+        """The id of the request with these headers."""
+        parent = headers.get("traceparent")
+        if parent is not None and (trace_id := _trace_id(parent)):
+            return trace_id
+        return f"{self._process}{next(self._count):08x}"
+
+
+def _trace_id(traceparent: str) -> str | None:
+    """The trace id of `00-<32 hex digits>-<16 hex digits>-<2 hex digits>` (W3C Trace Context), None if it is not that."""
+    version, _, rest = traceparent.partition("-")
+    trace_id, _, rest = rest.partition("-")
+    if len(version) != 2 or version == "ff" or len(trace_id) != 32 or trace_id == "0" * 32 or len(rest) < 19:
+        return None
+    return trace_id if set(trace_id) <= _HEX else None
+
+
+_HEX: Final = frozenset("0123456789abcdef")

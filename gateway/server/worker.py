@@ -1,0 +1,41 @@
+"""One worker process: an event loop that serves a listening socket until it is told to stop, then drains."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import uvloop
+
+from gateway import compose
+from gateway.server.listeners import BACKLOG
+from gateway.settings import Settings
+
+
+def run_worker(
+    settings: Settings, store: compose.StoreAddress, listener: socket.socket, number: int, say_ready: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM, then finish what runs. `number` is this worker's place among its siblings."""
+    uvloop.run(_serve(settings, store, listener, number, say_ready))
+
+
+async def _serve(
+    settings: Settings, store: compose.StoreAddress, listener: socket.socket, number: int, say_ready: Callable[[], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    told_to_stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, told_to_stop.set)
+    async with AsyncExitStack() as stack:
+        gateway = await compose.gateway(settings, store, stack, worker_number=number)
+        server = await loop.create_server(gateway.edge, sock=listener, backlog=BACKLOG)
+        # What exists now stays: the collector need not walk it over and over.
+        gc.collect()
+        gc.freeze()
+        say_ready()
+        await told_to_stop.wait()
+        server.close()
+        await gateway.edge.drain(settings.drain_timeout)

@@ -1,0 +1,179 @@
+"""Everything that can be set, and the only reader of flags and environment.
+
+Each field of `Settings` is one setting: flag `--drain-timeout`, variable `PEAKGATE_DRAIN_TIMEOUT`. Flags win.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+Role = Literal["edge", "worker", "all"]
+Durability = Literal["memory", "aof"]
+
+PREFIX: Final = "PEAKGATE_"
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+_NO: Final = frozenset({"0", "false", "no", "off"})
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; `faults` has a line for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def _number(least: float, most: float, kind: type[int] | type[float] = int) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            raise ValueError(f"must be a number from {least:g} to {most:g}")
+        return number
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in _YES | _NO:
+        raise ValueError("must be yes or no")
+    return text.lower() in _YES
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not any(text.startswith(f"{scheme}://") and len(text) > len(scheme) + 3 for scheme in schemes):
+            raise ValueError(f"must be an address that begins with {', '.join(f'{s}://' for s in schemes)}")
+        return text
+
+    return parse
+
+
+def _currency(text: str) -> str:
+    if len(text) != 3 or not text.isascii() or not text.isalpha() or not text.isupper():
+        raise ValueError("must be a currency code such as GBP (ISO 4217)")
+    return text
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
+def _setting(default: Any, parse: Callable[[str], Any], what: str, *, metavar: str) -> Any:
+    metadata = {"parse": parse, "help": what, "metavar": metavar}
+    return field(default_factory=default, metadata=metadata) if callable(default) else field(
+        default=default, metadata=metadata
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How one Peakgate runs. Times are in seconds unless a name says otherwise."""
+
+    host: str = _setting("127.0.0.1", str, "address to listen on; 0.0.0.0 for all", metavar="HOST")
+    port: int = _setting(8080, _number(0, 65535), "port to listen on; 0 picks a free one", metavar="PORT")
+    data_dir: Path = _setting(
+        Path("peakgate-data"), Path, "where the embedded store and the search index keep their files", metavar="DIR"
+    )
+    workers: int = _setting(
+        lambda: os.cpu_count() or 1, _number(1, 256), "worker processes; the number of cores unless given", metavar="N"
+    )
+    role: Role = _setting(
+        "all", _one_of("edge", "worker", "all"), "edge serves shoppers, worker works off orders, all does both",
+        metavar="edge|worker|all",
+    )  # fmt: skip
+    store_url: str | None = _setting(
+        None,
+        _url("redis", "rediss", "unix"),
+        "a Redis >= 7 or Valkey >= 7.2 to use instead of the embedded Valkey",
+        metavar="URL",
+    )
+    catalog: Path | None = _setting(
+        None, _file, "a catalogue (.csv or .jsonl) to import before serving, once per content", metavar="FILE"
+    )
+    durability: Durability | None = _setting(
+        None,
+        _one_of("memory", "aof"),
+        "where an order is before it is accepted: memory (in the store) or aof (on the store's disk); "
+        "aof for the embedded store, memory for another, unless given",
+        metavar="memory|aof",
+    )
+    drain_timeout: float = _setting(
+        25.0, _number(0, 3600, float), "how long a stopping worker may finish what it has begun", metavar="SECONDS"
+    )
+    queue_url: str | None = _setting(
+        None, _url("http", "https"), "an SQS queue for accepted orders; a stream in the store unless given", metavar="URL"
+    )
+    aws_endpoint_url: str | None = _setting(
+        None, _url("http", "https"), "where SQS is, if not at AWS", metavar="URL"
+    )
+    aws_region: str = _setting("eu-west-1", str, "the queue's AWS region", metavar="REGION")
+    currency: str = _setting("GBP", _currency, "currency of a cart that names none", metavar="CODE")
+    max_lines: int = _setting(1000, _number(1, 1000), "most lines of a cart", metavar="N")
+    max_quantity: int = _setting(10_000, _number(1, 1_000_000), "largest quantity of a line", metavar="N")
+    anonymous_cart_days: float = _setting(
+        30, _number(0.001, 3650, float), "days until an anonymous cart expires", metavar="DAYS"
+    )
+    owned_cart_days: float = _setting(
+        90, _number(0.001, 3650, float), "days until a signed-in shopper's cart expires", metavar="DAYS"
+    )
+    show_stock: bool = _setting(True, _yes_or_no, "whether products show how many there are", metavar="yes|no")
+    order_concurrency: int = _setting(
+        64, _number(1, 10_000), "orders that one worker process works on at a time", metavar="N"
+    )
+
+    @property
+    def serves_shoppers(self) -> bool:
+        """Whether the role has the public API."""
+        return self.role != "worker"
+
+    @property
+    def works_orders(self) -> bool:
+        """Whether the role works off accepted orders."""
+        return self.role != "edge"
+
+
+def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
+    """Read settings from flags (by field name; None where not given) and the environment.
+
+    Raises `SettingsError` with every fault there is, unknown `PEAKGATE_*` variables among them.
+    """
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    known = {each.name: each.metadata for each in fields(Settings)}
+    for name, metadata in known.items():
+        variable = PREFIX + name.upper()
+        source, text = ("--" + name.replace("_", "-"), flags.get(name))
+        if text is None:
+            source, text = variable, environ.get(variable)
+        if text is None or (text == "" and source == variable):
+            continue
+        try:
+            values[name] = metadata["parse"](text)
+        except ValueError as error:
+            faults.append(f"{source}: {error}, not {text!r}")
+    for variable in sorted(environ):
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and name not in known and not name.startswith("test_"):
+            faults.append(f"{variable}: there is no such setting")
+    if faults:
+        raise SettingsError(faults)
+    return cast(Settings, Settings(**values))
