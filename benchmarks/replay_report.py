@@ -1,11 +1,12 @@
 """The closing table of a replay, and the same as JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.latency import LatencyRow
 from benchmarks.ledger import Ledger, StockCheck
+from benchmarks.text_table import table
 
 _FAULTS_SHOWN = 10
 
@@ -83,24 +84,3 @@ class ReplayReport:
         if (more := len(self.faults) - _FAULTS_SHOWN) > 0:
             shown.append(f"  and {more:,} more")
         return "\n".join([f"{pace}. It does NOT add up:", *shown])
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Columns of text: the first to the left, the others to the right, integers with thousands separators."""
-    cells = [list(head), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = [_line(row, widths) for row in cells]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = [
-        text.ljust(width) if column == 0 else text.rjust(width)
-        for column, (text, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join([first, *others])

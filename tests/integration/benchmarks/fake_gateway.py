@@ -1,9 +1,10 @@
 """A gateway over dicts that misbehaves on request, for trying the replay without a real one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
@@ -104,7 +105,7 @@ class FakeGateway:
         self._created += 1
         cart = FakeCart(f"cart{self._created}")
         self.carts[cart.id] = cart
-        return self._show(cart, status=201)
+        return self._show(cart, status=201, headers={"Location": f"/v1/carts/{cart.id}"})
 
     async def _read(self, request: web.Request) -> web.Response:
         cart = self.carts.get(request.match_info["cart"])
@@ -126,7 +127,8 @@ class FakeGateway:
         cart = self.carts.get(request.match_info["cart"])
         if cart is None:
             return problem(404, "cart-not-found")
-        if request.headers["If-Match"] != f'"{cart.version}"':
+        current = f'"{cart.version}"'
+        if request.headers.get("If-Match", current) != current:
             return problem(412, "version-mismatch", current_version=cart.version)
         change(cart)
         cart.version += 1
@@ -172,7 +174,9 @@ class FakeGateway:
     def _total(self, cart: FakeCart) -> int:
         return sum(quantity * self.prices[sku] for sku, quantity in cart.lines.items())
 
-    def _show(self, cart: FakeCart, status: int = 200) -> web.Response:
+    def _show(
+        self, cart: FakeCart, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> web.Response:
         body = {
             "id": cart.id,
             "version": cart.version,
@@ -180,7 +184,7 @@ class FakeGateway:
             "total": _gbp(self._total(cart)),
             "order_id": cart.order_id,
         }
-        return web.json_response(body, status=status, headers={"ETag": f'"{cart.version}.x"'})
+        return web.json_response(body, status=status, headers={"ETag": f'"{cart.version}.x"', **headers})
 
 
 def _gbp(amount: int) -> dict[str, Any]:
@@ -192,19 +196,19 @@ class Server:
 
     def __init__(self, gateway: FakeGateway) -> None:
         self._gateway = gateway
-        self._port = 0
+        self.port = 0
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         self._runner = web.AppRunner(self._gateway.app(), access_log=None, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self._port = self._runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         assert self._runner is not None

@@ -1,6 +1,6 @@
 from benchmarks.latency import LatencyRow
 from benchmarks.ledger import Expectation, Ledger, StockCheck
-from benchmarks.replay_report import ReplayReport, table
+from benchmarks.replay_report import ReplayReport
 from benchmarks.shopper import Purchase
 
 
@@ -17,15 +17,6 @@ def report(*faults: str) -> ReplayReport:
         seconds=2.0,
         faults=faults,
     )
-
-
-def test_a_table_keeps_its_columns_apart_and_numbers_readable() -> None:
-    assert table(("", "accepted"), [("units", 1440), ("rate", "1.5")]).splitlines() == [
-        "       accepted",
-        "---------------",
-        "units     1,440",
-        "rate        1.5",
-    ]
 
 
 def test_the_closing_table_shows_what_was_sold_beside_what_should_have_been() -> None:

@@ -1,0 +1,68 @@
+"""What Linux knows of other processes: children, CPU time, memory; and keeping them on one core."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a process: all that is resident, and its share of it when shared pages are divided fairly."""
+
+    rss: int
+    pss: int
+
+
+def parse_cpu_seconds(stat: str, ticks_per_s: int = _TICKS_PER_S) -> float:
+    """User and system time of the process, its threads included, from /proc/<pid>/stat (proc(5), fields 14 and 15)."""
+    # The second field is the program's name in brackets and may hold spaces and brackets itself.
+    after_name = stat.rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / ticks_per_s
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time the process has used so far; resolves 10 ms."""
+    return parse_cpu_seconds(Path(f"/proc/{pid}/stat").read_text())
+
+
+def parse_memory(smaps_rollup: str) -> Memory:
+    """RSS and PSS from /proc/<pid>/smaps_rollup, whose values are in KiB."""
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in smaps_rollup.splitlines() if line.endswith(" kB")}
+    return Memory(rss=kib["Rss"] * 1024, pss=kib["Pss"] * 1024)
+
+
+def memory(pid: int) -> Memory:
+    """The memory of a process now."""
+    return parse_memory(Path(f"/proc/{pid}/smaps_rollup").read_text())
+
+
+def descendants(pid: int) -> list[int]:
+    """Children of the process, their children and so on."""
+    found: list[int] = []
+    unseen = [pid]
+    while unseen:
+        children = _children(unseen.pop())
+        found += children
+        unseen += children
+    return found
+
+
+def command_line(pid: int) -> str:
+    """The words the process was started with."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def pin(pid: int, core: int) -> None:
+    """Let all threads of the process run on that core only."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {core})
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []

@@ -1,0 +1,47 @@
+import pytest
+
+from benchmarks.gateway_process import HarnessError
+from benchmarks.hot_path import YARDSTICK, Sample, Subject, summarize
+from benchmarks.redis_cost import RedisCosts
+from benchmarks.wrk import Call, LoadResult, parse_summary
+
+
+def sample(cpu_us: float) -> Sample:
+    return Sample(cpu_us, LoadResult(requests=1000, seconds=0.5, refused=0, socket_errors=0, p50_ms=1, p99_ms=2))
+
+
+def test_ratios_are_taken_within_a_round_so_that_a_slow_machine_does_not_bend_them() -> None:
+    subjects = [Subject(YARDSTICK, []), Subject("read", [], target=0.7)]
+    # The machine was twice as slow in the second round, and something disturbed the third.
+    samples = {
+        YARDSTICK: [sample(50), sample(100), sample(50)],
+        "read": [sample(30), sample(60), sample(90)],
+    }
+
+    yardstick, read = summarize(subjects, samples)
+
+    assert (yardstick.ratio, read.ratio) == (1.0, 0.6)
+    assert (read.cpu_us, read.requests_per_s, read.p99_ms) == (60, 2000, 2)
+    assert read.as_json()["cpu_us_by_round"] == [30, 60, 90]
+
+
+def test_what_wrk_saw_is_read_from_the_line_of_our_script() -> None:
+    printed = 'Running 1s test\n\nSUMMARY {"requests":7,"duration_us":1500000,"refused":1,"socket_errors":2,"p50_us":900,"p99_us":4200}\n'
+
+    assert parse_summary(printed) == LoadResult(7, 1.5, 1, 2, 0.9, 4.2)
+
+
+def test_wrk_that_gave_up_is_quoted() -> None:
+    with pytest.raises(HarnessError, match="unable to connect"):
+        parse_summary("", said="unable to connect to 127.0.0.1:1\n")
+
+
+def test_redis_costs_are_compared_by_the_time_of_the_script() -> None:
+    ratio, process_ratio = RedisCosts(10, 15, 40, 44).figures()
+
+    assert (ratio.measured, ratio.target, ratio.met) == (1.5, 2, True)
+    assert (process_ratio.measured, process_ratio.target) == (1.1, None)
+
+
+def test_a_call_without_a_body_is_a_plain_request() -> None:
+    assert Call("GET", "/v1/products/85123A") == ("GET", "/v1/products/85123A", b"")
