@@ -1,9 +1,12 @@
 """What the documents tell a newcomer to type exists, and what they point to is there."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from gateway.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -36,3 +39,18 @@ def test_ci_types_what_the_readme_says() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.search(r"^make test\b", script, re.MULTILINE)
     assert re.search(r"^make check\b", script, re.MULTILINE)
+
+
+def test_the_readme_tells_of_every_setting_with_its_variable_and_default() -> None:
+    rows = re.findall(
+        r"^\| `--([a-z-]+)` \| `([A-Z_]+)` \| (.*?) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    settings = {setting.name.replace("_", "-"): setting for setting in fields(Settings)}
+    assert [flag for flag, _, _ in rows] == list(settings)
+    for flag, variable, default in rows:
+        assert variable == PREFIX + settings[flag].name.upper()
+        fixed = settings[flag].default
+        if isinstance(fixed, bool):
+            assert default == ("`yes`" if fixed else "`no`")
+        elif isinstance(fixed, str | int | float | Path):
+            assert default == f"`{fixed:g}`" if isinstance(fixed, float) else f"`{fixed}`"
