@@ -21,9 +21,9 @@ _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def contains_card_number(body: bytes) -> bool:
-    """Whether a JSON body, well formed or not, holds a Luhn-valid number of 13 to 19 digits (ISO/IEC 7812-1).
+    r"""Whether a JSON body, well formed or not, holds a Luhn-valid number of 13 to 19 digits (ISO/IEC 7812-1).
 
-    It is found in strings and in numbers, in one piece or in groups, escaped (`\\u0034`) or in other scripts' digits.
+    It is found in strings and in numbers, in one piece or in groups, escaped (`\u0034`) or in other scripts' digits.
     """
     text = body.decode("utf-8", "replace")
     if "\\" in text:

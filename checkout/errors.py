@@ -101,7 +101,7 @@ class CancelTooLate(Refusal):
 # --- not refusals: what the parts of this package tell each other
 
 
-class StatusConflict(Exception):  # noqa: N818  (a lost race, not a fault)
+class StatusConflict(Exception):
     """The stored order is no longer in the status the caller knew; `current` is the one it is in."""
 
     def __init__(self, current: str) -> None:
@@ -109,7 +109,7 @@ class StatusConflict(Exception):  # noqa: N818  (a lost race, not a fault)
         self.current = current
 
 
-class StockNotHeld(Exception):  # noqa: N818
+class StockNotHeld(Exception):
     """The order's stock cannot be confirmed because no hold of it exists; `skus` lack theirs."""
 
     def __init__(self, skus: Sequence[Sku]) -> None:
@@ -117,7 +117,7 @@ class StockNotHeld(Exception):  # noqa: N818
         self.skus = list(skus)
 
 
-class Declined(Exception):  # noqa: N818
+class Declined(Exception):
     """An outside service answered with a final no; asking again is pointless. `detail` is fit for the order's history."""
 
     def __init__(self, detail: str) -> None:
@@ -125,5 +125,5 @@ class Declined(Exception):  # noqa: N818
         self.detail = detail
 
 
-class NoAnswer(Exception):  # noqa: N818
+class NoAnswer(Exception):
     """An outside service could not be reached or did not answer: what was asked may or may not have been done."""

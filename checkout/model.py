@@ -126,6 +126,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return order_number(self.id)
 
     @property
+    def skus(self) -> list[Sku]:
+        """The SKU of every line."""
+        return [line.sku for line in self.lines]
+
+    @property
     def subtotal(self) -> int:
         """Price of the lines, in minor units."""
         return sum(line.total for line in self.lines)
@@ -289,8 +294,8 @@ class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return found
 
     def fingerprint(self) -> str:
-        """The same for equal bodies however they were written, another for any other body (SHA-256, hex)."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+        """The same for equal bodies however they were written, another for any other body (128 bits, in hex)."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
 
     def address(self) -> Address:
         """The address as the order keeps it."""

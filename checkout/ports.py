@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -11,14 +11,21 @@ from cart.model import Cart, CartId, OrderId, Sku
 from checkout.errors import Shortage
 from checkout.model import CancelReason, Order, OrderStatus
 
+# A claim of a cart, and of an idempotency key by a checkout that runs, ends by itself after this long.
+CLAIM_MS: Final = 10_000
+# A hold of stock lasts longer than the claim by which it was taken, so an accepted order always finds its holds.
+HOLD_MS: Final = 60_000
+# The idempotency key of an accepted order is remembered for a day.
+KEY_MS: Final = 86_400_000
+
 # --- accepting an order
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """One try at ordering a cart.
 
-    `token` is random and belongs to this try alone; `key_hash` is the SHA-256 of the idempotency key, in hex, and
-    `fingerprint` that of the body. `owner` is the signed-in shopper who asks.
+    `token` is random and belongs to this try alone; `key_hash` stands for the idempotency key and `fingerprint` for the
+    body (128 bits each, in hex). `owner` is the signed-in shopper who asks.
     """
 
     cart_id: CartId
@@ -29,10 +36,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """The cart is this claim's alone for some seconds. `fence` rises with every claim of a cart's partition."""
+    """The cart is this claim's alone for `CLAIM_MS`.
+
+    `fence` rises with every claim in the cart's partition. `may_hold`: an earlier claim of this version of the cart has
+    not told its end, so it may have left holds.
+    """
 
     cart: Cart
     fence: int
+    may_hold: bool
 
 
 class AlreadyOrdered(msgspec.Struct, frozen=True):
@@ -62,18 +74,19 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A stored order with the key and the body it was ordered by."""
+    """A stored order with the key and the body it was ordered by; `is_kept` as in `Committed`."""
 
     order: Order
     key_hash: str
     fingerprint: str
+    is_kept: bool
 
 
 class Orders(Protocol):
     """A place that keeps orders beside their carts. Each call is one atomic change, safe to repeat."""
 
     async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
-        """Claim the cart and the idempotency key, both for some seconds.
+        """Claim the cart and the idempotency key, both for `CLAIM_MS`; the same claim may begin again.
 
         Raises `CartNotFound`, `CartClosed` (merged away), `IdempotencyKeyReused` (its other use may still be running) and
         `IdempotencyKeyInProgress` (another claim of this cart is). What is raised claims nothing.
@@ -83,16 +96,22 @@ class Orders(Protocol):
     async def commit(self, claim: Claim, order: Order, *, cart_version: int, message: bytes) -> Committed | None:
         """Turn the cart into `order` and put `message` into the outbox; None if the claim has run out or the cart changed.
 
-        Afterwards the key is remembered for a day.
+        Afterwards the key is remembered for `KEY_MS`.
         """
         ...
 
     async def retract(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
-        """Undo a commit that could not be kept, and open the cart again; False if the message may have gone out already."""
+        """Undo a commit that could not be kept, and open the cart again.
+
+        False leaves all as it is: the message may have gone out already, or a replay found the order kept after all.
+        """
         ...
 
-    async def release(self, claim: Claim, *, nothing_held: bool) -> None:
-        """Give the cart and the key back unused. `nothing_held`: no stock is held by this claim, so none need be looked for."""
+    async def release(self, claim: Claim, *, nothing_held: bool) -> bool:
+        """Give the cart and the key back unused; True if the claim was still in force, so that it can never commit.
+
+        `nothing_held`: no stock is held for this version of the cart, so the sweeper need not look for it.
+        """
         ...
 
     async def read(self, order_id: OrderId) -> Order | None:
@@ -100,7 +119,7 @@ class Orders(Protocol):
         ...
 
     async def receipt(self, order_id: OrderId) -> Receipt | None:
-        """The order with what it was ordered by, None if there is none."""
+        """The order with what it was ordered by, None if there is none. It is made as durable as was promised."""
         ...
 
     async def transition(
@@ -153,7 +172,7 @@ class Stock(Protocol):
     """
 
     async def hold(self, order_id: OrderId, lines: Sequence[StockLine], *, fence: int) -> list[Shortage]:
-        """Take the lines out of what is available, for some 60 s; return those that cannot be had in full.
+        """Take the lines out of what is available, for `HOLD_MS`; return those that cannot be had in full.
 
         Some of the others may be held then: `release` them. A hold of the same order by a lower fence is taken over.
         Raises `IdempotencyKeyInProgress` if a claim of a higher fence holds them: this one has been overtaken.
@@ -185,11 +204,11 @@ class Stock(Protocol):
 
 
 class Abandoned(msgspec.Struct, frozen=True):
-    """A claim that was neither committed nor released; `record` is the adapter's own name for it."""
+    """A claim that was neither committed nor released; `record` is the adapter's own handle."""
 
     order_id: OrderId
     skus: tuple[Sku, ...]
-    record: tuple[bytes, bytes]
+    record: Any
 
 
 class Claims(Protocol):

@@ -1,0 +1,286 @@
+"""Orders and stock kept in this process: for tests, and the plain telling of what the Redis adapters' scripts do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import msgspec
+
+from cart.errors import CartClosed
+from cart.memory import MemoryCarts
+from cart.model import Cart, CartId, OrderId, Sku, order_id_for, partition_of, unix_ms
+from checkout.errors import (
+    IdempotencyKeyInProgress,
+    IdempotencyKeyReused,
+    Shortage,
+    StatusConflict,
+    StockNotHeld,
+)
+from checkout.model import CancelReason, Order, OrderStatus
+from checkout.ports import (
+    CLAIM_MS,
+    HOLD_MS,
+    KEY_MS,
+    Abandoned,
+    AlreadyOrdered,
+    Claim,
+    Claimed,
+    Committed,
+    MergeUnsettled,
+    OutboxEntry,
+    Receipt,
+    StockLine,
+)
+
+
+class _Lease(msgspec.Struct, frozen=True):
+    token: str
+    version: int
+    until_ms: int
+
+
+class MemoryOrders:
+    """`Orders`, `Claims` and `Outbox` in dicts, beside the carts. Nothing here waits, so every call is one atomic change.
+
+    `keeps` says whether what is written becomes as durable as promised; tests turn it off.
+    """
+
+    def __init__(self, carts: MemoryCarts, *, clock_ms: Callable[[], int] = unix_ms) -> None:
+        self.orders: dict[OrderId, Receipt] = {}
+        self.entries: dict[str, tuple[int, OutboxEntry]] = {}
+        self.keeps = True
+        self._carts = carts
+        self._clock_ms = clock_ms
+        self._keys: dict[str, tuple[str, int]] = {}
+        self._leases: dict[CartId, _Lease] = {}
+        self._claims: dict[tuple[CartId, int], tuple[int, tuple[Sku, ...]]] = {}
+        self._fences = itertools.count(1)
+        self._entry_numbers = itertools.count(1)
+
+    # Orders
+
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+        """See `Orders.begin`."""
+        fingerprint, until_ms = self._keys.get(claim.key_hash, ("", 0))
+        is_new = until_ms <= self._clock_ms()
+        if not is_new and fingerprint != claim.fingerprint:
+            raise IdempotencyKeyReused
+        begun = self._claim_cart(claim, await self._carts.read(claim.cart_id, owner=claim.owner))
+        if is_new and isinstance(begun, Claimed):
+            self._keys[claim.key_hash] = (claim.fingerprint, self._clock_ms() + CLAIM_MS)
+        return begun
+
+    def _claim_cart(self, claim: Claim, cart: Cart) -> Claimed | AlreadyOrdered | MergeUnsettled:
+        if cart.order_id is not None:
+            return AlreadyOrdered(cart.order_id)
+        if cart.status == "merging":
+            return MergeUnsettled()
+        if cart.status != "open":
+            raise CartClosed
+        now = self._clock_ms()
+        lease = self._leases.get(cart.id)
+        if lease is not None and lease.token != claim.token and lease.until_ms > now:
+            raise IdempotencyKeyInProgress
+        self._leases[cart.id] = _Lease(claim.token, cart.version, now + CLAIM_MS)
+        may_hold = (cart.id, cart.version) in self._claims
+        self._claims[cart.id, cart.version] = (now, tuple(cart.skus))
+        return Claimed(cart, next(self._fences), may_hold)
+
+    async def commit(self, claim: Claim, order: Order, *, cart_version: int, message: bytes) -> Committed | None:
+        """See `Orders.commit`."""
+        cart = self._carts.by_id.get(claim.cart_id)
+        if cart is None or cart.status != "open" or cart.version != cart_version or not self._is_in_force(claim):
+            return None
+        self._carts.by_id[cart.id] = _ordered(cart, order)
+        self.orders[order.id] = Receipt(order, claim.key_hash, claim.fingerprint, is_kept=self.keeps)
+        self._keys[claim.key_hash] = (claim.fingerprint, self._clock_ms() + KEY_MS)
+        del self._leases[cart.id]
+        del self._claims[cart.id, cart.version]
+        return Committed(self._post(order, message), self.keeps)
+
+    async def retract(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
+        """See `Orders.retract`."""
+        if self.orders[order.id].is_kept or entry.entry_id not in self.entries:
+            return False
+        del self.entries[entry.entry_id]
+        del self.orders[order.id]
+        self._keys.pop(claim.key_hash, None)
+        cart = self._carts.by_id[order.cart_id]
+        self._claims[cart.id, cart.version - 1] = (0, tuple(order.skus))
+        self._carts.by_id[cart.id] = msgspec.structs.replace(
+            cart, status="open", order_id=None, version=cart.version + 1
+        )
+        return True
+
+    async def release(self, claim: Claim, *, nothing_held: bool) -> bool:
+        """See `Orders.release`."""
+        if not self._is_in_force(claim):
+            return False
+        lease = self._leases.pop(claim.cart_id)
+        if nothing_held:
+            self._claims.pop((claim.cart_id, lease.version), None)
+        fingerprint, until_ms = self._keys.get(claim.key_hash, ("", 0))
+        if fingerprint == claim.fingerprint and until_ms <= self._clock_ms() + CLAIM_MS:
+            del self._keys[claim.key_hash]
+        return True
+
+    async def read(self, order_id: OrderId) -> Order | None:
+        """See `Orders.read`."""
+        receipt = self.orders.get(order_id)
+        return receipt.order if receipt is not None else None
+
+    async def receipt(self, order_id: OrderId) -> Receipt | None:
+        """See `Orders.receipt`."""
+        receipt = self.orders.get(order_id)
+        if receipt is not None and self.keeps and not receipt.is_kept:
+            receipt = self.orders[order_id] = msgspec.structs.replace(receipt, is_kept=True)
+        return receipt
+
+    async def transition(
+        self,
+        order: Order,
+        to: OrderStatus,
+        *,
+        at: int,
+        detail: str | None = None,
+        reason: CancelReason | None = None,
+    ) -> Order:
+        """See `Orders.transition`."""
+        moved = order.moved(to, at=at, detail=detail, reason=reason)
+        receipt = self.orders[order.id]
+        if receipt.order.status is not order.status:
+            raise StatusConflict(receipt.order.status)
+        self.orders[order.id] = msgspec.structs.replace(receipt, order=moved)
+        return moved
+
+    async def cancel(self, order: Order, *, at: int, message: bytes) -> tuple[Order, OutboxEntry]:
+        """See `Orders.cancel`."""
+        cancelled = await self.transition(order, OrderStatus.CANCELLED, at=at, reason=CancelReason.REQUESTED)
+        return cancelled, self._post(order, message)
+
+    def _is_in_force(self, claim: Claim) -> bool:
+        lease = self._leases.get(claim.cart_id)
+        return lease is not None and lease.token == claim.token and lease.until_ms > self._clock_ms()
+
+    def _post(self, order: Order, message: bytes) -> OutboxEntry:
+        now = self._clock_ms()
+        entry = OutboxEntry(partition_of(order.id), f"{now}-{next(self._entry_numbers)}", order.id, message)
+        self.entries[entry.entry_id] = (now, entry)
+        return entry
+
+    # Claims
+
+    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
+        """See `Claims.abandoned`."""
+        return [
+            Abandoned(order_id_for(*key), skus, record=(key, begun_ms))
+            for key, (begun_ms, skus) in self._claims.items()
+            if begun_ms < before_ms
+        ]
+
+    async def forget(self, claims: Sequence[Abandoned]) -> None:
+        """See `Claims.forget`."""
+        for claim in claims:
+            key, begun_ms = claim.record
+            if key in self._claims and self._claims[key][0] == begun_ms:
+                del self._claims[key]
+
+    # Outbox
+
+    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+        """See `Outbox.waiting`."""
+        found: dict[str, list[OutboxEntry]] = {}
+        for written_ms, entry in self.entries.values():
+            if written_ms < before_ms:
+                found.setdefault(entry.partition, []).append(entry)
+        return [entry for entries in found.values() for entry in entries[:per_partition]]
+
+    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
+        """See `Outbox.sent`."""
+        for entry in entries:
+            self.entries.pop(entry.entry_id, None)
+
+
+def _ordered(cart: Cart, order: Order) -> Cart:
+    return msgspec.structs.replace(
+        cart,
+        status="ordered",
+        order_id=order.id,
+        version=cart.version + 1,
+        updated_at=max(cart.updated_at, order.created_at),
+    )
+
+
+class _Hold(msgspec.Struct, frozen=True):
+    """`until_ms` is None once it is a sale."""
+
+    quantity: int
+    until_ms: int | None
+    fence: int
+
+
+class MemoryStock:
+    """`Stock` in dicts. Nothing here waits, so every call is one atomic change."""
+
+    def __init__(self, available: Mapping[Sku, int], *, clock_ms: Callable[[], int] = unix_ms) -> None:
+        self.available = dict(available)
+        self._holds: dict[tuple[Sku, OrderId], _Hold] = {}
+        self._clock_ms = clock_ms
+
+    def taken(self, sku: Sku) -> int:
+        """How many of a SKU are held, or sold and not settled yet."""
+        return sum(hold.quantity for (held, _), hold in self._holds.items() if held == sku)
+
+    async def hold(self, order_id: OrderId, lines: Sequence[StockLine], *, fence: int) -> list[Shortage]:
+        """See `Stock.hold`."""
+        shortages = [self._hold_one(order_id, line, fence) for line in lines]
+        return [shortage for shortage in shortages if shortage is not None]
+
+    def _hold_one(self, order_id: OrderId, line: StockLine, fence: int) -> Shortage | None:
+        hold = self._holds.get((line.sku, order_id), _Hold(0, 0, 0))
+        if hold.until_ms is None or hold.fence > fence:
+            raise IdempotencyKeyInProgress
+        free = self.available.get(line.sku, 0) + hold.quantity
+        if line.quantity > free:
+            return Shortage(line.sku, line.quantity, free)
+        self.available[line.sku] = free - line.quantity
+        self._holds[line.sku, order_id] = _Hold(line.quantity, self._clock_ms() + HOLD_MS, fence)
+        return None
+
+    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
+        """See `Stock.release`."""
+        self._give_back(order_id, skus, lambda hold: hold.until_ms is not None and hold.fence <= fence)
+
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.confirm`."""
+        missing = [sku for sku in skus if (sku, order_id) not in self._holds]
+        for sku in skus:
+            if (hold := self._holds.get((sku, order_id))) is not None:
+                self._holds[sku, order_id] = msgspec.structs.replace(hold, until_ms=None)
+        if missing:
+            raise StockNotHeld(missing)
+
+    async def give_back(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.give_back`."""
+        self._give_back(order_id, skus, lambda _hold: True)
+
+    async def settle(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.settle`."""
+        for sku in skus:
+            hold = self._holds.get((sku, order_id))
+            if hold is not None and hold.until_ms is None:
+                del self._holds[sku, order_id]
+
+    async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
+        """See `Stock.expire`."""
+        now = self._clock_ms()
+        self._give_back(order_id, skus, lambda hold: hold.until_ms is not None and hold.until_ms <= now)
+        return not any((sku, order_id) in self._holds for sku in skus)
+
+    def _give_back(self, order_id: OrderId, skus: Collection[Sku], condition: Callable[[_Hold], bool]) -> None:
+        for sku in skus:
+            hold = self._holds.get((sku, order_id))
+            if hold is not None and condition(hold):
+                del self._holds[sku, order_id]
+                self.available[sku] += hold.quantity

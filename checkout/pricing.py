@@ -1,0 +1,46 @@
+"""What an order costs, and whether that is what the shopper saw and agreed to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cart.model import Cart, Money, Product, Sku
+from checkout.errors import ChangedPrice, OutOfStock, PriceChanged, Shortage, TotalMismatch
+from checkout.model import ExpectedTotal, OrderLine
+
+
+def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine, ...]:
+    """The lines of a cart with the names and prices of now.
+
+    Raises `OutOfStock` when some are not sold any more, or no longer in the cart's currency.
+    """
+    sold = {line.sku: product for line in cart.lines if (product := _sold(line.sku, cart, products)) is not None}
+    missing = [Shortage(line.sku, line.quantity, 0) for line in cart.lines if line.sku not in sold]
+    if missing:
+        raise OutOfStock(missing)
+    return tuple(OrderLine(line.sku, sold[line.sku].name, line.quantity, sold[line.sku].price) for line in cart.lines)
+
+
+def agree(cart: Cart, lines: tuple[OrderLine, ...], *, shipping: int, expected: ExpectedTotal | None) -> None:
+    """Return if the shopper agrees to what the lines cost now.
+
+    An `expected` total that is right is agreement to whatever prices make it up; without one, the prices must be those
+    quoted when the lines were written. Raises `PriceChanged`, or `TotalMismatch` when no price changed.
+    """
+    total = Money(sum(line.total for line in lines) + shipping, cart.currency)
+    if expected is not None and (expected.amount, expected.currency) == (total.amount, total.currency):
+        return
+    changed = [
+        ChangedPrice(line.sku, was=Money(seen.quoted, cart.currency), now=Money(line.unit_price, cart.currency))
+        for seen, line in zip(cart.lines, lines, strict=True)
+        if seen.quoted != line.unit_price
+    ]
+    if changed:
+        raise PriceChanged(changed, total)
+    if expected is not None:
+        raise TotalMismatch(total)
+
+
+def _sold(sku: Sku, cart: Cart, products: Mapping[Sku, Product]) -> Product | None:
+    product = products.get(sku)
+    return product if product is not None and product.currency == cart.currency else None

@@ -1,0 +1,257 @@
+"""Orders in Redis or Valkey: beginning, committing and undoing a checkout is one script each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
+
+from cart.errors import CartClosed, CartNotFound
+from cart.model import CartId, OrderId, Sku, order_id_for, partition_of
+from cart.stored import cart_from_hash, cart_key, hash_of
+from checkout.durability import Durability, OnReply
+from checkout.errors import IdempotencyKeyInProgress, IdempotencyKeyReused, StatusConflict
+from checkout.model import CancelReason, Order, OrderStatus
+from checkout.ports import (
+    CLAIM_MS,
+    KEY_MS,
+    Abandoned,
+    AlreadyOrdered,
+    Claim,
+    Claimed,
+    Committed,
+    MergeUnsettled,
+    OutboxEntry,
+    Receipt,
+)
+from checkout.stored import (
+    ALL_PARTITIONS,
+    claim_key,
+    claims_key,
+    decode_order,
+    encode_order,
+    encode_standing,
+    fence_key,
+    idempotency_key,
+    order_key,
+    outbox_key,
+)
+from store import Script, Store
+
+
+def _script(name: str) -> Script:
+    return Script.from_package("checkout", f"scripts/{name}.lua")
+
+
+BEGIN: Final = _script("begin")
+COMMIT: Final = _script("commit")
+RETRACT: Final = _script("retract")
+RELEASE: Final = _script("release")
+FORGET_KEY: Final = _script("forget_key")
+FORGET_CLAIM: Final = _script("forget_claim")
+MARK_KEPT: Final = _script("mark_kept")
+TOUCH: Final = _script("touch")
+TRANSITION: Final = _script("transition")
+
+
+class RedisOrders:
+    """`Orders` and `Claims` on a store. Without a `durability`, the store's reply is all that is promised.
+
+    A checkout takes two round trips here: `begin`, with the look at the idempotency key, and `commit`, with its keeping.
+    """
+
+    def __init__(self, store: Store, *, durability: Durability | None = None) -> None:
+        self._store = store
+        self._durability = durability or OnReply(store)
+
+    # A checkout
+
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+        """See `Orders.begin`."""
+        key = idempotency_key(claim.key_hash)
+        # Both leave together. The key is claimed first, so of two bodies with one key only one gets beyond this point.
+        known, reply = await asyncio.gather(
+            self._store.execute("SET", key, claim.fingerprint, "NX", "GET", "PX", CLAIM_MS),
+            self._claim_cart(claim),
+        )
+        is_claimed = reply[0] == b"claimed"
+        is_reused = known is not None and known != claim.fingerprint.encode()
+        if is_claimed and is_reused:
+            await self._release_cart(claim, nothing_held=not reply[2])
+        elif not is_claimed and known is None:
+            await self._forget_key(claim, CLAIM_MS)
+        if is_reused:
+            raise IdempotencyKeyReused
+        return _begun(claim.cart_id, reply)
+
+    def _claim_cart(self, claim: Claim) -> Awaitable[Any]:
+        partition = partition_of(claim.cart_id)
+        return self._store.run(
+            BEGIN,
+            [cart_key(claim.cart_id), claim_key(claim.cart_id), claims_key(partition), fence_key(partition)],
+            [claim.token, CLAIM_MS, claim.owner or "", claim.cart_id],
+        )
+
+    async def commit(self, claim: Claim, order: Order, *, cart_version: int, message: bytes) -> Committed | None:
+        """See `Orders.commit`."""
+        partition = partition_of(order.id)
+        is_enough = self._durability.reply_is_enough
+        committing = self._durability.write(
+            COMMIT,
+            [
+                cart_key(claim.cart_id),
+                claim_key(claim.cart_id),
+                claims_key(partition),
+                order_key(order.id),
+                outbox_key(partition),
+            ],
+            [
+                claim.token,
+                cart_version,
+                order.created_at,
+                claim.cart_id,
+                order.id,
+                encode_order(order),
+                claim.key_hash,
+                claim.fingerprint,
+                int(is_enough),
+                message,
+            ],
+        )
+        remembering = self._store.execute("SET", idempotency_key(claim.key_hash), claim.fingerprint, "PX", KEY_MS)
+        (entry_id, is_kept), _ = await asyncio.gather(committing, remembering)
+        if entry_id is None:
+            await self._store.execute("PEXPIRE", idempotency_key(claim.key_hash), CLAIM_MS)
+            return None
+        if is_kept and not is_enough:
+            is_kept = await self._mark_kept(order.id)
+        return Committed(OutboxEntry(partition, entry_id.decode(), order.id, message), is_kept)
+
+    async def retract(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
+        """See `Orders.retract`."""
+        partition = partition_of(order.id)
+        is_undone = await self._store.run(
+            RETRACT,
+            [cart_key(order.cart_id), order_key(order.id), claims_key(partition), outbox_key(partition)],
+            [order.cart_id, order.id, entry.entry_id, "\n".join(order.skus)],
+        )
+        if is_undone:
+            await self._forget_key(claim, KEY_MS)
+        return bool(is_undone)
+
+    async def release(self, claim: Claim, *, nothing_held: bool) -> bool:
+        """See `Orders.release`."""
+        is_released, _ = await asyncio.gather(
+            self._release_cart(claim, nothing_held=nothing_held), self._forget_key(claim, CLAIM_MS)
+        )
+        return bool(is_released)
+
+    def _release_cart(self, claim: Claim, *, nothing_held: bool) -> Awaitable[Any]:
+        keys = [claim_key(claim.cart_id), claims_key(partition_of(claim.cart_id))]
+        return self._store.run(RELEASE, keys, [claim.token, claim.cart_id, int(nothing_held)])
+
+    def _forget_key(self, claim: Claim, most_ms: int) -> Awaitable[Any]:
+        """Forget the idempotency key if it has at most `most_ms` to live: that of an accepted order has more than a claim's."""
+        return self._store.run(FORGET_KEY, [idempotency_key(claim.key_hash)], [claim.fingerprint, most_ms])
+
+    # Orders
+
+    async def read(self, order_id: OrderId) -> Order | None:
+        """See `Orders.read`."""
+        doc, standing = await self._store.execute("HMGET", order_key(order_id), "doc", "standing")
+        return None if doc is None else decode_order(doc, standing)
+
+    async def receipt(self, order_id: OrderId) -> Receipt | None:
+        """See `Orders.receipt`."""
+        doc, standing, key_hash, fingerprint, kept = await self._store.execute(
+            "HMGET", order_key(order_id), "doc", "standing", "key", "body", "kept"
+        )
+        if doc is None:
+            return None
+        return Receipt(
+            decode_order(doc, standing),
+            key_hash.decode(),
+            fingerprint.decode(),
+            is_kept=kept == b"1" or await self._keep(order_id),
+        )
+
+    async def _keep(self, order_id: OrderId) -> bool:
+        """Make sure of an order whose own checkout is still waiting for that, or was killed as it waited."""
+        _, is_kept = await self._durability.write(TOUCH, [order_key(order_id)], [])
+        return is_kept and await self._mark_kept(order_id)
+
+    async def _mark_kept(self, order_id: OrderId) -> bool:
+        return bool(await self._store.run(MARK_KEPT, [order_key(order_id)]))
+
+    async def transition(
+        self,
+        order: Order,
+        to: OrderStatus,
+        *,
+        at: int,
+        detail: str | None = None,
+        reason: CancelReason | None = None,
+    ) -> Order:
+        """See `Orders.transition`."""
+        moved = order.moved(to, at=at, detail=detail, reason=reason)
+        await self._move(order, moved, [order_key(order.id)])
+        return moved
+
+    async def cancel(self, order: Order, *, at: int, message: bytes) -> tuple[Order, OutboxEntry]:
+        """See `Orders.cancel`."""
+        partition = partition_of(order.id)
+        moved = order.moved(OrderStatus.CANCELLED, at=at, reason=CancelReason.REQUESTED)
+        entry_id = await self._move(order, moved, [order_key(order.id), outbox_key(partition)], order.id, message)
+        return moved, OutboxEntry(partition, entry_id.decode(), order.id, message)
+
+    async def _move(self, order: Order, moved: Order, keys: Sequence[str], *post: str | bytes) -> Any:
+        args = [order.status.value, moved.status.value, encode_standing(moved), *post]
+        is_moved, found = (*await self._store.run(TRANSITION, keys, args), None)[:2]
+        if not is_moved:
+            raise StatusConflict(found.decode())
+        return found
+
+    # Claims
+
+    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
+        """See `Claims.abandoned`."""
+        notes = await asyncio.gather(
+            *(self._store.execute("HGETALL", claims_key(partition)) for partition in ALL_PARTITIONS)
+        )
+        claims = [_abandoned(name, note) for by_name in notes for name, note in by_name.items()]
+        return [claim for begun_ms, claim in claims if begun_ms < before_ms]
+
+    async def forget(self, claims: Sequence[Abandoned]) -> None:
+        """See `Claims.forget`."""
+        await asyncio.gather(
+            *(
+                self._store.run(FORGET_CLAIM, [claims_key(partition_of(claim.order_id))], claim.record)
+                for claim in claims
+            )
+        )
+
+
+def _begun(cart_id: CartId, reply: Sequence[Any]) -> Claimed | AlreadyOrdered | MergeUnsettled:
+    match reply:
+        case [b"claimed", fence, may_hold, fields]:
+            cart = cart_from_hash(cart_id, hash_of(fields))
+            assert cart is not None
+            return Claimed(cart, fence, bool(may_hold))
+        case [b"ordered", order_id]:
+            return AlreadyOrdered(OrderId(order_id.decode()))
+        case [b"merging", *_]:
+            return MergeUnsettled()
+        case [b"merged", *_]:
+            raise CartClosed
+        case [b"in-progress"]:
+            raise IdempotencyKeyInProgress
+        case _:
+            raise CartNotFound
+
+
+def _abandoned(name: bytes, note: bytes) -> tuple[int, Abandoned]:
+    """When the claim was made, and what is to be swept."""
+    cart_id, version = name.decode().split(" ")
+    begun_ms, *skus = note.decode().split("\n")
+    order_id = order_id_for(CartId(cart_id), int(version))
+    return int(begun_ms), Abandoned(order_id, tuple(map(Sku, skus)), record=(name, note))

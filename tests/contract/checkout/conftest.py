@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop
+
+
+@pytest.fixture(params=["memory", "redis"])
+def bare_shop(request: pytest.FixtureRequest) -> Shop:
+    """A shop with nothing in it, behind each of the adapters."""
+    return MemoryShop() if request.param == "memory" else RedisShop(request.getfixturevalue("store"))
+
+
+@pytest.fixture
+async def shop(bare_shop: Shop) -> Shop:
+    """A shop with 10 mugs and 10 boxes."""
+    await bare_shop.stock_up(MUG, 10)
+    await bare_shop.stock_up(BOX, 10)
+    return bare_shop

@@ -1,0 +1,283 @@
+"""What every place for orders promises, told for both adapters."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from cart.errors import CartClosed, CartNotFound
+from cart.model import Cart, OrderId, new_cart_id, order_id_for
+from checkout.errors import IdempotencyKeyInProgress, IdempotencyKeyReused, StatusConflict
+from checkout.model import CancelReason, HistoryEntry, Order, OrderLine, OrderStatus
+from checkout.ports import AlreadyOrdered, Claimed, Committed
+from tests.contract.checkout.shop import ADDRESS, LIMITS, MUG, Shop, a_claim, a_request
+
+
+def order_of(cart: Cart, at: int) -> Order:
+    return Order(
+        id=order_id_for(cart.id, cart.version),
+        cart_id=cart.id,
+        currency=cart.currency,
+        lines=tuple(OrderLine(line.sku, "Mug \u2013 \u2615", line.quantity, line.quoted) for line in cart.lines),
+        shipping_method="standard",
+        shipping=0,
+        email="ada@example.com",
+        shipping_address=a_request(cart).address(),
+        payment_token="tok_ok",
+        created_at=at,
+        updated_at=at,
+        history=(HistoryEntry(OrderStatus.ACCEPTED, at),),
+    )
+
+
+async def begun(shop: Shop, cart: Cart, token: str = "t1") -> Claimed:
+    claimed = await shop.orders.begin(a_claim(cart, token))
+    assert isinstance(claimed, Claimed)
+    return claimed
+
+
+async def ordered(shop: Shop, cart: Cart) -> tuple[Order, Committed]:
+    await begun(shop, cart)
+    order = order_of(cart, shop.now())
+    committed = await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}")
+    assert committed is not None
+    return order, committed
+
+
+async def test_a_claim_shows_the_cart_as_it_is(shop: Shop) -> None:
+    cart = await shop.cart()
+    claimed = await begun(shop, cart)
+    assert claimed.cart == cart
+    assert not claimed.may_hold
+
+
+async def test_a_claimed_cart_is_refused_to_other_claims_until_it_is_released(shop: Shop) -> None:
+    cart = await shop.cart()
+    first = await begun(shop, cart)
+    with pytest.raises(IdempotencyKeyInProgress):
+        await shop.orders.begin(a_claim(cart, "t2"))
+    assert await shop.orders.release(a_claim(cart, "t1"), nothing_held=True)
+    assert (await begun(shop, cart, "t2")).fence > first.fence
+
+
+async def test_a_claim_runs_out_by_itself_and_then_cannot_commit(shop: Shop) -> None:
+    cart = await shop.cart()
+    await begun(shop, cart, "t1")
+    await shop.run_out(cart.id, "k1")
+    order = order_of(cart, shop.now())
+    assert await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}") is None
+    assert not await shop.orders.release(a_claim(cart), nothing_held=False)
+    assert (await begun(shop, cart, "t2")).may_hold
+
+
+async def test_the_same_claim_may_begin_again(shop: Shop) -> None:
+    cart = await shop.cart()
+    await begun(shop, cart)
+    changed = await shop.add(cart.id, MUG)
+    claimed = await begun(shop, cart)
+    assert claimed.cart == changed
+
+
+async def test_a_cart_that_is_not_there_or_not_theirs_cannot_be_claimed(shop: Shop) -> None:
+    with pytest.raises(CartNotFound):
+        await shop.orders.begin(a_claim(new_cart_id()))
+    cart = await shop.cart(owner="ada")
+    for owner in (None, "bob"):
+        with pytest.raises(CartNotFound):
+            await shop.orders.begin(a_claim(cart, owner=owner))
+    assert isinstance(await shop.orders.begin(a_claim(cart, owner="ada")), Claimed)
+
+
+async def test_a_merged_cart_cannot_be_claimed(shop: Shop) -> None:
+    cart, target = await shop.cart(), await shop.cart()
+    await shop.carts.merge(target.id, cart.id, "sum", write=shop.write())
+    with pytest.raises(CartClosed) as refusal:
+        await shop.orders.begin(a_claim(cart))
+    assert refusal.value.order_id is None
+
+
+async def test_a_key_serves_one_body(shop: Shop) -> None:
+    cart, other = await shop.cart(), await shop.cart()
+    await begun(shop, cart)
+    with pytest.raises(IdempotencyKeyReused):
+        await shop.orders.begin(a_claim(other, "t2", body="b2"))
+    # What was refused claimed nothing.
+    assert isinstance(await shop.orders.begin(a_claim(other, "t3", key="k2", body="b2")), Claimed)
+
+
+async def test_a_key_is_free_again_when_its_checkout_is_refused(shop: Shop) -> None:
+    cart, other = await shop.cart(), await shop.cart()
+    await begun(shop, cart)
+    await shop.orders.release(a_claim(cart), nothing_held=True)
+    assert isinstance(await shop.orders.begin(a_claim(other, "t2", body="b2")), Claimed)
+
+
+async def test_a_key_is_not_used_up_by_a_cart_that_cannot_be_claimed(shop: Shop) -> None:
+    with pytest.raises(CartNotFound):
+        await shop.orders.begin(a_claim(new_cart_id(), body="b1"))
+    assert isinstance(await shop.orders.begin(a_claim(await shop.cart(), body="b2")), Claimed)
+
+
+async def test_the_key_of_an_accepted_order_stays_used(shop: Shop) -> None:
+    cart, other = await shop.cart(), await shop.cart()
+    await ordered(shop, cart)
+    await shop.run_out(cart.id, "k1")
+    with pytest.raises(IdempotencyKeyReused):
+        await shop.orders.begin(a_claim(other, "t2", body="b2"))
+
+
+async def test_a_commit_makes_the_cart_an_order(shop: Shop) -> None:
+    cart = await shop.cart()
+    order, committed = await ordered(shop, cart)
+    assert committed.is_kept
+    assert await shop.orders.read(order.id) == order
+    now = await shop.carts.read(cart.id)
+    assert (now.status, now.order_id, now.version, now.lines) == ("ordered", order.id, cart.version + 1, cart.lines)
+    assert await shop.orders.begin(a_claim(cart, "t2", key="k2")) == AlreadyOrdered(order.id)
+    receipt = await shop.orders.receipt(order.id)
+    assert receipt is not None
+    assert (receipt.order, receipt.key_hash, receipt.fingerprint, receipt.is_kept) == (order, "k1", "b1", True)
+
+
+async def test_a_committed_cart_expires_as_after_any_other_change(shop: Shop) -> None:
+    cart = await shop.cart()
+    await begun(shop, cart)
+    order = order_of(cart, cart.updated_at + 5_000)
+    await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}")
+    now = await shop.carts.read(cart.id)
+    assert now.updated_at == cart.updated_at + 5_000
+    assert now.expires_at(LIMITS) == cart.expires_at(LIMITS) + 5_000
+
+
+async def test_a_cart_that_changed_is_not_committed(shop: Shop) -> None:
+    cart = await shop.cart()
+    await begun(shop, cart)
+    changed = await shop.add(cart.id, MUG)
+    order = order_of(cart, shop.now())
+    assert await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}") is None
+    assert await shop.carts.read(cart.id) == changed
+    assert await shop.orders.read(order.id) is None
+
+
+async def test_a_cart_that_was_deleted_is_not_committed(shop: Shop) -> None:
+    cart = await shop.cart()
+    await begun(shop, cart)
+    await shop.carts.delete(cart.id, write=shop.write())
+    order = order_of(cart, shop.now())
+    assert await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}") is None
+
+
+async def test_a_claim_commits_once(shop: Shop) -> None:
+    cart = await shop.cart()
+    order, _ = await ordered(shop, cart)
+    again = await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}")
+    assert again is None
+    assert not await shop.orders.release(a_claim(cart), nothing_held=False)
+
+
+async def test_an_order_that_is_kept_is_not_retracted(shop: Shop) -> None:
+    cart = await shop.cart()
+    order, committed = await ordered(shop, cart)
+    assert not await shop.orders.retract(a_claim(cart), order, committed.entry)
+    assert await shop.orders.read(order.id) == order
+
+
+async def test_an_order_that_nobody_accepted_is_not_found(shop: Shop) -> None:
+    unknown = OrderId(new_cart_id())
+    assert await shop.orders.read(unknown) is None
+    assert await shop.orders.receipt(unknown) is None
+
+
+async def test_an_order_moves_from_the_status_that_the_caller_knew(shop: Shop) -> None:
+    order, _ = await ordered(shop, await shop.cart())
+    confirmed = await shop.orders.transition(order, OrderStatus.STOCK_CONFIRMED, at=order.created_at + 1, detail="all")
+    assert confirmed.history[-1] == HistoryEntry(OrderStatus.STOCK_CONFIRMED, order.created_at + 1, "all")
+    assert await shop.orders.read(order.id) == confirmed
+    with pytest.raises(StatusConflict) as conflict:
+        await shop.orders.transition(order, OrderStatus.STOCK_CONFIRMED, at=1)
+    assert conflict.value.current == "stock_confirmed"
+    cancelled = await shop.orders.transition(
+        confirmed, OrderStatus.CANCELLED, at=order.created_at + 2, reason=CancelReason.PAYMENT_DECLINED
+    )
+    assert await shop.orders.read(order.id) == cancelled
+    receipt = await shop.orders.receipt(order.id)
+    assert receipt is not None
+    assert receipt.order == cancelled
+    assert receipt.order.as_accepted() == order
+
+
+async def test_a_cancelled_order_is_posted_so_that_a_worker_undoes_it(shop: Shop) -> None:
+    order, _ = await ordered(shop, await shop.cart())
+    cancelled, entry = await shop.orders.cancel(order, at=order.created_at + 1, message=b"again")
+    assert cancelled.reason is CancelReason.REQUESTED
+    assert await shop.orders.read(order.id) == cancelled
+    assert entry in await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    with pytest.raises(StatusConflict):
+        await shop.orders.cancel(order, at=order.created_at + 1, message=b"again")
+
+
+async def test_a_claim_that_told_its_end_is_not_abandoned(shop: Shop) -> None:
+    released, committed, refused = await shop.cart(), await shop.cart(), await shop.cart()
+    await begun(shop, released)
+    await shop.orders.release(a_claim(released), nothing_held=True)
+    await ordered(shop, committed)
+    with pytest.raises(IdempotencyKeyReused):
+        await shop.orders.begin(a_claim(refused, "t2", body="b2"))
+    assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+
+
+async def test_an_abandoned_claim_tells_what_it_may_hold(shop: Shop) -> None:
+    cart = await shop.cart()
+    await begun(shop, cart)
+    assert not await shop.orders.abandoned(before_ms=shop.now() - 1000)
+    (claim,) = await shop.orders.abandoned(before_ms=shop.now() + 1000)
+    assert (claim.order_id, claim.skus) == (order_id_for(cart.id, cart.version), (MUG,))
+    await shop.orders.forget([claim])
+    assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+
+
+async def test_a_claim_released_with_stock_still_held_is_abandoned(shop: Shop) -> None:
+    cart = await shop.cart()
+    await begun(shop, cart)
+    await shop.orders.release(a_claim(cart), nothing_held=False)
+    assert len(await shop.orders.abandoned(before_ms=shop.now() + 1000)) == 1
+
+
+async def test_an_empty_cart_that_was_abandoned_holds_nothing(shop: Shop) -> None:
+    await begun(shop, await shop.cart({}))
+    (claim,) = await shop.orders.abandoned(before_ms=shop.now() + 1000)
+    assert claim.skus == ()
+
+
+async def test_the_outbox_has_the_message_until_the_queue_has_it(shop: Shop) -> None:
+    order, committed = await ordered(shop, await shop.cart())
+    other, other_committed = await _another(shop)
+    assert not await shop.outbox.waiting(before_ms=shop.now() - 60_000, per_partition=10)
+    waiting = await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    assert sorted(entry.order_id for entry in waiting) == sorted([order.id, other.id])
+    assert committed.entry in waiting
+    await shop.outbox.sent([committed.entry])
+    assert await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10) == [other_committed.entry]
+
+
+async def test_the_outbox_gives_the_oldest_of_a_partition(shop: Shop) -> None:
+    order, first = await ordered(shop, await shop.cart())
+    confirmed = await shop.orders.transition(order, OrderStatus.STOCK_CONFIRMED, at=shop.now())
+    await shop.orders.cancel(confirmed, at=shop.now(), message=b"again")
+    waiting = await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=1)
+    assert waiting == [first.entry]
+
+
+async def _another(shop: Shop) -> tuple[Order, Committed]:
+    cart = await shop.cart()
+    claim = msgspec.structs.replace(a_claim(cart), key_hash="k2", fingerprint="b2", token="t2")
+    await shop.orders.begin(claim)
+    order = order_of(cart, shop.now())
+    committed = await shop.orders.commit(claim, order, cart_version=cart.version, message=b"\x00binary\xff")
+    assert committed is not None
+    return order, committed
+
+
+def test_the_address_is_kept_with_its_country_in_capitals() -> None:
+    assert ADDRESS.country == "gb"
+    assert a_request(new_cart_id()).address().country == "GB"

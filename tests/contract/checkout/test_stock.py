@@ -1,0 +1,137 @@
+"""What every stock promises, told for both adapters."""
+
+from __future__ import annotations
+
+import pytest
+
+from cart.model import OrderId, Sku, new_cart_id
+from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
+from checkout.ports import StockLine
+from tests.contract.checkout.shop import BOX, MUG, Shop
+
+ONE, OTHER = OrderId(new_cart_id()), OrderId(new_cart_id())
+
+
+async def hold(shop: Shop, order_id: OrderId = ONE, *, mugs: int = 3, fence: int = 1) -> list[Shortage]:
+    return await shop.stock.hold(order_id, [StockLine(MUG, mugs)], fence=fence)
+
+
+async def counts(shop: Shop) -> tuple[int, int]:
+    """How many mugs are available, and how many taken."""
+    return await shop.available(MUG), await shop.taken(MUG)
+
+
+async def test_what_is_held_is_not_available(shop: Shop) -> None:
+    assert await shop.stock.hold(ONE, [StockLine(MUG, 3), StockLine(BOX, 10)], fence=1) == []
+    assert await counts(shop) == (7, 3)
+    assert await shop.available(BOX) == 0
+
+
+async def test_an_order_holds_once_however_often_it_asks(shop: Shop) -> None:
+    for fence in (1, 1, 2):
+        assert await hold(shop, fence=fence) == []
+    assert await counts(shop) == (7, 3)
+
+
+async def test_a_hold_may_take_the_last_one_and_no_more(shop: Shop) -> None:
+    assert await hold(shop, mugs=10) == []
+    assert await hold(shop, OTHER, mugs=1) == [Shortage(MUG, 1, 0)]
+    assert await counts(shop) == (0, 10)
+
+
+async def test_a_shortage_says_what_could_be_had(shop: Shop) -> None:
+    lines = [StockLine(BOX, 10), StockLine(MUG, 11), StockLine(Sku("unheard of"), 2)]
+    assert await shop.stock.hold(ONE, lines, fence=1) == [
+        Shortage(MUG, 11, 10),
+        Shortage(Sku("unheard of"), 2, 0),
+    ]
+    await shop.stock.release(ONE, [BOX], fence=1)
+    assert (await shop.available(MUG), await shop.available(BOX)) == (10, 10)
+
+
+async def test_a_later_claim_takes_over_the_holds_of_an_earlier_one(shop: Shop) -> None:
+    await hold(shop, fence=1)
+    await hold(shop, fence=2)
+    await shop.stock.release(ONE, [MUG], fence=1)
+    assert await counts(shop) == (7, 3)
+    with pytest.raises(IdempotencyKeyInProgress):
+        await hold(shop, fence=1)
+    await shop.stock.release(ONE, [MUG], fence=2)
+    assert await counts(shop) == (10, 0)
+
+
+async def test_a_later_claim_may_release_what_an_earlier_one_left(shop: Shop) -> None:
+    await hold(shop, fence=1)
+    await shop.stock.release(ONE, [MUG, BOX], fence=5)
+    assert await counts(shop) == (10, 0)
+
+
+async def test_a_release_gives_back_once(shop: Shop) -> None:
+    await hold(shop)
+    for _ in range(2):
+        await shop.stock.release(ONE, [MUG], fence=1)
+    assert await counts(shop) == (10, 0)
+
+
+async def test_a_sale_neither_expires_nor_is_released(shop: Shop) -> None:
+    await hold(shop)
+    for _ in range(2):
+        await shop.stock.confirm(ONE, [MUG])
+    await shop.expire_holds()
+    assert not await shop.stock.expire(ONE, [MUG])
+    await shop.stock.release(ONE, [MUG], fence=9)
+    assert await counts(shop) == (7, 3)
+    with pytest.raises(IdempotencyKeyInProgress):
+        await hold(shop, fence=9)
+
+
+async def test_what_is_not_held_cannot_be_confirmed(shop: Shop) -> None:
+    await hold(shop)
+    with pytest.raises(StockNotHeld) as missing:
+        await shop.stock.confirm(ONE, [MUG, BOX])
+    assert missing.value.skus == [BOX]
+
+
+@pytest.mark.parametrize("sold", [True, False])
+async def test_a_cancelled_order_gives_back_once(shop: Shop, sold: bool) -> None:
+    await hold(shop)
+    if sold:
+        await shop.stock.confirm(ONE, [MUG])
+    for _ in range(2):
+        await shop.stock.give_back(ONE, [MUG, BOX])
+    assert await counts(shop) == (10, 0)
+
+
+async def test_a_settled_sale_is_forgotten(shop: Shop) -> None:
+    await hold(shop)
+    await shop.stock.settle(ONE, [MUG])
+    assert await counts(shop) == (7, 3)
+    await shop.stock.confirm(ONE, [MUG])
+    for _ in range(2):
+        await shop.stock.settle(ONE, [MUG, BOX])
+    assert await counts(shop) == (7, 0)
+
+
+async def test_a_hold_expires_and_not_before(shop: Shop) -> None:
+    await hold(shop)
+    assert not await shop.stock.expire(ONE, [MUG])
+    assert await counts(shop) == (7, 3)
+    await shop.expire_holds()
+    for _ in range(2):
+        assert await shop.stock.expire(ONE, [MUG, BOX])
+    assert await counts(shop) == (10, 0)
+
+
+async def test_a_hold_that_is_taken_again_does_not_expire(shop: Shop) -> None:
+    await hold(shop, fence=1)
+    await shop.expire_holds()
+    await hold(shop, fence=2)
+    assert not await shop.stock.expire(ONE, [MUG])
+    assert await counts(shop) == (7, 3)
+
+
+async def test_orders_do_not_touch_each_others_holds(shop: Shop) -> None:
+    await hold(shop, ONE)
+    await hold(shop, OTHER, mugs=2)
+    await shop.stock.give_back(ONE, [MUG])
+    assert await counts(shop) == (8, 2)
