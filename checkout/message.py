@@ -1,0 +1,100 @@
+"""The message of an accepted order, for this shop's worker and for those of other teams.
+
+A CloudEvents 1.0 envelope in its JSON format (https://github.com/cloudevents/spec/tree/v1.0.2). What is in it is told by
+`order_accepted.schema.json` beside this module, and to readers in `docs/order-message.md`.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any, Final
+
+import msgspec
+
+from cart.model import Money, OrderId, parse_order_id, rfc3339
+from checkout.model import Order
+
+ORDER_ACCEPTED: Final = "shop.order.accepted.v1"
+SOURCE: Final = "/peakgate/checkout"
+DATA_SCHEMA: Final = "urn:peakgate:schema:shop.order.accepted.v1"
+
+
+class NotAnOrderMessage(Exception):
+    """The bytes are no `shop.order.accepted.v1`; `detail` holds nothing of their contents."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+def order_accepted(order: Order) -> bytes:
+    """The message that says this order was accepted; the same bytes for an order however far it has come.
+
+    It holds no token, address or email: whoever is entitled to those reads the order. It leaves out names and line totals
+    too, so that 1,000 lines of the longest SKUs still fit in the 256 KiB that every SQS queue takes.
+    """
+
+    def money(amount: int) -> Money:
+        return Money(amount, order.currency)
+
+    return msgspec.json.encode(
+        {
+            "specversion": "1.0",
+            # One order is accepted once, so its id tells duplicates of its message apart from other messages.
+            "id": order.id,
+            "source": SOURCE,
+            "type": ORDER_ACCEPTED,
+            "subject": order.id,
+            "time": rfc3339(order.created_at),
+            "datacontenttype": "application/json",
+            "dataschema": DATA_SCHEMA,
+            "data": {
+                "order_id": order.id,
+                "number": order.number,
+                "cart_id": order.cart_id,
+                "currency": order.currency,
+                "lines": [
+                    {"sku": line.sku, "quantity": line.quantity, "unit_price": money(line.unit_price)}
+                    for line in order.lines
+                ],
+                "subtotal": money(order.subtotal),
+                "discounts": [],
+                "shipping": money(order.shipping),
+                "total": money(order.total),
+            },
+        }
+    )
+
+
+class _Data(msgspec.Struct):
+    order_id: str
+
+
+class _Envelope(msgspec.Struct):
+    specversion: str
+    type: str
+    data: _Data
+
+
+_decode: Final = msgspec.json.Decoder(_Envelope).decode
+
+
+def order_id_of(message: bytes) -> OrderId:
+    """The order that a message is about. Raises `NotAnOrderMessage`."""
+    try:
+        envelope = _decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotAnOrderMessage(str(error)) from error
+    if envelope.specversion != "1.0" or envelope.type != ORDER_ACCEPTED:
+        raise NotAnOrderMessage("neither of CloudEvents 1.0 nor of the type that this worker reads")
+    order_id = parse_order_id(envelope.data.order_id)
+    if order_id is None:
+        raise NotAnOrderMessage("`data.order_id` is no order id")
+    return order_id
+
+
+def order_accepted_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the whole message, as the package ships it."""
+    text = resources.files("checkout").joinpath("order_accepted.schema.json").read_bytes()
+    schema: dict[str, Any] = msgspec.json.decode(text)
+    return schema

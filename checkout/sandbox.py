@@ -1,0 +1,131 @@
+"""Payment and shipping that move no money and no parcel, for trying the shop out and for tests.
+
+Everything is kept in this process's memory. After a restart, or in another worker process, an order that is past a step
+is taken to have passed it: the order's status is the memory that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from cart.model import OrderId
+from checkout.errors import Declined
+from checkout.model import Order
+
+_log = logging.getLogger(__name__)
+
+APPROVED: Final = "tok_ok"
+DECLINED: Final = "tok_declined"
+SLOW: Final = "tok_slow"
+SILENT: Final = "tok_timeout"
+SLOW_S: Final = 2.0
+
+
+class PaymentState(Enum):
+    """What has become of the payment for an order."""
+
+    AUTHORISED = "authorised"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """Something that took effect: `amount`, in minor units, was authorised, captured or voided."""
+
+    order_id: OrderId
+    became: PaymentState
+    amount: int
+    currency: str
+
+
+class SandboxPayments:
+    """A `Payments` that decides by the payment token.
+
+    `tok_ok` is approved, `tok_slow` too after 2 s, `tok_timeout` is never answered, `tok_declined` and any other declined.
+    `ledger` tells what took effect, in order; the newest `remembered` payments and entries are kept.
+    """
+
+    def __init__(self, *, remembered: int = 100_000, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.ledger: list[LedgerEntry] = []
+        self._states: dict[OrderId, PaymentState] = {}
+        self._remembered = remembered
+        self._sleep = sleep
+
+    async def authorise(self, order: Order) -> None:
+        """See `Payments.authorise`."""
+        if order.payment_token == SILENT:
+            await asyncio.Event().wait()
+        if order.payment_token == SLOW:
+            await self._sleep(SLOW_S)
+        # Looked at after the wait: a void may have come meanwhile, and nothing below awaits.
+        state = self._states.get(order.id)
+        if state is PaymentState.VOIDED:
+            raise Declined("the payment was voided")
+        if order.payment_token not in {APPROVED, SLOW}:
+            raise Declined("the payment was declined")
+        if state is None:
+            self._record(order, PaymentState.AUTHORISED)
+
+    async def capture(self, order: Order) -> None:
+        """See `Payments.capture`. A payment it knows nothing of was authorised before a restart, or by another process."""
+        state = self._states.get(order.id)
+        if state is PaymentState.VOIDED:
+            raise Declined("the payment was voided")
+        if state is not PaymentState.CAPTURED:
+            self._record(order, PaymentState.CAPTURED)
+
+    async def void(self, order: Order) -> None:
+        """See `Payments.void`."""
+        state = self._states.get(order.id)
+        if state is PaymentState.CAPTURED:
+            raise Declined("the money was captured")
+        if state is not PaymentState.VOIDED:
+            self._record(order, PaymentState.VOIDED)
+
+    def _record(self, order: Order, became: PaymentState) -> None:
+        self._states.pop(order.id, None)  # so that the newest change is last
+        self._states[order.id] = became
+        self.ledger.append(LedgerEntry(order.id, became, order.total, order.currency))
+        if len(self._states) > self._remembered:
+            del self._states[next(iter(self._states))]
+        if len(self.ledger) > 2 * self._remembered:
+            del self.ledger[: self._remembered]
+
+
+class SandboxShipping:
+    """A `Shipping` that books everything; `booked` and `called_off` are the orders whose parcels are."""
+
+    def __init__(self, *, remembered: int = 100_000) -> None:
+        self.booked: dict[OrderId, None] = {}
+        self.called_off: dict[OrderId, None] = {}
+        self._remembered = remembered
+
+    async def arrange(self, order: Order) -> None:
+        """See `Shipping.arrange`."""
+        if order.id in self.called_off:
+            raise Declined("the shipment was called off")
+        self._note(self.booked, order.id)
+
+    async def cancel(self, order: Order) -> None:
+        """See `Shipping.cancel`."""
+        self.booked.pop(order.id, None)
+        self._note(self.called_off, order.id)
+
+    def _note(self, orders: dict[OrderId, None], order_id: OrderId) -> None:
+        orders[order_id] = None
+        if len(orders) > self._remembered:
+            del orders[next(iter(orders))]
+
+
+class SandboxNotifications:
+    """A `Notifications` that writes a log line with the order's number, and nothing about the shopper."""
+
+    async def order_completed(self, order: Order) -> None:
+        """See `Notifications.order_completed`."""
+        _log.info("order %s is completed", order.number)

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from checkout.model import CancelReason, Order, OrderStatus
+from checkout.ports import Shipping
+from checkout.steps.step import Step
+
+
+class ArrangeShipping(Step):
+    """Book the parcel before the money is taken: a booking is called off more easily than money is sent back."""
+
+    reaches = OrderStatus.SHIPPING_ARRANGED
+    fails_as = CancelReason.SHIPPING_FAILED
+    gives_up = True
+
+    def __init__(self, shipping: Shipping) -> None:
+        self._shipping = shipping
+
+    async def apply(self, order: Order) -> None:
+        """See `Step.apply`."""
+        await self._shipping.arrange(order)
+
+    async def undo(self, order: Order) -> None:
+        """See `Step.undo`."""
+        await self._shipping.cancel(order)

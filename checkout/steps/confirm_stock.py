@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from checkout.errors import Declined, StockNotHeld
+from checkout.model import CancelReason, Order, OrderStatus
+from checkout.ports import Stock
+from checkout.steps.step import Step
+
+
+class ConfirmStock(Step):
+    """Turn what checkout holds for the order into sales, before the holds expire."""
+
+    reaches = OrderStatus.STOCK_CONFIRMED
+    fails_as = CancelReason.OUT_OF_STOCK
+
+    def __init__(self, stock: Stock) -> None:
+        self._stock = stock
+
+    async def apply(self, order: Order) -> None:
+        """See `Step.apply`."""
+        try:
+            await self._stock.confirm(order.id, [line.sku for line in order.lines])
+        except StockNotHeld as error:
+            raise Declined(f"nothing is held of {', '.join(error.skus)}") from error
+
+    async def undo(self, order: Order) -> None:
+        """See `Step.undo`."""
+        await self._stock.give_back(order.id, [line.sku for line in order.lines])
+
+    async def settle(self, order: Order) -> None:
+        """See `Step.settle`."""
+        await self._stock.settle(order.id, [line.sku for line in order.lines])

@@ -1,0 +1,243 @@
+"""What stands behind the queue, in memory, with faults that a test can plan: shared by the tests of workflow and worker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from cart.memory import MemoryCarts
+from cart.model import Sku, new_cart_id, order_id_for, unix_ms
+from checkout.errors import Declined, NoAnswer
+from checkout.memory import MemoryOrders, MemoryStock
+from checkout.message import order_accepted
+from checkout.model import Address, HistoryEntry, Order, OrderLine, OrderStatus
+from checkout.ports import Delivery, Outgoing, Receipt, StockLine
+from checkout.sandbox import PaymentState, SandboxPayments, SandboxShipping
+from checkout.workflow import Workflow, order_steps
+from tests.virtual_time import loop_time
+
+NOW = 1_795_000_000_000
+MUG = Sku("85123A")
+IN_STOCK = 1000
+T = TypeVar("T")
+
+
+def an_order(*, token: str = "tok_ok", quantity: int = 2, unit_price: int = 255, sku: Sku = MUG) -> Order:
+    """An order as checkout accepts it."""
+    cart_id = new_cart_id()
+    return Order(
+        id=order_id_for(cart_id, 3),
+        cart_id=cart_id,
+        currency="GBP",
+        lines=(OrderLine(sku, "WHITE HANGING HEART T-LIGHT HOLDER", quantity, unit_price),),
+        shipping_method="standard",
+        shipping=495,
+        email="ada@example.com",
+        shipping_address=Address("Ada Lovelace", "12 St James's Square", "London", "SW1Y 4JH", "GB"),
+        payment_token=token,
+        created_at=NOW,
+        updated_at=NOW,
+        history=(HistoryEntry(OrderStatus.ACCEPTED, NOW),),
+    )
+
+
+class Killed(BaseException):
+    """The process is gone at this instruction."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What becomes of one call: it raises `error`, before or after it took effect; or it is only slow."""
+
+    error: BaseException | None = None
+    after: bool = False
+    delay_s: float = 0.0
+
+
+class Faults:
+    """Decides for every call of every port, in the order in which they come."""
+
+    def __init__(self, plan: Sequence[Fault] = ()) -> None:
+        self.calls: list[str] = []
+        self._plan = iter(plan)
+
+    def at_call(self, number: int, fault: Fault) -> None:
+        """Only this call fails, counted from 1 and from now."""
+        self._plan = itertools.chain(itertools.repeat(Fault(), number - 1), [fault])
+
+    def always(self, fault: Fault) -> None:
+        """Every call from now on fails."""
+        self._plan = itertools.repeat(fault)
+
+    def never(self) -> None:
+        """All goes well from now on."""
+        self._plan = iter(())
+
+    async def call(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
+        """Make the call, with whatever is planned for it."""
+        self.calls.append(name)
+        fault = next(self._plan, Fault())
+        if fault.delay_s:
+            await asyncio.sleep(fault.delay_s)
+        if fault.error is not None and not fault.after:
+            raise fault.error
+        try:
+            return await act()
+        finally:
+            if fault.error is not None:
+                raise fault.error
+
+
+class Behind:
+    """A port behind faults."""
+
+    def __init__(self, port: Any, faults: Faults) -> None:
+        self._port = port
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._faults.call(f"{type(self._port).__name__}.{name}", lambda: method(*args, **kwargs))
+
+        return call
+
+
+class CountingNotifications:
+    """A `Notifications` that counts."""
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+
+    async def order_completed(self, order: Order) -> None:
+        self.told[order.id] += 1
+
+
+class MemoryQueue:
+    """An `OrderQueue` in a dict, on the clock of the running loop."""
+
+    def __init__(self, *, visibility_s: float = 30.0, max_deliveries: int = 5) -> None:
+        self.dead: list[tuple[bytes, str]] = []
+        self.acknowledged: list[int] = []
+        self._visibility_s = visibility_s
+        self._max_deliveries = max_deliveries
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[bytes, float, int]] = {}  # number: body, visible at, attempts
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
+        for message in messages:
+            self._waiting[next(self._numbers)] = (message.body, loop_time(), 0)
+        return [True] * len(messages)
+
+    async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
+        until = loop_time() + wait_s
+        while not (taken := list(itertools.islice(self._take(), limit))) and loop_time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        return taken
+
+    def _take(self) -> Iterator[Delivery]:
+        now = loop_time()
+        for number, (body, visible_at, attempts) in list(self._waiting.items()):
+            if visible_at > now:
+                continue
+            if attempts >= self._max_deliveries:
+                self._bury(number, "its workers died or hung")
+                continue
+            self._waiting[number] = (body, now + self._visibility_s, attempts + 1)
+            yield Delivery(body, number, attempts + 1)
+
+    async def extend(self, delivery: Delivery, seconds: float) -> None:
+        self._show_at(delivery, loop_time() + seconds)
+
+    async def done(self, deliveries: Sequence[Delivery]) -> None:
+        self.acknowledged.append(len(deliveries))
+        for delivery in deliveries:
+            self._waiting.pop(delivery.receipt, None)
+
+    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
+        if delivery.receipt not in self._waiting:
+            return False
+        if delivery.attempt >= self._max_deliveries:
+            self._bury(delivery.receipt, reason)
+            return True
+        self._show_at(delivery, loop_time() + delay_s)
+        return False
+
+    def _show_at(self, delivery: Delivery, at: float) -> None:
+        if delivery.receipt in self._waiting:
+            body, _, attempts = self._waiting[delivery.receipt]
+            self._waiting[delivery.receipt] = (body, at, attempts)
+
+    def _bury(self, number: int, reason: str) -> None:
+        self.dead.append((self._waiting.pop(number)[0], reason))
+
+
+class BackOffice:
+    """Orders, stock, payment, shipping and notifications, each behind `faults`."""
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.faults = faults or Faults()
+        self.orders = MemoryOrders(MemoryCarts())
+        self.stock = MemoryStock({MUG: IN_STOCK})
+        self.payments = SandboxPayments()
+        self.shipping = SandboxShipping()
+        self.notifications = CountingNotifications()
+        self.accepted: list[Order] = []
+
+    async def accept(self, *, token: str = "tok_ok", quantity: int = 2) -> Order:
+        """Hold the stock and keep the order, as checkout does."""
+        order = an_order(token=token, quantity=quantity)
+        lines = [StockLine(line.sku, line.quantity) for line in order.lines]
+        assert not await self.stock.hold(order.id, lines, fence=1)
+        self.orders.orders[order.id] = Receipt(order, "key", "fingerprint", is_kept=True)
+        self.accepted.append(order)
+        return order
+
+    def workflow(self, **settings: Any) -> Workflow:
+        """A workflow as a worker that just started has it."""
+        steps = order_steps(
+            stock=self._behind(self.stock),
+            payments=self._behind(self.payments),
+            shipping=self._behind(self.shipping),
+            notifications=self._behind(self.notifications),
+        )
+        return Workflow(self._behind(self.orders), steps, **{"clock_ms": unix_ms, "chance": lambda: 0.5} | settings)
+
+    def _behind(self, port: Any) -> Any:
+        return Behind(port, self.faults)
+
+    def now(self, order: Order) -> Order:
+        """The order as it stands."""
+        return self.orders.orders[order.id].order
+
+    def ledger(self, order: Order) -> list[PaymentState]:
+        """What took effect on the payment for this order."""
+        return [entry.became for entry in self.payments.ledger if entry.order_id == order.id]
+
+    def captured(self) -> int:
+        """All money taken, in minor units."""
+        return sum(entry.amount for entry in self.payments.ledger if entry.became is PaymentState.CAPTURED)
+
+    def sold(self) -> int:
+        """How many units are gone for good, or on their way to be."""
+        return IN_STOCK - self.stock.available[MUG]
+
+
+def message_of(order: Order) -> Outgoing:
+    """What checkout sends about the order."""
+    return Outgoing(order.id, order_accepted(order))
+
+
+NO_ANSWER = Fault(NoAnswer("gone"))
+ANSWER_LOST = Fault(NoAnswer("lost"), after=True)
+DECLINED = Fault(Declined("computer says no"))
+KILLED_BEFORE = Fault(Killed())
+KILLED_AFTER = Fault(Killed(), after=True)

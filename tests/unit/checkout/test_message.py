@@ -1,0 +1,171 @@
+import json
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cart.model import SKU_MAX_BYTES, Sku
+from checkout.message import NotAnOrderMessage, order_accepted, order_accepted_schema, order_id_of
+from checkout.model import CancelReason, Order, OrderLine, OrderStatus
+from tests.unit.checkout.back_office import NOW, an_order
+
+SQS_BYTES = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    schema = order_accepted_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def with_lines(*lines: OrderLine) -> Order:
+    return msgspec.structs.replace(an_order(), lines=lines)
+
+
+def test_the_message_is_a_cloudevent_about_the_order() -> None:
+    order = an_order()
+
+    message = json.loads(order_accepted(order))
+
+    assert message == {
+        "specversion": "1.0",
+        "id": order.id,
+        "source": "/peakgate/checkout",
+        "type": "shop.order.accepted.v1",
+        "subject": order.id,
+        "time": "2026-11-18T11:06:40.000Z",
+        "datacontenttype": "application/json",
+        "dataschema": "urn:peakgate:schema:shop.order.accepted.v1",
+        "data": {
+            "order_id": order.id,
+            "number": order.number,
+            "cart_id": order.cart_id,
+            "currency": "GBP",
+            "lines": [{"sku": "85123A", "quantity": 2, "unit_price": {"amount": 255, "currency": "GBP"}}],
+            "subtotal": {"amount": 510, "currency": "GBP"},
+            "discounts": [],
+            "shipping": {"amount": 495, "currency": "GBP"},
+            "total": {"amount": 1005, "currency": "GBP"},
+        },
+    }
+
+
+def test_the_message_holds_nothing_about_the_shopper() -> None:
+    order = an_order(token="tok_secret")
+
+    message = order_accepted(order)
+
+    for secret in (order.email, order.payment_token, order.shipping_address.name, order.shipping_address.postcode):
+        assert secret.encode() not in message
+
+
+def test_the_message_stays_the_same_however_far_the_order_has_come() -> None:
+    order = an_order()
+    cancelled = order.moved(OrderStatus.CANCELLED, at=NOW + 1, reason=CancelReason.REQUESTED)
+
+    assert order_accepted(cancelled) == order_accepted(order)
+
+
+skus = st.text(min_size=1, max_size=16).filter(str.isprintable).map(Sku)
+lines = st.builds(
+    OrderLine,
+    sku=skus,
+    name=st.text(max_size=20),
+    quantity=st.integers(1, 10_000),
+    unit_price=st.integers(0, 10**9),
+)
+
+
+@given(st.lists(lines, min_size=1, max_size=5))
+def test_every_order_makes_a_message_of_the_schema(validator: Any, some: list[OrderLine]) -> None:
+    validator.validate(json.loads(order_accepted(with_lines(*some))))
+
+
+def test_the_schema_tells_of_every_member_and_wants_each(validator: Any) -> None:
+    message = json.loads(order_accepted(an_order()))
+
+    def check(value: Any, schema: dict[str, Any]) -> None:
+        schema = schema | validator.schema["$defs"].get(schema.get("$ref", "").rpartition("/")[2], {})
+        if isinstance(value, dict):
+            assert set(schema["required"]) == set(schema["properties"]) == set(value)
+            for name, member in value.items():
+                check(member, schema["properties"][name])
+        elif isinstance(value, list):
+            for item in value:
+                check(item, schema["items"])
+
+    check(message, validator.schema)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "shop.order.accepted.v2"},
+        {"id": "not an id"},
+        {"data": {}},
+        {"time": "yesterday"},
+    ],
+)
+def test_the_schema_refuses_other_messages(validator: Any, change: dict[str, Any]) -> None:
+    message = json.loads(order_accepted(an_order())) | change
+
+    assert not validator.is_valid(message)
+
+
+def test_later_additions_and_extension_attributes_are_within_the_schema(validator: Any) -> None:
+    message = json.loads(order_accepted(an_order()))
+    message["traceparent"] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    message["data"]["gift"] = True
+
+    validator.validate(message)
+    assert order_id_of(json.dumps(message).encode()) == message["data"]["order_id"]
+
+
+def test_the_largest_order_fits_in_a_message_of_every_sqs_queue() -> None:
+    worst = Sku('"' * SKU_MAX_BYTES)  # each takes two bytes in JSON
+    order = with_lines(*[OrderLine(worst, "N" * 500, 10_000, 9_999_999_99)] * 1000)
+
+    assert len(order_accepted(order)) < SQS_BYTES
+
+
+def test_a_worker_reads_the_order_id() -> None:
+    order = an_order()
+
+    assert order_id_of(order_accepted(order)) == order.id
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"specversion":"1.0","type":"shop.order.accepted.v1"}',
+        b'{"specversion":"1.0","type":"shop.order.shipped.v1","data":{"order_id":"7faaaaaaaaaaaaaaaaaaaaaaaa"}}',
+        b'{"specversion":"0.3","type":"shop.order.accepted.v1","data":{"order_id":"7faaaaaaaaaaaaaaaaaaaaaaaa"}}',
+        b'{"specversion":"1.0","type":"shop.order.accepted.v1","data":{"order_id":7}}',
+        b'{"specversion":"1.0","type":"shop.order.accepted.v1","data":{"order_id":"../../etc/passwd"}}',
+    ],
+)
+def test_what_is_no_order_message_is_told_apart(message: bytes) -> None:
+    with pytest.raises(NotAnOrderMessage):
+        order_id_of(message)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_worse_than_being_told_apart(message: bytes) -> None:
+    with pytest.raises(NotAnOrderMessage):
+        order_id_of(message)
+
+
+def test_the_schema_is_shipped_with_the_package() -> None:
+    shipped = resources.files("checkout").joinpath("order_accepted.schema.json")
+
+    assert json.loads(shipped.read_bytes()) == order_accepted_schema()

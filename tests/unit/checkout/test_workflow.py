@@ -1,0 +1,434 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from cart.model import OrderId
+from checkout.errors import Declined, NoAnswer, OrderNotFound
+from checkout.model import NEXT, CancelReason, Order, OrderStatus
+from checkout.sandbox import PaymentState
+from checkout.steps.step import Step
+from checkout.workflow import Workflow, order_steps
+from tests.unit.checkout.back_office import (
+    ANSWER_LOST,
+    KILLED_AFTER,
+    KILLED_BEFORE,
+    MUG,
+    NO_ANSWER,
+    BackOffice,
+    Fault,
+    Killed,
+)
+from tests.virtual_time import in_virtual_time, loop_time
+
+DONE_ONCE = [PaymentState.AUTHORISED, PaymentState.CAPTURED]
+
+
+def statuses(order: Order) -> list[str]:
+    return [entry.status.value for entry in order.history]
+
+
+@pytest.fixture
+def office() -> BackOffice:
+    return BackOffice()
+
+
+class Silent:
+    """A service that never answers, in place of one method of a port."""
+
+    def __init__(self, port: Any, name: str) -> None:
+        self._port = port
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return self._never if name == self._name else getattr(self._port, name)
+
+    async def _never(self, *_args: Any) -> None:
+        await asyncio.Event().wait()
+
+
+@in_virtual_time
+async def test_an_order_goes_all_the_way(office: BackOffice) -> None:
+    order = await office.accept(quantity=3)
+
+    result = await office.workflow().run(order.id)
+
+    assert result == office.now(order)
+    assert statuses(result) == [
+        "accepted",
+        "stock_confirmed",
+        "payment_authorised",
+        "shipping_arranged",
+        "completed",
+    ]
+    assert office.ledger(order) == DONE_ONCE
+    assert office.captured() == order.total
+    assert office.sold() == 3
+    assert order.id in office.shipping.booked
+    assert office.notifications.told == {order.id: 1}
+
+
+@in_virtual_time
+async def test_a_completed_order_leaves_nothing_to_remember_in_its_stock(office: BackOffice) -> None:
+    order = await office.accept()
+
+    await office.workflow().run(order.id)
+
+    assert office.stock.taken(MUG) == 0
+
+
+@in_virtual_time
+async def test_running_a_finished_order_again_changes_nothing(office: BackOffice) -> None:
+    completed, cancelled = await office.accept(), await office.accept(token="tok_declined")
+    first = [await office.workflow().run(order.id) for order in (completed, cancelled)]
+
+    again = [await office.workflow().run(order.id) for order in (completed, cancelled)]
+
+    assert again == first
+    assert office.ledger(completed) == DONE_ONCE
+    assert office.ledger(cancelled) == [PaymentState.VOIDED]
+    assert office.sold() == 2
+    assert office.notifications.told == {completed.id: 1}
+
+
+@in_virtual_time
+async def test_an_unknown_order_is_said_to_be_unknown(office: BackOffice) -> None:
+    with pytest.raises(OrderNotFound):
+        await office.workflow().run(OrderId("7f" + "a" * 24))
+
+
+# --- failures for good
+
+
+@in_virtual_time
+async def test_a_declined_payment_cancels_the_order_and_gives_the_stock_back(office: BackOffice) -> None:
+    order = await office.accept(token="tok_declined")
+
+    result = await office.workflow().run(order.id)
+
+    assert statuses(result) == ["accepted", "stock_confirmed", "cancelled"]
+    assert result.reason is CancelReason.PAYMENT_DECLINED
+    assert result.history[-1].detail == "the payment was declined"
+    assert office.sold() == 0
+    assert office.captured() == 0
+
+
+@in_virtual_time
+async def test_stock_that_is_no_longer_held_cancels_the_order(office: BackOffice) -> None:
+    order = await office.accept()
+    await office.stock.give_back(order.id, [MUG])
+
+    result = await office.workflow().run(order.id)
+
+    assert statuses(result) == ["accepted", "cancelled"]
+    assert result.reason is CancelReason.OUT_OF_STOCK
+    assert office.sold() == 0
+
+
+@in_virtual_time
+async def test_steps_are_undone_in_reverse(office: BackOffice) -> None:
+    order = await office.accept()
+    await office.shipping.cancel(order)  # a carrier that declines from now on
+
+    result = await office.workflow().run(order.id)
+
+    assert result.reason is CancelReason.SHIPPING_FAILED
+    undone = office.faults.calls[office.faults.calls.index("SandboxShipping.arrange") + 2 :]
+    assert undone == ["SandboxShipping.cancel", "SandboxPayments.void", "MemoryStock.give_back"]
+    assert office.ledger(order) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
+    assert office.sold() == 0
+
+
+@in_virtual_time
+async def test_one_step_that_cannot_be_undone_now_does_not_keep_the_others(office: BackOffice) -> None:
+    order = await office.accept(token="tok_declined")
+
+    with pytest.raises(TimeoutError):
+        await _workflow_with(office, payments=Silent(office.payments, "void")).run(order.id)
+
+    assert office.now(order).status is OrderStatus.CANCELLED
+    assert office.sold() == 0
+    await office.workflow().run(order.id)
+    assert office.ledger(order) == [PaymentState.VOIDED]
+
+
+@in_virtual_time
+async def test_a_declined_capture_cancels_the_order(office: BackOffice) -> None:
+    order = await office.accept()
+    await office.payments.void(order)
+    stored = office.orders.orders[order.id]
+    arranged = _at(order, OrderStatus.SHIPPING_ARRANGED)
+    office.orders.orders[order.id] = msgspec.structs.replace(stored, order=arranged)
+
+    result = await office.workflow().run(order.id)
+
+    assert result.reason is CancelReason.PAYMENT_DECLINED
+    assert statuses(result)[-2:] == ["shipping_arranged", "cancelled"]
+    assert office.captured() == 0
+    assert order.id in office.shipping.called_off
+
+
+@in_virtual_time
+async def test_an_order_is_completed_even_if_nobody_can_be_told(office: BackOffice) -> None:
+    order = await office.accept()
+    workflow = _workflow_with(office, notifications=Silent(office.notifications, "order_completed"))
+
+    result = await workflow.run(order.id)
+
+    assert result.status is OrderStatus.COMPLETED
+    assert result.history[-1].detail == "without Notify: no answer"
+
+
+def _at(order: Order, status: OrderStatus) -> Order:
+    for step in (OrderStatus.STOCK_CONFIRMED, OrderStatus.PAYMENT_AUTHORISED, OrderStatus.SHIPPING_ARRANGED):
+        order = order.moved(step, at=order.updated_at)
+        if step is status:
+            break
+    return order
+
+
+def _workflow_with(office: BackOffice, **ports: Any) -> Workflow:
+    given: dict[str, Any] = {
+        "stock": office.stock,
+        "payments": office.payments,
+        "shipping": office.shipping,
+        "notifications": office.notifications,
+    }
+    return Workflow(office.orders, order_steps(**(given | ports)))
+
+
+# --- failures that pass
+
+
+@in_virtual_time
+async def test_a_step_is_tried_three_times_with_growing_pauses(office: BackOffice) -> None:
+    order = await office.accept()
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    outcomes: list[Exception | None] = [NoAnswer("away"), TimeoutError(), None]
+    workflow = _workflow_with(office, payments=_Failing(office.payments, outcomes))
+    workflow._sleep, workflow._chance = sleep, lambda: 1.0
+
+    result = await workflow.run(order.id)
+
+    assert result.status is OrderStatus.COMPLETED
+    assert pauses == pytest.approx([0.2, 0.4])
+
+
+class _Failing:
+    """A payment service whose authorisations fail as planned before they succeed."""
+
+    def __init__(self, payments: Any, outcomes: list[Exception | None]) -> None:
+        self._payments = payments
+        self._outcomes = outcomes
+
+    async def authorise(self, order: Order) -> None:
+        outcome = self._outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        await self._payments.authorise(order)
+
+    def __getattr__(self, name: str) -> Callable[[Order], Awaitable[None]]:
+        method: Callable[[Order], Awaitable[None]] = getattr(self._payments, name)
+        return method
+
+
+@in_virtual_time
+async def test_pauses_are_jittered_down_to_a_half(office: BackOffice) -> None:
+    order = await office.accept()
+    workflow = _workflow_with(office, payments=_Failing(office.payments, [NoAnswer("away"), NoAnswer("away"), None]))
+    workflow._chance = lambda: 0.0
+
+    await workflow.run(order.id)
+
+    assert loop_time() == pytest.approx(0.1 + 0.2)
+
+
+@in_virtual_time
+async def test_a_carrier_that_never_answers_fails_the_order_after_three_deadlines(office: BackOffice) -> None:
+    order = await office.accept()
+
+    result = await _workflow_with(office, shipping=Silent(office.shipping, "arrange")).run(order.id)
+
+    assert result.reason is CancelReason.SHIPPING_FAILED
+    assert result.history[-1].detail == "no answer"
+    assert 15 < loop_time() < 17
+
+
+@in_virtual_time
+async def test_a_capture_that_is_not_answered_leaves_the_order_waiting(office: BackOffice) -> None:
+    order = await office.accept()
+
+    with pytest.raises(TimeoutError):
+        await _workflow_with(office, payments=Silent(office.payments, "capture")).run(order.id)
+
+    assert office.now(order).status is OrderStatus.SHIPPING_ARRANGED
+    assert (await office.workflow().run(order.id)).status is OrderStatus.COMPLETED
+    assert office.ledger(order) == DONE_ONCE
+
+
+@in_virtual_time
+async def test_a_fault_of_ours_cancels_no_order(office: BackOffice) -> None:
+    order = await office.accept()
+    broken = _Failing(office.payments, [TypeError("a bug")] * 3)
+
+    with pytest.raises(TypeError):
+        await _workflow_with(office, payments=broken).run(order.id)
+
+    assert office.now(order).status is OrderStatus.STOCK_CONFIRMED
+
+
+# --- several workers, kills, lost answers
+
+
+@in_virtual_time
+async def test_two_workers_on_one_order_do_everything_once(office: BackOffice) -> None:
+    order = await office.accept(token="tok_slow")
+
+    results = await asyncio.gather(office.workflow().run(order.id), office.workflow().run(order.id))
+
+    assert {result.status for result in results} == {OrderStatus.COMPLETED}
+    assert office.ledger(order) == DONE_ONCE
+    assert statuses(office.now(order)).count("completed") == 1
+    assert office.sold() == 2
+
+
+@in_virtual_time
+async def test_an_order_cancelled_by_the_shopper_while_a_step_runs_is_undone(office: BackOffice) -> None:
+    order = await office.accept(token="tok_slow")
+    running = asyncio.ensure_future(office.workflow().run(order.id))
+    await asyncio.sleep(1)
+
+    await office.orders.cancel(office.now(order), at=order.created_at, message=b"")
+    result = await running
+
+    assert result.reason is CancelReason.REQUESTED
+    assert office.ledger(order) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
+    assert office.sold() == 0
+    assert not office.notifications.told
+
+
+@in_virtual_time
+async def test_an_order_cancelled_and_undone_while_a_step_runs_stays_undone(office: BackOffice) -> None:
+    order = await office.accept(token="tok_slow")
+    slow = asyncio.ensure_future(office.workflow().run(order.id))
+    await asyncio.sleep(1)
+    await office.orders.cancel(office.now(order), at=order.created_at, message=b"")
+    await office.workflow().run(order.id)
+
+    result = await slow
+
+    assert result.reason is CancelReason.REQUESTED
+    assert office.ledger(order) == [PaymentState.VOIDED]
+    assert office.sold() == 0
+
+
+CALLS_OF_A_GOOD_ORDER = 11
+CALLS_OF_A_DECLINED_ORDER = 7
+
+
+@pytest.mark.parametrize("fault", [KILLED_BEFORE, KILLED_AFTER], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(1, CALLS_OF_A_GOOD_ORDER + 1))
+@in_virtual_time
+async def test_a_worker_killed_at_any_call_is_succeeded_by_another(
+    office: BackOffice, fault: Fault, number: int
+) -> None:
+    order = await office.accept()
+    office.faults.at_call(number, fault)
+    with pytest.raises(Killed):
+        await office.workflow().run(order.id)
+
+    office.faults.never()
+    result = await office.workflow().run(order.id)
+
+    assert result.status is OrderStatus.COMPLETED
+    assert office.ledger(order) == DONE_ONCE
+    assert office.captured() == order.total
+    assert office.sold() == 2
+    assert office.stock.taken(MUG) == 0
+    assert order.id in office.shipping.booked
+
+
+@in_virtual_time
+async def test_the_kills_above_cover_every_call(office: BackOffice) -> None:
+    good, declined = await office.accept(), await office.accept(token="tok_declined")
+
+    await office.workflow().run(good.id)
+    calls_of_good = len(office.faults.calls)
+    await office.workflow().run(declined.id)
+
+    assert calls_of_good == CALLS_OF_A_GOOD_ORDER
+    assert len(office.faults.calls) - calls_of_good == CALLS_OF_A_DECLINED_ORDER
+
+
+@pytest.mark.parametrize("fault", [KILLED_BEFORE, KILLED_AFTER], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(1, CALLS_OF_A_DECLINED_ORDER + 1))
+@in_virtual_time
+async def test_a_worker_killed_while_it_cancels_is_succeeded_by_another(
+    office: BackOffice, fault: Fault, number: int
+) -> None:
+    order = await office.accept(token="tok_declined")
+    office.faults.at_call(number, fault)
+    with pytest.raises(Killed):
+        await office.workflow().run(order.id)
+
+    office.faults.never()
+    result = await office.workflow().run(order.id)
+
+    assert result.reason is CancelReason.PAYMENT_DECLINED
+    assert office.ledger(order) == [PaymentState.VOIDED]
+    assert office.sold() == 0
+
+
+@pytest.mark.parametrize("fault", [NO_ANSWER, ANSWER_LOST], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(1, CALLS_OF_A_GOOD_ORDER + 1))
+@in_virtual_time
+async def test_a_call_that_fails_once_costs_at_most_another_run(office: BackOffice, fault: Fault, number: int) -> None:
+    order = await office.accept()
+    office.faults.at_call(number, fault)
+
+    try:
+        result = await office.workflow().run(order.id)
+    except NoAnswer:  # of the store itself
+        result = await office.workflow().run(order.id)
+
+    assert result.status is OrderStatus.COMPLETED
+    assert office.ledger(order) == DONE_ONCE
+    assert office.sold() == 2
+
+
+# --- the list of steps
+
+
+ALL_THE_WAY = [*NEXT.values()]
+
+
+class _Nothing(Step):
+    async def apply(self, order: Order) -> None:
+        raise Declined("never applied here")
+
+
+def _leading_to(status: OrderStatus | None) -> Step:
+    step = _Nothing()
+    step.reaches = status
+    return step
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        [],
+        [OrderStatus.STOCK_CONFIRMED],
+        [OrderStatus.PAYMENT_AUTHORISED],
+        [*ALL_THE_WAY, None],
+        [*ALL_THE_WAY, OrderStatus.COMPLETED],
+    ],
+)
+def test_steps_that_do_not_lead_to_completed_are_refused(office: BackOffice, reached: list[OrderStatus | None]) -> None:
+    with pytest.raises(ValueError, match="leads to"):
+        Workflow(office.orders, [_leading_to(status) for status in reached])
