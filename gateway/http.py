@@ -18,7 +18,7 @@ class Request:
 
     __slots__ = ("body", "headers", "id", "method", "params", "path", "query")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one per request: keywords would cost a third more
         self,
         method: str,
         path: str,
@@ -38,7 +38,7 @@ class Request:
 
 
 class Response:
-    """An answer: `headers` are finished lines, `Name: value\\r\\n` each, besides the ones every response has."""
+    """An answer: `headers` are finished lines, as `header` makes them, besides the ones every response has."""
 
     __slots__ = ("body", "content_type", "headers", "status")
 

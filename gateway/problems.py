@@ -96,9 +96,7 @@ REFUSALS: Final[dict[type[Exception], Problem]] = {
         "too-late-to-cancel", 409, "The order cannot be cancelled any more", lambda e: {"order_status": e.status}
     ),
     StoreOverloaded: Problem("overloaded", 503, "Too much is going on; try again", retry_after_s=RETRY_AFTER_S),
-    StoreUnavailable: Problem(
-        "dependency-unavailable", 503, "The store does not answer", retry_after_s=RETRY_AFTER_S
-    ),
+    StoreUnavailable: Problem("dependency-unavailable", 503, "The store does not answer", retry_after_s=RETRY_AFTER_S),
 }
 
 NOT_FOUND: Final = Problem("not-found", 404, "There is nothing at this address")

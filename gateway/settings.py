@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 Role = Literal["edge", "worker", "all"]
 Durability = Literal["memory", "aof"]
@@ -27,7 +27,7 @@ class SettingsError(Exception):
         self.faults = faults
 
 
-def _number(least: float, most: float, kind: type[int] | type[float] = int) -> Callable[[str], Any]:
+def _number(least: float, most: float, kind: type[int | float] = int) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             number = kind(text)
@@ -77,67 +77,100 @@ def _file(text: str) -> Path:
     return path
 
 
-def _setting(default: Any, parse: Callable[[str], Any], what: str, *, metavar: str) -> Any:
-    metadata = {"parse": parse, "help": what, "metavar": metavar}
-    return field(default_factory=default, metadata=metadata) if callable(default) else field(
-        default=default, metadata=metadata
-    )
+def _about(parse: Callable[[str], Any], what: str, *, metavar: str) -> dict[str, Any]:
+    return {"parse": parse, "help": what, "metavar": metavar}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How one Peakgate runs. Times are in seconds unless a name says otherwise."""
 
-    host: str = _setting("127.0.0.1", str, "address to listen on; 0.0.0.0 for all", metavar="HOST")
-    port: int = _setting(8080, _number(0, 65535), "port to listen on; 0 picks a free one", metavar="PORT")
-    data_dir: Path = _setting(
-        Path("peakgate-data"), Path, "where the embedded store and the search index keep their files", metavar="DIR"
+    host: str = field(
+        default="127.0.0.1", metadata=_about(str, "address to listen on; 0.0.0.0 for all", metavar="HOST")
     )
-    workers: int = _setting(
-        lambda: os.cpu_count() or 1, _number(1, 256), "worker processes; the number of cores unless given", metavar="N"
+    port: int = field(
+        default=8080, metadata=_about(_number(0, 65535), "port to listen on; 0 picks a free one", metavar="PORT")
     )
-    role: Role = _setting(
-        "all", _one_of("edge", "worker", "all"), "edge serves shoppers, worker works off orders, all does both",
-        metavar="edge|worker|all",
-    )  # fmt: skip
-    store_url: str | None = _setting(
-        None,
-        _url("redis", "rediss", "unix"),
-        "a Redis >= 7 or Valkey >= 7.2 to use instead of the embedded Valkey",
-        metavar="URL",
+    data_dir: Path = field(
+        default=Path("peakgate-data"),
+        metadata=_about(Path, "where the embedded store and the search index keep their files", metavar="DIR"),
     )
-    catalog: Path | None = _setting(
-        None, _file, "a catalogue (.csv or .jsonl) to import before serving, once per content", metavar="FILE"
+    workers: int = field(
+        default_factory=lambda: os.cpu_count() or 1,
+        metadata=_about(_number(1, 256), "worker processes; the number of cores unless given", metavar="N"),
     )
-    durability: Durability | None = _setting(
-        None,
-        _one_of("memory", "aof"),
-        "where an order is before it is accepted: memory (in the store) or aof (on the store's disk); "
-        "aof for the embedded store, memory for another, unless given",
-        metavar="memory|aof",
+    role: Role = field(
+        default="all",
+        metadata=_about(
+            _one_of("edge", "worker", "all"),
+            "edge serves shoppers, worker works off orders, all does both",
+            metavar="edge|worker|all",
+        ),
     )
-    drain_timeout: float = _setting(
-        25.0, _number(0, 3600, float), "how long a stopping worker may finish what it has begun", metavar="SECONDS"
+    store_url: str | None = field(
+        default=None,
+        metadata=_about(
+            _url("redis", "rediss", "unix"),
+            "a Redis >= 7 or Valkey >= 7.2 to use instead of the embedded Valkey",
+            metavar="URL",
+        ),
     )
-    queue_url: str | None = _setting(
-        None, _url("http", "https"), "an SQS queue for accepted orders; a stream in the store unless given", metavar="URL"
+    catalog: Path | None = field(
+        default=None,
+        metadata=_about(
+            _file, "a catalogue (.csv or .jsonl) to import before serving, once per content", metavar="FILE"
+        ),
     )
-    aws_endpoint_url: str | None = _setting(
-        None, _url("http", "https"), "where SQS is, if not at AWS", metavar="URL"
+    durability: Durability | None = field(
+        default=None,
+        metadata=_about(
+            _one_of("memory", "aof"),
+            "where an order is before it is accepted: memory (in the store) or aof (on the store's disk); "
+            "aof for the embedded store, memory for another, unless given",
+            metavar="memory|aof",
+        ),
     )
-    aws_region: str = _setting("eu-west-1", str, "the queue's AWS region", metavar="REGION")
-    currency: str = _setting("GBP", _currency, "currency of a cart that names none", metavar="CODE")
-    max_lines: int = _setting(1000, _number(1, 1000), "most lines of a cart", metavar="N")
-    max_quantity: int = _setting(10_000, _number(1, 1_000_000), "largest quantity of a line", metavar="N")
-    anonymous_cart_days: float = _setting(
-        30, _number(0.001, 3650, float), "days until an anonymous cart expires", metavar="DAYS"
+    drain_timeout: float = field(
+        default=25.0,
+        metadata=_about(
+            _number(0, 3600, float), "how long a stopping worker may finish what it has begun", metavar="SECONDS"
+        ),
     )
-    owned_cart_days: float = _setting(
-        90, _number(0.001, 3650, float), "days until a signed-in shopper's cart expires", metavar="DAYS"
+    queue_url: str | None = field(
+        default=None,
+        metadata=_about(
+            _url("http", "https"), "an SQS queue for accepted orders; a stream in the store unless given", metavar="URL"
+        ),
     )
-    show_stock: bool = _setting(True, _yes_or_no, "whether products show how many there are", metavar="yes|no")
-    order_concurrency: int = _setting(
-        64, _number(1, 10_000), "orders that one worker process works on at a time", metavar="N"
+    aws_endpoint_url: str | None = field(
+        default=None, metadata=_about(_url("http", "https"), "where SQS is, if not at AWS", metavar="URL")
+    )
+    aws_region: str | None = field(
+        default=None,
+        metadata=_about(
+            str, "the queue's AWS region; read from its address or the AWS profile unless given", metavar="REGION"
+        ),
+    )
+    currency: str = field(
+        default="GBP", metadata=_about(_currency, "currency of a cart that names none", metavar="CODE")
+    )
+    max_lines: int = field(default=1000, metadata=_about(_number(1, 1000), "most lines of a cart", metavar="N"))
+    max_quantity: int = field(
+        default=10_000, metadata=_about(_number(1, 1_000_000), "largest quantity of a line", metavar="N")
+    )
+    anonymous_cart_days: float = field(
+        default=30, metadata=_about(_number(0.001, 3650, float), "days until an anonymous cart expires", metavar="DAYS")
+    )
+    owned_cart_days: float = field(
+        default=90,
+        metadata=_about(_number(0.001, 3650, float), "days until a signed-in shopper's cart expires", metavar="DAYS"),
+    )
+    show_stock: bool = field(
+        default=True, metadata=_about(_yes_or_no, "whether products show how many there are", metavar="yes|no")
+    )
+    order_concurrency: int = field(
+        default=64,
+        metadata=_about(_number(1, 10_000), "orders that one worker process works on at a time", metavar="N"),
     )
 
     @property
@@ -151,8 +184,8 @@ class Settings:
         return self.role != "edge"
 
 
-def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
-    """Read settings from flags (by field name; None where not given) and the environment.
+def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """Read settings from flags (by field name) and the environment.
 
     Raises `SettingsError` with every fault there is, unknown `PEAKGATE_*` variables among them.
     """
@@ -176,4 +209,4 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Setting
             faults.append(f"{variable}: there is no such setting")
     if faults:
         raise SettingsError(faults)
-    return cast(Settings, Settings(**values))
+    return Settings(**values)

@@ -84,8 +84,11 @@ def store_url(data_dir: Path) -> str:
 class EmbeddedServer:
     """Owns the lock of a data directory and the server that runs in it. Blocking: it belongs to the parent process."""
 
-    def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, data_dir: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.data_dir = data_dir
+        self._lock_timeout_s = lock_timeout_s
         self.url = store_url(data_dir)
         self._socket = socket_path(data_dir)
         self._clock = clock
@@ -107,7 +110,7 @@ class EmbeddedServer:
         """
         binary = find_binary()
         self._prepare_directories()
-        self._lock = _lock(self.data_dir / "peakgate.lock", LOCK_TIMEOUT_S)
+        self._lock = _lock(self.data_dir / "peakgate.lock", self._lock_timeout_s)
         try:
             self._spawn(binary)
             self._wait_until_ready()
@@ -200,7 +203,7 @@ def _lock(path: Path, timeout_s: float) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 os.close(fd)
                 raise DataDirectoryInUse(f"the data directory {path.parent} is in use by another peakgate") from None
             time.sleep(POLL_S)

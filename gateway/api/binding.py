@@ -16,14 +16,15 @@ from gateway.http import Handler, Request, Response, header
 
 
 class Answer(Protocol):
-    """What handlers return: something that knows its own JSON."""
+    """Something that knows its own JSON."""
 
     def to_json(self) -> bytes:
-        """The body, as design says it looks."""
+        """The body of the answer."""
         ...
 
 
-Call = Callable[[Request, Any], Awaitable[Any]]
+# What a call may return: an `Answer`, None for an answer without a body, or a finished `Response`.
+Call = Callable[[Request, Any], Awaitable[Answer | Response | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Route:
     body: Any = None
     body_is_optional: bool = False
     body_limit: int = DEFAULT_BODY_LIMIT
+    # Sees the body as it came, before it is decoded, and may refuse it.
+    inspect: Callable[[bytes], None] | None = None
     status: int = 200
     # Header lines of an answer, made of the result and its body.
     headers: Callable[[Any, bytes], bytes] | None = None
@@ -55,9 +58,9 @@ class Route:
         return f"{self.method} {self.path}"
 
 
-def bind(route: Route, inspect: Callable[[bytes], None] | None = None) -> Handler:
-    """Compile a row into a handler. `inspect` sees every body before it is decoded and may refuse it."""
-    decode = _decoder(route, inspect)
+def bind(route: Route) -> Handler:
+    """Compile a row into a handler."""
+    decode = _decoder(route)
     call, encode = route.call, _encoder(route)
 
     async def handle(request: Request) -> Response:
@@ -70,16 +73,16 @@ def bind(route: Route, inspect: Callable[[bytes], None] | None = None) -> Handle
     return handle
 
 
-class _Undecodable(Exception):  # noqa: N818 - carries an answer, is no error
+class _Undecodable(Exception):
     def __init__(self, response: Response) -> None:
         self.response = response
 
 
-def _decoder(route: Route, inspect: Callable[[bytes], None] | None) -> Callable[[Request], Any]:
+def _decoder(route: Route) -> Callable[[Request], Any]:
     if route.body is None:
         return _no_body
     decoder = msgspec.json.Decoder(route.body)
-    body_is_optional = route.body_is_optional
+    body_is_optional, inspect = route.body_is_optional, route.inspect
 
     def decode(request: Request) -> Any:
         media_type = request.headers.get("Content-Type")
@@ -111,13 +114,15 @@ def _encoder(route: Route) -> Callable[[Request, Any], Response]:
     def encode(request: Request, result: Any) -> Response:
         if result is None:
             return Response(204)
+        if isinstance(result, Response):
+            return result
         body = result.to_json()
         lines = headers(result, body) if headers is not None else b""
         if etag is not None:
             tag = etag(result, body)
             lines += header("ETag", tag)
-            known = request.headers.get("If-None-Match") if request.method != "POST" else None
-            if known is not None and status == 200 and request.method in _SAFE and matches_none(known, tag):
+            known = request.headers.get("If-None-Match")
+            if known is not None and request.method in _SAFE and matches_none(known, tag):
                 return Response(304, headers=lines)
         return Response(status, body, headers=lines)
 

@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 
 from checkout.handlers import CheckoutHandlers, OrderEvent
+from checkout.model import shown_entry
 from gateway.http import Request, StreamedResponse, header
 
 _MEDIA_TYPE: Final = b"text/event-stream"
@@ -23,4 +24,4 @@ async def order_events(checkout: CheckoutHandlers, request: Request) -> Streamed
 
 async def _lines(events: AsyncIterator[OrderEvent]) -> AsyncIterator[bytes]:
     async for event in events:
-        yield b"id: %d\nevent: status\ndata: %b\n\n" % (event.id, orjson.dumps(event.to_dict()))
+        yield b"id: %d\nevent: status\ndata: %b\n\n" % (event.number, orjson.dumps(shown_entry(event.entry)))

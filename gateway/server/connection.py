@@ -36,20 +36,17 @@ if TYPE_CHECKING:
     from gateway.server.edge_server import EdgeServer
 
 MAX_HEADER_BYTES: Final = 32 * 1024
-# Only a request that needs a body may carry one; others that do go the normal way, which drains it.
-_NO_CONTENT: Final = frozenset({"Content-Encoding"})
 
 
-class Connection(RequestHandler):  # type: ignore[misc] # aiohttp's class is final in spirit only
+class Connection(RequestHandler):
     """See the module. `edge` is what all connections of the process share."""
 
-    __slots__ = ("_edge", "_header_bytes", "_is_answering", "_receiving_since", "_running")
+    __slots__ = ("_edge", "_header_bytes", "_is_answering", "_receiving_since")
 
     def __init__(self, edge: EdgeServer, **options: Any) -> None:
         super().__init__(edge, loop=asyncio.get_running_loop(), **options)
         self._edge = edge
         self._is_answering = False
-        self._running: _Running | None = None
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
         self._receiving_since = 0.0
@@ -58,7 +55,7 @@ class Connection(RequestHandler):  # type: ignore[misc] # aiohttp's class is fin
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer at once what the short path takes."""
-        if self._force_close or self._close:
+        if self._force_close or self._close or self._parser is None:
             return
         if self._upgraded or self._payload_parser is not None:
             super().data_received(data)
@@ -95,6 +92,7 @@ class Connection(RequestHandler):  # type: ignore[misc] # aiohttp's class is fin
             message, payload = self._messages[0]
             if not self._take_short(message, payload):
                 # The task of aiohttp takes it, and all that have come by the time it is done.
+                assert self._waiter is not None
                 self._waiter.set_result(None)
                 return
 
@@ -106,7 +104,11 @@ class Connection(RequestHandler):  # type: ignore[misc] # aiohttp's class is fin
             return False
         path, _, query = message.path.partition("?")
         endpoint, params = self._edge.router.find(message.method, path)
-        if not endpoint.hot or path[:1] != "/" or (payload is not EMPTY_PAYLOAD and "Content-Encoding" in message.headers):
+        if (
+            not endpoint.hot
+            or path[:1] != "/"
+            or (payload is not EMPTY_PAYLOAD and "Content-Encoding" in message.headers)
+        ):
             return False
         self._pop_message()
         body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
@@ -119,6 +121,7 @@ class Connection(RequestHandler):  # type: ignore[misc] # aiohttp's class is fin
         return True
 
     def _pop_message(self) -> None:
+        assert self._parser is not None
         self._messages.popleft()
         self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:

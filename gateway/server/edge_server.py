@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
@@ -24,7 +24,7 @@ _LINGER_S: Final = 1.0
 _POLL_S: Final = 0.02
 
 
-class EdgeServer(web.Server):  # type: ignore[misc,type-arg] # aiohttp's is subclassed for its list of connections
+class EdgeServer(web.Server):
     """Makes a `Connection` for every accepted socket. Raises `RuntimeError` without aiohttp's C extensions."""
 
     def __init__(
@@ -47,9 +47,7 @@ class EdgeServer(web.Server):  # type: ignore[misc,type-arg] # aiohttp's is subc
             "auto_decompress": False,
             "lingering_time": 2.0,
         }
-        serve = normal_way(
-            router, self.ids, body_timeout_s=receive_timeout_s, is_draining=lambda: self.is_draining
-        )
+        serve = normal_way(router, self.ids, body_timeout_s=receive_timeout_s, is_draining=lambda: self.is_draining)
         super().__init__(serve)
         self._watcher = self._loop.create_task(self._watch())
 
@@ -57,12 +55,16 @@ class EdgeServer(web.Server):  # type: ignore[misc,type-arg] # aiohttp's is subc
         """Make the handler of one connection."""
         return Connection(self, **self._options)
 
+    @property
+    def _open_connections(self) -> list[Connection]:
+        return cast(list[Connection], self.connections)
+
     async def _watch(self) -> None:
         """Close connections whose header section does not come to an end."""
         while True:
             await asyncio.sleep(_WATCH_S)
             now = self._loop.time()
-            for connection in self.connections:
+            for connection in self._open_connections:
                 connection.check_receiving(now, self._receive_timeout_s)
 
     async def drain(self, timeout_s: float) -> None:
@@ -76,7 +78,7 @@ class EdgeServer(web.Server):  # type: ignore[misc,type-arg] # aiohttp's is subc
         linger_end = min(self._loop.time() + _LINGER_S, end)
         while self.connections and self._loop.time() < end:
             if self._loop.time() >= linger_end:
-                for connection in self.connections:
+                for connection in self._open_connections:
                     connection.close_if_idle()
             await asyncio.sleep(_POLL_S)
         await self.shutdown(timeout=0.1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Final
+from typing import Final, cast
 
 BACKLOG: Final = 4096
 
 
-class CannotListen(Exception):  # noqa: N818 - reads as the sentence it becomes
+class CannotListen(Exception):
     """The address cannot be listened on; the text says why."""
 
 
@@ -41,7 +41,7 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str | in
     except OSError as error:
         raise CannotListen(f"cannot listen on {host}: {error.strerror or error}") from error
     family, _, _, _, address = found[0]
-    return family, address
+    return family, cast(tuple[str | int, ...], address)
 
 
 def _bound(family: socket.AddressFamily, address: tuple[str | int, ...], *, shared: bool) -> socket.socket:

@@ -35,7 +35,9 @@ def normal_way(
             refused = as_stream_response(body, request_id)
             refused.force_close()
             return refused
-        response = await endpoint.handler(Request(message.method, path, query, message.headers, body, request_id, params))
+        response = await endpoint.handler(
+            Request(message.method, path, query, message.headers, body, request_id, params)
+        )
         answered = as_stream_response(response, request_id)
         if is_draining():
             answered.force_close()
@@ -95,7 +97,7 @@ async def _receive(message: web.BaseRequest, endpoint: Endpoint, request_id: str
         return problems.refuse(problems.MALFORMED_REQUEST, request_id)
 
 
-class _TooLarge(Exception):  # noqa: N818 - control flow within this module
+class _TooLarge(Exception):
     pass
 
 

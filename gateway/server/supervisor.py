@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from store.embedded import die_with_parent
@@ -41,7 +41,7 @@ class Dependency(Protocol):
         ...
 
 
-WorkerMain = Callable[[socket.socket, int, Callable[[], None]], None]
+WorkerMain = Callable[[socket.socket, str, Callable[[], None]], None]
 
 
 @dataclass(slots=True)
@@ -62,12 +62,18 @@ class _Slot:
     worker: _Worker | None = None
     # The worker that takes over from `worker` once it is ready.
     successor: _Worker | None = None
+    generation: int = 0
     restart_at: float = 0.0
-    backoff_s: float = field(default=BACKOFF_FIRST_S)
+    backoff_s: float = BACKOFF_FIRST_S
+
+    @property
+    def worker_name(self) -> str:
+        """A name that no worker living at the same time has, and that is the same again after a crash."""
+        return f"{self.index}{'ab'[self.generation % 2]}"
 
 
 class Supervisor:
-    """Runs `worker_main(listener, slot number, say_ready)` in a process for every listener until it is told to stop."""
+    """Runs `worker_main(listener, name, say_ready)` in a process for every listener until it is told to stop."""
 
     def __init__(
         self,
@@ -164,6 +170,7 @@ class Supervisor:
             return
         slot = self._rolling[0]
         if slot.successor is None:
+            slot.generation += 1
             slot.successor = self._spawn(slot)
         elif slot.successor.is_ready and slot.worker is not None and not slot.worker.is_stopping:
             slot.worker.is_stopping = True
@@ -200,9 +207,9 @@ class Supervisor:
             for other in self._slots:
                 if other is not slot:
                     other.listener.close()
-            self._worker_main(slot.listener, slot.index, lambda: _say_ready(ready_pipe))
+            self._worker_main(slot.listener, slot.worker_name, lambda: _say_ready(ready_pipe))
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as the parent
             _log.exception("worker %d failed", slot.index)
         finally:
             logging.shutdown()

@@ -17,20 +17,20 @@ from gateway.settings import Settings
 
 
 def run_worker(
-    settings: Settings, store: compose.StoreAddress, listener: socket.socket, number: int, say_ready: Callable[[], None]
+    settings: Settings, store: compose.StoreAddress, listener: socket.socket, name: str, say_ready: Callable[[], None]
 ) -> None:
-    """Serve until SIGTERM, then finish what runs. `number` is this worker's place among its siblings."""
-    uvloop.run(_serve(settings, store, listener, number, say_ready))
+    """Serve until SIGTERM, then finish what runs. `name` tells this worker from its siblings."""
+    uvloop.run(_serve(settings, store, listener, name, say_ready))
 
 
 async def _serve(
-    settings: Settings, store: compose.StoreAddress, listener: socket.socket, number: int, say_ready: Callable[[], None]
+    settings: Settings, store: compose.StoreAddress, listener: socket.socket, name: str, say_ready: Callable[[], None]
 ) -> None:
     loop = asyncio.get_running_loop()
     told_to_stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, told_to_stop.set)
     async with AsyncExitStack() as stack:
-        gateway = await compose.gateway(settings, store, stack, worker_number=number)
+        gateway = await compose.gateway(settings, store, stack, worker_name=name)
         server = await loop.create_server(gateway.edge, sock=listener, backlog=BACKLOG)
         # What exists now stays: the collector need not walk it over and over.
         gc.collect()

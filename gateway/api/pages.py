@@ -1,0 +1,56 @@
+"""The documents for people and their tools: `/openapi.json`, `/docs`, and one address for every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any, Final
+
+import orjson
+
+from gateway import problems
+from gateway.api.binding import Route
+from gateway.api.openapi import document
+from gateway.api.router import Endpoint
+from gateway.http import Handler, Request, Response, header
+
+_TYPES: Final = {
+    "html": b"text/html; charset=utf-8",
+    "css": b"text/css; charset=utf-8",
+    "js": b"text/javascript; charset=utf-8",
+}
+# The page runs its own files only, and talks to nobody but this server.
+_PAGE_HEADERS: Final = (
+    header("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
+    + header("X-Content-Type-Options", "nosniff")
+    + header("Cache-Control", "no-cache")
+)
+
+
+def page_endpoints(routes: Iterable[Route], version: str) -> Sequence[Endpoint]:
+    """The endpoints of all documents, made once."""
+    spec = orjson.dumps(document(routes, version), option=orjson.OPT_INDENT_2)
+    endpoints = [
+        Endpoint("GET", "/openapi.json", _fixed(Response(200, spec, headers=header("Cache-Control", "no-cache"))))
+    ]
+    for file in resources.files("gateway.api").joinpath("docs_page").iterdir():
+        suffix = file.name.rpartition(".")[2]
+        if suffix not in _TYPES:
+            continue
+        path = "/docs" if file.name == "index.html" else f"/docs/{file.name}"
+        response = Response(200, file.read_bytes(), headers=_PAGE_HEADERS, content_type=_TYPES[suffix])
+        endpoints.append(Endpoint("GET", path, _fixed(response)))
+    endpoints += [Endpoint("GET", f"/problems/{row.slug}", _fixed(_described(row))) for row in problems.ALL]
+    return endpoints
+
+
+def _fixed(response: Response) -> Handler:
+    async def answer(_request: Request) -> Response:
+        return response
+
+    return answer
+
+
+def _described(row: problems.Problem) -> Response:
+    about: dict[str, Any] = {"type": f"/problems/{row.slug}", "title": row.title, "status": row.status}
+    return Response(200, orjson.dumps(about))

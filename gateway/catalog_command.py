@@ -1,0 +1,95 @@
+"""`peakgate catalog import`: the progress bar, and the report of what was rejected."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cart.catalog.files import CatalogFileError, Rejection
+from cart.catalog.importer import ImportProgress, ImportReport, import_catalog
+from cart.catalog.ports import ImportBusy, SearchUnavailable
+from gateway import compose
+from gateway.settings import Settings
+from store import StoreError
+from store.embedded import DataDirectoryInUse, EmbeddedServer, EmbeddedServerError, store_url
+
+# What is wrong with a file is clear after a while; the count tells of the rest.
+SHOWN_REJECTIONS: Final = 100
+
+
+def import_file(path: str, settings: Settings, *, skip_bad: bool, say: Callable[[str], None]) -> int:
+    """Import the file into the store of a running gateway, or into the data directory of one that does not run."""
+    with ExitStack() as stack:
+        try:
+            store = _store(settings, stack)
+            report = asyncio.run(_import(path, settings, store, skip_bad=skip_bad, say=say))
+        except (CatalogFileError, ImportBusy, SearchUnavailable, StoreError) as error:
+            say(str(error))
+            return 1
+        except (EmbeddedServerError, compose.CannotStart) as error:
+            say(str(error))
+            return 1
+    if report.rejected > SHOWN_REJECTIONS:
+        say(f"... and {report.rejected - SHOWN_REJECTIONS:,} more wrong records")
+    if report.refused:
+        say(f"nothing was imported: {report.rejected:,} wrong records; --skip-bad imports the {report.sound:,} others")
+        return 1
+    unchanged = report.imported - report.new - report.changed
+    sys.stdout.write(
+        f"{report.imported:,} products imported: {report.new:,} new, {report.changed:,} changed, {unchanged:,} as before\n"
+    )
+    return 0
+
+
+def _store(settings: Settings, stack: ExitStack) -> compose.StoreAddress:
+    if settings.store_url is not None:
+        return compose.StoreAddress(settings.store_url, is_embedded=False)
+    server = EmbeddedServer(settings.data_dir, lock_timeout_s=0.0)
+    try:
+        server.start()
+        stack.callback(server.stop)
+    except DataDirectoryInUse:
+        pass  # a gateway runs there: its store is at the same address
+    return compose.StoreAddress(store_url(settings.data_dir), is_embedded=True)
+
+
+async def _import(
+    path: str, settings: Settings, store: compose.StoreAddress, *, skip_bad: bool, say: Callable[[str], None]
+) -> ImportReport:
+    shown = 0
+
+    def rejected(rejection: Rejection) -> None:
+        nonlocal shown
+        shown += 1
+        if shown <= SHOWN_REJECTIONS:
+            say(f"{path}:{rejection.line}: {rejection.reason}")
+
+    async with AsyncExitStack() as stack:
+        catalog, search = await compose.open_catalog(settings, store, stack)
+        bar = stack.enter_context(_progress_bar())
+        task = bar.add_task("checking", total=None, rows="")
+
+        def progress(now: ImportProgress) -> None:
+            bar.update(task, description=now.stage, total=now.total, completed=now.done, rows=f"{now.rows:,} products")
+
+        return await import_catalog(
+            path, catalog=catalog, search=search, skip_bad=skip_bad, progress=progress, rejected=rejected
+        )
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]}", table_column=None),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
