@@ -94,7 +94,7 @@ bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle
 
 .PHONY: bench-catalog
 bench-catalog: $(VENV)/.dev ## A catalogue of a million products: import, pages and searches.
-	$(BIN)/python -m benchmarks.catalog $(ARGS)
+	$(BIN)/python -m benchmarks.catalog_scale $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build products (never the data in var/).

@@ -54,3 +54,9 @@ def test_the_readme_tells_of_every_setting_with_its_variable_and_default() -> No
             assert default == ("`yes`" if fixed else "`no`")
         elif isinstance(fixed, str | int | float | Path):
             assert default == f"`{fixed:g}`" if isinstance(fixed, float) else f"`{fixed}`"
+
+
+def test_every_module_that_make_runs_exists() -> None:
+    modules = re.findall(r"-m (benchmarks\.\w+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert modules
+    assert [module for module in modules if not (ROOT / f"{module.replace('.', '/')}.py").exists()] == []
