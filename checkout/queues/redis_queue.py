@@ -1,0 +1,157 @@
+"""The order queue on a Redis or Valkey stream with a consumer group: the embedded default.
+
+A delivery that was received stays pending until it is done. Its idle time is its visibility: at `visibility_s` it is
+taken again by whoever asks next, so the same clock serves dead workers, extensions and delays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
+
+from checkout.errors import NoAnswer
+from checkout.ports import Delivery, Outgoing
+from store import ReplyError, Script, Store, StoreError
+
+_log = logging.getLogger(__name__)
+
+_CLAIM: Final = Script.from_package("checkout.queues", "scripts/claim.lua")
+_RELEASE: Final = Script.from_package("checkout.queues", "scripts/release.lua")
+_PAGE: Final = 1000
+
+# One hash tag: a script moves entries between the two.
+QUEUE: Final = "{orders}:queue"
+DEAD: Final = "{orders}:dead"
+
+
+class RedisQueue:
+    """An `OrderQueue` on the stream `key`; dead letters, with their reason, go to the stream `dead_key`.
+
+    `consumer` names this worker process, the same after a restart: what it held before then comes to it at once, and
+    need not wait for its visibility to end. Two processes that live at once need two names; sharing one would make them
+    work on each other's orders.
+
+    `blocking_store` must be a connection of its own: replies to everything sent on it wait behind a blocking read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blocking_store: Store,
+        *,
+        consumer: str,
+        key: str = QUEUE,
+        dead_key: str = DEAD,
+        group: str = "workers",
+        visibility_s: float = 30.0,
+        max_deliveries: int = 5,
+    ) -> None:
+        self._store = store
+        self._blocking_store = blocking_store
+        self._consumer = consumer
+        self._key = key
+        self._dead_key = dead_key
+        self._group = group
+        self._visibility_ms = _ms(visibility_s)
+        self._max_deliveries = max_deliveries
+        self._has_group = False
+        self._has_own = False
+        self._cursor: bytes | str = "0-0"
+
+    async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
+        """See `OrderQueue.send`."""
+        sent = [self._store.execute("XADD", self._key, "*", "body", message.body) for message in messages]
+        replies = await asyncio.gather(*sent, return_exceptions=True)
+        errors = [reply for reply in replies if isinstance(reply, BaseException)]
+        if errors and len(errors) == len(messages):
+            raise NoAnswer(str(errors[0])) from errors[0]
+        return [not isinstance(reply, BaseException) for reply in replies]
+
+    async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
+        """See `OrderQueue.receive`."""
+        try:
+            if not self._has_group:
+                await self._make_group()
+            if not self._has_own:
+                await self._take_up_own()
+            return await self._claim(limit) or await self._read(limit, wait_s)
+        except StoreError as error:
+            # The group is gone when the store was emptied or replaced: make it again next time.
+            if isinstance(error, ReplyError) and error.code == "NOGROUP":
+                self._has_group = False
+            raise NoAnswer(str(error)) from error
+
+    async def extend(self, delivery: Delivery, seconds: float) -> None:
+        """See `OrderQueue.extend`; for `visibility_s` at most."""
+        await _answer(self._set_idle([delivery.receipt], self._idle_ms(seconds)))
+
+    async def done(self, deliveries: Sequence[Delivery]) -> None:
+        """See `OrderQueue.done`."""
+        ids = [delivery.receipt for delivery in deliveries]
+        # Both leave in one write. Should only the first arrive, the group forgets the entry when it meets it next.
+        deleted = self._store.execute("XDEL", self._key, *ids)
+        acknowledged = self._store.execute("XACK", self._key, self._group, *ids)
+        await _answer(asyncio.gather(deleted, acknowledged))
+
+    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
+        """See `OrderQueue.release`; the delay is `visibility_s` at most."""
+        idle_ms = self._idle_ms(delay_s)
+        args = (self._group, self._consumer, delivery.receipt, idle_ms, self._max_deliveries, reason)
+        return bool(await _answer(self._store.run(_RELEASE, [self._key, self._dead_key], args)))
+
+    async def _make_group(self) -> None:
+        try:
+            await self._store.execute("XGROUP", "CREATE", self._key, self._group, "0", "MKSTREAM")
+        except ReplyError as error:
+            if error.code != "BUSYGROUP":
+                raise
+        self._has_group = True
+
+    async def _take_up_own(self) -> None:
+        """Make what this consumer held before a restart visible at once. Only at the start: later it is in hand here."""
+        start = "-"
+        while True:
+            held = await self._store.execute("XPENDING", self._key, self._group, start, "+", _PAGE, self._consumer)
+            if not held:
+                break
+            await self._set_idle([entry[0] for entry in held], self._visibility_ms)
+            start = f"({held[-1][0].decode()}"
+        self._has_own = True
+
+    async def _claim(self, limit: int) -> list[Delivery]:
+        args = (self._group, self._consumer, self._visibility_ms, self._cursor, limit, self._max_deliveries)
+        self._cursor, claimed, died = await self._store.run(_CLAIM, [self._key, self._dead_key], args)
+        if died:
+            _log.error("%d deliveries are dead: their workers died or hung %d times", died, self._max_deliveries)
+        return [Delivery(body=body, receipt=entry_id, attempt=attempt) for entry_id, body, attempt in claimed]
+
+    async def _read(self, limit: int, wait_s: float) -> list[Delivery]:
+        """New entries; what an answer that is lost held is claimed when its visibility ends."""
+        block_ms = _ms(wait_s)
+        block = ("BLOCK", block_ms) if block_ms else ()  # to the server, 0 would be for ever
+        command = ("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", limit, *block)
+        reply = await self._blocking_store.execute_blocking(*command, "STREAMS", self._key, ">", timeout_s=wait_s)
+        entries = itertools.chain.from_iterable(reply.values()) if reply else ()
+        return [Delivery(body=fields[1], receipt=entry_id, attempt=1) for entry_id, fields in entries]
+
+    def _set_idle(self, ids: Sequence[bytes], idle_ms: int) -> Awaitable[Any]:
+        """Set how long these have been idle, without counting a delivery."""
+        return self._store.execute("XCLAIM", self._key, self._group, self._consumer, 0, *ids, "IDLE", idle_ms, "JUSTID")
+
+    def _idle_ms(self, seconds: float) -> int:
+        """The idle time at which a delivery has so many seconds left."""
+        return max(0, self._visibility_ms - _ms(seconds))
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+async def _answer(reply: Awaitable[Any]) -> Any:
+    try:
+        return await reply
+    except StoreError as error:
+        raise NoAnswer(str(error)) from error

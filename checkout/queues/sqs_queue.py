@@ -1,0 +1,201 @@
+"""The order queue on Amazon SQS, standard or FIFO, or on anything that speaks its protocol.
+
+Dead letters are the queue's own business: give it a redrive policy (`maxReceiveCount` 5 is a good start). Importing this
+module imports aiobotocore, which takes a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from checkout.errors import NoAnswer
+from checkout.ports import Delivery, Outgoing
+
+_log = logging.getLogger(__name__)
+
+BATCH: Final = 10
+# What a batch may weigh at every queue; newer ones take 1 MiB.
+BATCH_BYTES: Final = 256 * 1024
+LONGEST_POLL_S: Final = 20
+LONGEST_VISIBILITY_S: Final = 12 * 3600
+CALL_DEADLINE_S: Final = 5.0
+_REGION = re.compile(r"//sqs\.([a-z0-9-]+)\.")
+# The delivery is no longer ours: it was done, or came again after its visibility had ended.
+_LOST: Final = ("MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue")
+
+
+@asynccontextmanager
+async def open_sqs_queue(
+    queue_url: str, *, endpoint_url: str | None = None, region: str | None = None, visibility_s: float = 30.0
+) -> AsyncIterator[SqsQueue]:
+    """The queue at `queue_url`, over one client that is closed at the end.
+
+    `region` is read from the address if it is not given, else found as AWS tools do. Credentials come from the standard
+    AWS chain (environment, profile, container or instance role). Nothing is asked of the queue yet.
+    Raises `ValueError` when there is no region or the address is no queue's.
+    """
+    config = AioConfig(
+        max_pool_connections=50,
+        connect_timeout=2,
+        read_timeout=LONGEST_POLL_S + CALL_DEADLINE_S,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        tcp_keepalive=True,
+    )
+    found = _REGION.search(queue_url)
+    opening = get_session().create_client(
+        "sqs", region_name=region or (found and found[1]), endpoint_url=endpoint_url, config=config
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(opening)
+        except (BotoCoreError, ValueError) as error:
+            raise ValueError(f"cannot use the queue {queue_url}: {error}") from error
+        yield SqsQueue(client, queue_url, visibility_s=visibility_s)
+
+
+class SqsQueue:
+    """An `OrderQueue` on SQS; see `open_sqs_queue`.
+
+    A queue whose address ends in `.fifo` keeps the messages of an order in order and drops one sent twice within five
+    minutes: its group and deduplication ids are the order id.
+    """
+
+    def __init__(self, client: Any, queue_url: str, *, visibility_s: float = 30.0) -> None:
+        self._client = client
+        self._queue_url = queue_url
+        self._is_fifo = queue_url.endswith(".fifo")
+        self._visibility_s = visibility_s
+        self._max_receives: float | None = None
+
+    async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
+        """See `OrderQueue.send`. Goes out in one batch, or in several where one would weigh too much."""
+        parts = list(_parts(messages))
+        outcomes = await asyncio.gather(*(self._send_part(part) for part in parts), return_exceptions=True)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if errors and len(errors) == len(parts):
+            raise errors[0]
+        sent: list[bool] = []
+        for part, outcome in zip(parts, outcomes, strict=True):
+            sent += [False] * len(part) if isinstance(outcome, BaseException) else outcome
+        return sent
+
+    async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
+        """See `OrderQueue.receive`. Waits whole seconds, rounded up, 20 at most."""
+        poll_s = min(math.ceil(wait_s), LONGEST_POLL_S)
+        reply = await _answer(
+            self._client.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=min(limit, BATCH),
+                WaitTimeSeconds=poll_s,
+                VisibilityTimeout=_visibility(self._visibility_s),
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            ),
+            poll_s + CALL_DEADLINE_S,
+        )
+        return [
+            Delivery(
+                body=message["Body"].encode(),
+                receipt=message["ReceiptHandle"],
+                attempt=int(message["Attributes"]["ApproximateReceiveCount"]),
+            )
+            for message in reply.get("Messages", ())
+        ]
+
+    async def extend(self, delivery: Delivery, seconds: float) -> None:
+        """See `OrderQueue.extend`."""
+        await self._change_visibility(delivery, seconds)
+
+    async def done(self, deliveries: Sequence[Delivery]) -> None:
+        """See `OrderQueue.done`."""
+        batches = [deliveries[start : start + BATCH] for start in range(0, len(deliveries), BATCH)]
+        await asyncio.gather(*(self._delete(batch) for batch in batches))
+
+    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
+        """See `OrderQueue.release`. A dead letter goes to the redrive policy's queue at its next turn, without the reason."""
+        is_last = delivery.attempt >= await self._most_receives()
+        if is_last:
+            _log.error("the queue will move a message to its dead-letter queue: %s", reason)
+        await self._change_visibility(delivery, 0 if is_last else delay_s)
+        return is_last
+
+    async def _send_part(self, part: Sequence[Outgoing]) -> list[bool]:
+        entries = [self._entry(str(index), message) for index, message in enumerate(part)]
+        reply = await _answer(self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries))
+        for failed in reply.get("Failed", ()):
+            _log.warning("the queue refused a message: %s %s", failed["Code"], failed.get("Message", ""))
+        sent = {entry["Id"] for entry in reply.get("Successful", ())}
+        return [str(index) in sent for index in range(len(part))]
+
+    def _entry(self, entry_id: str, message: Outgoing) -> dict[str, str]:
+        entry = {"Id": entry_id, "MessageBody": message.body.decode()}
+        if self._is_fifo:
+            entry |= {"MessageGroupId": message.order_id, "MessageDeduplicationId": message.order_id}
+        return entry
+
+    async def _delete(self, batch: Sequence[Delivery]) -> None:
+        entries = [{"Id": str(index), "ReceiptHandle": delivery.receipt} for index, delivery in enumerate(batch)]
+        reply = await _answer(self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries))
+        if failed := reply.get("Failed"):
+            raise NoAnswer(f"{len(failed)} of {len(batch)} messages were not deleted: {failed[0]['Code']}")
+
+    async def _change_visibility(self, delivery: Delivery, seconds: float) -> None:
+        change = self._client.change_message_visibility(
+            QueueUrl=self._queue_url, ReceiptHandle=delivery.receipt, VisibilityTimeout=_visibility(seconds)
+        )
+        await _answer(change, lost_is_fine=True)
+
+    async def _most_receives(self) -> float:
+        """How often the queue delivers a message: asked once, when first needed; infinite where it does not say."""
+        if self._max_receives is None:
+            asked = self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"])
+            try:
+                reply = await _answer(asked)
+            except NoAnswer as error:  # the worker may lack this one permission: only its count of dead letters suffers
+                _log.warning("cannot read the queue's redrive policy: %s", error)
+                return math.inf
+            policy = msgspec.json.decode(reply.get("Attributes", {}).get("RedrivePolicy", "{}"))
+            self._max_receives = float(policy.get("maxReceiveCount", math.inf))
+        return self._max_receives
+
+
+def _parts(messages: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
+    """Cut into batches that every queue takes; a message too heavy by itself goes alone."""
+    part: list[Outgoing] = []
+    weight = 0
+    for message in messages:
+        if part and (len(part) == BATCH or weight + len(message.body) > BATCH_BYTES):
+            yield part
+            part, weight = [], 0
+        part.append(message)
+        weight += len(message.body)
+    if part:
+        yield part
+
+
+def _visibility(seconds: float) -> int:
+    return min(math.ceil(seconds), LONGEST_VISIBILITY_S)
+
+
+async def _answer(
+    call: Awaitable[Mapping[str, Any]], deadline_s: float = CALL_DEADLINE_S, *, lost_is_fine: bool = False
+) -> Mapping[str, Any]:
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await call
+    except ClientError as error:
+        if lost_is_fine and error.response["Error"]["Code"].endswith(_LOST):
+            return {}
+        raise NoAnswer(str(error)) from error
+    except (BotoCoreError, TimeoutError) as error:
+        raise NoAnswer(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,313 @@
+"""What every order queue promises, held against each adapter, and against the fake that the worker's tests use."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import msgspec
+import pytest
+from aiobotocore.session import get_session
+
+from cart.model import OrderId
+from checkout.errors import NoAnswer
+from checkout.ports import Delivery, OrderQueue, Outgoing
+from checkout.queues.redis_queue import DEAD, RedisQueue
+from checkout.queues.sqs_queue import open_sqs_queue
+from store import Client, open_client
+from tests.unit.checkout.back_office import MemoryQueue
+
+VISIBILITY_S = 1.0  # the least that SQS knows
+MAX_DELIVERIES = 2
+REGION = "eu-west-2"
+WITHIN_S = 15.0
+
+
+class Shared(msgspec.Struct):
+    """One queue, as two workers have it; `dead` reads its dead letters."""
+
+    queue: OrderQueue
+    second: OrderQueue
+    dead: Callable[[], Awaitable[list[bytes]]]
+
+
+async def memory_queue(_request: pytest.FixtureRequest, _stack: AsyncExitStack) -> Shared:
+    queue = MemoryQueue(visibility_s=VISIBILITY_S, max_deliveries=MAX_DELIVERIES)
+
+    async def dead() -> list[bytes]:
+        await queue.receive(1, 0)
+        return [body for body, _ in queue.dead]
+
+    return Shared(queue, queue, dead)
+
+
+async def redis_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Shared:
+    store_url: str = request.getfixturevalue("store_url")
+
+    async def client() -> Client:
+        opened = await open_client(store_url, deadline_s=5.0)
+        stack.push_async_callback(opened.close)
+        return opened
+
+    store = await client()
+    await store.execute("FLUSHALL")
+
+    async def worker(name: str) -> RedisQueue:
+        return RedisQueue(
+            store, await client(), consumer=name, visibility_s=VISIBILITY_S, max_deliveries=MAX_DELIVERIES
+        )
+
+    queue, second = await worker("one"), await worker("two")
+
+    async def dead() -> list[bytes]:
+        await queue.receive(1, 0)
+        return [fields[1] for _, fields in await store.execute("XRANGE", DEAD, "-", "+")]
+
+    return Shared(queue, second, dead)
+
+
+_names = itertools.count(1)
+
+
+async def sqs_queue(request: pytest.FixtureRequest, stack: AsyncExitStack, suffix: str = "") -> Shared:
+    endpoint_url: str = request.getfixturevalue("sqs_endpoint")
+    creating = get_session().create_client("sqs", endpoint_url=endpoint_url, region_name=REGION)
+    admin = await stack.enter_async_context(creating)
+    kind = {"FifoQueue": "true"} if suffix else {}
+
+    async def create(name: str, **attributes: str) -> str:
+        created = await admin.create_queue(QueueName=name + suffix, Attributes=kind | attributes)
+        url: str = created["QueueUrl"]
+        return url
+
+    name = f"orders-{next(_names)}"
+    dead_url = await create(f"{name}-dead")
+    described = await admin.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
+    redrive = {"deadLetterTargetArn": described["Attributes"]["QueueArn"], "maxReceiveCount": MAX_DELIVERIES}
+    url = await create(name, RedrivePolicy=msgspec.json.encode(redrive).decode())
+
+    async def worker() -> OrderQueue:
+        opening = open_sqs_queue(url, endpoint_url=endpoint_url, region=REGION, visibility_s=VISIBILITY_S)
+        return await stack.enter_async_context(opening)
+
+    queue = await worker()
+
+    async def dead() -> list[bytes]:
+        await queue.receive(1, 0)
+        reply = await admin.receive_message(QueueUrl=dead_url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+        return [message["Body"].encode() for message in reply.get("Messages", ())]
+
+    return Shared(queue, await worker(), dead)
+
+
+async def sqs_fifo_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Shared:
+    return await sqs_queue(request, stack, suffix=".fifo")
+
+
+@pytest.fixture(params=[memory_queue, redis_queue, sqs_queue, sqs_fifo_queue], ids=lambda make: make.__name__)
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
+    async with AsyncExitStack() as stack:
+        yield await request.param(request, stack)
+
+
+@pytest.fixture
+def queue(shared: Shared) -> OrderQueue:
+    return shared.queue
+
+
+def messages(*bodies: bytes) -> list[Outgoing]:
+    return [Outgoing(OrderId(f"7f{index:024d}"), body) for index, body in enumerate(bodies)]
+
+
+async def receive(queue: OrderQueue, count: int) -> list[Delivery]:
+    """So many deliveries, however many calls they take."""
+    received: list[Delivery] = []
+    async with asyncio.timeout(WITHIN_S):
+        while len(received) < count:
+            received += await queue.receive(min(10, count - len(received)), 1)
+    return received
+
+
+def bodies(deliveries: list[Delivery]) -> list[bytes]:
+    return sorted(delivery.body for delivery in deliveries)
+
+
+async def test_what_is_sent_is_received_as_it_was(queue: OrderQueue) -> None:
+    sent = [b'{"id":1}', '{"name":"Müller, 東京"}'.encode()]
+
+    outcome = await queue.send(messages(*sent))
+    received = await receive(queue, 2)
+
+    assert list(outcome) == [True, True]
+    assert bodies(received) == sorted(sent)
+    assert {delivery.attempt for delivery in received} == {1}
+
+
+async def test_an_empty_queue_gives_nothing(queue: OrderQueue) -> None:
+    assert not await queue.receive(10, 0)
+    assert not await queue.receive(10, 0.05)
+
+
+async def test_whoever_waits_gets_a_message_when_it_is_sent(queue: OrderQueue) -> None:
+    waiting = asyncio.ensure_future(receive(queue, 1))
+    await asyncio.sleep(0)
+
+    await queue.send(messages(b"now"))
+
+    assert bodies(await waiting) == [b"now"]
+
+
+async def test_no_more_is_received_than_asked_for(queue: OrderQueue) -> None:
+    await queue.send(messages(*[b"%d" % number for number in range(5)]))
+
+    first = await queue.receive(3, 0)
+    rest = await receive(queue, 5 - len(first))
+
+    assert len(first) <= 3
+    assert bodies([*first, *rest]) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_two_workers_share_what_there_is(shared: Shared) -> None:
+    await shared.queue.send(messages(*[b"%d" % number for number in range(4)]))
+
+    first = await receive(shared.queue, 2)
+    second = await receive(shared.second, 2)
+
+    assert bodies([*first, *second]) == [b"0", b"1", b"2", b"3"]
+
+
+async def test_what_is_done_never_comes_again(queue: OrderQueue) -> None:
+    await queue.send(messages(b"done", b"left"))
+    done, left = sorted(await receive(queue, 2), key=lambda delivery: delivery.body)
+
+    await queue.done([done])
+
+    again = await receive(queue, 1)
+    assert bodies(again) == [left.body]
+    assert not await queue.receive(10, 0)
+
+
+async def test_what_is_not_done_in_time_comes_again_also_to_another_worker(shared: Shared) -> None:
+    await shared.queue.send(messages(b"slow"))
+    await receive(shared.queue, 1)
+
+    again = await receive(shared.second, 1)
+
+    assert bodies(again) == [b"slow"]
+    assert again[0].attempt == 2
+
+
+async def test_what_is_extended_stays_away_longer(queue: OrderQueue) -> None:
+    await queue.send(messages(b"extended", b"left"))
+    received = await receive(queue, 2)
+    extended = next(delivery for delivery in received if delivery.body == b"extended")
+
+    async with asyncio.timeout(WITHIN_S):
+        again: list[Delivery] = []
+        while not again:
+            await queue.extend(extended, VISIBILITY_S)
+            again += await queue.receive(10, 0.1)
+
+    assert bodies(again) == [b"left"]
+
+
+async def test_what_is_released_comes_again_at_once(queue: OrderQueue) -> None:
+    await queue.send(messages(b"failed"))
+    (delivery,) = await receive(queue, 1)
+
+    is_dead = await queue.release(delivery, 0, reason="busy")
+    (again,) = await receive(queue, 1)
+
+    assert not is_dead
+    assert (again.body, again.attempt) == (b"failed", 2)
+
+
+async def test_what_is_released_with_a_delay_comes_later(queue: OrderQueue) -> None:
+    await queue.send(messages(b"later", b"sooner"))
+    sooner, later = sorted(await receive(queue, 2), key=lambda delivery: delivery.body, reverse=True)
+
+    await queue.release(later, 1, reason="busy")
+    await queue.release(sooner, 0, reason="busy")
+
+    assert bodies(await receive(queue, 1)) == [b"sooner"]
+    assert bodies(await receive(queue, 1)) == [b"later"]
+
+
+async def test_what_is_released_too_often_is_a_dead_letter(shared: Shared) -> None:
+    await shared.queue.send(messages(b"poison"))
+
+    outcomes = []
+    for _ in range(MAX_DELIVERIES):
+        (delivery,) = await receive(shared.queue, 1)
+        outcomes.append(await shared.queue.release(delivery, 0, reason="it is no order"))
+
+    assert outcomes == [False] * (MAX_DELIVERIES - 1) + [True]
+    assert await until_dead(shared) == [b"poison"]
+    assert not await shared.queue.receive(10, 0)
+
+
+async def test_what_its_workers_died_of_is_a_dead_letter(shared: Shared) -> None:
+    await shared.queue.send(messages(b"killer"))
+
+    for _ in range(MAX_DELIVERIES):
+        await receive(shared.queue, 1)
+
+    assert await until_dead(shared) == [b"killer"]
+
+
+async def until_dead(shared: Shared) -> list[bytes]:
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            if dead := await shared.dead():
+                return dead
+
+
+async def test_a_delivery_that_is_done_can_neither_be_kept_nor_released(queue: OrderQueue) -> None:
+    await queue.send(messages(b"done"))
+    (delivery,) = await receive(queue, 1)
+    await queue.done([delivery])
+
+    await queue.extend(delivery, 1)
+    assert not await queue.release(delivery, 0, reason="late")
+    await queue.done([delivery])
+
+    assert not await queue.receive(10, 0)
+
+
+async def test_a_batch_heavier_than_a_queue_takes_at_once_is_sent_in_parts(queue: OrderQueue) -> None:
+    heavy = [b"%d" % number + b"x" * 200_000 for number in range(10)]
+
+    assert all(await queue.send(messages(*heavy)))
+
+    assert bodies(await receive(queue, 10)) == heavy
+
+
+# --- a queue that is away
+
+
+@pytest.fixture(params=["redis", "sqs"])
+async def absent(
+    request: pytest.FixtureRequest, unused_tcp_port: int, aws_credentials: None, store: Client
+) -> AsyncIterator[OrderQueue]:
+    if request.param == "redis":
+        await store.close()
+        yield RedisQueue(store, store, consumer="one")
+        return
+    nowhere = f"http://127.0.0.1:{unused_tcp_port}"
+    async with open_sqs_queue(f"{nowhere}/1/orders", endpoint_url=nowhere, region=REGION) as queue:
+        yield queue
+
+
+async def test_a_queue_that_cannot_be_reached_gives_no_answer(absent: OrderQueue) -> None:
+    delivery = Delivery(b"", "1-1", 1)
+
+    outcomes = await asyncio.gather(
+        absent.send(messages(b"1", b"2")),
+        absent.receive(10, 0),
+        absent.extend(delivery, 1),
+        absent.done([delivery]),
+        absent.release(delivery, 0, reason="busy"),
+        return_exceptions=True,
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [NoAnswer] * 5
