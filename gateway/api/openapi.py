@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway import problems
+from gateway.api import examples
 from gateway.api.binding import Route
 from gateway.api.schemas import SCHEMAS
 
@@ -100,7 +101,7 @@ def _operation(route: Route, body_schema: Mapping[str, Any] | None) -> dict[str,
     if body_schema is not None:
         operation["requestBody"] = {
             "required": not route.body_is_optional,
-            "content": {"application/json": {"schema": body_schema}},
+            "content": {"application/json": _shown(body_schema, examples.BODIES.get(route.name))},
         }
     return operation
 
@@ -112,7 +113,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
             "in": "path",
             "required": True,
             "description": _PATH_PARAMETERS.get(name, ""),
-            "schema": {"type": "string"},
+            **_shown({"type": "string"}, examples.PARAMETERS.get(name)),
         }
         for name in re.findall(r"{(\w+)}", path)
     ]
@@ -125,7 +126,8 @@ def _answer(route: Route) -> dict[str, Any]:
     if "/" in route.answers:
         answer["content"] = {route.answers: {"schema": {"type": "string"}}}
     else:
-        answer["content"] = {"application/json": {"schema": {"$ref": _REF + route.answers}}}
+        schema = {"$ref": _REF + route.answers}
+        answer["content"] = {"application/json": _shown(schema, examples.ANSWERS.get(route.answers))}
     if route.etag is not None:
         answer["headers"] = {"ETag": {"schema": {"type": "string"}}}
     return answer
@@ -140,7 +142,17 @@ def _refusals(slugs: Sequence[str]) -> dict[str, Any]:
     return {
         str(status): {
             "description": "; ".join(f"`{row.slug}`: {row.title}" for row in found),
-            "content": {"application/problem+json": {"schema": {"$ref": _REF + "Problem"}}},
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": _REF + "Problem"},
+                    "examples": {row.slug: {"summary": row.title, "value": examples.of_problem(row)} for row in found},
+                }
+            },
         }
         for status, found in sorted(by_status.items())
     }
+
+
+def _shown(schema: Mapping[str, Any], example: Any) -> dict[str, Any]:
+    """A schema with its example beside it, where there is one."""
+    return {"schema": schema} if example is None else {"schema": schema, "example": example}

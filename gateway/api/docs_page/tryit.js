@@ -57,7 +57,7 @@ function parameterInput(document, operation, parameter) {
 function bodyInput(document, operation, media) {
   const id = `${operation.id}-body`;
   const example = mediaExample(document, media);
-  const text = el("textarea", { id, rows: Math.min(16, pretty(example).split("\n").length), spellcheck: "false" });
+  const text = el("textarea", { id, rows: Math.min(24, pretty(example).split("\n").length), spellcheck: "false" });
   text.value = pretty(example);
   let untouched = true;
   text.addEventListener("input", () => { untouched = false; });

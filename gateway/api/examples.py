@@ -1,0 +1,112 @@
+"""Examples for the OpenAPI document: the sample shop's own, so that each can be sent as it stands.
+
+A test decodes each body by the type of its route, and holds each answer against its schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from cart import errors as cart
+from cart.errors import Refusal
+from cart.model import Money, OrderId, Sku
+from checkout import errors as checkout
+from checkout.model import order_number
+from gateway import problems
+from gateway.problems import Problem
+
+_CART_ID: Final = "7fmzxw6ylqnb2k3tgcvd5hsr4a"
+_ORDER_ID: Final = "7fzqk3d5wmx2anbt6hcvr4ylse"
+_SKU: Final = "85123A"
+_NAME: Final = "WHITE HANGING HEART T-LIGHT HOLDER"
+_PRICE: Final = {"amount": 295, "currency": "GBP"}
+_TOTAL: Final = {"amount": 590, "currency": "GBP"}
+_TIME: Final = "2026-11-27T06:00:00.000Z"
+_LINES: Final = [{"sku": _SKU, "name": _NAME, "quantity": 2, "unit_price": _PRICE, "total": _TOTAL}]
+_PRODUCT: Final = {"sku": _SKU, "name": _NAME, "price": _PRICE, "in_stock": True, "stock": 3640}
+
+PARAMETERS: Final[Mapping[str, str]] = {"sku": _SKU}
+
+# By the name of the route.
+BODIES: Final[Mapping[str, Any]] = {
+    "POST /v1/carts": {"currency": "GBP"},
+    "POST /v1/carts/{cart_id}/lines": {"sku": _SKU, "quantity": 2},
+    "PATCH /v1/carts/{cart_id}/lines": [{"sku": _SKU, "quantity": 6}, {"sku": "22423", "quantity": 1}],
+    "PUT /v1/carts/{cart_id}/lines/{sku}": {"quantity": 3},
+    "POST /v1/carts/{cart_id}/merge": {"from": "2ckq7xw5mzt3anbd6hvr4ylsef", "strategy": "sum"},
+    "POST /v1/checkout": {
+        "cart_id": _CART_ID,
+        "email": "ada@example.com",
+        "shipping_address": {
+            "name": "Ada Lovelace",
+            "line1": "12 St James's Square",
+            "city": "London",
+            "postcode": "SW1Y 4JH",
+            "country": "GB",
+        },
+        "payment": {"token": "tok_ok"},
+    },
+}
+
+# By the name of the schema.
+ANSWERS: Final[Mapping[str, Any]] = {
+    "Cart": {
+        "id": _CART_ID,
+        "version": 2,
+        "currency": "GBP",
+        "status": "open",
+        "lines": _LINES,
+        "item_count": 2,
+        "subtotal": _TOTAL,
+        "discounts": [],
+        "total": _TOTAL,
+        "created_at": _TIME,
+        "updated_at": _TIME,
+        "expires_at": "2026-12-27T06:00:00.000Z",
+    },
+    "Product": _PRODUCT,
+    "ProductPage": {"products": [_PRODUCT], "next_cursor": None},
+    "Order": {
+        "id": _ORDER_ID,
+        "number": order_number(OrderId(_ORDER_ID)),
+        "cart_id": _CART_ID,
+        "status": "accepted",
+        "lines": _LINES,
+        "subtotal": _TOTAL,
+        "discounts": [],
+        "shipping": {"amount": 0, "currency": "GBP"},
+        "total": _TOTAL,
+        "email": "ada@example.com",
+        "created_at": _TIME,
+        "updated_at": _TIME,
+        "history": [{"status": "accepted", "at": _TIME}],
+    },
+}
+
+_MONEY: Final = Money(620, "GBP")
+_REFUSALS: Final[tuple[Refusal, ...]] = (
+    cart.InvalidBody([("/quantity", "Expected `int` >= 1")]),
+    cart.LineNotFound(_SKU),
+    cart.ProductNotFound(_SKU),
+    cart.CartFull(1000),
+    cart.QuantityLimit(10_000),
+    cart.VersionMismatch(3),
+    cart.CartClosed(_ORDER_ID),
+    checkout.IdempotencyKeyMissing("The header is missing."),
+    checkout.PriceChanged([checkout.ChangedPrice(Sku(_SKU), Money(295, "GBP"), Money(310, "GBP"))], _MONEY),
+    checkout.OutOfStock([checkout.Shortage(Sku(_SKU), requested=2, available=1)]),
+    checkout.TotalMismatch(_MONEY),
+    checkout.CancelTooLate("shipping_arranged"),
+)
+_FACTS: Final = {type(error): error for error in _REFUSALS}
+
+
+def of_problem(row: Problem) -> dict[str, Any]:
+    """The body that a row of the page of problems is answered with, its facts filled in."""
+    kind = next((kind for kind, known in problems.REFUSALS.items() if known is row), None)
+    facts = row.members(_FACTS[kind]) if kind in _FACTS else None
+    body: dict[str, Any] = orjson.loads(problems.refuse(row, "4f0c2a7e9b31d586", facts).body)
+    return body
