@@ -56,8 +56,8 @@ class AofWait:
     """WAITAOF after each batch of writes: they are kept when they are in the append-only file on disk.
 
     WAITAOF speaks for its own connection only, and blocks it; so this needs a `store` of its own, and while one batch
-    waits, the writes that come gather for the next. Needs Redis 7.2 or Valkey 7.2 with `appendonly yes`; without it
-    nothing is ever kept.
+    waits, the writes that come gather for the next. Needs Redis 7.2 or Valkey 7.2 with `appendonly yes`, which `probe`
+    finds out; without it nothing is ever kept.
     """
 
     reply_is_enough = False
@@ -67,6 +67,10 @@ class AofWait:
         self._wait_ms = wait_ms
         self._gathered: list[_Write] = []
         self._writing: asyncio.Task[None] | None = None
+
+    async def probe(self) -> None:
+        """Raises `ReplyError`, with the server's reason, where it cannot wait for its append-only file."""
+        await self._wait()
 
     def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[tuple[Any, bool]]:
         """See `Durability.write`."""
@@ -85,8 +89,7 @@ class AofWait:
         # EVALSHA itself, not `run`: a script loaded and repeated after WAITAOF would not be what WAITAOF spoke for.
         # All are queued before the first await, so they leave in one write on one connection, or fail together.
         replies = [self._store.execute("EVALSHA", w.script.sha, len(w.keys), *w.keys, *w.args) for w in batch]
-        waited = self._store.execute_blocking("WAITAOF", 1, 0, self._wait_ms, timeout_s=self._wait_ms / 1000)
-        results = await asyncio.gather(*replies, waited, return_exceptions=True)
+        results = await asyncio.gather(*replies, self._wait(), return_exceptions=True)
         is_kept = not isinstance(results[-1], BaseException) and results[-1][0] >= 1
         unknown: list[_Write] = []
         for write, result in zip(batch, results[:-1], strict=True):
@@ -96,6 +99,9 @@ class AofWait:
                 _resolve(write.done, result, is_kept)
         if unknown:
             await self._load({write.script for write in unknown}, unknown)
+
+    def _wait(self) -> Awaitable[Any]:
+        return self._store.execute_blocking("WAITAOF", 1, 0, self._wait_ms, timeout_s=self._wait_ms / 1000)
 
     async def _load(self, scripts: set[Script], writes: Sequence[_Write]) -> None:
         """Teach the server these scripts, and put the writes that need them at the head of the next batch."""

@@ -91,12 +91,13 @@ class Till:
         claim = purchase.claim
         for _ in range(TRIES):
             begun = await self._begin(claim)
-            if isinstance(begun, AlreadyOrdered):
-                return await self._replay(claim, begun.order_id)
             if isinstance(begun, MergeUnsettled):
                 await self._merges.settle(claim.cart_id)
-            elif (order := await self._sell(purchase, begun)) is not None:
-                return Placed(order, replayed=False)
+            elif isinstance(begun, Claimed):
+                if (order := await self._sell(purchase, begun)) is not None:
+                    return Placed(order, replayed=False)
+            elif (order := await self._find(claim, begun.order_id)) is not None:
+                return Placed(order, replayed=True)
         await self._let_go(claim, nothing_held=False)
         raise IdempotencyKeyInProgress
 
@@ -110,16 +111,18 @@ class Till:
             await self._let_go(claim, nothing_held=False)
             raise
 
-    async def _replay(self, claim: Claim, order_id: OrderId) -> Placed:
-        """Answer a checkout of a cart that is ordered: the same again, if it is the same request."""
+    async def _find(self, claim: Claim, order_id: OrderId) -> Order | None:
+        """The order that the cart became, if this is the same request again; None if it was undone meanwhile."""
         receipt = await self._orders.receipt(order_id)
-        if receipt is None or receipt.key_hash != claim.key_hash:
+        if receipt is None:
+            return None
+        if receipt.key_hash != claim.key_hash:
             raise CartClosed(order_id)
         if receipt.fingerprint != claim.fingerprint:
             raise IdempotencyKeyReused
         if not receipt.is_kept:
             raise OrderNotKept
-        return Placed(receipt.order, replayed=True)
+        return receipt.order
 
     async def _sell(self, purchase: Purchase, claimed: Claimed) -> Order | None:
         """Order the cart as it is now; None if it changed or the claim ran out before the order stood."""

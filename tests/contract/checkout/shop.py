@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Protocol
@@ -56,7 +55,6 @@ class Shop(ABC):
     def __init__(self) -> None:
         self.prices = FakePriceBook(PRICES)
         self.dispatched: list[OutboxEntry] = []
-        self.tokens = (f"token-{number}" for number in itertools.count(1))
 
     @abstractmethod
     def now(self) -> int: ...
@@ -87,7 +85,6 @@ class Shop(ABC):
             message=more.pop("message", order_accepted),
             dispatch=self.dispatched.append,
             clock_ms=self.now,
-            new_token=self.tokens.__next__,
             **more,
         )
 

@@ -1,0 +1,420 @@
+"""What shoppers are promised of a checkout, told on both adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from cart.errors import CartClosed, CartNotFound, InvalidBody, Refusal
+from cart.model import Cart, CartId, Money, new_cart_id, order_id_for
+from checkout.errors import (
+    CancelTooLate,
+    CartEmpty,
+    ChangedPrice,
+    IdempotencyKeyInProgress,
+    IdempotencyKeyMissing,
+    IdempotencyKeyReused,
+    OrderNotFound,
+    OutOfStock,
+    PriceChanged,
+    Shortage,
+    TotalMismatch,
+)
+from checkout.model import NEXT, CancelReason, OrderStatus, PaymentBody
+from checkout.ports import AlreadyOrdered, Claim, Claimed, MergeUnsettled
+from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, Shop, a_claim, a_request, pounds
+
+KEY = "4f1c-key"
+
+
+async def nothing_happened(shop: Shop, cart: Cart) -> bool:
+    """Whether cart, stock, claim and key are as they were, and nothing is left to sweep."""
+    return (
+        await shop.carts.read(cart.id) == cart
+        and (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
+        and (await shop.available(BOX), await shop.taken(BOX)) == (10, 0)
+        and not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+        and isinstance(await shop.orders.begin(a_claim(cart, "a probe")), Claimed)
+        and shop.dispatched == []
+    )
+
+
+async def test_a_cart_becomes_an_order(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    placed = await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert not placed.replayed
+    order = placed.order
+    shown = msgspec.json.decode(placed.to_json())
+    assert shown == {
+        "id": order_id_for(cart.id, cart.version),
+        "number": order.number,
+        "cart_id": cart.id,
+        "status": "accepted",
+        "lines": [
+            {"sku": MUG, "name": f"the {MUG}", "quantity": 2, "unit_price": gbp(255), "total": gbp(510)},
+            {"sku": BOX, "name": f"the {BOX}", "quantity": 1, "unit_price": gbp(1000), "total": gbp(1000)},
+        ],
+        "subtotal": gbp(1510),
+        "discounts": [],
+        "shipping": gbp(0),
+        "total": gbp(1510),
+        "email": "ada@example.com",
+        "created_at": shown["created_at"],
+        "updated_at": shown["created_at"],
+        "history": [{"status": "accepted", "at": shown["created_at"]}],
+    }
+    assert await shop.handlers().read(order.id) == order
+    assert (await shop.carts.read(cart.id)).order_id == order.id
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+
+
+async def test_the_message_of_an_order_goes_to_the_dispatcher_and_waits_in_the_outbox(shop: Shop) -> None:
+    placed = await shop.handlers(message=lambda order: order.id.encode()).place(
+        a_request(await shop.cart()), idempotency_key=KEY
+    )
+    (entry,) = shop.dispatched
+    assert (entry.order_id, entry.message) == (placed.order.id, placed.order.id.encode())
+    assert await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10) == [entry]
+
+
+async def test_a_replay_gives_the_same_bytes_however_far_the_order_has_come(shop: Shop) -> None:
+    request = a_request(await shop.cart())
+    placed = await shop.handlers().place(request, idempotency_key=KEY)
+    order = placed.order
+    while order.status in NEXT:
+        order = await shop.orders.transition(order, NEXT[order.status], at=shop.now() + 1000)
+        again = await shop.handlers().place(request, idempotency_key=KEY)
+        assert again.replayed
+        assert again.to_json() == placed.to_json()
+    assert len(shop.dispatched) == 1
+    assert (await shop.handlers().read(order.id)).status is OrderStatus.COMPLETED
+
+
+async def test_the_same_body_written_otherwise_is_a_replay(shop: Shop) -> None:
+    request = a_request(await shop.cart())
+    first = await shop.handlers().place(request, idempotency_key=KEY)
+    decoded = msgspec.json.decode(msgspec.json.format(msgspec.json.encode(request)), type=type(request))
+    assert (await shop.handlers().place(decoded, idempotency_key=KEY)).order == first.order
+
+
+async def test_the_same_key_with_another_body_is_refused(shop: Shop) -> None:
+    cart = await shop.cart()
+    await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    with pytest.raises(IdempotencyKeyReused):
+        await shop.handlers().place(a_request(cart, email="eve@example.com"), idempotency_key=KEY)
+
+
+async def test_the_same_key_for_another_cart_is_refused(shop: Shop) -> None:
+    await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)
+    other = await shop.cart()
+    with pytest.raises(IdempotencyKeyReused):
+        await shop.handlers().place(a_request(other), idempotency_key=KEY)
+    assert (await shop.carts.read(other.id)).status == "open"
+
+
+async def test_an_ordered_cart_is_closed_to_another_key(shop: Shop) -> None:
+    cart = await shop.cart()
+    placed = await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    with pytest.raises(CartClosed) as refusal:
+        await shop.handlers().place(a_request(cart), idempotency_key="another")
+    assert refusal.value.order_id == placed.order.id
+
+
+async def test_a_refused_checkout_uses_nothing_up(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 11, BOX: 1})
+    with pytest.raises(OutOfStock):
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert await nothing_happened(shop, cart)
+    await shop.run_out(cart.id, KEY)
+    await shop.stock_up(MUG, 11)
+    changed = a_request(cart, expected_total=pounds(11 * 255 + 1000))
+    assert not (await shop.handlers().place(changed, idempotency_key=KEY)).replayed
+
+
+async def test_an_empty_cart_cannot_be_ordered(shop: Shop) -> None:
+    cart = await shop.cart({})
+    with pytest.raises(CartEmpty):
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert await nothing_happened(shop, cart)
+
+
+async def test_a_shortage_names_each_line_and_leaves_nothing_held(shop: Shop) -> None:
+    await shop.stock_up(BOX, 10)
+    cart = await shop.cart({MUG: 11, BOX: 3})
+    with pytest.raises(OutOfStock) as refusal:
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert refusal.value.lines == [Shortage(MUG, 11, 10)]
+    assert await nothing_happened(shop, cart)
+
+
+@pytest.mark.parametrize("currency", [None, "EUR"])
+async def test_a_product_that_is_not_sold_any_more_is_out_of_stock(shop: Shop, currency: str | None) -> None:
+    cart = await shop.cart({MUG: 1, BOX: 2})
+    if currency is None:
+        del shop.prices.sold[BOX]
+    else:
+        shop.prices.reprice(BOX, 1000, currency)
+    with pytest.raises(OutOfStock) as refusal:
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert refusal.value.lines == [Shortage(BOX, 2, 0)]
+    assert await nothing_happened(shop, cart)
+
+
+async def test_a_changed_price_is_told_before_it_is_charged(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    shop.prices.reprice(MUG, 300)
+    for expected in (None, pounds(2 * 255 + 1000)):
+        with pytest.raises(PriceChanged) as refusal:
+            await shop.handlers().place(a_request(cart, expected_total=expected), idempotency_key=KEY)
+        assert refusal.value.lines == [ChangedPrice(MUG, was=Money(255, "GBP"), now=Money(300, "GBP"))]
+        assert refusal.value.total == Money(1600, "GBP")
+    assert await nothing_happened(shop, cart)
+
+
+async def test_the_right_total_is_consent_to_a_changed_price(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 2})
+    shop.prices.reprice(MUG, 300)
+    placed = await shop.handlers().place(a_request(cart, expected_total=pounds(600)), idempotency_key=KEY)
+    assert placed.order.total == 600
+
+
+async def test_a_wrong_total_is_refused_with_the_right_one(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 2})
+    for expected in (pounds(509), msgspec.structs.replace(pounds(510), currency="EUR")):
+        with pytest.raises(TotalMismatch) as refusal:
+            await shop.handlers().place(a_request(cart, expected_total=expected), idempotency_key=KEY)
+        assert refusal.value.total == Money(510, "GBP")
+    assert await nothing_happened(shop, cart)
+
+
+async def test_shipping_is_part_of_the_total(shop: Shop) -> None:
+    handlers = shop.handlers(shipping={"standard": 0, "express": 695})
+    request = a_request(await shop.cart({MUG: 2}), shipping_method="express", expected_total=pounds(1205))
+    placed = await handlers.place(request, idempotency_key=KEY)
+    assert (placed.order.shipping_method, placed.order.shipping, placed.order.total) == ("express", 695, 1205)
+
+
+@pytest.mark.parametrize("cart_id", ["", "7f", "7f}c:x", "7FABCDEFGHIJKLMNOPQRSTUVWX", new_cart_id()])
+async def test_a_cart_that_is_not_there_is_not_found(shop: Shop, cart_id: str) -> None:
+    with pytest.raises(CartNotFound):
+        await shop.handlers().place(a_request(CartId(cart_id)), idempotency_key=KEY)
+
+
+async def test_a_shoppers_cart_and_order_are_not_found_by_others(shop: Shop) -> None:
+    cart = await shop.cart(owner="ada")
+    with pytest.raises(CartNotFound):
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY, owner="bob")
+    placed = await shop.handlers().place(a_request(cart), idempotency_key=KEY, owner="ada")
+    for owner in (None, "bob"):
+        with pytest.raises(OrderNotFound):
+            await shop.handlers().read(placed.order.id, owner=owner)
+    assert await shop.handlers().read(placed.order.id, owner="ada") == placed.order
+
+
+@pytest.mark.parametrize("order_id", ["", "nonsense", "7f}o:x", new_cart_id()])
+async def test_an_order_that_is_not_there_is_not_found(shop: Shop, order_id: str) -> None:
+    with pytest.raises(OrderNotFound):
+        await shop.handlers().read(order_id)
+
+
+@pytest.mark.parametrize("key", [None, "", "x" * 256, "caf\u00e9", "line\nbreak", "\u0000"])
+async def test_a_key_is_1_to_255_printable_ascii_characters(shop: Shop, key: str | None) -> None:
+    with pytest.raises(IdempotencyKeyMissing) as refusal:
+        await shop.handlers().place(a_request(await shop.cart()), idempotency_key=key)
+    assert "Idempotency-Key" in refusal.value.detail
+
+
+@pytest.mark.parametrize("key", ["x", "x" * 255, 'a key: "with" {quotes}'])
+async def test_any_such_key_will_do(shop: Shop, key: str) -> None:
+    assert not (await shop.handlers().place(a_request(await shop.cart()), idempotency_key=key)).replayed
+
+
+async def test_every_fault_of_the_contents_is_named_by_its_pointer(shop: Shop) -> None:
+    cart = await shop.cart()
+    address = msgspec.structs.replace(ADDRESS, name="  ", city="Lon\ndon", line2="\x7f")
+    request = a_request(
+        cart, email="nobody", shipping_address=address, payment=PaymentBody(" "), shipping_method="by owl"
+    )
+    with pytest.raises(InvalidBody) as refusal:
+        await shop.handlers().place(request, idempotency_key=KEY)
+    assert sorted(pointer for pointer, _ in refusal.value.errors) == [
+        "/email",
+        "/payment/token",
+        "/shipping_address/city",
+        "/shipping_address/line2",
+        "/shipping_address/name",
+        "/shipping_method",
+    ]
+    assert await nothing_happened(shop, cart)
+
+
+async def test_a_cart_merged_away_is_closed(shop: Shop) -> None:
+    cart, target = await shop.cart(), await shop.cart()
+    await shop.carts.merge(target.id, cart.id, "sum", write=shop.write())
+    with pytest.raises(CartClosed) as refusal:
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert refusal.value.order_id is None
+
+
+class Interfering:
+    """The shop's orders; something happens right after a cart was claimed, as often as planned."""
+
+    def __init__(self, orders: AllOrders, happens: Any, *, times: int = 1) -> None:
+        self._orders = orders
+        self._happens = happens
+        self._times = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._orders, name)
+
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+        begun = await self._orders.begin(claim)
+        if self._times:
+            self._times -= 1
+            await self._happens()
+        return begun
+
+
+async def test_a_cart_that_changes_meanwhile_is_ordered_as_it_became(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 2})
+    orders: Any = Interfering(shop.orders, lambda: shop.add(cart.id, BOX))
+    placed = await shop.handlers(orders=orders).place(a_request(cart), idempotency_key=KEY)
+    assert [(line.sku, line.quantity) for line in placed.order.lines] == [(MUG, 2), (BOX, 1)]
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+    assert (await shop.available(BOX), await shop.taken(BOX)) == (9, 1)
+
+
+async def test_a_total_agreed_to_does_not_cover_what_was_added_meanwhile(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 2})
+    orders: Any = Interfering(shop.orders, lambda: shop.add(cart.id, BOX))
+    with pytest.raises(TotalMismatch):
+        await shop.handlers(orders=orders).place(a_request(cart, expected_total=pounds(510)), idempotency_key=KEY)
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
+
+
+async def test_a_cart_that_never_stands_still_is_left_alone(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 1})
+    orders: Any = Interfering(shop.orders, lambda: shop.add(cart.id, MUG), times=3)
+    with pytest.raises(IdempotencyKeyInProgress):
+        await shop.handlers(orders=orders).place(a_request(cart), idempotency_key=KEY)
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
+    placed = await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert placed.order.lines[0].quantity == 4
+    await shop.swept()
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (6, 4)
+
+
+async def test_a_cart_deleted_meanwhile_is_not_found(shop: Shop) -> None:
+    cart = await shop.cart()
+    orders: Any = Interfering(shop.orders, lambda: shop.carts.delete(cart.id, write=shop.write()))
+    with pytest.raises(CartNotFound):
+        await shop.handlers(orders=orders).place(a_request(cart), idempotency_key=KEY)
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
+
+
+async def test_a_claim_that_ran_out_cannot_order_what_another_has_ordered(shop: Shop) -> None:
+    cart = await shop.cart()
+    request = a_request(cart)
+
+    async def another_is_faster() -> None:
+        await shop.run_out(cart.id, KEY)
+        await shop.handlers().place(request, idempotency_key=KEY)
+
+    orders: Any = Interfering(shop.orders, another_is_faster)
+    with pytest.raises(IdempotencyKeyInProgress):
+        # Its hold comes too late: the order's stock belongs to the faster one.
+        await shop.handlers(orders=orders).place(request, idempotency_key=KEY)
+    assert (await shop.handlers().place(request, idempotency_key=KEY)).replayed
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+    assert len(shop.dispatched) == 1
+
+
+async def test_one_key_many_times_at_once_makes_one_order(shop: Shop) -> None:
+    request = a_request(await shop.cart())
+    handlers = shop.handlers()
+    answers = await asyncio.gather(
+        *(handlers.place(request, idempotency_key=KEY) for _ in range(20)), return_exceptions=True
+    )
+    placed = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert all(isinstance(answer, IdempotencyKeyInProgress) for answer in answers if answer not in placed)
+    assert [answer.replayed for answer in placed].count(False) == 1
+    assert len({answer.to_json() for answer in placed}) == 1
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+
+
+async def test_one_cart_many_keys_makes_one_order(shop: Shop) -> None:
+    cart = await shop.cart()
+    handlers = shop.handlers()
+    answers = await asyncio.gather(
+        *(handlers.place(a_request(cart), idempotency_key=f"key {n}") for n in range(20)), return_exceptions=True
+    )
+    assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
+    assert all(isinstance(answer, Refusal) for answer in answers if isinstance(answer, BaseException))
+    assert len(shop.dispatched) == 1
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+
+
+async def test_a_shopper_who_hangs_up_gets_the_order_when_asking_again(shop: Shop) -> None:
+    request = a_request(await shop.cart())
+    handlers = shop.handlers()
+    asking = asyncio.create_task(handlers.place(request, idempotency_key=KEY))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await handlers.close()
+    assert (await handlers.place(request, idempotency_key=KEY)).replayed
+
+
+async def test_an_order_can_be_cancelled_until_it_is_on_its_way(shop: Shop) -> None:
+    handlers = shop.handlers()
+    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    cancelled = await handlers.cancel(order.id)
+    assert (cancelled.status, cancelled.reason) == (OrderStatus.CANCELLED, CancelReason.REQUESTED)
+    assert await handlers.cancel(order.id) == cancelled
+    # The worker gets the same message again and finds the order cancelled.
+    assert [entry.message for entry in shop.dispatched] == [shop.dispatched[0].message] * 2
+    shown = msgspec.json.decode(cancelled.to_json())
+    assert (shown["status"], shown["reason"]) == ("cancelled", "requested")
+
+
+async def test_an_order_that_is_on_its_way_cannot_be_cancelled(shop: Shop) -> None:
+    handlers = shop.handlers()
+    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    for status in (
+        OrderStatus.STOCK_CONFIRMED,
+        OrderStatus.PAYMENT_AUTHORISED,
+        OrderStatus.SHIPPING_ARRANGED,
+        OrderStatus.COMPLETED,
+    ):
+        order = await shop.orders.transition(order, status, at=shop.now())
+        if status not in {OrderStatus.SHIPPING_ARRANGED, OrderStatus.COMPLETED}:
+            continue
+        with pytest.raises(CancelTooLate) as refusal:
+            await handlers.cancel(order.id)
+        assert refusal.value.status == status
+
+
+async def test_events_tell_what_happened_and_end_with_the_order(shop: Shop) -> None:
+    handlers = shop.handlers(poll_s=0)
+    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    told: list[tuple[int, str]] = []
+    async for event in handlers.events(order.id):
+        told.append((event.number, event.entry.status.value))
+        order = (
+            await shop.orders.transition(order, NEXT[order.status], at=shop.now()) if order.status in NEXT else order
+        )
+    statuses = ["accepted", "stock_confirmed", "payment_authorised", "shipping_arranged", "completed"]
+    assert told == list(enumerate(statuses, start=1))
+    assert [event.number async for event in handlers.events(order.id, after=3)] == [4, 5]
+    assert [event.number async for event in handlers.events(order.id, after=99)] == []
+    with pytest.raises(OrderNotFound):
+        await anext(handlers.events("nonsense"))
+
+
+def gbp(amount: int) -> Mapping[str, Any]:
+    return {"amount": amount, "currency": "GBP"}

@@ -1,0 +1,264 @@
+"""Orders that are accepted only when they are in the append-only file on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import pytest
+
+from cart.model import OrderId
+from checkout.durability import AofWait, OnReply, fsync_policy
+from checkout.errors import OrderNotKept
+from checkout.ports import Receipt
+from checkout.redis_orders import RedisOrders
+from checkout.till import Placed
+from store import Client, ReplyError, Script, StoreUnavailable, open_client
+from tests.contract.checkout.shop import MUG, RedisShop, a_request
+
+KEY = "the key"
+INCREMENT = Script("return redis.call('INCR', KEYS[1])")
+FAIL = Script("return redis.error_reply('ERR no')")
+
+
+class CommitStore:
+    """A connection for commits whose WAITAOF a test can hold back, or answer itself."""
+
+    def __init__(self, client: Client) -> None:
+        self.commands: list[str] = []
+        self.answers: asyncio.Queue[Any] | None = None
+        self._client = client
+
+    def execute(self, *command: bytes | str | float) -> Awaitable[Any]:
+        self.commands.append(str(command[0]))
+        return self._client.execute(*command)
+
+    def execute_blocking(self, *command: bytes | str | float, timeout_s: float) -> Awaitable[Any]:
+        self.commands.append(str(command[0]))
+        waited = self._client.execute_blocking(*command, timeout_s=timeout_s)
+        return waited if self.answers is None else self._instead_of(waited, self.answers)
+
+    def run(self, script: Script, keys: Any, args: Any = ()) -> Awaitable[Any]:
+        raise AssertionError("a script that is loaded and repeated is not what WAITAOF spoke for")
+
+    async def _instead_of(self, waited: Awaitable[Any], answers: asyncio.Queue[Any]) -> Any:
+        await waited
+        answer = await answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+async def commits(store: Client, store_url: str) -> AsyncIterator[CommitStore]:
+    client = await open_client(store_url, deadline_s=5.0)
+    try:
+        await AofWait(client).probe()
+    except ReplyError as error:
+        pytest.skip(f"this server cannot wait for its append-only file: {error}")
+    yield CommitStore(client)
+    await client.close()
+
+
+@pytest.fixture
+async def everysec(store: Client) -> AsyncIterator[None]:
+    before = await fsync_policy(store)
+    await store.execute("CONFIG", "SET", "appendfsync", "everysec")
+    yield
+    await store.execute("CONFIG", "SET", "appendfsync", str(before))
+
+
+@pytest.fixture
+async def shop(store: Client, commits: CommitStore) -> RedisShop:
+    shop = RedisShop(store, durability=AofWait(commits))
+    await shop.stock_up(MUG, 10)
+    return shop
+
+
+async def test_the_servers_way_with_its_file_is_told(store: Client, everysec: None) -> None:
+    assert await fsync_policy(store) == "everysec"
+
+
+async def test_a_write_is_kept_when_it_is_on_disk(commits: CommitStore, everysec: None) -> None:
+    assert await AofWait(commits).write(INCREMENT, ["n"], []) == (1, True)
+
+
+async def test_writes_that_come_together_share_one_wait(commits: CommitStore) -> None:
+    durability = AofWait(commits)
+    await durability.write(INCREMENT, ["n"], [])
+    commits.commands.clear()
+    results = await asyncio.gather(*(durability.write(INCREMENT, ["n"], []) for _ in range(5)))
+    assert results == [(n, True) for n in range(2, 7)]
+    assert commits.commands == ["EVALSHA"] * 5 + ["WAITAOF"]
+
+
+async def test_writes_that_come_during_a_wait_gather_for_the_next(commits: CommitStore) -> None:
+    durability = AofWait(commits)
+    await durability.write(INCREMENT, ["n"], [])
+    commits.commands.clear()
+    commits.answers = asyncio.Queue()
+    first = asyncio.ensure_future(durability.write(INCREMENT, ["n"], []))
+    await asyncio.sleep(0)
+    later = [asyncio.ensure_future(durability.write(INCREMENT, ["n"], [])) for _ in range(2)]
+    commits.answers.put_nowait([1, 0])
+    assert await first == (2, True)
+    commits.answers.put_nowait([0, 0])
+    assert await asyncio.gather(*later) == [(3, False), (4, False)]
+    assert commits.commands == ["EVALSHA", "WAITAOF", "EVALSHA", "EVALSHA", "WAITAOF"]
+
+
+async def test_a_script_unknown_to_the_server_is_waited_for_as_well(store: Client, commits: CommitStore) -> None:
+    await store.execute("SCRIPT", "FLUSH")
+    assert await AofWait(commits).write(INCREMENT, ["n"], []) == (1, True)
+    assert commits.commands == ["EVALSHA", "WAITAOF", "SCRIPT", "EVALSHA", "WAITAOF"]
+
+
+async def test_a_write_that_fails_fails_alone(commits: CommitStore) -> None:
+    durability = AofWait(commits)
+    results: list[Any] = await asyncio.gather(
+        durability.write(FAIL, ["n"], []), durability.write(INCREMENT, ["n"], []), return_exceptions=True
+    )
+    assert isinstance(results[0], ReplyError)
+    assert results[1] == (1, True)
+
+
+async def test_a_wait_that_is_lost_keeps_nothing(commits: CommitStore) -> None:
+    commits.answers = asyncio.Queue()
+    commits.answers.put_nowait(StoreUnavailable("lost"))
+    durability = AofWait(commits)
+    await commits.execute("SCRIPT", "LOAD", INCREMENT.text)
+    assert await durability.write(INCREMENT, ["n"], []) == (1, False)
+
+
+async def test_where_the_reply_is_the_promise_nothing_is_waited_for(store: Client) -> None:
+    assert await OnReply(store).write(INCREMENT, ["n"], []) == (1, True)
+
+
+async def test_an_order_that_is_on_disk_is_accepted(shop: RedisShop, everysec: None) -> None:
+    placed = await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)
+    receipt = await shop.orders.receipt(placed.order.id)
+    assert receipt is not None
+    assert receipt.is_kept
+    assert len(shop.dispatched) == 1
+
+
+async def test_an_order_that_is_not_on_disk_in_time_is_undone(shop: RedisShop, commits: CommitStore) -> None:
+    cart = await shop.cart()
+    request = a_request(cart)
+    await warm_up(shop)
+    commits.answers = asyncio.Queue()
+    commits.answers.put_nowait([0, 0])
+    with pytest.raises(OrderNotKept):
+        await shop.handlers().place(request, idempotency_key=KEY)
+    now = await shop.carts.read(cart.id)
+    assert (now.status, now.lines, now.order_id) == ("open", cart.lines, None)
+    assert now.version == cart.version + 2
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
+    assert not await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    commits.answers = None
+    assert not (await shop.handlers().place(request, idempotency_key=KEY)).replayed
+    await shop.swept()
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+    assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+
+
+async def test_the_stock_of_an_undone_order_is_swept_if_the_process_ends_there(
+    shop: RedisShop, commits: CommitStore
+) -> None:
+    await warm_up(shop)
+    commits.answers = asyncio.Queue()
+    commits.answers.put_nowait([0, 0])
+
+    class DyingStock:
+        hold = shop.stock.hold
+
+        async def release(self, *args: Any, **fence: Any) -> None:
+            raise StoreUnavailable("gone")
+
+    stock: Any = DyingStock()
+    with pytest.raises(OrderNotKept):
+        await shop.handlers(stock=stock).place(a_request(await shop.cart()), idempotency_key=KEY)
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+    assert await shop.swept() == 1
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
+
+
+async def test_a_replay_does_not_answer_before_the_order_is_on_disk(
+    shop: RedisShop, commits: CommitStore, store: Client
+) -> None:
+    request = a_request(await shop.cart())
+    await warm_up(shop)
+    commits.answers = asyncio.Queue()
+    first = asyncio.create_task(shop.handlers().place(request, idempotency_key=KEY))
+    await until_ordered(shop, request.cart_id)
+    # Another process, which cannot make sure of it either.
+    elsewhere = CommitStore(store)
+    elsewhere.answers = asyncio.Queue()
+    elsewhere.answers.put_nowait([0, 0])
+    other = RedisOrders(store, durability=AofWait(elsewhere))
+    with pytest.raises(OrderNotKept):
+        await shop.handlers(orders=other).place(request, idempotency_key=KEY)
+    commits.answers.put_nowait([1, 0])
+    assert not (await first).replayed
+
+
+async def test_a_replay_of_an_order_that_is_undone_under_its_eyes_makes_it_anew(
+    shop: RedisShop, commits: CommitStore
+) -> None:
+    request = a_request(await shop.cart())
+    await warm_up(shop)
+    commits.answers = asyncio.Queue()
+    first = asyncio.create_task(shop.handlers().place(request, idempotency_key=KEY))
+    await until_ordered(shop, request.cart_id)
+
+    class SlowToLook(RedisOrders):
+        async def receipt(self, order_id: OrderId) -> Receipt | None:
+            answers.put_nowait([0, 0])
+            with pytest.raises(OrderNotKept):
+                await first
+            return await super().receipt(order_id)
+
+    answers = commits.answers
+    placed = await shop.handlers(orders=SlowToLook(shop.store)).place(request, idempotency_key=KEY)
+    assert not placed.replayed
+    assert (await shop.carts.read(placed.order.cart_id)).order_id == placed.order.id
+
+
+async def test_an_order_that_a_replay_found_on_disk_is_not_undone(
+    shop: RedisShop, commits: CommitStore, store: Client
+) -> None:
+    request = a_request(await shop.cart())
+    await warm_up(shop)
+    commits.answers = asyncio.Queue()
+    first = asyncio.create_task(shop.handlers().place(request, idempotency_key=KEY))
+    await until_ordered(shop, request.cart_id)
+    other = RedisOrders(store, durability=AofWait(CommitStore(store)))
+    replay = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
+    assert replay.replayed
+    commits.answers.put_nowait([0, 0])
+    with pytest.raises(OrderNotKept):
+        await first
+    again = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
+    assert isinstance(again, Placed)
+    assert again.order == replay.order
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+
+
+async def warm_up(shop: RedisShop) -> None:
+    """The server knows the script of a commit, so that a commit is one batch."""
+    cart = await shop.cart()
+    placed = await shop.handlers().place(a_request(cart), idempotency_key="warming up")
+    await shop.stock.give_back(placed.order.id, placed.order.skus)
+    await shop.outbox.sent(shop.dispatched)
+    shop.dispatched.clear()
+    # And that of a replay.
+    assert await shop.orders.receipt(placed.order.id)
+    await shop.store.execute("HSET", f"{{{cart.id[:2]}}}o:{placed.order.id}", "kept", "0")
+    assert await shop.orders.receipt(placed.order.id)
+
+
+async def until_ordered(shop: RedisShop, cart_id: str) -> None:
+    async with asyncio.timeout(5):
+        while (await shop.store.execute("HGET", f"{{{cart_id[:2]}}}c:{cart_id}", "\1s")) != b"ordered":
+            continue

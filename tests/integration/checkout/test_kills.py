@@ -1,0 +1,131 @@
+"""A checkout is killed, or loses its store, at each of its commands; the shopper tries again with the same key."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import pytest
+
+from cart.errors import Refusal
+from checkout.handlers import CheckoutHandlers
+from checkout.redis_orders import RedisOrders
+from checkout.redis_stock import RedisStock
+from store import Client, StoreUnavailable
+from tests.contract.checkout.shop import BOX, MUG, FailingStore, Killed, RedisShop, a_request
+
+KEY = "the same key"
+
+
+@pytest.fixture
+async def shop(store: Client) -> RedisShop:
+    shop = RedisShop(store)
+    await shop.stock_up(MUG, 10)
+    await shop.stock_up(BOX, 10)
+    return shop
+
+
+def handlers_on(shop: RedisShop, store: FailingStore) -> CheckoutHandlers:
+    return shop.handlers(orders=RedisOrders(store), stock=RedisStock(store))
+
+
+async def accounts(shop: RedisShop) -> list[tuple[int, int]]:
+    """Available and taken of each SKU."""
+    return [(await shop.available(sku), await shop.taken(sku)) for sku in (MUG, BOX)]
+
+
+async def test_a_checkout_of_two_lines_takes_six_commands(shop: RedisShop) -> None:
+    counting = FailingStore(shop.store, at=1000, ran=False, error=Killed())
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    await handlers_on(shop, counting).place(a_request(cart), idempotency_key=KEY)
+    # The look at the key and the claim; two holds; the commit and the keeping of the key.
+    assert counting.count == 6
+
+
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize("at", range(1, 7))
+async def test_killed_at_any_command_it_ends_as_one_order(shop: RedisShop, at: int, ran: bool) -> None:
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    request = a_request(cart)
+    with pytest.raises(Killed):
+        await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=Killed())).place(
+            request, idempotency_key=KEY
+        )
+    # Whatever it held counts as held, and once its claim has run out the shopper's next try finds or makes the order.
+    assert all(available + taken == 10 for available, taken in await accounts(shop))
+    await shop.run_out(cart.id, KEY)
+    placed = await shop.handlers().place(request, idempotency_key=KEY)
+    assert await accounts(shop) == [(8, 2), (9, 1)]
+    assert (await shop.carts.read(cart.id)).order_id == placed.order.id
+    waiting = await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    assert [entry.order_id for entry in waiting] == [placed.order.id]
+    await shop.swept()
+    assert await accounts(shop) == [(8, 2), (9, 1)]
+    await shop.stock.confirm(placed.order.id, placed.order.skus)
+
+
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize("at", range(1, 7))
+async def test_killed_at_any_command_and_never_tried_again_it_gives_back_what_it_held(
+    shop: RedisShop, at: int, ran: bool
+) -> None:
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    with pytest.raises(Killed):
+        await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=Killed())).place(
+            a_request(cart), idempotency_key=KEY
+        )
+    await shop.swept()
+    is_ordered = (await shop.carts.read(cart.id)).status == "ordered"
+    assert await accounts(shop) == ([(8, 2), (9, 1)] if is_ordered else [(10, 0), (10, 0)])
+    assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+
+
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize("at", range(1, 7))
+async def test_a_lost_connection_leaves_nothing_behind_that_the_next_try_must_wait_for(
+    shop: RedisShop, at: int, ran: bool
+) -> None:
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    request = a_request(cart)
+    lost = StoreUnavailable("the connection was lost", may_have_run=True)
+    with pytest.raises(StoreUnavailable):
+        await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=lost)).place(
+            request, idempotency_key=KEY
+        )
+    is_ordered = (await shop.carts.read(cart.id)).status == "ordered"
+    assert await accounts(shop) == ([(8, 2), (9, 1)] if is_ordered else [(10, 0), (10, 0)])
+    placed = await shop.handlers().place(request, idempotency_key=KEY)
+    assert placed.replayed is is_ordered
+    assert await accounts(shop) == [(8, 2), (9, 1)]
+
+
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize("kind", ["killed", "lost"])
+async def test_a_refusal_that_is_cut_short_leaves_nothing_held(shop: RedisShop, kind: str, ran: bool) -> None:
+    for at in itertools.count(1):
+        cart = await shop.cart({MUG: 2, BOX: 11})
+        error: BaseException = Killed() if kind == "killed" else StoreUnavailable("lost", may_have_run=True)
+        failing = FailingStore(shop.store, at=at, ran=ran, error=error)
+        with contextlib.suppress(Killed, StoreUnavailable, Refusal):
+            await handlers_on(shop, failing).place(a_request(cart), idempotency_key=f"{KEY} {at}")
+        await shop.swept()
+        assert await accounts(shop) == [(10, 0), (10, 0)]
+        if failing.count < at:
+            break
+    assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+
+
+async def test_killed_again_and_again_it_still_ends_as_one_order(shop: RedisShop) -> None:
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    request = a_request(cart)
+    for at, ran in itertools.product((3, 4, 5), (False, True)):
+        with contextlib.suppress(Killed):
+            await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=Killed())).place(
+                request, idempotency_key=KEY
+            )
+        await shop.run_out(cart.id, KEY)
+        await shop.swept()
+    placed = await shop.handlers().place(request, idempotency_key=KEY)
+    await shop.swept()
+    assert placed.order.id == (await shop.carts.read(cart.id)).order_id
+    assert await accounts(shop) == [(8, 2), (9, 1)]

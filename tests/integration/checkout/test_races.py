@@ -1,0 +1,136 @@
+"""Many checkouts at once, from several processes' connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cart.errors import Refusal
+from cart.model import CartId
+from checkout.errors import IdempotencyKeyInProgress, OutOfStock
+from checkout.handlers import CheckoutHandlers
+from checkout.till import Placed
+from store import Client, open_client
+from tests.contract.checkout.shop import BOX, MUG, RedisShop, a_request
+
+
+@pytest.fixture
+async def shops(store: Client, store_url: str) -> AsyncIterator[list[RedisShop]]:
+    """The same shop, seen by four processes."""
+    clients = [await open_client(store_url, deadline_s=5.0) for _ in range(4)]
+    yield [RedisShop(client) for client in clients]
+    for client in clients:
+        await client.close()
+
+
+def tills(shops: list[RedisShop]) -> list[CheckoutHandlers]:
+    return [shop.handlers() for shop in shops]
+
+
+def orders(answers: list[Placed | BaseException]) -> set[str]:
+    return {answer.order.id for answer in answers if isinstance(answer, Placed)}
+
+
+async def test_what_is_scarce_is_sold_exactly_once(shops: list[RedisShop]) -> None:
+    shop, handlers = shops[0], tills(shops)
+    await shop.stock_up(MUG, 17)
+    carts = [await shop.cart({MUG: 2}) for _ in range(60)]
+    answers = await asyncio.gather(
+        *(
+            handlers[number % 4].place(a_request(cart), idempotency_key=f"key {number}")
+            for number, cart in enumerate(carts)
+        ),
+        return_exceptions=True,
+    )
+    assert len(orders(answers)) == 8
+    assert all(isinstance(answer, Placed | OutOfStock) for answer in answers)
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (1, 16)
+
+
+async def test_orders_that_want_each_others_last_piece_never_both_get_it(shops: list[RedisShop]) -> None:
+    shop, handlers = shops[0], tills(shops)
+    await shop.stock_up(MUG, 3)
+    await shop.stock_up(BOX, 3)
+    carts = [await shop.cart({MUG: 1, BOX: 1} if number % 2 else {BOX: 1, MUG: 1}) for number in range(20)]
+    waiting = dict(enumerate(carts))
+    while waiting and await shop.available(MUG):
+        answers = await asyncio.gather(
+            *(
+                handlers[random.randrange(4)].place(a_request(cart), idempotency_key=f"key {number}")
+                for number, cart in waiting.items()
+            ),
+            return_exceptions=True,
+        )
+        assert all(isinstance(answer, Placed | OutOfStock) for answer in answers)
+        waiting = {
+            number: cart
+            for (number, cart), answer in zip(waiting.items(), answers, strict=True)
+            if isinstance(answer, OutOfStock)
+        }
+    assert len(waiting) == 17
+    for sku in (MUG, BOX):
+        assert (await shop.available(sku), await shop.taken(sku)) == (0, 3)
+
+
+async def test_one_cart_and_two_keys_on_four_processes_make_one_order(shops: list[RedisShop]) -> None:
+    shop, handlers = shops[0], tills(shops)
+    await shop.stock_up(MUG, 1000)
+    for round_number in range(20):
+        cart = await shop.cart({MUG: 3})
+        answers = await asyncio.gather(
+            *(
+                till.place(a_request(cart), idempotency_key=f"{round_number} {key}")
+                for till in handlers
+                for key in ("one", "two")
+            ),
+            return_exceptions=True,
+        )
+        assert len(orders(answers)) == 1
+        assert all(isinstance(answer, Placed | Refusal) for answer in answers)
+        assert sum(isinstance(answer, Placed) and not answer.replayed for answer in answers) == 1
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (940, 60)
+
+
+async def test_the_same_key_is_answered_by_a_replay_or_by_in_progress(shops: list[RedisShop]) -> None:
+    shop, handlers = shops[0], tills(shops)
+    await shop.stock_up(MUG, 10)
+    request = a_request(await shop.cart())
+    answers = [
+        answer
+        for _ in range(5)
+        for answer in await asyncio.gather(
+            *(till.place(request, idempotency_key="the key") for till in handlers), return_exceptions=True
+        )
+    ]
+    assert len(orders(answers)) == 1
+    assert len({answer.to_json() for answer in answers if isinstance(answer, Placed)}) == 1
+    assert all(isinstance(answer, Placed | IdempotencyKeyInProgress) for answer in answers)
+    assert all(isinstance(answer, Placed) for answer in answers[4:])
+
+
+async def test_a_cart_is_ordered_as_it_is_at_some_moment_of_its_changing(shops: list[RedisShop]) -> None:
+    shop, handlers = shops[0], tills(shops)
+    await shop.stock_up(MUG, 1000)
+    for number in range(10):
+        cart = await shop.cart({MUG: 1})
+        placing = handlers[0].place(a_request(cart), idempotency_key=f"key {number}")
+        placed, _ = await asyncio.gather(placing, _add_mugs(shops[1], cart.id), return_exceptions=True)
+        now = await shop.carts.read(cart.id)
+        if isinstance(placed, Placed):
+            assert now.order_id == placed.order.id
+            assert placed.order.lines[0].quantity == now.lines[0].quantity
+        else:
+            assert isinstance(placed, IdempotencyKeyInProgress)
+    await shop.swept()
+    assert await shop.available(MUG) + await shop.taken(MUG) == 1000
+
+
+async def _add_mugs(shop: RedisShop, cart_id: CartId) -> None:
+    """Until the cart is closed."""
+    with contextlib.suppress(Refusal):
+        for _ in range(5):
+            await shop.add(cart_id, MUG)

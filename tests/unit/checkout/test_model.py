@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from cart.model import CartId, OrderId, Sku, new_cart_id, order_id_for
+from checkout.model import (
+    CANCELLABLE,
+    NEXT,
+    Address,
+    CancelReason,
+    CheckoutRequest,
+    HistoryEntry,
+    Order,
+    OrderLine,
+    OrderStatus,
+    may_move,
+    order_number,
+)
+
+NOW = 1_795_000_000_000
+BODY: dict[str, Any] = {
+    "cart_id": "7fabcdefghijklmnopqrstuvwx",
+    "email": "ada@example.com",
+    "shipping_address": {
+        "name": "Ada Lovelace",
+        "line1": "12 St James's Square",
+        "city": "London",
+        "postcode": "SW1Y 4JH",
+        "country": "GB",
+    },
+    "payment": {"token": "tok_ok"},
+}
+
+
+def an_order() -> Order:
+    cart_id = CartId("7fabcdefghijklmnopqrstuvwx")
+    return Order(
+        id=order_id_for(cart_id, 3),
+        cart_id=cart_id,
+        currency="GBP",
+        lines=(OrderLine(Sku("MUG"), "Mug", 2, 255), OrderLine(Sku("BOX"), "Box", 1, 1000)),
+        shipping_method="standard",
+        shipping=495,
+        email="ada@example.com",
+        shipping_address=Address("Ada Lovelace", "12 St James's Square", "London", "SW1Y 4JH", "GB"),
+        payment_token="tok_secret",
+        created_at=NOW,
+        updated_at=NOW,
+        history=(HistoryEntry(OrderStatus.ACCEPTED, NOW),),
+    )
+
+
+def decoded(**changes: Any) -> CheckoutRequest:
+    return msgspec.json.decode(json.dumps(BODY | changes), type=CheckoutRequest)
+
+
+# Orders
+
+
+def test_an_order_adds_up() -> None:
+    order = an_order()
+    assert [line.total for line in order.lines] == [510, 1000]
+    assert (order.subtotal, order.total) == (1510, 2005)
+
+
+def test_only_these_transitions_exist() -> None:
+    existing = {
+        (here.value, to.value) for here, to in itertools.product(OrderStatus, OrderStatus) if may_move(here, to)
+    }
+    assert existing == {
+        ("accepted", "stock_confirmed"),
+        ("stock_confirmed", "payment_authorised"),
+        ("payment_authorised", "shipping_arranged"),
+        ("shipping_arranged", "completed"),
+        ("accepted", "cancelled"),
+        ("stock_confirmed", "cancelled"),
+        ("payment_authorised", "cancelled"),
+        ("shipping_arranged", "cancelled"),
+    }
+    assert {status.value for status in OrderStatus if status.is_final} == {"completed", "cancelled"}
+    assert NEXT.keys() >= CANCELLABLE
+
+
+def test_a_transition_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="accepted cannot become completed"):
+        an_order().moved(OrderStatus.COMPLETED, at=NOW)
+
+
+def test_only_a_cancelled_order_has_a_reason() -> None:
+    with pytest.raises(ValueError, match="reason"):
+        an_order().moved(OrderStatus.CANCELLED, at=NOW)
+    with pytest.raises(ValueError, match="reason"):
+        an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW, reason=CancelReason.REQUESTED)
+
+
+def test_a_transition_is_kept_in_the_history() -> None:
+    order = an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW + 5)
+    order = order.moved(OrderStatus.CANCELLED, at=NOW + 9, reason=CancelReason.PAYMENT_DECLINED, detail="no funds")
+    shown = json.loads(order.to_json())
+    assert shown["status"] == "cancelled"
+    assert shown["reason"] == "payment_declined"
+    assert shown["updated_at"] == shown["history"][-1]["at"]
+    assert [(entry["status"], entry.get("detail")) for entry in shown["history"]] == [
+        ("accepted", None),
+        ("stock_confirmed", None),
+        ("cancelled", "no funds"),
+    ]
+
+
+def test_the_time_of_an_order_never_runs_backwards() -> None:
+    assert an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW - 60_000).updated_at == NOW
+
+
+def test_an_order_as_accepted_is_the_same_however_far_it_has_come() -> None:
+    order = an_order()
+    cancelled = order.moved(OrderStatus.CANCELLED, at=NOW + 1, reason=CancelReason.REQUESTED)
+    assert cancelled.as_accepted() == order
+    assert cancelled.as_accepted().to_json() == order.to_json()
+
+
+def test_neither_json_nor_logs_show_the_means_of_payment() -> None:
+    order = an_order()
+    assert b"tok_secret" not in order.to_json()
+    assert "tok_secret" not in repr(order)
+    assert "tok_ok" not in repr(decoded())
+    assert "tok_ok" not in repr(decoded().payment)
+
+
+def test_a_number_is_short_and_has_no_letters_that_are_mistaken_for_others() -> None:
+    numbers = {order_number(OrderId(new_cart_id())) for _ in range(2000)}
+    assert len(numbers) == 2000
+    assert {len(number) for number in numbers} == {11}
+    assert not set("".join(numbers)) & set("0O1ILUSZB")
+    assert order_number(OrderId("7fabcdefghijklmnopqrstuvwx")) == order_number(OrderId("7fabcdefghijklmnopqrstuvwx"))
+
+
+# Bodies
+
+
+def test_a_body_in_order_has_no_faults() -> None:
+    assert decoded().faults() == []
+    assert decoded(shipping_method=None, expected_total=None) == decoded()
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value"),
+    [
+        (("shipping_address", "line2"), "c/o Charles Babbage"),
+        (("shipping_address", "postcode"), ""),
+        (("shipping_address", "country"), "de"),
+        (("shipping_address", "name"), "\u5c71\u7530\u3000\u592a\u90ce"),
+        (("email",), "gr\u00fc\u00dfe@b\u00fccher.example"),
+        (("email",), "root@localhost"),
+    ],
+)
+def test_what_addresses_look_like_elsewhere_is_taken(pointer: tuple[str, ...], value: str) -> None:
+    assert changed(pointer, value).faults() == []
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value"),
+    [
+        (("shipping_address", "name"), " "),
+        (("shipping_address", "line1"), "a\nb"),
+        (("shipping_address", "line2"), "\u2028"),
+        (("shipping_address", "city"), "\u00a0"),
+        (("shipping_address", "postcode"), "\t"),
+        (("payment", "token"), "tok\u0000"),
+        (("email",), "nobody"),
+        (("email",), "a@b@c"),
+        (("email",), "a b@example.com"),
+        (("email",), "ada@example..com"),
+        (("email",), "ada@example.com\r\nBcc: eve@example.com"),
+    ],
+)
+def test_faults_of_the_contents_are_named_by_pointer(pointer: tuple[str, ...], value: str) -> None:
+    assert ["/" + "/".join(pointer)] == list(dict(changed(pointer, value).faults()))
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value"),
+    [
+        (("cart_id",), None),
+        (("cart_id",), "x" * 65),
+        (("email",), 7),
+        (("email",), "a" * 251 + "@b.c"),
+        (("shipping_address",), []),
+        (("shipping_address", "country"), "GBR"),
+        (("shipping_address", "country"), "G1"),
+        (("shipping_address", "country"), "GB\n"),
+        (("shipping_address", "name"), ""),
+        (("shipping_address", "line1"), "x" * 201),
+        (("shipping_address", "planet"), "Earth"),
+        (("payment", "token"), ""),
+        (("payment", "card"), "4111"),
+        (("expected_total",), {"amount": -1, "currency": "GBP"}),
+        (("expected_total",), {"amount": 1.5, "currency": "GBP"}),
+        (("expected_total",), {"amount": 10**30, "currency": "GBP"}),
+        (("expected_total",), {"amount": 1, "currency": "gbp"}),
+        (("expected_total",), {"amount": 1}),
+        (("coupon",), "FREE"),
+    ],
+)
+def test_what_has_not_the_shape_of_a_checkout_is_not_decoded(pointer: tuple[str, ...], value: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        changed(pointer, value)
+
+
+def test_equal_bodies_have_one_fingerprint_and_others_another() -> None:
+    assert (
+        decoded().fingerprint() == msgspec.json.decode(json.dumps(BODY, indent=3), type=CheckoutRequest).fingerprint()
+    )
+    others = [
+        changed(("email",), "eve@example.com"),
+        changed(("payment", "token"), "tok_other"),
+        changed(("shipping_address", "line2"), "x"),
+        changed(("expected_total",), {"amount": 1, "currency": "GBP"}),
+    ]
+    assert len({request.fingerprint() for request in [decoded(), *others]}) == 5
+
+
+def changed(pointer: tuple[str, ...], value: object) -> CheckoutRequest:
+    body = json.loads(json.dumps(BODY))
+    inner = body
+    for name in pointer[:-1]:
+        inner = inner[name]
+    inner[pointer[-1]] = value
+    return msgspec.json.decode(json.dumps(body), type=CheckoutRequest)

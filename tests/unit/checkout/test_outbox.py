@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cart.model import OrderId
+from checkout.errors import NoAnswer
+from checkout.outbox import OutboxDispatcher
+from checkout.ports import OrderQueue, OutboxEntry, Outgoing
+from tests.virtual_time import in_virtual_time, loop_time
+
+
+def entry(number: int) -> OutboxEntry:
+    return OutboxEntry("7f", f"{number}-0", OrderId(f"order {number}"), b"message %d" % number)
+
+
+class FakeOutbox:
+    """Entries with their times; nothing is forgotten before it was sent."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[int, OutboxEntry]] = {}
+        self.fails = False
+
+    def write(self, *numbers: int, at_ms: int = 0) -> list[OutboxEntry]:
+        entries = [entry(number) for number in numbers]
+        self.entries |= {each.entry_id: (at_ms, each) for each in entries}
+        return entries
+
+    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+        if self.fails:
+            raise NoAnswer
+        return [each for at_ms, each in self.entries.values() if at_ms < before_ms][:per_partition]
+
+    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
+        if self.fails:
+            raise NoAnswer
+        for each in entries:
+            del self.entries[each.entry_id]
+
+
+class FakeQueue:
+    """Takes messages unless told otherwise; each batch takes `takes_s`."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.tried_at: list[float] = []
+        self.takes_s = 0.0
+        self.is_away = False
+        self.refuses: Callable[[Outgoing], bool] = lambda _message: False
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [message for batch in self.batches for message in batch]
+
+    async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
+        self.tried_at.append(loop_time())
+        await asyncio.sleep(self.takes_s)
+        if self.is_away:
+            raise NoAnswer
+        taken = [not self.refuses(message) for message in messages]
+        self.batches.append([message.body for message, is_taken in zip(messages, taken, strict=True) if is_taken])
+        return taken
+
+
+@asynccontextmanager
+async def running(outbox: FakeOutbox, queue: FakeQueue, **settings: Any) -> AsyncIterator[OutboxDispatcher]:
+    as_queue: Any = queue
+    port: OrderQueue = as_queue
+    chosen: dict[str, Any] = {"senders": 1, "sweep_s": 5.0, "chance": lambda: 0.5} | settings
+    dispatcher = OutboxDispatcher(outbox, port, clock_ms=lambda: int(loop_time() * 1000), **chosen)
+    task = asyncio.create_task(dispatcher.run())
+    yield dispatcher
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def seconds(number: float) -> None:
+    await asyncio.sleep(number)
+
+
+@in_virtual_time
+async def test_an_entry_is_sent_at_once_and_struck_out() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    async with running(outbox, queue) as dispatcher:
+        dispatcher.submit(*outbox.write(1))
+        assert await dispatcher.drain(0.1)
+        assert queue.messages == [b"message 1"]
+        assert not outbox.entries
+
+
+@in_virtual_time
+async def test_entries_that_come_while_a_batch_is_under_way_leave_together_by_tens() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.takes_s = 0.01
+    async with running(outbox, queue) as dispatcher:
+        for each in outbox.write(*range(24)):
+            dispatcher.submit(each)
+        assert dispatcher.waiting == 24
+        assert await dispatcher.drain(1)
+        assert [len(batch) for batch in queue.batches] == [10, 10, 4]
+        assert dispatcher.waiting == 0
+
+
+@in_virtual_time
+async def test_several_batches_are_under_way_at_once() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.takes_s = 1.0
+    async with running(outbox, queue, senders=3) as dispatcher:
+        for each in outbox.write(*range(30)):
+            dispatcher.submit(each)
+        assert await dispatcher.drain(1.5)
+        assert queue.tried_at == [0.0, 0.0, 0.0]
+
+
+@in_virtual_time
+async def test_while_the_queue_is_away_it_is_tried_less_and_less_often() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.is_away = True
+    async with running(
+        outbox, queue, backoff_first_s=0.1, backoff_most_s=1.0, chance=lambda: 1.0, sweep_s=1e6
+    ) as dispatcher:
+        dispatcher.submit(*outbox.write(1))
+        assert not await dispatcher.drain(4.0)
+        waits = [round(after - before, 6) for before, after in zip(queue.tried_at, queue.tried_at[1:], strict=False)]
+        assert waits[:6] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+        queue.is_away = False
+        assert await dispatcher.drain(1.5)
+        assert queue.messages == [b"message 1"]
+
+
+@in_virtual_time
+async def test_the_wait_before_another_try_is_jittered() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.is_away = True
+    async with running(outbox, queue, backoff_first_s=1.0, chance=lambda: 0.0, sweep_s=1e6) as dispatcher:
+        dispatcher.submit(*outbox.write(1))
+        await seconds(0.6)
+        assert queue.tried_at == [0.0, 0.5]
+
+
+@in_virtual_time
+async def test_a_message_that_the_queue_refuses_does_not_hold_up_others_and_is_tried_again_by_the_sweep() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.refuses = lambda message: message.body == b"message 2" and loop_time() < 60
+    async with running(outbox, queue) as dispatcher:
+        for each in outbox.write(1, 2, 3):
+            dispatcher.submit(each)
+        assert await dispatcher.drain(0.1)
+        assert queue.messages == [b"message 1", b"message 3"]
+        await seconds(80)
+        assert queue.messages[2:] == [b"message 2"]
+        assert not outbox.entries
+
+
+@in_virtual_time
+async def test_the_sweep_finds_what_another_process_left() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    async with running(outbox, queue):
+        outbox.write(1)
+        await seconds(11)
+        assert queue.messages == [b"message 1"]
+        assert not outbox.entries
+
+
+@in_virtual_time
+async def test_the_sweep_leaves_young_entries_to_the_process_that_wrote_them() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    async with running(outbox, queue, sweep_s=1.0, min_age_ms=5_000):
+        outbox.write(1, at_ms=2_000)
+        await seconds(6.9)
+        assert not queue.messages
+        await seconds(2)
+        assert queue.messages == [b"message 1"]
+
+
+@in_virtual_time
+async def test_the_sweep_does_not_send_again_what_is_being_sent() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.takes_s = 30
+    async with running(outbox, queue, sweep_s=1.0, senders=2) as dispatcher:
+        dispatcher.submit(*outbox.write(1))
+        assert await dispatcher.drain(60)
+        assert queue.messages == [b"message 1"]
+
+
+@in_virtual_time
+async def test_what_cannot_be_struck_out_is_sent_again_rather_than_lost() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    outbox.fails = True
+    async with running(outbox, queue) as dispatcher:
+        dispatcher.submit(*outbox.write(1))
+        assert await dispatcher.drain(0.1)
+        outbox.fails = False
+        await seconds(20)
+        assert queue.messages == [b"message 1", b"message 1"]
+        assert not outbox.entries
+
+
+@in_virtual_time
+async def test_a_full_memory_leaves_the_rest_to_the_sweep() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.is_away = True
+    async with running(outbox, queue, max_waiting=3) as dispatcher:
+        for each in outbox.write(*range(8)):
+            dispatcher.submit(each)
+        assert dispatcher.waiting == 3
+        queue.is_away = False
+        await seconds(30)
+        assert sorted(queue.messages) == [b"message %d" % number for number in range(8)]
+
+
+@in_virtual_time
+async def test_draining_ends_in_time_and_loses_nothing() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.is_away = True
+    async with running(outbox, queue) as dispatcher:
+        dispatcher.submit(*outbox.write(1))
+        assert not await dispatcher.drain(2.0)
+        assert loop_time() == 2.0
+    assert list(outbox.entries) == ["1-0"]
+
+
+@in_virtual_time
+async def test_with_nothing_submitted_there_is_nothing_to_drain() -> None:
+    async with running(FakeOutbox(), FakeQueue()) as dispatcher:
+        assert await dispatcher.drain(0)

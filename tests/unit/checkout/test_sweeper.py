@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from cart.model import OrderId, Sku
+from checkout.ports import Abandoned
+from checkout.sweeper import StockSweeper
+from tests.virtual_time import in_virtual_time
+
+
+class FakeClaims:
+    def __init__(self, *claims: Abandoned) -> None:
+        self.claims = list(claims)
+        self.is_away = False
+
+    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
+        if self.is_away:
+            raise ConnectionError("the store is away")
+        return [claim for claim in self.claims if claim.record < before_ms]
+
+    async def forget(self, claims: Sequence[Abandoned]) -> None:
+        for claim in claims:
+            self.claims.remove(claim)
+
+
+class FakeStock:
+    def __init__(self) -> None:
+        self.expired: list[OrderId] = []
+        self.still_held: set[OrderId] = set()
+
+    async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
+        self.expired.append(order_id)
+        return order_id not in self.still_held
+
+
+def claim(name: str, *, begun_ms: int) -> Abandoned:
+    return Abandoned(OrderId(name), (Sku("MUG"),), record=begun_ms)
+
+
+def sweeper_of(claims: FakeClaims, stock: Any) -> StockSweeper:
+    return StockSweeper(claims, stock, age_ms=70_000, clock_ms=lambda: 100_000, chance=lambda: 0.5)
+
+
+async def test_old_claims_give_back_their_stock_and_are_forgotten() -> None:
+    claims, stock = FakeClaims(claim("old", begun_ms=29_999), claim("young", begun_ms=30_000)), FakeStock()
+    assert await sweeper_of(claims, stock).sweep() == 1
+    assert stock.expired == ["old"]
+    assert [left.order_id for left in claims.claims] == ["young"]
+
+
+async def test_a_claim_of_which_something_is_still_held_is_kept_for_the_next_time() -> None:
+    claims, stock = FakeClaims(claim("one", begun_ms=0), claim("two", begun_ms=0)), FakeStock()
+    stock.still_held = {OrderId("one")}
+    assert await sweeper_of(claims, stock).sweep() == 1
+    assert [left.order_id for left in claims.claims] == ["one"]
+
+
+@in_virtual_time
+async def test_it_goes_on_after_a_sweep_that_failed() -> None:
+    claims, stock = FakeClaims(claim("old", begun_ms=0)), FakeStock()
+    claims.is_away = True
+    running = asyncio.create_task(sweeper_of(claims, stock).run())
+    await asyncio.sleep(5)
+    claims.is_away = False
+    await asyncio.sleep(10)
+    running.cancel()
+    assert stock.expired == ["old"]
