@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from checkout.redis_claims import RedisClaims
 
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
@@ -134,7 +133,7 @@ async def _shop(settings: Settings, till: _Till, stack: AsyncExitStack) -> Seque
         dispatch=dispatcher.submit,
     )
     _run_beside(stack, "prices", prices.watch())
-    _run_beside(stack, "stock sweeper", StockSweeper(RedisClaims(till.client), till.stock).run())
+    _run_beside(stack, "stock sweeper", StockSweeper(till.orders, till.stock).run())
     _run_beside(stack, "outbox", dispatcher.run())
     stack.push_async_callback(dispatcher.drain, _OUTBOX_DRAIN_S)
     stack.push_async_callback(checkout.close)

@@ -1,0 +1,17 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running_shop import CATALOGUE, RunningShop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[RunningShop]:
+    """A shop with the sample catalogue and two workers."""
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "2", "--catalog", str(CATALOGUE))
+    yield shop
+    if shop.is_running:
+        shop.stop()
+    assert "Traceback" not in shop.log, shop.log

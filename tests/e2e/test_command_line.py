@@ -1,0 +1,76 @@
+"""The command line: help that teaches, exit codes, one line for what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running_shop import RunningShop, eventually, peakgate
+
+
+@pytest.mark.parametrize("words", [(), ("serve",), ("catalog", "import"), ("replay",)])
+def test_every_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
+    told = peakgate(*words, "--help")
+    assert told.returncode == 0
+    assert "example: peakgate " in told.stdout
+
+
+def test_the_version_is_told() -> None:
+    assert peakgate("--version").stdout.startswith("peakgate 0.")
+
+
+@pytest.mark.parametrize("words", [(), ("no-such",), ("serve", "--no-such"), ("catalog",), ("replay",)])
+def test_wrong_usage_is_64_and_one_line(words: tuple[str, ...]) -> None:
+    refused = peakgate(*words)
+    assert refused.returncode == 64
+    assert refused.stderr.count("\n") == 1
+
+
+def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
+    refused = peakgate(
+        "serve", "--port", "http", "--data-dir", str(tmp_path), PEAKGATE_WORKERS="0", PEAKGATE_COLOUR="red"
+    )
+    assert refused.returncode == 64
+    assert refused.stderr.splitlines() == [
+        "peakgate: --port: must be a number from 0 to 65535, not 'http'",
+        "peakgate: PEAKGATE_WORKERS: must be a number from 1 to 256, not '0'",
+        "peakgate: PEAKGATE_COLOUR: there is no such setting",
+    ]
+
+
+def test_a_price_imported_while_the_shop_is_open_is_in_force(shop: RunningShop, tmp_path: Path) -> None:
+    cart_id = shop.cart_of(_85123A=2)
+    file = tmp_path / "sale.csv"
+    file.write_text("sku,name,price,currency,stock\n85123A,HEART HOLDER,1.00,GBP,50\n")
+    done = peakgate("catalog", "import", str(file), "--data-dir", str(shop.data_dir))
+    assert (done.returncode, done.stdout) == (0, "1 products imported: 0 new, 1 changed, 0 as before\n")
+    cart = eventually(
+        lambda: shop.call("GET", f"/v1/carts/{cart_id}").body, lambda cart: cart["total"]["amount"] == 200
+    )
+    assert cart["lines"][0]["warnings"] == [{"code": "price-changed", "was": {"amount": 295, "currency": "GBP"}}]
+    refused = shop.check_out(cart_id)
+    assert (refused.status, refused.body["type"]) == (409, "/problems/price-changed")
+
+
+def test_a_file_with_a_wrong_record_imports_nothing(shop: RunningShop, tmp_path: Path) -> None:
+    file = tmp_path / "broken.csv"
+    file.write_text("sku,name,price,currency,stock\nNEW,A NEW THING,1.00,GBP,50\nBAD,A BAD ONE,free,GBP,1\n")
+    refused = peakgate("catalog", "import", str(file), "--data-dir", str(shop.data_dir))
+    assert refused.returncode == 1
+    assert f"{file}:3: " in refused.stderr
+    assert shop.call("GET", "/v1/products/NEW").status == 404
+    taken = peakgate("catalog", "import", str(file), "--skip-bad", "--data-dir", str(shop.data_dir))
+    assert taken.returncode == 0
+    assert shop.call("GET", "/v1/products/NEW").status == 200
+
+
+def test_a_catalogue_can_be_imported_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "first.csv"
+    file.write_text("sku,name,price,currency,stock\nNEW,A NEW THING,1.00,GBP,50\n")
+    data_dir = tmp_path / "data"
+    assert peakgate("catalog", "import", str(file), "--data-dir", str(data_dir)).returncode == 0
+    shop = RunningShop(data_dir)
+    shop.start("--workers", "1")
+    try:
+        assert shop.call("GET", "/v1/products?q=new").body["products"][0]["sku"] == "NEW"
+    finally:
+        shop.stop()

@@ -1,0 +1,219 @@
+"""One command brings up a shop, and every way of taking it down leaves what was answered."""
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running_shop import CATALOGUE, RunningShop, eventually, is_alive, peakgate
+
+SKU = "85123A"
+
+
+def test_a_newcomer_buys_something(shop: RunningShop) -> None:
+    stock = shop.stock(SKU)
+    placed = shop.check_out(shop.cart_of(_85123A=2))
+    assert placed.status == 202
+    done = eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
+    assert [step["status"] for step in done["history"]] == [
+        "accepted",
+        "stock_confirmed",
+        "payment_authorised",
+        "shipping_arranged",
+        "completed",
+    ]
+    assert done["total"] == {"amount": 590, "currency": "GBP"}
+    assert shop.stock(SKU) == stock - 2
+
+
+@pytest.mark.parametrize("token", ["tok_declined", "tok_no_such", "tok_timeout"])
+def test_a_payment_that_fails_cancels_the_order_and_gives_the_stock_back(shop: RunningShop, token: str) -> None:
+    stock = shop.stock(SKU)
+    placed = shop.check_out(shop.cart_of(_85123A=3), token=token)
+    over = eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "cancelled")
+    assert over["reason"] == "payment_declined"
+    assert eventually(lambda: shop.stock(SKU), lambda now: now == stock)
+
+
+def test_ready_is_one_line(shop: RunningShop) -> None:
+    assert shop.log.splitlines() == [f"peakgate: ready on {shop.url} (API at {shop.url}/docs)"]
+
+
+def test_what_was_answered_survives_a_stop(shop: RunningShop) -> None:
+    cart_id = shop.cart_of(_85123A=2)
+    order_id = shop.check_out(shop.cart_of(_22423=1)).body["id"]
+    before = shop.call("GET", f"/v1/carts/{cart_id}")
+    assert shop.stop() == 0
+    shop.start()
+    after = shop.call("GET", f"/v1/carts/{cart_id}")
+    assert after.body == before.body
+    assert after.headers["ETag"] == before.headers["ETag"]
+    assert shop.order(order_id)["id"] == order_id
+
+
+def test_what_was_answered_survives_a_kill(shop: RunningShop) -> None:
+    cart_id = shop.cart_of(_85123A=2)
+    placed = shop.check_out(shop.cart_of(_22423=1))
+    shop.kill()
+    shop.start()
+    assert shop.call("GET", f"/v1/carts/{cart_id}").body["item_count"] == 2
+    eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
+    again = shop.check_out(placed.body["cart_id"])
+    assert (again.status, again.body, again.headers["Idempotent-Replayed"]) == (202, placed.body, "true")
+
+
+def test_the_catalogue_is_imported_once(shop: RunningShop) -> None:
+    stock = shop.stock(SKU)
+    shop.check_out(shop.cart_of(_85123A=2))
+    shop.stop()
+    shop.start("--catalog", str(CATALOGUE))
+    assert shop.stock(SKU) == stock - 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_behind(shop: RunningShop, number: signal.Signals) -> None:
+    assert len(shop.family()) == 4  # the parent, two workers and the store
+    assert shop.stop(number) == 0
+
+
+def test_a_killed_parent_takes_its_children_along(shop: RunningShop) -> None:
+    family = shop.family()
+    os.kill(shop.pid, signal.SIGKILL)
+    eventually(lambda: [pid for pid in family[1:] if is_alive(pid)], lambda left: not left)
+    eventually(lambda: not shop.is_running)
+    shop.start()
+    assert shop.call("GET", "/readyz").status == 200
+
+
+def test_a_second_server_on_the_data_directory_is_refused(shop: RunningShop) -> None:
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(shop.data_dir))
+    assert refused.returncode == 1
+    assert refused.stderr == f"peakgate: the data directory {shop.data_dir} is in use by another peakgate\n"
+
+
+def test_a_second_server_on_the_port_is_refused(shop: RunningShop, tmp_path: Path) -> None:
+    refused = peakgate("serve", "--port", str(shop.port), "--data-dir", str(tmp_path / "other"))
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"peakgate: port {shop.port} on 127.0.0.1 is taken; stop what listens there or choose another with --port\n"
+    )
+
+
+def test_a_store_that_is_not_there_is_named_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{probe.getsockname()[1]}"
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path), "--store-url", url)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("peakgate: cannot connect to the store: ")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_worker_that_dies_is_replaced(shop: RunningShop) -> None:
+    victim = shop.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    eventually(shop.worker_pids, lambda pids: len(pids) == 2 and victim not in pids)
+    eventually(lambda: shop.call("GET", "/readyz").status, lambda status: status == 200)
+    assert "died" in shop.log
+
+
+def test_a_store_that_dies_is_started_again_with_what_it_had(shop: RunningShop) -> None:
+    cart_id = shop.cart_of(_85123A=2)
+    os.kill(shop.store_pid(), signal.SIGKILL)
+    found = eventually(lambda: shop.call("GET", f"/v1/carts/{cart_id}"), lambda answer: answer.status == 200)
+    assert found.body["item_count"] == 2
+
+
+def test_a_rolling_restart_loses_no_request(shop: RunningShop) -> None:
+    cart_id = shop.cart_of(_85123A=2)
+    before = shop.worker_pids()
+    stop = threading.Event()
+    answers: list[int] = []
+    shoppers = [threading.Thread(target=_read_over_and_over, args=(shop, cart_id, stop, answers)) for _ in range(4)]
+    for shopper in shoppers:
+        shopper.start()
+    os.kill(shop.pid, signal.SIGUSR1)
+    eventually(shop.worker_pids, lambda pids: len(pids) == 2 and not set(pids) & set(before))
+    stop.set()
+    for shopper in shoppers:
+        shopper.join()
+    assert set(answers) == {200}
+
+
+def _read_over_and_over(shop: RunningShop, cart_id: str, stop: threading.Event, answers: list[int]) -> None:
+    """A client that keeps its connection for as long as the server lets it, and takes any failure for a lost request."""
+    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
+    while not stop.is_set():
+        try:
+            connection.request("GET", f"/v1/carts/{cart_id}")
+            response = connection.getresponse()
+            response.read()
+            answers.append(response.status)
+        except OSError as error:
+            answers.append(-(error.errno or 1))
+    connection.close()
+
+
+def test_a_draining_server_finishes_what_it_has_begun(shop: RunningShop) -> None:
+    placed = shop.check_out(shop.cart_of(_85123A=1), token="tok_slow")
+    assert shop.stop() == 0
+    shop.start()
+    eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
+
+
+def test_edge_and_worker_can_be_apart(tmp_path: Path) -> None:
+    edge, worker = RunningShop(tmp_path / "edge"), RunningShop(tmp_path / "worker")
+    edge.start("--role", "edge", "--workers", "1", "--catalog", str(CATALOGUE))
+    try:
+        placed = edge.check_out(edge.cart_of(_85123A=1))
+        assert edge.order(placed.body["id"])["status"] == "accepted"
+        worker.start("--role", "worker", "--workers", "1", "--store-url", f"unix://{edge.data_dir}/valkey.sock")
+        eventually(lambda: edge.order(placed.body["id"]), lambda order: order["status"] == "completed")
+        assert worker.call("GET", "/v1/products").status == 404
+        assert worker.call("GET", "/readyz").status == 200
+    finally:
+        if worker.is_running:
+            worker.stop()
+        edge.stop()
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """A Redis of somebody else, without an append-only file."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("redis-server is not installed")
+    path = tmp_path / "redis.sock"
+    server = subprocess.Popen(
+        [binary, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    eventually(path.exists)
+    yield f"unix://{path}"
+    server.terminate()
+    server.wait()
+
+
+def test_a_redis_of_ones_own_does_as_well(tmp_path: Path, redis_url: str) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "1", "--catalog", str(CATALOGUE), "--store-url", redis_url)
+    try:
+        placed = shop.check_out(shop.cart_of(_85123A=1))
+        eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
+    finally:
+        shop.stop()
+
+
+def test_durability_that_the_store_cannot_give_is_refused(tmp_path: Path, redis_url: str) -> None:
+    refused = peakgate(
+        "serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--store-url", redis_url, "--durability", "aof"
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == "peakgate: --durability aof needs a store with an append-only file (appendonly yes)\n"
