@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.catalog.sqlite_search import SqliteSearch
