@@ -91,6 +91,7 @@ class Client(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._flush_is_due = False
         self._sweeper: asyncio.TimerHandle | None = None
+        self._swept_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -135,6 +136,7 @@ class Client(asyncio.Protocol):
             self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
         if self._sweeper is None:
+            self._swept_at = self._now()
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     # Replies
@@ -163,26 +165,30 @@ class Client(asyncio.Protocol):
             call.reply.set_exception(reply)
 
     def _sweep(self) -> None:
-        """Fail the calls whose deadline has passed. One timer serves all of them, not one timer each."""
+        """Fail the calls whose deadline has passed. One timer serves all of them, not one timer each.
+
+        What counts is whether it had passed at the sweep before: when this process was busy or stopped for a while, the
+        replies that came meanwhile are read first.
+        """
         self._sweeper = None
         if not self._calls:
             return
-        now = self._now()
-        self._drop_expired_unsent(now)
+        expired_by, self._swept_at = self._swept_at, self._now()
+        self._drop_expired_unsent(expired_by)
         for call in self._calls:
-            if call.deadline > now:
+            if call.deadline > expired_by:
                 break
             _fail(call, StoreTimeout("no reply from the store in time", may_have_run=True))
         if self._calls:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
-            if self._transport is not None and now > self._calls[0].deadline + STALLED_S:
+            if self._transport is not None and expired_by > self._calls[0].deadline + STALLED_S:
                 self._lose("the store has stopped answering")
 
-    def _drop_expired_unsent(self, now: float) -> None:
+    def _drop_expired_unsent(self, expired_by: float) -> None:
         """Without a connection nothing is sent, so what has expired must not be sent later either."""
         if self._transport is not None:
             return
-        while self._calls and self._calls[0].deadline <= now:
+        while self._calls and self._calls[0].deadline <= expired_by:
             _fail(self._calls.popleft(), StoreTimeout("the store could not be reached in time"))
             del self._unsent[0]
 
