@@ -86,8 +86,7 @@ def unix_ms() -> int:
 def rfc3339(at_ms: int) -> str:
     """A time in Unix milliseconds as RFC 3339 in UTC: `2026-11-27T06:00:00.000Z`."""
     minute, rest_ms = divmod(at_ms, 60_000)
-    second, ms = divmod(rest_ms, 1000)
-    return f"{_minute(minute)}:{second:02d}.{ms:03d}Z"
+    return f"{_minute(minute)}:{rest_ms / 1000:06.3f}Z"
 
 
 @lru_cache(maxsize=4096)  # a cart shows three times; keeping the minutes saves 2 µs of its rendering

@@ -57,14 +57,16 @@ class Merges:
                 raise refusal_of(begun, write)
             attempt = begun[1]
             absorbed = await self.absorb(target, source, attempt, hash_of(begun[2]), strategy=strategy, write=write)
-            if absorbed[0] == b"fenced":
-                continue
-            if absorbed[0] == b"merging":  # the target itself was being merged into a third cart
+            if absorbed[0] == b"merging":  # the target itself is being merged into a third cart
                 await self.settle(target)
                 continue
             if absorbed[0] == b"whole":
                 await self.finish(target, source)
             elif not await self.undo(target, source, attempt):
+                if (
+                    absorbed[0] == b"settled"
+                ):  # fenced by a call that wanted to change the source; try again with what it left
+                    continue
                 raise refusal_of(absorbed, write)
             return await self._target(target, write)
         raise StoreOverloaded("other calls about the same carts got in between, again and again")

@@ -54,6 +54,15 @@ def hash_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def is_state_of(cart: Cart, fields: dict[bytes, bytes]) -> bool:
+    """Whether these fields of its hash say what `cart`, an open one, says: a version is written once at any one time."""
+    return (
+        fields.get(b"\1v") == b"%d" % cart.version
+        and fields[b"\1u"] == b"%d" % cart.updated_at
+        and b"\1s" not in fields
+    )
+
+
 def cart_from_hash(cart_id: CartId, fields: dict[bytes, bytes]) -> Cart | None:
     """The cart that these fields of its hash say, None if there are none. Uses `fields` up."""
     if not fields:

@@ -1,13 +1,10 @@
 -- Step 2 of a merge, at its target: takes in the source's lines, once.
 -- KEYS[2] the merge's marker: "absorbed attempt", or "fenced attempt" when attempts up to that one must not be absorbed.
 -- ARGV 9 attempt, 10 strategy, 11 how long the marker is kept (ms), 12 the source's currency, 13... its lines
--- Replies {'fenced'} besides those of the opening.
+-- Replies {'settled'}, this attempt is over in one way or the other, besides those of the opening.
 local outcome, settled_attempt = string.match(redis.call('GET', KEYS[2]) or '', '^(%a+) (%d+)$')
-if outcome == 'absorbed' and settled_attempt == ARGV[9] then
-    return {'whole', redis.call('HGETALL', CART)}
-end
 if outcome == 'absorbed' or (outcome and tonumber(settled_attempt) >= tonumber(ARGV[9])) then
-    return {'fenced'}
+    return {'settled'}
 end
 local refused = refusal()
 if refused then

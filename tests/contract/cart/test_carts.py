@@ -127,6 +127,7 @@ async def test_a_clock_that_is_behind_does_not_turn_a_carts_time_back(carts: Car
     cart = await made(carts, (MUG, 2))
     changed = await carts.add_line(cart.id, Line(MUG, 1, 255), currency="GBP", write=at(T0 - 5000))
     assert (changed.version, changed.updated_at) == (cart.version + 1, T0)
+    assert await carts.read(cart.id) == changed
 
 
 async def test_a_write_that_changes_nothing_leaves_version_and_time(carts: Carts) -> None:

@@ -1,0 +1,120 @@
+"""Stores between an adapter and the server: one listens, one is killed at a call, one waits to be let go; and races of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from store import Script, Store, StoreUnavailable
+
+Call = Callable[[], Awaitable[Any]]
+
+
+class Between:
+    """A store that passes every call on."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def around(self, call: Call) -> Any:
+        return await call()
+
+    def execute(self, *command: bytes | str | float) -> Awaitable[Any]:
+        return self.around(lambda: self._store.execute(*command))
+
+    def execute_blocking(self, *command: bytes | str | float, timeout_s: float) -> Awaitable[Any]:
+        return self.around(lambda: self._store.execute_blocking(*command, timeout_s=timeout_s))
+
+    def run(
+        self, script: Script, keys: Sequence[bytes | str | float], args: Sequence[bytes | str | float] = ()
+    ) -> Awaitable[Any]:
+        return self.around(lambda: self._store.run(script, keys, args))
+
+
+class Listening(Between):
+    """A store that notes every reply."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.replies: list[Any] = []
+
+    async def around(self, call: Call) -> Any:
+        self.replies.append(await call())
+        return self.replies[-1]
+
+
+class CutShort(Between):
+    """A store whose caller is killed at call number `at`: before the server gets it, or before the answer gets back."""
+
+    def __init__(self, store: Store, *, at: int, after_running: bool) -> None:
+        super().__init__(store)
+        self._calls_left = at
+        self._after_running = after_running
+
+    async def around(self, call: Call) -> Any:
+        if self._calls_left < 0:
+            raise StoreUnavailable("killed")
+        self._calls_left -= 1
+        if self._calls_left >= 0:
+            return await call()
+        if self._after_running:
+            await call()
+        raise StoreUnavailable("killed", may_have_run=self._after_running)
+
+
+class Disturbed(Between):
+    """A store in which something else happens after every call."""
+
+    def __init__(self, store: Store, disturbance: Call) -> None:
+        super().__init__(store)
+        self._disturbance = disturbance
+
+    async def around(self, call: Call) -> Any:
+        reply = await call()
+        await self._disturbance()
+        return reply
+
+
+class Stepped(Between):
+    """A store each of whose calls waits until it is let go."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.waiting = asyncio.Event()
+        self.go = asyncio.Semaphore(0)
+
+    async def around(self, call: Call) -> Any:
+        self.waiting.set()
+        await self.go.acquire()
+        return await call()
+
+
+Racer = Callable[[Store], Coroutine[Any, Any, object]]
+
+
+async def race(store: Store, racers: Sequence[Racer], choices: Sequence[int]) -> tuple[list[object], list[int]]:
+    """Run these in the order that `choices` says, store call by store call, and when those are used up one after another.
+
+    Gives their results, and which choice was taken each time there was one.
+    """
+    stores = [Stepped(store) for _ in racers]
+    tasks = [asyncio.ensure_future(racer(stepped)) for racer, stepped in zip(racers, stores, strict=True)]
+    taken: list[int] = []
+    while ready := [stepped for task, stepped in zip(tasks, stores, strict=True) if await _waits(task, stepped)]:
+        choice = 0
+        if len(ready) > 1:
+            choice = choices[len(taken)] % len(ready) if len(taken) < len(choices) else 0
+            taken.append(choice)
+        ready[choice].waiting.clear()
+        ready[choice].go.release()
+    return await asyncio.gather(*tasks, return_exceptions=True), taken
+
+
+async def _waits(task: asyncio.Future[object], stepped: Stepped) -> bool:
+    """Whether the racer, once it has gone as far as it gets, waits for its next call; if not, it has ended."""
+    arrival = asyncio.ensure_future(stepped.waiting.wait())
+    both: list[asyncio.Future[Any]] = [task, arrival]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    arrival.cancel()
+    return not task.done()

@@ -1,0 +1,134 @@
+"""What only the Redis adapter promises: size, expiry, short answers, and never trusting what the process remembers."""
+
+from __future__ import annotations
+
+import pytest
+
+from cart.errors import CartClosed
+from cart.model import DAY_MS, Cart, CartId, Limits, Line, Sku, new_cart_id, unix_ms
+from cart.ports import Write
+from cart.redis_carts import RedisCarts
+from cart.stored import cart_key
+from store import Store
+from tests.contract.cart.stores import Listening
+
+LIMITS = Limits()
+
+
+def at(now: int, *, owner: str | None = None) -> Write:
+    return Write(now=now, limits=LIMITS, owner=owner)
+
+
+async def made(carts: RedisCarts, now: int, line_count: int = 0, *, owner: str | None = None) -> Cart:
+    cart = Cart(id=new_cart_id(), currency="GBP", created_at=now, updated_at=now, owner=owner)
+    await carts.create(cart, limits=LIMITS)
+    lines = [Line(Sku(f"{22000 + n}A"), 1 + n * 7 % 24, 125 + n * 310) for n in range(line_count)]
+    for line in lines:
+        cart = await carts.add_line(cart.id, line, currency="GBP", write=at(now, owner=owner))
+    return cart
+
+
+async def expiry_of(store: Store, cart_id: CartId) -> int:
+    return int(await store.execute("PEXPIRETIME", cart_key(cart_id)))
+
+
+@pytest.mark.parametrize("owner", [None, "3f1c2a52-6b1e-4c7e-9d2a-0a4f5a0b7c11"])
+async def test_five_lines_take_less_than_a_kibibyte(store: Store, owner: str | None) -> None:
+    cart = await made(RedisCarts(store), unix_ms(), 5, owner=owner)
+    assert await store.execute("MEMORY", "USAGE", cart_key(cart.id)) <= 1024
+
+
+async def test_five_lines_of_the_longest_skus_take_less_than_a_kibibyte(store: Store) -> None:
+    now, carts = unix_ms(), RedisCarts(store)
+    cart = await made(carts, now)
+    lines = [Line(Sku(f"{n}" * 64), 10_000, 99_999_999) for n in range(5)]
+    await carts.set_lines(cart.id, lines, currency="GBP", write=at(now))
+    assert await store.execute("MEMORY", "USAGE", cart_key(cart.id)) <= 1024
+
+
+@pytest.mark.parametrize(("owner", "days"), [(None, 30), ("ada", 90)])
+async def test_a_cart_is_kept_for_its_time_after_its_last_change(store: Store, owner: str | None, days: int) -> None:
+    now, carts = unix_ms(), RedisCarts(store)
+    cart = await made(carts, now, owner=owner)
+    assert await expiry_of(store, cart.id) == now + days * DAY_MS == cart.expires_at(LIMITS)
+
+    line = Line(Sku("85123A"), 2, 255)
+    cart = await carts.add_line(cart.id, line, currency="GBP", write=at(now + 5, owner=owner))
+    assert await expiry_of(store, cart.id) == now + 5 + days * DAY_MS == cart.expires_at(LIMITS)
+
+    await carts.read(cart.id, owner=owner)
+    await carts.set_lines(cart.id, [line], currency="GBP", write=at(now + 9, owner=owner))
+    assert await expiry_of(store, cart.id) == now + 5 + days * DAY_MS
+
+
+async def test_a_merged_cart_is_kept_for_its_time_after_the_merge(store: Store) -> None:
+    now, carts = unix_ms(), RedisCarts(store)
+    source, target = await made(carts, now, 2), await made(carts, now)
+    await carts.merge(target.id, source.id, "sum", write=at(now + 7000))
+    closed = await carts.read(source.id)
+    assert await expiry_of(store, source.id) == now + 7000 + 30 * DAY_MS == closed.expires_at(LIMITS)
+
+
+async def test_a_process_that_knows_the_cart_is_told_its_new_version_only(store: Store) -> None:
+    now, listening = unix_ms(), Listening(store)
+    carts = RedisCarts(listening)
+    cart = await made(carts, now, 3)
+    await carts.set_lines(cart.id, [Line(Sku("85123A"), 1, 5)], currency="GBP", write=at(now))
+    await carts.remove_line(cart.id, Sku("85123A"), write=at(now))
+    assert [reply[0] for reply in listening.replies[1:]] == [b"known"] * 5
+
+
+async def test_a_process_that_knows_an_older_state_is_told_the_whole_cart(store: Store) -> None:
+    now, listening = unix_ms(), Listening(store)
+    here, elsewhere = RedisCarts(listening), RedisCarts(store)
+    cart = await made(here, now, 3)
+    theirs = await elsewhere.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now + 1))
+    ours = await here.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now + 2))
+    assert listening.replies[-1][0] == b"whole"
+    assert (ours.version, ours.item_count) == (theirs.version + 1, theirs.item_count + 1)
+    assert await elsewhere.read(cart.id) == ours == await here.read(cart.id)
+
+
+async def test_a_store_that_lost_a_write_is_believed_even_at_the_same_version(store: Store) -> None:
+    now, listening = unix_ms(), Listening(store)
+    here, elsewhere = RedisCarts(listening), RedisCarts(store)
+    cart = await made(here, now, 1)
+    backup = await store.execute("DUMP", cart_key(cart.id))
+    await here.add_line(cart.id, Line(Sku("lost"), 1, 5), currency="GBP", write=at(now + 1))
+    await store.execute("RESTORE", cart_key(cart.id), 0, backup, "REPLACE")
+    await elsewhere.add_line(cart.id, Line(Sku("kept"), 1, 5), currency="GBP", write=at(now + 2))
+
+    assert [line.sku for line in (await here.read(cart.id)).lines] == ["22000A", "kept"]
+    await here.add_line(cart.id, Line(Sku("lost"), 1, 5), currency="GBP", write=at(now + 3))
+    await store.execute("RESTORE", cart_key(cart.id), 0, backup, "REPLACE")
+    for n in range(2):
+        await elsewhere.add_line(cart.id, Line(Sku(f"new {n}"), 1, 5), currency="GBP", write=at(now + 4))
+    written = await here.add_line(cart.id, Line(Sku("last"), 1, 5), currency="GBP", write=at(now + 5))
+    assert [line.sku for line in written.lines] == ["22000A", "new 0", "new 1", "last"]
+
+
+async def test_a_cart_closed_elsewhere_is_not_read_as_open_from_memory(store: Store) -> None:
+    now, here = unix_ms(), RedisCarts(store)
+    cart = await made(here, now, 2)
+    await store.execute("HSET", cart_key(cart.id), "\1s", "ordered", "\1o", "7f" + "b" * 24)
+    assert (await here.read(cart.id)).status == "ordered"
+    with pytest.raises(CartClosed):
+        await here.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now))
+
+
+async def test_a_process_that_remembers_nothing_works_as_well(store: Store) -> None:
+    now, carts = unix_ms(), RedisCarts(store, known_lines=0)
+    cart = await made(carts, now, 5)
+    assert await carts.read(cart.id) == cart
+    assert len(cart.lines) == 5
+
+
+async def test_a_line_in_a_cart_that_was_emptied_and_filled_for_years_keeps_its_place(store: Store) -> None:
+    # Places rise with every line ever added; packed numbers beyond 2^53 would lose their quantity.
+    now, carts = unix_ms(), RedisCarts(store)
+    cart = await made(carts, now, 1)
+    await store.execute("HSET", cart_key(cart.id), "\1q", 2**33 - 2)
+    for sku in ("late", "later"):
+        await RedisCarts(store).add_line(cart.id, Line(Sku(sku), 9_999, 12), currency="GBP", write=at(now))
+    stored = await RedisCarts(store).read(cart.id)
+    assert stored.lines[1:] == (Line(Sku("late"), 9_999, 12), Line(Sku("later"), 9_999, 12))

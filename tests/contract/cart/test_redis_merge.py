@@ -1,0 +1,400 @@
+"""A merge may be cut short at any store call, and may meet any other call at any point: no line is lost, none is doubled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from cart.errors import CartClosed, CartNotFound, QuantityLimit, Refusal
+from cart.model import Cart, CartId, Limits, Line, Sku, new_cart_id
+from cart.ports import Write
+from cart.redis_carts import RedisCarts
+from cart.redis_merge import Merges
+from cart.stored import hash_of
+from store import Store, StoreError, StoreUnavailable
+from tests.contract.cart.stores import CutShort, Disturbed, Racer, race
+
+T0 = 1_795_759_200_000
+LIMITS = Limits(max_quantity=1000)
+MUG, TRAY, LAMP = Sku("85123A"), Sku("BANK CHARGES"), Sku("gift_0001_40")
+
+
+def at(now: int = T0 + 1000) -> Write:
+    return Write(now=now, limits=LIMITS)
+
+
+async def made(store: Store, *lines: Line) -> Cart:
+    carts = RedisCarts(store)
+    cart = Cart(id=new_cart_id(), currency="GBP", created_at=T0, updated_at=T0)
+    await carts.create(cart, limits=LIMITS)
+    return await carts.set_lines(cart.id, lines, currency="GBP", write=at(T0)) if lines else cart
+
+
+async def usable_units(store: Store, *cart_ids: CartId) -> Counter[Sku]:
+    """What all carts hold together that shoppers can still use."""
+    units: Counter[Sku] = Counter()
+    for cart_id in cart_ids:
+        cart = await RedisCarts(store).read(cart_id)
+        if cart.status == "open":
+            units.update({line.sku: line.quantity for line in cart.lines})
+    return units
+
+
+async def two_carts(store: Store) -> tuple[Cart, Cart]:
+    """A target and a source that share a SKU."""
+    return await made(store, Line(MUG, 1, 255), Line(TRAY, 2, 100)), await made(
+        store, Line(LAMP, 30, 5), Line(MUG, 40, 255)
+    )
+
+
+ALL_UNITS = Counter({MUG: 41, TRAY: 2, LAMP: 30})
+STORE_CALLS_OF_A_MERGE = 5
+
+killed_anywhere = pytest.mark.parametrize("after_running", [False, True], ids=["unsent", "unanswered"])
+at_every_call = pytest.mark.parametrize("call", range(STORE_CALLS_OF_A_MERGE))
+
+
+async def killed_merge(store: Store, target: Cart, source: Cart, *, call: int, after_running: bool) -> None:
+    killed = RedisCarts(CutShort(store, at=call, after_running=after_running))
+    with pytest.raises(StoreUnavailable):
+        await killed.merge(target.id, source.id, "sum", write=at())
+
+
+async def test_a_merge_takes_as_many_store_calls_as_these_tests_cut_short(store: Store) -> None:
+    target, source = await two_carts(store)
+    whole = CutShort(store, at=STORE_CALLS_OF_A_MERGE, after_running=False)
+    assert (await RedisCarts(whole).merge(target.id, source.id, "sum", write=at())).item_count == 73
+
+
+@killed_anywhere
+@at_every_call
+async def test_after_a_kill_both_carts_read_as_before_the_merge_or_as_after_it(
+    store: Store, call: int, after_running: bool
+) -> None:
+    target, source = await two_carts(store)
+    await killed_merge(store, target, source, call=call, after_running=after_running)
+    assert await usable_units(store, source.id, target.id) == ALL_UNITS
+    assert await usable_units(store, target.id, source.id) == ALL_UNITS
+    assert (await RedisCarts(store).read(source.id)).status in {"open", "merged"}
+
+
+@killed_anywhere
+@at_every_call
+async def test_after_a_kill_the_merge_is_finished_by_asking_again(store: Store, call: int, after_running: bool) -> None:
+    target, source = await two_carts(store)
+    await killed_merge(store, target, source, call=call, after_running=after_running)
+    merged = await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+    assert merged.lines == (Line(MUG, 41, 255), Line(TRAY, 2, 100), Line(LAMP, 30, 5))
+    assert merged.version == target.version + 1
+    assert (await RedisCarts(store).read(source.id)).status == "merged"
+
+
+@killed_anywhere
+@at_every_call
+async def test_after_a_kill_the_source_can_be_written_or_is_merged(
+    store: Store, call: int, after_running: bool
+) -> None:
+    target, source = await two_carts(store)
+    await killed_merge(store, target, source, call=call, after_running=after_running)
+    expected = ALL_UNITS.copy()
+    try:
+        await RedisCarts(store).add_line(source.id, Line(TRAY, 7, 100), currency="GBP", write=at())
+        expected[TRAY] += 7
+    except CartClosed:
+        assert (await RedisCarts(store).read(source.id)).status == "merged"
+    assert await usable_units(store, target.id, source.id) == expected
+    merged = await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+    assert Counter({line.sku: line.quantity for line in merged.lines}) == expected
+
+
+@killed_anywhere
+@at_every_call
+async def test_after_a_kill_the_source_can_be_deleted_or_is_merged(
+    store: Store, call: int, after_running: bool
+) -> None:
+    target, source = await two_carts(store)
+    await killed_merge(store, target, source, call=call, after_running=after_running)
+    try:
+        await RedisCarts(store).delete(source.id, write=at())
+        expected = Counter({MUG: 1, TRAY: 2})
+    except CartClosed:
+        expected = ALL_UNITS
+    assert await usable_units(store, target.id) == expected
+
+
+@killed_anywhere
+@at_every_call
+async def test_after_a_kill_the_source_can_go_into_another_cart_or_has_gone_into_the_first(
+    store: Store, call: int, after_running: bool
+) -> None:
+    target, source = await two_carts(store)
+    third = await made(store)
+    await killed_merge(store, target, source, call=call, after_running=after_running)
+    try:
+        await RedisCarts(store).merge(third.id, source.id, "sum", write=at())
+    except CartClosed:
+        assert (await RedisCarts(store).read(source.id)).merged_into == target.id
+    assert await usable_units(store, target.id, third.id, source.id) == ALL_UNITS
+
+
+@killed_anywhere
+@at_every_call
+async def test_after_a_kill_the_source_can_itself_take_lines_or_is_merged(
+    store: Store, call: int, after_running: bool
+) -> None:
+    target, source = await two_carts(store)
+    await killed_merge(store, target, source, call=call, after_running=after_running)
+    try:
+        await RedisCarts(store).merge(source.id, target.id, "sum", write=at())
+    except CartClosed:
+        assert (await RedisCarts(store).read(source.id)).status == "merged"
+    assert await usable_units(store, target.id, source.id) == ALL_UNITS
+
+
+@killed_anywhere
+@pytest.mark.parametrize("call", range(4))
+async def test_a_merge_refused_and_then_killed_leaves_both_carts(store: Store, call: int, after_running: bool) -> None:
+    target, source = await two_carts(store)
+    source = await RedisCarts(store).set_lines(source.id, [Line(MUG, 1000, 255)], currency="GBP", write=at())
+    await killed_merge(store, target, source, call=call, after_running=after_running)
+    with pytest.raises(QuantityLimit):
+        await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+    assert await RedisCarts(store).read(source.id) == source
+    assert await RedisCarts(store).read(target.id) == target
+
+
+async def test_lines_that_arrive_after_their_attempt_was_fenced_are_refused(store: Store) -> None:
+    target, source = await two_carts(store)
+    merges, carts = Merges(store), RedisCarts(store)
+    begun = await merges.begin(target.id, source.id, at())
+    changed = await carts.add_line(source.id, Line(LAMP, 1, 5), currency="GBP", write=at())
+    assert changed.status == "open"
+
+    late = await merges.absorb(target.id, source.id, begun[1], hash_of(begun[2]), strategy="sum", write=at())
+    assert late == [b"settled"]
+    assert await carts.read(target.id) == target
+
+
+async def test_lines_that_arrive_after_a_later_attempt_are_refused(store: Store) -> None:
+    target, source = await two_carts(store)
+    merges, carts = Merges(store), RedisCarts(store)
+    begun = await merges.begin(target.id, source.id, at())
+    await carts.settle(source.id)
+    merged = await carts.merge(target.id, source.id, "sum", write=at())
+
+    late = await merges.absorb(target.id, source.id, begun[1], hash_of(begun[2]), strategy="sum", write=at())
+    assert late == [b"settled"]
+    assert await carts.read(target.id) == merged
+
+
+async def test_an_attempt_is_numbered_above_the_last_even_when_the_clock_is_behind(store: Store) -> None:
+    target, source = await two_carts(store)
+    merges = Merges(store)
+    numbers = []
+    for now in (T0, T0, T0 - 9000):
+        numbers.append((await merges.begin(target.id, source.id, at(now)))[1])
+        await merges.settle(source.id)
+    assert numbers == [T0, T0 + 1, T0 + 2]
+
+
+async def test_a_late_undo_and_a_late_finish_do_nothing(store: Store) -> None:
+    target, source = await two_carts(store)
+    merges, carts = Merges(store), RedisCarts(store)
+    first = await merges.begin(target.id, source.id, at())
+    assert await merges.undo(target.id, source.id, first[1]) is False
+    second = await merges.begin(target.id, source.id, at())
+    assert await merges.undo(target.id, source.id, first[1]) is False
+    assert (await merges.begin(target.id, source.id, at()))[1] == second[1]
+    await carts.merge(target.id, source.id, "sum", write=at())
+    closed = await carts.read(source.id)
+    assert await merges.undo(target.id, source.id, second[1]) is True
+    await merges.finish(target.id, source.id)
+    assert await carts.read(source.id) == closed
+
+
+async def test_reading_does_not_disturb_a_merge_under_way(store: Store) -> None:
+    target, source = await two_carts(store)
+    merges, carts = Merges(store), RedisCarts(store)
+    begun = await merges.begin(target.id, source.id, at())
+    assert await carts.read(source.id) == source
+    absorbed = await merges.absorb(target.id, source.id, begun[1], hash_of(begun[2]), strategy="sum", write=at())
+    assert absorbed[0] == b"whole"
+    assert (await carts.read(source.id)).status == "merged"
+
+
+async def test_a_cart_deleted_after_it_took_the_lines_does_not_give_them_back(store: Store) -> None:
+    target, source = await two_carts(store)
+    await killed_merge(store, target, source, call=2, after_running=False)
+    await RedisCarts(store).delete(target.id, write=at())
+    assert (await RedisCarts(store).read(source.id)).status == "merged"
+
+
+async def test_markers_of_finished_and_of_undone_merges_do_not_stay_for_ever(store: Store) -> None:
+    target, source = await two_carts(store)
+    other = await made(store)
+    await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+    await Merges(store).begin(target.id, other.id, at())
+    await RedisCarts(store).settle(other.id)
+    markers = await store.execute("KEYS", "*m:*")
+    assert len(markers) == 2
+    for marker in markers:
+        assert 0 < await store.execute("PTTL", marker) <= 86_400_000
+
+
+# Calls that undo each other could go on for as long as they are made to alternate: the orders end somewhere.
+ORDERED_CALLS = 8
+
+
+async def every_race(
+    store: Store, two: Callable[[], Awaitable[tuple[Racer, Racer, Callable[..., Awaitable[None]]]]]
+) -> int:
+    """Run two racers in every order of their first store calls, on fresh carts each time; gives how many orders there are."""
+    orders: list[list[int]] = [[]]
+    runs = 0
+    while orders:
+        prefix = orders.pop()
+        one, other, check = await two()
+        results, taken = await race(store, [one, other], prefix)
+        for result in results:
+            assert not isinstance(result, BaseException) or isinstance(result, Refusal), result
+        await check(*results)
+        orders += [[*taken[:n], 1] for n in range(len(prefix), min(len(taken), ORDERED_CALLS))]
+        runs += 1
+    return runs
+
+
+async def test_a_merge_and_a_write_to_its_source_in_any_order_keep_every_unit(store: Store) -> None:
+    async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
+        target, source = await two_carts(store)
+
+        async def check(merged: object, added: object) -> None:
+            assert isinstance(merged, Cart)
+            expected = ALL_UNITS + (Counter() if isinstance(added, CartClosed) else Counter({MUG: 5}))
+            assert await usable_units(store, target.id, source.id) == expected
+            assert Counter({line.sku: line.quantity for line in merged.lines}) == expected
+
+        return (
+            lambda store: RedisCarts(store).merge(target.id, source.id, "sum", write=at()),
+            lambda store: RedisCarts(store).add_line(source.id, Line(MUG, 5, 255), currency="GBP", write=at()),
+            check,
+        )
+
+    assert await every_race(store, two) > 10
+
+
+async def test_a_merge_and_a_write_to_its_target_in_any_order_keep_every_unit(store: Store) -> None:
+    async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
+        target, source = await two_carts(store)
+
+        async def check(*_: object) -> None:
+            assert await usable_units(store, target.id, source.id) == ALL_UNITS + Counter({MUG: 5})
+
+        return (
+            lambda store: RedisCarts(store).merge(target.id, source.id, "sum", write=at()),
+            lambda store: RedisCarts(store).add_line(target.id, Line(MUG, 5, 255), currency="GBP", write=at()),
+            check,
+        )
+
+    assert await every_race(store, two) >= 5
+
+
+async def test_two_equal_merges_in_any_order_are_done_once(store: Store) -> None:
+    async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
+        target, source = await two_carts(store)
+
+        async def check(*answers: object) -> None:
+            for answer in answers:
+                assert isinstance(answer, Cart)
+                assert answer.item_count == 73
+            assert await usable_units(store, target.id, source.id) == ALL_UNITS
+
+        def merge(store: Store) -> Coroutine[Any, Any, object]:
+            return RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+
+        return merge, merge, check
+
+    assert await every_race(store, two) > 50
+
+
+async def test_two_carts_merged_into_each_other_in_any_order_keep_every_unit_in_one(store: Store) -> None:
+    async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
+        one, other = await two_carts(store)
+
+        async def check(*answers: object) -> None:
+            assert sorted(type(answer).__name__ for answer in answers) == ["Cart", "CartClosed"]
+            assert await usable_units(store, one.id, other.id) == ALL_UNITS
+
+        return (
+            lambda store: RedisCarts(store).merge(one.id, other.id, "sum", write=at()),
+            lambda store: RedisCarts(store).merge(other.id, one.id, "sum", write=at()),
+            check,
+        )
+
+    assert await every_race(store, two) > 50
+
+
+async def test_a_merge_and_a_merge_into_a_third_cart_in_any_order_keep_every_unit(store: Store) -> None:
+    async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
+        target, source = await two_carts(store)
+        third = await made(store)
+
+        async def check(*_: object) -> None:
+            assert await usable_units(store, target.id, source.id, third.id) == ALL_UNITS
+
+        return (
+            lambda store: RedisCarts(store).merge(target.id, source.id, "sum", write=at()),
+            lambda store: RedisCarts(store).merge(third.id, source.id, "sum", write=at()),
+            check,
+        )
+
+    assert await every_race(store, two) > 50
+
+
+async def test_a_chain_of_merges_in_any_order_keeps_every_unit(store: Store) -> None:
+    async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
+        middle, source = await two_carts(store)
+        last = await made(store)
+
+        async def check(*_: object) -> None:
+            assert await usable_units(store, last.id, middle.id, source.id) == ALL_UNITS
+
+        return (
+            lambda store: RedisCarts(store).merge(middle.id, source.id, "sum", write=at()),
+            lambda store: RedisCarts(store).merge(last.id, middle.id, "sum", write=at()),
+            check,
+        )
+
+    assert await every_race(store, two) > 50
+
+
+async def test_a_merge_and_the_deletion_of_its_source_in_any_order_lose_what_was_asked_to_be_lost_only(
+    store: Store,
+) -> None:
+    async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
+        target, source = await two_carts(store)
+
+        async def check(merged: object, deleted: object) -> None:
+            assert isinstance(merged, CartNotFound) == (deleted is None)
+            left = Counter({MUG: 1, TRAY: 2}) if deleted is None else ALL_UNITS
+            assert await usable_units(store, target.id) == left
+
+        return (
+            lambda store: RedisCarts(store).merge(target.id, source.id, "sum", write=at()),
+            lambda store: RedisCarts(store).delete(source.id, write=at()),
+            check,
+        )
+
+    assert await every_race(store, two) > 10
+
+
+async def test_a_merge_that_loses_every_race_says_that_the_store_is_busy(store: Store) -> None:
+    target, source = await two_carts(store)
+
+    losing = RedisCarts(Disturbed(store, lambda: Merges(store).settle(source.id)))
+    with pytest.raises(StoreError, match="again and again"):
+        await losing.merge(target.id, source.id, "sum", write=at())
+    assert await usable_units(store, target.id, source.id) == ALL_UNITS
+    assert await RedisCarts(store).read(target.id) == target
