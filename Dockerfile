@@ -21,8 +21,8 @@ RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --no-deps --no-build-isolati
     && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --no-deps /dist/*.whl
 
 FROM ${BASE_IMAGE}
-RUN groupadd --system --gid 10001 peakgate \
-    && useradd --system --uid 10001 --gid peakgate --home-dir /data --no-create-home --shell /usr/sbin/nologin peakgate \
+RUN groupadd --gid 10001 peakgate \
+    && useradd --no-log-init --uid 10001 --gid peakgate --home-dir /data --no-create-home --shell /usr/sbin/nologin peakgate \
     && install --directory --owner=peakgate --group=peakgate --mode=0700 /data
 COPY --from=build /opt/peakgate /opt/peakgate
 COPY examples/catalog.csv /opt/peakgate/share/catalog.csv

@@ -1,5 +1,6 @@
 # Everything a newcomer or CI types. Needs make and Python 3.11 or newer; no root, no container engine, no service.
-# `make PYTHON=python3.12 test` picks the interpreter, `make ARGS="--port 9000" run` adds options to `peakgate serve`.
+# `make PYTHON=python3.12 test` picks the interpreter, `make PORT=9000 run` the port, `make ARGS="--workers 1" run` adds
+# options of `peakgate serve`.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -16,8 +17,10 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate --no-header
 CODE := gateway cart checkout store benchmarks tests
 
+PORT ?= $(or $(PEAKGATE_PORT),8080)
 IMAGE ?= peakgate:latest
-BASE_IMAGE ?= python:3.11-slim-bookworm
+BASE_PORT ?= $(or $(PEAKGATE_PORT),8080)
+IMAGE ?= python:3.11-slim-bookworm
 ARGS ?=
 
 .PHONY: help
@@ -48,8 +51,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 # --- run and test ----------------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: $(VENV)/.run ## Serve the sample shop on port 8080, data in var/ (ARGS adds options).
-	@exec $(BIN)/peakgate serve --data-dir var --catalog examples/catalog.csv $(ARGS)
+run: $(VENV)/.run ## Serve the sample shop on port 8080, data in var/ (PORT, ARGS).
+	@echo "Starting on http://localhost:$(PORT), with the API to read and try on http://localhost:$(PORT)/docs. Then:"
+	@echo "  curl -s http://localhost:$(PORT)/v1/products/85123A"
+	@echo "  curl -s -X POST http://localhost:$(PORT)/v1/carts"
+	@exec $(BIN)/peakgate serve --port $(PORT) --data-dir var --catalog examples/catalog.csv $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.dev ## Run every test (ARGS adds pytest options).
