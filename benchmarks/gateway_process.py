@@ -93,7 +93,7 @@ def peakgate_command() -> list[str]:
     installed = Path(sys.executable).with_name("peakgate")
     if installed.exists():
         return [str(installed)]
-    return [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
+    return [sys.executable, "-m", "gateway"]
 
 
 def start_child(command: Sequence[str], *, log: Any = None) -> "subprocess.Popen[bytes]":
@@ -103,6 +103,8 @@ def start_child(command: Sequence[str], *, log: Any = None) -> "subprocess.Popen
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=log,
+        # Only what the measurement asks for is set, whatever the shell has exported.
+        env={name: value for name, value in os.environ.items() if not name.startswith("PEAKGATE_")},
         # Ctrl-C is for the measurement, which stops its children in order.
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - the measurement runs no threads

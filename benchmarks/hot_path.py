@@ -2,7 +2,7 @@
 
 `python -m benchmarks.hot_path [--quick]` starts the gateway with one worker on one core; the store and the load (wrk) run
 on another. The yardstick is measured in the same rounds, and ratios are taken within a round, so that a machine that is
-slower for a while does not bend them. Only CPU time counts: a core that is busy with something else does no harm.
+slower for a while does not bend them. It wants a quiet machine all the same, and tells when it has none.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.gateway_process import (
     start_child,
     stop_child,
 )
-from benchmarks.processes import cpu_seconds, pin
+from benchmarks.processes import busy_cores, cpu_seconds, pin
 from benchmarks.redis_cost import RedisCosts
 from benchmarks.text_table import table
 from benchmarks.wrk import Call, LoadResult, find_wrk, play, wrk_version
@@ -38,6 +38,9 @@ from benchmarks.wrk import Call, LoadResult, find_wrk, play, wrk_version
 CONNECTIONS = 64
 SHORT_CART = 5
 SERVER_CORE, LOAD_CORE = 0, 1
+QUIET = (
+    0.1  # cores at work before the measurement; with more, a worker is interrupted and each wake-up serves fewer calls
+)
 YARDSTICK = "empty aiohttp handler"
 READ, READ_LONG = f"cart read, {SHORT_CART} lines", f"cart read, {LONG_CART} lines"
 
@@ -113,6 +116,9 @@ def main() -> int:
 
 def measure(*, rounds: int, seconds: float, redis_calls: int) -> None:
     """Measure all, print it and keep it in results/hot_path.json."""
+    busy_before = busy_cores(over_s=1)
+    if busy_before > QUIET:
+        print(f"{busy_before:.1f} cores are busy with something else: the figures will be too high", file=sys.stderr)
     # Children inherit this; only the servers that are measured are moved to a core of their own.
     os.sched_setaffinity(0, {LOAD_CORE})
     with serving("--workers", "1", "--role", "edge") as gateway, empty_app() as (yardstick_port, yardstick_pid):
@@ -130,7 +136,14 @@ def measure(*, rounds: int, seconds: float, redis_calls: int) -> None:
         store = f"valkey {gateway.store.info('server').get('valkey_version', '')}".strip()
     figures = [*_ratios(measured), *redis_costs.figures()]
     print(_calls_table(measured), figures_table(figures), sep="\n\n")
-    settings = {"rounds": rounds, "seconds": seconds, "connections": CONNECTIONS, "store": store, "load": wrk_version()}
+    settings = {
+        "rounds": rounds,
+        "seconds": seconds,
+        "connections": CONNECTIONS,
+        "store": store,
+        "load": wrk_version(),
+        "busy_cores_before": round(busy_before, 2),
+    }
     path = write_results("hot_path", settings, {"calls": [row.as_json() for row in measured]}, figures)
     print(f"\nkept in {path}")
 

@@ -1,9 +1,11 @@
 """What Linux knows of other processes: children, CPU time, memory; and keeping them on one core."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+_STAT = Path("/proc/stat")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,6 +38,19 @@ def parse_memory(smaps_rollup: str) -> Memory:
 def memory(pid: int) -> Memory:
     """The memory of a process now."""
     return parse_memory(Path(f"/proc/{pid}/smaps_rollup").read_text())
+
+
+def parse_busy_ticks(stat: str) -> int:
+    """Ticks that all cores together have worked, from the first line of /proc/stat (proc(5))."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(ticks) for ticks in stat.split()[1:9])
+    return user + nice + system + irq + softirq + steal
+
+
+def busy_cores(over_s: float) -> float:
+    """How many cores were at work on average, by anything on the machine, during the coming seconds."""
+    began, before = time.monotonic(), parse_busy_ticks(_STAT.read_text())
+    time.sleep(over_s)
+    return (parse_busy_ticks(_STAT.read_text()) - before) / _TICKS_PER_S / (time.monotonic() - began)
 
 
 def descendants(pid: int) -> list[int]:

@@ -2,13 +2,26 @@ import os
 import subprocess
 import sys
 
-from benchmarks.processes import Memory, command_line, cpu_seconds, descendants, memory, parse_cpu_seconds, parse_memory
+from benchmarks.processes import (
+    Memory,
+    command_line,
+    cpu_seconds,
+    descendants,
+    memory,
+    parse_busy_ticks,
+    parse_cpu_seconds,
+    parse_memory,
+)
 
 STAT = "4242 (py (worker) 1) S 1 4242 4242 0 -1 4194304 5127 0 0 0 123 45 7 8 20 0 1 0 99 1 2 3 4 5 6 7 8"
 
 
 def test_cpu_time_is_user_and_system_time_without_that_of_children() -> None:
     assert parse_cpu_seconds(STAT, ticks_per_s=100) == 1.68
+
+
+def test_waiting_is_no_work() -> None:
+    assert parse_busy_ticks("cpu  100 20 3 9000 800 4 5 6 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n") == 138
 
 
 def test_memory_is_read_in_bytes() -> None:
