@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import hiredis
@@ -115,9 +115,9 @@ class Client(asyncio.Protocol):
     ) -> asyncio.Future[Reply]:
         reply: asyncio.Future[Reply] = self._loop.create_future()
         if self._closed:
-            reply.set_exception(StoreUnavailable("the store client is closed"))
+            _fail(reply, StoreUnavailable("the store client is closed"))
         elif len(self._calls) >= self._max_waiting:
-            reply.set_exception(StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already"))
+            _fail(reply, StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already"))
         else:
             self._queue(_Call(reply, self._now() + deadline_s, source), command)
         return reply
@@ -148,8 +148,9 @@ class Client(asyncio.Protocol):
         try:
             while (reply := gets()) is not _INCOMPLETE:
                 self._resolve(reply)
-        except hiredis.ProtocolError as error:
-            self._lose(f"the store sent something that is not RESP: {error}")
+        except (hiredis.ProtocolError, TypeError, IndexError) as error:
+            # No RESP, a map whose key cannot be one, or more replies than commands.
+            self._lose(f"the store sent what is no reply: {error}")
 
     def _resolve(self, reply: Reply) -> None:
         if isinstance(reply, hiredis.PushNotification):
@@ -162,7 +163,7 @@ class Client(asyncio.Protocol):
         elif call.source is not None and reply.code == "NOSCRIPT":
             self._queue(call._replace(source=None), call.source)
         else:
-            call.reply.set_exception(reply)
+            _fail(call.reply, reply)
 
     def _sweep(self) -> None:
         """Fail the calls whose deadline has passed. One timer serves all of them, not one timer each.
@@ -174,23 +175,28 @@ class Client(asyncio.Protocol):
         if not self._calls:
             return
         expired_by, self._swept_at = self._swept_at, self._now()
-        self._drop_expired_unsent(expired_by)
+        if self._transport is None:
+            self._drop_unsendable(expired_by)
         for call in self._calls:
-            if call.deadline > expired_by:
-                break
-            _fail(call, StoreTimeout("no reply from the store in time", may_have_run=True))
+            # All of them: behind a call that the server may hold back are others whose deadline comes first.
+            if call.deadline <= expired_by and not call.reply.done():
+                _fail(call.reply, StoreTimeout("no reply from the store in time", may_have_run=True))
         if self._calls:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
             if self._transport is not None and expired_by > self._calls[0].deadline + STALLED_S:
                 self._lose("the store has stopped answering")
 
-    def _drop_expired_unsent(self, expired_by: float) -> None:
-        """Without a connection nothing is sent, so what has expired must not be sent later either."""
-        if self._transport is not None:
-            return
-        while self._calls and self._calls[0].deadline <= expired_by:
-            _fail(self._calls.popleft(), StoreTimeout("the store could not be reached in time"))
-            del self._unsent[0]
+    def _drop_unsendable(self, expired_by: float) -> None:
+        """Without a connection nothing is sent; what has expired or was given up must not be sent later either."""
+        waiting = list(zip(self._calls, self._unsent, strict=True))
+        self._calls.clear()
+        self._unsent.clear()
+        for call, packed in waiting:
+            if call.deadline <= expired_by and not call.reply.done():
+                _fail(call.reply, StoreTimeout("the store could not be reached in time"))
+            if not call.reply.done():
+                self._calls.append(call)
+                self._unsent.append(packed)
 
     # The connection
 
@@ -203,6 +209,7 @@ class Client(asyncio.Protocol):
         """Open the first connection; raises `StoreUnavailable` with the reason if that fails."""
         stream = await handshake.open_stream(self._url, self._connect_timeout_s)
         self._reader = _new_reader()
+        self._drop_unsendable(self._now())
         self._stream = stream
         self._transport = stream.transport
         self._transport.set_protocol(self)
@@ -220,7 +227,7 @@ class Client(asyncio.Protocol):
         # Its late connection_lost must not hit the connection that follows.
         transport.set_protocol(asyncio.Protocol())
         for _ in range(len(self._calls) - len(self._unsent)):
-            _fail(self._calls.popleft(), StoreUnavailable(why, may_have_run=True))
+            _fail(self._calls.popleft().reply, StoreUnavailable(why, may_have_run=True))
         if not self._closed:
             self._reconnecting = self._loop.create_task(self._reconnect())
 
@@ -244,7 +251,8 @@ class Client(asyncio.Protocol):
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._lose("the store client was closed")
-        _fail_all(self._calls, StoreUnavailable("the store client was closed"))
+        while self._calls:
+            _fail(self._calls.popleft().reply, StoreUnavailable("the store client was closed"))
         self._unsent.clear()
 
 
@@ -262,11 +270,8 @@ def _new_reader() -> Any:
     return hiredis.Reader(replyError=ReplyError, notEnoughData=_INCOMPLETE)
 
 
-def _fail(call: _Call, error: StoreError) -> None:
-    if not call.reply.done():
-        call.reply.set_exception(error)
-
-
-def _fail_all(calls: Iterable[_Call], error: StoreError) -> None:
-    for call in calls:
-        _fail(call, error)
+def _fail(reply: asyncio.Future[Reply], error: StoreError) -> None:
+    if not reply.done():
+        reply.set_exception(error)
+        # Looked at once, so that asyncio does not complain where a caller left at the first failure of several.
+        reply.exception()

@@ -1,0 +1,1 @@
+from tests.unit.store.wire import dial  # noqa: F401  fixture
