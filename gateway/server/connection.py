@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
@@ -136,8 +136,7 @@ class Connection(RequestHandler):
 
     def _start(self, endpoint: Endpoint, request: Request, *, close: bool) -> None:
         self._is_answering = True
-        coroutine = cast(Coroutine[Any, Any, Response], endpoint.handler(request))
-        _Running(self, coroutine, request, close=close).step(None)
+        _Running(self, endpoint.handler(request), request, close=close).step(None)
 
     def _finish(self, request: Request, response: Response, *, close: bool) -> None:
         self._is_answering = False
