@@ -62,13 +62,12 @@ class Merges:
                 continue
             if absorbed[0] == b"whole":
                 await self.finish(target, source)
-            elif not await self.undo(target, source, attempt):
-                if (
-                    absorbed[0] == b"settled"
-                ):  # fenced by a call that wanted to change the source; try again with what it left
-                    continue
+                return await self._target(target, write)
+            if await self.undo(target, source, attempt):
+                return await self._target(target, write)
+            # Settled means fenced by a call that wanted to change the source: try again with what that left.
+            if absorbed[0] != b"settled":
                 raise refusal_of(absorbed, write)
-            return await self._target(target, write)
         raise StoreOverloaded("other calls about the same carts got in between, again and again")
 
     async def settle(self, source: CartId) -> None:

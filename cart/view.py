@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 
 import msgspec
@@ -14,30 +13,24 @@ _DIGITS = [b"%d" % number for number in range(4096)]
 
 
 class CartView:
-    """A cart with the products of its lines. Totals are at the prices of now, not at those once quoted."""
+    """A cart with the products of its lines, told once, when it is made: a price book may change its mind at any time.
 
-    __slots__ = ("_body", "cart", "expires_at", "products")
+    Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds.
+    """
+
+    __slots__ = ("_body", "cart")
 
     def __init__(self, cart: Cart, products: Mapping[Sku, Product], *, expires_at: int) -> None:
         self.cart = cart
-        self.products = products
-        self.expires_at = expires_at
-        self._body: bytes | None = None
+        self._body = _render(cart, products, expires_at)
 
     @property
     def version(self) -> int:
         """The version that `If-Match` is compared with."""
         return self.cart.version
 
-    @property
-    def etag(self) -> str:
-        """The entity tag, quotes and all: `"<version>.<stamp>"`. The stamp is a checksum of the body, so it changes with it."""
-        return f'"{self.cart.version}.{zlib.crc32(self.to_json()):08x}"'
-
     def to_json(self) -> bytes:
         """The cart as JSON, in UTF-8; the same bytes as long as cart and products are the same."""
-        if self._body is None:
-            self._body = _render(self.cart, self.products, self.expires_at)
         return self._body
 
 

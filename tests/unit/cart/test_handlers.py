@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import pytest
+
+from cart.errors import (
+    CartClosed,
+    CartFull,
+    CartNotFound,
+    InvalidBody,
+    LineNotFound,
+    ProductNotFound,
+    QuantityLimit,
+    VersionMismatch,
+)
+from cart.handlers import AddLine, CartHandlers, MergeCart, NewCart, PutLine, SetLine
+from cart.memory import MemoryCarts
+from cart.model import CartId, Line, Product, Sku
+from cart.view import CartView
+
+T0 = 1_795_759_200_000
+
+
+class Prices:
+    """A price book whose prices the test changes."""
+
+    def __init__(self) -> None:
+        self.by_sku: dict[Sku, Product] = {}
+        for sku, price, currency in (("MUG", 255, "GBP"), ("TRAY", 100, "GBP"), ("EURO", 80, "EUR")):
+            self.set(sku, price, currency)
+
+    def set(self, sku: str, price: int, currency: str = "GBP") -> None:
+        self.by_sku[Sku(sku)] = Product(Sku(sku), f"{sku} name", price, currency)
+
+    async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
+        return self.by_sku
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = T0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class Shop:
+    def __init__(self) -> None:
+        self.clock, self.prices = Clock(), Prices()
+        self.carts = MemoryCarts(clock_ms=self.clock)
+        self.handlers = CartHandlers(
+            self.carts,
+            self.prices,
+            max_lines=3,
+            max_quantity=50,
+            anonymous_ttl_s=60,
+            owned_ttl_s=600,
+            clock_ms=self.clock,
+        )
+
+    async def cart(self, **quantities: int) -> CartId:
+        made = await self.handlers.create(NewCart())
+        for sku, quantity in quantities.items():
+            await self.handlers.add_line(made.cart.id, AddLine(sku, quantity))
+        return made.cart.id
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def shown(view: CartView) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(view.to_json())
+    return body
+
+
+def held(view: CartView) -> dict[str, int]:
+    return {line["sku"]: line["quantity"] for line in shown(view)["lines"]}
+
+
+async def test_a_new_cart_is_empty_open_and_in_the_shops_currency(shop: Shop) -> None:
+    cart = shown(await shop.handlers.create(NewCart()))
+    assert (cart["status"], cart["version"], cart["currency"], cart["lines"]) == ("open", 1, "GBP", [])
+    assert (cart["created_at"], cart["expires_at"]) == ("2026-11-27T06:00:00.000Z", "2026-11-27T06:01:00.000Z")
+
+
+async def test_a_cart_can_be_made_in_another_currency(shop: Shop) -> None:
+    made = await shop.handlers.create(NewCart(currency="EUR"))
+    added = await shop.handlers.add_line(made.cart.id, AddLine("EURO", 2))
+    assert shown(added)["total"] == {"amount": 160, "currency": "EUR"}
+
+
+async def test_a_cart_of_a_signed_in_shopper_is_kept_longer_and_hidden_from_others(shop: Shop) -> None:
+    made = await shop.handlers.create(NewCart(), owner="ada")
+    assert shown(made)["expires_at"] == "2026-11-27T06:10:00.000Z"
+    with pytest.raises(CartNotFound):
+        await shop.handlers.read(made.cart.id)
+    with pytest.raises(CartNotFound):
+        await shop.handlers.add_line(made.cart.id, AddLine("MUG", 1), owner="bob")
+    assert (await shop.handlers.add_line(made.cart.id, AddLine("MUG", 1), owner="ada")).version == 2
+
+
+async def test_a_cart_nobody_touches_is_forgotten(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=1)
+    shop.clock.now += 59_999
+    await shop.handlers.read(cart_id)
+    shop.clock.now += 1
+    with pytest.raises(CartNotFound):
+        await shop.handlers.read(cart_id)
+
+
+async def test_a_line_is_added_at_the_price_of_now(shop: Shop) -> None:
+    cart_id = await shop.cart()
+    view = await shop.handlers.add_line(cart_id, AddLine("MUG", 2))
+    assert shown(view)["total"]["amount"] == 510
+    assert shop.carts.by_id[cart_id].lines == (Line(Sku("MUG"), 2, 255),)
+
+
+async def test_a_price_that_changes_shows_at_the_next_read_until_the_line_is_written_again(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2, TRAY=1)
+    before = await shop.handlers.read(cart_id)
+    shop.prices.set("MUG", 299)
+    after = await shop.handlers.read(cart_id)
+    assert shown(after)["lines"][0]["warnings"] == [
+        {"code": "price-changed", "was": {"amount": 255, "currency": "GBP"}}
+    ]
+    assert shown(after)["total"]["amount"] == 2 * 299 + 100
+    assert after.to_json() != before.to_json()
+    assert after.version == before.version
+    accepted = await shop.handlers.put_line(cart_id, "MUG", PutLine(2))
+    assert "warnings" not in shown(accepted)["lines"][0]
+    assert accepted.version == before.version + 1
+
+
+async def test_a_product_that_is_gone_can_be_removed_but_not_added(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    del shop.prices.by_sku[Sku("MUG")]
+    for write in (
+        shop.handlers.add_line(cart_id, AddLine("MUG", 1)),
+        shop.handlers.put_line(cart_id, "MUG", PutLine(1)),
+        shop.handlers.patch_lines(cart_id, [SetLine("TRAY", 1), SetLine("MUG", 1)]),
+    ):
+        with pytest.raises(ProductNotFound) as refused:
+            await write
+        assert refused.value.sku == "MUG"
+    assert held(await shop.handlers.put_line(cart_id, "MUG", PutLine(0))) == {}
+
+
+async def test_putting_a_line_sets_it_or_starts_it_and_zero_removes_it(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    assert held(await shop.handlers.put_line(cart_id, "MUG", PutLine(7))) == {"MUG": 7}
+    assert held(await shop.handlers.put_line(cart_id, "TRAY", PutLine(1))) == {"MUG": 7, "TRAY": 1}
+    assert held(await shop.handlers.put_line(cart_id, "MUG", PutLine(0))) == {"TRAY": 1}
+    assert held(await shop.handlers.delete_line(cart_id, "TRAY")) == {}
+
+
+@pytest.mark.parametrize("sku", ["MUG", "\x01v", "", "x" * 65, "\ud800"])
+async def test_removing_a_line_that_is_not_there_is_refused(shop: Shop, sku: str) -> None:
+    cart_id = await shop.cart(TRAY=1)
+    with pytest.raises(LineNotFound):
+        await shop.handlers.delete_line(cart_id, sku)
+    with pytest.raises(LineNotFound):
+        await shop.handlers.put_line(cart_id, sku, PutLine(0))
+
+
+async def test_a_sku_that_is_none_is_no_product_in_a_path_and_a_fault_in_a_body(shop: Shop) -> None:
+    cart_id = await shop.cart()
+    with pytest.raises(ProductNotFound):
+        await shop.handlers.put_line(cart_id, "\x01v", PutLine(1))
+    with pytest.raises(InvalidBody) as refused:
+        await shop.handlers.add_line(cart_id, AddLine("\x01v", 1))
+    assert refused.value.errors == [("/sku", "must be printable and at most 64 bytes of UTF-8")]
+
+
+async def test_a_batch_sets_starts_and_removes_lines_and_forgives_what_is_gone_already(shop: Shop) -> None:
+    shop.prices.set("LAMP", 1)
+    cart_id = await shop.cart(MUG=2, TRAY=1)
+    view = await shop.handlers.patch_lines(cart_id, [SetLine("LAMP", 5), SetLine("MUG", 0), SetLine("gone", 0)])
+    assert held(view) == {"TRAY": 1, "LAMP": 5}
+    assert view.version == 4
+
+
+async def test_an_empty_batch_changes_nothing(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    assert (await shop.handlers.patch_lines(cart_id, [])).version == 2
+
+
+async def test_every_fault_of_a_batch_is_told_and_nothing_is_written(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    with pytest.raises(InvalidBody) as refused:
+        await shop.handlers.patch_lines(cart_id, [SetLine("MUG", 1), SetLine("a\nb", 1), SetLine("MUG", 0)])
+    assert refused.value.errors == [
+        ("/1/sku", "must be printable and at most 64 bytes of UTF-8"),
+        ("/2/sku", "is named already at /0/sku"),
+    ]
+    assert held(await shop.handlers.read(cart_id)) == {"MUG": 2}
+
+
+async def test_a_batch_beyond_the_limits_is_refused(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    many = [SetLine(str(n), 1) for n in range(4)]
+    with pytest.raises(CartFull) as full:
+        await shop.handlers.patch_lines(cart_id, many)
+    assert full.value.limit == 3
+    with pytest.raises(InvalidBody) as long:
+        await shop.handlers.patch_lines(cart_id, [SetLine(str(n), 0) for n in range(4)])
+    assert long.value.errors == [("", "must have at most 3 lines")]
+    with pytest.raises(QuantityLimit) as much:
+        await shop.handlers.patch_lines(cart_id, [SetLine("MUG", 51)])
+    assert much.value.limit == 50
+
+
+async def test_a_quantity_above_the_limit_is_refused_whatever_its_size(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    for quantity in (51, 10**30):
+        with pytest.raises(QuantityLimit):
+            await shop.handlers.add_line(cart_id, AddLine("TRAY", quantity))
+        with pytest.raises(QuantityLimit):
+            await shop.handlers.put_line(cart_id, "TRAY", PutLine(quantity))
+    with pytest.raises(QuantityLimit):
+        await shop.handlers.add_line(cart_id, AddLine("MUG", 49))
+
+
+async def test_a_product_in_another_currency_is_a_fault_of_the_body_at_its_place(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    detail = "is not priced in GBP, the currency of the cart"
+    for write, pointer in (
+        (shop.handlers.add_line(cart_id, AddLine("EURO", 1)), "/sku"),
+        (shop.handlers.put_line(cart_id, "EURO", PutLine(1)), "/sku"),
+        (shop.handlers.patch_lines(cart_id, [SetLine("EURO", 1)]), "/0/sku"),
+        (shop.handlers.patch_lines(cart_id, [SetLine("MUG", 0), SetLine("TRAY", 1), SetLine("EURO", 1)]), "/2/sku"),
+    ):
+        with pytest.raises(InvalidBody) as refused:
+            await write
+        assert refused.value.errors == [(pointer, detail)]
+    assert held(await shop.handlers.read(cart_id)) == {"MUG": 2}
+
+
+Write = Callable[[Shop, str, int | None], Awaitable[object]]
+WRITES: dict[str, Write] = {
+    "add_line": lambda shop, cart, match: shop.handlers.add_line(cart, AddLine("TRAY", 1), if_match=match),
+    "put_line": lambda shop, cart, match: shop.handlers.put_line(cart, "TRAY", PutLine(1), if_match=match),
+    "put_line to 0": lambda shop, cart, match: shop.handlers.put_line(cart, "MUG", PutLine(0), if_match=match),
+    "delete_line": lambda shop, cart, match: shop.handlers.delete_line(cart, "MUG", if_match=match),
+    "patch_lines": lambda shop, cart, match: shop.handlers.patch_lines(cart, [SetLine("MUG", 5)], if_match=match),
+    "delete": lambda shop, cart, match: shop.handlers.delete(cart, if_match=match),
+}
+every_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+
+
+@every_write
+async def test_a_write_with_if_match_needs_that_version(shop: Shop, write: Write) -> None:
+    cart_id = await shop.cart(MUG=2)
+    for other in (1, 3, -1):
+        with pytest.raises(VersionMismatch) as refused:
+            await write(shop, cart_id, other)
+        assert refused.value.current_version == 2
+    await write(shop, cart_id, 2)
+
+
+@every_write
+@pytest.mark.parametrize("cart_id", ["7f" + "a" * 24, "nonsense", "", "7f}" + "a" * 23, "\ud800", "../" * 3])
+async def test_a_cart_that_is_not_there_and_an_id_that_cannot_be_one_are_the_same(
+    shop: Shop, write: Write, cart_id: str
+) -> None:
+    with pytest.raises(CartNotFound):
+        await write(shop, cart_id, None)
+    with pytest.raises(CartNotFound):
+        await shop.handlers.read(cart_id)
+    with pytest.raises(CartNotFound):
+        await shop.handlers.merge(cart_id, MergeCart(await shop.cart(), "sum"))
+    with pytest.raises(CartNotFound):
+        await shop.handlers.merge(await shop.cart(), MergeCart(cart_id, "sum"))
+
+
+async def test_a_merge_is_told_at_the_prices_of_now(shop: Shop) -> None:
+    source, target = await shop.cart(MUG=2, TRAY=1), await shop.cart(TRAY=4)
+    view = await shop.handlers.merge(target, MergeCart(source, "max"), if_match=2)
+    assert held(view) == {"TRAY": 4, "MUG": 2}
+    assert shown(view)["total"]["amount"] == 910
+    closed = shown(await shop.handlers.read(source))
+    assert (closed["status"], "order_id" in closed) == ("merged", False)
+    with pytest.raises(CartClosed):
+        await shop.handlers.add_line(source, AddLine("MUG", 1))
+
+
+async def test_a_cart_is_not_merged_into_itself(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    with pytest.raises(InvalidBody) as refused:
+        await shop.handlers.merge(cart_id, MergeCart(cart_id, "sum"))
+    assert refused.value.errors == [("/from", "must be another cart")]
+
+
+async def test_a_cart_in_another_currency_is_not_merged(shop: Shop) -> None:
+    source = (await shop.handlers.create(NewCart(currency="EUR"))).cart.id
+    with pytest.raises(InvalidBody) as refused:
+        await shop.handlers.merge(await shop.cart(), MergeCart(source, "sum"))
+    assert refused.value.errors == [("/from", "is not priced in GBP, the currency of the cart")]

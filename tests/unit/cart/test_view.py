@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+
+from cart.model import Cart, CartId, Line, OrderId, Product, Sku, Status
+from cart.view import CartView
+
+T0 = 1_795_759_200_000
+PRODUCTS = {
+    product.sku: product
+    for product in (
+        Product(Sku("85123A"), "WHITE HANGING HEART", 255, "GBP"),
+        Product(Sku('B "1"'), "Lämpchen £5 💡 \\ \n", 1_250_000, "GBP"),
+        Product(Sku("EURO"), "Abroad", 100, "EUR"),
+        Product(Sku("FREE"), "Gift", 0, "GBP"),
+    )
+}
+
+
+def view(*lines: Line, status: Status = "open", order_id: str | None = None) -> CartView:
+    cart = Cart(
+        id=CartId("7f" + "a2" * 12),
+        currency="GBP",
+        created_at=T0,
+        updated_at=T0 + 61_007,
+        version=4,
+        lines=lines,
+        status=status,
+        order_id=None if order_id is None else OrderId(order_id),
+        owner="ada",
+    )
+    return CartView(cart, PRODUCTS, expires_at=T0 + 86_400_000)
+
+
+def money(amount: int) -> dict[str, object]:
+    return {"amount": amount, "currency": "GBP"}
+
+
+def test_a_cart_is_told_in_full() -> None:
+    shown = view(Line(Sku("85123A"), 2, 255), Line(Sku('B "1"'), 10_000, 1_250_000))
+    assert json.loads(shown.to_json()) == {
+        "id": "7f" + "a2" * 12,
+        "version": 4,
+        "currency": "GBP",
+        "status": "open",
+        "lines": [
+            {
+                "sku": "85123A",
+                "name": "WHITE HANGING HEART",
+                "quantity": 2,
+                "unit_price": money(255),
+                "total": money(510),
+            },
+            {
+                "sku": 'B "1"',
+                "name": "Lämpchen £5 💡 \\ \n",
+                "quantity": 10_000,
+                "unit_price": money(1_250_000),
+                "total": money(12_500_000_000),
+            },
+        ],
+        "item_count": 10_002,
+        "subtotal": money(12_500_000_510),
+        "discounts": [],
+        "total": money(12_500_000_510),
+        "created_at": "2026-11-27T06:00:00.000Z",
+        "updated_at": "2026-11-27T06:01:01.007Z",
+        "expires_at": "2026-11-28T06:00:00.000Z",
+    }
+
+
+def test_an_empty_cart_has_no_lines_and_costs_nothing() -> None:
+    shown = json.loads(view().to_json())
+    assert (shown["lines"], shown["item_count"], shown["total"]) == ([], 0, money(0))
+
+
+def test_an_ordered_cart_names_its_order() -> None:
+    shown = json.loads(view(status="ordered", order_id="7f" + "b" * 24).to_json())
+    assert (shown["status"], shown["order_id"]) == ("ordered", "7f" + "b" * 24)
+    assert "order_id" not in json.loads(view().to_json())
+
+
+def test_a_line_shows_the_price_of_now_and_warns_of_the_one_quoted() -> None:
+    shown = json.loads(view(Line(Sku("85123A"), 3, 199), Line(Sku("FREE"), 1, 0)).to_json())
+    assert shown["lines"][0] == {
+        "sku": "85123A",
+        "name": "WHITE HANGING HEART",
+        "quantity": 3,
+        "unit_price": money(255),
+        "total": money(765),
+        "warnings": [{"code": "price-changed", "was": money(199)}],
+    }
+    assert "warnings" not in shown["lines"][1]
+    assert shown["total"] == money(765)
+
+
+def test_a_line_whose_product_is_gone_shows_what_was_quoted_and_says_so() -> None:
+    shown = json.loads(view(Line(Sku("gone"), 3, 199)).to_json())
+    assert shown["lines"] == [
+        {
+            "sku": "gone",
+            "name": "gone",
+            "quantity": 3,
+            "unit_price": money(199),
+            "total": money(597),
+            "warnings": [{"code": "product-unavailable"}],
+        }
+    ]
+    assert shown["total"] == money(597)
+
+
+def test_a_product_sold_in_another_currency_now_is_gone_from_this_cart() -> None:
+    line = json.loads(view(Line(Sku("EURO"), 1, 80)).to_json())["lines"][0]
+    assert (line["unit_price"], line["warnings"]) == (money(80), [{"code": "product-unavailable"}])
+
+
+def test_numbers_of_any_size_are_written_right() -> None:
+    for quantity in (1, 16, 17, 4095, 4096, 10_000):
+        line = json.loads(view(Line(Sku("85123A"), quantity, 255)).to_json())["lines"][0]
+        assert (line["quantity"], line["total"]["amount"]) == (quantity, quantity * 255)
+
+
+def test_the_same_cart_at_the_same_prices_is_told_in_the_same_bytes() -> None:
+    line = Line(Sku("85123A"), 2, 255)
+    assert view(line).to_json() == view(line).to_json()
+    assert view(line).version == 4
