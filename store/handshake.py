@@ -6,6 +6,9 @@ The only module that leans on redis-py's private attributes (`_reader`, `_writer
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
@@ -14,13 +17,16 @@ from redis.exceptions import RedisError
 
 from store.errors import StoreUnavailable
 
+# The deadline is ours too: redis-py's own use asyncio.wait_for, which loses a cancellation under Python 3.11.
+_OURS: Final[Mapping[str, Any]] = {"protocol": 3, "socket_timeout": None, "socket_connect_timeout": None}
+
 
 async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
     """Return a connection that has said HELLO 3, authenticated and selected its database.
 
     The writer must be kept for as long as its transport is used: it closes the transport when it is collected.
-    Raises `ValueError` for a URL that cannot be read, `StoreUnavailable` when the server cannot be reached, does
-    not answer within `timeout_s` or refuses the credentials.
+    Raises `ValueError` for a URL that cannot be read (its text shows no password), and `StoreUnavailable` when the server
+    cannot be reached, does not answer within `timeout_s` or refuses the credentials.
     """
     connection = _connection(url)
     try:
@@ -28,7 +34,8 @@ async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
             await connection.connect()  # type: ignore[no-untyped-call]
     except (RedisError, OSError, TimeoutError) as error:
         await connection.disconnect(nowait=True)
-        raise StoreUnavailable(f"cannot connect to the store: {str(error) or 'no answer in time'}") from error
+        why = " ".join(str(error).split()) or "no answer in time"
+        raise StoreUnavailable(f"cannot connect to the store: {why}") from error
     except asyncio.CancelledError:
         await connection.disconnect(nowait=True)
         raise
@@ -36,16 +43,39 @@ async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
 
 
 def _connection(url: str) -> AbstractConnection:
-    options = dict(parse_url(url))
+    try:
+        options = dict(parse_url(url))
+    except ValueError as error:
+        raise ValueError(f"cannot read the address of the store: {_without_secrets(error)}") from None
+    place = urlsplit(url)
+    if place.scheme == "unix" and not place.path:
+        raise ValueError("cannot read the address of the store: it names no socket")
+    if place.scheme != "unix" and place.path.strip("/") and "db" not in options:
+        raise ValueError("cannot read the address of the store: what follows its port must be the number of a database")
     connection_class = options.pop("connection_class", Connection)
-    return connection_class(**options, protocol=3, retry=Retry(NoBackoff(), 0))  # type: ignore[operator, no-any-return]
+    try:
+        return connection_class(**{**options, **_OURS, "retry": Retry(NoBackoff(), 0)})  # type: ignore[no-any-return, operator]
+    except (TypeError, RedisError):
+        names = ", ".join(sorted(parse_qs(place.query)))
+        raise ValueError(f"cannot read the address of the store: not all of its options are known: {names}") from None
+
+
+def _without_secrets(error: ValueError) -> str:
+    """Where a password holds a slash, its beginning is taken for the port, and the error would show it."""
+    return (
+        "its port is no number, or its password is not percent-encoded"
+        if "cast to integer" in str(error)
+        else str(error)
+    )
 
 
 def _take_over(connection: AbstractConnection) -> asyncio.StreamWriter:
     """Leave redis-py's connection object without its socket, so that it neither reads nor closes it."""
-    writer = connection._writer  # noqa: SLF001
-    if writer is None:
-        raise StoreUnavailable("cannot connect to the store: the connection was lost during its handshake")
+    reader, writer = connection._reader, connection._writer  # noqa: SLF001
     connection._reader = None  # noqa: SLF001
     connection._writer = None  # noqa: SLF001
+    if reader is None or writer is None or reader.at_eof() or writer.is_closing():
+        if writer is not None:
+            writer.close()
+        raise StoreUnavailable("cannot connect to the store: the connection was lost during its handshake")
     return writer
