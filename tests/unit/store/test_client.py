@@ -11,8 +11,9 @@ import pytest
 
 from store import ReplyError, Script, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
 from store.client import BACKOFF_MOST_S, DEADLINE_S, STALLED_S, SWEEP_S
-from tests.unit.store.wire import Dial, tick, until
+from tests.unit.store.wire import Dial, tick
 from tests.virtual_time import in_virtual_time, loop_time
+from tests.waiting import until
 
 OK = b"+OK\r\n"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
@@ -104,15 +103,6 @@ async def tick() -> None:
     """Let everything run that is ready."""
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], object], *, step_s: float = 0.001, most_s: float = 30.0) -> None:
-    """Wait until something is so; in virtual time this costs none."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + most_s
-    while not condition():
-        assert loop.time() < end, "it did not come to pass"
-        await asyncio.sleep(step_s)
 
 
 _INCOMPLETE: object = object()

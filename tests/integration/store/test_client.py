@@ -1,0 +1,170 @@
+"""The client against a real server that is stopped, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from store import Client, ReplyError, Script, StoreTimeout, StoreUnavailable, open_client
+from store.embedded import EmbeddedServer
+from tests.waiting import until
+
+ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+
+
+@pytest.fixture
+async def client(own_server: EmbeddedServer) -> AsyncIterator[Client]:
+    opened = await open_client(own_server.url)
+    yield opened
+    await opened.close()
+
+
+def pid_of(server: EmbeddedServer) -> int:
+    assert server.pid is not None
+    return server.pid
+
+
+async def test_commands_scripts_and_replies_of_every_kind(client: Client) -> None:
+    await client.execute("SET", "text", "vièrge")
+    await client.execute("HSET", "hash", "a", 1, "b", 2.5)
+    replies = await asyncio.gather(
+        client.execute("GET", "text"),
+        client.execute("GET", "none"),
+        client.execute("HGETALL", "hash"),
+        client.execute("LRANGE", "none", 0, -1),
+        client.execute("INCR", "count"),
+        client.run(ADD, ["count"], [41]),
+        client.run(ADD, ["count"], [0]),
+    )
+    assert replies == ["vièrge".encode(), None, {b"a": b"1", b"b": b"2.5"}, [], 1, 42, 42]
+
+
+async def test_a_flushed_script_is_loaded_again(client: Client) -> None:
+    assert await client.run(ADD, ["n"], [1]) == 1
+    await client.execute("SCRIPT", "FLUSH", "SYNC")
+    calls = [client.run(ADD, ["n"], [1]) for _ in range(5)]
+    assert sorted(await asyncio.gather(*calls)) == [2, 3, 4, 5, 6]
+
+
+async def test_an_error_of_the_server_is_the_callers_alone(client: Client) -> None:
+    await client.execute("SET", "text", "x")
+    refused, fine = client.execute("INCR", "text"), client.execute("GET", "text")
+    with pytest.raises(ReplyError, match="not an integer"):
+        await refused
+    assert await fine == b"x"
+
+
+async def test_an_answer_of_many_megabytes_arrives_whole(client: Client) -> None:
+    big = bytes(random.Random(1).randbytes(8_000_000))
+    slow = Client(client._url, deadline_s=30.0)
+    await slow.connect()
+    await slow.execute("SET", "big", big)
+    behind = [slow.execute("GET", "big"), slow.execute("PING")]
+    assert await asyncio.gather(*behind) == [big, b"PONG"]
+    await slow.close()
+
+
+async def test_callers_that_come_and_go_never_get_the_reply_of_another(own_server: EmbeddedServer) -> None:
+    client = await open_client(own_server.url, deadline_s=0.02)
+    chance = random.Random(11)
+    outcomes: dict[str, int] = {"answered": 0, "gave up": 0}
+
+    async def caller(n: int) -> None:
+        await asyncio.sleep(chance.uniform(0, 0.5))
+        try:
+            async with asyncio.timeout(chance.choice([0, 0.001, 10])):
+                reply = await client.execute("ECHO", n)
+        except (TimeoutError, StoreTimeout):
+            outcomes["gave up"] += 1
+        else:
+            assert reply == b"%d" % n
+            outcomes["answered"] += 1
+
+    async def pause_the_server() -> None:
+        while True:
+            os.kill(pid_of(own_server), signal.SIGSTOP)
+            await asyncio.sleep(chance.uniform(0.01, 0.12))
+            os.kill(pid_of(own_server), signal.SIGCONT)
+            await asyncio.sleep(0.03)
+
+    pausing = asyncio.create_task(pause_the_server())
+    await asyncio.gather(*(caller(n) for n in range(3_000)))
+    pausing.cancel()
+    os.kill(pid_of(own_server), signal.SIGCONT)
+    await client.close()
+    assert min(outcomes.values()) > 50
+
+
+async def test_a_paused_server_times_calls_out_and_answers_again_when_it_goes_on(
+    own_server: EmbeddedServer, client: Client
+) -> None:
+    os.kill(pid_of(own_server), signal.SIGSTOP)
+    calls = [client.execute("INCR", "n") for _ in range(3)]
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(outcome, StoreTimeout)
+        assert outcome.may_have_run
+    os.kill(pid_of(own_server), signal.SIGCONT)
+    # What timed out has run all the same: the late replies are dropped, and none is taken for another's.
+    assert await client.execute("GET", "n") == b"3"
+
+
+async def test_a_server_that_hangs_is_left_and_found_again(own_server: EmbeddedServer, client: Client) -> None:
+    os.kill(pid_of(own_server), signal.SIGSTOP)
+    with pytest.raises(StoreTimeout):
+        await client.execute("INCR", "n")
+    await until(lambda: not client.is_connected)
+    with pytest.raises(StoreUnavailable) as caught:
+        await client.execute("INCR", "n")
+    assert not caught.value.may_have_run
+    os.kill(pid_of(own_server), signal.SIGCONT)
+    await until(lambda: client.is_connected)
+    assert await client.execute("GET", "n") == b"1"
+
+
+async def test_a_killed_server_fails_what_was_sent_and_serves_again_when_it_is_back(
+    own_server: EmbeddedServer, client: Client
+) -> None:
+    await client.execute("SET", "kept", "yes")
+    os.kill(pid_of(own_server), signal.SIGSTOP)
+    sent = client.execute("INCR", "n")
+    await asyncio.sleep(0)
+    os.kill(pid_of(own_server), signal.SIGKILL)
+    with pytest.raises(StoreUnavailable) as caught:
+        await sent
+    assert caught.value.may_have_run
+    await until(lambda: not client.is_connected)
+    with pytest.raises(StoreUnavailable) as caught:
+        await client.execute("INCR", "n")
+    assert not caught.value.may_have_run
+    await until(lambda: own_server.revive() is None and client.is_connected)
+    assert await client.execute("GET", "kept") == b"yes"
+    assert await client.execute("GET", "n") is None
+
+
+async def test_a_connection_that_the_server_closes_is_replaced(client: Client) -> None:
+    own_id = await client.execute("CLIENT", "ID")
+    admin = await open_client(client._url)
+    assert await admin.execute("CLIENT", "KILL", "ID", own_id) == 1
+    await until(lambda: not client.is_connected)
+    await until(lambda: client.is_connected)
+    assert await client.execute("CLIENT", "ID") != own_id
+    await admin.close()
+
+
+async def test_closing_gives_the_connection_back(own_server: EmbeddedServer, client: Client) -> None:
+    other = await open_client(own_server.url)
+    waiting = other.execute_blocking("BLPOP", "nothing", 30, timeout_s=30.0)
+    await asyncio.sleep(0)
+    await other.close()
+    with pytest.raises(StoreUnavailable):
+        await waiting
+
+    connections = 0
+    async with asyncio.timeout(10):
+        while connections != 1:
+            connections = len((await client.execute("CLIENT", "LIST")).splitlines())
