@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -51,7 +51,10 @@ class Killed(BaseException):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What becomes of one call: it raises `error`, before or after it took effect; or it is only slow."""
+    """What becomes of one call: it raises `error`, before or after it took effect.
+
+    Or it takes effect after `delay_s`, whether or not the caller still waits.
+    """
 
     error: BaseException | None = None
     after: bool = False
@@ -59,19 +62,17 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Faults:
-    """Decides for every call of every port, in the order in which they come."""
+    """Decides for every call of every port, in the order in which they come; `by_name`, in the order of that call's."""
 
-    def __init__(self, plan: Sequence[Fault] = ()) -> None:
+    def __init__(self, by_name: Mapping[str, Sequence[Fault]] | None = None) -> None:
         self.calls: list[str] = []
-        self._plan = iter(plan)
+        self.under_way: set[asyncio.Future[Any]] = set()
+        self._by_name = {name: iter(plan) for name, plan in (by_name or {}).items()}
+        self._plan: Iterator[Fault] = iter(())
 
     def at_call(self, number: int, fault: Fault) -> None:
         """Only this call fails, counted from 1 and from now."""
         self._plan = itertools.chain(itertools.repeat(Fault(), number - 1), [fault])
-
-    def always(self, fault: Fault) -> None:
-        """Every call from now on fails."""
-        self._plan = itertools.repeat(fault)
 
     def never(self) -> None:
         """All goes well from now on."""
@@ -80,9 +81,9 @@ class Faults:
     async def call(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
         """Make the call, with whatever is planned for it."""
         self.calls.append(name)
-        fault = next(self._plan, Fault())
+        fault = next(self._by_name.get(name, self._plan), Fault())
         if fault.delay_s:
-            await asyncio.sleep(fault.delay_s)
+            return await self._later(fault.delay_s, act)
         if fault.error is not None and not fault.after:
             raise fault.error
         try:
@@ -90,6 +91,23 @@ class Faults:
         finally:
             if fault.error is not None:
                 raise fault.error
+
+    async def _later(self, delay_s: float, act: Callable[[], Awaitable[T]]) -> T:
+        async def late() -> T:
+            await asyncio.sleep(delay_s)
+            return await act()
+
+        call = asyncio.ensure_future(late())
+        self.under_way.add(call)
+        return await asyncio.shield(call)
+
+    async def settled(self) -> None:
+        """All calls have taken effect, also those that nobody waits for any more; but those that never will."""
+        if self.under_way:
+            _, endless = await asyncio.wait(self.under_way, timeout=3600)
+            for call in endless:
+                call.cancel()
+            await asyncio.gather(*self.under_way, return_exceptions=True)
 
 
 class Behind:

@@ -1,0 +1,116 @@
+"""Whatever fails, in whatever order: no order is lost, none is paid twice, and money and stock agree."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checkout.message import order_id_of
+from checkout.model import Order, OrderStatus
+from checkout.sandbox import PaymentState
+from checkout.worker import OrderWorker
+from tests.unit.checkout.back_office import (
+    ANSWER_LOST,
+    DECLINED,
+    KILLED_AFTER,
+    KILLED_BEFORE,
+    NO_ANSWER,
+    BackOffice,
+    Fault,
+    Faults,
+    Killed,
+    MemoryQueue,
+    message_of,
+)
+from tests.virtual_time import run_in_virtual_time
+
+Plan = Mapping[str, list[Fault]]
+
+BUG = Fault(RuntimeError("a bug"))
+WELL = Fault()
+faults = st.one_of(
+    st.sampled_from([NO_ANSWER, ANSWER_LOST, DECLINED, KILLED_BEFORE, KILLED_AFTER, BUG]),
+    # Within a deadline, past it, and past the visibility of a delivery.
+    st.sampled_from([0.5, 4.0, 12.0, 70.0]).map(lambda delay_s: Fault(delay_s=delay_s)),
+)
+# A fault may last for all attempts at a step.
+spells = st.builds(lambda fault, calls: [fault] * calls, st.one_of(st.just(WELL), faults), st.integers(1, 3))
+plans = st.dictionaries(
+    st.sampled_from(
+        [
+            *("MemoryOrders.read", "MemoryOrders.transition"),
+            *("MemoryStock.confirm", "MemoryStock.give_back", "MemoryStock.settle"),
+            *("SandboxPayments.authorise", "SandboxPayments.capture", "SandboxPayments.void"),
+            *("SandboxShipping.arrange", "SandboxShipping.cancel"),
+            "CountingNotifications.order_completed",
+        ]
+    ),
+    st.lists(spells, min_size=1, max_size=4).map(lambda several: [fault for spell in several for fault in spell]),
+)
+tokens = st.sampled_from(["tok_ok", "tok_ok", "tok_slow", "tok_declined", "tok_timeout"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    tokens=st.lists(tokens, min_size=1, max_size=4),
+    plan=plans,
+    copies=st.integers(1, 3),
+    workers=st.integers(1, 3),
+)
+def test_whatever_fails_the_books_are_right(tokens: list[str], plan: Plan, copies: int, workers: int) -> None:
+    run_in_virtual_time(check(tokens, plan, copies, workers))
+
+
+async def check(tokens: Sequence[str], plan: Plan, copies: int, workers: int) -> None:
+    office, queue = BackOffice(Faults(plan)), MemoryQueue()
+    orders = [await office.accept(token=token, quantity=number) for number, token in enumerate(tokens, start=1)]
+    await queue.send([message_of(order) for order in orders] * copies)
+
+    async with asyncio.TaskGroup() as group:
+        crew = [group.create_task(keep_working(office, queue)) for _ in range(workers)]
+        while len(queue):  # noqa: ASYNC110  waiting is free in virtual time
+            await asyncio.sleep(1)
+        for member in crew:
+            member.cancel()
+    await office.faults.settled()
+
+    check_books(office, orders, dead={order_id_of(body) for body, _ in queue.dead})
+
+
+async def keep_working(office: BackOffice, queue: MemoryQueue) -> None:
+    """A worker process and its successors."""
+    while True:
+        try:
+            await OrderWorker(queue, office.workflow(), concurrency=2).run()
+        except* Killed:
+            pass
+
+
+def check_books(office: BackOffice, orders: Sequence[Order], dead: set[str]) -> None:
+    now = [office.now(order) for order in orders]
+    completed = [order for order in now if order.status is OrderStatus.COMPLETED]
+    cancelled = [order for order in now if order.status is OrderStatus.CANCELLED]
+    dead_lettered = [order for order in now if not order.status.is_final and order.id in dead]
+    # Nothing is in flight any more.
+    assert len(orders) == len(completed) + len(cancelled) + len(dead_lettered)
+
+    # A dead letter may stand between the taking of the money and the last word about it; nothing else may.
+    paid_and_dead = [order for order in dead_lettered if PaymentState.CAPTURED in office.ledger(order)]
+    assert all(order.status is OrderStatus.SHIPPING_ARRANGED for order in paid_and_dead)
+    assert office.captured() == sum(order.total for order in [*completed, *paid_and_dead])
+    for order in now:
+        assert max(Counter(office.ledger(order)).values(), default=0) <= 1
+
+    undone = [order for order in cancelled if order.id not in dead]
+    for order in undone:
+        assert office.ledger(order) in ([], [PaymentState.VOIDED], [PaymentState.AUTHORISED, PaymentState.VOIDED])
+        assert order.id not in office.shipping.booked
+    may_be_undone = [order for order in cancelled if order.id in dead]
+    sold = sum(line.quantity for order in [*completed, *dead_lettered] for line in order.lines)
+    unsure = sum(line.quantity for order in may_be_undone for line in order.lines)
+    assert sold <= office.sold() <= sold + unsure
+
+    for order in completed:
+        assert office.notifications.told[order.id] >= 1 or order.history[-1].detail
