@@ -1,0 +1,46 @@
+"""One process at a time looks after what was left in the outbox."""
+
+from __future__ import annotations
+
+from checkout.outbox import OutboxDispatcher
+from checkout.ports import Outgoing
+from checkout.redis_outbox import TURN_KEY, RedisOutbox
+from store import Client
+from tests.contract.checkout.shop import MUG, RedisShop, a_request
+
+
+async def test_while_one_process_sweeps_the_others_find_nothing(store: Client) -> None:
+    shop = RedisShop(store)
+    await shop.stock_up(MUG, 10)
+    await shop.handlers().place(a_request(await shop.cart()), idempotency_key="key")
+    one, other = RedisOutbox(store), RedisOutbox(store)
+    soon = shop.now() + 1000
+    for _ in range(2):
+        assert await one.waiting(before_ms=soon, per_partition=10) == shop.dispatched
+        assert await other.waiting(before_ms=soon, per_partition=10) == []
+    assert 0 < await store.execute("PTTL", TURN_KEY) <= 15_000
+    # The process that had the turn is gone, and its turn has run out.
+    await store.execute("DEL", TURN_KEY)
+    assert await other.waiting(before_ms=soon, per_partition=10) == shop.dispatched
+    assert await one.waiting(before_ms=soon, per_partition=10) == []
+
+
+async def test_an_accepted_order_whose_process_died_reaches_the_queue_by_the_sweep(store: Client) -> None:
+    shop = RedisShop(store)
+    await shop.stock_up(MUG, 10)
+    placed = await shop.handlers(message=lambda order: order.id.encode()).place(
+        a_request(await shop.cart()), idempotency_key="key"
+    )
+    sent: list[Outgoing] = []
+
+    class Queue:
+        async def send(self, messages: list[Outgoing]) -> list[bool]:
+            sent.extend(messages)
+            return [True] * len(messages)
+
+    dispatcher = OutboxDispatcher(RedisOutbox(store), Queue(), clock_ms=lambda: shop.now() + 60_000)  # type: ignore[arg-type]
+    assert await dispatcher.sweep() == 1
+    await dispatcher._send(await dispatcher._next_batch())
+    assert sent == [Outgoing(placed.order.id, placed.order.id.encode())]
+    assert await dispatcher.sweep() == 0
+    assert await dispatcher.drain(0.1)
