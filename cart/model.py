@@ -34,6 +34,9 @@ DAY_MS = 86_400_000
 
 _ID = re.compile(r"[0-9a-f]{2}[a-z2-7]{24}")
 _ID_RANDOM_BYTES = 15  # 120 bits, and exactly 24 characters of base32 with no padding
+# A cart shows three times; these and the minutes kept below save two thirds of writing each.
+_SECONDS = [f":{second:02d}." for second in range(60)]
+_MILLISECONDS = [f"{ms:03d}Z" for ms in range(1000)]
 
 
 def new_cart_id(random_bytes: Callable[[int], bytes] = os.urandom) -> CartId:
@@ -86,10 +89,11 @@ def unix_ms() -> int:
 def rfc3339(at_ms: int) -> str:
     """A time in Unix milliseconds as RFC 3339 in UTC: `2026-11-27T06:00:00.000Z`."""
     minute, rest_ms = divmod(at_ms, 60_000)
-    return f"{_minute(minute)}:{rest_ms / 1000:06.3f}Z"
+    second, ms = divmod(rest_ms, 1000)
+    return f"{_minute(minute)}{_SECONDS[second]}{_MILLISECONDS[ms]}"
 
 
-@lru_cache(maxsize=4096)  # a cart shows three times; keeping the minutes saves 2 µs of its rendering
+@lru_cache(maxsize=4096)
 def _minute(minutes: int) -> str:
     return datetime.fromtimestamp(minutes * 60, UTC).isoformat(timespec="minutes")[:16]
 
