@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from gateway.api.pages import page_endpoints
+
 PAGE = Path(__file__).parents[3] / "gateway" / "api" / "docs_page"
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(PAGE.iterdir())}
 
@@ -18,6 +20,11 @@ def test_every_file_the_page_asks_for_is_shipped() -> None:
     linked = set(re.findall(r'(?:href|src)="/docs/([^"]+)"', TEXTS["index.html"]))
     imported = {name for text in TEXTS.values() for name in re.findall(r'from "\./([^"]+)"', text)}
     assert linked | imported | {"index.html"} == set(TEXTS)
+
+
+def test_every_file_of_the_page_is_served_where_the_page_asks_for_it() -> None:
+    served = {endpoint.path for endpoint in page_endpoints((), "0")}
+    assert {"/docs", "/openapi.json", *(f"/docs/{name}" for name in TEXTS if name != "index.html")} <= served
 
 
 def test_a_policy_of_self_only_blocks_nothing_of_it() -> None:
