@@ -31,15 +31,17 @@ _SPARE_FILES = 200
 def main() -> int:
     """Entry point of `make bench-footprint`; 0 when everything could be measured, whether or not targets are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer carts, connections and starts: for trying it out")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer carts, connections and starts, figures not kept: for trying it out"
+    )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop_in_order)
     try:
         _check_machine()
         if args.quick:
-            measure(starts=1, connections=500, carts=5_000)
+            measure(starts=1, connections=500, carts=5_000, keep=False)
         else:
-            measure(starts=5, connections=5_000, carts=100_000)
+            measure(starts=5, connections=5_000, carts=100_000, keep=True)
     except HarnessError as error:
         print(f"footprint: {error}", file=sys.stderr)
         return 1
@@ -48,8 +50,8 @@ def main() -> int:
     return 0
 
 
-def measure(*, starts: int, connections: int, carts: int) -> None:
-    """Measure all, print it and keep it in results/footprint.json."""
+def measure(*, starts: int, connections: int, carts: int, keep: bool) -> None:
+    """Measure all, print it and, if wanted, keep it in results/footprint.json."""
     _allow_files(connections + _SPARE_FILES)
     figures = start_times(starts)
     with serving() as gateway:
@@ -58,8 +60,9 @@ def measure(*, starts: int, connections: int, carts: int) -> None:
         figures += idle_connections(gateway, connections)
         figures += carts_in_store(gateway, carts)
     print(figures_table(figures))
-    settings = {"starts": starts, "connections": connections, "carts": carts}
-    print(f"\nkept in {write_results('footprint', settings, {}, figures)}")
+    if keep:
+        settings = {"starts": starts, "connections": connections, "carts": carts}
+        print(f"\nkept in {write_results('footprint', settings, {}, figures)}")
 
 
 def start_times(starts: int) -> list[Figure]:

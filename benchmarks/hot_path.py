@@ -105,7 +105,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop_in_order)
     try:
         _check_machine()
-        measure(rounds=args.rounds, seconds=args.seconds, redis_calls=200 if args.quick else 2000)
+        measure(rounds=args.rounds, seconds=args.seconds, redis_calls=200 if args.quick else 2000, keep=not args.quick)
     except HarnessError as error:
         print(f"hot_path: {error}", file=sys.stderr)
         return 1
@@ -114,8 +114,8 @@ def main() -> int:
     return 0
 
 
-def measure(*, rounds: int, seconds: float, redis_calls: int) -> None:
-    """Measure all, print it and keep it in results/hot_path.json."""
+def measure(*, rounds: int, seconds: float, redis_calls: int, keep: bool) -> None:
+    """Measure all, print it and, if wanted, keep it in results/hot_path.json."""
     busy_before = busy_cores(over_s=1)
     if busy_before > QUIET:
         print(f"{busy_before:.1f} cores are busy with something else: the figures will be too high", file=sys.stderr)
@@ -136,6 +136,8 @@ def measure(*, rounds: int, seconds: float, redis_calls: int) -> None:
         store = f"valkey {gateway.store.info('server').get('valkey_version', '')}".strip()
     figures = [*_ratios(measured), *redis_costs.figures()]
     print(_calls_table(measured), figures_table(figures), sep="\n\n")
+    if not keep:
+        return
     settings = {
         "rounds": rounds,
         "seconds": seconds,
@@ -262,7 +264,9 @@ def _check_machine() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hot_path", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one round of a second each: for trying it out")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of a second each, figures not kept: for trying it out"
+    )
     parser.add_argument("--rounds", type=int, help="rounds (default: 5)")
     parser.add_argument("--seconds", type=float, help="seconds of load for each kind of call in a round (default: 3)")
     args = parser.parse_args()
