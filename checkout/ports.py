@@ -302,7 +302,10 @@ class Payments(Protocol):
         ...
 
     async def void(self, order: Order) -> None:
-        """Let go of what was reserved, if anything was; afterwards a late authorisation has no effect."""
+        """Let go of what was reserved or give back what was taken, if anything was.
+
+        Afterwards an authorisation or a capture that comes late has no effect.
+        """
         ...
 
 

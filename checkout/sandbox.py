@@ -33,10 +33,14 @@ class PaymentState(Enum):
     AUTHORISED = "authorised"
     CAPTURED = "captured"
     VOIDED = "voided"
+    REFUNDED = "refunded"
+
+
+_OVER: Final = {PaymentState.VOIDED, PaymentState.REFUNDED}
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """Something that took effect: `amount`, in minor units, was authorised, captured or voided."""
+    """Something that took effect: `amount`, in minor units, was authorised, captured, voided or refunded."""
 
     order_id: OrderId
     became: PaymentState
@@ -65,7 +69,7 @@ class SandboxPayments:
             await self._sleep(SLOW_S)
         # Looked at after the wait: a void may have come meanwhile, and nothing below awaits.
         state = self._states.get(order.id)
-        if state is PaymentState.VOIDED:
+        if state in _OVER:
             raise Declined("the payment was voided")
         if order.payment_token not in {APPROVED, SLOW}:
             raise Declined("the payment was declined")
@@ -75,7 +79,7 @@ class SandboxPayments:
     async def capture(self, order: Order) -> None:
         """See `Payments.capture`. A payment it knows nothing of was authorised before a restart, or by another process."""
         state = self._states.get(order.id)
-        if state is PaymentState.VOIDED:
+        if state in _OVER:
             raise Declined("the payment was voided")
         if state is not PaymentState.CAPTURED:
             self._record(order, PaymentState.CAPTURED)
@@ -83,10 +87,9 @@ class SandboxPayments:
     async def void(self, order: Order) -> None:
         """See `Payments.void`."""
         state = self._states.get(order.id)
-        if state is PaymentState.CAPTURED:
-            raise Declined("the money was captured")
-        if state is not PaymentState.VOIDED:
-            self._record(order, PaymentState.VOIDED)
+        if state not in _OVER:
+            was_taken = state is PaymentState.CAPTURED
+            self._record(order, PaymentState.REFUNDED if was_taken else PaymentState.VOIDED)
 
     def _record(self, order: Order, became: PaymentState) -> None:
         self._states.pop(order.id, None)  # so that the newest change is last

@@ -8,8 +8,8 @@ from checkout.steps.step import Step
 class CapturePayment(Step):
     """Take the money that was reserved.
 
-    There is nothing to undo: only a capture that was declined leads to a cancelled order, and then no money was taken.
-    For the same reason no answer is no failure here: the money may have been taken, so the order waits for an answer.
+    No answer is no failure here: the parcel is booked and the money may have been taken, so the order waits for an answer.
+    There is nothing to undo: voiding the authorisation also gives back what was taken.
     """
 
     fails_as = CancelReason.PAYMENT_DECLINED

@@ -18,14 +18,14 @@ class ConfirmStock(Step):
     async def apply(self, order: Order) -> None:
         """See `Step.apply`."""
         try:
-            await self._stock.confirm(order.id, [line.sku for line in order.lines])
+            await self._stock.confirm(order.id, order.skus)
         except StockNotHeld as error:
             raise Declined(f"nothing is held of {', '.join(error.skus)}") from error
 
     async def undo(self, order: Order) -> None:
         """See `Step.undo`."""
-        await self._stock.give_back(order.id, [line.sku for line in order.lines])
+        await self._stock.give_back(order.id, order.skus)
 
     async def settle(self, order: Order) -> None:
         """See `Step.settle`."""
-        await self._stock.settle(order.id, [line.sku for line in order.lines])
+        await self._stock.settle(order.id, order.skus)

@@ -241,8 +241,9 @@ class BackOffice:
         return [entry.became for entry in self.payments.ledger if entry.order_id == order.id]
 
     def captured(self) -> int:
-        """All money taken, in minor units."""
-        return sum(entry.amount for entry in self.payments.ledger if entry.became is PaymentState.CAPTURED)
+        """All money taken and not given back, in minor units."""
+        signs = {PaymentState.CAPTURED: 1, PaymentState.REFUNDED: -1}
+        return sum(signs.get(entry.became, 0) * entry.amount for entry in self.payments.ledger)
 
     def sold(self) -> int:
         """How many units are gone for good, or on their way to be."""

@@ -69,17 +69,30 @@ async def test_an_authorisation_that_comes_after_its_void_has_no_effect() -> Non
     assert effects(payments) == [PaymentState.VOIDED]
 
 
-async def test_a_voided_payment_cannot_be_captured_nor_a_captured_one_voided() -> None:
-    payments, one, other = SandboxPayments(), an_order(), an_order()
-    await payments.authorise(one)
-    await payments.void(one)
-    await payments.authorise(other)
-    await payments.capture(other)
+async def test_a_voided_payment_cannot_be_captured() -> None:
+    payments, order = SandboxPayments(), an_order()
+    await payments.authorise(order)
+    await payments.void(order)
 
     with pytest.raises(Declined):
-        await payments.capture(one)
+        await payments.capture(order)
+
+    assert effects(payments) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
+
+
+async def test_voiding_what_was_captured_gives_it_back_once_and_for_good() -> None:
+    payments, order = SandboxPayments(), an_order()
+    await payments.authorise(order)
+    await payments.capture(order)
+
+    await payments.void(order)
+    await payments.void(order)
     with pytest.raises(Declined):
-        await payments.void(other)
+        await payments.capture(order)
+    with pytest.raises(Declined):
+        await payments.authorise(order)
+
+    assert effects(payments) == [PaymentState.AUTHORISED, PaymentState.CAPTURED, PaymentState.REFUNDED]
 
 
 async def test_after_a_restart_an_order_past_its_authorisation_is_captured() -> None:

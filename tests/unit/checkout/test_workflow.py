@@ -171,6 +171,19 @@ async def test_a_declined_capture_cancels_the_order(office: BackOffice) -> None:
 
 
 @in_virtual_time
+async def test_a_service_that_takes_the_money_and_then_declines_does_not_keep_it(office: BackOffice) -> None:
+    order = await office.accept()
+    await office.payments.capture(order)
+    office.faults.at_call(8, Fault(Declined("odd")))
+
+    result = await office.workflow().run(order.id)
+
+    assert "SandboxPayments.capture" in office.faults.calls[7]
+    assert result.reason is CancelReason.PAYMENT_DECLINED
+    assert office.captured() == 0
+
+
+@in_virtual_time
 async def test_an_order_is_completed_even_if_nobody_can_be_told(office: BackOffice) -> None:
     order = await office.accept()
     workflow = _workflow_with(office, notifications=Silent(office.notifications, "order_completed"))
