@@ -88,14 +88,17 @@ def unix_ms() -> int:
 
 def rfc3339(at_ms: int) -> str:
     """A time in Unix milliseconds as RFC 3339 in UTC: `2026-11-27T06:00:00.000Z`."""
-    minute, rest_ms = divmod(at_ms, 60_000)
-    second, ms = divmod(rest_ms, 1000)
-    return f"{_minute(minute)}{_SECONDS[second]}{_MILLISECONDS[ms]}"
+    seconds, rest_ms = divmod(at_ms, 1000)
+    return _second(seconds) + _MILLISECONDS[rest_ms]
 
 
-@lru_cache(maxsize=4096)
-def _minute(minutes: int) -> str:
-    return datetime.fromtimestamp(minutes * 60, UTC).isoformat(timespec="minutes")[:16]
+# A cart shows three times. Keeping the seconds and the table saves 2 µs of its rendering.
+_MILLISECONDS = [f".{rest_ms:03d}Z" for rest_ms in range(1000)]
+
+
+@lru_cache(maxsize=16_384)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19]
 
 
 class Money(msgspec.Struct, frozen=True):
