@@ -11,11 +11,13 @@ import ctypes
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
+
+_log = logging.getLogger("peakgate")
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -78,7 +83,7 @@ def socket_path(data_dir: Path) -> Path:
 
 def store_url(data_dir: Path) -> str:
     """Return the address of the embedded server of this data directory, whether or not it runs."""
-    return f"unix://{socket_path(data_dir)}"
+    return f"unix://{quote(str(socket_path(data_dir)))}"
 
 
 class EmbeddedServer:
@@ -129,12 +134,24 @@ class EmbeddedServer:
         if self._restart_at <= self._started_at:
             if now - self._started_at > STABLE_S:
                 self._backoff_s = BACKOFF_FIRST_S
-            self._restart_at = now + self._backoff_s
-            self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
+            _log.error(
+                "the embedded store (process %d) ended with status %d; it is started again in %.1f s",
+                *(self._process.pid, self._process.returncode, self._backoff_s),
+            )
+            self._back_off(now)
         if now < self._restart_at:
             return self._restart_at - now
-        self._spawn(find_binary())
+        try:
+            self._spawn(find_binary())
+        except EmbeddedServerError as error:
+            _log.error("the embedded store cannot be started again: %s", error)
+            self._back_off(now)
+            return self._restart_at - now
         return None
+
+    def _back_off(self, now: float) -> None:
+        self._restart_at = now + self._backoff_s
+        self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 
     def stop(self) -> None:
         """Stop the server, letting it write what it has, and free the data directory."""
@@ -153,24 +170,35 @@ class EmbeddedServer:
     def _prepare_directories(self) -> None:
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            self._socket.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._socket.parent != self.data_dir.resolve():
+                _make_private(self._socket.parent)
         except OSError as error:
             raise EmbeddedServerError(f"cannot use the data directory {self.data_dir}: {error.strerror}") from error
 
     def _spawn(self, binary: Path) -> None:
         assert self._lock is not None
-        self._socket.unlink(missing_ok=True)
+        try:
+            self._socket.unlink(missing_ok=True)
+            self._process = subprocess.Popen(  # noqa: S603 - our own binary, fixed options
+                [
+                    str(binary),
+                    *SERVER_OPTIONS,
+                    "--dir",
+                    str(self.data_dir.resolve()),
+                    "--unixsocket",
+                    str(self._socket),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(self._lock,),
+                # Ctrl-C reaches the whole foreground group; the parent stops the server last, when the workers are done.
+                process_group=0,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - the parent runs no threads
+            )
+        except OSError as error:
+            raise EmbeddedServerError(f"cannot run {binary}: {error.strerror}") from error
         self._started_at = self._clock()
-        self._process = subprocess.Popen(  # noqa: S603 - our own binary, fixed options
-            [str(binary), *SERVER_OPTIONS, "--dir", str(self.data_dir.resolve()), "--unixsocket", str(self._socket)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(self._lock,),
-            # Ctrl-C reaches the whole foreground group; the parent stops the server last, when the workers are done.
-            process_group=0,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the parent runs no threads
-        )
 
     def _wait_until_ready(self) -> None:
         deadline = self._clock() + START_TIMEOUT_S
@@ -190,6 +218,16 @@ def die_with_parent() -> None:
     """In a new child: be told to stop when the parent is gone, however it went (Linux; elsewhere nothing)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _make_private(directory: Path) -> None:
+    """A folder in a place that others write to: what they have put there under our name is not used."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise EmbeddedServerError(
+            f"{directory} is not a folder of ours alone; remove it, or choose a shorter --data-dir"
+        )
 
 
 def _lock(path: Path, timeout_s: float) -> int:
