@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,12 +31,11 @@ from checkout.sweeper import StockSweeper
 from checkout.worker import OrderWorker
 from checkout.workflow import Workflow, order_steps
 from gateway.api.binding import Route, bind
-from gateway.api.health import Check, health_routes
+from gateway.api.health import Vitals, health_routes
 from gateway.api.pages import page_endpoints
 from gateway.api.router import Endpoint, Router
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.edge import stacks
-from gateway.edge.counted import Counts
 from gateway.server.edge_server import EdgeServer
 from gateway.settings import Settings
 from store import Client, StoreError, open_client
@@ -89,30 +87,21 @@ async def gateway(settings: Settings, store: StoreAddress, stack: AsyncExitStack
     Raises `CannotStart`.
     """
     client = await _open(store.url, stack)
-    counts: Counts = Counter()
-    checks: dict[str, Check] = {"store": lambda: client.execute("PING")}
     queue = await _queue(settings, store, client, stack, worker_name=worker_name)
     orders = RedisOrders(client, durability=await _durability(settings, store, client, stack))
     till = _Till(client, orders, RedisStock(client), queue)
     if settings.works_orders:
         _work_orders(settings, till, stack)
     routes = await _shop(settings, till, stack) if settings.serves_shoppers else ()
-    edge_server: EdgeServer | None = None
-    health = health_routes(checks, lambda: edge_server is not None and edge_server.is_draining, counts)
-    endpoints = [_endpoint(route, counts) for route in (*routes, *health)]
-    endpoints += page_endpoints((*routes, *health), version("peakgate"))
-    edge_server = EdgeServer(Router(endpoints))
-    return Gateway(edge_server)
+    vitals = Vitals(checks={"store": lambda: client.execute("PING")})
+    routes = (*routes, *health_routes(vitals))
+    vitals.edge = EdgeServer(Router([*map(_endpoint, routes), *page_endpoints(routes, version("peakgate"))]))
+    return Gateway(vitals.edge)
 
 
-def _endpoint(route: Route, counts: Counts) -> Endpoint:
-    layers = (
-        stacks.hot(route.name, counts)
-        if route.hot
-        else stacks.slow(route.name, counts, deadline_s=SLOW_ROUTE_DEADLINE_S)
-    )
-    handler = layers(bind(route))
-    return Endpoint(route.method, route.path, handler, hot=route.hot, body_limit=route.body_limit)
+def _endpoint(route: Route) -> Endpoint:
+    layers = stacks.hot() if route.hot else stacks.slow(deadline_s=SLOW_ROUTE_DEADLINE_S)
+    return Endpoint(route.method, route.path, layers(bind(route)), hot=route.hot, body_limit=route.body_limit)
 
 
 async def _shop(settings: Settings, till: _Till, stack: AsyncExitStack) -> Sequence[Route]:

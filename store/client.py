@@ -15,7 +15,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Awaitable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import hiredis
 
@@ -58,11 +58,9 @@ class Store(Protocol):
         ...
 
 
-class _Call(NamedTuple):
-    reply: asyncio.Future[Reply]
-    deadline: float
-    # The EVAL form of a script call, for a server that does not know its SHA.
-    source: tuple[Arg, ...] | None
+# A reply awaited, the loop time by which it must come, and the EVAL form of a script call for a server that does not know
+# its SHA. A plain tuple: a named one takes five times as long to make, and every command makes one.
+_Call = tuple[asyncio.Future[Reply], float, tuple[Arg, ...] | None]
 
 
 class Client(asyncio.Protocol):
@@ -82,6 +80,7 @@ class Client(asyncio.Protocol):
         self._max_waiting = max_waiting
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
+        self._new_future = self._loop.create_future
         # The stream owns the transport; it is only kept alive here.
         self._stream: asyncio.StreamWriter | None = None
         self._transport: asyncio.WriteTransport | None = None
@@ -113,13 +112,13 @@ class Client(asyncio.Protocol):
     def _submit(
         self, command: tuple[Arg, ...], deadline_s: float, source: tuple[Arg, ...] | None
     ) -> asyncio.Future[Reply]:
-        reply: asyncio.Future[Reply] = self._loop.create_future()
-        if self._closed:
+        reply = self._new_future()
+        if len(self._calls) < self._max_waiting and not self._closed:
+            self._queue((reply, self._now() + deadline_s, source), command)
+        elif self._closed:
             _fail(reply, StoreUnavailable("the store client is closed"))
-        elif len(self._calls) >= self._max_waiting:
-            _fail(reply, StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already"))
         else:
-            self._queue(_Call(reply, self._now() + deadline_s, source), command)
+            _fail(reply, StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already"))
         return reply
 
     def _queue(self, call: _Call, command: tuple[Arg, ...]) -> None:
@@ -144,26 +143,29 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand each reply to the oldest call."""
         self._reader.feed(data)
-        gets = self._reader.gets
+        gets, next_call = self._reader.gets, self._calls.popleft
         try:
             while (reply := gets()) is not _INCOMPLETE:
-                self._resolve(reply)
+                kind = type(reply)
+                if kind is hiredis.PushNotification:
+                    continue
+                call = next_call()
+                if call[0].done():
+                    continue
+                if kind is not ReplyError:
+                    call[0].set_result(reply)
+                else:
+                    self._resolve_error(call, reply)
         except (hiredis.ProtocolError, TypeError, IndexError) as error:
             # No RESP, a map whose key cannot be one, or more replies than commands.
             self._lose(f"the store sent what is no reply: {error}")
 
-    def _resolve(self, reply: Reply) -> None:
-        if isinstance(reply, hiredis.PushNotification):
-            return
-        call = self._calls.popleft()
-        if call.reply.done():
-            return
-        if not isinstance(reply, ReplyError):
-            call.reply.set_result(reply)
-        elif call.source is not None and reply.code == "NOSCRIPT":
-            self._queue(call._replace(source=None), call.source)
+    def _resolve_error(self, call: _Call, error: ReplyError) -> None:
+        reply, deadline, source = call
+        if source is not None and error.code == "NOSCRIPT":
+            self._queue((reply, deadline, None), source)
         else:
-            _fail(call.reply, reply)
+            _fail(reply, error)
 
     def _sweep(self) -> None:
         """Fail the calls whose deadline has passed. One timer serves all of them, not one timer each.
@@ -177,13 +179,13 @@ class Client(asyncio.Protocol):
         expired_by, self._swept_at = self._swept_at, self._now()
         if self._transport is None:
             self._drop_unsendable(expired_by)
-        for call in self._calls:
+        for reply, deadline, _ in self._calls:
             # All of them: behind a call that the server may hold back are others whose deadline comes first.
-            if call.deadline <= expired_by and not call.reply.done():
-                _fail(call.reply, StoreTimeout("no reply from the store in time", may_have_run=True))
+            if deadline <= expired_by and not reply.done():
+                _fail(reply, StoreTimeout("no reply from the store in time", may_have_run=True))
         if self._calls:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
-            if self._transport is not None and expired_by > self._calls[0].deadline + STALLED_S:
+            if self._transport is not None and expired_by > self._calls[0][1] + STALLED_S:
                 self._lose("the store has stopped answering")
 
     def _drop_unsendable(self, expired_by: float) -> None:
@@ -192,9 +194,10 @@ class Client(asyncio.Protocol):
         self._calls.clear()
         self._unsent.clear()
         for call, packed in waiting:
-            if call.deadline <= expired_by and not call.reply.done():
-                _fail(call.reply, StoreTimeout("the store could not be reached in time"))
-            if not call.reply.done():
+            reply, deadline, _ = call
+            if deadline <= expired_by and not reply.done():
+                _fail(reply, StoreTimeout("the store could not be reached in time"))
+            if not reply.done():
                 self._calls.append(call)
                 self._unsent.append(packed)
 
@@ -227,7 +230,7 @@ class Client(asyncio.Protocol):
         # Its late connection_lost must not hit the connection that follows.
         transport.set_protocol(asyncio.Protocol())
         for _ in range(len(self._calls) - len(self._unsent)):
-            _fail(self._calls.popleft().reply, StoreUnavailable(why, may_have_run=True))
+            _fail(self._calls.popleft()[0], StoreUnavailable(why, may_have_run=True))
         if not self._closed:
             self._reconnecting = self._loop.create_task(self._reconnect())
 
@@ -252,7 +255,7 @@ class Client(asyncio.Protocol):
             self._sweeper.cancel()
         self._lose("the store client was closed")
         while self._calls:
-            _fail(self._calls.popleft().reply, StoreUnavailable("the store client was closed"))
+            _fail(self._calls.popleft()[0], StoreUnavailable("the store client was closed"))
         self._unsent.clear()
 
 

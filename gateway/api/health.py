@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 
 from gateway.api.binding import Call, Route
-from gateway.edge.counted import Counts
+from gateway.api.router import Endpoint, Router
 from gateway.http import Request, Response, header
 
 # Raises when the dependency is not there.
 Check = Callable[[], Awaitable[object]]
 
 
-def health_routes(checks: Mapping[str, Check], is_draining: Callable[[], bool], counts: Counts) -> Sequence[Route]:
+class Server(Protocol):
+    """What is to be known of the server whose health is asked for."""
+
+    router: Router
+    is_draining: bool
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What health is judged by. `edge` is set when the server is made, of routes that these calls are among."""
+
+    checks: Mapping[str, Check]
+    edge: Server | None = None
+
+
+def health_routes(vitals: Vitals) -> Sequence[Route]:
     """Both calls. A worker that drains is not ready, whatever its checks say."""
 
     async def healthz(_request: Request, _body: None) -> Response:
         return _answer(200, {"status": "ok"})
 
     async def readyz(_request: Request, _body: None) -> Response:
-        found = {name: await _outcome(check) for name, check in checks.items()}
-        status = "draining" if is_draining() else "ready" if set(found.values()) <= {"ok"} else "unavailable"
-        worker = {"process": os.getpid(), "answers": _by_status(counts)}
+        assert vitals.edge is not None
+        found = {name: await _outcome(check) for name, check in vitals.checks.items()}
+        is_ready = set(found.values()) <= {"ok"}
+        status = "draining" if vitals.edge.is_draining else "ready" if is_ready else "unavailable"
+        worker = {"process": os.getpid(), "answers": _by_status(vitals.edge.router.endpoints)}
         return _answer(200 if status == "ready" else 503, {"status": status, "checks": found, "worker": worker})
 
     return (
@@ -46,10 +65,10 @@ async def _outcome(check: Check) -> str:
     return "ok"
 
 
-def _by_status(counts: Counts) -> dict[str, int]:
+def _by_status(endpoints: Iterable[Endpoint]) -> dict[str, int]:
     totals: Counter[str] = Counter()
-    for (_route, status), count in counts.items():
-        totals[str(status)] += count
+    for endpoint in endpoints:
+        totals.update({str(status): count for status, count in endpoint.answers.items()})
     return dict(sorted(totals.items()))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import unquote
 
@@ -13,21 +12,50 @@ from gateway.http import Handler, Request, Response, header
 DEFAULT_BODY_LIMIT: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a request ends: its handler, wrapped in all its layers.
+    """Where requests of a route end: its handler, wrapped in all its layers.
 
-    A `hot` handler awaits nothing but futures, so that the short path may run it without a task of its own.
+    A `hot` handler awaits nothing but futures, so that the short path may run it without a task of its own. One that
+    awaits nothing at all is given as `instant` instead. `answers` counts its answers by status.
     """
 
-    method: str
-    path: str
-    handler: Handler
-    hot: bool = True
-    body_limit: int = DEFAULT_BODY_LIMIT
+    __slots__ = ("answers", "body_limit", "handler", "hot", "instant", "method", "path")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        handler: Handler | None = None,
+        *,
+        instant: Callable[[Request], Response] | None = None,
+        hot: bool = True,
+        body_limit: int = DEFAULT_BODY_LIMIT,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.handler = handler if handler is not None else _awaited(instant)
+        self.instant = instant
+        self.hot = hot
+        self.body_limit = body_limit
+        self.answers: dict[int, int] = {}
+
+    def count(self, status: int) -> None:
+        """Note an answer."""
+        self.answers[status] = self.answers.get(status, 0) + 1
 
 
-Match = tuple[Endpoint, tuple[str, ...]]
+def _awaited(instant: Callable[[Request], Response] | None) -> Handler:
+    if instant is None:
+        raise ValueError("an endpoint needs a handler, instant or not")
+
+    async def handler(request: Request) -> Response:
+        return instant(request)
+
+    return handler
+
+
+Params = tuple[str, ...]
+Match = tuple[Endpoint, Params]
 
 
 class _Node:
@@ -50,27 +78,30 @@ class Router:
         nodes = {id(node := self._place(endpoint)): node for endpoint in endpoints}
         for node in nodes.values():
             _complete(node)
+        self.endpoints = [self._nowhere]
+        for node in nodes.values():
+            self.endpoints += [*dict.fromkeys(node.endpoints.values()), node.other]
 
     def find(self, method: str, path: str) -> Match:
         """The endpoint for a path without its query, with the path's decoded variables."""
         node = self._root
-        params: tuple[str, ...] = ()
-        for segment in path.split("/")[1:]:
+        params: Params = ()
+        for segment in path.split("/"):
             child = node.children.get(segment)
             if child is None:
                 child = node.variable
-                if child is None:
+                if child is None or not segment:
                     return self._nowhere, ()
-                decoded = _decoded(segment)
-                if not decoded:
+                decoded = _decoded(segment) if "%" in segment else segment
+                if decoded is None:
                     return self._nowhere, ()
-                params = (*params, decoded)
+                params += (decoded,)
             node = child
         return node.endpoints.get(method, node.other), params
 
     def _place(self, endpoint: Endpoint) -> _Node:
         node = self._root
-        for segment in endpoint.path.split("/")[1:]:
+        for segment in endpoint.path.split("/"):
             if segment.startswith("{"):
                 node.variable = node.variable or _Node()
                 node = node.variable
@@ -86,29 +117,27 @@ def _complete(node: _Node) -> None:
         node.endpoints["HEAD"] = node.endpoints["GET"]
     allow = header("Allow", ", ".join(sorted([*node.endpoints, "OPTIONS"])))
 
-    async def options(_request: Request) -> Response:
+    def options(_request: Request) -> Response:
         return Response(204, headers=allow)
 
-    async def not_allowed(request: Request) -> Response:
+    def not_allowed(request: Request) -> Response:
         return problems.refuse(problems.METHOD_NOT_ALLOWED, request.id, headers=allow)
 
     path = next(iter(node.endpoints.values())).path
-    node.endpoints["OPTIONS"] = Endpoint("OPTIONS", path, options)
-    node.other = Endpoint("*", path, not_allowed)
+    node.endpoints["OPTIONS"] = Endpoint("OPTIONS", path, instant=options)
+    node.other = Endpoint("*", path, instant=not_allowed)
 
 
 def _not_found() -> Endpoint:
-    async def not_found(request: Request) -> Response:
+    def not_found(request: Request) -> Response:
         return problems.refuse(problems.NOT_FOUND, request.id)
 
-    return Endpoint("*", "*", not_found)
+    return Endpoint("*", "*", instant=not_found)
 
 
-def _decoded(segment: str) -> str:
-    """The text of a path segment; empty if it is none."""
-    if "%" not in segment:
-        return segment
+def _decoded(segment: str) -> str | None:
+    """The text of a percent-encoded path segment, None if it is none."""
     try:
         return unquote(segment, errors="strict")
     except UnicodeDecodeError:
-        return ""
+        return None

@@ -41,12 +41,16 @@ MAX_HEADER_BYTES: Final = 32 * 1024
 class Connection(RequestHandler):
     """See the module. `edge` is what all connections of the process share."""
 
-    __slots__ = ("_edge", "_header_bytes", "_is_answering", "_receiving_since")
+    __slots__ = ("_answering", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_receiving_since", "_request")
 
     def __init__(self, edge: EdgeServer, **options: Any) -> None:
         super().__init__(edge, loop=asyncio.get_running_loop(), **options)
         self._edge = edge
-        self._is_answering = False
+        # What the short path is answering: one request at a time, so its state is here and not in an object of its own.
+        self._answering: Endpoint | None = None
+        self._request: Request | None = None
+        self._coroutine: Coroutine[Any, Any, Response] | None = None
+        self._closes_after = False
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
         self._receiving_since = 0.0
@@ -55,13 +59,14 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer at once what the short path takes."""
-        if self._force_close or self._close or self._parser is None:
+        parser = self._parser
+        if self._force_close or self._close or parser is None:
             return
         if self._upgraded or self._payload_parser is not None:
             super().data_received(data)
             return
         try:
-            messages, self._upgraded, tail = self._parser.feed_data(data)
+            messages, self._upgraded, tail = parser.feed_data(data)
         except HttpProcessingError as error:
             self._refuse(error)
             return
@@ -74,7 +79,10 @@ class Connection(RequestHandler):
         if len(data) > MAX_HEADER_BYTES and any(_header_size(message) > MAX_HEADER_BYTES for message, _ in messages):
             self._refuse(LineTooLong(b"", MAX_HEADER_BYTES))
             return
-        self._request_count += len(messages)
+        # The usual case, spared the queue: one request, and nothing else going on.
+        if len(messages) == 1 and not self._messages and self._is_idle and self._take_short(*messages[0]):
+            parser.message_consumed()
+            return
         self._messages.extend(messages)
         if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
             self._pause_reading_for_buffer()
@@ -84,48 +92,52 @@ class Connection(RequestHandler):
     def _is_idle(self) -> bool:
         """Whether nobody is answering on this connection: aiohttp's `start()` waits, and so does the short path."""
         waiter = self._waiter
-        return waiter is not None and not waiter.done() and not self._is_answering
+        return self._answering is None and waiter is not None and not waiter.done() and not self._paused
 
     def _take_next(self) -> None:
         """Answer the oldest waiting message, by the short path if it can be."""
-        while self._messages and self._is_idle and not self._paused:
-            message, payload = self._messages[0]
-            if not self._take_short(message, payload):
+        while self._messages and self._is_idle:
+            if self._take_short(*self._messages[0]):
+                self._drop_first()
+            else:
                 # The task of aiohttp takes it, and all that have come by the time it is done.
                 assert self._waiter is not None
                 self._waiter.set_result(None)
-                return
 
     def _take_short(self, message: Any, payload: StreamReader) -> bool:
         """Start answering a message if the short path may; says whether it did."""
-        if type(message) is not RawRequestMessage or message.version is not HttpVersion11 or message.upgrade:
+        if message.version is not HttpVersion11 or type(message) is not RawRequestMessage or message.upgrade:
             return False
-        if payload is not EMPTY_PAYLOAD and (not payload.is_eof() or payload.exception() is not None):
-            return False
-        path, _, query = message.path.partition("?")
-        endpoint, params = self._edge.router.find(message.method, path)
-        if (
-            not endpoint.hot
-            or path[:1] != "/"
-            or (payload is not EMPTY_PAYLOAD and "Content-Encoding" in message.headers)
+        headers = message.headers
+        if payload is not EMPTY_PAYLOAD and (
+            not payload.is_eof() or payload.exception() is not None or "Content-Encoding" in headers
         ):
             return False
-        self._pop_message()
+        edge = self._edge
+        path, _, query = message.path.partition("?")
+        endpoint, params = edge.router.find(message.method, path)
+        if not endpoint.hot or path[:1] != "/":
+            return False
         body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
-        headers = message.headers
-        request = Request(message.method, path, query, headers, body, self._edge.ids.of(headers), params)
+        request = Request(message.method, path, query, headers, body, edge.ids.of(headers), params)
+        self._answering, self._request, self._closes_after = endpoint, request, message.should_close
         if len(body) > endpoint.body_limit:
-            self._respond(request, problems.refuse(problems.BODY_TOO_LARGE, request.id), close=True)
+            self._closes_after = True
+            self._finish(problems.refuse(problems.BODY_TOO_LARGE, request.id))
+        elif endpoint.instant is not None:
+            self._finish(endpoint.instant(request))
         else:
-            self._start(endpoint, request, close=message.should_close)
+            self._coroutine = endpoint.handler(request)
+            self._step()
         return True
 
-    def _pop_message(self) -> None:
-        assert self._parser is not None
+    def _drop_first(self) -> None:
         self._messages.popleft()
+        if self._parser is None:
+            return  # the message taken was the last of its connection
         self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-            # Not before the message taken is being answered: resuming parses what was held back, and may take the next.
+            # Not from here: resuming parses what was held back, and may take the next message.
             self._loop.call_soon(self._resume_if_drained)
 
     def _resume_if_drained(self) -> None:
@@ -134,24 +146,38 @@ class Connection(RequestHandler):
 
     # Answering
 
-    def _start(self, endpoint: Endpoint, request: Request, *, close: bool) -> None:
-        self._is_answering = True
-        _Running(self, endpoint.handler(request), request, close=close).step(None)
+    def _step(self, _done: asyncio.Future[Any] | None = None) -> None:
+        """Run the handler until it waits for a future or has its response: a task of its own would cost 5 µs.
 
-    def _finish(self, request: Request, response: Response, *, close: bool) -> None:
-        self._is_answering = False
-        if self.transport is None:
-            return  # the shopper has hung up
-        self._respond(request, response, close=close)
+        Hot handlers await nothing but futures, so all there is to do is to go on when the future is done.
+        """
+        assert self._coroutine is not None
+        try:
+            waits_for = self._coroutine.send(None)
+        except StopIteration as end:
+            response: Response = end.value
+        except Exception as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
+            assert self._request is not None
+            response = answer(error, self._request)
+        else:
+            waits_for.add_done_callback(self._step)
+            return
+        self._coroutine = None
+        self._finish(response)
         if self._messages:
             self._take_next()
 
-    def _respond(self, request: Request, response: Response, *, close: bool) -> None:
-        edge = self._edge
-        close = close or edge.is_draining
-        data = edge.writer.render(response, request.id, head_only=request.method == "HEAD", close=close)
-        assert self.transport is not None
-        self.transport.write(data)
+    def _finish(self, response: Response) -> None:
+        """Write the response to the request that is being answered."""
+        endpoint, request, edge = self._answering, self._request, self._edge
+        assert endpoint is not None
+        assert request is not None
+        self._answering = self._request = None
+        endpoint.count(response.status)
+        if self.transport is None:
+            return  # the shopper has hung up
+        close = self._closes_after or edge.is_draining
+        self.transport.write(edge.writer.render(response, request.id, head_only=request.method == "HEAD", close=close))
         if close:
             self.force_close()
         else:
@@ -219,36 +245,6 @@ class Connection(RequestHandler):
         """Close the connection unless something is being received or answered on it."""
         if self._is_idle and not self._messages and not self._header_bytes:
             self.force_close()
-
-
-class _Running:
-    """Runs a hot handler to its end without a task of its own, which would cost 5 µs.
-
-    Hot handlers await nothing but futures, so all there is to do is to go on when the future is done.
-    """
-
-    __slots__ = ("_close", "_connection", "_coroutine", "_request")
-
-    def __init__(
-        self, connection: Connection, coroutine: Coroutine[Any, Any, Response], request: Request, *, close: bool
-    ) -> None:
-        self._connection = connection
-        self._coroutine = coroutine
-        self._request = request
-        self._close = close
-
-    def step(self, _done: asyncio.Future[Any] | None) -> None:
-        """Go on until the handler waits for a future or has its response."""
-        try:
-            waits_for = self._coroutine.send(None)
-        except StopIteration as end:
-            response: Response = end.value
-        except Exception as error:  # noqa: BLE001 - a layer failed; the shopper gets an answer all the same
-            response = answer(error, self._request)
-        else:
-            waits_for.add_done_callback(self.step)
-            return
-        self._connection._finish(self._request, response, close=self._close)  # noqa: SLF001 - its other half
 
 
 def _problem_of(error: HttpProcessingError) -> problems.Problem:

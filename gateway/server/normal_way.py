@@ -10,6 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway import problems
+from gateway.edge.refusals import answer
 from gateway.http import Request, Response, StreamedResponse
 from gateway.server.wire import SERVER
 
@@ -32,12 +33,16 @@ def normal_way(
         body = await _receive(message, endpoint, request_id, body_timeout_s)
         if isinstance(body, Response):
             # What is left of the body is not read: the connection ends with this answer.
+            endpoint.count(body.status)
             refused = as_stream_response(body, request_id)
             refused.force_close()
             return refused
-        response = await endpoint.handler(
-            Request(message.method, path, query, message.headers, body, request_id, params)
-        )
+        request = Request(message.method, path, query, message.headers, body, request_id, params)
+        try:
+            response = await endpoint.handler(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
+            response = answer(error, request)
+        endpoint.count(response.status)
         answered = as_stream_response(response, request_id)
         if is_draining():
             answered.force_close()
