@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import redis
 
-from benchmarks.processes import command_line, cpu_seconds, descendants
+from benchmarks.processes import command_line, cpu_time, descendants
 from store.embedded import die_with_parent, store_url
 
 READY = "peakgate: ready"
@@ -57,11 +57,11 @@ class GatewayProcess:
 
     def busiest(self, before: dict[int, float]) -> int:
         """The process that used most CPU time since `cpu_times` gave `before`."""
-        return max(before, key=lambda pid: cpu_seconds(pid) - before[pid])
+        return max(before, key=lambda pid: cpu_time(pid).total_s - before[pid])
 
     def cpu_times(self) -> dict[int, float]:
         """CPU seconds used so far by each process that may serve requests."""
-        return {pid: cpu_seconds(pid) for pid in self.server_processes()}
+        return {pid: cpu_time(pid).total_s for pid in self.server_processes()}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _STAT = Path("/proc/stat")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -17,16 +18,32 @@ class Memory:
     pss: int
 
 
-def parse_cpu_seconds(stat: str, ticks_per_s: int = _TICKS_PER_S) -> float:
-    """User and system time of the process, its threads included, from /proc/<pid>/stat (proc(5), fields 14 and 15)."""
+class CpuTime(NamedTuple):
+    """Seconds of CPU time: in the program, and in the kernel on its behalf."""
+
+    user_s: float
+    system_s: float
+
+    @property
+    def total_s(self) -> float:
+        """Both together."""
+        return self.user_s + self.system_s
+
+    def since(self, before: "CpuTime") -> "CpuTime":
+        """What was used after an earlier reading."""
+        return CpuTime(self.user_s - before.user_s, self.system_s - before.system_s)
+
+
+def parse_cpu_time(stat: str, ticks_per_s: int = _TICKS_PER_S) -> CpuTime:
+    """Time of the process, its threads included, from /proc/<pid>/stat (proc(5), fields 14 and 15)."""
     # The second field is the program's name in brackets and may hold spaces and brackets itself.
     after_name = stat.rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / ticks_per_s
+    return CpuTime(int(after_name[11]) / ticks_per_s, int(after_name[12]) / ticks_per_s)
 
 
-def cpu_seconds(pid: int) -> float:
+def cpu_time(pid: int) -> CpuTime:
     """CPU time the process has used so far; resolves 10 ms."""
-    return parse_cpu_seconds(Path(f"/proc/{pid}/stat").read_text())
+    return parse_cpu_time(Path(f"/proc/{pid}/stat").read_text())
 
 
 def parse_memory(smaps_rollup: str) -> Memory:

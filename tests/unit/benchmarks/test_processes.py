@@ -3,13 +3,14 @@ import subprocess
 import sys
 
 from benchmarks.processes import (
+    CpuTime,
     Memory,
     command_line,
-    cpu_seconds,
+    cpu_time,
     descendants,
     memory,
     parse_busy_ticks,
-    parse_cpu_seconds,
+    parse_cpu_time,
     parse_memory,
 )
 
@@ -17,7 +18,14 @@ STAT = "4242 (py (worker) 1) S 1 4242 4242 0 -1 4194304 5127 0 0 0 123 45 7 8 20
 
 
 def test_cpu_time_is_user_and_system_time_without_that_of_children() -> None:
-    assert parse_cpu_seconds(STAT, ticks_per_s=100) == 1.68
+    assert parse_cpu_time(STAT, ticks_per_s=100) == (1.23, 0.45)
+
+
+def test_the_time_since_a_reading_is_told_apart_too() -> None:
+    used = CpuTime(3.0, 1.5).since(CpuTime(1.0, 1.0))
+
+    assert used == (2.0, 0.5)
+    assert used.total_s == 2.5
 
 
 def test_waiting_is_no_work() -> None:
@@ -31,7 +39,7 @@ def test_memory_is_read_in_bytes() -> None:
 
 
 def test_this_process_has_used_time_and_memory() -> None:
-    assert cpu_seconds(os.getpid()) > 0
+    assert cpu_time(os.getpid()).total_s > 0
     assert memory(os.getpid()).rss > 1_000_000
 
 
