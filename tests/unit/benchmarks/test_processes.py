@@ -44,7 +44,10 @@ def test_this_process_has_used_time_and_memory() -> None:
 
 
 def test_children_are_found_by_their_parent() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    command = [sys.executable, "-c", "print('up', flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
         assert child.pid in descendants(os.getpid())
         assert "input()" in command_line(child.pid)
         child.communicate(b"\n")
