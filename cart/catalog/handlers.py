@@ -11,6 +11,8 @@ from cart.ports import PriceBook
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
 Q_MAX_CHARS = 256
+# Views kept, at some 0.5 KiB each.
+SHOWN_MOST = 10_000
 
 
 class ProductHandlers:
@@ -23,6 +25,7 @@ class ProductHandlers:
         self._stock = stock
         self._search = search
         self._show_stock = show_stock
+        self._shown: dict[Sku, ProductView] = {}
 
     async def get(self, sku: Sku) -> ProductView:
         """The product of that SKU with its stock of this moment. Raises `ProductNotFound`."""
@@ -30,7 +33,17 @@ class ProductHandlers:
         level = None if product is None else await self._stock.level(sku)
         if product is None or level is None:
             raise ProductNotFound(sku)
-        return self._view(product, level)
+        view = self._shown.get(sku)
+        if view is None or not self._tells(view, product, level):
+            if len(self._shown) >= SHOWN_MOST:
+                self._shown.clear()  # those still looked at come back
+            view = self._shown[sku] = self._view(product, level)
+        return view
+
+    def _tells(self, view: ProductView, product: Product, level: int) -> bool:
+        """Whether the view still is what there is to tell, so that it need not be told and sent anew."""
+        stock = level if self._show_stock else None
+        return view.product is product and view.stock == stock and view.in_stock is (level > 0)
 
     async def page(self, *, limit: int = LIMIT_DEFAULT, cursor: str | None = None, q: str | None = None) -> ProductPage:
         """A page of the catalogue in its stable order, or of the products that match `q`.

@@ -40,19 +40,23 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     stock: int
 
 
-class ProductView(msgspec.Struct, frozen=True, gc=False):
-    """A product with its stock of this moment, in the form of the public API; `stock` None leaves the count out."""
+class ProductView(msgspec.Struct, gc=False):
+    """A product with its stock of this moment, in the form of the public API; `stock` None leaves the count out.
+
+    `encoded` is room for the finished answer of whoever sends the view, so that sending it again costs nothing.
+    """
 
     product: Product
     in_stock: bool
     stock: int | None
+    encoded: object = None
 
     def to_json(self) -> bytes:
         """The body of `GET /v1/products/{sku}`."""
         return msgspec.json.encode(_body(self))
 
 
-class ProductPage(msgspec.Struct, frozen=True, gc=False):
+class ProductPage(msgspec.Struct, gc=False):
     """Some products in catalogue order; `next_cursor` asks for those after them, None says there are none.
 
     A page may hold fewer products than were asked for, even none, and still have a next one: a search that would take
@@ -61,6 +65,7 @@ class ProductPage(msgspec.Struct, frozen=True, gc=False):
 
     products: Sequence[ProductView]
     next_cursor: str | None
+    encoded: object = None
 
     def to_json(self) -> bytes:
         """The body of `GET /v1/products`."""

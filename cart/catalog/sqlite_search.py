@@ -49,6 +49,7 @@ BUSY_S = 10.0
 # Part of what the file holds: another size is another SCHEMA_VERSION. A window of the worst words takes 2 ms.
 WINDOW_ROWS = 1 << 16
 BUDGET_S = 0.008
+ROW_ID_MOST = (1 << 63) - 1
 
 _POSITION_BYTES = 8
 _CHECK_BYTES = 7
@@ -152,8 +153,7 @@ class SqliteSearch:
         return rows, None
 
     def _upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
-        writer = self._write_connection()
-        with self._writing, writer:
+        with self._writing, self._write_connection() as writer:
             writer.execute("BEGIN IMMEDIATE")
             for sku, name in products:
                 _upsert(writer, sku, " ".join(dict.fromkeys(words_of(name))))
@@ -257,9 +257,11 @@ def _position(cursor: str, q: str | None) -> int:
     except ValueError:
         raise ForeignCursor(cursor) from None
     packed, check = raw[:_POSITION_BYTES], raw[_POSITION_BYTES:]
-    if check != _check(packed, q):
+    position = int.from_bytes(packed, "big")
+    # Whoever reads this file can make a cursor; one that no row id can reach would not even be a number to SQLite.
+    if check != _check(packed, q) or position > ROW_ID_MOST:
         raise ForeignCursor(cursor)
-    return int.from_bytes(packed, "big")
+    return position
 
 
 def _check(packed: bytes, q: str | None) -> bytes:
