@@ -32,6 +32,7 @@ from cart.model import (
     unix_ms,
 )
 from cart.ports import Carts, PriceBook, Write
+from cart.shown import ShownCarts
 from cart.view import CartView
 
 SkuText = Annotated[
@@ -97,6 +98,7 @@ class CartHandlers:
         owned_ttl_s: int = 90 * 86_400,
         clock_ms: Callable[[], int] = unix_ms,
         random_bytes: Callable[[int], bytes] = os.urandom,
+        shown_bytes: int = 16 * 1024 * 1024,
     ) -> None:
         self._carts = carts
         self._prices = prices
@@ -109,6 +111,7 @@ class CartHandlers:
         )
         self._clock_ms = clock_ms
         self._random_bytes = random_bytes
+        self._shown = ShownCarts(max_bytes=shown_bytes)
 
     async def create(self, new: NewCart, *, owner: str | None = None) -> CartView:
         """Make an empty cart."""
@@ -261,8 +264,16 @@ class CartHandlers:
         return Write(now=self._clock_ms(), limits=self._limits, if_match=if_match, owner=owner)
 
     async def _view(self, cart: Cart) -> CartView:
-        products = await self._prices.products(cart.skus)
-        return CartView(cart, products, expires_at=cart.expires_at(self._limits))
+        # The mapping of now, whatever it holds: if the cart was told at it, its products need not be looked up again.
+        shown = self._shown.get(cart, await self._prices.products(()))
+        if shown is not None:
+            return shown
+        skus = cart.skus
+        products = await self._prices.products(skus)
+        view = CartView(cart, products, expires_at=cart.expires_at(self._limits))
+        if all(sku in products for sku in skus):  # what is not sold may be tomorrow, and the mapping still the same
+            self._shown.put(view, products)
+        return view
 
 
 def _parsed(cart_id: str) -> CartId:

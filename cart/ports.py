@@ -17,7 +17,8 @@ class PriceBook(Protocol):
         """The products of these SKUs by SKU; those not sold are absent.
 
         The mapping may hold others besides (an adapter's whole cache), so that nothing is copied on the hot path: look up
-        in it, do not go through it.
+        in it, do not go through it. What a mapping has told of a SKU it always tells: once a price changes, another mapping
+        is given. So who is given the same mapping again, for whatever SKUs, knows that nothing has changed.
         """
         ...
 

@@ -10,7 +10,7 @@ from cart.model import Cart, CartId, Limits, Line, Sku, Strategy
 from cart.ports import Write
 from cart.redis_merge import TRIES, Merges
 from cart.redis_scripts import ADD_LINE, CREATE, DELETE, REMOVE_LINE, SET_LINES, line_args, opening_args, refusal_of
-from cart.stored import cart_from_hash, cart_key, hash_of, is_state_of, new_cart_fields
+from cart.stored import STATE_FIELDS, cart_from_hash, cart_key, hash_of, new_cart_fields, state_of
 from store import Script, Store, StoreOverloaded
 
 
@@ -29,15 +29,24 @@ class RedisCarts:
 
     async def read(self, cart_id: CartId, *, owner: str | None = None) -> Cart:
         """See `Carts.read`."""
-        fields = await self._store.execute("HGETALL", cart_key(cart_id))
+        key = cart_key(cart_id)
         known = self._known.get(cart_id)
-        # Saves taking the lines apart again: two thirds of the time, and all of the memory, of reading an unchanged cart.
-        cart = known if known is not None and is_state_of(known, fields) else cart_from_hash(cart_id, fields)
-        if cart is None or cart.owner not in (None, owner):
+        # Asking whether a cart has changed costs the same however long it is, here and in the store.
+        if known is not None and await self._store.execute("HMGET", key, *STATE_FIELDS) == state_of(known):
+            cart = known
+        else:
+            cart = await self._read_whole(cart_id, key)
+        if cart.owner is not None and cart.owner != owner:
             raise CartNotFound
-        if cart is not known:
-            cart = await self._merges.as_seen(cart)
-            self._known.put(cart)
+        return cart
+
+    async def _read_whole(self, cart_id: CartId, key: str) -> Cart:
+        cart = cart_from_hash(cart_id, await self._store.execute("HGETALL", key))
+        if cart is None:
+            self._known.forget(cart_id)
+            raise CartNotFound
+        cart = await self._merges.as_seen(cart)
+        self._known.put(cart)
         return cart
 
     async def add_line(self, cart_id: CartId, line: Line, *, currency: str, write: Write) -> Cart:

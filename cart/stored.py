@@ -54,13 +54,12 @@ def hash_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def is_state_of(cart: Cart, fields: dict[bytes, bytes]) -> bool:
-    """Whether these fields of its hash say what `cart`, an open one, says: a version is written once at any one time."""
-    return (
-        fields.get(b"\1v") == b"%d" % cart.version
-        and fields[b"\1u"] == b"%d" % cart.updated_at
-        and b"\1s" not in fields
-    )
+STATE_FIELDS = ("\1v", "\1u", "\1s")
+
+
+def state_of(cart: Cart) -> list[bytes | None]:
+    """What `STATE_FIELDS` say while the stored cart is this one, an open one: a version is written once at any one time."""
+    return [b"%d" % cart.version, b"%d" % cart.updated_at, None]
 
 
 def cart_from_hash(cart_id: CartId, fields: dict[bytes, bytes]) -> Cart | None:

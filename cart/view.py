@@ -18,11 +18,13 @@ class CartView:
     Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds.
     """
 
-    __slots__ = ("_body", "cart")
+    __slots__ = ("_body", "cart", "encoded")
 
     def __init__(self, cart: Cart, products: Mapping[Sku, Product], *, expires_at: int) -> None:
         self.cart = cart
         self._body = _render(cart, products, expires_at)
+        # Room for the finished answer of whoever sends the view, so that sending it again costs nothing.
+        self.encoded: object = None
 
     @property
     def version(self) -> int:

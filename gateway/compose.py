@@ -16,6 +16,7 @@ from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.handlers import CartHandlers
+from cart.model import PARTITIONS
 from cart.redis_carts import RedisCarts
 from checkout.durability import AofWait, Durability, OnReply, fsync_policy
 from checkout.handlers import CheckoutHandlers
@@ -38,7 +39,7 @@ from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.edge import stacks
 from gateway.server.edge_server import EdgeServer
 from gateway.settings import Settings
-from store import Client, StoreError, open_client
+from store import Client, ReplyError, StoreError, open_client
 
 _log = logging.getLogger("peakgate")
 
@@ -48,7 +49,7 @@ _BLOCKING_DEADLINE_S: Final = 5.0
 # What is not sent by then is found by another process' sweep.
 _OUTBOX_DRAIN_S: Final = 2.0
 _OLDEST_STORE: Final = {"redis": (7, 0), "valkey": (7, 2)}
-_OLDEST_REDIS_THAT_WAITS_FOR_DISK: Final = (7, 2)
+_PARTITIONS_KEY: Final = "peakgate:partitions"
 
 
 class CannotStart(Exception):
@@ -172,24 +173,43 @@ async def _queue(
 
 
 async def check_store(settings: Settings, store: StoreAddress) -> None:
-    """See that the store is there, new enough, and as durable as was asked. Raises `CannotStart`."""
+    """See that the store is there, new enough, laid out as we know it, and as durable as was asked. Raises `CannotStart`."""
     async with AsyncExitStack() as stack:
         client = await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S)
         try:
-            found = _versions(await client.execute("INFO", "server"))
-            for name, oldest in _OLDEST_STORE.items():
-                if found.get(name, oldest) < oldest:
-                    wanted, has = (".".join(map(str, number)) for number in (oldest, found[name]))
-                    raise CannotStart(f"the store is {name} {has}; {wanted} or newer is needed")
-            if settings.durability != "aof":
-                return
-            policy = await fsync_policy(client)
+            _check_version(_versions(await client.execute("INFO", "server")))
+            await _check_partitions(client)
+            if settings.durability == "aof":
+                await _check_durability(client)
         except StoreError as error:
             raise CannotStart(f"the store does not answer as it should: {error}") from error
-        if policy == "off":
-            raise CannotStart("--durability aof needs a store with an append-only file (appendonly yes)")
-        if policy != "always" and found["redis"] < _OLDEST_REDIS_THAT_WAITS_FOR_DISK:
-            raise CannotStart("--durability aof needs a store with appendfsync always, or with WAITAOF (Redis 7.2)")
+
+
+def _check_version(found: Mapping[str, tuple[int, ...]]) -> None:
+    for name, oldest in _OLDEST_STORE.items():
+        if found.get(name, oldest) < oldest:
+            wanted, has = (".".join(map(str, number)) for number in (oldest, found[name]))
+            raise CannotStart(f"the store is {name} {has}; {wanted} or newer is needed")
+
+
+async def _check_partitions(client: Client) -> None:
+    """Ids begin with their partition, so a store filled with another number of them would not be found again."""
+    recorded = await client.execute("SET", _PARTITIONS_KEY, PARTITIONS, "NX", "GET")
+    if recorded is not None and int(recorded) != PARTITIONS:
+        raise CannotStart(f"the store was filled with {int(recorded)} partitions; this Peakgate has {PARTITIONS}")
+
+
+async def _check_durability(client: Client) -> None:
+    policy = await fsync_policy(client)
+    if policy == "off":
+        raise CannotStart("--durability aof needs a store with an append-only file (appendonly yes)")
+    if policy != "always":
+        try:
+            await AofWait(client).probe()
+        except ReplyError as error:
+            raise CannotStart(
+                f"--durability aof needs a store with appendfsync always, or one that knows WAITAOF: {error}"
+            ) from error
 
 
 def _versions(info: bytes | str) -> Mapping[str, tuple[int, ...]]:

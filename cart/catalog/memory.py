@@ -36,11 +36,13 @@ class MemoryCatalog:
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
         """See `Catalog`."""
         new = changed = 0
+        book = dict(self.book)  # another mapping: what one has told of a SKU it always tells
         for row in rows:
             product = Product(row.sku, row.name, row.price, row.currency)
-            new += row.sku not in self.book
-            changed += self.book.get(row.sku, product) != product
-            self.book[row.sku], self.stock[row.sku] = product, row.stock
+            new += row.sku not in book
+            changed += book.get(row.sku, product) != product
+            book[row.sku], self.stock[row.sku] = product, row.stock
+        self.book = book
         return PutCounts(new, changed, len(rows) - new - changed)
 
     async def raise_epoch(self) -> None:

@@ -80,7 +80,8 @@ class RedisPriceBook:
         # Into the mapping that was current before the fetch: when a price changed meanwhile, it is one nobody uses.
         if len(kept) + len(found) > self._max_products:
             return self._begin_again(kept, {sku: kept[sku] for sku in skus if sku in kept} | found)
-        kept.update(found)
+        for sku, product in found.items():
+            kept.setdefault(sku, product)  # another call may have told it meanwhile, perhaps at another price
         return kept
 
     async def watch(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -109,22 +109,39 @@ def _no_body(_request: Request) -> None:
 
 
 def _encoder(route: Route) -> Callable[[Request, Any], Response]:
-    status, headers, etag = route.status, route.headers, route.etag
+    if route.etag is not None:
+        return _tagging_encoder(route, route.etag)
+    status, headers = route.status, route.headers
 
-    def encode(request: Request, result: Any) -> Response:
+    def encode(_request: Request, result: Any) -> Response:
         if result is None:
             return Response(204)
         if isinstance(result, Response):
             return result
         body = result.to_json()
-        lines = headers(result, body) if headers is not None else b""
-        if etag is not None:
+        return Response(status, body, headers=headers(result, body) if headers is not None else b"")
+
+    return encode
+
+
+def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str]) -> Callable[[Request, Any], Response]:
+    """For answers with an entity tag. One that was sent by this route before is sent again as it was."""
+    status, headers = route.status, route.headers
+    has_conditions = route.method in _SAFE
+
+    def encode(request: Request, result: Any) -> Response:
+        encoded = result.encoded
+        if encoded is None or encoded[0] is not route:
+            body = result.to_json()
             tag = etag(result, body)
-            lines += header("ETag", tag)
+            lines = header("ETag", tag) + (headers(result, body) if headers is not None else b"")
+            encoded = result.encoded = (route, tag, Response(status, body, headers=lines))
+        _, tag, response = encoded
+        if has_conditions:
             known = request.headers.get("If-None-Match")
-            if known is not None and request.method in _SAFE and matches_none(known, tag):
-                return Response(304, headers=lines)
-        return Response(status, body, headers=lines)
+            if known is not None and matches_none(known, tag):
+                return Response(304, headers=response.headers)
+        return cast(Response, response)
 
     return encode
 

@@ -146,7 +146,13 @@ class Connection(RequestHandler):
 
     # Answering
 
-    def _step(self, _done: asyncio.Future[Any] | None = None) -> None:
+    def _go_on(self, _done: asyncio.Future[Any]) -> None:
+        """What the handler waited for is done."""
+        self._step()
+        if self._messages:
+            self._take_next()
+
+    def _step(self) -> None:
         """Run the handler until it waits for a future or has its response: a task of its own would cost 5 µs.
 
         Hot handlers await nothing but futures, so all there is to do is to go on when the future is done.
@@ -160,12 +166,10 @@ class Connection(RequestHandler):
             assert self._request is not None
             response = answer(error, self._request)
         else:
-            waits_for.add_done_callback(self._step)
+            waits_for.add_done_callback(self._go_on)
             return
         self._coroutine = None
         self._finish(response)
-        if self._messages:
-            self._take_next()
 
     def _finish(self, response: Response) -> None:
         """Write the response to the request that is being answered."""

@@ -18,7 +18,7 @@ KEEPALIVE_S: Final = 75.0
 RECEIVE_TIMEOUT_S: Final = 10.0
 MAX_LINE_BYTES: Final = 8 * 1024
 MAX_HEADERS: Final = 100
-_WATCH_S: Final = 1.0
+_WATCH_S: Final = 0.5
 # Connections that stay unused this long while draining are closed; busy ones are told with their next answer.
 _LINGER_S: Final = 1.0
 _POLL_S: Final = 0.02
@@ -60,9 +60,10 @@ class EdgeServer(web.Server):
         return cast(list[Connection], self.connections)
 
     async def _watch(self) -> None:
-        """Close connections whose header section does not come to an end."""
+        """Keep the date, and close connections whose header section does not come to an end."""
         while True:
             await asyncio.sleep(_WATCH_S)
+            self.writer.refresh()
             now = self._loop.time()
             for connection in self._open_connections:
                 connection.check_receiving(now, self._receive_timeout_s)

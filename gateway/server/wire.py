@@ -21,12 +21,16 @@ _BODILESS: Final = frozenset({204, 304})
 
 
 class ResponseWriter:
-    """Renders responses. One per process: it keeps the lines that all responses of a second share."""
+    """Renders responses. One per process; `refresh` must be called about every second, which spares each a look at the clock."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._second = 0
         self._common = b""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Format the lines that all responses have: `Server`, and `Date` (RFC 9110, 6.6.1)."""
+        self._common = f"Server: {SERVER}\r\nDate: {formatdate(self._clock(), usegmt=True)}\r\n".encode()
 
     def render(self, response: Response, request_id: str, *, head_only: bool = False, close: bool = False) -> bytes:
         """The whole response, ready for one write."""
@@ -34,20 +38,17 @@ class ResponseWriter:
         lines = response.headers + CLOSE if close else response.headers
         if status in _BODILESS:
             return b"%b%bX-Request-Id: %b\r\n%b\r\n" % (
-                *(_STATUS_LINES[status], self.common_lines(), request_id.encode(), lines),
+                *(_STATUS_LINES[status], self._common, request_id.encode(), lines),
             )
         return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
-            *(_STATUS_LINES[status], self.common_lines(), request_id.encode(), response.content_type, len(body)),
-            *(lines, b"" if head_only else body),
+            _STATUS_LINES[status],
+            self._common,
+            request_id.encode(),
+            response.content_type,
+            len(body),
+            lines,
+            b"" if head_only else body,
         )
-
-    def common_lines(self) -> bytes:
-        """`Server` and `Date`, formatted once a second."""
-        second = int(self._clock())
-        if second != self._second:
-            self._second = second
-            self._common = f"Server: {SERVER}\r\nDate: {formatdate(second, usegmt=True)}\r\n".encode()
-        return self._common
 
 
 class RequestIds:

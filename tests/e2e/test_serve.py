@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.e2e.running_shop import CATALOGUE, RunningShop, eventually, is_alive, peakgate
 
@@ -217,3 +218,11 @@ def test_durability_that_the_store_cannot_give_is_refused(tmp_path: Path, redis_
     )
     assert refused.returncode == 1
     assert refused.stderr == "peakgate: --durability aof needs a store with an append-only file (appendonly yes)\n"
+
+
+def test_a_store_with_another_number_of_partitions_is_refused(tmp_path: Path, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as store:
+        store.set("peakgate:partitions", 16)
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--store-url", redis_url)
+    assert refused.returncode == 1
+    assert refused.stderr == "peakgate: the store was filled with 16 partitions; this Peakgate has 256\n"

@@ -100,3 +100,15 @@ async def test_whoever_waits_gets_the_turn_when_it_is_free(shop: Shop) -> None:
         following = asyncio.create_task(follow())
         assert not following.done()
     assert await following == "followed"
+
+
+async def test_a_mapping_of_prices_always_tells_the_same(shop: Shop) -> None:
+    await shop.catalog.put(ROWS)
+    before = await shop.prices.products([A])
+    await shop.catalog.put([CatalogRow(A, "RED HEART", 1, "GBP", 7)])
+    await shop.catalog.raise_epoch()
+    if isinstance(shop.prices, RedisPriceBook):
+        await shop.prices.refresh()
+    after = await shop.prices.products([A])
+    assert (before[A].price, after[A].price) == (255, 1)
+    assert after is not before

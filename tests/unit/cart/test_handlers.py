@@ -33,7 +33,8 @@ class Prices:
             self.set(sku, price, currency)
 
     def set(self, sku: str, price: int, currency: str = "GBP") -> None:
-        self.by_sku[Sku(sku)] = Product(Sku(sku), f"{sku} name", price, currency)
+        # Another mapping, as the port asks: what one has told of a SKU it always tells.
+        self.by_sku = self.by_sku | {Sku(sku): Product(Sku(sku), f"{sku} name", price, currency)}
 
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
         return self.by_sku
@@ -300,3 +301,13 @@ async def test_a_cart_in_another_currency_is_not_merged(shop: Shop) -> None:
     with pytest.raises(InvalidBody) as refused:
         await shop.handlers.merge(await shop.cart(), MergeCart(source, "sum"))
     assert refused.value.errors == [("/from", "is not priced in GBP, the currency of the cart")]
+
+
+async def test_a_product_that_is_sold_again_shows_at_the_next_read_from_the_same_mapping(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=2)
+    mug = shop.prices.by_sku[Sku("MUG")]
+    shop.prices.by_sku = {}
+    gone = shown(await shop.handlers.read(cart_id))["lines"][0]
+    assert gone["warnings"] == [{"code": "product-unavailable"}]
+    shop.prices.by_sku[Sku("MUG")] = mug
+    assert "warnings" not in shown(await shop.handlers.read(cart_id))["lines"][0]
