@@ -84,7 +84,9 @@ class Connection(RequestHandler):
             parser.message_consumed()
             return
         self._messages.extend(messages)
-        if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
+        # One less than the parser's own limit: it counts a message whose body came late once too often, and must not
+        # hold back what nobody then asks it for.
+        if len(self._messages) >= self._max_msg_queue_size - 1 and not self._buffer_paused:
             self._pause_reading_for_buffer()
         self._take_next()
 
@@ -140,9 +142,27 @@ class Connection(RequestHandler):
             # Not from here: resuming parses what was held back, and may take the next message.
             self._loop.call_soon(self._resume_if_drained)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on if a full body has stopped it. aiohttp's streams ask for this at every read of a body.
+
+        Without need it would parse what is held back in the middle of taking a message, and take that one twice.
+        """
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _resume_if_drained(self) -> None:
         if self._buffer_paused and self.transport is not None:
             self._resume_reading_if_drained()
+
+    def _resume_reading_if_drained(self) -> None:
+        """Parse what was held back, and read on unless that is too much once more. The short path may answer all of it."""
+        if self._upgraded:
+            super()._resume_reading_if_drained()
+            return
+        self._buffer_paused = False
+        self.data_received(b"")
+        if not self._buffer_paused and not self._reading_paused:
+            self._resume_transport_reading()
 
     # Answering
 
