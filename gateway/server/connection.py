@@ -8,9 +8,10 @@ Order on a connection: messages that cannot be answered yet wait in aiohttp's ow
 aiohttp's `start()` takes the next one, never both, so pipelined requests are answered in their order.
 
 The only module that leans on aiohttp's private attributes (`_parser`, `_messages`, `_waiter`, `_upgraded`,
-`_payload_parser`, `_close`, `_force_close`, `_keepalive_timeout`, `_next_keepalive_close_time`, `_buffer_paused`,
-`_msg_queue_resume_size`, `_max_msg_queue_size`, `_pause_reading_for_buffer`, `_resume_reading_if_drained`, `_ErrInfo`);
-a test fails loudly when one of them is gone.
+`_payload_parser`, `_close`, `_force_close`, `_paused`, `_keepalive_timeout`, `_next_keepalive_close_time`,
+`_process_keepalive`, `_current_request`, `_reading_paused`, `_buffer_paused`, `_msg_queue_resume_size`,
+`_max_msg_queue_size`, `_pause_reading_for_buffer`, `_resume_reading_if_drained`, `_resume_transport_reading`, `_ErrInfo`); a
+test fails loudly when one of them is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web import BaseRequest, RequestPayloadError, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway import problems
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     from gateway.server.edge_server import EdgeServer
 
 MAX_HEADER_BYTES: Final = 32 * 1024
+# How long a shopper whose request was refused half-way may take to stop sending and read why.
+LINGER_S: Final = 2.0
+_SECTION_END: Final = b"\r\n\r\n"
+# More pieces than this are not told apart: they are no honest pipeline.
+_MOST_PIECES: Final = 40
 
 
 class Connection(RequestHandler):
@@ -65,13 +71,21 @@ class Connection(RequestHandler):
         if self._upgraded or self._payload_parser is not None:
             super().data_received(data)
             return
+        fault: HttpProcessingError | None = None
         try:
-            messages, self._upgraded, tail = parser.feed_data(data)
+            if data.count(_SECTION_END) < 2:
+                messages, self._upgraded, tail = parser.feed_data(data)
+            else:
+                messages, self._upgraded, tail, fault = _feed_apart(parser, data)
         except HttpProcessingError as error:
             self._refuse(error)
             return
         if tail:
             self._message_tail = tail
+        if fault is not None:
+            self._messages.extend(messages)
+            self._refuse(fault)
+            return
         if not messages:
             self._watch_headers(len(data))
             return
@@ -99,7 +113,9 @@ class Connection(RequestHandler):
     def _take_next(self) -> None:
         """Answer the oldest waiting message, by the short path if it can be."""
         while self._messages and self._is_idle:
-            if self._take_short(*self._messages[0]):
+            if isinstance(self._messages[0][0], _ErrInfo):
+                self._respond_unasked(_problem_of(self._messages[0][0].exc))
+            elif self._take_short(*self._messages[0]):
                 self._drop_first()
             else:
                 # The task of aiohttp takes it, and all that have come by the time it is done.
@@ -228,40 +244,70 @@ class Connection(RequestHandler):
     def check_receiving(self, now: float, timeout_s: float) -> None:
         """Close the connection if a header section has been coming for too long; called every second or so."""
         if self._header_bytes and self._is_idle and now - self._receiving_since > timeout_s:
+            self._header_bytes = 0
             self._respond_unasked(problems.REQUEST_TIMEOUT)
 
     def _refuse(self, error: HttpProcessingError) -> None:
         """Answer what is not HTTP, after the requests before it, and close."""
-        if self._is_idle and not self._messages:
-            self._respond_unasked(_problem_of(error))
-            return
-        self._messages.append((_ErrInfo(status=400, exc=error, message=error.message), EMPTY_PAYLOAD))
+        # Nothing is read any more: what follows a fault has no meaning.
+        self._parser = None
+        unfinished = self._unfinished_body()
+        if unfinished is not None:
+            # Its own request is the malformed one, and is refused where its body is awaited.
+            unfinished.set_exception(RequestPayloadError(error.message))
+        else:
+            self._messages.append((_ErrInfo(status=400, exc=error, message=error.message), EMPTY_PAYLOAD))
         self._take_next()
 
+    def _unfinished_body(self) -> StreamReader | None:
+        if self._messages:
+            body = self._messages[-1][1]
+        elif self._current_request is not None:
+            body = self._current_request.content
+        else:
+            return None
+        return None if body.is_eof() else body
+
     def _respond_unasked(self, problem: problems.Problem) -> None:
+        """Refuse what is no request, and stop listening."""
+        self._parser = None
+        self._messages.clear()
+        self.close()
+        if self.transport is None:
+            return
         request_id = self._edge.ids.of({})
-        response = problems.refuse(problem, request_id)
-        if self.transport is not None:
-            self.transport.write(self._edge.writer.render(response, request_id, close=True))
-        self.force_close()
+        self.transport.write(self._edge.writer.render(problems.refuse(problem, request_id), request_id, close=True))
+        # To close at once, while the shopper still sends, would reset the connection and lose the answer on its way.
+        self.transport.write_eof()
+        self._loop.call_later(LINGER_S, self.transport.abort)
 
     def handle_error(
         self,
-        request: BaseRequest,  # noqa: ARG002 - aiohttp's signature
-        status: int = 500,  # noqa: ARG002
+        request: BaseRequest,
+        status: int = 500,  # noqa: ARG002 - aiohttp's signature
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002
     ) -> StreamResponse:
         """What aiohttp answers to a message that is no HTTP, or when the normal way itself fails."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the shopper has hung up: there is nobody to answer
         request_id = self._edge.ids.of({})
         if isinstance(exc, HttpProcessingError):
             response = problems.refuse(_problem_of(exc), request_id)
         else:
             self.logger.error("a request failed outside its handler (request %s)", request_id, exc_info=exc)
+            if request.writer.output_size > 0:
+                raise ConnectionError("half an answer is sent already; the other half cannot be an error")
             response = problems.refuse(problems.INTERNAL, request_id)
         answered = as_stream_response(response, request_id)
         answered.force_close()
         return answered
+
+    def _process_keepalive(self) -> None:
+        """Close an idle connection. aiohttp knows of its own handlers only, so the short path's count here."""
+        if self._answering is not None or self._header_bytes:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     # Draining
 
@@ -271,8 +317,32 @@ class Connection(RequestHandler):
             self.force_close()
 
 
-def _problem_of(error: HttpProcessingError) -> problems.Problem:
-    return problems.HEADERS_TOO_LARGE if isinstance(error, LineTooLong) else problems.MALFORMED_REQUEST
+def _feed_apart(parser: Any, data: bytes) -> tuple[list[Any], bool, bytes, HttpProcessingError | None]:
+    """Parse pipelined messages one header section at a time, up to a fault.
+
+    Given all at once, the parser would keep to itself the messages that come before a fault.
+    """
+    messages: list[Any] = []
+    start = pieces = 0
+    while start < len(data):
+        end = data.find(_SECTION_END, start) + len(_SECTION_END)
+        pieces += 1
+        if end < len(_SECTION_END) or pieces == _MOST_PIECES:
+            end = len(data)
+        try:
+            found, upgraded, tail = parser.feed_data(data[start:end])
+        except HttpProcessingError as fault:
+            return messages, False, b"", fault
+        messages += found
+        start = end
+        if upgraded:
+            return messages, True, tail + data[end:], None
+    return messages, False, b"", None
+
+
+def _problem_of(error: BaseException) -> problems.Problem:
+    is_too_large = isinstance(error, LineTooLong) or "Too many headers" in str(error)
+    return problems.HEADERS_TOO_LARGE if is_too_large else problems.MALFORMED_REQUEST
 
 
 def _header_size(message: RawRequestMessage) -> int:
