@@ -264,8 +264,7 @@ class CartHandlers:
         return Write(now=self._clock_ms(), limits=self._limits, if_match=if_match, owner=owner)
 
     async def _view(self, cart: Cart) -> CartView:
-        # The mapping of now, whatever it holds: if the cart was told at it, its products need not be looked up again.
-        shown = self._shown.get(cart, await self._prices.products(()))
+        shown = self._shown.get(cart, self._prices.current)
         if shown is not None:
             return shown
         skus = cart.skus

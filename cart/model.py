@@ -190,8 +190,19 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises `QuantityLimit` or `CartFull`.
         """
-        held = next((each.quantity for each in self.lines if each.sku == line.sku), 0)
-        return self.with_set([Line(line.sku, held + line.quantity, line.quoted)], now=now, limits=limits)
+        lines = self.lines
+        for place, held in enumerate(lines):
+            if held.sku == line.sku:
+                line = Line(line.sku, held.quantity + line.quantity, line.quoted)
+                lines = (*lines[:place], line, *lines[place + 1 :])
+                break
+        else:
+            lines = (*lines, line)
+        if line.quantity > limits.max_quantity:
+            raise QuantityLimit(limits.max_quantity)
+        if len(lines) > max(limits.max_lines, len(self.lines)):
+            raise CartFull(limits.max_lines)
+        return self._with_lines(lines, now)
 
     def with_set(self, lines: Iterable[Line], *, now: int, limits: Limits) -> Cart:
         """Set these lines, all or none; quantity 0 removes a line, and an absent one to be removed is passed over.

@@ -11,15 +11,20 @@ from cart.model import Cart, CartId, Limits, Line, Product, Sku, Strategy
 
 
 class PriceBook(Protocol):
-    """Names and current prices."""
+    """Names and current prices.
+
+    They are given as mappings that may hold other products besides (an adapter's whole cache), so that nothing is copied on
+    the hot path: look up in them, do not go through them. What a mapping has told of a SKU it always tells: once a price
+    changes, another mapping takes its place.
+    """
+
+    @property
+    def current(self) -> Mapping[Sku, Product]:
+        """The mapping of now, whatever it holds: where it still is the one a caller looked up in, nothing has changed."""
+        ...
 
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
-        """The products of these SKUs by SKU; those not sold are absent.
-
-        The mapping may hold others besides (an adapter's whole cache), so that nothing is copied on the hot path: look up
-        in it, do not go through it. What a mapping has told of a SKU it always tells: once a price changes, another mapping
-        is given. So who is given the same mapping again, for whatever SKUs, knows that nothing has changed.
-        """
+        """A mapping with the products of these SKUs; those not sold are absent."""
         ...
 
 

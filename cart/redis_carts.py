@@ -10,7 +10,7 @@ from cart.model import Cart, CartId, Limits, Line, Sku, Strategy
 from cart.ports import Write
 from cart.redis_merge import TRIES, Merges
 from cart.redis_scripts import ADD_LINE, CREATE, DELETE, REMOVE_LINE, SET_LINES, line_args, opening_args, refusal_of
-from cart.stored import STATE_FIELDS, cart_from_hash, cart_key, hash_of, new_cart_fields, state_of
+from cart.stored import STATE_FIELDS, cart_from_hash, cart_key, hash_of, is_state_of, new_cart_fields
 from store import Script, Store, StoreOverloaded
 
 
@@ -32,7 +32,7 @@ class RedisCarts:
         key = cart_key(cart_id)
         known = self._known.get(cart_id)
         # Asking whether a cart has changed costs the same however long it is, here and in the store.
-        if known is not None and await self._store.execute("HMGET", key, *STATE_FIELDS) == state_of(known):
+        if known is not None and is_state_of(known, await self._store.execute("HMGET", key, *STATE_FIELDS)):
             cart = known
         else:
             cart = await self._read_whole(cart_id, key)

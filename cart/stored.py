@@ -57,9 +57,16 @@ def hash_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 STATE_FIELDS = ("\1v", "\1u", "\1s")
 
 
-def state_of(cart: Cart) -> list[bytes | None]:
-    """What `STATE_FIELDS` say while the stored cart is this one, an open one: a version is written once at any one time."""
-    return [b"%d" % cart.version, b"%d" % cart.updated_at, None]
+def is_state_of(cart: Cart, told: Sequence[bytes | None]) -> bool:
+    """Whether `STATE_FIELDS` say that the stored cart is this one, an open one: a version is written once at any one time."""
+    version, updated_at, status = told
+    return (
+        version is not None
+        and updated_at is not None
+        and int(version) == cart.version
+        and int(updated_at) == cart.updated_at
+        and status is None
+    )
 
 
 def cart_from_hash(cart_id: CartId, fields: dict[bytes, bytes]) -> Cart | None:

@@ -58,9 +58,9 @@ class Store(Protocol):
         ...
 
 
-# A reply awaited, the loop time by which it must come, and the EVAL form of a script call for a server that does not know
+# A reply awaited, the loop time by which it must come, and what script was called with what, for a server that does not know
 # its SHA. A plain tuple: a named one takes five times as long to make, and every command makes one.
-_Call = tuple[asyncio.Future[Reply], float, tuple[Arg, ...] | None]
+_Call = tuple[asyncio.Future[Reply], float, tuple[Script, tuple[Arg, ...]] | None]
 
 
 class Client(asyncio.Protocol):
@@ -106,15 +106,15 @@ class Client(asyncio.Protocol):
 
     def run(self, script: Script, keys: Sequence[Arg], args: Sequence[Arg] = ()) -> asyncio.Future[Reply]:
         """See `Store.run`."""
-        tail = (len(keys), *keys, *args)
-        return self._submit(("EVALSHA", script.sha, *tail), self._deadline_s, ("EVAL", script.text, *tail))
+        command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        return self._submit(command, self._deadline_s, (script, command))
 
     def _submit(
-        self, command: tuple[Arg, ...], deadline_s: float, source: tuple[Arg, ...] | None
+        self, command: tuple[Arg, ...], deadline_s: float, called: tuple[Script, tuple[Arg, ...]] | None
     ) -> asyncio.Future[Reply]:
         reply = self._new_future()
         if len(self._calls) < self._max_waiting and not self._closed:
-            self._queue((reply, self._now() + deadline_s, source), command)
+            self._queue((reply, self._now() + deadline_s, called), command)
         elif self._closed:
             _fail(reply, StoreUnavailable("the store client is closed"))
         else:
@@ -161,9 +161,10 @@ class Client(asyncio.Protocol):
             self._lose(f"the store sent what is no reply: {error}")
 
     def _resolve_error(self, call: _Call, error: ReplyError) -> None:
-        reply, deadline, source = call
-        if source is not None and error.code == "NOSCRIPT":
-            self._queue((reply, deadline, None), source)
+        reply, deadline, called = call
+        if called is not None and error.code == "NOSCRIPT":
+            script, command = called
+            self._queue((reply, deadline, None), ("EVAL", script.text, *command[2:]))
         else:
             _fail(reply, error)
 

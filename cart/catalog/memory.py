@@ -21,6 +21,11 @@ class MemoryCatalog:
         self._imported: set[str] = set()
         self._turn = asyncio.Lock()
 
+    @property
+    def current(self) -> Mapping[Sku, Product]:
+        """See `PriceBook`."""
+        return self.book
+
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:  # noqa: ARG002 - it gives the whole book
         """See `PriceBook`."""
         return self.book

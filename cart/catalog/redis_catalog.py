@@ -70,6 +70,11 @@ class RedisPriceBook:
         self._begun_at = clock()
         self._epoch: bytes | None = None
 
+    @property
+    def current(self) -> Mapping[Sku, Product]:
+        """See `cart.ports.PriceBook`."""
+        return self._kept
+
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
         """See `cart.ports.PriceBook`; the mapping is the cache itself. Raises `StoreError` where it must fetch."""
         kept = self._kept

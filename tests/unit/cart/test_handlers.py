@@ -36,6 +36,10 @@ class Prices:
         # Another mapping, as the port asks: what one has told of a SKU it always tells.
         self.by_sku = self.by_sku | {Sku(sku): Product(Sku(sku), f"{sku} name", price, currency)}
 
+    @property
+    def current(self) -> Mapping[Sku, Product]:
+        return self.by_sku
+
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
         return self.by_sku
 
