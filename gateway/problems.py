@@ -68,7 +68,7 @@ def _invalid(error: cart.InvalidBody) -> Members:
     return {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]}
 
 
-REFUSALS: Final[dict[type[Exception], Problem]] = {
+REFUSALS: Final[dict[type[BaseException], Problem]] = {
     cart.InvalidBody: Problem("invalid-body", 422, "The request breaks a rule", _invalid),
     cart.CartNotFound: Problem("cart-not-found", 404, "There is no such cart"),
     cart.LineNotFound: Problem("line-not-found", 404, "The cart has no such line", lambda e: {"sku": e.sku}),
@@ -149,7 +149,7 @@ def refuse(problem: Problem, request_id: str, members: Members | None = None, *,
     return Response(problem.status, body, headers=problem.header_lines + headers, content_type=PROBLEM_JSON)
 
 
-def of_error(error: Exception) -> Problem | None:
+def of_error(error: BaseException) -> Problem | None:
     """The row of an error or of its nearest ancestor, None for what is no refusal."""
     for kind in type(error).__mro__:
         if problem := REFUSALS.get(kind):

@@ -13,7 +13,7 @@ from gateway.http import Request, Response
 _log = logging.getLogger("peakgate")
 
 
-def answer(error: Exception, request: Request) -> Response:
+def answer(error: BaseException, request: Request) -> Response:
     """The answer to a refusal, or a logged 500 to any other error."""
     problem = problems.of_error(error)
     if problem is None:

@@ -128,7 +128,10 @@ class Connection(RequestHandler):
             return False
         headers = message.headers
         if payload is not EMPTY_PAYLOAD and (
-            not payload.is_eof() or payload.exception() is not None or "Content-Encoding" in headers
+            not payload.is_eof()
+            or payload.exception() is not None
+            or "Content-Encoding" in headers
+            or "Expect" in headers
         ):
             return False
         edge = self._edge
@@ -198,7 +201,7 @@ class Connection(RequestHandler):
             waits_for = self._coroutine.send(None)
         except StopIteration as end:
             response: Response = end.value
-        except Exception as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
             assert self._request is not None
             response = answer(error, self._request)
         else:

@@ -40,7 +40,9 @@ def normal_way(
         request = Request(message.method, path, query, message.headers, body, request_id, params)
         try:
             response = await endpoint.handler(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
+            if _is_being_cancelled():
+                raise
             response = answer(error, request)
         endpoint.count(response.status)
         answered = as_stream_response(response, request_id)
@@ -53,12 +55,18 @@ def normal_way(
     return serve
 
 
+def _is_being_cancelled() -> bool:
+    """Whether the task that runs is to end, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def as_stream_response(response: Response, request_id: str) -> web.StreamResponse:
     """The same answer as one of aiohttp's."""
     headers: CIMultiDict[str] = CIMultiDict()
     headers["Server"] = SERVER
     headers["X-Request-Id"] = request_id
-    for line in response.headers.decode("latin-1").splitlines():
+    for line in response.headers.decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(": ")
         headers.add(name, value)
     if response.status not in {204, 304}:
@@ -70,15 +78,15 @@ def as_stream_response(response: Response, request_id: str) -> web.StreamRespons
 
 def _target(message: web.BaseRequest) -> tuple[str, str]:
     """Path and query of the request target; of `GET http://host/path` (RFC 9112, 3.2.2) the part behind the host."""
-    target = message.path_qs if message.raw_path[:1] == "/" else message.rel_url.raw_path_qs
-    if message.raw_path[:1] == "/":
-        target = message.raw_path
+    target = message.raw_path if message.raw_path[:1] == "/" else message.rel_url.raw_path_qs
     path, _, query = target.partition("?")
     return path, query
 
 
 async def _receive(message: web.BaseRequest, endpoint: Endpoint, request_id: str, timeout_s: float) -> bytes | Response:
     """The whole body, or the answer to one that is too large, too slow, encoded, or expects what we do not do."""
+    if not message.body_exists:
+        return b""
     if "Content-Encoding" in message.headers:
         return problems.refuse(problems.UNSUPPORTED_MEDIA_TYPE, request_id)
     if (message.content_length or 0) > endpoint.body_limit:
