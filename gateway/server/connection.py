@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from gateway.server.edge_server import EdgeServer
 
 MAX_HEADER_BYTES: Final = 32 * 1024
-# How long a shopper whose request was refused half-way may take to stop sending and read why.
-LINGER_S: Final = 2.0
 _SECTION_END: Final = b"\r\n\r\n"
 # More pieces than this are not told apart: they are no honest pipeline.
 _MOST_PIECES: Final = 40
@@ -282,7 +280,7 @@ class Connection(RequestHandler):
         self.transport.write(self._edge.writer.render(problems.refuse(problem, request_id), request_id, close=True))
         # To close at once, while the shopper still sends, would reset the connection and lose the answer on its way.
         self.transport.write_eof()
-        self._loop.call_later(LINGER_S, self.transport.abort)
+        self._loop.call_later(self._edge.linger_s, self.transport.abort)
 
     def handle_error(
         self,

@@ -40,7 +40,8 @@ def normal_way(
         request = Request(message.method, path, query, message.headers, body, request_id, params)
         try:
             response = await endpoint.handler(request)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
+        except (Exception, asyncio.CancelledError) as error:
+            # Whatever it is, the shopper gets an answer.
             if _is_being_cancelled():
                 raise
             response = answer(error, request)
