@@ -18,9 +18,11 @@ KEEPALIVE_S: Final = 75.0
 RECEIVE_TIMEOUT_S: Final = 10.0
 MAX_LINE_BYTES: Final = 8 * 1024
 MAX_HEADERS: Final = 100
+# How long a shopper whose request is refused before it has come whole may take to stop sending and read why.
+LINGER_S: Final = 2.0
 _WATCH_S: Final = 0.5
 # Connections that stay unused this long while draining are closed; busy ones are told with their next answer.
-_LINGER_S: Final = 1.0
+_UNUSED_S: Final = 1.0
 _POLL_S: Final = 0.02
 
 
@@ -28,7 +30,12 @@ class EdgeServer(web.Server):
     """Makes a `Connection` for every accepted socket. Raises `RuntimeError` without aiohttp's C extensions."""
 
     def __init__(
-        self, router: Router, *, keepalive_s: float = KEEPALIVE_S, receive_timeout_s: float = RECEIVE_TIMEOUT_S
+        self,
+        router: Router,
+        *,
+        keepalive_s: float = KEEPALIVE_S,
+        receive_timeout_s: float = RECEIVE_TIMEOUT_S,
+        linger_s: float = LINGER_S,
     ) -> None:
         if HttpRequestParser.__module__ != "aiohttp._http_parser":
             raise RuntimeError("aiohttp runs without its C extensions; install its wheel, or build it with a compiler")
@@ -36,6 +43,7 @@ class EdgeServer(web.Server):
         self.ids = RequestIds()
         self.writer = ResponseWriter()
         self.is_draining = False
+        self.linger_s = linger_s
         self._receive_timeout_s = receive_timeout_s
         self._options: dict[str, Any] = {
             "keepalive_timeout": keepalive_s,
@@ -45,7 +53,7 @@ class EdgeServer(web.Server):
             "access_log": None,
             # A compressed body is refused, never unpacked: no bombs.
             "auto_decompress": False,
-            "lingering_time": 2.0,
+            "lingering_time": linger_s,
         }
         serve = normal_way(router, self.ids, body_timeout_s=receive_timeout_s, is_draining=lambda: self.is_draining)
         super().__init__(serve)
@@ -62,7 +70,7 @@ class EdgeServer(web.Server):
     async def _watch(self) -> None:
         """Keep the date, and close connections whose header section does not come to an end."""
         while True:
-            await asyncio.sleep(_WATCH_S)
+            await asyncio.sleep(min(_WATCH_S, self._receive_timeout_s / 2))
             self.writer.refresh()
             now = self._loop.time()
             for connection in self._open_connections:
@@ -76,9 +84,9 @@ class EdgeServer(web.Server):
         """
         self.is_draining = True
         end = self._loop.time() + timeout_s
-        linger_end = min(self._loop.time() + _LINGER_S, end)
+        unused_end = min(self._loop.time() + _UNUSED_S, end)
         while self.connections and self._loop.time() < end:
-            if self._loop.time() >= linger_end:
+            if self._loop.time() >= unused_end:
                 for connection in self._open_connections:
                     connection.close_if_idle()
             await asyncio.sleep(_POLL_S)

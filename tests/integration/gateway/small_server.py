@@ -45,7 +45,7 @@ class Small:
         self.gate = asyncio.Event()
         self.running = 0
         self.finished: list[str] = []
-        self.edge = EdgeServer(Router(self._endpoints()), **options)
+        self.edge = EdgeServer(Router(self._endpoints()), **{"linger_s": 0.05, **options})
         self.port = 0
 
     async def client(self) -> RawClient:
