@@ -170,11 +170,13 @@ class RawClient:
             if {"content-length", "transfer-encoding"} & set(named):
                 raise NotHttp(f"{status} with the length of a body: {headers}")
             return b""
+        if method == "HEAD":
+            return b""
         if named.get("transfer-encoding") == "chunked":
-            return b"" if method == "HEAD" else await self._chunks()
+            return await self._chunks()
         if "content-length" not in named:
             raise NotHttp(f"an answer without a length: {headers}")
-        return b"" if method == "HEAD" else await self.reader.readexactly(int(named["content-length"]))
+        return await self.reader.readexactly(int(named["content-length"]))
 
     async def _chunks(self) -> bytes:
         body = b""

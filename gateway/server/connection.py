@@ -17,12 +17,12 @@ test fails loudly when one of them is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import HttpVersion11
+from aiohttp.http_writer import HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestPayloadError, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.server.edge_server import EdgeServer
 
 MAX_HEADER_BYTES: Final = 32 * 1024
+_SPOKEN: Final = frozenset({HttpVersion10, HttpVersion11})
 _SECTION_END: Final = b"\r\n\r\n"
 # More pieces than this are not told apart: they are no honest pipeline.
 _MOST_PIECES: Final = 40
@@ -95,12 +96,20 @@ class Connection(RequestHandler):
         if len(messages) == 1 and not self._messages and self._is_idle and self._take_short(*messages[0]):
             parser.message_consumed()
             return
+        self._queue(messages)
+        self._take_next()
+
+    def _queue(self, messages: Sequence[Any]) -> None:
+        for count, (message, _) in enumerate(messages):
+            if message.version not in _SPOKEN:
+                self._messages.extend(messages[:count])
+                self._refuse(BadStatusLine(error="only HTTP/1.0 and HTTP/1.1 are spoken here"))
+                return
         self._messages.extend(messages)
         # One less than the parser's own limit: it counts a message whose body came late once too often, and must not
         # hold back what nobody then asks it for.
         if len(self._messages) >= self._max_msg_queue_size - 1 and not self._buffer_paused:
             self._pause_reading_for_buffer()
-        self._take_next()
 
     @property
     def _is_idle(self) -> bool:

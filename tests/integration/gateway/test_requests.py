@@ -1,0 +1,376 @@
+"""Header sections, targets and connections of every kind, honest or not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from gateway.server.connection import MAX_HEADER_BYTES
+from gateway.server.edge_server import MAX_HEADERS, MAX_LINE_BYTES
+from tests.integration.gateway.small_server import HOST, chunked, get, post, small_server
+from tests.raw_http import RawClient
+from tests.waiting import until
+
+BEGUN = b"GET /plain HTTP/1.1\r\nHost: shop\r\n"
+
+
+async def refused_with(client: RawClient, status: int, problem: str) -> None:
+    answer = await client.answer()
+    assert answer.status == status
+    assert answer.problem == problem
+    assert answer.closes
+    await client.closed()
+
+
+# Too large
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pytest.param(get("/" + "x" * MAX_LINE_BYTES), id="a-long-target"),
+        pytest.param(get("/plain", "X: " + "x" * (MAX_LINE_BYTES + 1)), id="a-long-line"),
+        pytest.param(get("/plain", "x" * (MAX_LINE_BYTES + 1) + ": x"), id="a-long-name"),
+        pytest.param(get("/plain", *(f"X-{n}: y" for n in range(MAX_HEADERS))), id="many-lines"),
+        pytest.param(get("/plain", *(f"X-{n}: {'y' * 8000}" for n in range(5))), id="a-few-long-lines"),
+        pytest.param(get("/slow", *(f"X-{n}: {'y' * 8000}" for n in range(5))), id="a-few-long-lines-for-a-slow-one"),
+    ],
+)
+@pytest.mark.parametrize("size", [1_000, 1_000_000])
+async def test_a_header_section_too_large_is_refused(request_bytes: bytes, size: int) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(*[request_bytes[at : at + size] for at in range(0, len(request_bytes), size)])
+        await refused_with(client, 431, "headers-too-large")
+
+
+async def test_a_header_section_that_never_ends_is_refused_while_it_comes() -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(BEGUN)
+        sent = 0
+        while not client.reader._buffer:  # type: ignore[attr-defined]
+            await client.send(b"X: " + b"y" * 500 + b"\r\n")
+            sent += 505
+            assert sent < 2 * MAX_HEADER_BYTES
+        await refused_with(client, 431, "headers-too-large")
+
+
+async def test_a_header_section_just_small_enough_is_served() -> None:
+    async with small_server() as server, await server.client() as client:
+        assert (await client.ask(get("/plain", *(f"X-{n}: {'y' * 300}" for n in range(MAX_HEADERS - 1))))).status == 200
+        assert (await client.ask(get("/about/" + "x" * (MAX_LINE_BYTES - 100)))).status == 200
+
+
+# Too slow
+
+
+@pytest.mark.parametrize("begun", [b"G", b"GET /plain HTTP/1.1\r\n", BEGUN, BEGUN + b"X: y"])
+async def test_a_header_section_that_does_not_end_is_given_up(begun: bytes) -> None:
+    async with small_server(receive_timeout_s=0.05) as server, await server.client() as client:
+        await client.send(begun)
+        await refused_with(client, 408, "request-timeout")
+
+
+async def test_a_header_section_that_dribbles_is_given_up() -> None:
+    async with small_server(receive_timeout_s=0.1) as server, await server.client() as client:
+        await client.send(BEGUN)
+        while not client.reader._buffer:  # type: ignore[attr-defined]
+            await client.send(b"X")
+        await refused_with(client, 408, "request-timeout")
+
+
+async def test_a_header_section_in_time_is_served_and_its_time_is_over_with_it() -> None:
+    async with small_server(receive_timeout_s=0.3) as server, await server.client() as client:
+        for _ in range(3):
+            await client.send(*[bytes([byte]) for byte in BEGUN])
+            assert (await client.ask(b"\r\n", method="GET")).status == 200
+        (connection,) = server.edge.connections
+        connection.check_receiving(asyncio.get_running_loop().time() + 1000, 0.3)  # type: ignore[attr-defined]
+        assert (await client.ask(get("/plain"))).status == 200
+
+
+async def test_a_request_begun_behind_a_whole_one_is_given_up_too() -> None:
+    async with small_server(receive_timeout_s=0.05) as server, await server.client() as client:
+        await client.send(get("/plain") + BEGUN)
+        assert (await client.answer()).status == 200
+        await client.send(b"X: y\r\n")
+        await refused_with(client, 408, "request-timeout")
+
+
+async def test_an_idle_connection_is_closed_after_a_while_without_a_word() -> None:
+    async with small_server(keepalive_s=0.05) as server:
+        async with await server.client() as client:
+            await client.closed()
+        async with await server.client() as client:
+            assert (await client.ask(get("/plain"))).status == 200
+            await client.closed()
+        async with await server.client() as client:
+            server.gate.set()
+            assert (await client.ask(get("/slow"))).status == 200
+            await client.closed()
+
+
+@pytest.mark.parametrize("route", ["/wait", "/slow"])
+async def test_a_connection_whose_answer_is_awaited_is_not_idle(route: str) -> None:
+    async with small_server(keepalive_s=0.02) as server, await server.client() as client:
+        await client.send(get(route))
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await until(lambda: loop.time() - begun > 0.1)
+        server.gate.set()
+        assert (await client.answer()).status == 200
+
+
+# Malformed
+
+
+MALFORMED = {
+    "nonsense": b"what is this\r\n\r\n",
+    "nul": b"\0\0\0\0\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no version": b"GET /plain\r\n\r\n",
+    "version 0.9": b"GET /plain HTTP/0.9\r\n" + HOST + b"\r\n",
+    "version 2": b"GET /plain HTTP/2.0\r\n" + HOST + b"\r\n",
+    "a version nobody speaks": b"GET /plain HTTP/3.7\r\n" + HOST + b"\r\n",
+    "a space in the target": b"GET /pl ain HTTP/1.1\r\n" + HOST + b"\r\n",
+    "no target": b"GET  HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a target that is no path": b"GET plain HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a target without a host": b"GET http:///plain HTTP/1.1\r\n" + HOST + b"\r\n",
+    "raw bytes in the target": b"GET /about/\xff HTTP/1.1\r\n" + HOST + b"\r\n",
+    "raw utf-8 in the target": "GET /about/é HTTP/1.1\r\nHost: shop\r\n\r\n".encode(),
+    "a method with a space before": b" GET /plain HTTP/1.1\r\n" + HOST + b"\r\n",
+    "an unknown method": b"BREW /plain HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a method in lower case": b"get /plain HTTP/1.1\r\n" + HOST + b"\r\n",
+    "no host": b"GET /plain HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET /plain HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    "a header without a colon": get("/plain", "no colon"),
+    "a header without a name": get("/plain", ": x"),
+    "a space before the colon": get("/plain", "X : y"),
+    "a line that goes on below": get("/plain", "X: y", " z"),
+    "nul in a header": get("/plain", "X: a\0b"),
+    "a line end in a header": get("/plain", "X: a\rb"),
+    "lines that end in lf": b"GET /plain HTTP/1.1\nHost: shop\n\n",
+    "a length that is no number": get("/echo", "Content-Length: ten", method="POST"),
+    "a length below zero": get("/echo", "Content-Length: -1", method="POST"),
+    "a length with a plus": get("/echo", "Content-Length: +1", method="POST") + b"x",
+    "a length beyond all": get("/echo", "Content-Length: 99999999999999999999", method="POST"),
+    "two lengths": get("/echo", "Content-Length: 1", "Content-Length: 2", method="POST") + b"xx",
+    "two lengths in one": get("/echo", "Content-Length: 1, 1", method="POST") + b"x",
+    "length and chunks": get("/echo", "Content-Length: 3", "Transfer-Encoding: chunked", method="POST") + b"0\r\n\r\n",
+    "chunks and length": get("/echo", "Transfer-Encoding: chunked", "Content-Length: 3", method="POST") + b"0\r\n\r\n",
+    "chunks not last": get("/echo", "Transfer-Encoding: chunked, gzip", method="POST") + b"0\r\n\r\n",
+    "an unknown transfer encoding": get("/echo", "Transfer-Encoding: rot13", method="POST") + b"x",
+    "chunks in disguise": get("/echo", "Transfer-Encoding: xchunked", method="POST") + b"0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("apart", [True, False])
+async def test_what_is_not_http_is_refused_and_the_connection_closed(
+    request_bytes: bytes, apart: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(*([bytes([byte]) for byte in request_bytes] if apart else [request_bytes]))
+        await refused_with(client, 400, "malformed-request")
+        assert server.finished == []
+    assert not caplog.records
+
+
+TOLERATED = {
+    "empty lines before": b"\r\n\r\n" + get("/plain"),
+    "spaces around a value": get("/plain", "X:   y  "),
+    "a header without a value": get("/plain", "X:"),
+    "odd bytes in a value": b"GET /plain HTTP/1.1\r\nHost: shop\r\nX: \xff\xfe\r\n\r\n",
+    "an empty host": b"GET /plain HTTP/1.1\r\nHost: \r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", TOLERATED.values(), ids=TOLERATED.keys())
+async def test_what_is_odd_but_http_is_served(request_bytes: bytes) -> None:
+    async with small_server() as server, await server.client() as client:
+        for _ in range(2):
+            assert (await client.ask(request_bytes, method="GET")).status == 200
+
+
+async def test_a_large_amount_of_garbage_does_not_lose_the_refusal() -> None:
+    async with small_server() as server, await server.client() as client:
+        client.writer.write(b"\0garbage" * 500_000)
+        assert (await client.answer()).problem == "malformed-request"
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    ("segment", "name"),
+    [
+        ("plain", "plain"),
+        ("a%2Fb", "a/b"),
+        ("%C3%A9t%C3%A9", "été"),
+        ("%25", "%"),
+        ("a+b", "a+b"),
+        ("%20", " "),
+        ("%", "%"),
+    ],
+)
+async def test_a_variable_of_the_path_is_decoded(segment: str, name: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        assert (await client.ask(get(f"/about/{segment}"))).json()["params"] == [name]
+        assert (await client.ask(get(f"http://shop/about/{segment}"))).json()["params"] == [name]
+
+
+@pytest.mark.parametrize("segment", ["%FF", "%C3", "%ED%A0%80", "a%2Fb%FF"])
+async def test_a_variable_that_is_no_utf_8_leads_nowhere(segment: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        assert (await client.ask(get(f"/about/{segment}"))).problem == "not-found"
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "//", "//plain", "/plain/", "/PLAIN", "/about", "/about/", "/about/x/", "/./plain"]
+)
+async def test_targets_that_lead_nowhere(target: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        assert (await client.ask(get(target))).problem == "not-found"
+
+
+@pytest.mark.parametrize("target", ["http://shop/plain?x=1", "https://elsewhere:99/plain?x=1", "/plain?x=1"])
+async def test_an_absolute_target_is_the_path_behind_its_host(target: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        assert (await client.ask(get(target))).status == 200
+        assert server.finished == ["x=1"]
+
+
+# Versions and connections
+
+
+async def test_http_1_0_closes_unless_it_asks_not_to() -> None:
+    async with small_server() as server:
+        async with await server.client() as client:
+            answer = await client.ask(b"GET /plain HTTP/1.0\r\n\r\n")
+            assert answer.status == 200
+            await client.closed()
+        async with await server.client() as client:
+            for _ in range(2):
+                answer = await client.ask(b"GET /plain HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                assert answer["Connection"] == "keep-alive"
+
+
+@pytest.mark.parametrize("route", ["/plain", "/slow"])
+async def test_connection_close_is_honoured(route: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        server.gate.set()
+        assert (await client.ask(get(route, "Connection: close"))).closes
+        await client.closed()
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "tea"])
+async def test_an_upgrade_is_answered_as_if_it_had_not_been_asked_for(upgrade: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        answer = await client.ask(get("/plain", "Connection: Upgrade", f"Upgrade: {upgrade}"))
+        assert answer.status == 200
+        if not answer.closes:
+            assert (await client.ask(get("/about/next"))).json()["params"] == ["next"]
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
+@pytest.mark.parametrize("behind", [get("/about/behind"), post("/echo", b"behind")])
+async def test_what_comes_behind_an_upgrade_is_answered_or_the_connection_closed(upgrade: str, behind: bytes) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get("/plain", "Connection: Upgrade", f"Upgrade: {upgrade}") + behind)
+        answer = await client.answer()
+        assert answer.status == 200
+        if answer.closes:
+            await client.closed()
+        else:
+            assert b"behind" in (await client.answer()).body
+
+
+async def test_connect_leads_nowhere() -> None:
+    async with small_server() as server, await server.client() as client:
+        answer = await client.ask(b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+        assert answer.status in {400, 404, 405}
+
+
+@pytest.mark.parametrize("route", ["/wait", "/slow"])
+async def test_a_shopper_who_hangs_up_while_the_answer_is_made_leaves_no_trace(
+    route: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with small_server() as server:
+        async with await server.client() as client:
+            await client.send(get(route) + get("/plain"))
+            await until(lambda: server.running)
+            client.writer.transport.abort()
+            await until(lambda: not server.edge.connections or not server.edge.connections[0].connected)
+        server.gate.set()
+        await until(lambda: not server.running)
+        async with await server.client() as client:
+            assert (await client.ask(get("/plain"))).status == 200
+        await until(lambda: len(server.edge.connections) == 0)
+    assert not caplog.records
+
+
+# Streams
+
+
+async def test_a_stream_comes_piece_by_piece() -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get("/stream"))
+        assert (await client.reader.readuntil(b"data: 1\n\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        server.gate.set()
+        assert await client.reader.readuntil(b"0\r\n\r\n") == b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
+        assert (await client.ask(get("/plain"))).status == 200
+
+
+async def test_the_head_of_a_stream_has_no_body() -> None:
+    async with small_server() as server, await server.client() as client:
+        answer = await client.ask(get("/stream", method="HEAD"))
+        assert answer["Content-Type"] == "text/event-stream"
+        assert (await client.ask(get("/plain"))).status == 200
+
+
+async def test_a_stream_that_breaks_ends_with_the_connection_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get("/torn-stream"))
+        await client.reader.readuntil(b"data: 1\n\n\r\n")
+        server.gate.set()
+        await client.closed()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_a_reader_who_leaves_a_stream_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get("/stream"))
+        await client.reader.readuntil(b"data: 1\n\n\r\n")
+        client.writer.transport.abort()
+        await until(lambda: not server.edge.connections or not server.edge.connections[0].connected)
+        server.gate.set()
+        await until(lambda: not server.edge.connections)
+    assert not caplog.records
+
+
+# Ids
+
+
+@pytest.mark.parametrize("route", ["/plain", "/nowhere", "/slow", "/broken", "/slow-broken", "http://shop/plain"])
+async def test_a_traceparent_names_the_request(route: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        server.gate.set()
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        answer = await client.ask(get(route, f"traceparent: 00-{trace}-00f067aa0ba902b7-01"))
+        assert answer["X-Request-Id"] == trace
+
+
+async def test_requests_without_one_have_ids_of_their_own() -> None:
+    async with small_server() as server, await server.client() as client:
+        ids = set()
+        for sent in [
+            get("/plain"),
+            get("/nowhere"),
+            get("http://shop/plain"),
+            chunked("/echo"),
+            get("/plain", method="PUT"),
+        ] * 3:
+            ids.add((await client.ask(sent))["X-Request-Id"])
+        assert len(ids) == 15
