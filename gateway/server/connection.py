@@ -7,8 +7,8 @@ aiohttp's own empty application takes 55.
 Order on a connection: messages that cannot be answered yet wait in aiohttp's own queue. Either the short path or
 aiohttp's `start()` takes the next one, never both, so pipelined requests are answered in their order.
 
-The only module that leans on aiohttp's private attributes (`_parser`, `_messages`, `_waiter`, `_upgraded`,
-`_payload_parser`, `_close`, `_force_close`, `_paused`, `_keepalive_timeout`, `_next_keepalive_close_time`,
+The only module that leans on aiohttp's private attributes (`_loop`, `_parser`, `_messages`, `_message_tail`, `_waiter`,
+`_upgraded`, `_payload_parser`, `_close`, `_force_close`, `_paused`, `_keepalive_timeout`, `_next_keepalive_close_time`,
 `_process_keepalive`, `_current_request`, `_reading_paused`, `_buffer_paused`, `_msg_queue_resume_size`,
 `_max_msg_queue_size`, `_pause_reading_for_buffer`, `_resume_reading_if_drained`, `_resume_transport_reading`, `_ErrInfo`); a
 test fails loudly when one of them is gone.

@@ -1,0 +1,109 @@
+"""Stopping without losing an answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.server import edge_server
+from tests.integration.gateway.small_server import get, small_server
+from tests.waiting import until
+
+BEGUN = b"GET /plain HTTP/1.1\r\nHost: shop\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unused connections are closed soon."""
+    monkeypatch.setattr(edge_server, "_UNUSED_S", 0.05)
+
+
+@pytest.mark.parametrize("route", ["/wait", "/slow"])
+async def test_an_answer_in_the_making_is_finished_and_says_that_it_is_the_last(route: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get(route))
+        await until(lambda: server.running)
+        draining = asyncio.create_task(server.edge.drain(10.0))
+        await until(lambda: server.edge.is_draining)
+        assert await client.is_silent()
+        server.gate.set()
+        answer = await client.answer()
+        assert answer.status == 200
+        assert answer.closes
+        await client.closed()
+        await draining
+
+
+async def test_idle_connections_are_closed_and_the_drain_is_over() -> None:
+    async with small_server() as server:
+        clients = [await server.client() for _ in range(5)]
+        for client in clients[1:]:
+            await client.ask(get("/plain"))
+        await server.edge.drain(10.0)
+        for client in clients:
+            await client.closed()
+            client.writer.close()
+
+
+async def test_a_request_that_comes_while_draining_is_answered_as_the_last() -> None:
+    async with small_server() as server, await server.client() as busy, await server.client() as idle:
+        await busy.send(get("/wait"))
+        await until(lambda: server.running)
+        draining = asyncio.create_task(server.edge.drain(10.0))
+        await until(lambda: server.edge.is_draining)
+        answer = await idle.ask(get("/plain"))
+        assert answer.status == 200
+        assert answer.closes
+        await idle.closed()
+        server.gate.set()
+        assert (await busy.answer()).status == 200
+        await draining
+
+
+async def test_a_request_that_is_coming_is_awaited() -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(BEGUN)
+        draining = asyncio.create_task(server.edge.drain(10.0))
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await until(lambda: loop.time() - begun > 0.15)
+        answer = await client.ask(b"\r\n", method="GET")
+        assert answer.status == 200
+        assert answer.closes
+        await draining
+
+
+async def test_pipelined_requests_end_with_the_first_answer_that_says_so() -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get("/wait"), get("/plain"))
+        await until(lambda: server.running)
+        draining = asyncio.create_task(server.edge.drain(10.0))
+        await until(lambda: server.edge.is_draining)
+        server.gate.set()
+        assert (await client.answer()).closes
+        await client.closed()
+        await draining
+        assert server.finished == [""]
+
+
+@pytest.mark.parametrize("route", ["/wait", "/slow", "/stream"])
+async def test_what_does_not_end_in_time_is_cut_off(route: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get(route))
+        await until(lambda: server.running or client.reader._buffer)  # type: ignore[attr-defined]
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await server.edge.drain(0.1)
+        assert 0.1 <= loop.time() - begun < 5.0
+        try:
+            async with asyncio.timeout(5):
+                await client.reader.read()
+        except ConnectionError:
+            pass
+
+
+async def test_a_drain_of_nothing_is_over_at_once() -> None:
+    async with small_server() as server:
+        async with asyncio.timeout(1.0):
+            await server.edge.drain(60.0)
