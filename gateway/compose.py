@@ -155,18 +155,29 @@ def _work_orders(settings: Settings, till: _Till, stack: AsyncExitStack) -> None
 async def _queue(
     settings: Settings, store: StoreAddress, client: Client, stack: AsyncExitStack, *, worker_name: str
 ) -> OrderQueue:
-    if settings.queue_url is None:
-        # A blocking read holds up everything behind it on its connection.
-        blocking = await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S) if settings.works_orders else client
-        return RedisQueue(client, blocking, consumer=worker_name)
+    if settings.queue_url is not None:
+        return await _sqs_queue(settings, settings.queue_url, stack)
+    # A blocking read holds up everything behind it on its connection.
+    blocking = await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S) if settings.works_orders else client
+    return RedisQueue(client, blocking, consumer=worker_name)
+
+
+async def _sqs_queue(settings: Settings, queue_url: str, stack: AsyncExitStack) -> OrderQueue:
     # Slow to import, and most do without.
     from checkout.queues.sqs_queue import open_sqs_queue
 
-    opening = open_sqs_queue(settings.queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
+    opening = open_sqs_queue(queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     try:
         return await stack.enter_async_context(opening)
     except ValueError as error:
         raise CannotStart(str(error)) from error
+
+
+async def check_queue(settings: Settings) -> None:
+    """See that the queue is named as it must be; it is not asked anything yet. Raises `CannotStart`."""
+    if settings.queue_url is not None:
+        async with AsyncExitStack() as stack:
+            await _sqs_queue(settings, settings.queue_url, stack)
 
 
 # The store

@@ -7,11 +7,10 @@ aiohttp's own empty application takes 55.
 Order on a connection: messages that cannot be answered yet wait in aiohttp's own queue. Either the short path or
 aiohttp's `start()` takes the next one, never both, so pipelined requests are answered in their order.
 
-The only module that leans on aiohttp's private attributes (`_loop`, `_parser`, `_messages`, `_message_tail`, `_waiter`,
-`_upgraded`, `_payload_parser`, `_close`, `_force_close`, `_paused`, `_keepalive_timeout`, `_next_keepalive_close_time`,
-`_process_keepalive`, `_current_request`, `_reading_paused`, `_buffer_paused`, `_msg_queue_resume_size`,
-`_max_msg_queue_size`, `_pause_reading_for_buffer`, `_resume_reading_if_drained`, `_resume_transport_reading`, `_ErrInfo`); a
-test fails loudly when one of them is gone.
+The only module that leans on aiohttp's private attributes (`_loop`, `_parser`, `_messages`, `_waiter`, `_close`,
+`_force_close`, `_paused`, `_keepalive_timeout`, `_next_keepalive_close_time`, `_process_keepalive`, `_current_request`,
+`_reading_paused`, `_buffer_paused`, `_msg_queue_resume_size`, `_max_msg_queue_size`, `_pause_reading_for_buffer`,
+`_resume_reading_if_drained`, `_resume_transport_reading`, `_ErrInfo`); a test fails loudly when one of them is gone.
 """
 
 from __future__ import annotations
@@ -67,22 +66,20 @@ class Connection(RequestHandler):
         parser = self._parser
         if self._force_close or self._close or parser is None:
             return
-        if self._upgraded or self._payload_parser is not None:
-            super().data_received(data)
-            return
         fault: HttpProcessingError | None = None
         try:
             if data.count(_SECTION_END) < 2:
-                messages, self._upgraded, tail = parser.feed_data(data)
+                messages, is_upgrade, tail = parser.feed_data(data)
+                if is_upgrade:
+                    parser.set_upgraded(False)
+                    messages, fault = _feed_on(parser, messages, tail)
             else:
-                messages, self._upgraded, tail, fault = _feed_apart(parser, data)
+                messages, fault = _feed_on(parser, (), data)
         except HttpProcessingError as error:
             self._refuse(error)
             return
-        if tail:
-            self._message_tail = tail
         if fault is not None:
-            self._messages.extend(messages)
+            self._queue(messages)
             self._refuse(fault)
             return
         if not messages:
@@ -182,9 +179,6 @@ class Connection(RequestHandler):
 
     def _resume_reading_if_drained(self) -> None:
         """Parse what was held back, and read on unless that is too much once more. The short path may answer all of it."""
-        if self._upgraded:
-            super()._resume_reading_if_drained()
-            return
         self._buffer_paused = False
         self.data_received(b"")
         if not self._buffer_paused and not self._reading_paused:
@@ -259,6 +253,8 @@ class Connection(RequestHandler):
 
     def _refuse(self, error: HttpProcessingError) -> None:
         """Answer what is not HTTP, after the requests before it, and close."""
+        if self._parser is None:
+            return  # for an earlier fault
         # Nothing is read any more: what follows a fault has no meaning.
         self._parser = None
         unfinished = self._unfinished_body()
@@ -327,27 +323,29 @@ class Connection(RequestHandler):
             self.force_close()
 
 
-def _feed_apart(parser: Any, data: bytes) -> tuple[list[Any], bool, bytes, HttpProcessingError | None]:
-    """Parse pipelined messages one header section at a time, up to a fault.
+def _feed_on(parser: Any, messages: Sequence[Any], data: bytes) -> tuple[Sequence[Any], HttpProcessingError | None]:
+    """Parse pipelined messages one header section at a time, up to a fault, which is returned with those before it.
 
-    Given all at once, the parser would keep to itself the messages that come before a fault.
+    Given all at once, the parser would keep to itself the messages in front of a fault.
     """
-    messages: list[Any] = []
+    found = [*messages]
     start = pieces = 0
     while start < len(data):
         end = data.find(_SECTION_END, start) + len(_SECTION_END)
         pieces += 1
-        if end < len(_SECTION_END) or pieces == _MOST_PIECES:
+        if end < len(_SECTION_END) or pieces >= _MOST_PIECES:
             end = len(data)
         try:
-            found, upgraded, tail = parser.feed_data(data[start:end])
+            more, is_upgrade, tail = parser.feed_data(data[start:end])
         except HttpProcessingError as fault:
-            return messages, False, b"", fault
-        messages += found
+            return found, fault
+        found += more
         start = end
-        if upgraded:
-            return messages, True, tail + data[end:], None
-    return messages, False, b"", None
+        if is_upgrade:
+            data, start = tail + data[end:], 0
+            # Nobody here speaks another protocol, so what follows is HTTP (RFC 9110, 7.8).
+            parser.set_upgraded(False)
+    return found, None
 
 
 def _problem_of(error: BaseException) -> problems.Problem:

@@ -54,6 +54,7 @@ def _embedded(settings: Settings, stack: ExitStack) -> EmbeddedServer | None:
 async def _prepare(settings: Settings, store: compose.StoreAddress) -> None:
     """What must be right before any worker starts."""
     await compose.check_store(settings, store)
+    await compose.check_queue(settings)
     if settings.catalog is None:
         return
     async with AsyncExitStack() as stack:

@@ -209,6 +209,8 @@ class Supervisor:
                     other.listener.close()
             self._worker_main(slot.listener, slot.worker_name, lambda: _say_ready(ready_pipe))
             status = 0
+        except SystemExit as told:
+            status = told.code if isinstance(told.code, int) else 1
         except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as the parent
             _log.exception("worker %d failed", slot.index)
         finally:

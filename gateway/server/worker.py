@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from gateway import compose
 from gateway.server.listeners import BACKLOG
 from gateway.settings import Settings
 
+_log = logging.getLogger("peakgate")
+
 # Allocations before a collection; CPython's own 700 suits programs that are not made of short requests.
 GC_THRESHOLDS: Final = (50_000, 20, 20)
 
@@ -24,7 +27,11 @@ def run_worker(
     settings: Settings, store: compose.StoreAddress, listener: socket.socket, name: str, say_ready: Callable[[], None]
 ) -> None:
     """Serve until SIGTERM, then finish what runs. `name` tells this worker from its siblings."""
-    uvloop.run(_serve(settings, store, listener, name, say_ready))
+    try:
+        uvloop.run(_serve(settings, store, listener, name, say_ready))
+    except compose.CannotStart as error:
+        _log.error("worker %s cannot start: %s", name, error)
+        raise SystemExit(1) from error
 
 
 async def _serve(

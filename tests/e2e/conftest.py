@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running_shop import CATALOGUE, RunningShop
+from tests.sqs import aws_credentials, sqs_endpoint, sqs_server
+
+__all__ = ["aws_credentials", "sqs_endpoint", "sqs_server"]
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import redis
 
@@ -226,3 +228,44 @@ def test_a_store_with_another_number_of_partitions_is_refused(tmp_path: Path, re
     refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--store-url", redis_url)
     assert refused.returncode == 1
     assert refused.stderr == "peakgate: the store was filled with 16 partitions; this Peakgate has 256\n"
+
+
+def test_orders_can_go_by_sqs(tmp_path: Path, sqs_endpoint: str) -> None:
+    sqs = boto3.client("sqs", region_name="eu-west-1", endpoint_url=sqs_endpoint)
+    queue_url = sqs.create_queue(QueueName="orders")["QueueUrl"]
+    shop = RunningShop(tmp_path / "data")
+    options = (
+        "--workers",
+        "1",
+        "--queue-url",
+        queue_url,
+        "--aws-endpoint-url",
+        sqs_endpoint,
+        "--aws-region",
+        "eu-west-1",
+    )
+    shop.start("--role", "edge", "--catalog", str(CATALOGUE), *options)
+    try:
+        placed = shop.check_out(shop.cart_of(_85123A=1))
+        waiting = eventually(lambda: _waiting(sqs, queue_url), lambda count: count == 1)
+        assert (waiting, shop.order(placed.body["id"])["status"]) == (1, "accepted")
+        shop.stop()
+        shop.start(*options)
+        eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
+        eventually(lambda: _waiting(sqs, queue_url), lambda count: count == 0)
+    finally:
+        shop.stop()
+
+
+def _waiting(sqs: Any, queue_url: str) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+    return sum(int(attributes[name]) for name in names)
+
+
+def test_a_queue_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, aws_credentials: None) -> None:
+    refused = peakgate(
+        "serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--queue-url", "http://127.0.0.1:9/orders"
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[0].startswith("peakgate: cannot use the queue ")
