@@ -90,6 +90,8 @@ class RawClient:
     async def send(self, *pieces: bytes) -> None:
         """Send each piece on its own: the server has taken one in before the next comes."""
         for piece in pieces:
+            if self.writer.is_closing():
+                return  # what the server has said before it closed can still be read
             self.writer.write(piece)
             await self.writer.drain()
             # Not for time to pass: the server, in the same loop, gets its turns to read.
@@ -115,11 +117,10 @@ class RawClient:
 
     async def interim(self) -> int:
         """Read an interim answer such as 100, which has no headers here."""
-        async with asyncio.timeout(WITHIN_S):
-            _, status, _ = await self._status_line()
-            assert 100 <= status < 200
-            assert await self._line() == b""
-        return status
+        answer = await self.answer()
+        assert 100 <= answer.status < 200
+        assert not answer.headers
+        return answer.status
 
     async def closed(self, *, within_s: float = WITHIN_S) -> None:
         """Wait until the server has closed the connection; nothing more may come."""
@@ -166,7 +167,7 @@ class RawClient:
         named = {key.lower(): value for key, value in headers}
         if len(named) != len(headers):
             raise NotHttp(f"a header came twice: {headers}")
-        if status in _BODILESS:
+        if status < 200 or status in _BODILESS:
             if {"content-length", "transfer-encoding"} & set(named):
                 raise NotHttp(f"{status} with the length of a body: {headers}")
             return b""

@@ -66,6 +66,7 @@ class Connection(RequestHandler):
         parser = self._parser
         if self._force_close or self._close or parser is None:
             return
+        messages: Sequence[Any]
         fault: HttpProcessingError | None = None
         try:
             if data.count(_SECTION_END) < 2:
@@ -261,6 +262,7 @@ class Connection(RequestHandler):
         if unfinished is not None:
             # Its own request is the malformed one, and is refused where its body is awaited.
             unfinished.set_exception(RequestPayloadError(error.message))
+            unfinished.feed_eof()
         else:
             self._messages.append((_ErrInfo(status=400, exc=error, message=error.message), EMPTY_PAYLOAD))
         self._take_next()

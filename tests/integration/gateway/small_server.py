@@ -128,7 +128,7 @@ class Small:
         return Response(200, orjson.dumps(about))
 
     async def _echo(self, request: Request) -> Response:
-        return Response(200, request.body, content_type=request.headers.get("Content-Type", "text/plain").encode())
+        return Response(200, request.body, content_type=b"application/octet-stream")
 
     async def _wait(self, request: Request) -> Response:
         """A hot one that waits for a future."""
