@@ -64,6 +64,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
             lambda request, _body: carts.delete(request.params[0], if_match=if_match(request)),
             "Forget a cart",
             answers=None,
+            etag=None,
             status=204,
             parameters=("If-Match",),
             refusals=("cart-not-found", "cart-closed", "version-mismatch"),

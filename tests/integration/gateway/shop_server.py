@@ -1,0 +1,109 @@
+"""The shop's own routes on a server, over adapters in memory: what a shopper sees, without a store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from cart.catalog.handlers import ProductHandlers
+from cart.catalog.memory import MemoryCatalog, MemorySearch
+from cart.catalog.model import CatalogRow
+from cart.handlers import CartHandlers
+from cart.memory import MemoryCarts
+from cart.model import Sku
+from checkout.handlers import CheckoutHandlers
+from checkout.memory import MemoryOrders, MemoryStock
+from checkout.message import order_accepted
+from gateway.api.binding import bind
+from gateway.api.router import Endpoint, Router
+from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.server.edge_server import EdgeServer
+from tests.integration.gateway.small_server import get, post
+from tests.raw_http import Answer, RawClient
+
+MUG, BOX = "85123A", "BANK CHARGES"
+
+
+class ShopServer:
+    """The server, the adapters behind it, and a shopper's connection."""
+
+    def __init__(self) -> None:
+        self.catalog = MemoryCatalog()
+        self.search = MemorySearch()
+        self.carts = MemoryCarts()
+        self.orders = MemoryOrders(self.carts)
+        self.stock = MemoryStock({Sku(MUG): 100, Sku(BOX): 1})
+        checkout = CheckoutHandlers(
+            orders=self.orders,
+            stock=self.stock,
+            prices=self.catalog,
+            merges=self.carts,
+            message=order_accepted,
+            dispatch=lambda _entry: None,
+            poll_s=0.001,
+        )
+        rows = [
+            *cart_routes(CartHandlers(self.carts, self.catalog)),
+            *product_routes(ProductHandlers(prices=self.catalog, stock=self.catalog, search=self.search)),
+            *checkout_routes(checkout),
+        ]
+        endpoints = [Endpoint(row.method, row.path, bind(row), hot=row.hot, body_limit=row.body_limit) for row in rows]
+        self.edge = EdgeServer(Router(endpoints), linger_s=0.05)
+        self.port = 0
+
+    async def price(self, sku: str, price: int) -> None:
+        """Sell the SKU at this price."""
+        row = CatalogRow(Sku(sku), f"the {sku}", price, "GBP", 100)
+        await self.catalog.put([row])
+        await self.search.upsert([(row.sku, row.name)])
+
+    async def call(self, method: str, path: str, body: Any = None, *headers: str) -> Answer:
+        """One call on a connection of its own."""
+        async with await RawClient.open(self.port) as client:
+            if body is None:
+                return await client.ask(get(path, *headers, method=method))
+            content = body if isinstance(body, bytes) else orjson.dumps(body)
+            return await client.ask(post(path, content, "Content-Type: application/json", *headers, method=method))
+
+    async def cart_of(self, sku: str = MUG, quantity: int = 1) -> str:
+        """The id of a new cart with one line."""
+        cart_id = str((await self.call("POST", "/v1/carts")).json()["id"])
+        added = await self.call("POST", f"/v1/carts/{cart_id}/lines", {"sku": sku, "quantity": quantity})
+        assert added.status == 200
+        return cart_id
+
+    async def check_out(self, cart_id: str, key: str = "once", **changes: Any) -> Answer:
+        """Order the cart."""
+        body = {
+            "cart_id": cart_id,
+            "email": "ada@example.com",
+            "shipping_address": {
+                "name": "Ada",
+                "line1": "1 Analytical Row",
+                "city": "London",
+                "postcode": "N1 1AA",
+                "country": "GB",
+            },
+            "payment": {"token": "tok_ok"},
+            **changes,
+        }
+        return await self.call("POST", "/v1/checkout", body, f"Idempotency-Key: {key}")
+
+
+@asynccontextmanager
+async def shop_server() -> AsyncIterator[ShopServer]:
+    """A `ShopServer` that listens on a loopback port."""
+    shop = ShopServer()
+    await shop.price(MUG, 255)
+    await shop.price(BOX, 1000)
+    server = await asyncio.get_running_loop().create_server(shop.edge, "127.0.0.1", 0)
+    shop.port = server.sockets[0].getsockname()[1]
+    try:
+        yield shop
+    finally:
+        server.close()
+        await shop.edge.drain(0.0)
