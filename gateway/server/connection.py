@@ -45,7 +45,10 @@ _MOST_PIECES: Final = 40
 class Connection(RequestHandler):
     """See the module. `edge` is what all connections of the process share."""
 
-    __slots__ = ("_answering", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_receiving_since", "_request")
+    __slots__ = (
+        *("_answering", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_receiving_since", "_request"),
+        *("_socket", "_unread_since"),
+    )
 
     def __init__(self, edge: EdgeServer, **options: Any) -> None:
         super().__init__(edge, loop=asyncio.get_running_loop(), **options)
@@ -58,6 +61,14 @@ class Connection(RequestHandler):
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
         self._receiving_since = 0.0
+        # Since when the shopper has left what we sent unread. aiohttp forgets its transport before that is flushed.
+        self._unread_since = 0.0
+        self._socket: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A shopper has connected."""
+        super().connection_made(transport)
+        self._socket = self.transport
 
     # Receiving
 
@@ -229,6 +240,16 @@ class Connection(RequestHandler):
             # aiohttp's own timer closes idle connections; it asks this when it fires.
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
 
+    def pause_writing(self) -> None:
+        """The shopper does not read what is sent: nothing more is answered until they do."""
+        super().pause_writing()
+        self._unread_since = self._loop.time()
+
+    def force_close(self) -> None:
+        """Close, after what was written is sent."""
+        super().force_close()
+        self._unread_since = self._loop.time()
+
     def resume_writing(self) -> None:
         """The shopper reads again: go on with what has waited."""
         super().resume_writing()
@@ -246,11 +267,14 @@ class Connection(RequestHandler):
         if self._header_bytes > MAX_HEADER_BYTES:
             self._refuse(LineTooLong(b"", MAX_HEADER_BYTES))
 
-    def check_receiving(self, now: float, timeout_s: float) -> None:
-        """Close the connection if a header section has been coming for too long; called every second or so."""
-        if self._header_bytes and self._is_idle and now - self._receiving_since > timeout_s:
+    def check(self, now: float, *, receive_timeout_s: float, send_timeout_s: float) -> None:
+        """End the connection if a header section comes, or an answer goes, too slowly; called every second or so."""
+        if self._header_bytes and self._is_idle and now - self._receiving_since > receive_timeout_s:
             self._header_bytes = 0
             self._respond_unasked(problems.REQUEST_TIMEOUT)
+        if (self._paused or self._force_close) and now - self._unread_since > send_timeout_s:
+            assert self._socket is not None
+            self._socket.abort()
 
     def _refuse(self, error: HttpProcessingError) -> None:
         """Answer what is not HTTP, after the requests before it, and close."""

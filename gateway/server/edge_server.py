@@ -16,6 +16,8 @@ from gateway.server.wire import RequestIds, ResponseWriter
 # Longer than the 60 s after which a balancer gives up an idle connection, so that it never sends into a closed one.
 KEEPALIVE_S: Final = 75.0
 RECEIVE_TIMEOUT_S: Final = 10.0
+# What a shopper leaves unread for so long is thrown away.
+SEND_TIMEOUT_S: Final = 30.0
 MAX_LINE_BYTES: Final = 8 * 1024
 MAX_HEADERS: Final = 100
 # How long a shopper whose request is refused before it has come whole may take to stop sending and read why.
@@ -35,6 +37,7 @@ class EdgeServer(web.Server):
         *,
         keepalive_s: float = KEEPALIVE_S,
         receive_timeout_s: float = RECEIVE_TIMEOUT_S,
+        send_timeout_s: float = SEND_TIMEOUT_S,
         linger_s: float = LINGER_S,
     ) -> None:
         if HttpRequestParser.__module__ != "aiohttp._http_parser":
@@ -45,6 +48,7 @@ class EdgeServer(web.Server):
         self.is_draining = False
         self.linger_s = linger_s
         self._receive_timeout_s = receive_timeout_s
+        self._send_timeout_s = send_timeout_s
         self._options: dict[str, Any] = {
             "keepalive_timeout": keepalive_s,
             "max_line_size": MAX_LINE_BYTES,
@@ -68,13 +72,13 @@ class EdgeServer(web.Server):
         return cast(list[Connection], self.connections)
 
     async def _watch(self) -> None:
-        """Keep the date, and close connections whose header section does not come to an end."""
+        """Keep the date, and end connections on which a request comes or an answer goes too slowly."""
         while True:
-            await asyncio.sleep(min(_WATCH_S, self._receive_timeout_s / 2))
+            await asyncio.sleep(min(_WATCH_S, self._receive_timeout_s / 2, self._send_timeout_s / 2))
             self.writer.refresh()
             now = self._loop.time()
             for connection in self._open_connections:
-                connection.check_receiving(now, self._receive_timeout_s)
+                connection.check(now, receive_timeout_s=self._receive_timeout_s, send_timeout_s=self._send_timeout_s)
 
     async def drain(self, timeout_s: float) -> None:
         """Finish what runs, then close: every answer from now on ends its connection, idle ones end after a moment.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 
 import pytest
 
@@ -86,7 +87,8 @@ async def test_a_header_section_in_time_is_served_and_its_time_is_over_with_it()
             await client.send(*[bytes([byte]) for byte in BEGUN])
             assert (await client.ask(b"\r\n", method="GET")).status == 200
         (connection,) = server.edge.connections
-        connection.check_receiving(asyncio.get_running_loop().time() + 1000, 0.3)  # type: ignore[attr-defined]
+        later = asyncio.get_running_loop().time() + 1000
+        connection.check(later, receive_timeout_s=0.3, send_timeout_s=0.3)  # type: ignore[attr-defined]
         assert (await client.ask(get("/plain"))).status == 200
 
 
@@ -120,6 +122,23 @@ async def test_a_connection_whose_answer_is_awaited_is_not_idle(route: str) -> N
         await until(lambda: loop.time() - begun > 0.1)
         server.gate.set()
         assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("request_bytes", [get("/big") * 300, get("/big", "Connection: close")])
+async def test_a_shopper_who_does_not_read_is_given_up(request_bytes: bytes) -> None:
+    async with small_server(send_timeout_s=0.1) as server:
+        with socket.socket() as stubborn:
+            # So small that even one answer does not fit.
+            stubborn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            stubborn.connect(("127.0.0.1", server.port))
+            await until(lambda: server.edge.connections)
+            sending = server.edge.connections[0].transport.get_extra_info("socket")  # type: ignore[union-attr]
+            sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            stubborn.sendall(request_bytes)
+            await until(lambda: server.finished)
+            await until(lambda: not server.edge.connections)
+        async with await server.client() as client:
+            assert (await client.ask(get("/plain"))).status == 200
 
 
 # Malformed
