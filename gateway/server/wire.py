@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
@@ -71,11 +72,14 @@ class RequestIds:
 
 def _trace_id(traceparent: str) -> str | None:
     """The trace id of `00-<32 hex digits>-<16 hex digits>-<2 hex digits>` (W3C Trace Context), None if it is not that."""
-    version, _, rest = traceparent.partition("-")
-    trace_id, _, rest = rest.partition("-")
-    if len(version) != 2 or version == "ff" or len(trace_id) != 32 or trace_id == "0" * 32 or len(rest) < 19:
+    found = _TRACEPARENT.fullmatch(traceparent)
+    # Versions to come may carry more.
+    if found is None or (found["more"] and found["version"] == "00"):
         return None
-    return trace_id if set(trace_id) <= _HEX else None
+    return found["trace"]
 
 
-_HEX: Final = frozenset("0123456789abcdef")
+# Version ff is forbidden, and so are ids of nothing but zeros.
+_TRACEPARENT: Final = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?"
+)
