@@ -35,6 +35,11 @@ SWEEP_S: Final = 0.05
 BACKOFF_FIRST_S: Final = 0.02
 BACKOFF_MOST_S: Final = 1.0
 
+# What a server says that knows the command but cannot run it now: it starts, is out of memory or disk, or is no primary.
+CANNOT_SERVE: Final = frozenset(
+    {"LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
+)
+
 _INCOMPLETE: Final = object()
 
 
@@ -165,6 +170,8 @@ class Client(asyncio.Protocol):
         if called is not None and error.code == "NOSCRIPT":
             script, command = called
             self._queue((reply, deadline, None), ("EVAL", script.text, *command[2:]))
+        elif error.code in CANNOT_SERVE:
+            _fail(reply, StoreUnavailable(f"the store cannot serve now: {error}"))
         else:
             _fail(reply, error)
 

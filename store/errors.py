@@ -6,7 +6,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """The store could not be reached, or its connection was lost before the reply came.
+    """The store could not be reached, cannot serve now, or its connection was lost before the reply came.
 
     `may_have_run` tells whether the command may have taken effect: only when it is false is a
     command that changes something safe to repeat blindly.
@@ -26,9 +26,9 @@ class StoreOverloaded(StoreError):
 
 
 class ReplyError(StoreError):
-    """The server's own error reply, such as `OOM command not allowed …`."""
+    """The server's own error reply to a command that it will not run, such as `WRONGTYPE Operation against …`."""
 
     @property
     def code(self) -> str:
-        """The first word of the reply, upper case by the server's convention: `NOSCRIPT`, `OOM`, `ERR`."""
+        """The first word of the reply, upper case by the server's convention: `NOSCRIPT`, `WRONGTYPE`, `ERR`."""
         return str(self).partition(" ")[0]

@@ -77,6 +77,19 @@ async def test_a_cancelled_caller_does_not_shift_the_replies_of_the_others(dial:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("code", ["LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS"])
+async def test_a_server_that_cannot_serve_now_is_unavailable_and_has_run_nothing(dial: Dial, code: str) -> None:
+    client = await dial.client()
+    call = client.run(Script("return 1"), ["key"])
+    await tick()
+    dial.wire.reply(f"-{code} not now\r\n".encode())
+    error = await failure_of(call)
+    assert isinstance(error, StoreUnavailable)
+    assert not error.may_have_run
+    assert str(error) == f"the store cannot serve now: {code} not now"
+
+
+@in_virtual_time
 async def test_a_caller_past_its_deadline_does_not_shift_the_replies_of_the_others(dial: Dial) -> None:
     client = await dial.client()
     late = client.execute("GET", "late")
@@ -140,10 +153,10 @@ async def test_an_error_reply_is_raised_with_its_code(dial: Dial) -> None:
     client = await dial.client()
     refused, fine = client.execute("SET", "a", 1), client.execute("GET", "a")
     await tick()
-    dial.wire.reply(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n+fine\r\n")
+    dial.wire.reply(b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n+fine\r\n")
     error = await failure_of(refused)
     assert isinstance(error, ReplyError)
-    assert error.code == "OOM"
+    assert error.code == "WRONGTYPE"
     assert await fine == b"fine"
 
 
