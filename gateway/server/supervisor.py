@@ -181,16 +181,21 @@ class Supervisor:
     def _spawn(self, slot: _Slot) -> _Worker:
         reads, writes = os.pipe()
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            os.close(reads)
-            self._be_worker(slot, writes, parent)
+        # A signal to the child must wait until it has its own handlers: ours would swallow it, or tell the parent.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                os.close(reads)
+                self._be_worker(slot, writes, parent, mask)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writes)
         worker = _Worker(pid, self._clock(), reads)
         self._selector.register(reads, selectors.EVENT_READ, worker)
         return worker
 
-    def _be_worker(self, slot: _Slot, ready_pipe: int, parent: int) -> None:
+    def _be_worker(self, slot: _Slot, ready_pipe: int, parent: int, mask: set[signal.Signals | int]) -> None:
         """In the child: leave the parent's things behind, serve, and never return."""
         status = 70
         try:
@@ -200,6 +205,7 @@ class Supervisor:
             # Ctrl-C goes to the whole group; the parent is the one that acts on it.
             for number in (signal.SIGINT, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             die_with_parent()
             if os.getppid() != parent:
                 os._exit(0)

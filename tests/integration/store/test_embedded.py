@@ -29,6 +29,7 @@ from store.embedded import (
     socket_path,
     store_url,
 )
+from tests.processes import is_alive
 from tests.waiting import until, until_it_is_so
 
 REDIS = shutil.which("redis-server")
@@ -60,16 +61,6 @@ def answers(server: EmbeddedServer) -> bool:
 def pid_of(server: EmbeddedServer) -> int:
     assert server.pid is not None
     return server.pid
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A process that nobody has waited for yet is there only in name.
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def kill_and_see_it_dead(server: EmbeddedServer) -> None:

@@ -1,0 +1,256 @@
+"""The parent process, in a process of its own with tiny workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import is_alive
+from tests.waiting import until_it_is_so
+
+PROGRAM = Path(__file__).with_name("supervised.py")
+ROOT = PROGRAM.parents[3]
+
+
+class Supervised:
+    """The program, from outside."""
+
+    def __init__(self, mode: str, workers: int, *more: str, drain_s: float) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), mode, str(workers), str(drain_s), *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+        self.port = 0
+
+    def wait_until_ready(self) -> None:
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
+    def ask(self, what: bytes = b"who") -> tuple[str, int]:
+        """Name and process id of the worker that answers."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(what)
+            name, _, pid = connection.recv(100).decode().partition(" ")
+            return name, int(pid or 0)
+
+    def workers(self, count: int) -> dict[str, int]:
+        """All that answer, by name."""
+        found: dict[str, int] = {}
+
+        def ask() -> bool:
+            name, pid = self.ask()
+            found[name] = pid
+            return len(found) >= count
+
+        until_it_is_so(ask, step_s=0.0)
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and log, once it has ended."""
+        _, log = self.process.communicate(timeout=20)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Supervised]]:
+    started: list[Supervised] = []
+
+    def start(mode: str, workers: int = 2, *more: str, drain_s: float = 0.3) -> Supervised:
+        started.append(Supervised(mode, workers, *more, drain_s=drain_s))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            os.killpg(each.process.pid, signal.SIGKILL)
+            each.process.communicate()
+
+
+Run = Callable[..., Supervised]
+
+
+def test_every_listener_has_a_worker_and_sigterm_ends_them_all(run: Run) -> None:
+    shop = run("serve", 3)
+    shop.wait_until_ready()
+    workers = shop.workers(3)
+    assert sorted(workers) == ["0a", "1a", "2a"]
+    shop.signal(signal.SIGTERM)
+    assert shop.end() == (0, "")
+    assert not any(map(is_alive, workers.values()))
+    with pytest.raises(ConnectionRefusedError):
+        shop.ask()
+
+
+def test_a_worker_that_dies_is_replaced_by_one_of_the_same_name(run: Run) -> None:
+    shop = run("serve", 2)
+    shop.wait_until_ready()
+    before = shop.workers(2)
+    os.kill(before["0a"], signal.SIGKILL)
+    until_it_is_so(lambda: shop.workers(2) not in (before, {}) and shop.workers(2)["0a"] != before["0a"])
+    assert shop.workers(2)["1a"] == before["1a"]
+    shop.signal(signal.SIGTERM)
+    code, log = shop.end()
+    assert code == 0
+    assert "worker 0" in log
+
+
+def test_a_worker_that_exits_unasked_is_replaced_too(run: Run) -> None:
+    shop = run("serve", 1)
+    shop.wait_until_ready()
+    _, before = shop.ask()
+    shop.ask(b"die")
+    assert shop.ask()[1] != before
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+def test_a_worker_that_dies_again_and_again_is_replaced_later_and_later(run: Run) -> None:
+    shop = run("die_soon", 1)
+    shop.wait_until_ready()
+    assert shop.process.stderr is not None
+    said = [shop.process.stderr.readline() for _ in range(4)]
+    assert [line.rpartition(" in ")[2].strip() for line in said] == ["0.1 s", "0.2 s", "0.4 s", "0.8 s"]
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+def test_workers_that_cannot_start_end_it_with_false(run: Run) -> None:
+    code, log = run("fail", 2).end()
+    assert code == 1
+    assert "cannot start" in log
+
+
+def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody(run: Run) -> None:
+    shop = run("serve", 3)
+    shop.wait_until_ready()
+    before = shop.workers(3)
+    failures: list[object] = []
+    answers: set[tuple[str, int]] = set()
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            try:
+                answers.add(shop.ask())
+            except OSError as error:
+                failures.append(error)
+
+    asking = [threading.Thread(target=keep_asking) for _ in range(2)]
+    for each in asking:
+        each.start()
+    try:
+        for generation in "bab":
+            shop.signal(signal.SIGUSR1)
+            names = {f"{slot}{generation}" for slot in range(3)}
+            until_it_is_so(lambda: names <= {shop.ask()[0] for _ in range(30)})  # noqa: B023 - called at once
+    finally:
+        over.set()
+        for each in asking:
+            each.join()
+    assert not failures
+    assert len(answers) >= 6
+    until_it_is_so(lambda: not any(map(is_alive, before.values())))
+    shop.signal(signal.SIGTERM)
+    assert shop.end() == (0, "")
+
+
+def test_a_second_order_to_replace_them_while_the_first_runs_is_obeyed_as_well(run: Run) -> None:
+    shop = run("serve", 2)
+    shop.wait_until_ready()
+    before = set(shop.workers(2).values())
+    for _ in range(3):
+        shop.signal(signal.SIGUSR1)
+    until_it_is_so(lambda: not before & {shop.ask()[1] for _ in range(20)})
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+def test_replacements_that_cannot_start_leave_those_that_run(run: Run) -> None:
+    shop = run("fail_when_replaced", 2)
+    shop.wait_until_ready()
+    before = shop.workers(2)
+    shop.signal(signal.SIGUSR1)
+    assert shop.process.stderr is not None
+    until_it_is_so(lambda: "are kept" in shop.process.stderr.readline())  # type: ignore[union-attr]
+    assert shop.workers(2) == before
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_that_do_not_stop_in_time_are_killed(run: Run, number: signal.Signals) -> None:
+    shop = run("ignore_signals", 2)
+    shop.wait_until_ready()
+    workers = shop.workers(2)
+    shop.signal(number)
+    assert shop.end()[0] == 0
+    assert not any(map(is_alive, workers.values()))
+
+
+def test_a_second_interrupt_does_not_wait(run: Run) -> None:
+    shop = run("ignore_signals", 2, drain_s=3600.0)
+    shop.wait_until_ready()
+    workers = shop.workers(2)
+    shop.signal(signal.SIGINT)
+    assert shop.process.stdout is not None
+    assert [shop.process.stdout.readline() for _ in range(2)] == ["told\n"] * 2
+    shop.signal(signal.SIGINT)
+    assert shop.end()[0] == 0
+    assert not any(map(is_alive, workers.values()))
+
+
+def test_an_interrupt_of_the_whole_group_is_the_parents_to_act_on(run: Run) -> None:
+    shop = run("serve", 2)
+    shop.wait_until_ready()
+    workers = shop.workers(2)
+    os.killpg(shop.process.pid, signal.SIGINT)
+    assert shop.end() == (0, "")
+    assert not any(map(is_alive, workers.values()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_workers_end_with_a_parent_that_is_killed(run: Run) -> None:
+    shop = run("serve", 2)
+    shop.wait_until_ready()
+    workers = shop.workers(2)
+    shop.signal(signal.SIGKILL)
+    shop.end()
+    until_it_is_so(lambda: not any(map(is_alive, workers.values())))
+
+
+def test_what_the_workers_depend_on_is_looked_after(run: Run, tmp_path: Path) -> None:
+    shop = run("serve", 1, str(tmp_path / "count"))
+    shop.wait_until_ready()
+    until_it_is_so(lambda: len((tmp_path / "count").read_text()) >= 3)
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+@pytest.mark.parametrize("begun", range(5))
+def test_a_stop_at_any_moment_of_the_start_ends_everything(run: Run, begun: int) -> None:
+    shop = run("serve", 4)
+    until_it_is_so(lambda: len(children_of(shop.process.pid)) >= begun, step_s=0.0)
+    children = children_of(shop.process.pid)
+    shop.signal(signal.SIGTERM)
+    shop.end()
+    until_it_is_so(lambda: not any(is_alive(pid) for pid in children if pid))
+
+
+def children_of(pid: int) -> list[int]:
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listing.read_text().split()] if listing.exists() else [0] * 9
