@@ -255,7 +255,10 @@ async def _open(url: str, stack: AsyncExitStack, **options: float) -> Client:
 
 
 async def _search(data_dir: Path, stack: AsyncExitStack) -> SqliteSearch:
-    data_dir.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything is served
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything is served
+    except OSError as error:
+        raise CannotStart(f"cannot use the data directory {data_dir}: {error.strerror}") from error
     search = SqliteSearch(data_dir / "search.sqlite3")
     await search.open()
     stack.push_async_callback(search.close)

@@ -5,18 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
+from typing import Final
 
+from cart.catalog.files import CatalogFileError
 from cart.catalog.importer import import_once
+from cart.catalog.ports import ImportBusy, SearchUnavailable
 from gateway import compose
 from gateway.server.listeners import CannotListen, open_listeners
 from gateway.server.supervisor import Supervisor
 from gateway.server.worker import run_worker
 from gateway.settings import Settings
+from store import StoreError
 from store.embedded import EmbeddedServer, EmbeddedServerError, store_url
 
 
 class CannotServe(Exception):
     """The gateway could not be started; the text says why."""
+
+
+# What is wrong outside, and says so in words for its owner.
+_FAULTS: Final = (
+    *(CannotListen, EmbeddedServerError, compose.CannotStart),
+    *(CatalogFileError, ImportBusy, SearchUnavailable, StoreError),
+)
 
 
 def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
@@ -29,7 +40,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             embedded = _embedded(settings, stack)
             store = compose.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
             asyncio.run(_prepare(settings, store))
-        except (CannotListen, EmbeddedServerError, compose.CannotStart) as error:
+        except _FAULTS as error:
             raise CannotServe(str(error)) from error
         host, port = listeners[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -55,10 +66,13 @@ async def _prepare(settings: Settings, store: compose.StoreAddress) -> None:
     """What must be right before any worker starts."""
     await compose.check_store(settings, store)
     await compose.check_queue(settings)
-    if settings.catalog is None:
+    if settings.catalog is None and not settings.serves_shoppers:
         return
     async with AsyncExitStack() as stack:
+        # Also without a catalogue to import: a worker that finds the search unusable can only say so by dying.
         catalog, search = await compose.open_catalog(settings, store, stack)
+        if settings.catalog is None:
+            return
         report = await import_once(settings.catalog, catalog=catalog, search=search)
         if report is not None and report.refused:
             first = report.rejections[0]

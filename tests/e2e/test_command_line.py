@@ -74,3 +74,38 @@ def test_a_catalogue_can_be_imported_before_anything_runs(tmp_path: Path) -> Non
         assert shop.call("GET", "/v1/products?q=new").body["products"][0]["sku"] == "NEW"
     finally:
         shop.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("empty.csv", b"", "line 1: the header lacks sku, name, price, currency, stock"),
+        ("noise.csv", b"\xff\x00\r\r", "line 1: "),
+        ("catalog.txt", b"sku,name\n", "not named .csv or .jsonl"),
+    ],
+)
+def test_a_catalogue_that_cannot_be_read_is_named_in_one_line(
+    tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--catalog", str(file))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"peakgate: {file}: {why}"), refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_search_index_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "search.sqlite3").write_bytes(b"no database " * 1000)
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"peakgate: the product search {tmp_path}/search.sqlite3: ")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_data_directory_that_is_none_is_named_in_one_line(shop: RunningShop, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store_url = f"unix://{shop.data_dir}/valkey.sock"
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "file"), "--store-url", store_url)
+    assert refused.returncode == 1
+    assert refused.stderr == f"peakgate: cannot use the data directory {tmp_path}/file: File exists\n"
