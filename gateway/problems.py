@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from cart import errors as cart
+from cart.catalog.ports import SearchUnavailable
 from checkout import errors as checkout
 from gateway.http import PROBLEM_JSON, Response, header
 from store import StoreOverloaded, StoreUnavailable
@@ -118,6 +119,9 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
     ),
     StoreOverloaded: Problem("overloaded", 503, "Too much is going on; try again", retry_after_s=RETRY_AFTER_S),
     StoreUnavailable: Problem("dependency-unavailable", 503, "The store does not answer", retry_after_s=RETRY_AFTER_S),
+    SearchUnavailable: Problem(
+        "dependency-unavailable", 503, "The search does not answer", retry_after_s=RETRY_AFTER_S
+    ),
 }
 
 NOT_FOUND: Final = Problem("not-found", 404, "There is nothing at this address")
