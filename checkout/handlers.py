@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -114,18 +115,25 @@ class CheckoutHandlers:
             self._dispatch(entry)
             return cancelled
 
-    async def events(self, order_id: str, *, after: int = 0, owner: str | None = None) -> AsyncIterator[OrderEvent]:
+    async def events(
+        self, order_id: str, *, after: int = 0, pulse_s: float = math.inf, owner: str | None = None
+    ) -> AsyncIterator[OrderEvent | None]:
         """What happened to the order after event number `after`, and what does from now on; ends with its final status.
 
-        Raises `OrderNotFound`, at the first step.
+        None tells that nothing has happened for `pulse_s`. Raises `OrderNotFound`, at the first step.
         """
+        quiet_s = 0.0
         while True:
             order = await self.read(order_id, owner=owner)
             for number, entry in enumerate(order.history[after:], start=after + 1):
                 yield OrderEvent(number, entry)
             if order.status.is_final:
                 return
+            quiet_s = 0.0 if len(order.history) > after else quiet_s + self._poll_s
             after = max(after, len(order.history))
+            if quiet_s >= pulse_s:
+                quiet_s = 0.0
+                yield None
             await asyncio.sleep(self._poll_s)
 
     async def close(self) -> None:

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Final
 
 import orjson
 
+from checkout.errors import OrderNotFound
 from checkout.handlers import CheckoutHandlers, OrderEvent
 from checkout.model import shown_entry
 from gateway.http import Request, StreamedResponse, header
+from store import StoreError
 
+# A stream on which nothing happens says so: balancers close silent connections, and only a write finds out who has gone.
+PULSE_S: Final = 15.0
+# How soon a stream asks a store again that did not answer.
+RETRY_S: Final = 1.0
 _MEDIA_TYPE: Final = b"text/event-stream"
+_PULSE: Final = b":\n\n"
+_NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
 
 
 async def order_events(checkout: CheckoutHandlers, request: Request) -> StreamedResponse:
     """Start the stream of an order's events. Raises `OrderNotFound`."""
-    seen = request.headers.get("Last-Event-ID", "")
-    events = checkout.events(request.params[0], after=int(seen) if seen.isdecimal() else 0)
-    await checkout.read(request.params[0])
-    return StreamedResponse(200, _lines(events), headers=header("Cache-Control", "no-store"), content_type=_MEDIA_TYPE)
+    order_id, seen = request.params[0], request.headers.get("Last-Event-ID", "")
+    await checkout.read(order_id)
+    lines = _lines(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0)
+    return StreamedResponse(200, lines, headers=header("Cache-Control", "no-store"), content_type=_MEDIA_TYPE)
 
 
-async def _lines(events: AsyncIterator[OrderEvent]) -> AsyncIterator[bytes]:
-    async for event in events:
-        yield b"id: %d\nevent: status\ndata: %b\n\n" % (event.number, orjson.dumps(shown_entry(event.entry)))
+async def _lines(checkout: CheckoutHandlers, order_id: str, seen: int) -> AsyncIterator[bytes]:
+    """Until the order is at its end. The answer has begun, so a store that is away is waited for."""
+    while True:
+        try:
+            async for event in checkout.events(order_id, after=seen, pulse_s=PULSE_S):
+                yield _PULSE if event is None else _told(event)
+                seen = seen if event is None else event.number
+        except StoreError:
+            yield _PULSE
+            await asyncio.sleep(RETRY_S)
+        except OrderNotFound:
+            return  # its checkout could not keep it, and has undone it
+        else:
+            return
+
+
+def _told(event: OrderEvent) -> bytes:
+    return b"id: %d\nevent: status\ndata: %b\n\n" % (event.number, orjson.dumps(shown_entry(event.entry)))

@@ -404,14 +404,15 @@ async def test_events_tell_what_happened_and_end_with_the_order(shop: Shop) -> N
     order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
     told: list[tuple[int, str]] = []
     async for event in handlers.events(order.id):
+        assert event is not None
         told.append((event.number, event.entry.status.value))
         order = (
             await shop.orders.transition(order, NEXT[order.status], at=shop.now()) if order.status in NEXT else order
         )
     statuses = ["accepted", "stock_confirmed", "payment_authorised", "shipping_arranged", "completed"]
     assert told == list(enumerate(statuses, start=1))
-    assert [event.number async for event in handlers.events(order.id, after=3)] == [4, 5]
-    assert [event.number async for event in handlers.events(order.id, after=99)] == []
+    assert [event and event.number async for event in handlers.events(order.id, after=3)] == [4, 5]
+    assert [event async for event in handlers.events(order.id, after=99)] == []
     with pytest.raises(OrderNotFound):
         await anext(handlers.events("nonsense"))
 

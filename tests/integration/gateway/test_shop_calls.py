@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.integration.gateway.shop_server import BOX, MUG, shop_server
+import asyncio
+import logging
+
+import pytest
+
+from cart.model import OrderId
+from checkout.model import Order
+from gateway.api import events
+from store import StoreUnavailable
+from tests.integration.gateway.shop_server import BOX, MUG, ShopServer, shop_server
+from tests.integration.gateway.small_server import get
+from tests.raw_http import RawClient
 
 
 async def test_every_cart_call_answers_with_the_cart_and_its_tag() -> None:
@@ -33,3 +44,70 @@ async def test_a_cart_is_deleted_once() -> None:
         assert (deleted.status, deleted.body) == (204, b"")
         again = await shop.call("DELETE", cart)
         assert (again.status, again.problem) == (404, "cart-not-found")
+
+
+# Events
+
+
+async def an_order(shop: ShopServer) -> str:
+    return str((await shop.check_out(await shop.cart_of())).json()["id"])
+
+
+async def cancelled(shop: ShopServer, order_id: str) -> None:
+    assert (await shop.call("POST", f"/v1/orders/{order_id}/cancel")).status == 202
+
+
+def statuses(stream: bytes) -> list[tuple[int, str]]:
+    """The number and status of every event; comments are dropped."""
+    blocks = [block.split("\n") for block in stream.decode().split("\n\n") if block.startswith("id: ")]
+    return [(int(number[4:]), data.split('"')[3]) for number, _, data in blocks]
+
+
+@pytest.mark.parametrize(
+    ("seen", "numbers"),
+    [("0", [1, 2]), ("1", [2]), ("2", []), ("99", []), ("none", [1, 2]), ("-1", [1, 2]), ("9" * 5000, [1, 2])],
+)
+async def test_events_go_on_after_the_last_one_seen(seen: str, numbers: list[int]) -> None:
+    async with shop_server() as shop:
+        order_id = await an_order(shop)
+        await cancelled(shop, order_id)
+        answer = await shop.call("GET", f"/v1/orders/{order_id}/events", None, f"Last-Event-ID: {seen}")
+        assert (answer.status, answer["Content-Type"]) == (200, "text/event-stream")
+        assert [number for number, _ in statuses(answer.body)] == numbers
+
+
+async def test_events_outlast_a_store_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(events, "RETRY_S", 0.001)
+    async with shop_server() as shop:
+        order_id = await an_order(shop)
+        read, is_away, refused = shop.orders.read, asyncio.Event(), asyncio.Event()
+
+        async def read_or_fail(wanted: OrderId) -> Order | None:
+            if is_away.is_set():
+                refused.set()
+                raise StoreUnavailable("away")
+            return await read(wanted)
+
+        monkeypatch.setattr(shop.orders, "read", read_or_fail)
+        async with await RawClient.open(shop.port) as client:
+            await client.send(get(f"/v1/orders/{order_id}/events"))
+            answering = asyncio.create_task(client.answer())
+            is_away.set()
+            await refused.wait()
+            is_away.clear()
+            await cancelled(shop, order_id)
+            assert statuses((await answering).body) == [(1, "accepted"), (2, "cancelled")]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_quiet_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "PULSE_S", 0.002)
+    async with shop_server() as shop:
+        order_id = await an_order(shop)
+        async with await RawClient.open(shop.port) as client:
+            await client.send(get(f"/v1/orders/{order_id}/events"))
+            async with asyncio.timeout(10):
+                await client.reader.readuntil(b":\n\n")
+            await cancelled(shop, order_id)
