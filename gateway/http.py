@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 JSON: Final = b"application/json"
@@ -54,7 +54,9 @@ class StreamedResponse(Response):
 
     __slots__ = ("chunks",)
 
-    def __init__(self, status: int, chunks: AsyncIterator[bytes], *, headers: bytes = b"", content_type: bytes) -> None:
+    def __init__(
+        self, status: int, chunks: AsyncGenerator[bytes, None], *, headers: bytes = b"", content_type: bytes
+    ) -> None:
         super().__init__(status, headers=headers, content_type=content_type)
         self.chunks = chunks
 

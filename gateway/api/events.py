@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import orjson
@@ -32,7 +32,7 @@ async def order_events(checkout: CheckoutHandlers, request: Request) -> Streamed
     return StreamedResponse(200, lines, headers=header("Cache-Control", "no-store"), content_type=_MEDIA_TYPE)
 
 
-async def _lines(checkout: CheckoutHandlers, order_id: str, seen: int) -> AsyncIterator[bytes]:
+async def _lines(checkout: CheckoutHandlers, order_id: str, seen: int) -> AsyncGenerator[bytes, None]:
     """Until the order is at its end. The answer has begun, so a store that is away is waited for."""
     while True:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +51,7 @@ def normal_way(
         if is_draining():
             answered.force_close()
         if isinstance(response, StreamedResponse):
-            await _stream(message, answered, response)
+            await _stream(message, answered, response, is_draining)
         return answered
 
     return serve
@@ -124,9 +125,17 @@ async def _read(message: web.BaseRequest, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _stream(message: web.BaseRequest, answered: web.StreamResponse, response: StreamedResponse) -> None:
+async def _stream(
+    message: web.BaseRequest,
+    answered: web.StreamResponse,
+    response: StreamedResponse,
+    is_draining: Callable[[], bool],
+) -> None:
     await answered.prepare(message)
     if message.method == "HEAD":
         return
-    async for chunk in response.chunks:
-        await answered.write(chunk)
+    async with contextlib.aclosing(response.chunks) as chunks:
+        async for chunk in chunks:
+            await answered.write(chunk)
+            if is_draining():
+                return  # the reader goes on from there with another worker

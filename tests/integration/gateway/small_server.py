@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -83,6 +83,7 @@ class Small:
             Endpoint("GET", "/slow-broken", self._broken, hot=False),
             Endpoint("GET", "/stream", self._stream, hot=False),
             Endpoint("GET", "/torn-stream", self._torn_stream, hot=False),
+            Endpoint("GET", "/endless-stream", self._endless_stream, hot=False),
         ]
 
     async def _plain(self, request: Request) -> Response:
@@ -162,15 +163,27 @@ class Small:
     async def _stream(self, _request: Request) -> Response:
         return StreamedResponse(200, self._pieces(), content_type=b"text/event-stream")
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         yield b"data: 1\n\n"
         await self.gate.wait()
         yield b"data: 2\n\n"
 
+    async def _endless_stream(self, _request: Request) -> Response:
+        return StreamedResponse(200, self._endless_pieces(), content_type=b"text/event-stream")
+
+    async def _endless_pieces(self) -> AsyncGenerator[bytes, None]:
+        self.running += 1
+        try:
+            while True:
+                yield b":\n\n"
+                await asyncio.sleep(0.001)
+        finally:
+            self.running -= 1
+
     async def _torn_stream(self, _request: Request) -> Response:
         return StreamedResponse(200, self._torn_pieces(), content_type=b"text/event-stream")
 
-    async def _torn_pieces(self) -> AsyncIterator[bytes]:
+    async def _torn_pieces(self) -> AsyncGenerator[bytes, None]:
         yield b"data: 1\n\n"
         await self.gate.wait()
         raise RuntimeError("torn on purpose")

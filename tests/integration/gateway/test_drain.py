@@ -103,6 +103,18 @@ async def test_what_does_not_end_in_time_is_cut_off(route: str) -> None:
             pass
 
 
+async def test_a_stream_ends_in_good_order() -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get("/endless-stream"))
+        await until(lambda: server.running)
+        draining = asyncio.create_task(server.edge.drain(10.0))
+        answer = await client.answer()
+        assert answer.body.startswith(b":\n\n")
+        await client.closed()
+        await draining
+        assert not server.running
+
+
 async def test_a_drain_of_nothing_is_over_at_once() -> None:
     async with small_server() as server:
         async with asyncio.timeout(1.0):

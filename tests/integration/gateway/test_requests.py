@@ -349,6 +349,15 @@ async def test_the_head_of_a_stream_has_no_body() -> None:
         assert (await client.ask(get("/plain"))).status == 200
 
 
+async def test_a_stream_that_nobody_reads_any_more_is_ended(caplog: pytest.LogCaptureFixture) -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(get("/endless-stream"))
+        await until(lambda: server.running)
+        client.writer.transport.abort()
+        await until(lambda: not server.running)
+    assert not caplog.records
+
+
 async def test_a_stream_that_breaks_ends_with_the_connection_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(get("/torn-stream"))
