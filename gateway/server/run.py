@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from typing import Final
@@ -44,9 +45,11 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             raise CannotServe(str(error)) from error
         host, port = listeners[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
+        # Other servers may work on the same store, on this machine or another, and take their orders under other names.
+        place = f"{socket.gethostname()}:{port}"
         return Supervisor(
             listeners,
-            lambda listener, name, say_ready: run_worker(settings, store, listener, name, say_ready),
+            lambda listener, name, say_ready: run_worker(settings, store, listener, f"{place}:{name}", say_ready),
             on_ready=lambda: say(f"ready on http://{shown}:{port} (API at http://{shown}:{port}/docs)"),
             dependency=embedded,
             drain_timeout_s=settings.drain_timeout,

@@ -187,6 +187,26 @@ def test_edge_and_worker_can_be_apart(tmp_path: Path) -> None:
         edge.stop()
 
 
+def test_servers_on_one_store_take_orders_under_names_of_their_own(tmp_path: Path) -> None:
+    first, second = RunningShop(tmp_path / "first"), RunningShop(tmp_path / "second")
+    first.start("--workers", "1")
+    try:
+        path = f"{first.data_dir}/valkey.sock"
+        second.start("--workers", "1", "--store-url", f"unix://{path}")
+        with redis.Redis(unix_socket_path=path) as store:
+
+            def consumers() -> list[bytes]:
+                if not store.exists("{orders}:queue"):
+                    return []
+                return [each["name"] for each in store.xinfo_consumers("{orders}:queue", "workers")]
+
+            eventually(consumers, lambda names: len(names) == 2)
+    finally:
+        if second.is_running:
+            second.stop()
+        first.stop()
+
+
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
     """A Redis of somebody else, without an append-only file."""
