@@ -36,7 +36,7 @@ class OutboxDispatcher:
         *,
         senders: int = 4,
         max_waiting: int = 10_000,
-        sweep_s: float = 5.0,
+        sweep_s: float = 2.0,
         min_age_ms: int = 5_000,
         backoff_first_s: float = 0.1,
         backoff_most_s: float = 5.0,

@@ -22,7 +22,7 @@ class RedisOutbox:
     a queue that was away left in the outbox.
     """
 
-    def __init__(self, store: Store, *, turn_ms: int = 15_000) -> None:
+    def __init__(self, store: Store, *, turn_ms: int = 5_000) -> None:
         self._store = store
         self._turn_ms = turn_ms
         self._token = secrets.token_hex(8)
