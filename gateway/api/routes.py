@@ -37,7 +37,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
     line = "/v1/carts/{cart_id}/lines/{sku}"
     lines = "/v1/carts/{cart_id}/lines"
     cart = "/v1/carts/{cart_id}"
-    row = _rows("carts", answers="Cart", etag=versioned_tag)
+    row = _rows("carts", answers="Cart", etag=versioned_tag, headers=_cart_caching)
     return (
         row(
             "POST",
@@ -47,7 +47,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
             body=NewCart,
             body_is_optional=True,
             status=201,
-            headers=_cart_location,
+            headers=_cart_made,
             refusals=("invalid-body", "malformed-json"),
         ),
         row(
@@ -212,8 +212,16 @@ def _product_caching(_view: object, _body: bytes) -> bytes:
     return _PRODUCT_CACHING
 
 
-def _cart_location(view: CartView, _body: bytes) -> bytes:
-    return header("Location", f"/v1/carts/{view.cart.id}")
+# Whoever knows a cart's id may read it, so no cache that shoppers share may keep it; its shopper's own asks with the tag.
+_CART_CACHING: Final = header("Cache-Control", "private, no-cache")
+
+
+def _cart_caching(_view: object, _body: bytes) -> bytes:
+    return _CART_CACHING
+
+
+def _cart_made(view: CartView, _body: bytes) -> bytes:
+    return _CART_CACHING + header("Location", f"/v1/carts/{view.cart.id}")
 
 
 def _refuse_card_numbers(body: bytes) -> None:

@@ -46,6 +46,16 @@ async def test_a_cart_is_deleted_once() -> None:
         assert (again.status, again.problem) == (404, "cart-not-found")
 
 
+async def test_a_cart_is_kept_by_its_shopper_alone_and_asked_for_again() -> None:
+    async with shop_server() as shop:
+        made = await shop.call("POST", "/v1/carts")
+        assert made["Cache-Control"] == "private, no-cache"
+        read = await shop.call("GET", made["Location"])
+        assert read["Cache-Control"] == "private, no-cache"
+        same = await shop.call("GET", made["Location"], None, f"If-None-Match: {read['ETag']}")
+        assert (same.status, same["Cache-Control"], same["ETag"]) == (304, "private, no-cache", read["ETag"])
+
+
 # Events
 
 
