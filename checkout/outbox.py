@@ -105,8 +105,10 @@ class OutboxDispatcher:
         while True:
             try:
                 await self.sweep()
-            except Exception:
-                logger.warning("the outbox could not be swept; the next sweep tries again", exc_info=True)
+            except Exception as error:  # noqa: BLE001 - it is only late
+                logger.warning(
+                    "the outbox could not be swept; the next sweep tries again: %s: %s", type(error).__name__, error
+                )
             # Not all processes at the same moment.
             await self._sleep(self._sweep_s * (0.5 + self._chance()))
 
@@ -132,8 +134,8 @@ class OutboxDispatcher:
         """Whether the queue took any of the batch; what it refused beside others is left to the sweep."""
         try:
             taken = await self._queue.send([Outgoing(entry.order_id, entry.message) for entry in batch])
-        except Exception:
-            logger.warning("the queue takes no orders; they stay in the outbox", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - it is only late
+            logger.warning("the queue takes no orders; they stay in the outbox: %s: %s", type(error).__name__, error)
             return False
         if not any(taken):
             logger.warning("the queue refused a whole batch of %d orders; they stay in the outbox", len(batch))
@@ -145,8 +147,10 @@ class OutboxDispatcher:
     async def _strike_out(self, entries: Sequence[OutboxEntry]) -> None:
         try:
             await self._outbox.sent(entries)
-        except Exception:
-            logger.warning("orders that were sent stay in the outbox; they will be sent again", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - it is only late
+            logger.warning(
+                "orders that were sent stay in the outbox; they will be sent again: %s: %s", type(error).__name__, error
+            )
 
     def _forget(self, batch: Sequence[OutboxEntry]) -> None:
         self._remembered.difference_update((entry.partition, entry.entry_id) for entry in batch)

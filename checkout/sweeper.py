@@ -44,8 +44,10 @@ class StockSweeper:
         while True:
             try:
                 await self.sweep()
-            except Exception:
-                logger.warning("stock could not be swept; the next sweep tries again", exc_info=True)
+            except Exception as error:  # noqa: BLE001 - it is only late
+                logger.warning(
+                    "stock could not be swept; the next sweep tries again: %s: %s", type(error).__name__, error
+                )
             await self._sleep(self._interval_s * (0.5 + self._chance()))
 
     async def sweep(self) -> int:

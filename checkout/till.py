@@ -198,21 +198,27 @@ class Till:
     async def _let_go(self, claim: Claim, *, nothing_held: bool) -> bool:
         try:
             return await self._orders.release(claim, nothing_held=nothing_held)
-        except Exception:
-            logger.warning("a claim could not be let go; it runs out by itself", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - it is only late
+            logger.warning("a claim could not be let go; it runs out by itself: %s: %s", type(error).__name__, error)
             return False
 
     async def _put_back(self, order: Order, fence: int) -> None:
         try:
             await self._stock.release(order.id, order.skus, fence=fence)
-        except Exception:
-            logger.warning("stock could not be put back; its holds expire by themselves", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - it is only late
+            logger.warning(
+                "stock could not be put back; its holds expire by themselves: %s: %s", type(error).__name__, error
+            )
 
     async def _retract(self, order: Order, claimed: Claimed, claim: Claim, entry: OutboxEntry) -> None:
         try:
             is_undone = await self._orders.retract(claim, order, entry)
-        except Exception:
-            logger.warning("an order that is not on disk yet could not be retracted; it stands", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - then the order stands
+            logger.warning(
+                "an order that is not on disk yet could not be retracted; it stands: %s: %s",
+                type(error).__name__,
+                error,
+            )
             return
         if is_undone:
             await self._put_back(order, claimed.fence)

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from cart.model import OrderId
 from checkout.errors import NoAnswer
 from checkout.outbox import OutboxDispatcher
@@ -116,7 +118,7 @@ async def test_several_batches_are_under_way_at_once() -> None:
 
 
 @in_virtual_time
-async def test_while_the_queue_is_away_it_is_tried_less_and_less_often() -> None:
+async def test_while_the_queue_is_away_it_is_tried_less_and_less_often(caplog: pytest.LogCaptureFixture) -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.is_away = True
     async with running(
@@ -129,6 +131,7 @@ async def test_while_the_queue_is_away_it_is_tried_less_and_less_often() -> None
         queue.is_away = False
         assert await dispatcher.drain(1.5)
         assert queue.messages == [b"message 1"]
+    assert {record.exc_info for record in caplog.records} == {None}
 
 
 @in_virtual_time

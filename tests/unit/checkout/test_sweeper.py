@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import pytest
+
 from cart.model import OrderId, Sku
 from checkout.ports import Abandoned
 from checkout.sweeper import StockSweeper
@@ -58,7 +60,7 @@ async def test_a_claim_of_which_something_is_still_held_is_kept_for_the_next_tim
 
 
 @in_virtual_time
-async def test_it_goes_on_after_a_sweep_that_failed() -> None:
+async def test_it_goes_on_after_a_sweep_that_failed(caplog: pytest.LogCaptureFixture) -> None:
     claims, stock = FakeClaims(claim("old", begun_ms=0)), FakeStock()
     claims.is_away = True
     running = asyncio.create_task(sweeper_of(claims, stock).run())
@@ -67,3 +69,5 @@ async def test_it_goes_on_after_a_sweep_that_failed() -> None:
     await asyncio.sleep(10)
     running.cancel()
     assert stock.expired == ["old"]
+    told = "stock could not be swept; the next sweep tries again: ConnectionError: the store is away"
+    assert [(record.message, record.exc_info) for record in caplog.records] == [(told, None)]
