@@ -94,14 +94,20 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
         if not body and body_is_optional:
             body = b"{}"
         try:
-            return decoder.decode(body)
-        except msgspec.ValidationError as error:
-            raise InvalidBody([_pointed(error)]) from None
+            try:
+                return decoder.decode(body)
+            except msgspec.ValidationError as error:
+                # Noticed before the end was seen: what is no JSON at all is said to be that.
+                _ANY_JSON.decode(body)
+                raise InvalidBody([_pointed(error)]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             members = {"errors": [{"pointer": "", "detail": str(error)}]}
             raise _Undecodable(problems.refuse(problems.MALFORMED_JSON, request.id, members)) from None
 
     return decode
+
+
+_ANY_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 def _no_body(_request: Request) -> None:

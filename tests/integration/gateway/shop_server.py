@@ -61,6 +61,10 @@ class ShopServer:
         await self.catalog.put([row])
         await self.search.upsert([(row.sku, row.name)])
 
+    async def client(self) -> RawClient:
+        """A new connection."""
+        return await RawClient.open(self.port)
+
     async def call(self, method: str, path: str, body: Any = None, *headers: str) -> Answer:
         """One call on a connection of its own."""
         async with await RawClient.open(self.port) as client:
