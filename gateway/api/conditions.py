@@ -9,7 +9,7 @@ from zlib import crc32
 from gateway.http import Request
 
 NEVER: Final = -1
-_VERSION: Final = re.compile(r'"?(\d{1,15})(?:\.[0-9a-f]+)?"?')
+_VERSION: Final = re.compile(r'"?(\d{1,15})(?:\.[0-9a-f]+)?"?', re.ASCII)
 
 
 class Versioned(Protocol):
