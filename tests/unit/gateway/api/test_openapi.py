@@ -1,0 +1,114 @@
+"""The OpenAPI document is valid, complete, and says what the routes do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from gateway import problems
+from gateway.api.health import Vitals, health_routes
+from gateway.api.openapi import document
+from gateway.api.routes import cart_routes, checkout_routes, product_routes
+
+# The rows only call their handlers when a request comes.
+NOBODY = cast(Any, None)
+ROUTES = (
+    *cart_routes(NOBODY),
+    *product_routes(NOBODY),
+    *checkout_routes(NOBODY),
+    *health_routes(Vitals(checks={})),
+)
+DOCUMENT = document(ROUTES, "1.2.3")
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for each in value.values():
+            yield from references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from references(each)
+
+
+def test_it_is_valid_openapi_3_1() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
+    assert DOCUMENT["info"]["version"] == "1.2.3"
+
+
+def test_every_route_is_in_it_and_nothing_else() -> None:
+    assert {(method, path) for method, path, _ in operations()} == {(route.method, route.path) for route in ROUTES}
+
+
+def test_the_routes_are_those_of_the_design() -> None:
+    cart, order = "/v1/carts/{cart_id}", "/v1/orders/{order_id}"
+    assert {(route.method, route.path) for route in ROUTES} == {
+        ("POST", "/v1/carts"),
+        ("GET", cart),
+        ("DELETE", cart),
+        ("POST", f"{cart}/lines"),
+        ("PATCH", f"{cart}/lines"),
+        ("PUT", f"{cart}/lines/{{sku}}"),
+        ("DELETE", f"{cart}/lines/{{sku}}"),
+        ("POST", f"{cart}/merge"),
+        ("GET", "/v1/products"),
+        ("GET", "/v1/products/{sku}"),
+        ("POST", "/v1/checkout"),
+        ("GET", order),
+        ("GET", f"{order}/events"),
+        ("POST", f"{order}/cancel"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+    }
+
+
+def test_every_reference_leads_somewhere() -> None:
+    found = set(references(DOCUMENT))
+    assert found
+    for reference in found:
+        place: Any = DOCUMENT
+        for step in reference.removeprefix("#/").split("/"):
+            assert step in place, reference
+            place = place[step]
+
+
+def test_no_schema_is_left_that_nothing_refers_to() -> None:
+    assert {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]} == set(references(DOCUMENT))
+
+
+def test_operations_have_names_of_their_own() -> None:
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"\w+", name) for name in names)
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), list(operations()), ids=lambda value: str(value)[:40])
+def test_an_operation_tells_its_parameters_its_answer_and_its_refusals(
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
+    (route,) = (route for route in ROUTES if (route.method, route.path) == (method, path))
+    in_path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
+    assert in_path == set(re.findall(r"{(\w+)}", path))
+    assert str(route.status) in operation["responses"]
+    told = " ".join(response["description"] for response in operation["responses"].values())
+    assert all(f"`{slug}`" in told for slug in route.refusals)
+    assert ("requestBody" in operation) == (route.body is not None)
+    if route.body is not None:
+        assert {"malformed-json", "invalid-body"} <= set(route.refusals)
+
+
+def test_refusals_are_slugs_of_the_page_of_problems() -> None:
+    known = {row.slug for row in problems.ALL}
+    assert all(set(route.refusals) <= known for route in ROUTES)
