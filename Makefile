@@ -19,8 +19,7 @@ CODE := gateway cart checkout store benchmarks tests
 
 PORT ?= $(or $(PEAKGATE_PORT),8080)
 IMAGE ?= peakgate:latest
-BASE_PORT ?= $(or $(PEAKGATE_PORT),8080)
-IMAGE ?= python:3.11-slim-bookworm
+BASE_IMAGE ?= python:3.11-slim-bookworm
 ARGS ?=
 
 .PHONY: help

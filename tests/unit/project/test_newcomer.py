@@ -60,3 +60,9 @@ def test_every_module_that_make_runs_exists() -> None:
     modules = re.findall(r"-m (benchmarks\.\w+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert modules
     assert [module for module in modules if not (ROOT / f"{module.replace('.', '/')}.py").exists()] == []
+
+
+def test_every_variable_of_make_is_set_once() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = re.findall(r"^([A-Z_]+) [?:]?= ", text, re.MULTILINE)
+    assert sorted(named) == sorted(set(named))
