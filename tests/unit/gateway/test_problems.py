@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orjson
 import pytest
 
 from cart.catalog.ports import SearchUnavailable
-from cart.errors import Refusal
+from cart.errors import CartClosed, Refusal
 from checkout import errors as _  # noqa: F401 - its refusals are to be known
 from gateway import problems
 from store import StoreOverloaded, StoreTimeout, StoreUnavailable
@@ -45,3 +46,70 @@ def test_a_slug_has_one_status() -> None:
 
 def test_what_is_no_refusal_has_no_row() -> None:
     assert problems.of_error(RuntimeError()) is None
+
+
+# What callers are promised: slugs and statuses as they are documented. A row of its own kind is added here with its use.
+PROMISED = {
+    "malformed-json": 400,
+    "invalid-body": 422,
+    "cart-not-found": 404,
+    "line-not-found": 404,
+    "product-not-found": 404,
+    "order-not-found": 404,
+    "cart-full": 422,
+    "quantity-limit": 422,
+    "version-mismatch": 412,
+    "cart-closed": 409,
+    "cart-empty": 422,
+    "idempotency-key-missing": 400,
+    "idempotency-key-reused": 422,
+    "idempotency-key-in-progress": 409,
+    "price-changed": 409,
+    "out-of-stock": 409,
+    "total-mismatch": 409,
+    "card-data-refused": 422,
+    "overloaded": 503,
+    "dependency-unavailable": 503,
+    "body-too-large": 413,
+    "unsupported-media-type": 415,
+    "headers-too-large": 431,
+    # Of HTTP itself, and of what the page of problems adds.
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "malformed-request": 400,
+    "request-timeout": 408,
+    "expectation-failed": 417,
+    "too-late-to-cancel": 409,
+    "internal-error": 500,
+}
+
+
+def test_slugs_and_statuses_are_those_that_are_promised() -> None:
+    assert {row.slug: row.status for row in problems.ALL} == PROMISED
+
+
+@pytest.mark.parametrize("row", problems.ALL, ids=lambda row: row.slug)
+def test_an_answer_has_all_members_of_a_problem(row: problems.Problem) -> None:
+    answer = problems.refuse(row, "0123abcd")
+    body = orjson.loads(answer.body)
+    assert answer.content_type == b"application/problem+json"
+    assert body["type"] == f"/problems/{row.slug}"
+    assert body["status"] == answer.status == row.status
+    assert body["title"] == row.title
+    assert body["detail"]
+    assert body["instance"] == "0123abcd"
+
+
+def test_facts_become_members_and_may_say_more_than_the_title() -> None:
+    refused = CartClosed("an-order")
+    row = problems.of_error(refused)
+    assert row is not None
+    body = orjson.loads(problems.refuse(row, "id", row.members(refused)).body)
+    assert body["order_id"] == "an-order"
+    assert body["detail"] == "The cart has been ordered."
+    assert body["title"] == row.title
+
+
+@pytest.mark.parametrize("row", [row for row in problems.ALL if row.status == 503], ids=lambda row: row.title[:30])
+def test_what_may_be_tried_again_says_when(row: problems.Problem) -> None:
+    assert b"Retry-After: 1\r\n" in problems.refuse(row, "id").headers
