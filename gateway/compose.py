@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -160,8 +159,7 @@ async def _queue(
         return await _sqs_queue(settings, settings.queue_url, stack)
     # A blocking read holds up everything behind it on its connection.
     blocking = await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S) if settings.works_orders else client
-    # Other hosts, and other gateways of this one, have workers of the same name.
-    return RedisQueue(client, blocking, consumer=f"{socket.gethostname()}:{settings.port}:{worker_name}")
+    return RedisQueue(client, blocking, consumer=worker_name)
 
 
 async def _sqs_queue(settings: Settings, queue_url: str, stack: AsyncExitStack) -> OrderQueue:
