@@ -70,6 +70,16 @@ def _currency(text: str) -> str:
     return text
 
 
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _directory(text: str) -> Path:
+    return Path(_text(text))
+
+
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
@@ -86,14 +96,14 @@ class Settings:
     """How one Peakgate runs. Times are in seconds unless a name says otherwise."""
 
     host: str = field(
-        default="127.0.0.1", metadata=_about(str, "address to listen on; 0.0.0.0 for all", metavar="HOST")
+        default="127.0.0.1", metadata=_about(_text, "address to listen on; 0.0.0.0 for all", metavar="HOST")
     )
     port: int = field(
         default=8080, metadata=_about(_number(0, 65535), "port to listen on; 0 picks a free one", metavar="PORT")
     )
     data_dir: Path = field(
         default=Path("peakgate-data"),
-        metadata=_about(Path, "where the embedded store and the search index keep their files", metavar="DIR"),
+        metadata=_about(_directory, "where the embedded store and the search index keep their files", metavar="DIR"),
     )
     workers: int = field(
         default_factory=lambda: os.cpu_count() or 1,
@@ -148,7 +158,7 @@ class Settings:
     aws_region: str | None = field(
         default=None,
         metadata=_about(
-            str, "the queue's AWS region; read from its address or the AWS profile unless given", metavar="REGION"
+            _text, "the queue's AWS region; read from its address or the AWS profile unless given", metavar="REGION"
         ),
     )
     currency: str = field(
@@ -202,11 +212,16 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
         try:
             values[name] = metadata["parse"](text)
         except ValueError as error:
-            faults.append(f"{source}: {error}, not {text!r}")
-    for variable in sorted(environ):
-        name = variable.removeprefix(PREFIX).lower()
-        if variable.startswith(PREFIX) and name not in known and not name.startswith("test_"):
-            faults.append(f"{variable}: there is no such setting")
+            # An address may hold a password, also one that is mistyped.
+            given = "" if name.endswith("_url") else f", not {text!r}"
+            faults.append(f"{source}: {error}{given}")
+    faults += [f"{variable}: there is no such setting" for variable in sorted(environ) if _is_unknown(variable)]
     if faults:
         raise SettingsError(faults)
     return Settings(**values)
+
+
+def _is_unknown(variable: str) -> bool:
+    """Whether it looks like a setting and is none; those of the tests are theirs."""
+    known = {PREFIX + each.name.upper() for each in fields(Settings)}
+    return variable.startswith(PREFIX) and not variable.startswith(f"{PREFIX}TEST_") and variable not in known

@@ -1,0 +1,134 @@
+"""Settings: flags over environment, all faults at once, and every setting explained."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import PREFIX, Settings, SettingsError, load
+
+
+def faults_of(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(flags or {}, environ or {})
+    return caught.value.faults
+
+
+def test_nothing_given_is_a_shop_on_port_8080_for_this_machine_alone() -> None:
+    settings = load({}, {})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert settings.workers == (os.cpu_count() or 1)
+    assert settings.role == "all"
+    assert settings.store_url is None
+    assert settings.queue_url is None
+    assert settings.durability is None
+    assert settings.drain_timeout > 0
+
+
+def test_each_setting_is_a_flag_and_a_variable() -> None:
+    assert load({"port": "9000"}, {}).port == 9000
+    assert load({}, {"PEAKGATE_PORT": "9001"}).port == 9001
+    assert load({}, {"PEAKGATE_DRAIN_TIMEOUT": "1.5"}).drain_timeout == 1.5
+    assert load({"data_dir": "somewhere"}, {}).data_dir == Path("somewhere")
+
+
+def test_a_flag_wins_over_its_variable() -> None:
+    assert load({"port": "9000"}, {"PEAKGATE_PORT": "9001"}).port == 9000
+    assert load({"port": "9000"}, {"PEAKGATE_PORT": "nonsense"}).port == 9000
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert load({}, {"PEAKGATE_PORT": "", "PEAKGATE_STORE_URL": ""}) == load({}, {})
+
+
+def test_other_variables_are_nobodys_business() -> None:
+    assert load({}, {"PATH": "/bin", "PEAKGATEWAY": "x", "PEAKGATE_TEST_STORE_URL": "redis://x"}) == load({}, {})
+
+
+def test_all_faults_are_told_at_once_each_with_its_source() -> None:
+    faults = faults_of(
+        {"port": "eighty", "role": "king", "currency": "pounds"},
+        {"PEAKGATE_WORKERS": "0", "PEAKGATE_SHOW_STOCK": "perhaps", "PEAKGATE_PROT": "80", "PEAKGATE_COLOUR": "red"},
+    )
+    assert [fault.partition(":")[0] for fault in faults] == [
+        *("--port", "PEAKGATE_WORKERS", "--role", "--currency", "PEAKGATE_SHOW_STOCK"),
+        *("PEAKGATE_COLOUR", "PEAKGATE_PROT"),
+    ]
+    assert all("\n" not in fault for fault in faults)
+    assert "'eighty'" in faults[0]
+
+
+@pytest.mark.parametrize("variable", ["PEAKGATE_PROT", "PEAKGATE_port", "PEAKGATE_", "PEAKGATE_Store_Url"])
+def test_a_variable_that_is_no_setting_is_a_fault(variable: str) -> None:
+    assert faults_of({}, {variable: "x"}) == [f"{variable}: there is no such setting"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("port", text) for text in ("-1", "65536", "80.5", "http", "")),
+        *(("workers", text) for text in ("0", "257", "two", "1e1")),
+        *(("drain_timeout", text) for text in ("-1", "3601", "nan", "inf", "soon")),
+        *(("role", text) for text in ("", "ALL", "both")),
+        *(("durability", text) for text in ("", "disk", "replica")),
+        *(("store_url", text) for text in ("localhost", "redis://", "http://x", "redis:/x")),
+        *(("queue_url", text) for text in ("sqs://x", "https://", "queue")),
+        *(("currency", text) for text in ("gbp", "GB", "POUND", "£££", "G1P")),
+        *(("max_lines", text) for text in ("0", "1001")),
+        *(("max_quantity", text) for text in ("0", "-5", "1000001")),
+        *(("anonymous_cart_days", text) for text in ("0", "-1", "3651", "nan")),
+        *(("show_stock", text) for text in ("", "2", "oui")),
+        *(("host", text) for text in ("", " ")),
+        ("data_dir", ""),
+        ("catalog", "no/such/file.csv"),
+    ],
+)
+def test_a_value_out_of_its_range_is_a_fault(name: str, text: str) -> None:
+    (fault,) = faults_of({name: text})
+    assert fault.startswith(f"--{name.replace('_', '-')}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("yes", True), ("TRUE", True), ("1", True), ("on", True), ("no", False), ("False", False), ("0", False)],
+)
+def test_yes_and_no_have_many_names(text: str, expected: bool) -> None:
+    assert load({"show_stock": text}, {}).show_stock is expected
+
+
+def test_an_address_with_a_password_is_not_shown_in_its_fault() -> None:
+    (fault,) = faults_of({"store_url": "redis//:sesame@shop:6379"})
+    assert "sesame" not in fault
+
+
+def test_a_catalogue_that_is_there_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "catalog.csv").write_text("")
+    assert load({"catalog": str(tmp_path / "catalog.csv")}, {}).catalog == tmp_path / "catalog.csv"
+
+
+def test_roles_tell_what_is_done() -> None:
+    edge, worker, both = (load({"role": role}, {}) for role in ("edge", "worker", "all"))
+    assert (edge.serves_shoppers, edge.works_orders) == (True, False)
+    assert (worker.serves_shoppers, worker.works_orders) == (False, True)
+    assert (both.serves_shoppers, both.works_orders) == (True, True)
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Settings)])
+def test_every_setting_is_explained(name: str) -> None:
+    (metadata,) = (each.metadata for each in fields(Settings) if each.name == name)
+    assert len(metadata["help"]) > 10
+    assert metadata["help"][0].islower() or metadata["help"].startswith(("A ", "SQS"))
+    assert metadata["metavar"]
+    assert callable(metadata["parse"])
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        load({}, {}).port = 1  # type: ignore[misc]
+
+
+def test_variables_begin_with_the_name_of_the_program() -> None:
+    assert PREFIX == "PEAKGATE_"
