@@ -13,10 +13,13 @@ def deadline(seconds: float) -> Layer:
 
     def layer(handler: Handler) -> Handler:
         async def limited(request: Request) -> Response:
+            limit = asyncio.timeout(seconds)
             try:
-                async with asyncio.timeout(seconds):
+                async with limit:
                     return await handler(request)
             except TimeoutError:
+                if not limit.expired():
+                    raise  # the handler's own, and its fault
                 return problems.refuse(problems.TIMED_OUT, request.id)
 
         return limited

@@ -1,0 +1,89 @@
+"""ETag, If-None-Match and If-Match on the shop's own calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.integration.gateway.shop_server import BOX, MUG, ShopServer, shop_server
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[ShopServer]:
+    async with shop_server() as shop:
+        yield shop
+
+
+@pytest.mark.parametrize("target", ["/v1", "http://shop/v1"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_cart_that_has_not_changed_is_not_sent_again(shop: ShopServer, target: str, method: str) -> None:
+    cart = f"{target}/carts/{await shop.cart_of()}"
+    first = await shop.call(method, cart)
+    for known in (first["ETag"], f"W/{first['ETag']}", f'"1.0", {first["ETag"]}', "*"):
+        again = await shop.call(method, cart, None, f"If-None-Match: {known}")
+        assert (again.status, again.body, again["ETag"]) == (304, b"", first["ETag"])
+    other = await shop.call(method, cart, None, 'If-None-Match: "1.00000000"')
+    assert other.status == 200
+
+
+async def test_a_change_of_the_cart_or_of_a_price_is_a_change_of_its_tag(shop: ShopServer) -> None:
+    cart_id = await shop.cart_of()
+    tags = {(await shop.call("GET", f"/v1/carts/{cart_id}"))["ETag"]}
+    await shop.price(MUG, 300)
+    tags.add((await shop.call("GET", f"/v1/carts/{cart_id}"))["ETag"])
+    await shop.call("POST", f"/v1/carts/{cart_id}/lines", {"sku": MUG, "quantity": 1})
+    tags.add((await shop.call("GET", f"/v1/carts/{cart_id}"))["ETag"])
+    assert len(tags) == 3
+
+
+async def test_products_and_pages_have_tags_and_may_be_kept_for_a_moment(shop: ShopServer) -> None:
+    for path in (f"/v1/products/{MUG}", "/v1/products?limit=1"):
+        first = await shop.call("GET", path)
+        assert first["Cache-Control"] == "public, max-age=1"
+        again = await shop.call("GET", path, None, f"If-None-Match: {first['ETag']}")
+        assert (again.status, again["Cache-Control"]) == (304, "public, max-age=1")
+        await shop.price(MUG, 256)
+        changed = await shop.call("GET", path, None, f"If-None-Match: {first['ETag']}")
+        assert changed.status == 200
+        await shop.price(MUG, 255)
+
+
+async def test_if_none_match_does_not_stop_a_write(shop: ShopServer) -> None:
+    lines = f"/v1/carts/{await shop.cart_of()}/lines"
+    answer = await shop.call("POST", lines, {"sku": BOX, "quantity": 1}, "If-None-Match: *")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("form", ['"{version}"', "{tag}", '"{version}.00000000"', "*"])
+async def test_every_write_takes_the_version_that_it_is_to_change(shop: ShopServer, form: str) -> None:
+    cart = f"/v1/carts/{await shop.cart_of()}"
+    for method, path, body in await writes(shop):
+        seen = await shop.call("GET", cart)
+        wanted = form.format(version=seen.json()["version"], tag=seen["ETag"])
+        answer = await shop.call(method, cart + path, body, f"If-Match: {wanted}")
+        assert answer.status in {200, 204}, (method, path, answer)
+
+
+@pytest.mark.parametrize("wanted", ['"1"', '"99"', '"1.00000000"', 'W/"2"', '"nonsense"', '""', '"1", "2"'])
+async def test_every_write_is_refused_where_the_cart_has_another_version(shop: ShopServer, wanted: str) -> None:
+    cart_id = await shop.cart_of()
+    cart = f"/v1/carts/{cart_id}"
+    before = await shop.call("GET", cart)
+    for method, path, body in await writes(shop):
+        answer = await shop.call(method, cart + path, body, f"If-Match: {wanted}")
+        assert (answer.status, answer.problem) == (412, "version-mismatch"), (method, path)
+        assert answer.json()["current_version"] == 2
+    assert (await shop.call("GET", cart)).body == before.body
+
+
+async def writes(shop: ShopServer) -> list[tuple[str, str, object]]:
+    """Every call that changes a cart of one line; the last deletes it."""
+    return [
+        ("POST", "/lines", {"sku": BOX, "quantity": 1}),
+        ("PUT", f"/lines/{MUG}", {"quantity": 4}),
+        ("PATCH", "/lines", [{"sku": MUG, "quantity": 5}]),
+        ("DELETE", f"/lines/{MUG}", None),
+        ("POST", "/merge", {"from": await shop.cart_of(), "strategy": "max"}),
+        ("DELETE", "", None),
+    ]
