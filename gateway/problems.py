@@ -33,6 +33,8 @@ class Problem:
     # The facts of an error that become members of the answer; `detail` among them replaces the title's own.
     members: Callable[[Any], Members] = field(default=lambda _error: {})
     retry_after_s: int | None = None
+    # What happened, where the title alone does not say it.
+    detail: str | None = None
 
     @cached_property
     def opening(self) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class Problem:
             "type": f"/problems/{self.slug}",
             "title": self.title,
             "status": self.status,
-            "detail": self.title + ".",
+            "detail": self.detail or self.title + ".",
         }
 
     @cached_property
@@ -67,6 +69,11 @@ def _closed(error: cart.CartClosed) -> Members:
 
 def _invalid(error: cart.InvalidBody) -> Members:
     return {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]}
+
+
+def _unavailable(detail: str) -> Problem:
+    title = "Something that is needed for this does not answer"
+    return Problem("dependency-unavailable", 503, title, retry_after_s=RETRY_AFTER_S, detail=detail)
 
 
 REFUSALS: Final[dict[type[BaseException], Problem]] = {
@@ -108,20 +115,13 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
     checkout.CardDataRefused: Problem(
         "card-data-refused", 422, "Card numbers are never accepted; send the token of the payment provider"
     ),
-    checkout.OrderNotKept: Problem(
-        "dependency-unavailable",
-        503,
-        "The order could not be kept safely in time; nothing was ordered",
-        retry_after_s=RETRY_AFTER_S,
-    ),
+    checkout.OrderNotKept: _unavailable("The order could not be kept safely in time; nothing was ordered."),
     checkout.CancelTooLate: Problem(
         "too-late-to-cancel", 409, "The order cannot be cancelled any more", lambda e: {"order_status": e.status}
     ),
     StoreOverloaded: Problem("overloaded", 503, "Too much is going on; try again", retry_after_s=RETRY_AFTER_S),
-    StoreUnavailable: Problem("dependency-unavailable", 503, "The store does not answer", retry_after_s=RETRY_AFTER_S),
-    SearchUnavailable: Problem(
-        "dependency-unavailable", 503, "The search does not answer", retry_after_s=RETRY_AFTER_S
-    ),
+    StoreUnavailable: _unavailable("The store does not answer."),
+    SearchUnavailable: _unavailable("The search does not answer."),
 }
 
 NOT_FOUND: Final = Problem("not-found", 404, "There is nothing at this address")
@@ -133,7 +133,7 @@ UNSUPPORTED_MEDIA_TYPE: Final = Problem("unsupported-media-type", 415, "The body
 HEADERS_TOO_LARGE: Final = Problem("headers-too-large", 431, "The header section is too large")
 REQUEST_TIMEOUT: Final = Problem("request-timeout", 408, "The request did not arrive in time")
 EXPECTATION_FAILED: Final = Problem("expectation-failed", 417, "Only the expectation 100-continue can be met")
-TIMED_OUT: Final = Problem("dependency-unavailable", 503, "No answer could be had in time", retry_after_s=RETRY_AFTER_S)
+TIMED_OUT: Final = _unavailable("No answer could be had in time.")
 INTERNAL: Final = Problem("internal-error", 500, "Something went wrong inside; it has been logged")
 
 ALL: Final = (

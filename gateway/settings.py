@@ -15,6 +15,8 @@ Role = Literal["edge", "worker", "all"]
 Durability = Literal["memory", "aof"]
 
 PREFIX: Final = "PEAKGATE_"
+# Of the tests; and what Kubernetes tells every pod of a Service named `peakgate`.
+_FOREIGN: Final = (f"{PREFIX}TEST_", f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off"})
 
@@ -207,7 +209,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
         source, text = ("--" + name.replace("_", "-"), flags.get(name))
         if text is None:
             source, text = variable, environ.get(variable)
-        if text is None or (text == "" and source == variable):
+        if text is None or (source == variable and (not text or _is_service_link(name, text))):
             continue
         try:
             values[name] = metadata["parse"](text)
@@ -221,7 +223,12 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
+def _is_service_link(name: str, text: str) -> bool:
+    """Whether Kubernetes has put the address of a Service named `peakgate` where the port would be."""
+    return name == "port" and text.startswith("tcp://")
+
+
 def _is_unknown(variable: str) -> bool:
-    """Whether it looks like a setting and is none; those of the tests are theirs."""
+    """Whether it looks like a setting and is none; those of the tests and of Kubernetes are theirs."""
     known = {PREFIX + each.name.upper() for each in fields(Settings)}
-    return variable.startswith(PREFIX) and not variable.startswith(f"{PREFIX}TEST_") and variable not in known
+    return variable.startswith(PREFIX) and not variable.startswith(_FOREIGN) and variable not in known

@@ -248,7 +248,7 @@ class Client(asyncio.Protocol):
             try:
                 await self.connect()
                 return
-            except StoreError:
+            except Exception:  # noqa: BLE001 - whatever redis-py raises: a client that gave up would be lost for good
                 await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))
                 backoff_s = min(backoff_s * 2, BACKOFF_MOST_S)
 

@@ -155,6 +155,12 @@ class EmbeddedServer:
         self._restart_at = now + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 
+    def disown(self) -> None:
+        """In a process forked from the owner: let go of the lock, which is the owner's and the server's alone."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def stop(self) -> None:
         """Stop the server, letting it write what it has, and free the data directory."""
         if self._process is not None:

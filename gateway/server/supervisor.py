@@ -40,6 +40,10 @@ class Dependency(Protocol):
         """Start it again if it has died; seconds until the next call is wanted, None for none."""
         ...
 
+    def disown(self) -> None:
+        """In a worker: let go of what is the parent's alone."""
+        ...
+
 
 WorkerMain = Callable[[socket.socket, str, Callable[[], None]], None]
 
@@ -210,6 +214,8 @@ class Supervisor:
             if os.getppid() != parent:
                 os._exit(0)
             self._selector.close()
+            if self._dependency is not None:
+                self._dependency.disown()
             for other in self._slots:
                 if other is not slot:
                     other.listener.close()

@@ -95,6 +95,20 @@ def test_a_killed_parent_takes_its_children_along(shop: RunningShop) -> None:
     assert shop.call("GET", "/readyz").status == 200
 
 
+def test_a_killed_parent_leaves_a_data_directory_that_is_free_though_its_workers_still_drain(shop: RunningShop) -> None:
+    store, workers = shop.store_pid(), shop.worker_pids()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(shop.pid, signal.SIGKILL)
+    eventually(lambda: not is_alive(store))
+    try:
+        done = peakgate("catalog", "import", str(CATALOGUE), "--data-dir", str(shop.data_dir))
+        assert (done.returncode, [is_alive(pid) for pid in workers]) == (0, [True, True])
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_second_server_on_the_data_directory_is_refused(shop: RunningShop) -> None:
     refused = peakgate("serve", "--port", "0", "--data-dir", str(shop.data_dir))
     assert refused.returncode == 1

@@ -81,6 +81,9 @@ class Dependency:
             counted.write(".")
         return None
 
+    def disown(self) -> None:
+        """Nothing is held here."""
+
 
 MODES = {each.__name__: each for each in (serve, fail, ignore_signals, die_soon, fail_when_replaced)}
 

@@ -113,3 +113,8 @@ def test_facts_become_members_and_may_say_more_than_the_title() -> None:
 @pytest.mark.parametrize("row", [row for row in problems.ALL if row.status == 503], ids=lambda row: row.title[:30])
 def test_what_may_be_tried_again_says_when(row: problems.Problem) -> None:
     assert b"Retry-After: 1\r\n" in problems.refuse(row, "id").headers
+
+
+def test_a_slug_has_one_status_and_one_title() -> None:
+    rows = {(row.slug, row.status, row.title) for row in problems.ALL}
+    assert len(rows) == len({row[0] for row in rows})

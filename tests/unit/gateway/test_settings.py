@@ -48,6 +48,11 @@ def test_other_variables_are_nobodys_business() -> None:
     assert load({}, {"PATH": "/bin", "PEAKGATEWAY": "x", "PEAKGATE_TEST_STORE_URL": "redis://x"}) == load({}, {})
 
 
+def test_what_kubernetes_tells_of_a_service_of_that_name_is_nobodys_business() -> None:
+    service = {"PEAKGATE_SERVICE_HOST": "10.0.0.1", "PEAKGATE_PORT": "tcp://10.0.0.1:80", "PEAKGATE_PORT_80_TCP": "x"}
+    assert load({}, service) == load({}, {})
+
+
 def test_all_faults_are_told_at_once_each_with_its_source() -> None:
     faults = faults_of(
         {"port": "eighty", "role": "king", "currency": "pounds"},

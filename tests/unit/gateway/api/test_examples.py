@@ -45,5 +45,6 @@ def test_each_problem_shows_its_facts(row: problems.Problem) -> None:
     assert body["type"] == f"/problems/{row.slug}"
     has_facts = row.members is not problems.NOT_FOUND.members
     assert has_facts == (
-        set(body) - {"type", "title", "status", "detail", "instance"} != set() or body["detail"] != f"{row.title}."
+        set(body) - {"type", "title", "status", "detail", "instance"} != set()
+        or body["detail"] != row.opening["detail"]
     )
