@@ -75,7 +75,9 @@ class Router:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._root = _Node()
         self._nowhere = _not_found()
-        nodes = {id(node := self._place(endpoint)): node for endpoint in endpoints}
+        # `OPTIONS *` asks after the server itself (RFC 9110, 9.3.7); some balancers probe with it.
+        server = Endpoint("OPTIONS", "*", instant=lambda _request: Response(204))
+        nodes = {id(node := self._place(endpoint)): node for endpoint in (*endpoints, server)}
         for node in nodes.values():
             _complete(node)
         self.endpoints = [self._nowhere]
@@ -115,7 +117,7 @@ def _complete(node: _Node) -> None:
     """Add what every path answers besides its own methods."""
     if "GET" in node.endpoints:
         node.endpoints["HEAD"] = node.endpoints["GET"]
-    allow = header("Allow", ", ".join(sorted([*node.endpoints, "OPTIONS"])))
+    allow = header("Allow", ", ".join(sorted({*node.endpoints, "OPTIONS"})))
 
     def options(_request: Request) -> Response:
         return Response(204, headers=allow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -18,8 +18,6 @@ from gateway.server.wire import SERVER
 if TYPE_CHECKING:
     from gateway.api.router import Endpoint, Router
     from gateway.server.wire import RequestIds
-
-CHUNK: Final = 64 * 1024
 
 
 def normal_way(

@@ -403,3 +403,9 @@ async def test_requests_without_one_have_ids_of_their_own() -> None:
         ] * 3:
             ids.add((await client.ask(sent))["X-Request-Id"])
         assert len(ids) == 15
+
+
+async def test_options_of_the_server_itself_are_answered() -> None:
+    async with small_server() as server, await server.client() as client:
+        await client.send(b"OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n")
+        assert (await client.answer()).status == 204

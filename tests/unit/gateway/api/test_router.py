@@ -72,13 +72,17 @@ def test_another_method_is_405_with_what_is_allowed(method: str) -> None:
         "/v1/carts/abc/lines/%FF",
         "/v1/carts//lines/x",
         "v1/carts",
-        "*",
         "/v1/carts/abc/lines/x/y",
     ],
 )
 def test_other_paths_lead_nowhere(path: str) -> None:
     assert answered("GET", path).status == 404
     assert answered("OPTIONS", path).status == 404
+
+
+def test_the_server_itself_has_options_and_nothing_else() -> None:
+    assert answered("OPTIONS", "*").status == 204
+    assert answered("GET", "*").status == 405
 
 
 def test_an_endpoint_needs_a_handler() -> None:
