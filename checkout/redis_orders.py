@@ -24,6 +24,7 @@ from checkout.ports import (
     OutboxEntry,
     Receipt,
 )
+from checkout.redis_turn import RedisTurn
 from checkout.stored import (
     ALL_PARTITIONS,
     claim_key,
@@ -43,6 +44,9 @@ def _script(name: str) -> Script:
     return Script.from_package("checkout", f"scripts/{name}.lua")
 
 
+# Longer than the sweeper of stock lets pass between two looks.
+TURN_KEY: Final = "claims:sweeper"
+
 BEGIN: Final = _script("begin")
 COMMIT: Final = _script("commit")
 RETRACT: Final = _script("retract")
@@ -60,9 +64,10 @@ class RedisOrders:
     A checkout takes two round trips here: `begin`, with the look at the idempotency key, and `commit`, with its keeping.
     """
 
-    def __init__(self, store: Store, *, durability: Durability | None = None) -> None:
+    def __init__(self, store: Store, *, durability: Durability | None = None, turn_ms: int = 20_000) -> None:
         self._store = store
         self._durability = durability or OnReply(store)
+        self._sweeping = RedisTurn(store, TURN_KEY, turn_ms=turn_ms)
 
     # A checkout
 
@@ -214,7 +219,9 @@ class RedisOrders:
     # Claims
 
     async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
-        """See `Claims.abandoned`."""
+        """See `Claims.abandoned`. None while another process has the turn of looking for them."""
+        if not await self._sweeping.take():
+            return []
         notes = await asyncio.gather(
             *(self._store.execute("HGETALL", claims_key(partition)) for partition in ALL_PARTITIONS)
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from typing import Final
 
 from cart.model import OrderId
 from checkout.ports import OutboxEntry
+from checkout.redis_turn import RedisTurn
 from checkout.stored import ALL_PARTITIONS, outbox_key
 from store import Store
 
@@ -24,12 +24,11 @@ class RedisOutbox:
 
     def __init__(self, store: Store, *, turn_ms: int = 5_000) -> None:
         self._store = store
-        self._turn_ms = turn_ms
-        self._token = secrets.token_hex(8)
+        self._turn = RedisTurn(store, TURN_KEY, turn_ms=turn_ms)
 
     async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
         """See `Outbox.waiting`. None while another process has the turn."""
-        if not await self._take_turn():
+        if not await self._turn.take():
             return []
         found = await asyncio.gather(
             *(
@@ -51,12 +50,3 @@ class RedisOutbox:
         await asyncio.gather(
             *(self._store.execute("XDEL", outbox_key(partition), *ids) for partition, ids in by_partition.items())
         )
-
-    async def _take_turn(self) -> bool:
-        holder = await self._store.execute("SET", TURN_KEY, self._token, "NX", "GET", "PX", self._turn_ms)
-        if holder is None:
-            return True
-        if holder != self._token.encode():
-            return False
-        await self._store.execute("PEXPIRE", TURN_KEY, self._turn_ms)
-        return True
