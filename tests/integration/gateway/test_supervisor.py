@@ -236,7 +236,7 @@ def test_workers_end_with_a_parent_that_is_killed(run: Run) -> None:
 def test_what_the_workers_depend_on_is_looked_after(run: Run, tmp_path: Path) -> None:
     shop = run("serve", 1, str(tmp_path / "count"))
     shop.wait_until_ready()
-    until_it_is_so(lambda: len((tmp_path / "count").read_text()) >= 3)
+    until_it_is_so(lambda: (tmp_path / "count").exists() and len((tmp_path / "count").read_text()) >= 3)
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
 

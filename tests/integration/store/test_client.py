@@ -97,7 +97,7 @@ async def test_callers_that_come_and_go_never_get_the_reply_of_another(own_serve
     pausing.cancel()
     os.kill(pid_of(own_server), signal.SIGCONT)
     await client.close()
-    assert min(outcomes.values()) > 50
+    assert min(outcomes.values()) > 10, outcomes
 
 
 async def test_a_paused_server_times_calls_out_and_answers_again_when_it_goes_on(
