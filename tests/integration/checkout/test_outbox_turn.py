@@ -1,9 +1,11 @@
-"""One process at a time looks after what was left in the outbox."""
+"""One process at a time looks after what was left behind: in the outbox, and by checkouts that were killed."""
 
 from __future__ import annotations
 
 from checkout.outbox import OutboxDispatcher
-from checkout.ports import Outgoing
+from checkout.ports import Claim, Outgoing
+from checkout.redis_orders import TURN_KEY as CLAIMS_TURN_KEY
+from checkout.redis_orders import RedisOrders
 from checkout.redis_outbox import TURN_KEY, RedisOutbox
 from store import Client
 from tests.contract.checkout.shop import MUG, RedisShop, a_request
@@ -44,3 +46,18 @@ async def test_an_accepted_order_whose_process_died_reaches_the_queue_by_the_swe
     assert sent == [Outgoing(placed.order.id, placed.order.id.encode())]
     assert await dispatcher.sweep() == 0
     assert await dispatcher.drain(0.1)
+
+
+async def test_while_one_process_looks_for_abandoned_claims_the_others_find_none(store: Client) -> None:
+    shop = RedisShop(store)
+    await shop.stock_up(MUG, 10)
+    cart = await shop.cart()
+    await shop.orders.begin(Claim(cart_id=cart.id, key_hash="k", fingerprint="f", token="t"))
+    one, other = RedisOrders(store), RedisOrders(store)
+    soon = shop.now() + 1000
+    for _ in range(2):
+        assert len(await one.abandoned(before_ms=soon)) == 1
+        assert await other.abandoned(before_ms=soon) == []
+    # The process that had the turn is gone, and its turn has run out.
+    await store.execute("DEL", CLAIMS_TURN_KEY)
+    assert len(await other.abandoned(before_ms=soon)) == 1
