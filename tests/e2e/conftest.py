@@ -10,10 +10,11 @@ __all__ = ["aws_credentials", "sqs_endpoint", "sqs_server"]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[RunningShop]:
-    """A shop with the sample catalogue and two workers."""
+def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningShop]:
+    """A shop with the sample catalogue and two workers, or as many as the test is marked with."""
+    marked = request.node.get_closest_marker("workers")
     shop = RunningShop(tmp_path / "data")
-    shop.start("--workers", "2", "--catalog", str(CATALOGUE))
+    shop.start("--workers", str(marked.args[0] if marked else 2), "--catalog", str(CATALOGUE))
     yield shop
     if shop.is_running:
         shop.stop()
