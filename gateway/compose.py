@@ -148,7 +148,9 @@ def _work_orders(settings: Settings, till: _Till, stack: AsyncExitStack) -> None
     steps = order_steps(
         stock=till.stock, payments=SandboxPayments(), shipping=SandboxShipping(), notifications=SandboxNotifications()
     )
-    worker = OrderWorker(till.queue, Workflow(till.orders, steps), concurrency=settings.order_concurrency)
+    worker = OrderWorker(
+        till.queue, Workflow(till.orders, steps), concurrency=settings.order_concurrency, drain_s=settings.drain_timeout
+    )
     _run_beside(stack, "order worker", worker.run(), stop=worker.stop)
 
 

@@ -54,7 +54,7 @@ class Route:
 
     @property
     def name(self) -> str:
-        """How counters and logs call the route."""
+        """How the examples of the API document call the route."""
         return f"{self.method} {self.path}"
 
 
