@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 JSON: Final = b"application/json"
@@ -10,13 +10,32 @@ PROBLEM_JSON: Final = b"application/problem+json"
 
 
 class Request:
-    """A request whose body is complete.
+    """A request whose body is complete, or comes as `stream` where its route takes it so.
 
     `path` is as it was sent, without its query; `params` are the decoded variable segments of the route, in their order;
-    `headers` look names up whatever their case.
+    `headers` look names up whatever their case; `peer` is the address at the other end of the connection.
+
+    The edge learns more on the way: `client` is the address the request is made from (IPv6 as its /64), `api_key` the name
+    of the key it came with, `shopper` who is signed in. `notes` are header lines that its answer gets whoever makes it.
     """
 
-    __slots__ = ("body", "headers", "id", "method", "params", "path", "query")
+    __slots__ = (
+        *(
+            "api_key",
+            "body",
+            "client",
+            "headers",
+            "id",
+            "method",
+            "notes",
+            "params",
+            "path",
+            "peer",
+            "query",
+            "shopper",
+        ),
+        *("started_at", "stream"),
+    )
 
     def __init__(  # noqa: PLR0917 - one per request: keywords would cost a third more
         self,
@@ -27,6 +46,8 @@ class Request:
         body: bytes,
         request_id: str,
         params: tuple[str, ...],
+        peer: str = "",
+        started_at: float = 0.0,
     ) -> None:
         self.method = method
         self.path = path
@@ -35,10 +56,26 @@ class Request:
         self.body = body
         self.id = request_id
         self.params = params
+        self.peer = peer
+        # The loop's time at which the whole request, or its head where the body streams, had come.
+        self.started_at = started_at
+        self.client = peer
+        self.api_key: str | None = None
+        self.shopper: str | None = None
+        self.notes = b""
+        self.stream: AsyncIterator[bytes] | None = None
+
+
+def unread(request_id: str) -> Request:
+    """Stands for what came and could not be read as a request."""
+    return Request("", "", "", {}, b"", request_id, ())
 
 
 class Response:
-    """An answer: `headers` are finished lines, as `header` makes them, besides the ones every response has."""
+    """An answer: `headers` are finished lines, as `header` makes them, besides the ones every response has.
+
+    Never changed once made: the same one may answer many requests. What one request adds goes to its `notes`.
+    """
 
     __slots__ = ("body", "content_type", "headers", "status")
 
@@ -50,19 +87,51 @@ class Response:
 
 
 class StreamedResponse(Response):
-    """An answer whose body comes piece by piece; only for routes that are not hot."""
+    """An answer whose body comes piece by piece. `length` is how long it will be, None where nobody knows.
 
-    __slots__ = ("chunks",)
+    `chunks` is closed (`aclose`) when the shopper hangs up; when it raises, the connection is cut off, so that nobody
+    takes half an answer for a whole one. One that `is_resumable` may be ended anywhere: its reader asks for the rest.
+    """
+
+    __slots__ = ("chunks", "is_resumable", "length")
 
     def __init__(
-        self, status: int, chunks: AsyncGenerator[bytes, None], *, headers: bytes = b"", content_type: bytes
+        self,
+        status: int,
+        chunks: AsyncGenerator[bytes, None],
+        *,
+        headers: bytes = b"",
+        content_type: bytes,
+        length: int | None = None,
+        is_resumable: bool = False,
     ) -> None:
         super().__init__(status, headers=headers, content_type=content_type)
         self.chunks = chunks
+        self.length = length
+        self.is_resumable = is_resumable
 
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+class BodyTooLarge(Exception):
+    """More of a body came than its route takes."""
+
+
+class BodyTooSlow(Exception):
+    """The next piece of a body did not come in time."""
+
+
+class BodyMalformed(Exception):
+    """What came is no body of the framing it announced."""
+
+
+# At once where nothing has to be waited for, which spares a coroutine; else a coroutine, started by whoever called.
+Outcome = Response | Coroutine[Any, Any, Response]
+Handler = Callable[[Request], Outcome]
 Layer = Callable[[Handler], Handler]
+
+
+async def settled(outcome: Outcome) -> Response:
+    """The response of an outcome, waited for if need be."""
+    return outcome if isinstance(outcome, Response) else await outcome
 
 
 def header(name: str, value: str | int) -> bytes:

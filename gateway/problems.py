@@ -16,7 +16,7 @@ import orjson
 from cart import errors as cart
 from cart.catalog.ports import SearchUnavailable
 from checkout import errors as checkout
-from gateway.http import PROBLEM_JSON, Response, header
+from gateway.http import PROBLEM_JSON, BodyMalformed, BodyTooLarge, BodyTooSlow, Response, header
 from store import StoreOverloaded, StoreUnavailable
 
 Members = Mapping[str, Any]
@@ -76,6 +76,10 @@ def _unavailable(detail: str) -> Problem:
     return Problem("dependency-unavailable", 503, title, retry_after_s=RETRY_AFTER_S, detail=detail)
 
 
+MALFORMED_REQUEST: Final = Problem("malformed-request", 400, "The request is not HTTP as it should be")
+BODY_TOO_LARGE: Final = Problem("body-too-large", 413, "The body is too large")
+REQUEST_TIMEOUT: Final = Problem("request-timeout", 408, "The request did not arrive in time")
+
 REFUSALS: Final[dict[type[BaseException], Problem]] = {
     cart.InvalidBody: Problem("invalid-body", 422, "The request breaks a rule", _invalid),
     cart.CartNotFound: Problem("cart-not-found", 404, "There is no such cart"),
@@ -122,24 +126,38 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
     StoreOverloaded: Problem("overloaded", 503, "Too much is going on; try again", retry_after_s=RETRY_AFTER_S),
     StoreUnavailable: _unavailable("The store does not answer."),
     SearchUnavailable: _unavailable("The search does not answer."),
+    BodyTooLarge: BODY_TOO_LARGE,
+    BodyTooSlow: REQUEST_TIMEOUT,
+    BodyMalformed: MALFORMED_REQUEST,
 }
 
 NOT_FOUND: Final = Problem("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED: Final = Problem("method-not-allowed", 405, "This address does not take that method")
-MALFORMED_REQUEST: Final = Problem("malformed-request", 400, "The request is not HTTP as it should be")
 MALFORMED_JSON: Final = Problem("malformed-json", 400, "The body is not JSON")
-BODY_TOO_LARGE: Final = Problem("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE: Final = Problem("unsupported-media-type", 415, "The body must be plain application/json")
 HEADERS_TOO_LARGE: Final = Problem("headers-too-large", 431, "The header section is too large")
-REQUEST_TIMEOUT: Final = Problem("request-timeout", 408, "The request did not arrive in time")
 EXPECTATION_FAILED: Final = Problem("expectation-failed", 417, "Only the expectation 100-continue can be met")
+AMBIGUOUS: Final = Problem("ambiguous-request", 400, "The request can be read in more than one way")
+UNAUTHENTICATED: Final = Problem("unauthenticated", 401, "A valid sign-in is needed")
+FORBIDDEN: Final = Problem("forbidden", 403, "This is not allowed from here")
+# Retry-After is set by the layer that refuses: it knows how long, and spreads clients over it.
+QUOTA_EXCEEDED: Final = Problem("quota-exceeded", 429, "Too many requests")
+OVERLOADED: Final = Problem("overloaded", 503, "Too much is going on; try again")
+WAITING_ROOM: Final = Problem("waiting-room", 503, "There is a queue; this is your place in it")
+SOLD_OUT: Final = Problem("sold-out", 409, "What the queue was for is sold out")
+DISABLED: Final = Problem("disabled", 503, "This is switched off for now")
+BAD_GATEWAY: Final = Problem("bad-gateway", 502, "What this is forwarded to did not answer as it should")
+GATEWAY_TIMEOUT: Final = Problem("gateway-timeout", 504, "What this is forwarded to did not answer in time")
+NOT_IMPLEMENTED: Final = Problem("not-implemented", 501, "This kind of request is not taken here")
 TIMED_OUT: Final = _unavailable("No answer could be had in time.")
 INTERNAL: Final = Problem("internal-error", 500, "Something went wrong inside; it has been logged")
 
 ALL: Final = (
     *REFUSALS.values(),
-    *(NOT_FOUND, METHOD_NOT_ALLOWED, MALFORMED_REQUEST, MALFORMED_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE),
-    *(HEADERS_TOO_LARGE, REQUEST_TIMEOUT, EXPECTATION_FAILED, TIMED_OUT, INTERNAL),
+    *(NOT_FOUND, METHOD_NOT_ALLOWED, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, HEADERS_TOO_LARGE),
+    *(EXPECTATION_FAILED, TIMED_OUT, INTERNAL),
+    *(AMBIGUOUS, UNAUTHENTICATED, FORBIDDEN, QUOTA_EXCEEDED, OVERLOADED, WAITING_ROOM, SOLD_OUT, DISABLED),
+    *(BAD_GATEWAY, GATEWAY_TIMEOUT, NOT_IMPLEMENTED),
 )
 
 

@@ -29,7 +29,8 @@ async def order_events(checkout: CheckoutHandlers, request: Request) -> Streamed
     order_id, seen = request.params[0], request.headers.get("Last-Event-ID", "")
     await checkout.read(order_id)
     lines = _lines(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0)
-    return StreamedResponse(200, lines, headers=header("Cache-Control", "no-store"), content_type=_MEDIA_TYPE)
+    no_store = header("Cache-Control", "no-store")
+    return StreamedResponse(200, lines, headers=no_store, content_type=_MEDIA_TYPE, is_resumable=True)
 
 
 async def _lines(checkout: CheckoutHandlers, order_id: str, seen: int) -> AsyncGenerator[bytes, None]:

@@ -68,7 +68,7 @@ async def _outcome(check: Check) -> str:
 def _by_status(endpoints: Iterable[Endpoint]) -> dict[str, int]:
     totals: Counter[str] = Counter()
     for endpoint in endpoints:
-        totals.update({str(status): count for status, count in endpoint.answers.items()})
+        totals.update({str(status): count for status, count in endpoint.tally.by_status.items()})
     return dict(sorted(totals.items()))
 
 

@@ -43,7 +43,7 @@ def page_endpoints(routes: Iterable[Route], version: str) -> Sequence[Endpoint]:
 
 
 def _fixed(path: str, response: Response) -> Endpoint:
-    return Endpoint("GET", path, instant=lambda _request: response)
+    return Endpoint("GET", path, lambda _request: response)
 
 
 def _described(row: problems.Problem) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote
 
 from gateway import problems
+from gateway.config.policies import Criticality
+from gateway.edge.record import Tally
 from gateway.http import Handler, Request, Response, header
 
 DEFAULT_BODY_LIMIT: Final = 64 * 1024
@@ -15,43 +17,31 @@ DEFAULT_BODY_LIMIT: Final = 64 * 1024
 class Endpoint:
     """Where requests of a route end: its handler, wrapped in all its layers.
 
-    A `hot` handler awaits nothing but futures, so that the short path may run it without a task of its own. One that
-    awaits nothing at all is given as `instant` instead. `answers` counts its answers by status.
+    A `hot` handler answers at once or awaits nothing but futures, so that the short path may run it without a task of its
+    own. One that `streams` takes bodies as they come where they have not come whole. The least critical are refused first.
     """
 
-    __slots__ = ("answers", "body_limit", "handler", "hot", "instant", "method", "path")
+    __slots__ = ("body_limit", "criticality", "handler", "hot", "method", "path", "streams", "tally")
 
     def __init__(
         self,
         method: str,
         path: str,
-        handler: Handler | None = None,
+        handler: Handler,
         *,
-        instant: Callable[[Request], Response] | None = None,
         hot: bool = True,
         body_limit: int = DEFAULT_BODY_LIMIT,
+        streams: bool = False,
+        criticality: Criticality = "optional",
     ) -> None:
         self.method = method
         self.path = path
-        self.handler = handler if handler is not None else _awaited(instant)
-        self.instant = instant
+        self.handler = handler
         self.hot = hot
         self.body_limit = body_limit
-        self.answers: dict[int, int] = {}
-
-    def count(self, status: int) -> None:
-        """Note an answer."""
-        self.answers[status] = self.answers.get(status, 0) + 1
-
-
-def _awaited(instant: Callable[[Request], Response] | None) -> Handler:
-    if instant is None:
-        raise ValueError("an endpoint needs a handler, instant or not")
-
-    async def handler(request: Request) -> Response:
-        return instant(request)
-
-    return handler
+        self.streams = streams
+        self.criticality = criticality
+        self.tally = Tally()
 
 
 Params = tuple[str, ...]
@@ -59,28 +49,43 @@ Match = tuple[Endpoint, Params]
 
 
 class _Node:
-    __slots__ = ("children", "endpoints", "other", "variable")
+    __slots__ = ("children", "endpoints", "other", "rest", "variable")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.variable: _Node | None = None
         self.endpoints: dict[str, Endpoint] = {}
+        # Takes whatever lies below, unless something below is nearer.
+        self.rest: Endpoint | None = None
         # Answers every method that the path does not take.
         self.other = _not_found()
 
 
 class Router:
-    """All endpoints. `HEAD` goes with `GET`; `OPTIONS`, 405 and 404 have endpoints of their own."""
+    """All endpoints. `HEAD` goes with `GET`; `OPTIONS`, 405 and 404 have endpoints of their own.
+
+    A path that ends with `/*` takes, with any method, whatever lies below it and has no endpoint of its own; the longest wins.
+    What `*` stands for is its only variable, as it was sent.
+    """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._root = _Node()
         self._nowhere = _not_found()
         # `OPTIONS *` asks after the server itself (RFC 9110, 9.3.7); some balancers probe with it.
-        server = Endpoint("OPTIONS", "*", instant=lambda _request: Response(204))
-        nodes = {id(node := self._place(endpoint)): node for endpoint in (*endpoints, server)}
+        server = Endpoint("OPTIONS", "*", lambda _request: Response(204))
+        self._has_rest = False
+        nodes: dict[int, _Node] = {}
+        rests = []
+        for endpoint in (*endpoints, server):
+            if endpoint.path.endswith("/*"):
+                self._place_rest(endpoint)
+                rests.append(endpoint)
+            else:
+                node = self._place(endpoint)
+                nodes[id(node)] = node
         for node in nodes.values():
             _complete(node)
-        self.endpoints = [self._nowhere]
+        self.endpoints = [self._nowhere, *rests]
         for node in nodes.values():
             self.endpoints += [*dict.fromkeys(node.endpoints.values()), node.other]
 
@@ -93,23 +98,49 @@ class Router:
             if child is None:
                 child = node.variable
                 if child is None or not segment:
-                    return self._nowhere, ()
+                    return self._below(path)
                 decoded = _decoded(segment) if "%" in segment else segment
                 if decoded is None:
-                    return self._nowhere, ()
+                    return self._below(path)
                 params += (decoded,)
             node = child
-        return node.endpoints.get(method, node.other), params
+        endpoint = node.endpoints.get(method)
+        if endpoint is not None:
+            return endpoint, params
+        return (node.other, params) if node.endpoints else self._below(path)
+
+    def _below(self, path: str) -> Match:
+        """The nearest `/*` above a path that has no endpoint of its own, else the one that is not found."""
+        if not self._has_rest:
+            return self._nowhere, ()
+        node, found, start, rest = self._root, None, 0, ""
+        for segment in path.split("/")[:-1]:
+            child = node.children.get(segment)
+            if child is None:
+                break
+            node = child
+            start += len(segment) + 1
+            if node.rest is not None:
+                found, rest = node.rest, path[start:]
+        return (found, (rest,)) if found is not None else (self._nowhere, ())
 
     def _place(self, endpoint: Endpoint) -> _Node:
+        node = self._node(endpoint.path)
+        node.endpoints[endpoint.method] = endpoint
+        return node
+
+    def _place_rest(self, endpoint: Endpoint) -> None:
+        self._node(endpoint.path.removesuffix("/*")).rest = endpoint
+        self._has_rest = True
+
+    def _node(self, path: str) -> _Node:
         node = self._root
-        for segment in endpoint.path.split("/"):
+        for segment in path.split("/"):
             if segment.startswith("{"):
                 node.variable = node.variable or _Node()
                 node = node.variable
             else:
                 node = node.children.setdefault(segment, _Node())
-        node.endpoints[endpoint.method] = endpoint
         return node
 
 
@@ -126,15 +157,15 @@ def _complete(node: _Node) -> None:
         return problems.refuse(problems.METHOD_NOT_ALLOWED, request.id, headers=allow)
 
     path = next(iter(node.endpoints.values())).path
-    node.endpoints["OPTIONS"] = Endpoint("OPTIONS", path, instant=options)
-    node.other = Endpoint("*", path, instant=not_allowed)
+    node.endpoints["OPTIONS"] = Endpoint("OPTIONS", path, options)
+    node.other = Endpoint("*", path, not_allowed)
 
 
 def _not_found() -> Endpoint:
     def not_found(request: Request) -> Response:
         return problems.refuse(problems.NOT_FOUND, request.id)
 
-    return Endpoint("*", "*", instant=not_found)
+    return Endpoint("*", "*", not_found)
 
 
 def _decoded(segment: str) -> str | None:

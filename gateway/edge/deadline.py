@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway import problems
-from gateway.http import Handler, Layer, Request, Response
+from gateway.http import Handler, Layer, Request, Response, settled
 
 
 def deadline(seconds: float) -> Layer:
@@ -16,7 +16,7 @@ def deadline(seconds: float) -> Layer:
             limit = asyncio.timeout(seconds)
             try:
                 async with limit:
-                    return await handler(request)
+                    return await settled(handler(request))
             except TimeoutError:
                 if not limit.expired():
                     raise  # the handler's own, and its fault

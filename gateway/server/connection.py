@@ -10,13 +10,16 @@ aiohttp's `start()` takes the next one, never both, so pipelined requests are an
 The only module that leans on aiohttp's private attributes (`_loop`, `_parser`, `_messages`, `_waiter`, `_close`,
 `_force_close`, `_paused`, `_keepalive_timeout`, `_next_keepalive_close_time`, `_process_keepalive`, `_current_request`,
 `_reading_paused`, `_buffer_paused`, `_msg_queue_resume_size`, `_max_msg_queue_size`, `_pause_reading_for_buffer`,
-`_resume_reading_if_drained`, `_resume_transport_reading`, `_ErrInfo`); a test fails loudly when one of them is gone.
+`_resume_reading_if_drained`, `_resume_transport_reading`, `_drain_helper`, `_ErrInfo`); a test fails loudly when one of them is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
@@ -28,12 +31,15 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway import problems
 from gateway.edge.refusals import answer
-from gateway.http import Request, Response
+from gateway.http import Request, Response, StreamedResponse, unread
 from gateway.server.normal_way import as_stream_response
+from gateway.server.wire import peer_address
 
 if TYPE_CHECKING:
     from gateway.api.router import Endpoint
     from gateway.server.edge_server import EdgeServer
+
+_log = logging.getLogger("peakgate")
 
 MAX_HEADER_BYTES: Final = 32 * 1024
 _SPOKEN: Final = frozenset({HttpVersion10, HttpVersion11})
@@ -46,8 +52,17 @@ class Connection(RequestHandler):
     """See the module. `edge` is what all connections of the process share."""
 
     __slots__ = (
-        *("_answering", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_receiving_since", "_request"),
-        *("_socket", "_unread_since"),
+        *(
+            "_answering",
+            "_closes_after",
+            "_coroutine",
+            "_edge",
+            "_header_bytes",
+            "_peer",
+            "_receiving_since",
+            "_request",
+        ),
+        *("_socket", "_streaming", "_unread_since"),
     )
 
     def __init__(self, edge: EdgeServer, **options: Any) -> None:
@@ -58,6 +73,9 @@ class Connection(RequestHandler):
         self._request: Request | None = None
         self._coroutine: Coroutine[Any, Any, Response] | None = None
         self._closes_after = False
+        # What sends the pieces of an answer that comes as such.
+        self._streaming: asyncio.Task[None] | None = None
+        self._peer = ""
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
         self._receiving_since = 0.0
@@ -69,6 +87,13 @@ class Connection(RequestHandler):
         """A shopper has connected."""
         super().connection_made(transport)
         self._socket = self.transport
+        self._peer = peer_address(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The shopper has hung up, or was cut off."""
+        super().connection_lost(exc)
+        if self._streaming is not None:
+            self._streaming.cancel()
 
     # Receiving
 
@@ -156,15 +181,22 @@ class Connection(RequestHandler):
         if not endpoint.hot or path[:1] != "/":
             return False
         body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
-        request = Request(message.method, path, query, headers, body, edge.ids.of(headers), params)
+        request = Request(
+            message.method, path, query, headers, body, edge.ids.of(headers), params, self._peer, monotonic()
+        )
         self._answering, self._request, self._closes_after = endpoint, request, message.should_close
         if len(body) > endpoint.body_limit:
             self._closes_after = True
             self._finish(problems.refuse(problems.BODY_TOO_LARGE, request.id))
-        elif endpoint.instant is not None:
-            self._finish(endpoint.instant(request))
+            return True
+        try:
+            outcome = endpoint.handler(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the shopper gets an answer
+            outcome = answer(error, request)
+        if isinstance(outcome, Response):
+            self._finish(outcome)
         else:
-            self._coroutine = endpoint.handler(request)
+            self._coroutine = outcome
             self._step()
         return True
 
@@ -228,17 +260,64 @@ class Connection(RequestHandler):
         endpoint, request, edge = self._answering, self._request, self._edge
         assert endpoint is not None
         assert request is not None
+        edge.record(endpoint, request, response)
+        if isinstance(response, StreamedResponse):
+            # The connection stays taken until the last piece.
+            self._streaming = self._loop.create_task(self._stream(response, request))
+            return
         self._answering = self._request = None
-        endpoint.count(response.status)
         if self.transport is None:
             return  # the shopper has hung up
         close = self._closes_after or edge.is_draining
-        self.transport.write(edge.writer.render(response, request.id, head_only=request.method == "HEAD", close=close))
+        self.transport.write(edge.writer.render(response, request, close=close))
         if close:
             self.force_close()
         else:
             # aiohttp's own timer closes idle connections; it asks this when it fires.
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
+    async def _stream(self, response: StreamedResponse, request: Request) -> None:
+        """Send an answer piece by piece, no faster than the shopper reads; then go on with what has waited."""
+        close = self._closes_after or self._edge.is_draining
+        try:
+            async with contextlib.aclosing(response.chunks) as chunks:
+                await self._send(chunks, response, request, close=close)
+        except Exception as error:  # noqa: BLE001 - whatever stopped it, half an answer must not pass for a whole one
+            if self.transport is not None:
+                _log.error("an answer was cut off (request %s): %r", request.id, error)
+                self.transport.abort()
+        finally:
+            self._streaming = None
+            self._answering = self._request = None
+        if self.transport is None:
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if close:
+            self.force_close()
+        elif self._messages:
+            self._take_next()
+
+    async def _send(
+        self, chunks: AsyncIterator[bytes], response: StreamedResponse, request: Request, *, close: bool
+    ) -> None:
+        await self._write(self._edge.writer.render_head(response, request, close=close))
+        if request.method == "HEAD":
+            return
+        if response.length is not None:
+            async for chunk in chunks:
+                await self._write(chunk)
+            return
+        async for chunk in chunks:
+            if chunk:
+                await self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        await self._write(b"0\r\n\r\n")
+
+    async def _write(self, data: bytes) -> None:
+        if self.transport is None:
+            raise ConnectionResetError("the shopper has hung up")
+        self.transport.write(data)
+        if self._paused:
+            await self._drain_helper()
 
     def pause_writing(self) -> None:
         """The shopper does not read what is sent: nothing more is answered until they do."""
@@ -307,8 +386,8 @@ class Connection(RequestHandler):
         self.close()
         if self.transport is None:
             return
-        request_id = self._edge.ids.of({})
-        self.transport.write(self._edge.writer.render(problems.refuse(problem, request_id), request_id, close=True))
+        request = unread(self._edge.ids.of({}))
+        self.transport.write(self._edge.writer.render(problems.refuse(problem, request.id), request, close=True))
         # To close at once, while the shopper still sends, would reset the connection and lose the answer on its way.
         self.transport.write_eof()
         self._loop.call_later(self._edge.linger_s, self.transport.abort)
@@ -331,7 +410,7 @@ class Connection(RequestHandler):
             if request.writer.output_size > 0:
                 raise ConnectionError("half an answer is sent already; the other half cannot be an error")
             response = problems.refuse(problems.INTERNAL, request_id)
-        answered = as_stream_response(response, request_id)
+        answered = as_stream_response(response, unread(request_id), self._edge.writer)
         answered.force_close()
         return answered
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
 
-from gateway.api.router import Router
+from gateway.api.router import Endpoint, Router
+from gateway.http import Request, Response
 from gateway.server.connection import Connection
 from gateway.server.normal_way import normal_way
 from gateway.server.wire import RequestIds, ResponseWriter
@@ -28,6 +31,9 @@ _UNUSED_S: Final = 1.0
 _POLL_S: Final = 0.02
 
 
+AccessLog = Callable[[Endpoint, Request, Response, float], None]
+
+
 class EdgeServer(web.Server):
     """Makes a `Connection` for every accepted socket. Raises `RuntimeError` without aiohttp's C extensions."""
 
@@ -42,7 +48,9 @@ class EdgeServer(web.Server):
     ) -> None:
         if HttpRequestParser.__module__ != "aiohttp._http_parser":
             raise RuntimeError("aiohttp runs without its C extensions; install its wheel, or build it with a compiler")
+        # May be replaced while serving: each request asks it once.
         self.router = router
+        self.access_log: AccessLog | None = None
         self.ids = RequestIds()
         self.writer = ResponseWriter()
         self.is_draining = False
@@ -59,13 +67,19 @@ class EdgeServer(web.Server):
             "auto_decompress": False,
             "lingering_time": linger_s,
         }
-        serve = normal_way(router, self.ids, body_timeout_s=receive_timeout_s, is_draining=lambda: self.is_draining)
-        super().__init__(serve)
+        super().__init__(normal_way(self, body_timeout_s=receive_timeout_s))
         self._watcher = self._loop.create_task(self._watch())
 
     def __call__(self) -> Connection:
         """Make the handler of one connection."""
         return Connection(self, **self._options)
+
+    def record(self, endpoint: Endpoint, request: Request, response: Response) -> None:
+        """Note an answer: how many, how long it took, and a line in the access log for some."""
+        elapsed_s = monotonic() - request.started_at
+        endpoint.tally.add(response.status, elapsed_s)
+        if self.access_log is not None:
+            self.access_log(endpoint, request, response, elapsed_s)
 
     @property
     def _open_connections(self) -> list[Connection]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -12,44 +14,49 @@ from multidict import CIMultiDict
 
 from gateway import problems
 from gateway.edge.refusals import answer
-from gateway.http import Request, Response, StreamedResponse
-from gateway.server.wire import SERVER
+from gateway.http import BodyMalformed, BodyTooLarge, BodyTooSlow, Request, Response, StreamedResponse, settled
+from gateway.server.wire import SERVER, peer_address
 
 if TYPE_CHECKING:
-    from gateway.api.router import Endpoint, Router
-    from gateway.server.wire import RequestIds
+    from gateway.api.router import Endpoint
+    from gateway.server.edge_server import EdgeServer
+    from gateway.server.wire import ResponseWriter
+
+_log = logging.getLogger("peakgate")
 
 
 def normal_way(
-    router: Router, ids: RequestIds, *, body_timeout_s: float, is_draining: Callable[[], bool]
+    edge: EdgeServer, *, body_timeout_s: float
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-    """Make aiohttp's request handler of the same router."""
+    """Make aiohttp's request handler of the same server."""
 
     async def serve(message: web.BaseRequest) -> web.StreamResponse:
-        request_id = ids.of(message.headers)
         path, query = _target(message)
-        endpoint, params = router.find(message.method, path)
-        body = await _receive(message, endpoint, request_id, body_timeout_s)
-        if isinstance(body, Response):
+        endpoint, params = edge.router.find(message.method, path)
+        request = Request(
+            *(message.method, path, query, message.headers, b"", edge.ids.of(message.headers), params),
+            *(peer_address(message.transport), monotonic()),
+        )
+        refusal = await _receive(message, endpoint, request, body_timeout_s)
+        if refusal is not None:
             # What is left of the body is not read: the connection ends with this answer.
-            endpoint.count(body.status)
-            refused = as_stream_response(body, request_id)
+            edge.record(endpoint, request, refusal)
+            refused = as_stream_response(refusal, request, edge.writer)
             refused.force_close()
             return refused
-        request = Request(message.method, path, query, message.headers, body, request_id, params)
         try:
-            response = await endpoint.handler(request)
+            response = await settled(endpoint.handler(request))
         except (Exception, asyncio.CancelledError) as error:
             # Whatever it is, the shopper gets an answer.
             if _is_being_cancelled():
                 raise
             response = answer(error, request)
-        endpoint.count(response.status)
-        answered = as_stream_response(response, request_id)
-        if is_draining():
+        edge.record(endpoint, request, response)
+        answered = as_stream_response(response, request, edge.writer)
+        if edge.is_draining:
             answered.force_close()
         if isinstance(response, StreamedResponse):
-            await _stream(message, answered, response, is_draining)
+            await _stream(message, answered, response, edge)
         return answered
 
     return serve
@@ -61,18 +68,20 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def as_stream_response(response: Response, request_id: str) -> web.StreamResponse:
+def as_stream_response(response: Response, request: Request, writer: ResponseWriter) -> web.StreamResponse:
     """The same answer as one of aiohttp's."""
     headers: CIMultiDict[str] = CIMultiDict()
     headers["Server"] = SERVER
-    headers["X-Request-Id"] = request_id
-    for line in response.headers.decode("latin-1").split("\r\n")[:-1]:
+    headers["X-Request-Id"] = request.id
+    for line in (writer.extra + response.headers + request.notes).decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(": ")
         headers.add(name, value)
     if response.status not in {204, 304}:
         headers["Content-Type"] = response.content_type.decode()
     if isinstance(response, StreamedResponse):
-        return web.StreamResponse(status=response.status, headers=headers)
+        streamed = web.StreamResponse(status=response.status, headers=headers)
+        streamed.content_length = response.length
+        return streamed
     return web.Response(status=response.status, headers=headers, body=response.body or None)
 
 
@@ -83,35 +92,54 @@ def _target(message: web.BaseRequest) -> tuple[str, str]:
     return path, query
 
 
-async def _receive(message: web.BaseRequest, endpoint: Endpoint, request_id: str, timeout_s: float) -> bytes | Response:
-    """The whole body, or the answer to one that is too large, too slow, encoded, or expects what we do not do."""
+async def _receive(message: web.BaseRequest, endpoint: Endpoint, request: Request, timeout_s: float) -> Response | None:
+    """Give the request its body; or the answer to one that is too large, too slow, encoded, or expects what we do not do."""
     if not message.body_exists:
-        return b""
-    if "Content-Encoding" in message.headers:
-        return problems.refuse(problems.UNSUPPORTED_MEDIA_TYPE, request_id)
+        return None
+    if not endpoint.streams and "Content-Encoding" in message.headers:
+        return problems.refuse(problems.UNSUPPORTED_MEDIA_TYPE, request.id)
     if (message.content_length or 0) > endpoint.body_limit:
-        return problems.refuse(problems.BODY_TOO_LARGE, request_id)
+        return problems.refuse(problems.BODY_TOO_LARGE, request.id)
     expected = message.headers.get("Expect")
     if expected is not None:
         if expected.lower() != "100-continue":
-            return problems.refuse(problems.EXPECTATION_FAILED, request_id)
+            return problems.refuse(problems.EXPECTATION_FAILED, request.id)
         if message.version >= (1, 1) and not message.content.is_eof():
             await message.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # aiohttp refuses to answer with an error where something was sent; an interim response is nothing yet.
             message.writer.output_size = 0
+    if endpoint.streams:
+        request.stream = _pieces(message, endpoint.body_limit, timeout_s)
+        return None
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read(message, endpoint.body_limit)
+            request.body = await _read(message, endpoint.body_limit)
     except TimeoutError:
-        return problems.refuse(problems.REQUEST_TIMEOUT, request_id)
-    except _TooLarge:
-        return problems.refuse(problems.BODY_TOO_LARGE, request_id)
+        return problems.refuse(problems.REQUEST_TIMEOUT, request.id)
+    except BodyTooLarge:
+        return problems.refuse(problems.BODY_TOO_LARGE, request.id)
     except web.RequestPayloadError:
-        return problems.refuse(problems.MALFORMED_REQUEST, request_id)
+        return problems.refuse(problems.MALFORMED_REQUEST, request.id)
+    return None
 
 
-class _TooLarge(Exception):
-    pass
+async def _pieces(message: web.BaseRequest, limit: int, timeout_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes; each piece has its own time limit. Raises what `answer` knows."""
+    received = 0
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                chunk = await message.content.readany()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        except web.RequestPayloadError:
+            raise BodyMalformed from None
+        if not chunk:
+            return
+        received += len(chunk)
+        if received > limit:
+            raise BodyTooLarge
+        yield chunk
 
 
 async def _read(message: web.BaseRequest, limit: int) -> bytes:
@@ -119,21 +147,27 @@ async def _read(message: web.BaseRequest, limit: int) -> bytes:
     while chunk := await message.content.readany():
         body += chunk
         if len(body) > limit:
-            raise _TooLarge
+            raise BodyTooLarge
     return bytes(body)
 
 
 async def _stream(
-    message: web.BaseRequest,
-    answered: web.StreamResponse,
-    response: StreamedResponse,
-    is_draining: Callable[[], bool],
+    message: web.BaseRequest, answered: web.StreamResponse, response: StreamedResponse, edge: EdgeServer
 ) -> None:
     await answered.prepare(message)
-    if message.method == "HEAD":
-        return
     async with contextlib.aclosing(response.chunks) as chunks:
-        async for chunk in chunks:
-            await answered.write(chunk)
-            if is_draining():
-                return  # the reader goes on from there with another worker
+        if message.method == "HEAD":
+            return
+        try:
+            async for chunk in chunks:
+                await answered.write(chunk)
+                if edge.is_draining and response.is_resumable:
+                    return  # the reader goes on from there with another worker
+        except Exception as error:
+            if isinstance(error, ConnectionError) and message.transport is None:
+                raise  # the shopper has hung up
+            _log.error("an answer was cut off (request %s): %r", answered.headers["X-Request-Id"], error)
+            if message.transport is not None:
+                # Half an answer must not pass for a whole one.
+                message.transport.abort()
+            raise ConnectionResetError("the answer was cut off") from error

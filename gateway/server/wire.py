@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import re
@@ -11,12 +12,22 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from gateway.http import Response
+from gateway.http import Request, Response, StreamedResponse
 
 SERVER: Final = "peakgate"
 CLOSE: Final = b"Connection: close\r\n"
 
-_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+class _StatusLines(dict[int, bytes]):
+    """Status lines; an upstream may answer with a status that has no name here."""
+
+    def __missing__(self, status: int) -> bytes:
+        return b"HTTP/1.1 %d \r\n" % status
+
+
+_STATUS_LINES: Final = _StatusLines(
+    (status.value, f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()) for status in HTTPStatus
+)
 # RFC 9110, 8.6 and 15.4.5: these have no body and say no length.
 _BODILESS: Final = frozenset({204, 304})
 
@@ -27,29 +38,53 @@ class ResponseWriter:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._common = b""
+        # Lines that every answer has besides; whoever sets them calls `refresh`.
+        self.extra = b""
         self.refresh()
 
     def refresh(self) -> None:
         """Format the lines that all responses have: `Server`, and `Date` (RFC 9110, 6.6.1)."""
-        self._common = f"Server: {SERVER}\r\nDate: {formatdate(self._clock(), usegmt=True)}\r\n".encode()
+        self._common = f"Server: {SERVER}\r\nDate: {formatdate(self._clock(), usegmt=True)}\r\n".encode() + self.extra
 
-    def render(self, response: Response, request_id: str, *, head_only: bool = False, close: bool = False) -> bytes:
-        """The whole response, ready for one write."""
+    def render(self, response: Response, request: Request, *, close: bool = False) -> bytes:
+        """The whole response to a request, ready for one write."""
         status, body = response.status, response.body
-        lines = response.headers + CLOSE if close else response.headers
+        lines = response.headers + request.notes
+        if close:
+            lines += CLOSE
         if status in _BODILESS:
             return b"%b%bX-Request-Id: %b\r\n%b\r\n" % (
-                *(_STATUS_LINES[status], self._common, request_id.encode(), lines),
+                *(_STATUS_LINES[status], self._common, request.id.encode(), lines),
             )
         return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
             _STATUS_LINES[status],
             self._common,
-            request_id.encode(),
+            request.id.encode(),
             response.content_type,
             len(body),
             lines,
-            b"" if head_only else body,
+            b"" if request.method == "HEAD" else body,
         )
+
+    def render_head(self, response: StreamedResponse, request: Request, *, close: bool) -> bytes:
+        """The head of a response whose body follows, in chunks unless its length is known."""
+        framing = b"Transfer-Encoding: chunked" if response.length is None else b"Content-Length: %d" % response.length
+        return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\n%b\r\n%b%b%b\r\n" % (
+            _STATUS_LINES[response.status],
+            self._common,
+            request.id.encode(),
+            response.content_type,
+            framing,
+            response.headers,
+            request.notes,
+            CLOSE if close else b"",
+        )
+
+
+def peer_address(transport: asyncio.BaseTransport | None) -> str:
+    """The address at the other end, empty where it has none or is gone."""
+    name = transport.get_extra_info("peername") if transport is not None else None
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 class RequestIds:

@@ -169,7 +169,7 @@ class Small:
         yield b"data: 2\n\n"
 
     async def _endless_stream(self, _request: Request) -> Response:
-        return StreamedResponse(200, self._endless_pieces(), content_type=b"text/event-stream")
+        return StreamedResponse(200, self._endless_pieces(), content_type=b"text/event-stream", is_resumable=True)
 
     async def _endless_pieces(self) -> AsyncGenerator[bytes, None]:
         self.running += 1

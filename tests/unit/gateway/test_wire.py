@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.http import Response, header
+from gateway.http import Request, Response, header, unread
 from gateway.server.wire import RequestIds, ResponseWriter
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -27,30 +27,30 @@ def ids() -> RequestIds:
 def test_a_response_is_rendered_to_the_last_byte() -> None:
     writer = ResponseWriter(Clock())
     response = Response(200, b'{"a":1}', headers=header("ETag", '"1"') + header("Cache-Control", "no-store"))
-    assert writer.render(response, "id1") == (
+    assert writer.render(response, unread("id1")) == (
         b"HTTP/1.1 200 OK\r\nServer: peakgate\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Request-Id: id1\r\n"
         b'Content-Type: application/json\r\nContent-Length: 7\r\nETag: "1"\r\nCache-Control: no-store\r\n\r\n{"a":1}'
     )
 
 
 def test_the_answer_to_a_head_has_the_length_of_the_body_that_it_lacks() -> None:
-    rendered = ResponseWriter(Clock()).render(Response(200, b"12345"), "id", head_only=True)
+    rendered = ResponseWriter(Clock()).render(Response(200, b"12345"), Request("HEAD", "/", "", {}, b"", "id", ()))
     assert b"Content-Length: 5\r\n" in rendered
     assert rendered.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_that_has_no_body_says_nothing_of_one(status: int) -> None:
-    rendered = ResponseWriter(Clock()).render(Response(status, headers=header("ETag", '"1"')), "id")
+    rendered = ResponseWriter(Clock()).render(Response(status, headers=header("ETag", '"1"')), unread("id"))
     assert b"Content-" not in rendered
     assert b'ETag: "1"\r\n\r\n' in rendered
 
 
 def test_the_last_answer_says_so() -> None:
     writer = ResponseWriter(Clock())
-    assert b"\r\nConnection: close\r\n" in writer.render(Response(200, b"x"), "id", close=True)
-    assert b"\r\nConnection: close\r\n\r\n" in writer.render(Response(204), "id", close=True)
-    assert b"Connection" not in writer.render(Response(200, b"x"), "id")
+    assert b"\r\nConnection: close\r\n" in writer.render(Response(200, b"x"), unread("id"), close=True)
+    assert b"\r\nConnection: close\r\n\r\n" in writer.render(Response(204), unread("id"), close=True)
+    assert b"Connection" not in writer.render(Response(200, b"x"), unread("id"))
 
 
 def test_the_date_follows_the_clock_when_it_is_refreshed() -> None:
@@ -58,7 +58,7 @@ def test_the_date_follows_the_clock_when_it_is_refreshed() -> None:
     writer = ResponseWriter(clock)
     clock.now += 1
     writer.refresh()
-    assert b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n" in writer.render(Response(204), "id")
+    assert b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n" in writer.render(Response(204), unread("id"))
 
 
 def test_requests_are_counted_under_the_name_of_their_process() -> None:

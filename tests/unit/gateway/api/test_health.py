@@ -70,7 +70,7 @@ def test_a_worker_that_drains_is_not_ready_however_well_it_is() -> None:
 
 def test_answers_are_counted_by_status_over_all_routes() -> None:
     endpoint = Endpoint("GET", "/x", handler)
-    endpoint.count(200)
-    endpoint.count(503)
+    endpoint.tally.add(200, 0.001)
+    endpoint.tally.add(503, 0.001)
     _, body = asked("/readyz", {}, endpoint=endpoint)
     assert body["worker"]["answers"] == {"200": 1, "503": 1}

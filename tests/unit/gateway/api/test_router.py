@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.api.router import Endpoint, Router
-from gateway.http import Request, Response
+from gateway.http import Request, Response, settled
 
 
 async def handler(request: Request) -> Response:
@@ -24,7 +24,7 @@ ROUTER = Router([CARTS, CART, LINE, NO_LINE, MINE])
 
 def answered(method: str, path: str) -> Response:
     endpoint, params = ROUTER.find(method, path)
-    return asyncio.run(endpoint.handler(Request(method, path, "", {}, b"", "id", params)))
+    return asyncio.run(settled(endpoint.handler(Request(method, path, "", {}, b"", "id", params))))
 
 
 def test_a_path_leads_to_its_endpoint_with_its_variables() -> None:
@@ -85,13 +85,28 @@ def test_the_server_itself_has_options_and_nothing_else() -> None:
     assert answered("GET", "*").status == 405
 
 
-def test_an_endpoint_needs_a_handler() -> None:
-    with pytest.raises(ValueError, match="handler"):
-        Endpoint("GET", "/")
-
-
 def test_answers_are_counted_by_status() -> None:
     endpoint = Endpoint("GET", "/", handler)
     for status in (200, 200, 404):
-        endpoint.count(status)
-    assert endpoint.answers == {200: 2, 404: 1}
+        endpoint.tally.add(status, 0.002)
+    assert endpoint.tally.by_status == {200: 2, 404: 1}
+
+
+def test_what_lies_below_a_prefix_goes_to_the_nearest_one() -> None:
+    shop, pictures = Endpoint("*", "/shop/*", handler), Endpoint("*", "/shop/pictures/*", handler)
+    router = Router([shop, pictures, Endpoint("GET", "/shop/cart", handler)])
+    assert router.find("GET", "/shop/") == (shop, ("",))
+    assert router.find("PUT", "/shop/a/b%2Fc") == (shop, ("a/b%2Fc",))
+    assert router.find("GET", "/shop/pictures/1.png") == (pictures, ("1.png",))
+    assert router.find("GET", "/shop/cart")[0].path == "/shop/cart"
+    assert router.find("POST", "/shop/cart")[0].path == "/shop/cart"
+    assert router.find("GET", "/shop/cart/x") == (shop, ("cart/x",))
+    assert router.find("GET", "/shop")[0].path == "*"
+
+
+def test_a_prefix_of_everything_leaves_the_routes_that_are_nearer() -> None:
+    everything = Endpoint("*", "/*", handler)
+    router = Router([everything, Endpoint("GET", "/v1/carts/{cart_id}", handler)])
+    assert router.find("GET", "/") == (everything, ("",))
+    assert router.find("GET", "/v1/other") == (everything, ("v1/other",))
+    assert router.find("GET", "/v1/carts/abc")[1] == ("abc",)

@@ -1,0 +1,1 @@
+"""The configuration file: what its tables are, how they are read, and what is wrong with them."""

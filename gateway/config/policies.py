@@ -1,0 +1,283 @@
+"""The policy tables of `peakgate.toml`: what may change while the gateway runs.
+
+Plain frozen values, no behaviour but the faults they find in themselves. Times are in seconds. A table that is left out is
+as its defaults say. `file.py` reads them, the JSON Schema is made of them, components get plain keyword values of them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="Lower case, digits, - and _.")]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+# `POST /v1/checkout`, `/v1/carts*`, `*`: a method or none, then a path as the route table writes it; `*` is any text.
+RoutePattern = Annotated[
+    str, Meta(pattern=r"^([A-Z]+ )?[/*]", description="For example 'POST /v1/checkout' or '/v1/carts*'.")
+]
+Cidr = Annotated[str, Meta(description="An address or a network, such as 10.0.0.0/8 or 2001:db8::/32.")]
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+", description="http:// or https://")]
+# What is refused first comes last.
+Criticality = Literal["checkout", "cart-write", "cart-read", "browse", "optional"]
+CRITICALITIES: Final[Sequence[Criticality]] = ("checkout", "cart-write", "cart-read", "browse", "optional")
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+# Who is asking
+
+
+class ApiKey(Table):
+    """A key that a caller sends as `X-Api-Key`; only its digest is ever written down (`peakgate config hash-key`)."""
+
+    name: Name
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="Hex SHA-256 of the key.")]
+
+
+class Identity(Table):
+    """Who a request comes from."""
+
+    # Peers whose X-Forwarded-For is believed; the client is the right-most address that is none of them.
+    trusted_proxies: tuple[Cidr, ...] = ()
+    # When not empty, nobody else is served. `deny` wins.
+    allow: tuple[Cidr, ...] = ()
+    deny: tuple[Cidr, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
+
+
+class Shoppers(Table):
+    """Signed-in shoppers: bearer JSON Web Tokens (RFC 7519) of one issuer. Off unless there is a way to verify them."""
+
+    issuer: str | None = None
+    audience: str | None = None
+    jwks_url: HttpUrl | None = None
+    algorithms: tuple[Literal["RS256", "ES256", "EdDSA", "HS256"], ...] = ("RS256", "ES256", "EdDSA")
+    # A file with the shared secret; needed by HS256 and refused without it.
+    hs256_secret_file: str | None = None
+    leeway_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
+    refresh_s: Seconds = 300.0
+
+
+# Saying no
+
+
+class Limit(Table):
+    """A quota: `quota` requests each `window_s` for every key, with bursts up to `burst` (GCRA)."""
+
+    name: Name
+    by: Literal["address", "api_key", "shopper", "route", "global"]
+    quota: Count
+    window_s: Seconds = 1.0
+    # How many may come at once; the quota unless given.
+    burst: Count | None = None
+    routes: tuple[RoutePattern, ...] = ("*",)
+    # Decide and count, but refuse nobody.
+    shadow: bool = False
+
+
+class Breaker(Table):
+    """When a dependency is cut off, and how it comes back."""
+
+    window_s: Seconds = 10.0
+    minimum_calls: Count = 20
+    failure_rate: Share = 0.5
+    slow_call_s: Seconds = 2.0
+    slow_rate: Share = 0.8
+    # How long it stays cut off at first; doubled at every failed probe, jittered.
+    open_s: Seconds = 1.0
+    open_most_s: Seconds = 30.0
+    # After a good probe, the share let through rises to all of it over this time.
+    ramp_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+
+
+class Shedding(Table):
+    """How much a worker takes on at a time."""
+
+    on: bool = True
+    concurrency_least: Count = 8
+    concurrency_most: Count = 2_000
+    # How late the loop may run before the least critical are refused.
+    lag_target_s: Seconds = 0.02
+
+
+class Room(Table):
+    """A waiting room in front of some routes."""
+
+    name: Name
+    routes: tuple[RoutePattern, ...]
+    # Shoppers admitted each second, and at most at a time.
+    rate_per_s: Annotated[float, Meta(gt=0, le=1e6)]
+    active_most: Count
+    # How long an admitted shopper may be idle, and how long one who waits may be away, before the place is given up.
+    session_s: Seconds = 600.0
+    away_s: Seconds = 60.0
+    # What the room is for: when their stock cannot serve those ahead, the tail is told so.
+    skus: tuple[str, ...] = ()
+    # Slow down when the oldest accepted order has waited this long.
+    queue_age_most_s: Seconds = 60.0
+    on: bool = True
+
+
+# Forwarding
+
+
+class HealthCheck(Table):
+    """Asking an upstream's targets how they are."""
+
+    path: Annotated[str, Meta(pattern="^/")]
+    interval_s: Seconds = 5.0
+    timeout_s: Seconds = 2.0
+    # So many answers of the other kind in a row change a target's state.
+    unhealthy_after: Count = 2
+    healthy_after: Count = 2
+
+
+class Upstream(Table):
+    """HTTP servers that serve the same."""
+
+    name: Name
+    targets: Annotated[tuple[HttpUrl, ...], Meta(min_length=1)]
+    connect_timeout_s: Seconds = 1.0
+    # Connections of one worker to one target.
+    connections_most: Count = 256
+    # Passive health: a target with so many failures in a row is left out for a while.
+    failures_to_eject: Count = 5
+    eject_s: Seconds = 5.0
+    health: HealthCheck | None = None
+
+
+class Forward(Table):
+    """A path prefix that is forwarded to an upstream. The longest prefix wins; the gateway's own routes come first."""
+
+    prefix: Annotated[str, Meta(pattern=r"^/([^*?#]*/)?$", description="Begins and ends with a slash.")]
+    upstream: Name
+    # Take the prefix off the path that the upstream sees.
+    strip_prefix: bool = False
+    # Until the head of the answer, and between two pieces of its body.
+    timeout_s: Seconds = 10.0
+    idle_timeout_s: Seconds = 30.0
+    criticality: Criticality = "browse"
+    retries: Annotated[int, Meta(ge=0, le=5)] = 1
+    body_most_bytes: Count = 100 * 1024 * 1024
+    cache: bool = False
+    compress: bool = False
+    # Pass the Host the shopper sent; otherwise the target's own.
+    preserve_host: bool = True
+
+
+class Cache(Table):
+    """The response cache of a worker (RFC 9111, shared)."""
+
+    on: bool = True
+    memory_bytes: Count = 64 * 1024 * 1024
+    entry_most_bytes: Count = 1024 * 1024
+    # Applied where an answer does not say itself.
+    stale_while_revalidate_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    stale_if_error_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    # A second tier in the store, shared by all workers.
+    shared: bool = False
+
+
+# Degrading on purpose
+
+
+class Switch(Table):
+    """Turns a feature or some routes off, or down to a share of clients. `disabled` (503) is what the others get."""
+
+    name: Name
+    routes: tuple[RoutePattern, ...] = ()
+    on: bool = True
+    percent: Percent = 100.0
+
+
+class Event(Table):
+    """A time at which the gateway tightens by itself and reverts by itself, such as a drop."""
+
+    name: Name
+    start: datetime
+    end: datetime
+    # How long before the start what is listed in `prewarm` is fetched and rooms of the event open.
+    prewarm_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    prewarm: tuple[Annotated[str, Meta(pattern="^/")], ...] = ()
+    # Limits by name get this quota, rooms and switches by name are turned on or off; before and after they are as written.
+    limits: dict[str, Count] = field(default_factory=dict)
+    rooms: dict[str, bool] = field(default_factory=dict)
+    switches: dict[str, bool] = field(default_factory=dict)
+
+
+# The rest
+
+
+class Cors(Table):
+    """Which pages of other origins may call the API (the Fetch standard). Off without origins."""
+
+    origins: tuple[str, ...] = ()
+    routes: tuple[RoutePattern, ...] = ("/v1/*",)
+    credentials: bool = False
+    max_age_s: Annotated[int, Meta(ge=0, le=86_400)] = 600
+    expose: tuple[str, ...] = ("ETag", "Location", "X-Request-Id", "Retry-After", "Degraded")
+
+
+class Compression(Table):
+    """Which answers are compressed: only those that hold no secrets beside text of others (BREACH)."""
+
+    on: bool = True
+    least_bytes: Count = 1_400
+
+
+class Headers(Table):
+    """Header fields of every answer; an empty one is left out."""
+
+    strict_transport_security: str = ""
+    content_security_policy: str = "default-src 'none'; frame-ancestors 'none'"
+    referrer_policy: str = "no-referrer"
+    x_content_type_options: Literal["nosniff", ""] = "nosniff"
+
+
+class AccessLog(Table):
+    """One JSON line for a sample of requests, by their outcome."""
+
+    on: bool = True
+    # `-` is standard output.
+    file: str = "-"
+    ok: Share = 0.01
+    refused: Share = 0.01
+    client_error: Share = 0.1
+    server_error: Share = 1.0
+    slow_s: Seconds = 1.0
+    # Personal data is left out unless named here.
+    personal: tuple[Literal["address", "user_agent", "query", "shopper"], ...] = ()
+
+
+class Policies(Table):
+    """Everything that may change while the gateway runs."""
+
+    identity: Identity = Identity()
+    shoppers: Shoppers = Shoppers()
+    limits: tuple[Limit, ...] = ()
+    breaker: dict[str, Breaker] = field(default_factory=dict)
+    shedding: Shedding = Shedding()
+    rooms: tuple[Room, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
+    routes: tuple[Forward, ...] = ()
+    cache: Cache = Cache()
+    switches: tuple[Switch, ...] = ()
+    events: tuple[Event, ...] = ()
+    cors: Cors = Cors()
+    compression: Compression = Compression()
+    headers: Headers = Headers()
+    access_log: AccessLog = AccessLog()
+
+
+def applies(patterns: Sequence[str], method: str, path: str) -> bool:
+    """Whether one of the patterns names the route of `method` and `path` (as the route table writes it)."""
+    return any(fnmatch.fnmatchcase(f"{method} {path}" if " " in each else path, each) for each in patterns)

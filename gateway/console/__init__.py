@@ -1,0 +1,1 @@
+"""For the operator: the admin API, metrics and the live page."""

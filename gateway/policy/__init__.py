@@ -1,0 +1,1 @@
+"""When to say no or later: pure decisions, with clock and chance passed in."""

@@ -1,0 +1,1 @@
+"""What goes out over HTTP: forwarding, retries, the response cache."""
