@@ -127,3 +127,15 @@ class Declined(Exception):
 
 class NoAnswer(Exception):
     """An outside service could not be reached or did not answer: what was asked may or may not have been done."""
+
+
+class DependencyTripped(Exception):
+    """An outside service is cut off for now, because it fails; nothing was asked of it, or what was asked failed.
+
+    It may be asked again in about `retry_after_s` seconds. This says nothing about an order: it waits.
+    """
+
+    def __init__(self, name: str, *, retry_after_s: float) -> None:
+        super().__init__(f"{name} is cut off")
+        self.name = name
+        self.retry_after_s = retry_after_s
