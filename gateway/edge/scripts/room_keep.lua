@@ -1,0 +1,50 @@
+-- Every second or so, from every process: tell what it sees, admit whoever may be, and read how the room is doing.
+-- ARGV[5]: the process; ARGV[6], ARGV[7]: its factor and why; ARGV[8]: the stock: a number, empty where it could not be read
+-- now, `none` where the room has none.
+local reporter, factor, why, stock = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local KEEP_S = 86400
+local kept = kept_until()
+
+-- The lowest factor is in force; who set it may raise it again.
+local set = redis.call('HMGET', state, 'factor', 'factor_at', 'factor_by')
+if not set[1] or factor <= tonumber(set[1]) or set[3] == reporter or now - tonumber(set[2]) >= STALE_MS then
+  redis.call('HSET', state, 'factor', ARGV[6], 'factor_at', now, 'factor_by', reporter, 'factor_why', why)
+end
+
+sweep(kept)
+local tokens = admit(kept)
+
+-- Readings that follow one another within a second are one.
+local admitted = number('admitted') or 0
+local mark = redis.call('HMGET', state, 'mark_at', 'mark_admitted', 'mark_waits', 'measured')
+local elapsed_ms = now - (tonumber(mark[1]) or 0)
+if elapsed_ms >= 900 or elapsed_ms < 0 then
+  local waits = redis.call('ZCARD', waiting)
+  if waits > 0 and mark[3] and tonumber(mark[3]) > 0 and elapsed_ms > 0 then
+    -- A mean that forgets within 20 s. It speaks of the room only while somebody waits: else it would be that of arrivals.
+    local per_s = (admitted - tonumber(mark[2])) * 1000 / elapsed_ms
+    local before = tonumber(mark[4]) or (limits())
+    redis.call('HSET', state, 'measured', before + (per_s - before) * (1 - math.exp(-elapsed_ms / 20000)))
+  elseif waits == 0 then
+    redis.call('HDEL', state, 'measured')
+  end
+  redis.call('HSET', state, 'mark_at', now, 'mark_admitted', admitted, 'mark_waits', waits)
+  if stock == 'none' then
+    redis.call('HDEL', state, 'stock', 'stock_before')
+  elseif stock ~= '' then
+    redis.call('HSET', state, 'stock_before', redis.call('HGET', state, 'stock') or stock, 'stock', stock)
+  end
+end
+
+-- A room that nobody keeps any more goes by itself.
+if redis.call('TTL', state) < KEEP_S - 3600 then
+  for _, key in ipairs(KEYS) do
+    redis.call('EXPIRE', key, KEEP_S)
+  end
+end
+
+local told = redis.call('HMGET', state, 'factor', 'factor_why', 'measured', 'stock')
+return {
+  redis.call('ZCARD', waiting), redis.call('ZCARD', active), redis.call('SCARD', bought), admitted,
+  tostring(tokens), told[3] or tostring((limits())), told[1], told[2], tonumber(told[4] or -1),
+}
