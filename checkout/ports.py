@@ -284,6 +284,17 @@ class OrderQueue(Protocol):
         ...
 
 
+class Backlog(Protocol):
+    """What an order queue knows of how far behind its workers are."""
+
+    async def oldest_age_s(self) -> float | None:
+        """For how many seconds the oldest order waits that is not done yet; None when there is none, or nobody knows.
+
+        Raises `NoAnswer`.
+        """
+        ...
+
+
 # --- outside services, for the workflow
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from checkout.errors import NoAnswer
@@ -28,7 +29,7 @@ DEAD: Final = "{orders}:dead"
 
 
 class RedisQueue:
-    """An `OrderQueue` on the stream `key`; dead letters, with their reason, go to the stream `dead_key`.
+    """An `OrderQueue` and its `Backlog` on the stream `key`; dead letters, with their reason, go to the stream `dead_key`.
 
     `consumer` names this worker process, the same after a restart: what it held before then comes to it at once, and
     need not wait for its visibility to end. Two processes that live at once need two names; sharing one would make them
@@ -48,7 +49,9 @@ class RedisQueue:
         group: str = "workers",
         visibility_s: float = 30.0,
         max_deliveries: int = 5,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now
         self._store = store
         self._blocking_store = blocking_store
         self._consumer = consumer
@@ -101,6 +104,15 @@ class RedisQueue:
         idle_ms = self._idle_ms(delay_s)
         args = (self._group, self._consumer, delivery.receipt, idle_ms, self._max_deliveries, reason)
         return bool(await _answer(self._store.run(_RELEASE, [self._key, self._dead_key], args)))
+
+    async def oldest_age_s(self) -> float | None:
+        """See `Backlog.oldest_age_s`."""
+        # What is done is deleted, so the first entry is the oldest that is not; its id begins with its time, in ms.
+        entries = await _answer(self._store.execute("XRANGE", self._key, "-", "+", "COUNT", 1))
+        if not entries:
+            return None
+        written_ms, _, _ = entries[0][0].partition(b"-")
+        return max(0.0, self._now() - int(written_ms) / 1000)
 
     async def _make_group(self) -> None:
         try:

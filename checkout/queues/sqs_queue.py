@@ -10,7 +10,8 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -65,13 +66,18 @@ async def open_sqs_queue(
 
 
 class SqsQueue:
-    """An `OrderQueue` on SQS; see `open_sqs_queue`.
+    """An `OrderQueue` and its `Backlog` on SQS; see `open_sqs_queue`.
 
     A queue whose address ends in `.fifo` keeps the messages of an order in order and drops one sent twice within five
     minutes: its group and deduplication ids are the order id.
     """
 
-    def __init__(self, client: Any, queue_url: str, *, visibility_s: float = 30.0) -> None:
+    def __init__(
+        self, client: Any, queue_url: str, *, visibility_s: float = 30.0, now: Callable[[], float] = time.time
+    ) -> None:
+        self._now = now
+        # When the oldest message of the latest delivery was sent, in Unix seconds; None when there was nothing to deliver.
+        self._head_sent_at: float | None = None
         self._client = client
         self._queue_url = queue_url
         self._is_fifo = queue_url.endswith(".fifo")
@@ -99,17 +105,20 @@ class SqsQueue:
                 MaxNumberOfMessages=min(limit, BATCH),
                 WaitTimeSeconds=poll_s,
                 VisibilityTimeout=_visibility(self._visibility_s),
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             ),
             poll_s + CALL_DEADLINE_S,
         )
+        messages = reply.get("Messages", ())
+        sent_ms = (int(message["Attributes"]["SentTimestamp"]) for message in messages)
+        self._head_sent_at = min(sent_ms) / 1000 if messages else None
         return [
             Delivery(
                 body=message["Body"].encode(),
                 receipt=message["ReceiptHandle"],
                 attempt=int(message["Attributes"]["ApproximateReceiveCount"]),
             )
-            for message in reply.get("Messages", ())
+            for message in messages
         ]
 
     async def extend(self, delivery: Delivery, seconds: float) -> None:
@@ -128,6 +137,13 @@ class SqsQueue:
             _log.error("the queue will move a message to its dead-letter queue: %s", reason)
         await self._change_visibility(delivery, 0 if is_last else delay_s)
         return is_last
+
+    async def oldest_age_s(self) -> float | None:
+        """See `Backlog.oldest_age_s`: that of the oldest message of the latest delivery here.
+
+        SQS itself tells it to CloudWatch only, minutes later. A process that receives nothing knows nothing.
+        """
+        return None if self._head_sent_at is None else max(0.0, self._now() - self._head_sent_at)
 
     async def _send_part(self, part: Sequence[Outgoing]) -> list[bool]:
         entries = [self._entry(str(index), message) for index, message in enumerate(part)]

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Protocol
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from aiobotocore.session import get_session
 
 from cart.model import OrderId
 from checkout.errors import NoAnswer
-from checkout.ports import Delivery, OrderQueue, Outgoing
+from checkout.ports import Backlog, Delivery, OrderQueue, Outgoing
 from checkout.queues.redis_queue import DEAD, RedisQueue
 from checkout.queues.sqs_queue import open_sqs_queue
 from store import Client, open_client
@@ -23,11 +24,15 @@ REGION = "eu-west-2"
 WITHIN_S = 15.0
 
 
+class AnyQueue(OrderQueue, Backlog, Protocol):
+    """What every adapter is."""
+
+
 class Shared(msgspec.Struct):
     """One queue, as two workers have it; `dead` reads its dead letters."""
 
-    queue: OrderQueue
-    second: OrderQueue
+    queue: AnyQueue
+    second: AnyQueue
     dead: Callable[[], Awaitable[list[bytes]]]
 
 
@@ -86,7 +91,7 @@ async def sqs_queue(request: pytest.FixtureRequest, stack: AsyncExitStack, suffi
     redrive = {"deadLetterTargetArn": described["Attributes"]["QueueArn"], "maxReceiveCount": MAX_DELIVERIES}
     url = await create(name, RedrivePolicy=msgspec.json.encode(redrive).decode())
 
-    async def worker() -> OrderQueue:
+    async def worker() -> AnyQueue:
         opening = open_sqs_queue(url, endpoint_url=endpoint_url, region=REGION, visibility_s=VISIBILITY_S)
         return await stack.enter_async_context(opening)
 
@@ -272,6 +277,34 @@ async def test_a_delivery_that_is_done_can_neither_be_kept_nor_released(queue: O
     await queue.done([delivery])
 
     assert not await queue.receive(10, 0)
+
+
+async def test_the_oldest_order_tells_for_how_long_it_has_waited(shared: Shared) -> None:
+    first, second = messages(b"first", b"second")
+    assert await shared.queue.oldest_age_s() is None
+
+    await shared.queue.send([first])
+    received = await receive(shared.queue, 1)
+    async with asyncio.timeout(WITHIN_S):
+        while await shared.queue.oldest_age_s() in {None, 0.0}:  # noqa: ASYNC110 - it is time that is waited for
+            await asyncio.sleep(0.01)
+    await shared.queue.send([second])
+    first_sent_at = await sent_at(shared.queue)
+
+    await shared.queue.done(received)
+    received = await receive(shared.queue, 1)
+    assert await sent_at(shared.queue) > first_sent_at
+
+    await shared.queue.done(received)
+    assert not await shared.queue.receive(1, 0)
+    assert await shared.queue.oldest_age_s() is None
+
+
+async def sent_at(queue: AnyQueue) -> float:
+    """When the oldest order was sent, on the clock of the loop."""
+    age_s = await queue.oldest_age_s()
+    assert age_s is not None
+    return asyncio.get_running_loop().time() - age_s
 
 
 async def test_a_batch_heavier_than_a_queue_takes_at_once_is_sent_in_parts(queue: OrderQueue) -> None:

@@ -146,13 +146,16 @@ class MemoryQueue:
         self._max_deliveries = max_deliveries
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[bytes, float, int]] = {}  # number: body, visible at, attempts
+        self._sent_at: dict[int, float] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
         for message in messages:
-            self._waiting[next(self._numbers)] = (message.body, loop_time(), 0)
+            number = next(self._numbers)
+            self._waiting[number] = (message.body, loop_time(), 0)
+            self._sent_at[number] = loop_time()
         return [True] * len(messages)
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
@@ -188,6 +191,9 @@ class MemoryQueue:
             return True
         self._show_at(delivery, loop_time() + delay_s)
         return False
+
+    async def oldest_age_s(self) -> float | None:
+        return min((loop_time() - self._sent_at[number] for number in list(self._waiting)[:1]), default=None)
 
     def _show_at(self, delivery: Delivery, at: float) -> None:
         if delivery.receipt in self._waiting:
