@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import hiredis
@@ -69,7 +69,11 @@ _Call = tuple[asyncio.Future[Reply], float, tuple[Script, tuple[Arg, ...]] | Non
 
 
 class Client(asyncio.Protocol):
-    """A `Store` on one server over one connection, which is opened again whenever it is lost."""
+    """A `Store` on one server over one connection, which is opened again whenever it is lost.
+
+    `answered` and `failed` count the calls that the server answered, and those that were lost, came too late or found it
+    unable to serve. A call whose caller has left, and one that was never sent because too many wait, is in neither.
+    """
 
     def __init__(
         self,
@@ -98,6 +102,11 @@ class Client(asyncio.Protocol):
         self._swept_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
         self._closed = False
+        self._admits: Callable[[], bool] | None = None
+        # Closed, or asking `_admits`: one look for the hot path.
+        self._may_refuse = False
+        self.answered = 0
+        self.failed = 0
 
     # Calls
 
@@ -118,13 +127,22 @@ class Client(asyncio.Protocol):
         self, command: tuple[Arg, ...], deadline_s: float, called: tuple[Script, tuple[Arg, ...]] | None
     ) -> asyncio.Future[Reply]:
         reply = self._new_future()
-        if len(self._calls) < self._max_waiting and not self._closed:
+        if len(self._calls) < self._max_waiting and not self._may_refuse:
             self._queue((reply, self._now() + deadline_s, called), command)
-        elif self._closed:
-            _fail(reply, StoreUnavailable("the store client is closed"))
+        elif (refusal := self._refusal()) is not None:
+            _fail(reply, refusal)
         else:
-            _fail(reply, StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already"))
+            self._queue((reply, self._now() + deadline_s, called), command)
         return reply
+
+    def _refusal(self) -> StoreError | None:
+        if self._closed:
+            return StoreUnavailable("the store client is closed")
+        if len(self._calls) >= self._max_waiting:
+            return StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already")
+        if self._admits is not None and not self._admits():
+            return StoreUnavailable("the store is cut off for now, because it fails")
+        return None
 
     def _queue(self, call: _Call, command: tuple[Arg, ...]) -> None:
         self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub spells no variadic tuple
@@ -149,6 +167,8 @@ class Client(asyncio.Protocol):
         """Hand each reply to the oldest call."""
         self._reader.feed(data)
         gets, next_call = self._reader.gets, self._calls.popleft
+        # Counted once for all that came together, not once each.
+        waiting, too_late = len(self._calls), 0
         try:
             while (reply := gets()) is not _INCOMPLETE:
                 kind = type(reply)
@@ -156,11 +176,13 @@ class Client(asyncio.Protocol):
                     continue
                 call = next_call()
                 if call[0].done():
+                    too_late += 1
                     continue
                 if kind is not ReplyError:
                     call[0].set_result(reply)
                 else:
                     self._resolve_error(call, reply)
+            self.answered += waiting - len(self._calls) - too_late
         except (hiredis.ProtocolError, TypeError, IndexError) as error:
             # No RESP, a map whose key cannot be one, or more replies than commands.
             self._lose(f"the store sent what is no reply: {error}")
@@ -171,6 +193,8 @@ class Client(asyncio.Protocol):
             script, command = called
             self._queue((reply, deadline, None), ("EVAL", script.text, *command[2:]))
         elif error.code in CANNOT_SERVE:
+            self.failed += 1
+            self.answered -= 1  # which `data_received` is about to count it as
             _fail(reply, StoreUnavailable(f"the store cannot serve now: {error}"))
         else:
             _fail(reply, error)
@@ -190,6 +214,7 @@ class Client(asyncio.Protocol):
         for reply, deadline, _ in self._calls:
             # All of them: behind a call that the server may hold back are others whose deadline comes first.
             if deadline <= expired_by and not reply.done():
+                self.failed += 1
                 _fail(reply, StoreTimeout("no reply from the store in time", may_have_run=True))
         if self._calls:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
@@ -204,10 +229,32 @@ class Client(asyncio.Protocol):
         for call, packed in waiting:
             reply, deadline, _ = call
             if deadline <= expired_by and not reply.done():
+                self.failed += 1
                 _fail(reply, StoreTimeout("the store could not be reached in time"))
             if not reply.done():
                 self._calls.append(call)
                 self._unsent.append(packed)
+
+    # For a breaker
+
+    def admit_only(self, admits: Callable[[], bool] | None) -> None:
+        """From now on send only calls that `admits()` is true for; the others fail at once. None: send all again."""
+        self._admits = admits
+        self._may_refuse = self._closed or admits is not None
+
+    def ping(self) -> asyncio.Future[Reply]:
+        """Ask the server for a sign of life, also while no call is admitted. Raises `StoreError` when awaited."""
+        reply = self._new_future()
+        if self._closed:
+            _fail(reply, StoreUnavailable("the store client is closed"))
+        else:
+            self._queue((reply, self._now() + self._deadline_s, None), ("PING",))
+        return reply
+
+    @property
+    def oldest_queued_at(self) -> float | None:
+        """The loop's time at which the oldest call was made that has no reply yet; None if all have theirs."""
+        return self._calls[0][1] - self._deadline_s if self._calls else None
 
     # The connection
 
@@ -238,7 +285,9 @@ class Client(asyncio.Protocol):
         # Its late connection_lost must not hit the connection that follows.
         transport.set_protocol(asyncio.Protocol())
         for _ in range(len(self._calls) - len(self._unsent)):
-            _fail(self._calls.popleft()[0], StoreUnavailable(why, may_have_run=True))
+            reply = self._calls.popleft()[0]
+            self.failed += not reply.done()
+            _fail(reply, StoreUnavailable(why, may_have_run=True))
         if not self._closed:
             self._reconnecting = self._loop.create_task(self._reconnect())
 
@@ -254,7 +303,7 @@ class Client(asyncio.Protocol):
 
     async def close(self) -> None:
         """Close the connection; calls that still wait fail with `StoreUnavailable`."""
-        self._closed = True
+        self._closed = self._may_refuse = True
         if self._reconnecting is not None:
             self._reconnecting.cancel()
             with contextlib.suppress(asyncio.CancelledError):

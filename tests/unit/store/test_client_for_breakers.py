@@ -1,0 +1,172 @@
+"""What the client counts for a breaker, and how it keeps calls back for one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from store import Client, Script, StoreOverloaded, StoreTimeout, StoreUnavailable
+from store.client import DEADLINE_S, STALLED_S, SWEEP_S
+from tests.unit.store.wire import Dial, tick
+from tests.virtual_time import in_virtual_time, loop_time
+from tests.waiting import until
+
+OK = b"+OK\r\n"
+
+
+def counted(client: Client) -> tuple[int, int]:
+    return client.answered, client.failed
+
+
+@in_virtual_time
+async def test_answers_are_counted_and_a_server_s_own_no_is_one(dial: Dial) -> None:
+    client = await dial.client()
+    calls = [client.execute("GET", n) for n in range(4)]
+    await tick()
+    dial.wire.reply(OK * 3 + b"-WRONGTYPE not so\r\n")
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert counted(client) == (4, 0)
+
+
+@in_virtual_time
+async def test_a_server_that_cannot_serve_now_has_failed(dial: Dial) -> None:
+    client = await dial.client()
+    calls = [client.execute("GET", n) for n in range(3)]
+    await tick()
+    dial.wire.reply(OK + b"-LOADING wait\r\n" + OK)
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert counted(client) == (2, 1)
+
+
+@in_virtual_time
+async def test_an_answer_that_comes_too_late_is_a_failure_once_and_no_answer(dial: Dial) -> None:
+    client = await dial.client()
+    late = client.execute("GET", "a")
+    with pytest.raises(StoreTimeout):
+        await late
+    assert counted(client) == (0, 1)
+    dial.wire.reply(OK)
+    assert counted(client) == (0, 1)
+
+
+@in_virtual_time
+async def test_a_call_given_up_by_its_caller_is_neither(dial: Dial) -> None:
+    client = await dial.client()
+    given_up = client.execute("GET", "a")
+    await tick()
+    given_up.cancel()
+    dial.wire.reply(OK)
+    assert counted(client) == (0, 0)
+
+
+@in_virtual_time
+async def test_what_is_lost_with_its_connection_has_failed(dial: Dial) -> None:
+    client = await dial.client()
+    calls = [client.execute("GET", n) for n in range(3)]
+    await tick()
+    dial.wire.hang_up()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert counted(client) == (0, 3)
+
+
+@in_virtual_time
+async def test_what_could_not_be_sent_in_time_has_failed(dial: Dial) -> None:
+    client = await dial.client()
+    dial.refusing = True
+    dial.wire.hang_up()
+    with pytest.raises(StoreTimeout):
+        await client.execute("GET", "a")
+    assert counted(client) == (0, 1)
+
+
+@in_virtual_time
+async def test_a_script_that_had_to_be_loaded_is_one_answer(dial: Dial) -> None:
+    client = await dial.client()
+    call = client.run(Script("return 1"), ["key"])
+    await tick()
+    dial.wire.reply(b"-NOSCRIPT no such\r\n")
+    await tick()
+    dial.wire.reply(b":1\r\n")
+    assert await call == 1
+    assert counted(client) == (1, 0)
+
+
+@in_virtual_time
+async def test_calls_that_are_not_admitted_fail_at_once_and_nothing_is_sent(dial: Dial) -> None:
+    client = await dial.client()
+    client.admit_only(lambda: False)
+    began = loop_time()
+    with pytest.raises(StoreUnavailable) as refused:
+        await client.execute("GET", "a")
+    assert not refused.value.may_have_run
+    assert loop_time() == began
+    await tick()
+    assert not dial.wire.writes
+    assert counted(client) == (0, 0)
+
+
+@in_virtual_time
+async def test_those_that_are_admitted_go_on_as_ever(dial: Dial) -> None:
+    client = await dial.client(max_waiting=1)
+    client.admit_only(lambda: True)
+    first = client.execute("GET", "a")
+    with pytest.raises(StoreOverloaded):
+        await client.execute("GET", "b")
+    await tick()
+    dial.wire.reply(OK)
+    assert await first == b"OK"
+    client.admit_only(None)
+    second = client.execute("GET", "a")
+    await tick()
+    dial.wire.reply(OK)
+    assert await second == b"OK"
+
+
+@in_virtual_time
+async def test_a_sign_of_life_is_asked_for_although_no_call_is_admitted(dial: Dial) -> None:
+    client = await dial.client()
+    client.admit_only(lambda: False)
+    sign = client.ping()
+    await tick()
+    assert dial.wire.commands() == [[b"PING"]]
+    dial.wire.reply(b"+PONG\r\n")
+    assert await sign == b"PONG"
+
+
+@in_virtual_time
+async def test_a_closed_client_gives_no_sign_of_life_and_admits_nothing(dial: Dial) -> None:
+    client = await dial.client()
+    await client.close()
+    client.admit_only(None)
+    for call in (client.ping(), client.execute("GET", "a")):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await call
+
+
+@in_virtual_time
+async def test_the_oldest_call_tells_since_when_it_waits(dial: Dial) -> None:
+    client = await dial.client()
+    assert client.oldest_queued_at is None
+    began = loop_time()
+    first = client.execute("GET", "a")
+    await asyncio.sleep(0.1)
+    second = client.execute("GET", "b")
+    assert client.oldest_queued_at == pytest.approx(began)
+    dial.wire.reply(OK)
+    await first
+    assert client.oldest_queued_at == pytest.approx(began + 0.1)
+    dial.wire.reply(OK)
+    await second
+    assert client.oldest_queued_at is None
+
+
+@in_virtual_time
+async def test_a_server_that_hangs_is_left_although_no_call_is_admitted(dial: Dial) -> None:
+    client = await dial.client()
+    call = client.execute("GET", "a")
+    client.admit_only(lambda: False)
+    with pytest.raises(StoreTimeout):
+        await call
+    await asyncio.sleep(DEADLINE_S + STALLED_S + 2 * SWEEP_S)
+    await until(lambda: len(dial.wires) == 2)
