@@ -36,14 +36,14 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 # Who is asking
 
 
-class ApiKey(Table):
+class ApiKey(Table, frozen=True):
     """A key that a caller sends as `X-Api-Key`; only its digest is ever written down (`peakgate config hash-key`)."""
 
     name: Name
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="Hex SHA-256 of the key.")]
 
 
-class Identity(Table):
+class Identity(Table, frozen=True):
     """Who a request comes from."""
 
     # Peers whose X-Forwarded-For is believed; the client is the right-most address that is none of them.
@@ -54,7 +54,7 @@ class Identity(Table):
     api_keys: tuple[ApiKey, ...] = ()
 
 
-class Shoppers(Table):
+class Shoppers(Table, frozen=True):
     """Signed-in shoppers: bearer JSON Web Tokens (RFC 7519) of one issuer. Off unless there is a way to verify them."""
 
     issuer: str | None = None
@@ -70,7 +70,7 @@ class Shoppers(Table):
 # Saying no
 
 
-class Limit(Table):
+class Limit(Table, frozen=True):
     """A quota: `quota` requests each `window_s` for every key, with bursts up to `burst` (GCRA)."""
 
     name: Name
@@ -84,7 +84,7 @@ class Limit(Table):
     shadow: bool = False
 
 
-class Breaker(Table):
+class Breaker(Table, frozen=True):
     """When a dependency is cut off, and how it comes back."""
 
     window_s: Seconds = 10.0
@@ -99,7 +99,7 @@ class Breaker(Table):
     ramp_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
 
 
-class Shedding(Table):
+class Shedding(Table, frozen=True):
     """How much a worker takes on at a time."""
 
     on: bool = True
@@ -109,7 +109,7 @@ class Shedding(Table):
     lag_target_s: Seconds = 0.02
 
 
-class Room(Table):
+class Room(Table, frozen=True):
     """A waiting room in front of some routes."""
 
     name: Name
@@ -130,7 +130,7 @@ class Room(Table):
 # Forwarding
 
 
-class HealthCheck(Table):
+class HealthCheck(Table, frozen=True):
     """Asking an upstream's targets how they are."""
 
     path: Annotated[str, Meta(pattern="^/")]
@@ -141,7 +141,7 @@ class HealthCheck(Table):
     healthy_after: Count = 2
 
 
-class Upstream(Table):
+class Upstream(Table, frozen=True):
     """HTTP servers that serve the same."""
 
     name: Name
@@ -155,7 +155,7 @@ class Upstream(Table):
     health: HealthCheck | None = None
 
 
-class Forward(Table):
+class Forward(Table, frozen=True):
     """A path prefix that is forwarded to an upstream. The longest prefix wins; the gateway's own routes come first."""
 
     prefix: Annotated[str, Meta(pattern=r"^/([^*?#]*/)?$", description="Begins and ends with a slash.")]
@@ -174,7 +174,7 @@ class Forward(Table):
     preserve_host: bool = True
 
 
-class Cache(Table):
+class Cache(Table, frozen=True):
     """The response cache of a worker (RFC 9111, shared)."""
 
     on: bool = True
@@ -190,7 +190,7 @@ class Cache(Table):
 # Degrading on purpose
 
 
-class Switch(Table):
+class Switch(Table, frozen=True):
     """Turns a feature or some routes off, or down to a share of clients. `disabled` (503) is what the others get."""
 
     name: Name
@@ -199,7 +199,7 @@ class Switch(Table):
     percent: Percent = 100.0
 
 
-class Event(Table):
+class Event(Table, frozen=True):
     """A time at which the gateway tightens by itself and reverts by itself, such as a drop."""
 
     name: Name
@@ -217,7 +217,7 @@ class Event(Table):
 # The rest
 
 
-class Cors(Table):
+class Cors(Table, frozen=True):
     """Which pages of other origins may call the API (the Fetch standard). Off without origins."""
 
     origins: tuple[str, ...] = ()
@@ -227,14 +227,14 @@ class Cors(Table):
     expose: tuple[str, ...] = ("ETag", "Location", "X-Request-Id", "Retry-After", "Degraded")
 
 
-class Compression(Table):
+class Compression(Table, frozen=True):
     """Which answers are compressed: only those that hold no secrets beside text of others (BREACH)."""
 
     on: bool = True
     least_bytes: Count = 1_400
 
 
-class Headers(Table):
+class Headers(Table, frozen=True):
     """Header fields of every answer; an empty one is left out."""
 
     strict_transport_security: str = ""
@@ -243,7 +243,7 @@ class Headers(Table):
     x_content_type_options: Literal["nosniff", ""] = "nosniff"
 
 
-class AccessLog(Table):
+class AccessLog(Table, frozen=True):
     """One JSON line for a sample of requests, by their outcome."""
 
     on: bool = True
@@ -258,7 +258,7 @@ class AccessLog(Table):
     personal: tuple[Literal["address", "user_agent", "query", "shopper"], ...] = ()
 
 
-class Policies(Table):
+class Policies(Table, frozen=True):
     """Everything that may change while the gateway runs."""
 
     identity: Identity = Identity()
