@@ -210,6 +210,8 @@ class Event(Table, frozen=True):
     prewarm: tuple[Annotated[str, Meta(pattern="^/")], ...] = ()
     # Limits by name get this quota, rooms and switches by name are turned on or off; before and after they are as written.
     limits: dict[str, Count] = field(default_factory=dict)
+    # What every other limit keeps of its quota.
+    limits_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0
     rooms: dict[str, bool] = field(default_factory=dict)
     switches: dict[str, bool] = field(default_factory=dict)
 
