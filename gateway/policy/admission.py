@@ -17,6 +17,9 @@ RETRY_MOST_S: Final = 60
 ASKS_PER_AWAY: Final = 3
 RETRY_JITTER: Final = 0.2
 
+# What takes longer than a day takes nobody knows how long.
+ETA_MOST_S: Final = 86_400
+
 # A checkout refused now and then is normal life, such as one shed while the limit is being found.
 TROUBLED_SHARE: Final = 0.02
 # How long a slower pace is given to show its effect before it is halved again.
@@ -82,8 +85,8 @@ def bound_by(standing: Standing, *, active_most: int) -> Bound:
 
 
 def eta_s(visit: Visit) -> int | None:
-    """In how many seconds the shopper's turn comes, at the rate of now; None when nothing moves."""
-    if visit.per_s <= 0:
+    """In how many seconds the shopper's turn comes, at the rate of now; None when next to nothing moves."""
+    if visit.per_s * ETA_MOST_S < visit.ahead + 1:
         return None
     return math.ceil((visit.ahead + 1) / visit.per_s)
 
