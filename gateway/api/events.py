@@ -27,17 +27,22 @@ _NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
 async def order_events(checkout: CheckoutHandlers, request: Request) -> StreamedResponse:
     """Start the stream of an order's events. Raises `OrderNotFound`."""
     order_id, seen = request.params[0], request.headers.get("Last-Event-ID", "")
-    await checkout.read(order_id)
-    lines = _lines(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0)
+    await checkout.read(order_id, owner=request.shopper)
+    lines = _lines(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0, owner=request.shopper)
     no_store = header("Cache-Control", "no-store")
     return StreamedResponse(200, lines, headers=no_store, content_type=_MEDIA_TYPE, is_resumable=True)
 
 
-async def _lines(checkout: CheckoutHandlers, order_id: str, seen: int) -> AsyncGenerator[bytes, None]:
-    """Until the order is at its end. The answer has begun, so a store that is away is waited for."""
+async def _lines(
+    checkout: CheckoutHandlers, order_id: str, seen: int, *, owner: str | None
+) -> AsyncGenerator[bytes, None]:
+    """Until the order is at its end. The answer has begun, so a store that is away is waited for.
+
+    A stream goes on though the token it was asked with expires meanwhile.
+    """
     while True:
         try:
-            async for event in checkout.events(order_id, after=seen, pulse_s=PULSE_S):
+            async for event in checkout.events(order_id, after=seen, pulse_s=PULSE_S, owner=owner):
                 yield _PULSE if event is None else _told(event)
                 seen = seen if event is None else event.number
         except StoreError:

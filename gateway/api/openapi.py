@@ -18,10 +18,32 @@ _REF: Final = "#/components/schemas/"
 _DESCRIPTION: Final = (
     "Carts, products, checkout and orders of a shop. JSON in and out; money is an integer of minor units and a currency; "
     "times are RFC 3339 in UTC. Errors are RFC 9457 problems: their `type` is `/problems/<slug>` and their `instance` the "
-    "request id that every answer also has as `X-Request-Id`."
+    "request id that every answer also has as `X-Request-Id`. Signing in is a choice: carts made without are open to whoever "
+    "knows their id, carts of a signed-in shopper and their orders are not found by anybody else."
+)
+# Where the shop has configured them.
+_SECURITY_SCHEMES: Final = {
+    "shopper": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The token of a signed-in shopper, by the shop's own issuer.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Api-Key",
+        "description": "The key of a known caller, such as the shop's app, which has limits of its own.",
+    },
+}
+_SECURITY: Final[Sequence[Mapping[str, Any]]] = (
+    {},
+    {"shopper": []},
+    {"apiKey": []},
+    {"shopper": [], "apiKey": []},
 )
 _PATH_PARAMETERS: Final = {
-    "cart_id": "The id of a cart: whoever knows it may use the cart.",
+    "cart_id": "The id of a cart: whoever knows it may use the cart, unless it is a signed-in shopper's.",
     "order_id": "The id of an order.",
     "sku": "A SKU, percent-encoded.",
 }
@@ -81,7 +103,8 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
         "info": {"title": "Peakgate", "version": version, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": {**components, **SCHEMAS}},
+        "components": {"schemas": {**components, **SCHEMAS}, "securitySchemes": _SECURITY_SCHEMES},
+        "security": list(_SECURITY),
     }
 
 

@@ -30,10 +30,12 @@ SetLines = Annotated[list[SetLine], Meta(min_length=1)]
 
 _WRITE: Final = ("cart-not-found", "cart-closed", "version-mismatch", "invalid-body", "malformed-json")
 _LINE: Final = (*_WRITE, "product-not-found", "quantity-limit", "cart-full")
+# Wherever the gateway knows its callers: a token or key that is not good, an address that is not let in.
+_CALLER: Final = ("unauthenticated", "forbidden")
 
 
 def cart_routes(carts: CartHandlers) -> Sequence[Route]:
-    """The cart calls."""
+    """The cart calls. A signed-in shopper owns the carts they make; a cart made before is claimed by merging it into one."""
     line = "/v1/carts/{cart_id}/lines/{sku}"
     lines = "/v1/carts/{cart_id}/lines"
     cart = "/v1/carts/{cart_id}"
@@ -42,7 +44,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         row(
             "POST",
             "/v1/carts",
-            lambda _request, body: carts.create(body),
+            lambda request, body: carts.create(body, owner=request.shopper),
             "Make a cart",
             body=NewCart,
             body_is_optional=True,
@@ -53,7 +55,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         row(
             "GET",
             cart,
-            lambda request, _body: carts.read(request.params[0]),
+            lambda request, _body: carts.read(request.params[0], owner=request.shopper),
             "Read a cart at the prices of now",
             parameters=("If-None-Match",),
             refusals=("cart-not-found",),
@@ -61,7 +63,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         row(
             "DELETE",
             cart,
-            lambda request, _body: carts.delete(request.params[0], if_match=if_match(request)),
+            lambda request, _body: carts.delete(request.params[0], if_match=if_match(request), owner=request.shopper),
             "Forget a cart",
             answers=None,
             etag=None,
@@ -72,7 +74,9 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         row(
             "POST",
             lines,
-            lambda request, body: carts.add_line(request.params[0], body, if_match=if_match(request)),
+            lambda request, body: carts.add_line(
+                request.params[0], body, if_match=if_match(request), owner=request.shopper
+            ),
             "Add to the line of a SKU, or start it",
             body=AddLine,
             parameters=("If-Match",),
@@ -81,7 +85,9 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         row(
             "PATCH",
             lines,
-            lambda request, body: carts.patch_lines(request.params[0], body, if_match=if_match(request)),
+            lambda request, body: carts.patch_lines(
+                request.params[0], body, if_match=if_match(request), owner=request.shopper
+            ),
             "Set up to 1,000 lines, all or none; quantity 0 removes",
             body=SetLines,
             body_limit=BATCH_BODY_LIMIT,
@@ -92,7 +98,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
             "PUT",
             line,
             lambda request, body: carts.put_line(
-                request.params[0], request.params[1], body, if_match=if_match(request)
+                request.params[0], request.params[1], body, if_match=if_match(request), owner=request.shopper
             ),
             "Set the quantity of a line; 0 removes it",
             body=PutLine,
@@ -102,7 +108,9 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         row(
             "DELETE",
             line,
-            lambda request, _body: carts.delete_line(request.params[0], request.params[1], if_match=if_match(request)),
+            lambda request, _body: carts.delete_line(
+                request.params[0], request.params[1], if_match=if_match(request), owner=request.shopper
+            ),
             "Remove a line",
             parameters=("If-Match",),
             refusals=("cart-not-found", "line-not-found", "cart-closed", "version-mismatch"),
@@ -110,7 +118,9 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         row(
             "POST",
             "/v1/carts/{cart_id}/merge",
-            lambda request, body: carts.merge(request.params[0], body, if_match=if_match(request)),
+            lambda request, body: carts.merge(
+                request.params[0], body, if_match=if_match(request), owner=request.shopper
+            ),
             "Take the lines of another cart and close that one",
             body=MergeCart,
             parameters=("If-Match",),
@@ -152,7 +162,9 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
         row(
             "POST",
             "/v1/checkout",
-            lambda request, body: checkout.place(body, idempotency_key=request.headers.get("Idempotency-Key")),
+            lambda request, body: checkout.place(
+                body, idempotency_key=request.headers.get("Idempotency-Key"), owner=request.shopper
+            ),
             "Order a cart, once",
             body=CheckoutRequest,
             inspect=_refuse_card_numbers,
@@ -168,7 +180,7 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
         row(
             "GET",
             order,
-            lambda request, _body: checkout.read(request.params[0]),
+            lambda request, _body: checkout.read(request.params[0], owner=request.shopper),
             "Read an order",
             hot=True,
             headers=lambda _order, _body: _NO_STORE,
@@ -186,7 +198,7 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
         row(
             "POST",
             order + "/cancel",
-            lambda request, _body: checkout.cancel(request.params[0]),
+            lambda request, _body: checkout.cancel(request.params[0], owner=request.shopper),
             "Cancel an order that is not on its way yet",
             status=202,
             refusals=("order-not-found", "too-late-to-cancel"),
@@ -198,6 +210,7 @@ def _rows(tag: str, **common: Any) -> Any:
     """A maker of rows that share `common`."""
 
     def row(method: str, path: str, call: Any, summary: str, **own: Any) -> Route:
+        own["refusals"] = (*own["refusals"], *_CALLER)
         return Route(method=method, path=path, call=call, summary=summary, tag=tag, **{**common, **own})
 
     return row
@@ -212,7 +225,8 @@ def _product_caching(_view: object, _body: bytes) -> bytes:
     return _PRODUCT_CACHING
 
 
-# Whoever knows a cart's id may read it, so no cache that shoppers share may keep it; its shopper's own asks with the tag.
+# No cache that shoppers share may keep a cart: knowing its id, or being its owner, is what lets them read it. The shopper's
+# own asks each time with the tag, and who may read the cart is seen to before the tags are compared.
 _CART_CACHING: Final = header("Cache-Control", "private, no-cache")
 
 
