@@ -33,6 +33,7 @@ from gateway import problems
 from gateway.edge.refusals import answer
 from gateway.http import Request, Response, StreamedResponse, unread
 from gateway.server.normal_way import as_stream_response
+from gateway.server.target import is_ambiguous_path, is_host
 from gateway.server.wire import peer_address
 
 if TYPE_CHECKING:
@@ -52,17 +53,8 @@ class Connection(RequestHandler):
     """See the module. `edge` is what all connections of the process share."""
 
     __slots__ = (
-        *(
-            "_answering",
-            "_closes_after",
-            "_coroutine",
-            "_edge",
-            "_header_bytes",
-            "_peer",
-            "_receiving_since",
-            "_request",
-        ),
-        *("_socket", "_streaming", "_unread_since"),
+        *("_answering", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_host", "_peer", "_receiving_since"),
+        *("_request", "_socket", "_streaming", "_unread_since"),
     )
 
     def __init__(self, edge: EdgeServer, **options: Any) -> None:
@@ -76,6 +68,7 @@ class Connection(RequestHandler):
         # What sends the pieces of an answer that comes as such.
         self._streaming: asyncio.Task[None] | None = None
         self._peer = ""
+        self._host: str | None = None
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
         self._receiving_since = 0.0
@@ -173,6 +166,7 @@ class Connection(RequestHandler):
             or payload.exception() is not None
             or "Content-Encoding" in headers
             or "Expect" in headers
+            or headers.get("Transfer-Encoding", "chunked") != "chunked"
         ):
             return False
         edge = self._edge
@@ -185,9 +179,10 @@ class Connection(RequestHandler):
             message.method, path, query, headers, body, edge.ids.of(headers), params, self._peer, monotonic()
         )
         self._answering, self._request, self._closes_after = endpoint, request, message.should_close
-        if len(body) > endpoint.body_limit:
+        refused = self._refused(request, endpoint)
+        if refused is not None:
             self._closes_after = True
-            self._finish(problems.refuse(problems.BODY_TOO_LARGE, request.id))
+            self._finish(problems.refuse(refused, request.id))
             return True
         try:
             outcome = endpoint.handler(request)
@@ -199,6 +194,17 @@ class Connection(RequestHandler):
             self._coroutine = outcome
             self._step()
         return True
+
+    def _refused(self, request: Request, endpoint: Endpoint) -> problems.Problem | None:
+        """What is wrong with the size or the form of a request."""
+        if len(request.body) > endpoint.body_limit:
+            return problems.BODY_TOO_LARGE
+        host = request.headers.get("Host")
+        if host != self._host:  # checked once where a connection serves one host
+            if not is_host(host):
+                return problems.AMBIGUOUS
+            self._host = host
+        return problems.AMBIGUOUS if is_ambiguous_path(request.path) or "#" in request.query else None
 
     def _drop_first(self) -> None:
         self._messages.popleft()

@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from gateway import problems
 from gateway.edge.refusals import answer
 from gateway.http import BodyMalformed, BodyTooLarge, BodyTooSlow, Request, Response, StreamedResponse, settled
+from gateway.server.target import has_two_readings
 from gateway.server.wire import SERVER, peer_address
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def _target(message: web.BaseRequest) -> tuple[str, str]:
 
 
 async def _receive(message: web.BaseRequest, endpoint: Endpoint, request: Request, timeout_s: float) -> Response | None:
-    """Give the request its body; or the answer to one that is too large, too slow, encoded, or expects what we do not do."""
+    """Give the request its body; or the answer to one that is ambiguous, too large, too slow, encoded, or expects what we do not do."""
+    if has_two_readings(message.method, message.raw_path, message.version, message.headers):
+        return problems.refuse(problems.AMBIGUOUS, request.id)
     if not message.body_exists:
         return None
     if not endpoint.streams and "Content-Encoding" in message.headers:

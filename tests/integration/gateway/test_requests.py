@@ -232,7 +232,6 @@ async def test_a_large_amount_of_garbage_does_not_lose_the_refusal() -> None:
         ("%25", "%"),
         ("a+b", "a+b"),
         ("%20", " "),
-        ("%", "%"),
     ],
 )
 async def test_a_variable_of_the_path_is_decoded(segment: str, name: str) -> None:
@@ -247,15 +246,13 @@ async def test_a_variable_that_is_no_utf_8_leads_nowhere(segment: str) -> None:
         assert (await client.ask(get(f"/about/{segment}"))).problem == "not-found"
 
 
-@pytest.mark.parametrize(
-    "target", ["/", "//", "//plain", "/plain/", "/PLAIN", "/about", "/about/", "/about/x/", "/./plain"]
-)
+@pytest.mark.parametrize("target", ["/", "//", "//plain", "/plain/", "/PLAIN", "/about", "/about/", "/about/x/"])
 async def test_targets_that_lead_nowhere(target: str) -> None:
     async with small_server() as server, await server.client() as client:
         assert (await client.ask(get(target))).problem == "not-found"
 
 
-@pytest.mark.parametrize("target", ["http://shop/plain?x=1", "https://elsewhere:99/plain?x=1", "/plain?x=1"])
+@pytest.mark.parametrize("target", ["http://shop/plain?x=1", "https://SHOP/plain?x=1", "/plain?x=1"])
 async def test_an_absolute_target_is_the_path_behind_its_host(target: str) -> None:
     async with small_server() as server, await server.client() as client:
         assert (await client.ask(get(target))).status == 200

@@ -1,0 +1,57 @@
+"""What of a request could be read in two ways: such a request is refused and its connection closed.
+
+aiohttp's parser refuses what is malformed in its framing and fields. What is left are targets and hosts that it takes and that
+an upstream, a cache or a balancer may read differently (RFC 3986, 5.2.4 and 6.2.2; RFC 9110, 4.2 and 17.1; RFC 9112, 3.2 and 6.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp.http_writer import HttpVersion, HttpVersion11
+
+# A backslash, a fragment, a malformed escape, an escaped NUL or backslash, and dot segments, escaped or not.
+_AMBIGUOUS_PATH: Final = re.compile(
+    r"[\\#]|%(?![0-9a-f]{2})|%00|%5c|(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE | re.ASCII
+)
+# RFC 3986, 3.2.2 and 3.2.3: a name, an IPv4 address or an IPv6 address in brackets, and a port.
+_HOST: Final = re.compile(r"(?:[\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(?::\d{0,5})?", re.IGNORECASE | re.ASCII)
+_ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)", re.IGNORECASE | re.ASCII)
+
+
+def is_ambiguous_path(path: str) -> bool:
+    """Whether a path, without its query, could be taken for another one. An escaped slash is no fault here: SKUs may have one."""
+    # Four searches at C speed spare nearly every path the expression.
+    if "%" in path or "/." in path or "\\" in path or "#" in path:
+        return _AMBIGUOUS_PATH.search(path) is not None
+    return False
+
+
+def is_host(text: str | None) -> bool:
+    """Whether it is what a Host field may say. aiohttp has refused requests without one, and with two."""
+    return text is not None and _HOST.fullmatch(text) is not None
+
+
+def has_two_readings(method: str, target: str, version: HttpVersion, headers: Mapping[str, str]) -> bool:
+    """Whether the whole head of a request leaves open what is asked of whom, or where its body ends."""
+    host = headers.get("Host")
+    if host is None:
+        if version >= HttpVersion11:
+            return True
+    elif not is_host(host):
+        return True
+    encoding = headers.get("Transfer-Encoding")
+    if encoding is not None and (encoding.lower() != "chunked" or version < HttpVersion11):
+        return True
+    if method == "CONNECT":
+        return True
+    if target[:1] != "/":
+        found = _ABSOLUTE.match(target)
+        if found is None:
+            return not (method == "OPTIONS" and target == "*")
+        if host is not None and found[1].lower() != host.lower():
+            return True
+        target = target[found.end() :]
+    return is_ambiguous_path(target.partition("?")[0]) or "#" in target
