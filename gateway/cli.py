@@ -1,4 +1,4 @@
-"""The command line: `peakgate serve`, `peakgate catalog import`, `peakgate replay`.
+"""The command line: `peakgate serve`, `peakgate config …`, `peakgate catalog import`, `peakgate replay`.
 
 Exit codes: 0 success, 1 it did not work, 64 wrong usage or settings (sysexits.h). Each failure is one line on standard
 error.
@@ -10,12 +10,12 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
-from gateway.settings import PREFIX, Settings, SettingsError, load
+from gateway.settings import OPTIONS, PREFIX, Settings, SettingsError, load, read
 
 EX_USAGE: Final = 64
 
@@ -56,6 +56,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"peakgate {version('peakgate')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_serve(commands)
+    _add_config(commands)
     _add_catalog(commands)
     _add_replay(commands, is_wanted=words[:1] == ["replay"])
     return parser
@@ -67,14 +68,95 @@ def _add_serve(commands: _Commands) -> None:
         help="run the gateway",
         description="Run the gateway: carts, checkout and the order worker, with an embedded store unless one is named.",
         epilog=(
-            f"Every option is also a variable: --drain-timeout is {PREFIX}DRAIN_TIMEOUT. An option wins.\n"
-            "Signals: TERM and INT stop after finishing what runs; USR1 replaces the workers one by one.\n\n"
+            f"Every option is also a variable, {PREFIX}DRAIN_TIMEOUT for --drain-timeout, and a key of the configuration\n"
+            "file, drain_timeout: an option wins over a variable, a variable over the file.\n"
+            "Signals: TERM and INT stop after finishing what runs; HUP reads the policies of the file again; USR1 replaces\n"
+            "the workers one by one.\n\n"
             "example: peakgate serve --port 8080 --data-dir ./data --catalog examples/catalog.csv"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_settings(serve, [setting.name for setting in fields(Settings)])
+    _add_settings(serve, list(OPTIONS))
     serve.set_defaults(run=_serve)
+
+
+def _add_config(commands: _Commands) -> None:
+    config = commands.add_parser(
+        "config",
+        help="check and show the configuration",
+        description=(
+            "The configuration file, peakgate.toml: settings at its top, read at the start, and tables of policies (limits,\n"
+            "breakers, rooms, routes, switches, events), which SIGHUP or the admin API reads again."
+        ),
+        epilog="example: peakgate config check peakgate.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = config.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_config_check(verbs)
+    _add_config_show(verbs)
+    schema = verbs.add_parser(
+        "schema",
+        help="print the JSON Schema of the file",
+        description="Print the JSON Schema (2020-12) of the file. Editors that know TOML schemas complete and check with it:\n"
+        "put `#:schema ./peakgate.schema.json` on the first line of the file.",
+        epilog="example: peakgate config schema > peakgate.schema.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    schema.set_defaults(run=_config_schema)
+    _add_config_hash_key(verbs)
+
+
+def _add_config_check(verbs: _Commands) -> None:
+    checking = verbs.add_parser(
+        "check",
+        help="say all that is wrong with a file",
+        description=(
+            "Say all that is wrong with a file, a line each: file, line, key, what is wrong and what would be right. Exit\n"
+            "status 64 then, 0 if it is in order. Warnings, such as a route pattern that matches no route, change nothing."
+        ),
+        epilog="example: peakgate config check peakgate.toml && kill -HUP $(pidof -s peakgate)",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    checking.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        type=Path,
+        default=os.environ.get(f"{PREFIX}CONFIG") or None,
+        help=f"the file; {PREFIX}CONFIG or peakgate.toml here unless given",
+    )
+    checking.set_defaults(run=_config_check)
+
+
+def _add_config_show(verbs: _Commands) -> None:
+    showing = verbs.add_parser(
+        "show",
+        help="print the whole configuration in force",
+        description=(
+            "Print the whole configuration that `peakgate serve` with the same options, variables and file would run with,\n"
+            "as TOML. Beside each value stands where it comes from. Passwords and digests of keys are masked."
+        ),
+        epilog="example: PEAKGATE_PORT=9000 peakgate config show --config peakgate.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_settings(showing, list(OPTIONS))
+    showing.set_defaults(run=_config_show)
+
+
+def _add_config_hash_key(verbs: _Commands) -> None:
+    hashing = verbs.add_parser(
+        "hash-key",
+        help="make the entry of an API key",
+        description=(
+            "Read an API key from standard input, or make a new one, and print its entry for the file. Only the digest\n"
+            "is kept there; callers send the key itself as X-Api-Key. A new key is told on standard error, once."
+        ),
+        epilog="example: peakgate config hash-key --new --name partner >> peakgate.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    hashing.add_argument("--name", default="partner", metavar="NAME", help="what to call the key (default: partner)")
+    hashing.add_argument("--new", action="store_true", help="make a new key")
+    hashing.set_defaults(run=_config_hash_key)
 
 
 def _add_catalog(commands: _Commands) -> None:
@@ -95,7 +177,7 @@ def _add_catalog(commands: _Commands) -> None:
     importing.add_argument(
         "--skip-bad", action="store_true", help="import the sound records of a file that has wrong ones"
     )
-    _add_settings(importing, ["data_dir", "store_url"])
+    _add_settings(importing, ["config", "data_dir", "store_url"])
     importing.set_defaults(run=_import)
 
 
@@ -116,18 +198,27 @@ def _add_replay(commands: _Commands, *, is_wanted: bool) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     """Add the flags of some settings. They stay text here: the settings report all faults at once."""
-    for setting in fields(Settings):
-        if setting.name not in names:
+    for name, setting in OPTIONS.items():
+        if name not in names:
             continue
         shown = isinstance(setting.default, str | int | float | os.PathLike)
-        default = f" (default: {setting.default})" if shown else ""
-        flag = "--" + setting.name.replace("_", "-")
+        default = f" (default: {_in_words(setting.default)})" if shown else ""
+        flag = "--" + name.replace("_", "-")
         metadata = setting.metadata
         parser.add_argument(flag, metavar=metadata["metavar"], help=(metadata["help"] + default).replace("%", "%%"))
 
 
+def _in_words(default: object) -> str:
+    """A default as it would be typed."""
+    return ("yes" if default else "no") if isinstance(default, bool) else str(default)
+
+
+def _flags(args: argparse.Namespace) -> Mapping[str, str]:
+    return {name: value for name, value in vars(args).items() if name in OPTIONS and value is not None}
+
+
 def _settings(args: argparse.Namespace) -> Settings:
-    return load({name: value for name, value in vars(args).items() if isinstance(value, str)}, os.environ)
+    return load(_flags(args), os.environ)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -138,6 +229,30 @@ def _serve(args: argparse.Namespace) -> int:
     except CannotServe as error:
         _say(str(error))
         return 1
+
+
+def _config_check(args: argparse.Namespace) -> int:
+    from gateway.config_command import check
+
+    return check(args.file, say=_say)
+
+
+def _config_show(args: argparse.Namespace) -> int:
+    from gateway.config_command import show
+
+    return show(read(_flags(args), os.environ))
+
+
+def _config_schema(_args: argparse.Namespace) -> int:
+    from gateway.config_command import print_schema
+
+    return print_schema()
+
+
+def _config_hash_key(args: argparse.Namespace) -> int:
+    from gateway.config_command import hash_key
+
+    return hash_key(args.name, new=args.new, say=_say)
 
 
 def _import(args: argparse.Namespace) -> int:

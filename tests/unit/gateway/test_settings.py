@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
-from gateway.settings import PREFIX, Settings, SettingsError, load
+from gateway.config.policies import Policies
+from gateway.settings import OPTIONS, PREFIX, SettingsError, load, read
 
 
 def faults_of(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> list[str]:
@@ -51,6 +52,8 @@ def test_other_variables_are_nobodys_business() -> None:
 def test_what_kubernetes_tells_of_a_service_of_that_name_is_nobodys_business() -> None:
     service = {"PEAKGATE_SERVICE_HOST": "10.0.0.1", "PEAKGATE_PORT": "tcp://10.0.0.1:80", "PEAKGATE_PORT_80_TCP": "x"}
     assert load({}, service) == load({}, {})
+    admin = {"PEAKGATE_ADMIN_SERVICE_HOST": "10.0.0.1", "PEAKGATE_ADMIN_PORT": "tcp://10.0.0.1:9090"}
+    assert load({}, {**admin, "PEAKGATE_ADMIN_PORT_9090_TCP_ADDR": "10.0.0.1"}) == load({}, {})
 
 
 def test_all_faults_are_told_at_once_each_with_its_source() -> None:
@@ -87,6 +90,10 @@ def test_a_variable_that_is_no_setting_is_a_fault(variable: str) -> None:
         *(("anonymous_cart_days", text) for text in ("0", "-1", "3651", "nan")),
         *(("show_stock", text) for text in ("", "2", "oui")),
         *(("host", text) for text in ("", " ")),
+        *(("admin_port", text) for text in ("-1", "65536", "admin")),
+        *(("expose_metrics", text) for text in ("", "maybe")),
+        ("admin_token_file", ""),
+        ("config", "no/such/peakgate.toml"),
         ("data_dir", ""),
         ("catalog", "no/such/file.csv"),
     ],
@@ -121,13 +128,13 @@ def test_roles_tell_what_is_done() -> None:
     assert (both.serves_shoppers, both.works_orders) == (True, True)
 
 
-@pytest.mark.parametrize("name", [each.name for each in fields(Settings)])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_every_setting_is_explained(name: str) -> None:
-    (metadata,) = (each.metadata for each in fields(Settings) if each.name == name)
+    metadata = OPTIONS[name].metadata
     assert len(metadata["help"]) > 10
     assert metadata["help"][0].islower() or metadata["help"].startswith(("A ", "SQS"))
     assert metadata["metavar"]
-    assert callable(metadata["parse"])
+    assert callable(metadata["kind"])
 
 
 def test_settings_do_not_change() -> None:
@@ -137,3 +144,67 @@ def test_settings_do_not_change() -> None:
 
 def test_variables_begin_with_the_name_of_the_program() -> None:
     assert PREFIX == "PEAKGATE_"
+
+
+# The file
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "peakgate.toml"
+    path.write_text('port = 7000\nshow_stock = false\ncurrency = "EUR"\n[shedding]\non = false\n')
+    return path
+
+
+def test_what_the_file_says_is_in_force(file: Path) -> None:
+    settings = load({"config": str(file)}, {})
+    assert (settings.port, settings.show_stock, settings.currency) == (7000, False, "EUR")
+    assert not settings.policies.shedding.on
+    assert settings.config == file
+    assert settings.config_text == file.read_text()
+
+
+def test_a_flag_wins_over_a_variable_over_the_file_over_the_default(file: Path) -> None:
+    environ = {"PEAKGATE_CONFIG": str(file), "PEAKGATE_PORT": "7001", "PEAKGATE_CURRENCY": "USD"}
+    loaded = read({"port": "7002"}, environ)
+    settings = loaded.settings
+    assert (settings.port, settings.currency, settings.show_stock, settings.max_lines) == (7002, "USD", False, 1000)
+    assert loaded.sources == {
+        "config": "PEAKGATE_CONFIG",
+        "port": "--port",
+        "currency": "PEAKGATE_CURRENCY",
+        "show_stock": f"{file}:2",
+    }
+
+
+def test_a_file_in_the_current_directory_is_taken(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    assert load({}, {}).port == 7000
+
+
+def test_without_a_file_policies_are_as_their_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = read({}, {})
+    assert loaded.config is None
+    assert loaded.settings.policies == Policies()
+    assert not loaded.settings.config_text
+
+
+def test_faults_of_the_file_are_told_with_all_others(file: Path) -> None:
+    file.write_text("port = 70000\ncolour = 'red'\n")
+    assert faults_of({"config": str(file), "workers": "0"}, {"PEAKGATE_COLOUR": "red"}) == [
+        "--workers: must be a number from 1 to 256, not '0'",
+        "PEAKGATE_COLOUR: there is no such setting",
+        f"{file}:1: port: must be a number from 0 to 65535, not 70000",
+        f"{file}:2: colour: there is no such key; see peakgate config schema",
+    ]
+
+
+@pytest.mark.parametrize("variable", ["PEAKGATE_POLICIES", "PEAKGATE_CONFIG_TEXT"])
+def test_what_comes_with_the_file_is_no_setting(variable: str) -> None:
+    assert faults_of({}, {variable: "x"}) == [f"{variable}: there is no such setting"]
+
+
+def test_the_admin_token_is_in_the_data_directory_unless_said_otherwise() -> None:
+    assert load({"data_dir": "var"}, {}).admin_token_path == Path("var/admin-token")
+    assert load({"admin_token_file": "/run/secrets/admin"}, {}).admin_token_path == Path("/run/secrets/admin")

@@ -1,0 +1,93 @@
+"""`peakgate config check|show|schema|hash-key`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.config.faults import idle_patterns
+from gateway.config.file import NAME, Config, ConfigError, read_file
+from gateway.config.lines import path_text
+from gateway.config.policies import Policies
+from gateway.config.schema import schema
+from gateway.config.show import as_toml
+from gateway.settings import Loaded, SettingsError
+
+# Hashes are fast, so a key must not be guessable.
+_KEY_LEAST: Final = 16
+_KEY_MOST: Final = 512
+_KEY_BYTES: Final = 32
+
+Say = Callable[[str], None]
+
+
+def check(path: Path | None, *, say: Say) -> int:
+    """Read the file and tell in a line what it holds. Raises `SettingsError` with all that is wrong with it."""
+    if path is None:
+        path = Path(NAME)
+        if not path.is_file():
+            raise SettingsError([f"there is no {NAME} here; name a file: peakgate config check FILE"])
+    try:
+        config = read_file(path)
+    except ConfigError as error:
+        raise SettingsError(error.faults) from error
+    for place, what in idle_patterns(config.policies, own_routes()):
+        say(f"{config.where(place) or config.name}: warning: {path_text(place)}: {what}")
+    sys.stdout.write(f"{config.name}: in order: {_summary(config)} (digest {config.digest})\n")
+    return 0
+
+
+def show(loaded: Loaded) -> int:
+    """Print the whole configuration in force."""
+    sys.stdout.write(as_toml(loaded.settings, loaded.sources, loaded.config))
+    return 0
+
+
+def print_schema() -> int:
+    """Print the JSON Schema of the file."""
+    sys.stdout.write(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def hash_key(name: str, *, new: bool, say: Say) -> int:
+    """Print the entry of a key that is read from standard input, or of a new one, which is told beside it."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
+        raise SettingsError(["--name: must be lower case, digits, - and _, and begin with a letter"])
+    key = secrets.token_urlsafe(_KEY_BYTES) if new else sys.stdin.readline().rstrip("\r\n")
+    if not key.isascii() or not key.isprintable() or " " in key or not _KEY_LEAST <= len(key) <= _KEY_MOST:
+        raise SettingsError([f"a key must be {_KEY_LEAST} to {_KEY_MOST} visible ASCII characters; --new makes one"])
+    if new:
+        say(f"the new key, told only now: {key}")
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    sys.stdout.write(f'[[identity.api_keys]]\nname = "{name}"\nsha256 = "{digest}"\n')
+    return 0
+
+
+def own_routes() -> Sequence[tuple[str, str]]:
+    """Method and path of every call of the gateway itself."""
+    from gateway.api.health import Vitals, health_routes
+    from gateway.api.routes import cart_routes, checkout_routes, product_routes
+
+    # Rows only: what they would call is asked for when they are called.
+    nobody: Any = None
+    rows = [*cart_routes(nobody), *product_routes(nobody), *checkout_routes(nobody), *health_routes(Vitals(checks={}))]
+    return [(row.method, row.path) for row in rows]
+
+
+def _summary(config: Config) -> str:
+    """`settings: 3, limits: 2, cors`; a table that is no list is only named."""
+    tables = config.policies
+    found = [f"settings: {len(config.settings)}"] if config.settings else []
+    for name in tables.__struct_fields__:
+        value = getattr(tables, name)
+        if isinstance(value, tuple | dict):
+            found += [f"{name}: {len(value)}"] if value else []
+        elif value != getattr(Policies(), name):
+            found.append(name)
+    return ", ".join(found) or "nothing but defaults"
