@@ -1,0 +1,177 @@
+"""Refuse callers who ask more than their quota.
+
+The header fields are those of draft-ietf-httpapi-ratelimit-headers-11: `RateLimit-Policy` says what the limits are, and
+`RateLimit` how many requests are left of each and in how many seconds there is one more. Both are there on every answer,
+refused or not; limits in shadow mode are not told. A refusal is 429 with the draft's problem `quota-exceeded`, whose
+`violated-policies` names the limits, and a `Retry-After` that is no earlier than what `RateLimit` says.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+from zlib import crc32
+
+import orjson
+
+from gateway import problems
+from gateway.config.policies import Limit
+from gateway.edge.redis_quota import Ask, Batch, LimitSet, RedisQuota
+from gateway.http import PROBLEM_JSON, Handler, Layer, Outcome, Request, Response, header
+
+# What an answer says that this process alone has decided on.
+DEGRADED: Final = "limits"
+# Clients refused at the same time come back spread over half a window, within these bounds, in seconds.
+SPREAD_LEAST_S: Final = 1
+SPREAD_MOST_S: Final = 30
+RENDERED_MOST: Final = 4_096
+
+
+def rate_limit(
+    limits: Sequence[Limit],
+    quota: RedisQuota,
+    *,
+    route: str,
+    mark: Callable[[Request, str], None],
+    now: Callable[[], float] = time.time,
+) -> Layer:
+    """Hold the callers of a route to `limits`: all of those that apply to it.
+
+    `route` is its method and template, for limits that count by route. A limit by API key or shopper does not apply to
+    requests without one. `mark(request, "limits")` is called where the store was away and this process has decided alone.
+    Plain, over the shared state of `quota`: made anew for changed limits.
+    """
+    if not limits:
+        return lambda handler: handler
+    limit_set = quota.limits_of(limits, route)
+    if all(limit.shadow for limit in limits):
+        return _counting(limit_set)
+    return _limiting(limit_set, _policy_line(limits), mark, now)
+
+
+def _limiting(limits: LimitSet, policy: bytes, mark: Callable[[Request, str], None], now: Callable[[], float]) -> Layer:
+    caller_of = limits.caller
+    lines_of = _lines(policy, limits.count)
+
+    def layer(handler: Handler) -> Handler:
+        def limited(request: Request) -> Outcome:
+            caller = caller_of(request)
+            ask = limits.open.get(caller) or limits.ask(request, caller)
+            if ask is None:
+                return handler(request)
+            if ask.batch is None:
+                return decided(request, ask, 0)
+            return waiting(request, ask, ask.batch, ask.join())
+
+        async def waiting(request: Request, ask: Ask, batch: Batch, place: int) -> Response:
+            await batch
+            outcome = decided(request, ask, place)
+            return outcome if isinstance(outcome, Response) else await outcome
+
+        def decided(request: Request, ask: Ask, place: int) -> Outcome:
+            if ask.is_local:
+                mark(request, DEGRADED)
+            lines = ask.lines
+            if lines is None:
+                lines = ask.lines = lines_of(ask)
+            if place >= ask.granted:
+                return _refusal(request, ask, lines, now())
+            request.notes += lines
+            return handler(request)
+
+        return limited
+
+    return layer
+
+
+def _counting(limits: LimitSet) -> Layer:
+    """Where all limits are shadows there is nothing to wait for."""
+    caller_of = limits.caller
+
+    def layer(handler: Handler) -> Handler:
+        def counted(request: Request) -> Outcome:
+            caller = caller_of(request)
+            ask = limits.open.get(caller) or limits.ask(request, caller)
+            if ask is not None and ask.batch is not None:
+                ask.join()
+            return handler(request)
+
+        return counted
+
+    return layer
+
+
+def _policy_line(limits: Sequence[Limit]) -> bytes:
+    """The limits as they are told; empty where none are."""
+    told = [_policy(limit) for limit in limits if not limit.shadow]
+    return header("RateLimit-Policy", ", ".join(told)) if told else b""
+
+
+def _policy(limit: Limit) -> str:
+    # The draft knows whole seconds only, so other windows are told by what they allow in those.
+    window_s = math.ceil(limit.window_s)
+    quota = max(math.floor(limit.quota * window_s / limit.window_s), 1)
+    burst = "" if limit.burst in {None, limit.quota} else f";peakgate-burst={limit.burst}"
+    return f'"{limit.name}";q={quota};w={window_s}{burst}'
+
+
+def _lines(policy: bytes, count: int) -> Callable[[Ask], bytes]:
+    """What renders the header lines of an ask under so many limits."""
+
+    def lines_of(ask: Ask) -> bytes:
+        return policy + _state_line(ask)
+
+    if count > 1:
+        return lines_of
+
+    # A limit alone has few states worth telling apart: looked up, one costs a fifth of rendering it.
+    rendered: dict[int, bytes] = {}
+
+    def known_lines_of(ask: Ask) -> bytes:
+        place = ask.places[0]
+        state = ask.left[place] << 20 | -(-ask.waits_us[place] // 1_000_000)
+        lines = rendered.get(state)
+        if lines is None:
+            if len(rendered) >= RENDERED_MOST:
+                rendered.clear()
+            lines = rendered[state] = lines_of(ask)
+        return lines
+
+    return known_lines_of
+
+
+def _state_line(ask: Ask) -> bytes:
+    """How the limits stand after the batch that the request was part of."""
+    told = [
+        f'"{limit.name}";r={ask.left[place]};t={-(-ask.waits_us[place] // 1_000_000)}'
+        for place, allowance in zip(ask.places, ask.allowances, strict=True)
+        if not (limit := allowance.rule.limit).shadow
+    ]
+    return f"RateLimit: {', '.join(told)}\r\n".encode()
+
+
+def _refusal(request: Request, ask: Ask, lines: bytes, now_s: float) -> Response:
+    violated = [
+        (allowance.rule.limit, ask.waits_us[place])
+        for place, allowance in zip(ask.places, ask.allowances, strict=True)
+        if not ask.left[place] and not allowance.rule.limit.shadow
+    ]
+    window_s = max(limit.window_s for limit, _ in violated)
+    wait_s = -(-max(wait_us for _, wait_us in violated) // 1_000_000)
+    client = request.shopper or request.api_key or request.client
+    # As `problems.refuse` would say it, at a third of its cost: refusing must be cheap when there is much to refuse.
+    body = b'%b,"violated-policies":%b,"instance":"%b"}' % (
+        problems.QUOTA_EXCEEDED.opening_json,
+        orjson.dumps([limit.name for limit, _ in violated]),
+        request.id.encode(),
+    )
+    retry_after = b"Retry-After: %d\r\n" % (wait_s + _jitter_s(client, window_s, now_s))
+    return Response(problems.QUOTA_EXCEEDED.status, body, headers=lines + retry_after, content_type=PROBLEM_JSON)
+
+
+def _jitter_s(client: str, window_s: float, now_s: float) -> int:
+    """Whole seconds, the same for a client all through a window."""
+    spread_s = min(max(int(window_s / 2), SPREAD_LEAST_S), SPREAD_MOST_S)
+    return crc32(client.encode(), int(now_s / window_s) & 0xFFFF_FFFF) % (spread_s + 1)

@@ -1,0 +1,593 @@
+"""Exact quotas in Redis, asked for in batches; this process's share of them while Redis is away.
+
+What the requests of one loop tick ask for leaves in one script call. Requests of one caller that are under the same limits
+are one *ask* with a count, so that the script is told of each caller once; it grants in the order they came.
+
+A caller that is over a limit is remembered until there can be a unit again, and costs no call until then. Whatever has not
+been answered in time (30 ms; a late reply is dropped, though its units are taken) is decided by local buckets with this
+process's share of each quota, and so is all that follows, until a probe in the background has been answered.
+
+Times of this process are seconds of `clock`; the store counts with a clock of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+import struct
+import time
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Any, Final, Literal
+
+from gateway.config.policies import Limit
+from gateway.http import Request
+from gateway.metrics import Metric, Sample
+from gateway.policy.gcra import Bucket, Rate, admit, rate_of
+from store import Script, Store
+
+_log = logging.getLogger("peakgate")
+
+# How long the store may take, and how often what waits is looked at: together less than 50 ms.
+PATIENCE_S: Final = 0.03
+WATCH_S: Final = 0.007
+PROBE_LEAST_S: Final = 0.1
+PROBE_MOST_S: Final = 1.0
+# Callers remembered by each limit, twice: those seen lately, and those before them.
+KNOWN_MOST: Final = 10_000
+# Keys of one script call: more would hold up the store's other callers.
+KEYS_MOST: Final = 1_000
+
+TAKE: Final = Script.from_package("gateway", "edge/scripts/take.lua")
+# Which attribute of a request a limit counts by; none where it counts all requests of a route, or all there are.
+_ATTRIBUTE: Final = {"address": "client", "api_key": "api_key", "shopper": "shopper"}
+
+
+class Counts:
+    """What one limit has decided. A shadow refuses nobody: its refusals are only counted."""
+
+    __slots__ = ("refused", "remembered", "taken")
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.refused = 0
+        # Of the refused, those that the store was not asked about.
+        self.remembered = 0
+
+
+class Rule:
+    """A limit as it is counted, and the callers that it knows."""
+
+    __slots__ = (
+        *("_key", "_known_before", "_known_most", "_secret", "args", "batch", "counts", "index", "known", "limit"),
+        "local_rate",
+    )
+
+    def __init__(self, limit: Limit, counts: Counts, *, share: float, tag: str, secret: bytes, known_most: int) -> None:
+        rate = rate_of(limit.quota, limit.window_s, limit.burst)
+        self.limit = limit
+        self.counts = counts
+        self.local_rate: Rate = rate_of(limit.quota, limit.window_s, limit.burst, share=share)
+        self.args = (repr(rate.interval_us).encode(), b"%d" % rate.burst, b"1" if limit.shadow else b"0")
+        # The number of the last batch it was part of, and its place in there.
+        self.batch = 0
+        self.index = 0
+        self._key = f"{{{tag}}}:{limit.name}:".encode()
+        self._secret = secret
+        self._known_most = known_most
+        self.known: dict[str, Allowance] = {}
+        self._known_before: dict[str, Allowance] = {}
+
+    def allowance_of(self, caller: str) -> Allowance:
+        """What this limit allows a caller that is not among the `known`; from now on it is."""
+        # Two generations forget the callers longest unseen without keeping an order of use.
+        if len(self.known) >= self._known_most:
+            self._known_before, self.known = self.known, {}
+        # Addresses and shoppers are personal: the store sees a digest, and that only until the quota is whole again.
+        found = self._known_before.get(caller) or self.allowance(
+            blake2b(caller.encode(), digest_size=8, key=self._secret).hexdigest()
+        )
+        self.known[caller] = found
+        return found
+
+    def allowance(self, key: str) -> Allowance:
+        """What this limit allows to one key."""
+        return Allowance(self, self._key + key.encode())
+
+
+class Allowance:
+    """What one limit still allows one caller."""
+
+    __slots__ = ("_bucket", "batch", "empty_until", "index", "key", "rule")
+
+    def __init__(self, rule: Rule, key: bytes) -> None:
+        self.rule = rule
+        self.key = key
+        # It is known to be used up until then; 0 when it is not.
+        self.empty_until = 0.0
+        # The number of the last batch it was part of, and its place in there.
+        self.batch = 0
+        self.index = 0
+        self._bucket: Bucket | None = None
+
+    @property
+    def bucket(self) -> Bucket:
+        """What this process may grant on its own."""
+        if self._bucket is None:
+            self._bucket = Bucket(self.rule.local_rate, shadow=self.rule.limit.shadow)
+        return self._bucket
+
+
+class Ask:
+    """What requests of one caller under the same limits ask for together: a unit of each allowance for each of them.
+
+    Once it is decided, the first `granted` of them may pass. `left` and `waits_us` say how the keys stand after the whole
+    batch; `places` are those of the allowances in there. `batch` is None where it was decided at once.
+    """
+
+    __slots__ = (
+        *("allowances", "batch", "count", "granted", "index", "is_local", "left", "lines", "order", "places"),
+        "waits_us",
+    )
+
+    def __init__(self, allowances: Sequence[Allowance], batch: Batch | None = None) -> None:
+        self.allowances = allowances
+        self.batch = batch
+        self.is_local = False
+        # For whoever renders this: the same header lines serve all its requests.
+        self.lines: bytes | None = None
+        self.granted = 0
+        self.places: Sequence[int]
+        self.left: Sequence[int]
+        self.waits_us: Sequence[int]
+        if batch is not None:
+            self.count = 0
+            self.order = batch.order
+            batch.asks.append(self)
+            self.index = len(batch.asks)
+
+    def join(self) -> int:
+        """One more request; returns how many were there before it."""
+        place = self.count
+        self.count = place + 1
+        self.order.append(self.index)
+        return place
+
+    def decide(self, granted: int, left: Sequence[int], waits_us: Sequence[int], *, is_local: bool = False) -> None:
+        """Where nobody but this ask is told."""
+        self.granted, self.left, self.waits_us, self.is_local = granted, left, waits_us, is_local
+        self.places = range(len(left))
+
+
+class Batch:
+    """What is asked in one loop tick. Awaiting it waits until it is decided; it never fails.
+
+    It is a future to whoever awaits it: to a task, and to what runs handlers without one. That many share it, and are
+    woken at once, is half the cost of a future each. One that is cancelled must not end the wait of the others.
+    """
+
+    __slots__ = (
+        *("_asyncio_future_blocking", "_loop", "_wake", "asked_at", "asks", "is_decided", "keys", "number", "order"),
+        "size",
+    )
+
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.number = number
+        self.asks: list[Ask] = []
+        # The ask that each request is one of, by number.
+        self.order: list[int] = []
+        # At most so many keys, and what they are of.
+        self.size = 0
+        self.keys: list[Allowance] = []
+        self.asked_at = 0.0
+        self.is_decided = False
+        self._loop = loop
+        self._wake: list[Callable[[Any], object]] = []
+        self._asyncio_future_blocking = False
+
+    def decide(self) -> None:
+        """All asks are decided: those who wait go on."""
+        self.is_decided = True
+        for wake in self._wake:
+            try:
+                wake(self)
+            except Exception as error:  # noqa: BLE001 - the others go on
+                self._loop.call_exception_handler({"message": "a request could not go on", "exception": error})
+        self._wake = []
+
+    def __await__(self) -> Generator[Batch, None, None]:
+        if not self.is_decided:
+            self._asyncio_future_blocking = True
+            yield self
+
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *, context: contextvars.Context | None = None
+    ) -> None:
+        """As of a future. A task goes on by itself in its own context; other callers at once, which spares a handle each."""
+        if context is None:
+            self._wake.append(callback)
+        else:
+            self._wake.append(lambda _: self._loop.call_soon(callback, self, context=context))
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """As of a future."""
+        return self._loop
+
+    def done(self) -> bool:
+        """As of a future."""
+        return self.is_decided
+
+    def result(self) -> None:
+        """As of a future."""
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - as of a future
+        """It goes on for the others; the task that asked is cancelled when it wakes."""
+        return False
+
+
+class LimitSet:
+    """The limits that the requests of a route are under. `open` has the asks of this tick by what `caller` says."""
+
+    def __init__(self, quota: RedisQuota, rules: Sequence[Rule], route: str) -> None:
+        self.open: dict[Hashable, Ask] = {}
+        attributes = [_ATTRIBUTE.get(rule.limit.by) for rule in rules]
+        named = dict.fromkeys(attribute for attribute in attributes if attribute is not None)
+        self.caller: Callable[[Request], Hashable] = attrgetter(*named) if named else _anybody
+        self.count = len(rules)
+        self._quota = quota
+        self._parts = [
+            (rule, attribute, rule.allowance(route if rule.limit.by == "route" else ""))
+            for rule, attribute in zip(rules, attributes, strict=True)
+        ]
+
+    def ask(self, request: Request, caller: Hashable) -> Ask | None:
+        """A new ask for the caller of a request: decided already where the store need not or cannot be asked.
+
+        None where no limit applies: the request has nothing that its limits count by.
+        """
+        allowances: list[Allowance] = []
+        for rule, attribute, common in self._parts:
+            if attribute is None:
+                allowances.append(common)
+            elif text := getattr(request, attribute):
+                allowances.append(rule.known.get(text) or rule.allowance_of(text))
+        if not allowances:
+            return None
+        for each in allowances:
+            if each.empty_until and (remembered := self._quota.remembered(allowances)):
+                return remembered
+        batch = self._quota.batch_of(self)
+        if batch is None:
+            return self._quota.decided_here(allowances)
+        batch.size += len(allowances)
+        ask = self.open[caller] = Ask(allowances, batch)
+        return ask
+
+
+class RedisQuota:
+    """The quotas of all limits. One for a process; `update` keeps the counts and callers of limits that stay as they are.
+
+    `share` is the part of each quota that this process may grant while the store is away: one in so many processes.
+    `secret` keys the digests of callers in the store; all gateways of one store need the same.
+    All keys carry one hash `tag`: a request may be under a limit that all others are under as well, and one script takes
+    from all its limits. On a cluster one node has them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        share: float,
+        secret: bytes = b"",
+        tag: str = "rl",
+        known_most: int = KNOWN_MOST,
+        clock: Callable[[], float] = time.monotonic,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._share = share
+        self._secret = secret
+        self._tag = tag
+        self._known_most = known_most
+        self._clock = clock
+        self._rng = rng
+        self._loop = asyncio.get_running_loop()
+        self._rules: dict[str, Rule] = {}
+        self._counts: dict[str, Counts] = {}
+        # No limit of the file has an empty name.
+        self._probe = self._rule(Limit(name="", by="global", quota=1_000_000), Counts()).allowance("")
+        self._batches = 0
+        self._sent = 0
+        self._requests = 0
+        # What this tick asks, and whose open asks end with it.
+        self._open: Batch | None = None
+        self._asking: list[LimitSet] = []
+        self._in_flight: list[Batch] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._watched_at = 0.0
+        self._probing: asyncio.TimerHandle | None = None
+        self._local_since: float | None = None
+        self._local_why = ""
+        self._is_closed = False
+
+    # Limits
+
+    def limits_of(self, limits: Iterable[Limit], route: str) -> LimitSet:
+        """The limits of a route, in this order; `route` names it, for those that count by route."""
+        return LimitSet(self, [self._rule_of(limit) for limit in limits], route)
+
+    def update(self, limits: Iterable[Limit]) -> None:
+        """Forget limits that are not among these, and what is known of callers of those that have changed."""
+        current = {limit.name: limit for limit in limits}
+        self._rules = {name: rule for name, rule in self._rules.items() if current.get(name) == rule.limit}
+        self._counts = {name: counts for name, counts in self._counts.items() if name in current}
+
+    def _rule_of(self, limit: Limit) -> Rule:
+        rule = self._rules.get(limit.name)
+        if rule is None or rule.limit != limit:
+            counts = self._counts.setdefault(limit.name, Counts())
+            rule = self._rules[limit.name] = self._rule(limit, counts)
+        return rule
+
+    def _rule(self, limit: Limit, counts: Counts) -> Rule:
+        return Rule(limit, counts, share=self._share, tag=self._tag, secret=self._secret, known_most=self._known_most)
+
+    # Asking
+
+    def batch_of(self, limits: LimitSet) -> Batch | None:
+        """The batch of this tick, for limits that have nothing in it yet; None while the store is not asked."""
+        if self._local_since is not None:
+            return None
+        batch = self._open
+        if batch is not None and batch.size >= KEYS_MOST:
+            self._flush()
+            batch = None
+        if batch is None:
+            batch = self._open = self._batch()
+            self._loop.call_soon(self._flush)
+        if not limits.open:
+            self._asking.append(limits)
+        return batch
+
+    def remembered(self, allowances: Sequence[Allowance]) -> Ask | None:
+        """The refusal of a caller that is known to be over a limit; None when there may be units again."""
+        now = self._clock()
+        empty = [each for each in allowances if each.empty_until > now]
+        if not empty:
+            for each in allowances:
+                each.empty_until = 0.0
+            return None
+        ask = Ask(empty)
+        ask.decide(0, [0] * len(empty), [int((each.empty_until - now) * 1e6) + 1 for each in empty])
+        for each in empty:
+            each.rule.counts.refused += 1
+            each.rule.counts.remembered += 1
+        return ask
+
+    def _batch(self) -> Batch:
+        self._batches += 1
+        return Batch(self._batches, self._loop)
+
+    def _flush(self) -> None:
+        """Send what the tick asks."""
+        batch, self._open = self._open, None
+        if batch is None:
+            return
+        for limits in self._asking:
+            limits.open = {}
+        self._asking.clear()
+        if self._local_since is None:
+            self._sent += 1
+            self._requests += len(batch.order)
+            self._send(batch)
+        else:
+            self._decide_here(batch)
+
+    def _send(self, batch: Batch) -> None:
+        args = _arguments(batch)
+        batch.asked_at = self._clock()
+        self._in_flight.append(batch)
+        reply = asyncio.ensure_future(self._store.run(TAKE, [each.key for each in batch.keys], args))
+        reply.add_done_callback(partial(self._on_reply, batch))
+        if self._watch is None:
+            self._watched_at = batch.asked_at
+            self._watch = self._loop.call_later(WATCH_S, self._look)
+
+    def _look(self) -> None:
+        """Decide here what the store has not answered in time. One timer serves all batches.
+
+        What counts is whether it was late at the look before: when this process was busy or stopped for a while, the
+        replies that came meanwhile are read first.
+        """
+        self._watch = None
+        late_by, self._watched_at = self._watched_at - PATIENCE_S, self._clock()
+        while self._in_flight and self._in_flight[0].asked_at <= late_by:
+            self._fail(self._in_flight.pop(0), "it does not answer in time")
+        if self._in_flight:
+            self._watch = self._loop.call_later(WATCH_S, self._look)
+
+    # Replies
+
+    def _on_reply(self, batch: Batch, reply: asyncio.Future[Any]) -> None:
+        error = asyncio.CancelledError() if reply.cancelled() else reply.exception()
+        if batch.is_decided:
+            return  # it is too late
+        self._in_flight.remove(batch)
+        if error is not None:
+            self._fail(batch, str(error) or type(error).__name__)
+            return
+        self._settle(batch, reply.result())
+        if batch.asks[0].allowances[0] is self._probe:
+            self._go_back()
+
+    def _settle(self, batch: Batch, reply: Sequence[int]) -> None:
+        """Tell each ask what the store has decided."""
+        asks, keys = len(batch.asks), len(batch.keys)
+        left, waits_us = reply[asks : asks + keys], reply[asks + keys : asks + 2 * keys]
+        for ask, granted in zip(batch.asks, reply, strict=False):
+            ask.granted, ask.left, ask.waits_us = granted, left, waits_us
+            for each in ask.allowances:
+                each.rule.counts.taken += granted
+        if 0 in left:
+            self._note_short(batch, left, waits_us, reply[asks + 2 * keys :])
+        batch.decide()
+
+    def _note_short(self, batch: Batch, left: Sequence[int], waits_us: Sequence[int], short: Sequence[int]) -> None:
+        now = self._clock()
+        for key, key_left, wait_us, key_short in zip(batch.keys, left, waits_us, short, strict=True):
+            rule = key.rule
+            rule.counts.refused += key_short
+            if rule.limit.shadow:
+                rule.counts.taken -= key_short
+            elif not key_left:
+                key.empty_until = now + wait_us * 1e-6
+
+    # Without the store
+
+    def _fail(self, batch: Batch, why: str) -> None:
+        """The store has not decided: this process does, and goes on to until a probe is answered."""
+        if self._local_since is None:
+            self._local_since, self._local_why = self._clock(), why
+            _log.warning("rate limits go by the share of this process: the store fails (%s)", why)
+        if not self._is_closed and self._probing is None:
+            wait_s = PROBE_LEAST_S + (PROBE_MOST_S - PROBE_LEAST_S) * self._rng()
+            self._probing = self._loop.call_later(wait_s, self._send_probe)
+        self._decide_here(batch)
+
+    def _send_probe(self) -> None:
+        """Take a unit of a limit of our own: like any other, it needs a store that writes."""
+        self._probing = None
+        batch = self._batch()
+        Ask((self._probe,), batch).join()
+        self._send(batch)
+
+    def _go_back(self) -> None:
+        if self._local_since is not None:
+            _log.warning("rate limits are exact again after %.1f s", self._clock() - self._local_since)
+            self._local_since = None
+
+    def decided_here(self, allowances: Sequence[Allowance]) -> Ask:
+        """The decision of this process alone about one request."""
+        ask = Ask(allowances)
+        now_us = self._clock() * 1e6
+        self._tell(ask, _admitted(ask, now_us), now_us)
+        return ask
+
+    def _decide_here(self, batch: Batch) -> None:
+        """The decision of this process alone about a batch, in the order the requests came."""
+        now_us = self._clock() * 1e6
+        granted = [0] * len(batch.asks)
+        for number in batch.order:
+            granted[number - 1] += _admitted(batch.asks[number - 1], now_us)
+        for ask, count in zip(batch.asks, granted, strict=True):
+            self._tell(ask, count, now_us)
+        batch.decide()
+
+    @staticmethod
+    def _tell(ask: Ask, granted: int, now_us: float) -> None:
+        buckets = [each.bucket for each in ask.allowances]
+        left = [bucket.left(now_us) for bucket in buckets]
+        ask.decide(granted, left, [bucket.wait_us(now_us) for bucket in buckets], is_local=True)
+
+    async def close(self) -> None:
+        """Decide what still waits, and ask no more."""
+        self._is_closed = True
+        for timer in (self._watch, self._probing):
+            if timer is not None:
+                timer.cancel()
+        while self._in_flight:
+            self._fail(self._in_flight.pop(0), "it is closed")
+        if self._local_since is None:
+            self._local_since, self._local_why = self._clock(), "it is closed"
+        self._flush()
+
+    # What can be seen
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """What each limit has decided, and whether the store takes part."""
+        local_s = None if self._local_since is None else round(self._clock() - self._local_since, 3)
+        return {
+            "limits": {
+                name: {"taken": counts.taken, "refused": counts.refused, "remembered": counts.remembered}
+                for name, counts in self._counts.items()
+            },
+            "shadows": sorted(rule.limit.name for rule in self._rules.values() if rule.limit.shadow),
+            "local_for_s": local_s,
+            "local_because": None if local_s is None else self._local_why,
+            "batches": self._sent,
+            "requests_per_batch": round(self._requests / self._sent, 2) if self._sent else None,
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        """The same for machines."""
+        shadows = {rule.limit.name for rule in self._rules.values() if rule.limit.shadow}
+        samples = []
+        for name, counts in self._counts.items():
+            refusal = "shadow-refused" if name in shadows else "refused"
+            samples += [Sample({"limit": name, "outcome": "taken"}, counts.taken)]
+            samples += [Sample({"limit": name, "outcome": refusal}, counts.refused)]
+        yield Metric("peakgate_limit_decisions_total", "Decisions of each rate limit.", "counter", samples)
+        remembered = [Sample({"limit": name}, counts.remembered) for name, counts in self._counts.items()]
+        yield Metric(
+            "peakgate_limit_remembered_refusals_total",
+            "Refusals by each rate limit that the store was not asked about.",
+            "counter",
+            remembered,
+        )
+        yield _one("peakgate_limit_batches_total", "Calls of the store for rate limits.", "counter", self._sent)
+        yield _one("peakgate_limit_requests_total", "Requests that these asked about.", "counter", self._requests)
+        is_local = self._local_since is not None
+        yield _one("peakgate_limit_local", "Whether rate limits go by the share of this process.", "gauge", is_local)
+
+
+def _one(name: str, explained: str, kind: Literal["counter", "gauge"], value: float) -> Metric:
+    return Metric(name, explained, kind, [Sample({}, float(value))])
+
+
+def _anybody(_request: Request) -> Hashable:
+    return ""
+
+
+def _admitted(ask: Ask, now_us: float) -> bool:
+    """Whether this process alone lets one more request of an ask pass."""
+    buckets = [each.bucket for each in ask.allowances]
+    short = admit(buckets, now_us)
+    passes = True
+    for each, bucket in zip(ask.allowances, buckets, strict=True):
+        if bucket in short:
+            each.rule.counts.refused += 1
+            passes = passes and bucket.shadow
+    if passes:
+        for each, bucket in zip(ask.allowances, buckets, strict=True):
+            each.rule.counts.taken += bucket not in short
+    return passes
+
+
+def _arguments(batch: Batch) -> list[bytes]:
+    """What `take.lua` is given besides its keys, which become those of the batch in their order."""
+    number, keys = batch.number, batch.keys
+    limits: list[int] = []
+    args: list[bytes] = []
+    shape: list[int] = []
+    for ask in batch.asks:
+        places = []
+        for each in ask.allowances:
+            if each.batch != number:
+                each.batch, each.index = number, len(keys)
+                keys.append(each)
+                rule = each.rule
+                if rule.batch != number:
+                    rule.batch, rule.index = number, len(args) // 3 + 1
+                    args += rule.args
+                limits.append(rule.index)
+            places.append(each.index)
+        ask.places = places
+        shape.append(len(places))
+        shape += [place + 1 for place in places]
+    numbers = [len(batch.asks), *limits, *shape, *batch.order]
+    args.append(struct.pack(f"<{len(numbers)}H", *numbers))
+    return args

@@ -1,0 +1,73 @@
+-- For each request, in order: take a unit from every limit it is under, or from none of them (gateway/policy/gcra.py).
+-- KEYS: what is limited, a key for each limit and caller. Its value is the level in units and when it was that, in microseconds.
+-- ARGV: for each limit the microseconds in which a unit comes back, how many may be taken at once, and 1 where it is a
+--   shadow, which refuses nobody; at the end, as numbers of two bytes, the low one first: how many asks there are; the limit
+--   of each key; for each ask how many keys it has, and which; for each request the ask that it is one of. All count from 1.
+-- Replies how many requests of each ask were granted, always its first ones; then of each key how many units are left; the
+--   microseconds until there is one more; how many requests found none.
+local slack = 1e-6
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local shape, place = ARGV[#ARGV], -1
+local function number()
+  place = place + 2
+  local low, high = string.byte(shape, place, place + 1)
+  return low + 256 * high
+end
+
+local asks = number()
+local stored = redis.call('MGET', unpack(KEYS))
+local interval, burst, shadow, level, left, taken, short = {}, {}, {}, {}, {}, {}, {}
+for key = 1, #KEYS do
+  local limit = number() * 3
+  interval[key], burst[key], shadow[key] = tonumber(ARGV[limit - 2]), tonumber(ARGV[limit - 1]), ARGV[limit] == '1'
+  level[key], taken[key], short[key] = 0, 0, 0
+  if stored[key] then
+    local then_level, at = struct.unpack('<dd', stored[key])
+    -- A limit that was lowered since is used up, no more.
+    then_level = math.min(then_level, burst[key] + slack)
+    level[key] = math.max(then_level - math.max(now - at, 0) / interval[key], 0)
+  end
+  left[key] = math.max(math.floor(burst[key] - level[key] + slack), 0)
+end
+
+local keys_of, reply = {}, {}
+for ask = 1, asks do
+  local keys = {}
+  for i = 1, number() do keys[i] = number() end
+  keys_of[ask], reply[ask] = keys, 0
+end
+
+while place + 2 < #shape do
+  local ask = number()
+  local keys, passes = keys_of[ask], true
+  for i = 1, #keys do
+    local key = keys[i]
+    if left[key] < 1 then
+      short[key] = short[key] + 1
+      passes = passes and shadow[key]
+    end
+  end
+  if passes then
+    reply[ask] = reply[ask] + 1
+    for i = 1, #keys do
+      local key = keys[i]
+      if left[key] > 0 then
+        left[key], taken[key] = left[key] - 1, taken[key] + 1
+      end
+    end
+  end
+end
+
+for key = 1, #KEYS do
+  local filled = level[key] + taken[key]
+  if taken[key] > 0 then
+    -- It is forgotten once it is as good as new.
+    local life_ms = math.ceil(filled * interval[key] / 1000)
+    redis.call('SET', KEYS[key], struct.pack('<dd', filled, now), 'PX', string.format('%.0f', life_ms))
+  end
+  local wait = 0
+  if left[key] < burst[key] then wait = math.ceil((filled - (burst[key] - left[key] - 1) - slack / 2) * interval[key]) end
+  reply[asks + key], reply[asks + #KEYS + key], reply[asks + 2 * #KEYS + key] = left[key], wait, short[key]
+end
+return reply
