@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from cart.model import unix_ms
-from checkout.ports import OrderQueue, Outbox, OutboxEntry, Outgoing
+from checkout.errors import DependencyTripped
+from checkout.ports import OrderSink, Outbox, OutboxEntry, Outgoing
 
 # What every queue takes at once.
 BATCH: Final = 10
@@ -32,7 +33,7 @@ class OutboxDispatcher:
     def __init__(
         self,
         outbox: Outbox,
-        queue: OrderQueue,
+        queue: OrderSink,
         *,
         senders: int = 4,
         max_waiting: int = 10_000,
@@ -134,6 +135,8 @@ class OutboxDispatcher:
         """Whether the queue took any of the batch; what it refused beside others is left to the sweep."""
         try:
             taken = await self._queue.send([Outgoing(entry.order_id, entry.message) for entry in batch])
+        except DependencyTripped:
+            return False  # told once, when it tripped
         except Exception as error:  # noqa: BLE001 - it is only late
             logger.warning("the queue takes no orders; they stay in the outbox: %s: %s", type(error).__name__, error)
             return False

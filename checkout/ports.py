@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -253,15 +253,19 @@ class Delivery(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class OrderQueue(Protocol):
-    """A queue that delivers at least once. A delivery that is not done in time comes again, a few times, then is dead.
-
-    All raise `NoAnswer` when the queue cannot be reached.
-    """
+class OrderSink(Protocol):
+    """The end of a queue at which orders go in. Raises `NoAnswer` when it cannot be reached, `DependencyTripped` while cut off."""
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
         """Send up to 10; tells for each whether the queue has it."""
         ...
+
+
+class OrderQueue(OrderSink, Protocol):
+    """A queue that delivers at least once. A delivery that is not done in time comes again, a few times, then is dead.
+
+    All raise `NoAnswer` when the queue cannot be reached.
+    """
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
         """Up to `limit` (10 at most) deliveries, as soon as there is one, none after `wait_s` seconds."""
@@ -283,6 +287,10 @@ class OrderQueue(Protocol):
         """
         ...
 
+    async def defer(self, delivery: Delivery, delay_s: float) -> None:
+        """Let the delivery come again as `release` does, as if it had not come this time: it never becomes dead by this."""
+        ...
+
 
 class Backlog(Protocol):
     """What an order queue knows of how far behind its workers are."""
@@ -296,6 +304,16 @@ class Backlog(Protocol):
 
 
 # --- outside services, for the workflow
+
+_T = TypeVar("_T")
+
+
+class Guard(Protocol):
+    """What keeps calls away from a service that fails, such as a circuit breaker."""
+
+    async def call(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Await `work()`; raises `DependencyTripped` while the service is cut off, and where this very failure cuts it off."""
+        ...
 
 
 class Payments(Protocol):

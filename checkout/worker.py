@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from cart.model import OrderId
+from checkout.errors import DependencyTripped
 from checkout.message import order_id_of
 from checkout.model import Order
 from checkout.ports import Delivery, OrderQueue
@@ -22,6 +23,8 @@ NOTICE_S: Final = 1.0
 FIRST_PAUSE_S: Final = 0.05
 FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 120.0
+# How soon at least an order is tried again that met a service cut off.
+LEAST_DEFER_S: Final = 1.0
 
 
 class OrderWorkflow(Protocol):
@@ -39,9 +42,13 @@ class OrderWorker:
     time later (after 2, 8, 32 and 120 s, less a random half of each), until the queue declares it dead. While an order is
     worked on, its delivery is kept from coming again, for `visibility_s` at a time.
 
+    An order that met something which every order needs and which is away (`is_outage` of what it raised) is no failure of
+    its own: it is deferred, comes again when that may be back, and is never declared dead for it.
+
     After `stop` nothing more is received; orders in hand have `drain_s` to finish. What is left then comes again later.
 
-    `processed`, `failed` and `dead_lettered` count deliveries: done, released, and those released for the last time.
+    `processed`, `failed`, `dead_lettered` and `deferred` count deliveries: done, released, those of them for the last time,
+    and deferred.
     """
 
     def __init__(
@@ -53,18 +60,21 @@ class OrderWorker:
         wait_s: float = 2.0,
         visibility_s: float = 30.0,
         drain_s: float = 20.0,
+        is_outage: Callable[[Exception], bool] = lambda error: isinstance(error, DependencyTripped),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.processed = 0
         self.failed = 0
         self.dead_lettered = 0
+        self.deferred = 0
         self._queue = queue
         self._workflow = workflow
         self._concurrency = concurrency
         self._wait_s = wait_s
         self._visibility_s = visibility_s
         self._drain_s = drain_s
+        self._is_outage = is_outage
         self._sleep = sleep
         self._chance = chance
         self._stopping = False
@@ -117,9 +127,13 @@ class OrderWorker:
         try:
             await self._workflow.run(order_id_of(delivery.body))
         except Exception as error:  # noqa: BLE001  whatever one order does, the others go on
-            self.failed += 1
             self._failures_in_a_row += 1
-            await self._release(delivery, error)
+            if self._is_outage(error):
+                self.deferred += 1
+                await self._defer(delivery, error)
+            else:
+                self.failed += 1
+                await self._release(delivery, error)
         else:
             self.processed += 1
             self._failures_in_a_row = 0
@@ -138,6 +152,17 @@ class OrderWorker:
             _log.error("a delivery is dead after %d attempts: %s", delivery.attempt, reason)
         else:
             _log.warning("attempt %d at an order failed, next in %.1f s: %s", delivery.attempt, delay_s, reason)
+
+    async def _defer(self, delivery: Delivery, error: Exception) -> None:
+        retry_after_s = error.retry_after_s if isinstance(error, DependencyTripped) else 0.0
+        # Spread over as long again: what comes back should not meet all of them at once.
+        delay_s = max(retry_after_s, LEAST_DEFER_S) * (1.0 + self._chance())
+        try:
+            await self._queue.defer(delivery, delay_s)
+        except Exception as fault:  # noqa: BLE001  it comes again by itself when its visibility ends
+            _log.warning("could not defer a delivery (%s) whose order met an outage: %s", fault, error)
+            return
+        _log.info("an order waits for what is away, next try in %.1f s: %s", delay_s, error)
 
     async def _acknowledge(self, delivery: Delivery) -> None:
         """Tell the queue, together with all that finish while it is being told of those before."""

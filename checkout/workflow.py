@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from cart.model import OrderId, unix_ms
-from checkout.errors import Declined, NoAnswer, OrderNotFound, StatusConflict
+from checkout.errors import Declined, DependencyTripped, NoAnswer, OrderNotFound, StatusConflict
 from checkout.model import NEXT, Order, OrderStatus
 from checkout.ports import Notifications, Orders, Payments, Shipping, Stock
 from checkout.steps.arrange_shipping import ArrangeShipping
@@ -43,6 +43,9 @@ class Workflow:
 
     Each call of a step has `deadline_s`; one that fails without a final no is repeated, up to `attempts` in all, after
     `backoff_s` and then twice as long each time, of which a random half is left out.
+    A service that is cut off (`DependencyTripped`) decides nothing about an order: `run` raises it at once, and the order
+    stays where it stands.
+
     Raises `ValueError` if the steps do not lead from `accepted` to `completed`.
     """
 
@@ -140,13 +143,13 @@ class Workflow:
         return begun
 
     async def _persist(self, act: Callable[[Order], Awaitable[None]], order: Order) -> None:
-        """Call until it succeeds or is declined; raise the last failure when the attempts are used up."""
+        """Call until it succeeds, is declined or finds its service cut off; raise the last failure when the attempts are used up."""
         for attempt in range(1, self._attempts + 1):
             try:
                 async with asyncio.timeout(self._deadline_s):
                     await act(order)
-            except Declined:
-                raise
+            except (Declined, DependencyTripped):
+                raise  # asking again at once is pointless
             except Exception:
                 if attempt == self._attempts:
                     raise

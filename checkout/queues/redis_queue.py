@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 _CLAIM: Final = Script.from_package("checkout.queues", "scripts/claim.lua")
 _RELEASE: Final = Script.from_package("checkout.queues", "scripts/release.lua")
+_DEFER: Final = Script.from_package("checkout.queues", "scripts/defer.lua")
 _PAGE: Final = 1000
 
 # One hash tag: a script moves entries between the two.
@@ -104,6 +105,11 @@ class RedisQueue:
         idle_ms = self._idle_ms(delay_s)
         args = (self._group, self._consumer, delivery.receipt, idle_ms, self._max_deliveries, reason)
         return bool(await _answer(self._store.run(_RELEASE, [self._key, self._dead_key], args)))
+
+    async def defer(self, delivery: Delivery, delay_s: float) -> None:
+        """See `OrderQueue.defer`; the delay is `visibility_s` at most."""
+        args = (self._group, self._consumer, delivery.receipt, self._idle_ms(delay_s))
+        await _answer(self._store.run(_DEFER, [self._key], args))
 
     async def oldest_age_s(self) -> float | None:
         """See `Backlog.oldest_age_s`."""

@@ -7,9 +7,11 @@ module imports aiobotocore, which takes a while.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 import re
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,6 +32,9 @@ BATCH: Final = 10
 BATCH_BYTES: Final = 256 * 1024
 LONGEST_POLL_S: Final = 20
 LONGEST_VISIBILITY_S: Final = 12 * 3600
+LONGEST_DELAY_S: Final = 900
+# A deferred message that was received so often is replaced by a copy that never was.
+COPY_AT_ATTEMPT: Final = 3
 CALL_DEADLINE_S: Final = 5.0
 _REGION = re.compile(r"//sqs\.([a-z0-9-]+)\.")
 # The delivery is no longer ours: it was done, or came again after its visibility had ended.
@@ -137,6 +142,28 @@ class SqsQueue:
             _log.error("the queue will move a message to its dead-letter queue: %s", reason)
         await self._change_visibility(delivery, 0 if is_last else delay_s)
         return is_last
+
+    async def defer(self, delivery: Delivery, delay_s: float) -> None:
+        """See `OrderQueue.defer`. SQS cannot be told to forget a receipt: before they are used up a copy takes its place.
+
+        The copy is sent first: killed in between, both come, and nothing is done twice.
+        """
+        if delivery.attempt < min(COPY_AT_ATTEMPT, await self._most_receives()):
+            await self._change_visibility(delivery, delay_s)
+            return
+        copying = self._client.send_message(
+            QueueUrl=self._queue_url, MessageBody=delivery.body.decode(), **self._apart(delivery, delay_s)
+        )
+        await _answer(copying)
+        await self._delete([delivery])
+
+    def _apart(self, delivery: Delivery, delay_s: float) -> dict[str, Any]:
+        """What keeps the copy of a message away for a while, and from being taken for a duplicate of it."""
+        if not self._is_fifo:
+            return {"DelaySeconds": min(math.ceil(delay_s), LONGEST_DELAY_S)}
+        # FIFO queues know no delay of one message: this one comes at once, and is deferred by its visibility then.
+        group = hashlib.sha256(delivery.body).hexdigest()
+        return {"MessageGroupId": group, "MessageDeduplicationId": secrets.token_hex(16)}
 
     async def oldest_age_s(self) -> float | None:
         """See `Backlog.oldest_age_s`: that of the oldest message of the latest delivery here.

@@ -279,6 +279,36 @@ async def test_a_delivery_that_is_done_can_neither_be_kept_nor_released(queue: O
     assert not await queue.receive(10, 0)
 
 
+async def test_what_is_deferred_comes_again_however_often_and_is_never_dead(shared: Shared) -> None:
+    body = b"deferred"
+    await shared.queue.send(messages(body))
+    for _ in range(2 * MAX_DELIVERIES + 1):
+        (delivery,) = await receive(shared.queue, 1)
+        assert (delivery.body, delivery.attempt <= MAX_DELIVERIES) == (body, True)
+        await shared.queue.defer(delivery, 0)
+
+    (last,) = await receive(shared.queue, 1)
+    await shared.queue.done([last])
+    assert not await shared.queue.receive(10, 1)
+    assert not await shared.dead()
+
+
+async def test_what_is_deferred_stays_away_for_its_delay(queue: OrderQueue) -> None:
+    await queue.send(messages(b"later"))
+    (delivery,) = await receive(queue, 1)
+    await queue.defer(delivery, 1)
+    assert not await queue.receive(10, 0)
+    assert bodies(await receive(queue, 1)) == [b"later"]
+
+
+async def test_a_delivery_that_is_done_cannot_be_deferred(queue: OrderQueue) -> None:
+    await queue.send(messages(b"done"))
+    (delivery,) = await receive(queue, 1)
+    await queue.done([delivery])
+    await queue.defer(delivery, 0)
+    assert not await queue.receive(10, 1)
+
+
 async def test_the_oldest_order_tells_for_how_long_it_has_waited(shared: Shared) -> None:
     first, second = messages(b"first", b"second")
     assert await shared.queue.oldest_age_s() is None

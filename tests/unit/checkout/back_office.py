@@ -192,6 +192,11 @@ class MemoryQueue:
         self._show_at(delivery, loop_time() + delay_s)
         return False
 
+    async def defer(self, delivery: Delivery, delay_s: float) -> None:
+        if delivery.receipt in self._waiting:
+            body, _, attempts = self._waiting[delivery.receipt]
+            self._waiting[delivery.receipt] = (body, loop_time() + delay_s, attempts - 1)
+
     async def oldest_age_s(self) -> float | None:
         return min((loop_time() - self._sent_at[number] for number in list(self._waiting)[:1]), default=None)
 

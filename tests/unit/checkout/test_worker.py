@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId
-from checkout.errors import NoAnswer
+from checkout.errors import DependencyTripped, NoAnswer
 from checkout.model import Order, OrderStatus
 from checkout.ports import Delivery, Outgoing
 from checkout.worker import OrderWorker
@@ -145,6 +145,43 @@ async def test_an_order_that_fails_five_times_is_a_dead_letter_with_its_reason()
 
     assert queue.dead[0][1] == "NoAnswer: nobody there"
     assert (worker.processed, worker.failed, worker.dead_lettered) == (0, 5, 1)
+
+
+@in_virtual_time
+async def test_an_order_that_meets_an_outage_is_deferred_and_never_dead() -> None:
+    queue = MemoryQueue()
+    workflow = ScriptedWorkflow(errors=[DependencyTripped("payment", retry_after_s=20.0)] * 30)
+    await fill(queue, 1)
+
+    async with working(OrderWorker(queue, workflow, chance=lambda: 0.5)) as worker:
+        await until(lambda: not len(queue))
+
+    waits = [later - sooner for sooner, later in zip(workflow.begun_at, workflow.begun_at[1:], strict=False)]
+    assert waits == pytest.approx([30.0] * 30, abs=1)
+    assert (worker.processed, worker.deferred, worker.failed, worker.dead_lettered) == (1, 30, 0, 0)
+
+
+@in_virtual_time
+async def test_what_is_an_outage_may_be_said_from_outside() -> None:
+    queue, workflow = MemoryQueue(), ScriptedWorkflow(errors=[ConnectionError("store away")] * 10)
+    await fill(queue, 1)
+
+    worker = OrderWorker(queue, workflow, is_outage=lambda error: isinstance(error, ConnectionError))
+    async with working(worker):
+        await until(lambda: not len(queue))
+
+    assert (worker.processed, worker.deferred, worker.failed) == (1, 10, 0)
+
+
+@in_virtual_time
+async def test_an_outage_slows_down_what_is_taken_in() -> None:
+    queue = MemoryQueue()
+    workflow = ScriptedWorkflow(errors=[DependencyTripped("payment", retry_after_s=20.0)] * 10_000)
+    await fill(queue, 1000)
+
+    async with working(OrderWorker(queue, workflow)):
+        await asyncio.sleep(10)
+        assert workflow.begun < 300
 
 
 @in_virtual_time

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cart.model import OrderId
-from checkout.errors import Declined, NoAnswer, OrderNotFound
+from checkout.errors import Declined, DependencyTripped, NoAnswer, OrderNotFound
 from checkout.model import NEXT, CancelReason, Order, OrderStatus
 from checkout.sandbox import PaymentState
 from checkout.steps.step import Step
@@ -294,6 +294,19 @@ async def test_a_fault_of_ours_cancels_no_order(office: BackOffice) -> None:
         await _workflow_with(office, payments=broken).run(order.id)
 
     assert office.now(order).status is OrderStatus.STOCK_CONFIRMED
+
+
+@in_virtual_time
+async def test_a_service_that_is_cut_off_is_asked_once_and_decides_nothing(office: BackOffice) -> None:
+    order = await office.accept()
+    cut_off = _Failing(office.payments, [DependencyTripped("payment", retry_after_s=1.0)])
+
+    with pytest.raises(DependencyTripped):
+        await _workflow_with(office, payments=cut_off).run(order.id)
+
+    assert loop_time() == 0
+    assert office.now(order).status is OrderStatus.STOCK_CONFIRMED
+    assert (await office.workflow().run(order.id)).status is OrderStatus.COMPLETED
 
 
 # --- several workers, kills, lost answers
