@@ -134,6 +134,19 @@ async def settled(outcome: Outcome) -> Response:
     return outcome if isinstance(outcome, Response) else await outcome
 
 
+def after(handler: Handler, act: Callable[[Request, Response], Response]) -> Handler:
+    """The handler, with its response given to `act`, whether it comes at once or later."""
+
+    async def later(request: Request, coming: Coroutine[Any, Any, Response]) -> Response:
+        return act(request, await coming)
+
+    def handled(request: Request) -> Outcome:
+        outcome = handler(request)
+        return act(request, outcome) if isinstance(outcome, Response) else later(request, outcome)
+
+    return handled
+
+
 def header(name: str, value: str | int) -> bytes:
     """One finished header line. The value must be free of line ends; those who pass a shopper's text must see to it."""
     return f"{name}: {value}\r\n".encode("latin-1")

@@ -257,7 +257,7 @@ class AccessLog(Table, frozen=True):
     server_error: Share = 1.0
     slow_s: Seconds = 1.0
     # Personal data is left out unless named here.
-    personal: tuple[Literal["address", "user_agent", "query", "shopper"], ...] = ()
+    personal: tuple[Literal["address", "path", "query", "shopper", "user_agent"], ...] = ()
 
 
 class Policies(Table, frozen=True):
