@@ -96,8 +96,8 @@ class Chunked:
                 continue
             end = data.find(b"\r\n", at, at + _LINE_MOST)
             if end < 0:
-                if len(data) - at >= _LINE_MOST:
-                    raise BadAnswer("a chunk's line that is too long")
+                if len(data) - at >= _LINE_MOST or data.find(b"\n", at) >= 0:
+                    raise BadAnswer("a chunk's line that does not end")
                 self._held = data[at:]
                 return pieces
             self._take_line(data[at:end])

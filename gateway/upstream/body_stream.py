@@ -73,6 +73,7 @@ class BodyStream(AsyncGenerator[bytes, None]):
         """No more will come: that was all, or it was cut off."""
         if not self._is_done:
             self._is_done = True
+            self._is_paused = False
             self._fault = fault
             self._wake()
 

@@ -225,6 +225,8 @@ class Connection(asyncio.Protocol):
         if self._framing.is_done:
             assert self._head is not None
             body = self._body
+            if body.is_paused:
+                self._transport.resume_reading()  # for the next answer; this one has come
             self._free(keeps=self._head.keeps and not self._framing.has_more)
             body.end()
             self._owner.streamed(None)

@@ -48,10 +48,12 @@ _DROPPED: Final = frozenset(
 )
 _UNDERSTOOD: Final = frozenset(
     {
-        *("host", "connection", "upgrade", "via", "forwarded", "x-forwarded-for", "x-forwarded-proto"),
+        *("host", "connection", "cookie", "upgrade", "via", "forwarded", "x-forwarded-for", "x-forwarded-proto"),
         *("x-forwarded-host", "traceparent", "tracestate", TIMEOUT_FIELD.lower()),
     }
 )
+# Cookies of the gateway itself, such as a place in a waiting room.
+_OWN_COOKIE: Final = "peakgate_"
 _REMEMBERED_MOST: Final = 1_000
 
 
@@ -134,6 +136,8 @@ class Fields:
                 lines.append(f"{prefix}{value}\r\n")
             else:
                 _add(given, name.lower(), value)
+        if (cookie := given.get("cookie")) is not None and (kept := _others(cookie)):
+            lines.append(f"Cookie: {kept}\r\n")
         if "connection" in given or "upgrade" in given:
             lines = _of_this_hop_removed(given, lines)
         if streams:
@@ -238,7 +242,17 @@ def _add(given: dict[str, str], name: str, value: str) -> None:
     before = given.get(name)
     if before is not None and name == "host":
         raise Ambiguous("several Hosts")
-    given[name] = value if before is None else f"{before}, {value}"
+    if before is None:
+        given[name] = value
+    else:
+        given[name] = f"{before}; {value}" if name == "cookie" else f"{before}, {value}"
+
+
+def _others(cookie: str) -> str:
+    """The cookies that are not the gateway's own."""
+    if _OWN_COOKIE not in cookie:
+        return cookie
+    return "; ".join(each for each in map(str.strip, cookie.split(";")) if not each.startswith(_OWN_COOKIE))
 
 
 def _of_this_hop_removed(given: dict[str, str], lines: list[str]) -> list[str]:

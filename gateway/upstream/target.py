@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.upstream.connection import Connection
-from gateway.upstream.errors import AllBusy, NotReached, UpstreamFault
+from gateway.upstream.errors import AllBusy, NotReached, TimedOut, UpstreamFault
 from gateway.upstream.health import TargetHealth
 
 # Shorter than what servers commonly keep an idle connection for (5 s), so that they seldom close one as it is used.
@@ -76,7 +76,7 @@ class Target:
         self._busy: set[Connection] = set()
         self._connecting = 0
         self._waiting: deque[tuple[asyncio.Future[Connection | None], float]] = deque()
-        self._is_retired = False
+        self._is_retired = self._is_closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
 
@@ -105,11 +105,13 @@ class Target:
         return connection
 
     async def obtain(self, deadline: float) -> Connection:
-        """A connection: an idle one, a new one, or the next to be freed. Raises `NotReached` or `AllBusy`.
+        """A connection: an idle one, a new one, or the next to be freed. Raises an `UpstreamFault`.
 
         Waits for plain futures only.
         """
         while True:
+            if self._is_closed:
+                raise NotReached("the gateway stops")
             connection = self.take()
             if connection is not None:
                 return connection
@@ -121,38 +123,43 @@ class Target:
 
     async def _connect(self, deadline: float) -> Connection:
         """Open a connection, in a task: the loop's own way to connect may not be run without one."""
-        timeout_s = min(self.connect_timeout_s, deadline - self._loop.time())
-        opening = self._loop.create_task(self._open(timeout_s))
-        try:
-            return await opening
-        except BaseException:
-            if not opening.done():
-                opening.cancel()
-            elif not opening.cancelled() and opening.exception() is None:
-                self.freed(opening.result())  # it came just as its request was given up
-            raise
-
-    async def _open(self, timeout_s: float) -> Connection:
         self._connecting += 1
-        place = self.place
+        opening = self._loop.create_task(self._open(deadline))
         connection: Connection | None = None
         try:
-            async with asyncio.timeout(timeout_s):
+            connection = await opening
+            self._busy.add(connection)
+            self._watch()
+            return connection
+        finally:
+            self._connecting -= 1
+            if connection is None:
+                self._forget(opening)
+
+    def _forget(self, opening: asyncio.Task[Connection]) -> None:
+        """The connection has failed, or its request was given up: there is room for another."""
+        if not opening.done():
+            opening.cancel()
+        elif not opening.cancelled() and opening.exception() is None:
+            opening.result().close()  # it came just as its request was given up
+        self._wake_next(None)
+
+    async def _open(self, deadline: float) -> Connection:
+        place = self.place
+        give_up_at = self._loop.time() + self.connect_timeout_s
+        try:
+            async with asyncio.timeout_at(min(deadline, give_up_at)):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self), place.host, place.port, ssl=self._tls if place.is_tls else None
                 )
+                return connection
         except TimeoutError:
+            if deadline < give_up_at:
+                raise TimedOut("the request's time ended while it was connected to") from None
             raise NotReached("it could not be connected to in time") from None
         except (OSError, UnicodeError) as error:
             # Its certificate or its name not being right are among these.
             raise NotReached(str(error)) from None
-        finally:
-            self._connecting -= 1
-            if connection is None:
-                self._wake_next(None)
-        self._busy.add(connection)
-        self._watch()
-        return connection
 
     async def _wait_turn(self, deadline: float) -> Connection | None:
         """Wait for a connection to be freed, or for room for a new one (None). As many may wait as are served."""
@@ -251,6 +258,7 @@ class Target:
 
     def close(self) -> None:
         """End everything now."""
+        self._is_closed = True
         self.retire()
         for connection in [*self._busy]:
             connection.fail(NotReached("the gateway stops"))
