@@ -47,9 +47,10 @@ class GatewayProcess:
         return int(self.store.info("server")["process_id"])
 
     def server_processes(self) -> list[int]:
-        """Every process that may serve requests: the parent and its children, but not the store."""
+        """Every process that may serve requests: the parent and its children, but neither the store nor the control process."""
         candidates = [self._process.pid, *descendants(self._process.pid)]
-        return [pid for pid in candidates if pid != self.store_pid and "resource_tracker" not in command_line(pid)]
+        others = {self.store_pid, *filter(_is_control, candidates)}
+        return [pid for pid in candidates if pid not in others and "resource_tracker" not in command_line(pid)]
 
     def workers(self) -> list[int]:
         """The children that serve requests; the parent itself where it has none."""
@@ -73,7 +74,8 @@ def serving(*options: str, catalogue: Path | None = SAMPLE_CATALOGUE) -> Iterato
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="peakgate-bench-") as folder:
         data_dir, log_path = Path(folder, "data"), Path(folder, "serve.log")
-        arguments = ["--host", "127.0.0.1", "--port", str(port), "--data-dir", str(data_dir), *options]
+        arguments = ["--host", "127.0.0.1", "--port", str(port), "--admin-port", "0", "--data-dir", str(data_dir)]
+        arguments += options
         if catalogue is not None:
             arguments += ["--catalog", str(catalogue)]
         with log_path.open("wb") as log:
@@ -179,6 +181,13 @@ class Api:
         if skus:
             self.call("PATCH", f"/v1/carts/{cart_id}/lines", [{"sku": sku, "quantity": 2} for sku in skus])
         return cart_id
+
+
+def _is_control(pid: int) -> bool:
+    """Whether it is the process of the admin API, by the name that it gives itself; the kernel keeps 15 bytes."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "peakgate-control"[:15]
+    return False
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", log_path: Path) -> None:

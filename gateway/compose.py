@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,7 @@ from gateway.api.pages import page_endpoints
 from gateway.api.router import Endpoint, Router
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.edge import stacks
+from gateway.server.commands import Command
 from gateway.server.edge_server import EdgeServer
 from gateway.settings import Settings
 from store import Client, ReplyError, StoreError, open_client
@@ -66,9 +67,10 @@ class StoreAddress:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A process ready to serve."""
+    """A process ready to serve, and what it does for the control process, by name."""
 
     edge: EdgeServer
+    commands: Mapping[str, Command] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ class CannotListen(Exception):
     """The address cannot be listened on; the text says why."""
 
 
-def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
+def open_listeners(host: str, port: int, count: int, *, option: str = "--port") -> list[socket.socket]:
     """Open `count` sockets that share one port by SO_REUSEPORT. The kernel spreads connections over them.
 
+    `option` is what sets the port, for who finds it taken.
     A socket whose worker is being replaced stays open here: what connects meanwhile waits for the next worker.
     Port 0 picks a free one. Raises `CannotListen`.
     """
@@ -31,7 +32,7 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
     except OSError as error:
         for listener in listeners:
             listener.close()
-        raise CannotListen(_reason(error, host, port)) from error
+        raise CannotListen(_reason(error, host, port, option)) from error
     return listeners
 
 
@@ -58,7 +59,7 @@ def _bound(family: socket.AddressFamily, address: tuple[str | int, ...], *, shar
     return listener
 
 
-def _reason(error: OSError, host: str, port: int) -> str:
+def _reason(error: OSError, host: str, port: int, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken; stop what listens there or choose another with --port"
+        return f"port {port} on {host} is taken; stop what listens there or choose another with {option}"
     return f"cannot listen on {host}:{port}: {error.strerror}"

@@ -56,7 +56,7 @@ def command(*words: str) -> list[str]:
 def environment(**variables: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PEAKGATE_")}
     # A deprecation or a forgotten resource of a server is a fault of its test as well, but must not end the server.
-    return {**clean, **variables, "PYTHONUNBUFFERED": "1"}
+    return {**clean, "PEAKGATE_ADMIN_PORT": "0", **variables, "PYTHONUNBUFFERED": "1"}
 
 
 class RunningShop:
@@ -65,6 +65,7 @@ class RunningShop:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.port = 0
+        self.admin_url = ""
         self._process: subprocess.Popen[str] | None = None
         self._log_path = data_dir.with_suffix(".log")
 
@@ -97,6 +98,8 @@ class RunningShop:
         found = re.search(r"ready on http://127\.0\.0\.1:(\d+)", said)
         assert found, said
         self.port = int(found[1])
+        admin = re.search(r"admin at (http://127\.0\.0\.1:\d+)", said)
+        self.admin_url = admin[1] if admin else ""
 
     @property
     def is_running(self) -> bool:
@@ -111,7 +114,11 @@ class RunningShop:
         )
 
     def worker_pids(self) -> list[int]:
-        return [pid for pid in descendants(self.pid) if pid != self.store_pid()]
+        return [pid for pid in descendants(self.pid) if pid not in {self.store_pid(), *self.control_pids()}]
+
+    def control_pids(self) -> list[int]:
+        """The control process; none for a moment when it has died."""
+        return [pid for pid in descendants(self.pid) if _name(pid) == "peakgate-contro"]
 
     def kill(self) -> None:
         """What a power cut does: SIGKILL to the parent, the workers and the store."""
@@ -134,10 +141,13 @@ class RunningShop:
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """One call on a connection of its own."""
-        data = None if body is None else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._call(self.url, method, path, body, named)
+
+    def _call(self, base: str, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
+        data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.url + path, data, {"Content-Type": "application/json", **named}, method=method
+            base + path, data, {"Content-Type": "application/json", **headers}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
@@ -145,6 +155,15 @@ class RunningShop:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.headers, _decoded(error.read()))
+
+    @property
+    def admin_token(self) -> str:
+        return (self.data_dir / "admin-token").read_text().strip()
+
+    def admin(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Answer:
+        """One call of the admin API, with its token or another."""
+        authorization = f"Bearer {self.admin_token if token is None else token}"
+        return self._call(self.admin_url, method, path, body, {"Authorization": authorization})
 
     def cart_of(self, **quantities: int) -> str:
         """The id of a new cart with these lines."""
@@ -188,5 +207,15 @@ def _command_line(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def _name(pid: int) -> str:
+    """What the process calls itself; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _decoded(content: bytes) -> Any:
-    return json.loads(content) if content else None
+    if content.startswith((b"{", b"[")):
+        return json.loads(content)
+    return content.decode() or None

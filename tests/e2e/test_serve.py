@@ -46,7 +46,10 @@ def test_a_payment_that_fails_cancels_the_order_and_gives_the_stock_back(shop: R
 
 
 def test_ready_is_one_line(shop: RunningShop) -> None:
-    assert shop.log.splitlines() == [f"peakgate: ready on {shop.url} (API at {shop.url}/docs)"]
+    token = shop.data_dir / "admin-token"
+    assert shop.log.splitlines() == [
+        f"peakgate: ready on {shop.url} (API at {shop.url}/docs; admin at {shop.admin_url}, token in {token})"
+    ]
 
 
 def test_what_was_answered_survives_a_stop(shop: RunningShop) -> None:
@@ -82,7 +85,7 @@ def test_the_catalogue_is_imported_once(shop: RunningShop) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_no_process_behind(shop: RunningShop, number: signal.Signals) -> None:
-    assert len(shop.family()) == 4  # the parent, two workers and the store
+    assert len(shop.family()) == 5  # the parent, two workers, the control process and the store
     assert shop.stop(number) == 0
 
 

@@ -19,17 +19,19 @@ from gateway.server import supervisor
 from gateway.server.listeners import open_listeners
 
 
-def serve(listener: socket.socket, name: str, say_ready: Callable[[], None]) -> None:
+def serve(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
     """Answer until SIGTERM, then what has connected already."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    assert listener is not None
     say_ready()
     while not told:
         select.select([listener], [], [], 0.02)
         answer_waiting(listener, name)
 
 
-def answer_waiting(listener: socket.socket, name: str) -> None:
+def answer_waiting(listener: socket.socket | None, name: str) -> None:
+    assert listener is not None
     try:
         connection, _ = listener.accept()
     except BlockingIOError:
@@ -46,26 +48,27 @@ def say(what: object) -> None:
     os.write(sys.stdout.fileno(), f"{what}\n".encode())
 
 
-def fail(_listener: socket.socket, _name: str, _say_ready: Callable[[], None]) -> None:
+def fail(_listener: socket.socket | None, _name: str, _say_ready: Callable[[], None]) -> None:
     """Fail before being ready."""
     raise RuntimeError("cannot start")
 
 
-def ignore_signals(listener: socket.socket, name: str, say_ready: Callable[[], None]) -> None:
+def ignore_signals(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
     """Go on whatever is said, and say that it was."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: say("told"))
+    assert listener is not None
     say_ready()
     while True:
         select.select([listener], [], [], 1.0)
         answer_waiting(listener, name)
 
 
-def die_soon(_listener: socket.socket, _name: str, say_ready: Callable[[], None]) -> None:
+def die_soon(_listener: socket.socket | None, _name: str, say_ready: Callable[[], None]) -> None:
     """Be ready, and be gone."""
     say_ready()
 
 
-def fail_when_replaced(listener: socket.socket, name: str, say_ready: Callable[[], None]) -> None:
+def fail_when_replaced(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
     """The first workers serve; those that are to replace them fail."""
     if name.endswith("b"):
         raise RuntimeError("cannot replace")
@@ -85,6 +88,27 @@ class Dependency:
         """Nothing is held here."""
 
 
+def control(_listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    """Say what it is told."""
+    numbers = {signal.SIGHUP, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    # One that is ignored is thrown away, also while it is blocked.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    say(f"{name} {os.getpid()}")
+    say_ready()
+    while signal.sigwait(numbers) == signal.SIGHUP:
+        say(f"{name} heeds")
+
+
+def late_control(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    """The same, once it is told to go on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    say(os.getpid())
+    signal.sigwait({signal.SIGUSR2})
+    control(listener, name, say_ready)
+
+
+CONTROLS = {each.__name__: each for each in (control, late_control)}
 MODES = {each.__name__: each for each in (serve, fail, ignore_signals, die_soon, fail_when_replaced)}
 
 
@@ -94,9 +118,15 @@ def main() -> int:
     supervisor.KILL_MARGIN_S = 0.1  # type: ignore[misc]
     listeners = open_listeners("127.0.0.1", 0, int(sys.argv[2]))
     port = listeners[0].getsockname()[1]
+    services = [
+        supervisor.Service(str(index), listener, MODES.get(sys.argv[1], serve))
+        for index, listener in enumerate(listeners)
+    ]
+    if sys.argv[1] in CONTROLS:
+        control = CONTROLS[sys.argv[1]]
+        services.append(supervisor.Service("control", None, control, rolls=False, heeds_hup=True))
     ended_well = supervisor.Supervisor(
-        listeners,
-        MODES[sys.argv[1]],
+        services,
         on_ready=lambda: say(port),
         dependency=Dependency() if len(sys.argv) > 4 else None,
         drain_timeout_s=float(sys.argv[3]),

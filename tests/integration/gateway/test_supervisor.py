@@ -251,6 +251,65 @@ def test_a_stop_at_any_moment_of_the_start_ends_everything(run: Run, begun: int)
     until_it_is_so(lambda: not any(is_alive(pid) for pid in children if pid))
 
 
+def heard(shop: Supervised) -> str:
+    assert shop.process.stdout is not None
+    return shop.process.stdout.readline().strip()
+
+
+def test_sighup_reaches_only_those_that_heed_it(run: Run) -> None:
+    shop = run("control", 2)
+    name, _, _ = heard(shop).partition(" ")
+    shop.wait_until_ready()
+    before = shop.workers(2)
+    for tell in (os.kill, os.kill, os.killpg):
+        tell(shop.process.pid, signal.SIGHUP)
+        assert heard(shop) == f"{name} heeds"
+    assert shop.workers(2) == before
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+def test_sighup_that_comes_too_early_is_heeded_later(run: Run) -> None:
+    shop = run("late_control", 1)
+    pid = int(heard(shop))
+    shop.signal(signal.SIGHUP)
+    os.kill(pid, signal.SIGHUP)
+    os.kill(pid, signal.SIGUSR2)
+    assert heard(shop) == f"control {pid}"
+    said = {heard(shop), heard(shop)}
+    assert "control heeds" in said
+    shop.signal(signal.SIGTERM)
+    assert shop.end() == (0, "")
+
+
+def test_a_child_that_does_not_roll_is_started_again_but_not_replaced(run: Run) -> None:
+    shop = run("control", 1)
+    _, _, first = heard(shop).partition(" ")
+    shop.wait_until_ready()
+    _, worker = shop.ask()
+    shop.signal(signal.SIGUSR1)
+    until_it_is_so(lambda: shop.ask()[1] != worker)
+    assert is_alive(int(first))
+    os.kill(int(first), signal.SIGKILL)
+    _, _, second = heard(shop).partition(" ")
+    assert second != first
+    assert shop.ask()[0] == "0b"
+    shop.signal(signal.SIGTERM)
+    code, log = shop.end()
+    assert (code, "the control process (process" in log) == (0, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process name itself in a file")
+def test_children_are_told_apart_by_their_names(run: Run) -> None:
+    shop = run("control", 2)
+    heard(shop)
+    shop.wait_until_ready()
+    names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in children_of(shop.process.pid)}
+    assert names == {"peakgate-0a", "peakgate-1a", "peakgate-control"[:15]}
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
 def children_of(pid: int) -> list[int]:
     listing = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in listing.read_text().split()] if listing.exists() else [0] * 9
