@@ -556,14 +556,12 @@ def _admitted(ask: Ask, now_us: float) -> bool:
     """Whether this process alone lets one more request of an ask pass."""
     buckets = [each.bucket for each in ask.allowances]
     short = admit(buckets, now_us)
-    passes = True
+    passes = all(bucket.shadow for bucket in short)
     for each, bucket in zip(ask.allowances, buckets, strict=True):
         if bucket in short:
             each.rule.counts.refused += 1
-            passes = passes and bucket.shadow
-    if passes:
-        for each, bucket in zip(ask.allowances, buckets, strict=True):
-            each.rule.counts.taken += bucket not in short
+        elif passes:
+            each.rule.counts.taken += 1
     return passes
 
 

@@ -83,13 +83,14 @@ class Bucket:
 def admit(buckets: Iterable[Bucket], now_us: float) -> Sequence[Bucket]:
     """Take a unit from each bucket, or from none: what one of them refuses must not cost the others.
 
-    Returns those that had nothing left. It was refused if one of these is no shadow.
+    Returns those that refuse it; where none does, the shadows that would have.
     """
     full: list[Bucket] = []
     short: list[Bucket] = []
     for bucket in buckets:
         (full if bucket.left(now_us) else short).append(bucket)
-    if all(bucket.shadow for bucket in short):
-        for bucket in full:
-            bucket.take(now_us)
+    if refusing := [bucket for bucket in short if not bucket.shadow]:
+        return refusing
+    for bucket in full:
+        bucket.take(now_us)
     return short

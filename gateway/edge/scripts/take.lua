@@ -4,7 +4,7 @@
 --   shadow, which refuses nobody; at the end, as numbers of two bytes, the low one first: how many asks there are; the limit
 --   of each key; for each ask how many keys it has, and which; for each request the ask that it is one of. All count from 1.
 -- Replies how many requests of each ask were granted, always its first ones; then of each key how many units are left; the
---   microseconds until there is one more; how many requests found none.
+--   microseconds until there is one more; how many requests it refused, or alone would have if it were no shadow.
 local slack = 1e-6
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -43,9 +43,9 @@ while place + 2 < #shape do
   local keys, passes = keys_of[ask], true
   for i = 1, #keys do
     local key = keys[i]
-    if left[key] < 1 then
+    if left[key] < 1 and not shadow[key] then
       short[key] = short[key] + 1
-      passes = passes and shadow[key]
+      passes = false
     end
   end
   if passes then
@@ -54,6 +54,8 @@ while place + 2 < #shape do
       local key = keys[i]
       if left[key] > 0 then
         left[key], taken[key] = left[key] - 1, taken[key] + 1
+      else
+        short[key] = short[key] + 1
       end
     end
   end

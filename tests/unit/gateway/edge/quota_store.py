@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.policy.gcra import Bucket, Rate, admit
+from gateway.policy.gcra import SLACK, Bucket, Rate, admit
 from store import Script, StoreUnavailable
 
 
@@ -21,7 +21,7 @@ class QuotaStore:
         # What waits for `answer_late`.
         self.hanging: list[tuple[asyncio.Future[Any], Sequence[Any], Sequence[Any]]] = []
         self._clock = clock
-        self._buckets: dict[Any, Bucket] = {}
+        self._stored: dict[Any, tuple[float, float]] = {}
 
     def run(self, _script: Script, keys: Sequence[Any], args: Sequence[Any] = ()) -> asyncio.Future[Any]:
         """As `Store.run`."""
@@ -55,6 +55,7 @@ class QuotaStore:
         numbers = (each for (each,) in struct.iter_unpack("<H", shape))
         asks = next(numbers)
         buckets = [self._bucket(key, limits, next(numbers)) for key in keys]
+        before = [bucket.left(now_us) for bucket in buckets]
         keys_of = [[next(numbers) - 1 for _ in range(next(numbers))] for _ in range(asks)]
         granted, short = [0] * asks, [0] * len(keys)
         for ask in numbers:
@@ -63,9 +64,15 @@ class QuotaStore:
                 short[key] += bucket in found_short
             granted[ask - 1] += all(bucket.shadow for bucket in found_short)
         left = [bucket.left(now_us) for bucket in buckets]
+        for key, bucket, had, has in zip(keys, buckets, before, left, strict=True):
+            if has < had:
+                self._stored[key] = (bucket._level, bucket._at_us)
         return [*granted, *left, *(bucket.wait_us(now_us) for bucket in buckets), *short]
 
     def _bucket(self, key: Any, limits: Sequence[bytes], limit: int) -> Bucket:
         interval, burst, shadow = itertools.islice(limits, limit * 3 - 3, limit * 3)
-        rate = Rate(float(interval), int(burst))
-        return self._buckets.setdefault(key, Bucket(rate, shadow=shadow == b"1"))
+        bucket = Bucket(Rate(float(interval), int(burst)), shadow=shadow == b"1")
+        level, bucket._at_us = self._stored.get(key, (0.0, 0.0))
+        # A limit that was lowered since is used up, no more.
+        bucket._level = min(level, int(burst) + SLACK)
+        return bucket
