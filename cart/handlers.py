@@ -19,6 +19,7 @@ from cart.errors import (
 )
 from cart.model import (
     SKU_MAX_BYTES,
+    STALE_PRICES,
     Cart,
     CartId,
     Limits,
@@ -269,7 +270,9 @@ class CartHandlers:
             return shown
         skus = cart.skus
         products = await self._prices.products(skus)
-        view = CartView(cart, products, expires_at=cart.expires_at(self._limits))
+        # Whether they are stale changes with the mapping, so a view that is shown again still says the right thing.
+        degraded = STALE_PRICES if self._prices.is_stale else ()
+        view = CartView(cart, products, expires_at=cart.expires_at(self._limits), degraded=degraded)
         if all(sku in products for sku in skus):  # what is not sold may be tomorrow, and the mapping still the same
             self._shown.put(view, products)
         return view

@@ -29,6 +29,8 @@ Strategy = Literal["sum", "max", "keep"]
 
 PARTITIONS = 256
 SKU_MAX_BYTES = 64
+# What a view says of itself when nobody could confirm its prices for a while.
+STALE_PRICES = ("prices",)
 QUANTITY_BITS = 20
 DAY_MS = 86_400_000
 

@@ -19,6 +19,11 @@ class PriceBook(Protocol):
     """
 
     @property
+    def is_stale(self) -> bool:
+        """Whether nobody can say just now that the prices still hold. When this changes, another mapping takes its place."""
+        ...
+
+    @property
     def current(self) -> Mapping[Sku, Product]:
         """The mapping of now, whatever it holds: where it still is the one a caller looked up in, nothing has changed."""
         ...

@@ -15,13 +15,17 @@ _DIGITS = [b"%d" % number for number in range(4096)]
 class CartView:
     """A cart with the products of its lines, told once, when it is made: a price book may change its mind at any time.
 
-    Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds.
+    Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds. `degraded` names what
+    could not be found out: `prices` may have changed since.
     """
 
-    __slots__ = ("_body", "cart", "encoded")
+    __slots__ = ("_body", "cart", "degraded", "encoded")
 
-    def __init__(self, cart: Cart, products: Mapping[Sku, Product], *, expires_at: int) -> None:
+    def __init__(
+        self, cart: Cart, products: Mapping[Sku, Product], *, expires_at: int, degraded: tuple[str, ...] = ()
+    ) -> None:
         self.cart = cart
+        self.degraded = degraded
         self._body = _render(cart, products, expires_at)
         # Room for the finished answer of whoever sends the view, so that sending it again costs nothing.
         self.encoded: object = None

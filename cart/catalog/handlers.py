@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cart.catalog.model import ProductPage, ProductView
-from cart.catalog.ports import ForeignCursor, ProductSearch, StockLevels
+from cart.catalog.model import STOCK_UNKNOWN, ProductPage, ProductView
+from cart.catalog.ports import ForeignCursor, ProductSearch, StockLevels, StockUnknown
 from cart.errors import InvalidBody, ProductNotFound
-from cart.model import Product, Sku
+from cart.model import STALE_PRICES, Product, Sku
 from cart.ports import PriceBook
 
 LIMIT_DEFAULT = 20
@@ -13,10 +13,16 @@ LIMIT_MAX = 100
 Q_MAX_CHARS = 256
 # Views kept, at some 0.5 KiB each.
 SHOWN_MOST = 10_000
+# SKUs of which is kept whether they were in stock, at some 0.1 KiB each.
+LAST_KNOWN_MOST = 50_000
 
 
 class ProductHandlers:
-    """What shoppers may ask of the catalogue. `show_stock` False keeps the unit counts to the shop itself."""
+    """What shoppers may ask of the catalogue. `show_stock` False keeps the unit counts to the shop itself.
+
+    When nobody can tell the stock, products are shown as last known here, without their count; of what was never seen
+    here the calls raise what kept them from knowing.
+    """
 
     def __init__(
         self, *, prices: PriceBook, stock: StockLevels, search: ProductSearch, show_stock: bool = True
@@ -26,12 +32,18 @@ class ProductHandlers:
         self._search = search
         self._show_stock = show_stock
         self._shown: dict[Sku, ProductView] = {}
+        self._was_in_stock: dict[Sku, bool] = {}
 
     async def get(self, sku: Sku) -> ProductView:
         """The product of that SKU with its stock of this moment. Raises `ProductNotFound`."""
         product = (await self._prices.products((sku,))).get(sku)
-        level = None if product is None else await self._stock.level(sku)
-        if product is None or level is None:
+        if product is None:
+            raise ProductNotFound(sku)
+        try:
+            level = await self._stock.level(sku)
+        except StockUnknown as unknown:
+            return self._last_known(product, unknown)
+        if level is None:
             raise ProductNotFound(sku)
         view = self._shown.get(sku)
         if view is None or not self._tells(view, product, level):
@@ -43,7 +55,12 @@ class ProductHandlers:
     def _tells(self, view: ProductView, product: Product, level: int) -> bool:
         """Whether the view still is what there is to tell, so that it need not be told and sent anew."""
         stock = level if self._show_stock else None
-        return view.product is product and view.stock == stock and view.in_stock is (level > 0)
+        return (
+            view.product is product
+            and view.stock == stock
+            and view.in_stock is (level > 0)
+            and bool(view.degraded) is self._prices.is_stale
+        )
 
     async def page(self, *, limit: int = LIMIT_DEFAULT, cursor: str | None = None, q: str | None = None) -> ProductPage:
         """A page of the catalogue in its stable order, or of the products that match `q`.
@@ -59,17 +76,33 @@ class ProductHandlers:
         except ForeignCursor:
             raise InvalidBody([("/cursor", "is not the next_cursor of a page of this query")]) from None
         products = await self._prices.products(hits.skus)
-        levels = await self._stock.levels(hits.skus)
+        try:
+            levels = await self._stock.levels(hits.skus)
+        except StockUnknown as unknown:
+            views = [self._last_known(products[sku], unknown) for sku in hits.skus if sku in products]
+            return ProductPage(views, hits.next_cursor, self._degraded() + STOCK_UNKNOWN)
         # What the index still knows but the catalogue does not is left out; the cursor stands all the same.
         views = [
             self._view(products[sku], level)
             for sku, level in zip(hits.skus, levels, strict=True)
             if level is not None and sku in products
         ]
-        return ProductPage(views, hits.next_cursor)
+        return ProductPage(views, hits.next_cursor, self._degraded())
 
     def _view(self, product: Product, level: int) -> ProductView:
-        return ProductView(product, level > 0, level if self._show_stock else None)
+        if len(self._was_in_stock) >= LAST_KNOWN_MOST:
+            self._was_in_stock.clear()
+        self._was_in_stock[product.sku] = level > 0
+        return ProductView(product, level > 0, level if self._show_stock else None, self._degraded())
+
+    def _last_known(self, product: Product, unknown: StockUnknown) -> ProductView:
+        was_in_stock = self._was_in_stock.get(product.sku)
+        if was_in_stock is None:
+            raise unknown.why
+        return ProductView(product, was_in_stock, None, self._degraded() + STOCK_UNKNOWN)
+
+    def _degraded(self) -> tuple[str, ...]:
+        return STALE_PRICES if self._prices.is_stale else ()
 
 
 def _query(q: str | None) -> str | None:

@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from cart.catalog.model import CatalogRow, words_of
-from cart.catalog.ports import ForeignCursor, ImportBusy, PutCounts, SearchHits
+from cart.catalog.ports import ForeignCursor, ImportBusy, PutCounts, SearchHits, StockUnknown
 from cart.model import Product, Sku
 
 
 class MemoryCatalog:
-    """A `Catalog`, its `StockLevels` and its `PriceBook` in one."""
+    """A `Catalog`, its `StockLevels` and its `PriceBook` in one; the stock is unknown while `stock_is_unknown` is an error."""
 
     def __init__(self) -> None:
+        self.is_stale = False
+        self.stock_is_unknown: Exception | None = None
         self.book: dict[Sku, Product] = {}
         self.stock: dict[Sku, int] = {}
         self.epoch = 0
@@ -32,10 +34,12 @@ class MemoryCatalog:
 
     async def level(self, sku: Sku) -> int | None:
         """See `StockLevels`."""
-        return self.stock.get(sku)
+        return (await self.levels((sku,)))[0]
 
     async def levels(self, skus: Sequence[Sku]) -> Sequence[int | None]:
         """See `StockLevels`."""
+        if self.stock_is_unknown is not None:
+            raise StockUnknown(self.stock_is_unknown)
         return [self.stock.get(sku) for sku in skus]
 
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:

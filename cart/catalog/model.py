@@ -11,6 +11,8 @@ import msgspec
 from cart.model import Money, Product, Sku
 
 NAME_MAX_BYTES = 1000
+# What a view says of itself whose stock is the last known.
+STOCK_UNKNOWN = ("products",)
 # With 1,000 lines of 10,000 each, a cart's total of such prices still is a signed 64-bit integer.
 PRICE_MAX = 10**11
 STOCK_MAX = 10**12
@@ -43,12 +45,14 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
 class ProductView(msgspec.Struct, gc=False):
     """A product with its stock of this moment, in the form of the public API; `stock` None leaves the count out.
 
+    `degraded` names what could not be found out: `prices` may have changed since, of `products` the stock is the last known.
     `encoded` is room for the finished answer of whoever sends the view, so that sending it again costs nothing.
     """
 
     product: Product
     in_stock: bool
     stock: int | None
+    degraded: tuple[str, ...] = ()
     encoded: object = None
 
     def to_json(self) -> bytes:
@@ -65,6 +69,7 @@ class ProductPage(msgspec.Struct, gc=False):
 
     products: Sequence[ProductView]
     next_cursor: str | None
+    degraded: tuple[str, ...] = ()
     encoded: object = None
 
     def to_json(self) -> bytes:

@@ -18,6 +18,14 @@ class SearchUnavailable(Exception):
     """The search cannot be read or written; the message says why."""
 
 
+class StockUnknown(Exception):
+    """Nobody can tell the stock of this moment; `why` is what kept them from it."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 class ImportBusy(Exception):
     """Another import into this store is running."""
 
@@ -38,7 +46,7 @@ class SearchHits(NamedTuple):
 
 
 class StockLevels(Protocol):
-    """Units on sale at this moment."""
+    """Units on sale at this moment. Both raise `StockUnknown`."""
 
     async def level(self, sku: Sku) -> int | None:
         """The units of this SKU that can be sold now; None for a SKU that is not in the catalogue."""

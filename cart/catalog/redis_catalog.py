@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from cart.catalog.model import CatalogRow
-from cart.catalog.ports import ImportBusy, PutCounts
+from cart.catalog.ports import ImportBusy, PutCounts, StockUnknown
 from cart.model import Product, Sku, parse_sku
 from store import Script, Store, StoreError
 
@@ -49,6 +49,9 @@ class RedisPriceBook:
     `watch` must run beside it. It looks at the epoch every `poll_s` seconds, so a changed price is in force within that
     time of the import's signal. At most `max_products` are kept (about 0.5 KiB each), and none for longer than
     `max_age_s`: an import killed between a price and its signal would else leave the old price for ever.
+
+    While the store does not tell the epoch, what is kept stays in force, and `is_stale` once that has lasted longer than
+    `stale_after_s`. At `stale_most_s` all is forgotten: a shop that cannot know its prices any more shows none.
     """
 
     def __init__(
@@ -58,13 +61,20 @@ class RedisPriceBook:
         max_products: int = 50_000,
         max_age_s: float = 30.0,
         poll_s: float = 0.5,
+        stale_after_s: float = 2.0,
+        stale_most_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._max_products = max_products
         self._max_age_s = max_age_s
         self._poll_s = poll_s
+        self._stale_after_s = stale_after_s
+        self._stale_most_s = stale_most_s
         self._clock = clock
+        # Plain, since handlers look at it for every answer; see `cart.ports.PriceBook`.
+        self.is_stale = False
+        self._confirmed_at = clock()
         # Entries are never taken out of a mapping, since callers may still look up in it: it is replaced as a whole.
         self._kept: dict[Sku, Product] = {}
         self._begun_at = clock()
@@ -100,10 +110,24 @@ class RedisPriceBook:
         try:
             epoch = await self._store.execute("GET", EPOCH_KEY)
         except StoreError:
+            self._go_on_unconfirmed()
             return
-        if epoch != self._epoch or self._clock() - self._begun_at >= self._max_age_s:
+        now = self._clock()
+        self._confirmed_at = now
+        was_stale, self.is_stale = self.is_stale, False
+        if epoch != self._epoch or now - self._begun_at >= self._max_age_s:
             self._epoch = epoch
             self._begin_again(self._kept, {})
+        elif was_stale:
+            self._kept = dict(self._kept)
+
+    def _go_on_unconfirmed(self) -> None:
+        unconfirmed_s = self._clock() - self._confirmed_at
+        if unconfirmed_s >= self._stale_most_s:
+            self._begin_again(self._kept, {})
+        elif unconfirmed_s > self._stale_after_s and not self.is_stale:
+            self._kept = dict(self._kept)
+        self.is_stale = unconfirmed_s > self._stale_after_s
 
     def _begin_again(self, old: dict[Sku, Product], new: dict[Sku, Product]) -> dict[Sku, Product]:
         if old is self._kept:
@@ -131,13 +155,19 @@ class RedisCatalog:
         self._now_ms = now_ms
 
     async def level(self, sku: Sku) -> int | None:
-        """See `StockLevels`. Raises `StoreError`."""
-        units = await self._store.execute("HGET", product_key(sku), "stock")
+        """See `StockLevels`."""
+        try:
+            units = await self._store.execute("HGET", product_key(sku), "stock")
+        except StoreError as error:
+            raise StockUnknown(error) from error
         return None if units is None else int(units)
 
     async def levels(self, skus: Sequence[Sku]) -> Sequence[int | None]:
-        """See `StockLevels`. Raises `StoreError`."""
-        replies = await asyncio.gather(*(self._store.execute("HGET", product_key(sku), "stock") for sku in skus))
+        """See `StockLevels`."""
+        try:
+            replies = await asyncio.gather(*(self._store.execute("HGET", product_key(sku), "stock") for sku in skus))
+        except StoreError as error:
+            raise StockUnknown(error) from error
         return [None if units is None else int(units) for units in replies]
 
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:

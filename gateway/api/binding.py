@@ -58,10 +58,18 @@ class Route:
         return f"{self.method} {self.path}"
 
 
-def bind(route: Route) -> Handler:
-    """Compile a row into a handler."""
+# Told of a request whose answer is degraded, and what about it is (`gateway.edge.degraded`).
+Mark = Callable[[Request, str], None]
+
+
+def _nobody_is_told(_request: Request, _what: str) -> None:
+    pass
+
+
+def bind(route: Route, mark: Mark = _nobody_is_told) -> Handler:
+    """Compile a row into a handler. `mark` is told what the views of rows with an entity tag say of themselves."""
     decode = _decoder(route)
-    call, encode = route.call, _encoder(route)
+    call, encode = route.call, _encoder(route, mark)
 
     async def handle(request: Request) -> Response:
         try:
@@ -114,9 +122,9 @@ def _no_body(_request: Request) -> None:
     return None
 
 
-def _encoder(route: Route) -> Callable[[Request, Any], Response]:
+def _encoder(route: Route, mark: Mark) -> Callable[[Request, Any], Response]:
     if route.etag is not None:
-        return _tagging_encoder(route, route.etag)
+        return _tagging_encoder(route, route.etag, mark)
     status, headers = route.status, route.headers
 
     def encode(_request: Request, result: Any) -> Response:
@@ -130,7 +138,7 @@ def _encoder(route: Route) -> Callable[[Request, Any], Response]:
     return encode
 
 
-def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str]) -> Callable[[Request, Any], Response]:
+def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str], mark: Mark) -> Callable[[Request, Any], Response]:
     """For answers with an entity tag. One that was sent by this route before is sent again as it was."""
     status, headers = route.status, route.headers
     has_conditions = route.method in _SAFE
@@ -143,6 +151,9 @@ def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str]) -> Callabl
             lines = header("ETag", tag) + (headers(result, body) if headers is not None else b"")
             encoded = result.encoded = (route, tag, Response(status, body, headers=lines))
         _, tag, response = encoded
+        if result.degraded:
+            for what in result.degraded:
+                mark(request, what)
         if has_conditions:
             known = request.headers.get("If-None-Match")
             if known is not None and matches_none(known, tag):

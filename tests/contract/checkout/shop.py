@@ -36,6 +36,8 @@ class AllOrders(Orders, Claims, Protocol):
 
 
 class FakePriceBook:
+    is_stale = False
+
     def __init__(self, prices: Mapping[Sku, int]) -> None:
         self.sold = {sku: Product(sku, f"the {sku}", price, "GBP") for sku, price in prices.items()}
 

@@ -28,6 +28,7 @@ class Prices:
     """A price book whose prices the test changes."""
 
     def __init__(self) -> None:
+        self.is_stale = False
         self.by_sku: dict[Sku, Product] = {}
         for sku, price, currency in (("MUG", 255, "GBP"), ("TRAY", 100, "GBP"), ("EURO", 80, "EUR")):
             self.set(sku, price, currency)
@@ -35,6 +36,9 @@ class Prices:
     def set(self, sku: str, price: int, currency: str = "GBP") -> None:
         # Another mapping, as the port asks: what one has told of a SKU it always tells.
         self.by_sku = self.by_sku | {Sku(sku): Product(Sku(sku), f"{sku} name", price, currency)}
+
+    def grow_stale(self, is_stale: bool = True) -> None:
+        self.is_stale, self.by_sku = is_stale, dict(self.by_sku)
 
     @property
     def current(self) -> Mapping[Sku, Product]:
@@ -116,6 +120,19 @@ async def test_a_cart_nobody_touches_is_forgotten(shop: Shop) -> None:
     shop.clock.now += 1
     with pytest.raises(CartNotFound):
         await shop.handlers.read(cart_id)
+
+
+async def test_a_cart_says_when_its_prices_could_not_be_confirmed_and_no_longer_than_that(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=1)
+    fresh = await shop.handlers.read(cart_id)
+    assert fresh.degraded == ()
+    shop.prices.grow_stale()
+    stale = await shop.handlers.read(cart_id)
+    assert stale.degraded == ("prices",)
+    assert stale.to_json() == fresh.to_json()
+    assert await shop.handlers.read(cart_id) is stale, "told once"
+    shop.prices.grow_stale(False)
+    assert (await shop.handlers.read(cart_id)).degraded == ()
 
 
 async def test_a_line_is_added_at_the_price_of_now(shop: Shop) -> None:

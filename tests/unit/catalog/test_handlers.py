@@ -112,3 +112,61 @@ async def test_a_query_too_long_or_undecodable_is_refused(shop: Shop, q: str, de
     with pytest.raises(InvalidBody) as refused:
         await shop.handlers.page(q=q)
     assert refused.value.errors == [("/q", detail)]
+
+
+# When something cannot be found out
+
+
+async def test_a_product_whose_stock_is_unknown_is_shown_as_last_known_without_its_count(shop: Shop) -> None:
+    fresh = await shop.handlers.get(Sku("A"))
+    await shop.handlers.get(Sku("B"))
+    shop.catalog.stock_is_unknown = ConnectionError("away")
+    last_known = await shop.handlers.get(Sku("A"))
+    assert last_known == ProductView(fresh.product, True, None, ("products",))
+    assert (await shop.handlers.get(Sku("B"))).in_stock is False
+
+    shop.catalog.stock_is_unknown = None
+    assert await shop.handlers.get(Sku("A")) == fresh
+
+
+async def test_of_a_product_never_seen_before_nothing_is_made_up(shop: Shop) -> None:
+    shop.catalog.stock_is_unknown = ConnectionError("away")
+    with pytest.raises(ConnectionError):
+        await shop.handlers.get(Sku("A"))
+    with pytest.raises(ProductNotFound):
+        await shop.handlers.get(Sku("Z"))
+    with pytest.raises(ConnectionError):
+        await shop.handlers.page()
+
+
+async def test_a_page_seen_before_is_shown_as_last_known(shop: Shop) -> None:
+    fresh = await shop.handlers.page()
+    shop.catalog.stock_is_unknown = ConnectionError("away")
+    page = await shop.handlers.page()
+    assert page.degraded == ("products",)
+    assert [view.product for view in page.products] == [view.product for view in fresh.products]
+    assert [view.in_stock for view in page.products] == [True, False, True]
+    assert {view.stock for view in page.products} == {None}
+
+
+async def test_products_and_pages_say_when_their_prices_could_not_be_confirmed(shop: Shop) -> None:
+    fresh = await shop.handlers.get(Sku("A"))
+    shop.catalog.is_stale = True
+    stale = await shop.handlers.get(Sku("A"))
+    assert (fresh.degraded, stale.degraded) == ((), ("prices",))
+    assert await shop.handlers.get(Sku("A")) is stale
+    assert (await shop.handlers.page()).degraded == ("prices",)
+    shop.catalog.stock_is_unknown = ConnectionError("away")
+    assert (await shop.handlers.get(Sku("A"))).degraded == ("prices", "products")
+    shop.catalog.stock_is_unknown = None
+    shop.catalog.is_stale = False
+    assert (await shop.handlers.get(Sku("A"))).degraded == ()
+
+
+async def test_no_more_is_remembered_of_stock_than_has_its_place(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cart.catalog.handlers.LAST_KNOWN_MOST", 1)
+    await shop.handlers.page()
+    shop.catalog.stock_is_unknown = ConnectionError("away")
+    assert (await shop.handlers.get(Sku("red"))).in_stock
+    with pytest.raises(ConnectionError):
+        await shop.handlers.get(Sku("A"))

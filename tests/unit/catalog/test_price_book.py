@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cart.catalog.model import CatalogRow
-from cart.catalog.ports import PutCounts
+from cart.catalog.ports import PutCounts, StockUnknown
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.model import Sku
 from store import Script, StoreError, StoreTimeout, StoreUnavailable
@@ -69,6 +69,10 @@ class Clock:
         return self.now
 
 
+def stands_stale(book: RedisPriceBook) -> bool:
+    return book.is_stale
+
+
 @pytest.fixture
 def store() -> FakeStore:
     return FakeStore()
@@ -119,12 +123,78 @@ async def test_without_the_store_what_is_kept_stays_in_force(store: FakeStore) -
     book = RedisPriceBook(store, max_age_s=30, clock=clock)
     await book.refresh()
     await book.products([A])
-    clock.now = 1000.0
+    clock.now = 299.9
     store.failures = [StoreUnavailable("away"), StoreTimeout("slow")]
     await book.refresh()
     await book.refresh()
     assert (await book.products([A]))[A].price == 100
     assert store.fetched == [A]
+
+
+async def test_prices_are_stale_once_they_could_not_be_confirmed_for_two_seconds_and_until_they_are(
+    store: FakeStore,
+) -> None:
+    clock = Clock()
+    book = RedisPriceBook(store, clock=clock)
+    await book.refresh()
+    fresh = await book.products([A])
+    store.failures = [StoreUnavailable("away")] * 3
+    clock.now = 2.0
+    await book.refresh()
+    assert (stands_stale(book), book.current is fresh) == (False, True)
+    clock.now = 2.5
+    await book.refresh()
+    assert stands_stale(book)
+    stale = await book.products([A])
+    assert stale is not fresh, "so that what was told at confirmed prices is told anew"
+    clock.now = 3.0
+    await book.refresh()
+    assert await book.products([A]) is stale
+
+    await book.refresh()
+    assert (stands_stale(book), book.current is stale) == (False, False)
+    assert (await book.products([A]))[A].price == 100
+    assert store.fetched == [A]
+
+
+async def test_prices_that_nobody_could_confirm_for_too_long_are_not_shown(store: FakeStore) -> None:
+    clock = Clock()
+    book = RedisPriceBook(store, stale_most_s=300, clock=clock)
+    await book.refresh()
+    await book.products([A])
+    clock.now = 300.0
+    store.failures = [StoreUnavailable("away")] * 2
+    await book.refresh()
+    assert stands_stale(book)
+    with pytest.raises(StoreUnavailable):
+        await book.products([A])
+    await book.refresh()
+    assert not stands_stale(book)
+    assert (await book.products([A]))[A].price == 100
+
+
+async def test_prices_are_not_kept_longer_because_they_were_stale_in_between(store: FakeStore) -> None:
+    clock = Clock()
+    book = RedisPriceBook(store, max_age_s=30, clock=clock)
+    await book.refresh()
+    await book.products([A])
+    clock.now, store.failures = 20.0, [StoreUnavailable("away")]
+    await book.refresh()
+    clock.now = 25.0
+    await book.refresh()
+    store.prices[A] = 150
+    clock.now = 30.0
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 150
+
+
+async def test_without_the_store_the_stock_is_unknown_not_absent(store: FakeStore) -> None:
+    catalog = RedisCatalog(store)
+    for ask in (catalog.level(A), catalog.levels([A, B])):
+        store.failures = [StoreTimeout("slow")]
+        with pytest.raises(StockUnknown) as unknown:
+            await ask
+        assert isinstance(unknown.value.why, StoreTimeout)
 
 
 async def test_without_the_store_an_unknown_product_is_an_error_not_an_absence(store: FakeStore) -> None:
