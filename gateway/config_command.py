@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import re
@@ -59,7 +60,7 @@ def hash_key(name: str, *, new: bool, say: Say) -> int:
     """Print the entry of a key that is read from standard input, or of a new one, which is told beside it."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
         raise SettingsError(["--name: must be lower case, digits, - and _, and begin with a letter"])
-    key = secrets.token_urlsafe(_KEY_BYTES) if new else sys.stdin.readline().rstrip("\r\n")
+    key = secrets.token_urlsafe(_KEY_BYTES) if new else _typed_key()
     if not key.isascii() or not key.isprintable() or " " in key or not _KEY_LEAST <= len(key) <= _KEY_MOST:
         raise SettingsError([f"a key must be {_KEY_LEAST} to {_KEY_MOST} visible ASCII characters; --new makes one"])
     if new:
@@ -67,6 +68,11 @@ def hash_key(name: str, *, new: bool, say: Say) -> int:
     digest = hashlib.sha256(key.encode()).hexdigest()
     sys.stdout.write(f'[[identity.api_keys]]\nname = "{name}"\nsha256 = "{digest}"\n')
     return 0
+
+
+def _typed_key() -> str:
+    """The key from standard input; a terminal does not show it."""
+    return getpass.getpass("key: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
 
 
 def own_routes() -> Sequence[tuple[str, str]]:

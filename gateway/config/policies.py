@@ -103,7 +103,7 @@ class Shedding(Table, frozen=True):
     """How much a worker takes on at a time."""
 
     on: bool = True
-    concurrency_least: Count = 8
+    concurrency_least: Count = 100
     concurrency_most: Count = 2_000
     # How late the loop may run before the least critical are refused.
     lag_target_s: Seconds = 0.02

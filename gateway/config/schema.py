@@ -13,6 +13,7 @@ import msgspec
 from gateway.config import policies
 from gateway.config.options import OF_THE_FILE, OPTIONS
 from gateway.config.policies import Policies
+from gateway.config.tables import fields_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 # What members are called that mean the same everywhere, and those whose name needs a word more. The others are told by the
@@ -82,7 +83,21 @@ _WORDS: Final[Mapping[str, str]] = {
     "AccessLog.refused": "Share of refusals (429, 503) that get a line.",
     "AccessLog.server_error": "Share of 5xx answers that get a line.",
     "AccessLog.slow_s": "Slower answers always get a line, in seconds.",
+    "AccessLog.file": "Where the lines go; `-` is standard output.",
+    "Cache.stale_while_revalidate_s": "How long a stale answer serves while a new one is fetched, in seconds, where it does not say "
+    "itself.",
+    "Event.limits": "Limits by name: the quota each has meanwhile.",
+    "Event.limits_factor": "What every limit that is not named keeps of its quota.",
+    "Event.prewarm_s": "How long before the start its rooms open and its paths are fetched, in seconds.",
+    "Forward.timeout_s": "How long until the head of the answer, in seconds.",
+    "HealthCheck.unhealthy_after": "So many bad answers in a row leave a target out.",
+    "Room.rate_per_s": "Shoppers admitted each second.",
+    "Room.session_s": "How long an admitted shopper may be idle before the place is given up, in seconds.",
     "Policies.breaker": "Circuit breakers by dependency: store, payment, shipping, queue, or an upstream's name.",
+    "Policies.limits": "Quotas; those that match a route are all asked.",
+    "Policies.rooms": "Waiting rooms in front of some routes.",
+    "Policies.routes": "Path prefixes that are forwarded to upstreams.",
+    "Policies.upstreams": "HTTP servers behind the gateway.",
 }
 
 
@@ -95,8 +110,11 @@ def schema() -> Mapping[str, Any]:
             if text := description(name, member):
                 definition["properties"][member]["description"] = text
     tables = definitions.pop("Policies")
+    described_by = {field.name: _class_of(field.type) for field in fields_of(Policies).values()}
     for name, table in tables["properties"].items():
-        table.setdefault("description", definitions[_definition_of(name)].get("description", name))
+        table.pop("default", None)
+        if f"Policies.{name}" not in _WORDS:
+            table["description"] = definitions[described_by[name]]["description"]
     return {
         "$schema": DIALECT,
         "title": "peakgate.toml",
@@ -113,13 +131,16 @@ def description(table: str, member: str) -> str | None:
     return _WORDS.get(f"{table}.{member}") or _comments().get((table, member)) or _WORDS.get(member)
 
 
-def _definition_of(table: str) -> str:
-    """The class of a table of the file."""
-    kind = msgspec.inspect.type_info(Policies)
-    assert isinstance(kind, msgspec.inspect.StructType)
-    (found,) = (field.type for field in kind.fields if field.name == table)
-    found = getattr(found, "item_type", None) or getattr(found, "value_type", None) or found
-    return str(found.cls.__name__)
+def _class_of(kind: msgspec.inspect.Type) -> str:
+    """The class of a table of the file, of a list or of a table of them."""
+    match kind:
+        case msgspec.inspect.VarTupleType():
+            return _class_of(kind.item_type)
+        case msgspec.inspect.DictType():
+            return _class_of(kind.value_type)
+        case _:
+            assert isinstance(kind, msgspec.inspect.StructType)
+            return kind.cls.__name__
 
 
 def _without_null(described: dict[str, Any]) -> dict[str, Any]:

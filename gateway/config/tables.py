@@ -57,7 +57,7 @@ class Reader:
 
     def table(self, kind: type[Table], value: Mapping[str, Any]) -> Any:
         """Read the top of the file. A table in it that has faults is as if it were not written."""
-        fields = _fields(kind)
+        fields = fields_of(kind)
         found = {key: self._read(fields[key].type, part, (key,)) for key, part in value.items() if key in fields}
         return kind(**{key: part for key, part in found.items() if part is not _WRONG})
 
@@ -93,7 +93,7 @@ class Reader:
         if not isinstance(value, dict):
             is_list = isinstance(value, list)
             return self._wrong(place, f"must be one table: [{place[-1]}]" if is_list else "must be a table")
-        fields = _fields(kind.cls)
+        fields = fields_of(kind.cls)
         found = {}
         for key, part in value.items():
             if key in fields:
@@ -177,7 +177,8 @@ def shown(place: Place, value: object) -> str:
 
 
 @cache
-def _fields(kind: type) -> Mapping[str, inspect.Field]:
+def fields_of(kind: type) -> Mapping[str, inspect.Field]:
+    """The members of a table by name."""
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)
     return {field.name: field for field in described.fields}

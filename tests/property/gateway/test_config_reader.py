@@ -1,0 +1,195 @@
+"""The reader of the file: any text is read or refused, it agrees with msgspec, and no key is without its line."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from gateway.config.file import Config, ConfigError, read_text
+from gateway.config.lines import Place, line_index
+from gateway.config.options import OPTIONS
+from gateway.config.policies import Policies
+from gateway.config.tables import Reader
+
+TABLES = Policies.__struct_fields__
+MEMBERS = (
+    *(
+        "name",
+        "on",
+        "routes",
+        "quota",
+        "by",
+        "window_s",
+        "burst",
+        "targets",
+        "health",
+        "path",
+        "percent",
+        "start",
+        "end",
+    ),
+    *("rooms", "limits", "switches", "skus", "rate_per_s", "active_most", "origins", "credentials", "allow", "ok"),
+    *("prefix", "upstream", "api_keys", "sha256", "algorithms", "jwks_url", "open_s", "personal", "colour"),
+)
+SCALARS = (
+    st.booleans()
+    | st.integers(-5, 10**10)
+    | st.floats()
+    | st.sampled_from(
+        ["a", "web", "address", "*", "/v1/*", "http://web:80", "10.0.0.0/8", "HS256", "", "0" * 64, "/a/"]
+    )
+    | st.text(st.characters(codec="utf-8"), max_size=8)
+    | st.datetimes(timezones=st.none() | st.just(UTC))
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=5),
+    max_leaves=12,
+)
+FILES = st.dictionaries(st.sampled_from([*TABLES, *OPTIONS, "colour"]), VALUES, max_size=6)
+
+
+def read(text: str) -> Config | list[str]:
+    try:
+        return read_text(text)
+    except ConfigError as error:
+        return error.faults
+
+
+def toml(value: Any) -> str:
+    match value:
+        case bool() | int():
+            return json.dumps(value)
+        case float():
+            return repr(value) if math.isfinite(value) else str(value)
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case datetime():
+            return value.isoformat()
+        case list():
+            return f"[{', '.join(map(toml, value))}]"
+        case _:
+            assert isinstance(value, dict)
+            return f"{{{', '.join(f'{json.dumps(key)} = {toml(each)}' for key, each in value.items())}}}"
+
+
+def document(values: Mapping[str, Any]) -> str:
+    return "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in values.items())
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    read(text)
+
+
+@given(st.text(alphabet="[]{}=.,\"'\\#\n\r\t abn019-:TZ_", max_size=80))
+@settings(max_examples=500)
+def test_so_is_any_text_that_looks_like_toml(text: str) -> None:
+    read(text)
+
+
+@given(FILES)
+@settings(max_examples=300, deadline=None)
+def test_any_values_are_read_or_refused_in_one_line_each(values: dict[str, Any]) -> None:
+    outcome = read(document(values))
+    if isinstance(outcome, list):
+        assert outcome
+        assert not any("\n" in fault for fault in outcome)
+        assert all(fault.startswith("peakgate.toml:") for fault in outcome)
+
+
+@given(st.dictionaries(st.sampled_from(TABLES), VALUES, max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_types_are_as_msgspec_would_have_them(values: dict[str, Any]) -> None:
+    reader = Reader(checks={}, top_level=())
+    found = reader.table(Policies, values)
+    try:
+        wanted = msgspec.convert(values, Policies, builtin_types=(datetime,))
+    except (msgspec.ValidationError, OverflowError):
+        assert reader.faults
+        return
+    # What msgspec takes and a file may not hold.
+    stricter = any(
+        "control characters" in fault.what or "nan" in fault.what or "inf" in fault.what for fault in reader.faults
+    )
+    assert stricter or (found == wanted and not reader.faults)
+
+
+def right(kind: inspect.Type) -> st.SearchStrategy[Any]:
+    """Values that a type takes."""
+    match kind:
+        case inspect.Metadata():
+            return right(kind.type)
+        case inspect.UnionType():
+            return right(kind.types[0])
+        case inspect.StructType():
+            members = {field.name: right(field.type) for field in kind.fields}
+            required = {field.name for field in kind.fields if field.required}
+            return st.fixed_dictionaries(
+                {name: members[name] for name in required},
+                optional={name: each for name, each in members.items() if name not in required},
+            )
+        case inspect.VarTupleType():
+            return st.lists(right(kind.item_type), min_size=kind.min_length or 0, max_size=2)
+        case inspect.DictType():
+            return st.dictionaries(st.sampled_from(["a", "web", "store"]), right(kind.value_type), max_size=2)
+        case inspect.LiteralType():
+            return st.sampled_from(kind.values)
+        case inspect.StrType():
+            return st.from_regex(kind.pattern or "^[a-z /]*$").filter(lambda text: text.isprintable())
+        case inspect.IntType():
+            return st.integers(kind.ge, kind.le)
+        case inspect.FloatType():
+            return st.floats(kind.gt if kind.ge is None else kind.ge, kind.le, exclude_min=kind.gt is not None)
+        case inspect.DateTimeType():
+            return st.datetimes(timezones=st.just(UTC))
+        case _:
+            assert isinstance(kind, inspect.BoolType)
+            return st.booleans()
+
+
+@given(right(inspect.type_info(Policies)))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+def test_what_is_of_the_right_types_is_taken_as_it_is(values: dict[str, Any]) -> None:
+    reader = Reader(checks={}, top_level=())
+    assert reader.table(Policies, values) == msgspec.convert(values, Policies)
+    assert not reader.faults
+    read(document(values))
+
+
+def places(value: Any, place: Place = ()) -> Iterator[Place]:
+    yield place
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from places(each, (*place, key))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from places(each, (*place, index))
+
+
+@given(FILES)
+@settings(max_examples=300, deadline=None)
+def test_every_key_and_element_has_a_line(values: dict[str, Any]) -> None:
+    text = document(values)
+    lines = line_index(text)
+    assert set(lines) == set(places(tomllib.loads(text))) - {()}
+    assert set(lines.values()) <= set(range(1, text.count("\n") + 1))
+
+
+@given(st.text(alphabet="[]{}=.,\"'#\n abn01", max_size=60))
+@settings(max_examples=500)
+def test_so_it_has_in_any_text_that_is_toml(text: str) -> None:
+    try:
+        values = tomllib.loads(text)
+    except ValueError:
+        return
+    assert set(line_index(text)) == set(places(values)) - {()}

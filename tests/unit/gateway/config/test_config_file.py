@@ -1,0 +1,350 @@
+"""The configuration file: read whole, or refused whole with everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from gateway.config.faults import idle_patterns
+from gateway.config.file import ConfigError, read_file, read_text
+from gateway.config.policies import Breaker, Event, HealthCheck, Limit, Policies, Upstream
+
+
+def faults_of(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read_text(dedent(text), name="f")
+    return caught.value.faults
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    config = read_text("")
+    assert config.policies == Policies()
+    assert config.settings == {}
+
+
+def test_settings_stand_at_the_top_and_policies_in_tables() -> None:
+    config = read_text(
+        dedent("""\
+        port = 9000
+        data_dir = "var"
+        drain_timeout = 5
+        show_stock = false
+
+        [[limits]]
+        name = "per-client"
+        by = "address"
+        quota = 50
+        window_s = 2
+
+        [breaker.payment]
+        open_s = 3
+
+        [[upstreams]]
+        name = "web"
+        targets = ["http://10.0.0.5:3000", "http://[::1]:3000/"]
+        [upstreams.health]
+        path = "/healthz"
+
+        [[events]]
+        name = "sale"
+        start = 2026-11-27T09:00:00+00:00
+        end = 2026-11-27T12:00:00Z
+        limits = { per-client = 5 }
+        """)
+    )
+    assert config.settings == {"port": 9000, "data_dir": Path("var"), "drain_timeout": 5.0, "show_stock": False}
+    assert config.policies == Policies(
+        limits=(Limit(name="per-client", by="address", quota=50, window_s=2.0),),
+        breaker={"payment": Breaker(open_s=3.0)},
+        upstreams=(
+            Upstream(
+                name="web",
+                targets=("http://10.0.0.5:3000", "http://[::1]:3000/"),
+                health=HealthCheck(path="/healthz"),
+            ),
+        ),
+        events=(
+            Event(
+                name="sale",
+                start=datetime(2026, 11, 27, 9, tzinfo=UTC),
+                end=datetime(2026, 11, 27, 12, tzinfo=UTC),
+                limits={"per-client": 5},
+            ),
+        ),
+    )
+
+
+def test_a_file_is_known_by_a_digest_of_its_text() -> None:
+    text = "port = 9000 # ½\n"
+    assert read_text(text).digest == hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert read_text(text).text == text
+
+
+def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
+    assert faults_of("""\
+        port = 80800
+        workers = "4"
+        show_stock = "yes"
+        hots = "0.0.0.0"
+
+        [identity]
+        trusted_proxies = ["10.0.0.1/8", "balancer"]
+        max_lines = 4
+
+        [[limits]]
+        name = "Per Client"
+        by = "adress"
+        quota = 0
+        window_s = nan
+
+        [[limits]]
+        name = "checkout"
+        quota = true
+
+        [shedding]
+        on = "yes"
+        [access_logs]
+        """) == [
+        "f:1: port: must be a number from 0 to 65535, not 80800",
+        "f:2: workers: must be a number from 1 to 256, without quotes, not '4'",
+        "f:3: show_stock: must be true or false, without quotes, not 'yes'",
+        "f:4: hots: there is no such key; did you mean host?",
+        "f:7: identity.trusted_proxies[0]: must not have bits beyond its prefix: did you mean 10.0.0.0/8?",
+        (
+            "f:7: identity.trusted_proxies[1]: must be an address or a network, such as 10.0.0.0/8 or 2001:db8::/32, "
+            "not 'balancer'"
+        ),
+        "f:8: identity.max_lines: there is no such key; as a setting of the top level it belongs above the first table",
+        "f:11: limits[0].name: must be text in quotes (lower case, digits, - and _), not 'Per Client'",
+        "f:12: limits[0].by: must be one of address, api_key, global, route, shopper, not 'adress'",
+        "f:13: limits[0].quota: must be a whole number from 1 to 1000000000, not 0",
+        "f:14: limits[0].window_s: must be a number above 0 to 86400, not nan",
+        "f:16: limits[1]: by is missing",
+        "f:18: limits[1].quota: must be a whole number from 1 to 1000000000, not true",
+        "f:21: shedding.on: must be true or false, without quotes, not 'yes'",
+        "f:22: access_logs: there is no such key; did you mean access_log?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("port = ", "f:1: is not TOML: Invalid value"),
+        ("a = 1\n\nport = 1\nport = 2\n", "f:4: is not TOML: Cannot overwrite a value"),
+        ("[limits", "f:1: is not TOML: "),
+        ("a = " + "[" * 5000, "f: nested too deeply"),
+        ("n = " + "9" * 5000, "f: is not TOML: a value is out of all bounds"),
+        ("# " + "x" * 5_000_000, "f: must be no longer than 4,194,304 characters"),
+    ],
+)
+def test_what_is_no_toml_is_one_fault_with_its_line(text: str, fault: str) -> None:
+    (told,) = faults_of(text)
+    assert told.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('config = "other.toml"', "config: a file cannot name another; use --config or PEAKGATE_CONFIG"),
+        ('host = "a\\nb"', "host: must not hold control characters"),
+        ("host = ''", "host: must not be empty, not ''"),
+        ("host = 1", "host: must be text in quotes, not 1"),
+        ("port = true", "port: must be a number from 0 to 65535, not true"),
+        ("port = 80.5", "port: must be a number from 0 to 65535, not 80.5"),
+        ("drain_timeout = inf", "drain_timeout: must be a number from 0 to 3600, not inf"),
+        ("role = 'king'", "role: must be one of edge, worker, all, not 'king'"),
+        ("limits = 1", "limits: must be a list of tables: [[limits]]"),
+        ("[limits]", "limits: must be a list of tables: [[limits]]"),
+        ("[[shedding]]", "shedding: must be one table: [shedding]"),
+        ("cache = 1", "cache: must be a table"),
+        ("breaker = 1", "breaker: must be a table"),
+        ("identity.allow = '10.0.0.0/8'", "identity.allow: must be a list: […]"),
+        ("identity.allow = [1]", "identity.allow[0]: must be text in quotes (an address or a network, such as"),
+        ("[headers]\nreferrer_policy = 'é'", "headers.referrer_policy: must be ASCII, as header fields are"),
+        ("[headers]\nx_content_type_options = 'x'", "headers.x_content_type_options: must be one of nosniff, not 'x'"),
+        ("cors.origins = ['https://shop.example/']", 'cors.origins[0]: must be "*" or an origin such as'),
+        ("cors.expose = ['X Y']", "cors.expose[0]: must be the name of a header field, not 'X Y'"),
+        ("access_log.ok = 1.5", "access_log.ok: must be a number from 0 to 1, not 1.5"),
+        ("shedding.concurrency_least = 3000", "shedding.concurrency_least: must not be above concurrency_most, 2000"),
+        ("cache.entry_most_bytes = 100000000", "cache.entry_most_bytes: must not be above memory_bytes, 67108864"),
+        ("breaker.stor = {}", "breaker.stor: there is nothing of that name; there is store, payment, shipping, queue"),
+        ("breaker.store.open_s = 60", "breaker.store.open_s: must not be above open_most_s, 30"),
+        ("cors = {origins = ['*'], credentials = true}", 'cors.credentials: must not be true for the origin "*"'),
+        ("shoppers.issuer = 'x'", "shoppers.issuer: needs jwks_url, or HS256 and hs256_secret_file, to verify"),
+        ("shoppers.algorithms = ['HS256']", "shoppers.algorithms: HS256 needs hs256_secret_file"),
+        ("shoppers.algorithms = []", "shoppers.algorithms: must name one or more"),
+        ("shoppers.hs256_secret_file = 'no-such'", "shoppers.hs256_secret_file: there is no such file"),
+        (
+            "shoppers = {issuer = 'x', jwks_url = 'https://x/'}",
+            "shoppers: audience is missing: tokens for somebody else would be taken",
+        ),
+        (
+            "shoppers = {audience = 'x', jwks_url = 'https://x/'}",
+            "shoppers: issuer is missing: tokens for somebody else would be taken",
+        ),
+    ],
+)
+def test_each_fault_says_what_would_be_right(text: str, fault: str) -> None:
+    (told,) = faults_of(text)
+    assert told.partition(": ")[2].startswith(fault)
+
+
+LISTS = """\
+[[limits]]
+name = "a"
+by = "address"
+quota = 5
+
+[[rooms]]
+name = "drop"
+routes = ["/v1/checkout"]
+rate_per_s = 5
+active_most = 50
+
+[[upstreams]]
+name = "web"
+targets = ["http://web:3000"]
+
+[[switches]]
+name = "search"
+
+[[events]]
+name = "sale"
+start = 2026-11-27T09:00:00Z
+end = 2026-11-27T12:00:00Z
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "faults"),
+    [
+        ("[[limits]]\nname = 'a'\nby = 'route'\nquota = 1", ["limits[1].name: is the same as that of one above"]),
+        ("[[switches]]\nname = 'search'", ["switches[1].name: is the same as that of one above"]),
+        (
+            "[[limits]]\nname='b'\nby='route'\nquota=1\nroutes=[]",
+            ["limits[1].routes: must name one or more; leave it out"],
+        ),
+        (
+            "[[routes]]\nprefix = '/a/'\nupstream = 'wbe'",
+            ["routes[0].upstream: there is no upstream 'wbe'; there is web"],
+        ),
+        (
+            "[[routes]]\nprefix = '/a/'\nupstream = 'web'\n[[routes]]\nprefix = '/a/'\nupstream = 'web'",
+            ["routes[1].prefix: is the same as that of one above"],
+        ),
+        ("[[upstreams]]\nname='store'\ntargets=['http://x']", ["upstreams[1].name: must not be one of store, payment"]),
+        ("[[upstreams]]\nname='b'\ntargets=[]", ["upstreams[1].targets: must have 1 or more"]),
+        (
+            "[[upstreams]]\nname='b'\ntargets=['http://x/a', 'http://x:99999', 'http://u:sesame@x', 'ftp://x']",
+            [
+                "upstreams[1].targets[0]: must be scheme, host and port alone; a route's strip_prefix changes paths",
+                "upstreams[1].targets[1]: must be an address such as http://10.0.0.5:8080",
+                "upstreams[1].targets[2]: must not hold a user or password",
+                "upstreams[1].targets[3]: must be text in quotes (http:// or https://)",
+            ],
+        ),
+        ("[[upstreams]]\nname='b'\ntargets=['http://x','http://x']", ["upstreams[1].targets[1]: is the same as one"]),
+        (
+            "[[upstreams]]\nname='b'\ntargets=['http://x']\nhealth={path='/', interval_s=1}",
+            ["upstreams[1].health.timeout_s: must not be above interval_s, 1"],
+        ),
+        ("[breaker.web]\n[breaker.web2]", ["breaker.web2: there is nothing of that name; there is store, payment"]),
+        (
+            "limits = { b = 5 }\nrooms = { dorp = true }\nswitches = { serach = false }",
+            [
+                "events[0].limits.b: there is nothing of that name in [[limits]]; there is a",
+                "events[0].rooms.dorp: there is nothing of that name in [[rooms]]; there is drop",
+                "events[0].switches.serach: there is nothing of that name in [[switches]]; there is search",
+            ],
+        ),
+        (
+            "[[events]]\nname='b'\nstart = 2026-11-27T09:00:00\nend = 1066-11-27T09:00:00Z",
+            [
+                "events[1].start: must say its time zone: 2026-11-27T09:00:00Z, or +01:00 in place of the Z",
+                "events[1].end: must be between the years 2000 and 9998",
+            ],
+        ),
+        (
+            "[[events]]\nname='b'\nstart = 2026-11-27T09:00:00Z\nend = 2026-11-27T10:00:00+01:00",
+            ["events[1].end: must be after its start, 2026-11-27T09:00:00+00:00"],
+        ),
+        (
+            "[[events]]\nname='b'\nstart = 2026-11-27\nend = '2026-11-28T00:00:00Z'",
+            [
+                "events[1].start: must be a time with its zone, such as 2026-11-27T09:00:00Z, not '2026-11-27'",
+                "events[1].end: must be a time with its zone, such as 2026-11-27T09:00:00Z, not '2026-11-28T00:00:00Z'",
+            ],
+        ),
+        ("prewarm = ['/a b']", ["events[0].prewarm[0]: must be percent-encoded, as it is sent"]),
+    ],
+)
+def test_names_and_values_must_agree_with_each_other(more: str, faults: list[str]) -> None:
+    told = [fault.partition(": ")[2] for fault in faults_of(LISTS + more)]
+    assert len(told) == len(faults)
+    assert all(has.startswith(wanted) for has, wanted in zip(told, faults, strict=True)), told
+
+
+def test_a_name_in_a_table_with_another_fault_is_still_known() -> None:
+    (fault,) = faults_of(LISTS.replace("rate_per_s = 5", "rate_per_s = 0") + "rooms = { drop = true }")
+    assert fault.startswith("f:9: rooms[0].rate_per_s: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "store_url = 'redis//:sesame@shop'",
+        "admin_token_file = {sesame = 1}",
+        "shoppers.hs256_secret_file = 'sesame'",
+        "shoppers.jwks_url = 'sesame'",
+        "[[identity.api_keys]]\nname = 'a'\nsha256 = 'sesame'",
+        "[[upstreams]]\nname = 'a'\ntargets = ['http://u:sesame@x', 'sesame']",
+        "[shoppers]\nhs256_secret = 'sesame'",
+        "[[identity.api_keys]]\nname = 'a'\nsha256 = 'sesame",
+    ],
+)
+def test_no_fault_tells_what_may_be_a_secret(text: str) -> None:
+    assert "sesame'" not in " ".join(faults_of(text))
+    assert ":sesame" not in " ".join(faults_of(text))
+
+
+def test_a_fault_takes_one_line_whatever_it_is_about() -> None:
+    faults = faults_of(
+        "\"a\\nb\" = 1\nidentity.allow = ['x\\ny']\n[breaker.\"c\\nd\"]\nopen_s = 0\n[[limits]]\nname = 'a\\nb'"
+    )
+    assert faults
+    assert not any("\n" in fault for fault in faults)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_file(tmp_path)
+    assert caught.value.faults == [f"{tmp_path}: cannot be read: Is a directory"]
+    (tmp_path / "latin.toml").write_bytes(b"port = 1\n# caf\xe9\n")
+    with pytest.raises(ConfigError) as caught:
+        read_file(tmp_path / "latin.toml")
+    assert caught.value.faults == [f"{tmp_path}/latin.toml:2: must be UTF-8"]
+
+
+def test_a_shared_secret_may_be_configured_on_purpose(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    tables = read_text(
+        f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
+    )
+    assert tables.policies.shoppers.algorithms == ("HS256",)
+
+
+def test_patterns_that_match_no_route_are_found() -> None:
+    config = read_text(
+        LISTS + "[[routes]]\nprefix = '/pages/'\nupstream = 'web'\n"
+        "[[limits]]\nname = 'b'\nby = 'route'\nquota = 1\nroutes = ['GET /v1/cart*', '/pages/*', 'POST /v1/chekout']\n"
+        "[cors]\nroutes = ['/v2/*']\norigins = ['*']"
+    )
+    routes = [("GET", "/v1/carts/{cart_id}"), ("POST", "/v1/checkout")]
+    assert list(idle_patterns(config.policies, routes)) == [
+        (("limits", 1, "routes", 2), "matches no route: 'POST /v1/chekout'"),
+        (("cors", "routes", 0), "matches no route: '/v2/*'"),
+    ]
