@@ -9,7 +9,7 @@ from gateway.config.policies import Room
 from gateway.policy.admission import Standing, Visit
 from store import Script, Store
 
-# Each place takes some 250 bytes; beyond this, arrivals are told to come again, without a place.
+# Each place takes some 160 bytes; beyond this, arrivals are told to come again, without a place.
 WAITING_MOST: Final = 1_000_000
 # A pass is valid a little less long than the session it stands for, so that no clock makes it outlive its slot.
 SESSION_GRACE_S: Final = 2.0

@@ -101,8 +101,8 @@ def _facts(waiting: Waiting) -> str:
         facts.append(("Estimated time", duration(waiting.eta_s) if waiting.eta_s is not None else "not known yet"))
     if waiting.since is not None:
         came = datetime.fromtimestamp(waiting.since, UTC)
-        time = f'<time datetime="{came:%Y-%m-%dT%H:%M:%SZ}">{came:%H:%M} UTC</time>'
-        facts.append(("Waiting since", f"{time} ({html.escape(duration(max(0, waiting.now - waiting.since)))})"))
+        facts.append(("Here since", f'<time datetime="{came:%Y-%m-%dT%H:%M:%SZ}">{came:%H:%M} UTC</time>'))
+        facts.append(("Waited so far", duration(max(0, waiting.now - waiting.since))))
     if not facts:
         return ""
     rows = "\n      ".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)

@@ -27,6 +27,13 @@ PLACE_LIFE_S: Final = 86_400
 KNOWN_MOST: Final = 20_000
 # When to ask again of a room that has no answer now.
 UNKNOWN_RETRY_S: Final = 10
+_HOW: Final = f"Ask again after Retry-After, with the token in the header {TOKEN_HEADER}."
+_DETAILS: Final = {
+    "waiting": _HOW,
+    "sold_out": "What is left is spoken for by those ahead. The place is kept while it is asked for, should some become free.",
+    "full": "There is no place left even in the queue. Ask again after Retry-After.",
+    "unknown": f"The place cannot be told now. {_HOW}",
+}
 _NO_STORE: Final = header("Cache-Control", "no-store")
 # The answer that carries a pass is its shopper's alone; whatever else it says of caching, the stricter holds (RFC 9111, 5.2.2.7).
 _PRIVATE: Final = header("Cache-Control", "private")
@@ -205,6 +212,7 @@ class WaitingRoom:
             )
             return _page(waiting, lines)
         members: dict[str, Any] = {
+            "detail": _DETAILS[answer],
             "position": visit.ahead + 1 if visit is not None else None,
             "eta_seconds": eta,
             "token": token if ticket is not None else None,

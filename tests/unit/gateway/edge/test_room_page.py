@@ -60,7 +60,8 @@ def test_the_page_tells_place_time_and_since_when() -> None:
     assert ">128</p>" in text
     assert "<dt>People ahead of you</dt><dd>127</dd>" in text
     assert "<dt>Estimated time</dt><dd>2 minutes</dd>" in text
-    assert '<time datetime="2026-11-27T05:57:00Z">05:57 UTC</time> (3 minutes)' in text
+    assert '<time datetime="2026-11-27T05:57:00Z">05:57 UTC</time>' in text
+    assert "<dt>Waited so far</dt><dd>3 minutes</dd>" in text
 
 
 @pytest.mark.parametrize("said", VARIANTS, ids=str)
