@@ -98,6 +98,31 @@ async def test_an_owned_cart_is_found_by_its_owner_only(carts: Carts, call: Call
     await call(carts, cart.id, at(owner="ada"))
 
 
+async def test_what_an_owner_has_just_seen_is_not_shown_to_others(carts: Carts) -> None:
+    cart = await made(carts, (MUG, 1), owner="ada")
+    for stranger in (None, "bob", "", "ad", "ada "):
+        assert await carts.read(cart.id, owner="ada") == cart
+        with pytest.raises(CartNotFound):
+            await carts.read(cart.id, owner=stranger)
+
+
+async def test_a_finished_merge_is_repeated_to_the_owner_only(carts: Carts) -> None:
+    source, target = await made(carts, (MUG, 1)), await made(carts, owner="ada")
+    merged = await carts.merge(target.id, source.id, "sum", write=at(owner="ada"))
+    for stranger in (None, "bob"):
+        with pytest.raises(CartNotFound):
+            await carts.merge(target.id, source.id, "sum", write=at(owner=stranger))
+    assert await carts.merge(target.id, source.id, "sum", write=at(owner="ada")) == merged
+
+
+async def test_an_owner_may_give_the_lines_of_a_cart_to_one_without_an_owner(carts: Carts) -> None:
+    source, target = await made(carts, (MUG, 1), owner="ada"), await made(carts)
+    merged = await carts.merge(target.id, source.id, "sum", write=at(owner="ada"))
+    assert (held_by(merged), merged.owner) == ([(MUG, 1)], None)
+    with pytest.raises(CartNotFound):
+        await carts.read(source.id)
+
+
 async def test_a_cart_without_an_owner_is_open_to_whoever_knows_its_id(carts: Carts) -> None:
     cart = await made(carts, (MUG, 1))
     assert await carts.read(cart.id, owner="ada") == cart

@@ -215,6 +215,21 @@ async def test_a_shoppers_cart_and_order_are_not_found_by_others(shop: Shop) -> 
     assert await shop.handlers().read(placed.order.id, owner="ada") == placed.order
 
 
+async def test_a_replay_and_what_follows_an_order_are_for_its_owner_only(shop: Shop) -> None:
+    cart, handlers = await shop.cart(owner="ada"), shop.handlers()
+    placed = await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")
+    for owner in (None, "bob"):
+        with pytest.raises(CartNotFound):
+            await handlers.place(a_request(cart), idempotency_key=KEY, owner=owner)
+        with pytest.raises(OrderNotFound):
+            await handlers.cancel(placed.order.id, owner=owner)
+        with pytest.raises(OrderNotFound):
+            await anext(aiter(handlers.events(placed.order.id, owner=owner)))
+    replayed = await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")
+    assert (replayed.replayed, replayed.order.id) == (True, placed.order.id)
+    assert (await handlers.cancel(placed.order.id, owner="ada")).owner == "ada"
+
+
 @pytest.mark.parametrize("order_id", ["", "nonsense", "7f}o:x", new_cart_id()])
 async def test_an_order_that_is_not_there_is_not_found(shop: Shop, order_id: str) -> None:
     with pytest.raises(OrderNotFound):

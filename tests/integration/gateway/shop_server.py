@@ -15,28 +15,41 @@ from cart.catalog.model import CatalogRow
 from cart.handlers import CartHandlers
 from cart.memory import MemoryCarts
 from cart.model import Sku
+from cart.ports import Carts
+from cart.redis_carts import RedisCarts
 from checkout.handlers import CheckoutHandlers
 from checkout.memory import MemoryOrders, MemoryStock
 from checkout.message import order_accepted
+from checkout.ports import Orders, Stock
+from checkout.redis_orders import RedisOrders
+from checkout.redis_stock import RedisStock
+from checkout.stored import product_key
 from gateway.api.binding import bind
 from gateway.api.router import Endpoint, Router
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.http import Layer, stack
 from gateway.server.edge_server import EdgeServer
+from store import Store
 from tests.integration.gateway.small_server import get, post
 from tests.raw_http import Answer, RawClient
 
+BARE = stack()
 MUG, BOX = "85123A", "BANK CHARGES"
 
 
 class ShopServer:
-    """The server, the adapters behind it, and a shopper's connection."""
+    """The server, the adapters behind it, and a shopper's connection.
 
-    def __init__(self) -> None:
+    `layers` wrap each route. With a `store`, carts, orders and stock are in it.
+    """
+
+    def __init__(self, *, layers: Layer = BARE, store: Store | None = None) -> None:
         self.catalog = MemoryCatalog()
         self.search = MemorySearch()
-        self.carts = MemoryCarts()
-        self.orders = MemoryOrders(self.carts)
-        self.stock = MemoryStock({Sku(MUG): 100, Sku(BOX): 1})
+        memory_carts = MemoryCarts()
+        self.carts: Carts = memory_carts if store is None else RedisCarts(store)
+        self.orders: Orders = MemoryOrders(memory_carts) if store is None else RedisOrders(store)
+        self.stock: Stock = MemoryStock({Sku(MUG): 100, Sku(BOX): 1}) if store is None else RedisStock(store)
         checkout = CheckoutHandlers(
             orders=self.orders,
             stock=self.stock,
@@ -51,7 +64,9 @@ class ShopServer:
             *product_routes(ProductHandlers(prices=self.catalog, stock=self.catalog, search=self.search)),
             *checkout_routes(checkout),
         ]
-        endpoints = [Endpoint(row.method, row.path, bind(row), hot=row.hot, body_limit=row.body_limit) for row in rows]
+        endpoints = [
+            Endpoint(row.method, row.path, layers(bind(row)), hot=row.hot, body_limit=row.body_limit) for row in rows
+        ]
         self.edge = EdgeServer(Router(endpoints), linger_s=0.05)
         self.port = 0
 
@@ -99,9 +114,12 @@ class ShopServer:
 
 
 @asynccontextmanager
-async def shop_server() -> AsyncIterator[ShopServer]:
+async def shop_server(*, layers: Layer = BARE, store: Store | None = None) -> AsyncIterator[ShopServer]:
     """A `ShopServer` that listens on a loopback port."""
-    shop = ShopServer()
+    shop = ShopServer(layers=layers, store=store)
+    if store is not None:
+        for sku, quantity in ((MUG, 100), (BOX, 1)):
+            await store.execute("HSET", product_key(Sku(sku)), "stock", quantity)
     await shop.price(MUG, 255)
     await shop.price(BOX, 1000)
     server = await asyncio.get_running_loop().create_server(shop.edge, "127.0.0.1", 0)
