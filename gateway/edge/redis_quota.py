@@ -272,6 +272,7 @@ class RedisQuota:
     """The quotas of all limits. One for a process; `update` keeps the counts and callers of limits that stay as they are.
 
     `share` is the part of each quota that this process may grant while the store is away: one in so many processes.
+    `patience_s` is how long the store may take to answer; it is waited for up to 14 ms longer.
     `secret` keys the digests of callers in the store; all gateways of one store need the same.
     All keys carry one hash `tag`: a request may be under a limit that all others are under as well, and one script takes
     from all its limits. On a cluster one node has them.
@@ -284,6 +285,7 @@ class RedisQuota:
         share: float,
         secret: bytes = b"",
         tag: str = "rl",
+        patience_s: float = PATIENCE_S,
         known_most: int = KNOWN_MOST,
         clock: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
@@ -292,6 +294,7 @@ class RedisQuota:
         self._share = share
         self._secret = secret
         self._tag = tag
+        self._patience_s = patience_s
         self._known_most = known_most
         self._clock = clock
         self._rng = rng
@@ -404,7 +407,7 @@ class RedisQuota:
         replies that came meanwhile are read first.
         """
         self._watch = None
-        late_by, self._watched_at = self._watched_at - PATIENCE_S, self._clock()
+        late_by, self._watched_at = self._watched_at - self._patience_s, self._clock()
         while self._in_flight and self._in_flight[0].asked_at <= late_by:
             self._fail(self._in_flight.pop(0), "it does not answer in time")
         if self._in_flight:
