@@ -1,12 +1,14 @@
-"""`/healthz`: the process lives. `/readyz`: it should get traffic."""
+"""`/healthz`: the process lives. `/readyz`: it should get traffic, and what it depends on is how."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 
@@ -16,6 +18,11 @@ from gateway.http import Request, Response, header
 
 # Raises when the dependency is not there.
 Check = Callable[[], Awaitable[object]]
+
+# A check that takes longer has failed.
+CHECK_S: Final = 0.5
+# However many probes come, the dependencies are asked no more often.
+FRESH_S: Final = 1.0
 
 
 class Server(Protocol):
@@ -27,42 +34,99 @@ class Server(Protocol):
 
 @dataclass(slots=True)
 class Vitals:
-    """What health is judged by. `edge` is set when the server is made, of routes that these calls are among."""
+    """What health is judged by. `edge` is set when the server is made, of routes that these calls are among.
+
+    `to_start` names the checks that must have succeeded once before there is any traffic, all unless given; `always`
+    those without which there is none at any time. Any other dependency that is away is told and leaves the worker ready:
+    what all gateways share must not empty the balancer (docs/adr/0010). `breakers` tells the state of each, in a word.
+    """
 
     checks: Mapping[str, Check]
     edge: Server | None = None
+    to_start: Collection[str] | None = None
+    always: Collection[str] = ()
+    breakers: Callable[[], Mapping[str, str]] = dict
 
 
-def health_routes(vitals: Vitals) -> Sequence[Route]:
+def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic) -> Sequence[Route]:
     """Both calls. A worker that drains is not ready, whatever its checks say."""
+    readiness = _Readiness(vitals, clock)
 
     async def healthz(_request: Request, _body: None) -> Response:
         return _answer(200, {"status": "ok"})
 
     async def readyz(_request: Request, _body: None) -> Response:
         assert vitals.edge is not None
-        found = {name: await _outcome(check) for name, check in vitals.checks.items()}
-        is_ready = set(found.values()) <= {"ok"}
-        status = "draining" if vitals.edge.is_draining else "ready" if is_ready else "unavailable"
+        found = await readiness.found()
+        breakers = vitals.breakers()
+        status = "draining" if vitals.edge.is_draining else readiness.judged(found, breakers)
         worker = {"process": os.getpid(), "answers": _by_status(vitals.edge.router.endpoints)}
-        return _answer(200 if status == "ready" else 503, {"status": status, "checks": found, "worker": worker})
+        body = {"status": status, "checks": found, "breakers": breakers, "worker": worker}
+        return _answer(200 if status in _READY else 503, body)
 
     return (
         _row("/healthz", healthz, "Whether the process lives"),
-        _row("/readyz", readyz, "Whether it should get traffic"),
+        # It waits with timeouts, for which it needs a task.
+        _row("/readyz", readyz, "Whether it should get traffic", hot=False),
     )
 
 
-def _row(path: str, call: Call, summary: str) -> Route:
-    return Route(method="GET", path=path, call=call, summary=summary, tag="health", answers="Health")
+class _Readiness:
+    """What the checks found last, and whether they were all well once."""
+
+    def __init__(self, vitals: Vitals, clock: Callable[[], float]) -> None:
+        self._vitals = vitals
+        self._clock = clock
+        self._has_started = False
+        self._found: Mapping[str, str] = {}
+        self._found_at = -FRESH_S
+        self._looking: asyncio.Task[Mapping[str, str]] | None = None
+
+    async def found(self) -> Mapping[str, str]:
+        """`ok` or what is wrong, by dependency; at most `FRESH_S` old, and asked for once for all who wait."""
+        if self._clock() - self._found_at < FRESH_S:
+            return self._found
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        return await asyncio.shield(self._looking)
+
+    def judged(self, found: Mapping[str, str], breakers: Mapping[str, str]) -> str:
+        """The status of a worker that does not drain."""
+        away = {name for name, outcome in found.items() if outcome != _OK}
+        to_start = self._vitals.checks if self._vitals.to_start is None else self._vitals.to_start
+        self._has_started = self._has_started or away.isdisjoint(to_start)
+        if not self._has_started or not away.isdisjoint(self._vitals.always):
+            return "unavailable"
+        return "degraded" if away or set(breakers.values()) - {"passing"} else "ready"
+
+    async def _look(self) -> Mapping[str, str]:
+        try:
+            checks = self._vitals.checks
+            outcomes = await asyncio.gather(*map(_outcome, checks.values()))
+            self._found, self._found_at = dict(zip(checks, outcomes, strict=True)), self._clock()
+            return self._found
+        finally:
+            self._looking = None
+
+
+_OK: Final = "ok"
+_READY: Final = ("ready", "degraded")
+
+
+def _row(path: str, call: Call, summary: str, *, hot: bool = True) -> Route:
+    return Route(method="GET", path=path, call=call, summary=summary, tag="health", answers="Health", hot=hot)
 
 
 async def _outcome(check: Check) -> str:
+    limit = asyncio.timeout(CHECK_S)
     try:
-        await check()
+        async with limit:
+            await check()
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the answer says so
+        if limit.expired():
+            return f"no answer within {CHECK_S} s"
         return str(error) or type(error).__name__
-    return "ok"
+    return _OK
 
 
 def _by_status(endpoints: Iterable[Endpoint]) -> dict[str, int]:
