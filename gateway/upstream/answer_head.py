@@ -131,11 +131,10 @@ def _understand(line: bytes) -> _Meaning:
 def _read_length(value: bytes, before: int) -> int:
     if not _LENGTH.fullmatch(value):
         raise BadAnswer("a Content-Length that is no number")
-    length = int(value)
-    # Either another length, or a transfer coding besides.
-    if before not in {UNTIL_CLOSE, length}:
+    # Another length, even if it were the same, or a transfer coding besides.
+    if before != UNTIL_CLOSE:
         raise BadAnswer("two lengths")
-    return length
+    return int(value)
 
 
 def _read_coding(value: bytes, before: int, *, is_11: bool) -> int:

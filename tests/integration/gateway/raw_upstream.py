@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 import struct
@@ -124,12 +125,16 @@ class RawUpstream:
         peer.request = noted  # type: ignore[method-assign]
         try:
             await self.script(peer)
-        except (EOFError, ConnectionError, asyncio.CancelledError):
+        except (EOFError, ConnectionError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
             self.open -= 1
             self._tasks.discard(task)
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 def rule(**options: Any) -> Forward:
@@ -144,12 +149,15 @@ def request(
     *,
     body: bytes = b"",
     peer: str = "10.0.0.9",
+    raw: tuple[tuple[str, str], ...] = (),
     **fields: str,
 ) -> Request:
-    """A request; `x_some_field="…"` is a header field."""
+    """A request; `x_some_field="…"` is a header field, and so is each of `raw`, as it is."""
     headers = CIMultiDict([("Host", "shop.example")] if "host" not in fields else [])
     for name, value in fields.items():
         headers.add(name.replace("_", "-"), value)
+    for name, value in raw:
+        headers.add(name, value)
     return Request(method, path, query, headers, body, "0123456789abcdef", (), peer)
 
 
