@@ -125,7 +125,12 @@ class SwitchBoard:
         self._routes = {table.name: table.routes for table in tables}
 
     def turn(self, name: str, *, on: bool | None = None, percent: float | None = None) -> None:
-        """Set a switch over what the file says; what is None is as the file has it again. Raises `UnknownSwitch`."""
+        """Set a switch over what the file says; what is None is as the file has it again.
+
+        Raises `UnknownSwitch`, and `ValueError` for a percentage that is none.
+        """
+        if percent is not None and not 0 <= percent <= 100:
+            raise ValueError("percent must be from 0 to 100")
         live = self._switches.get(name)
         if live is None:
             raise UnknownSwitch(name)

@@ -142,6 +142,12 @@ def test_a_switch_that_is_none_cannot_be_turned() -> None:
     assert caught.value.name == "serach"
 
 
+@pytest.mark.parametrize("percent", [-1.0, 100.5, float("nan")])
+def test_a_percentage_that_is_none_is_refused(percent: float) -> None:
+    with pytest.raises(ValueError, match="0 to 100"):
+        SwitchBoard([search()]).turn("search", percent=percent)
+
+
 def test_its_state_and_counts_can_be_seen_and_outlive_a_reload() -> None:
     board = SwitchBoard([search(percent=75.0)])
     board.turn("search", on=False)
