@@ -96,7 +96,7 @@ def _place(waiting: Waiting) -> str:
 def _facts(waiting: Waiting) -> str:
     facts: list[tuple[str, str]] = []
     if waiting.ahead is not None:
-        facts.append(("People ahead of you", f"{waiting.ahead:,}"))
+        facts.append(("Ahead of you", f"{waiting.ahead:,}"))
     if waiting.ahead is not None and not waiting.sold_out:
         facts.append(("Estimated time", duration(waiting.eta_s) if waiting.eta_s is not None else "not known yet"))
     if waiting.since is not None:

@@ -58,7 +58,7 @@ def test_the_page_tells_place_time_and_since_when() -> None:
 
     assert "<title>Place 128 in the queue</title>" in text
     assert ">128</p>" in text
-    assert "<dt>People ahead of you</dt><dd>127</dd>" in text
+    assert "<dt>Ahead of you</dt><dd>127</dd>" in text
     assert "<dt>Estimated time</dt><dd>2 minutes</dd>" in text
     assert '<time datetime="2026-11-27T05:57:00Z">05:57 UTC</time>' in text
     assert "<dt>Waited so far</dt><dd>3 minutes</dd>" in text
@@ -100,7 +100,7 @@ def test_a_page_of_something_sold_out_shows_no_time() -> None:
 def test_a_page_without_a_place_shows_none() -> None:
     text = page(ahead=None, eta_s=None)
 
-    assert "People ahead" not in text
+    assert "Ahead of you" not in text
     assert "You have not lost it." in text
     assert "cannot give you a place" in page(ahead=None, eta_s=None, since=None)
 
