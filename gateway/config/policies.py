@@ -7,7 +7,7 @@ as its defaults say. `file.py` reads them, the JSON Schema is made of them, comp
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -97,6 +97,17 @@ class Breaker(Table, frozen=True):
     open_most_s: Seconds = 30.0
     # After a good probe, the share let through rises to all of it over this time.
     ramp_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+
+
+# What fits a dependency better than these defaults, where the file has no table for it. One in the file is taken whole.
+BREAKERS: Final[Mapping[str, Breaker]] = {
+    # Many calls a second and a deadline of 250 ms: judged at once, and back at once.
+    "store": Breaker(window_s=1.0, minimum_calls=20, slow_call_s=0.2, open_s=0.2, open_most_s=1.0, ramp_s=0.5),
+    # Few calls, each of which matters: an order that meets a dead service should find it out for the others.
+    "payment": Breaker(window_s=60.0, minimum_calls=5, slow_call_s=3.5, open_s=2.0),
+    "shipping": Breaker(window_s=60.0, minimum_calls=5, slow_call_s=3.5, open_s=2.0),
+    "queue": Breaker(window_s=10.0, minimum_calls=5, open_s=0.5, open_most_s=10.0, ramp_s=2.0),
+}
 
 
 class Shedding(Table, frozen=True):

@@ -5,27 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
+from gateway.config.policies import BREAKERS
 from gateway.config.policies import Breaker as Table
 from gateway.edge.breaker import Breaker, Change, State
 from gateway.metrics import Metric, Sample
-
-# What fits a dependency better than the table's own defaults, where the file does not say.
-DEFAULTS: Final[Mapping[str, Table]] = {
-    # Many calls a second and a deadline of 250 ms: judged at once, and back at once.
-    "store": Table(window_s=1.0, minimum_calls=20, slow_call_s=0.2, open_s=0.2, open_most_s=1.0, ramp_s=0.5),
-    # Few calls, each of which matters: an order that meets a dead service should find it out for the others.
-    "payment": Table(window_s=60.0, minimum_calls=5, slow_call_s=3.5, open_s=2.0),
-    "shipping": Table(window_s=60.0, minimum_calls=5, slow_call_s=3.5, open_s=2.0),
-    "queue": Table(window_s=10.0, minimum_calls=5, open_s=0.5, open_most_s=10.0, ramp_s=2.0),
-}
 
 
 class Breakers:
     """The registry. A dependency's breaker is made when somebody first asks for it and stays the same from then on.
 
-    `tables` are those of the file, by name. Long-lived: `update` puts other tables in force and keeps every state.
+    `tables` are those of the file, by name; a dependency without one has what fits it. Long-lived: `update` puts other tables in force and keeps every state.
     """
 
     def __init__(
@@ -122,4 +113,4 @@ class Breakers:
         )
 
     def _table(self, name: str) -> Table:
-        return self._tables.get(name) or DEFAULTS.get(name) or Table()
+        return self._tables.get(name) or BREAKERS.get(name) or Table()
