@@ -95,7 +95,7 @@ class LiveSwitch:
         return {
             "on": self.is_on,
             "percent": self.percent,
-            "file": {"on": self._table.on, "percent": self._table.percent},
+            "configured": {"on": self._table.on, "percent": self._table.percent},
             "override": {"on": self.override.on, "percent": self.override.percent},
             "routes": list(self._table.routes),
             "refused": self.refused,

@@ -158,7 +158,7 @@ def test_its_state_and_counts_can_be_seen_and_outlive_a_reload() -> None:
         "search": {
             "on": False,
             "percent": 75.0,
-            "file": {"on": True, "percent": 75.0},
+            "configured": {"on": True, "percent": 75.0},
             "override": {"on": False, "percent": None},
             "routes": ["GET /v1/products"],
             "refused": 3,
