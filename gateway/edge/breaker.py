@@ -155,6 +155,10 @@ class Breaker:
         """Whether the next call would be the probe."""
         return self._state is State.TRIPPED and not self._is_held and self._clock() >= self._probe_at
 
+    def refuses(self) -> bool:
+        """Whether a call would certainly be refused now: False when it would be the probe, or when chance decides."""
+        return self._state in _SHUT and not self.probe_is_due
+
     @property
     def retry_after_s(self) -> float:
         """In how many seconds it makes sense to ask again."""
@@ -342,6 +346,7 @@ class _ProbeFailed(Exception):
 
 
 _OPEN_TO_CALLS: Final = (State.PASSING, State.RAMPING)
+_SHUT: Final = (State.TRIPPED, State.PROBING)
 
 
 def _words(error: BaseException | None) -> str:

@@ -16,7 +16,8 @@ from gateway.metrics import Metric, Sample
 class Breakers:
     """The registry. A dependency's breaker is made when somebody first asks for it and stays the same from then on.
 
-    `tables` are those of the file, by name; a dependency without one has what fits it. Long-lived: `update` puts other tables in force and keeps every state.
+    `tables` are those of the file, by name; a dependency without one has what fits it. Long-lived: `update` puts other
+    tables in force and keeps every state.
     """
 
     def __init__(

@@ -6,9 +6,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from checkout.errors import DependencyTripped
 from gateway.edge.breaker import Breaker, Calling
+
+# A loop's time may lag behind the clock by as much; between a trip and its probe nothing begins.
+_CLOCKS_DIFFER_S: Final = 0.05
 
 
 class UpstreamGuard:
@@ -41,7 +45,7 @@ class UpstreamGuard:
     def succeeded(self, elapsed_s: float) -> None:
         """See `Guard.succeeded`."""
         begun_at = self._clock() - elapsed_s
-        call = self._ended(is_probe=self._probe is not None and begun_at >= self._probe.begun_at)
+        call = self._ended(is_probe=self._probe is not None and begun_at >= self._probe.begun_at - _CLOCKS_DIFFER_S)
         call.begun_at = begun_at
         self._breaker.leave(call, None)
 

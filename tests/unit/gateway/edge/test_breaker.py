@@ -139,6 +139,18 @@ async def test_a_final_no_is_passed_on_whatever_the_state() -> None:
         await bench.call(Declined("no funds"))
 
 
+async def test_it_says_beforehand_whether_there_is_no_use_in_trying() -> None:
+    bench = Bench()
+    assert not bench.breaker.refuses()
+    await bench.tripped()
+    assert bench.breaker.refuses()
+    bench.time += 1.0
+    assert not bench.breaker.refuses(), "it would be the probe"
+    with bench.breaker.calling():
+        assert bench.breaker.refuses()
+    assert not bench.breaker.refuses(), "chance decides"
+
+
 async def test_only_one_probe_is_let_through_at_a_time() -> None:
     bench = await Bench().tripped()
     bench.time += 1.0
