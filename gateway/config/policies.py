@@ -130,7 +130,8 @@ class Room(Table, frozen=True):
     active_most: Count
     # How long an admitted shopper may be idle, and how long one who waits may be away, before the place is given up.
     session_s: Seconds = 600.0
-    away_s: Seconds = 60.0
+    # Shoppers ask again three times in the latter, but never more often than each second.
+    away_s: Annotated[float, Meta(ge=5, le=86_400)] = 60.0
     # What the room is for: when their stock cannot serve those ahead, the tail is told so.
     skus: tuple[str, ...] = ()
     # Slow down when the oldest accepted order has waited this long.
