@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,12 +27,12 @@ class Reload(Struct, frozen=True):
 
     at: float
     outcome: Literal["applied", "unchanged", "refused"]
-    faults: Sequence[str] = ()
+    faults: tuple[str, ...] = ()
     digest: str | None = None
     # Settings at the top level of the file that differ from those that the gateway was started with.
-    needs_restart: Sequence[str] = ()
+    needs_restart: tuple[str, ...] = ()
     # Workers that were there but could not be told in time; they are told again until they follow.
-    behind: Sequence[str] = ()
+    behind: tuple[str, ...] = ()
 
 
 class Reloader:
@@ -65,7 +65,7 @@ class Reloader:
         self.in_force = read_text(runtime.policies)
 
     @property
-    def needs_restart(self) -> Sequence[str]:
+    def needs_restart(self) -> tuple[str, ...]:
         """What the file in force says about settings that only a restart changes."""
         return self._changed_settings(self.in_force)
 
@@ -87,7 +87,7 @@ class Reloader:
         try:
             config = read_file(self.path)
         except ConfigError as error:
-            return Reload(self._now(), "refused", error.faults)
+            return Reload(self._now(), "refused", tuple(error.faults))
         if faults := await self._prepare(config):
             return Reload(self._now(), "refused", faults, config.digest)
         is_new = config.text != self.in_force.text
@@ -99,21 +99,21 @@ class Reloader:
         outcome: Literal["applied", "unchanged"] = "applied" if is_new else "unchanged"
         return Reload(self._now(), outcome, (), config.digest, self._changed_settings(config), behind)
 
-    async def _prepare(self, config: Config) -> Sequence[str]:
+    async def _prepare(self, config: Config) -> tuple[str, ...]:
         """Have every worker build it beside what it has; why not, by worker."""
         answers = await self._workers.ask_all("prepare", timeout_s=self._prepare_timeout_s, text=config.text)
-        return [
+        return tuple(
             f"worker {worker}: {answer}"
             for worker, answer in answers.items()
             # One that is gone takes the text that is in force when it comes back.
             if isinstance(answer, NoAnswer | WorkerRefused) and not isinstance(answer, WorkerGone)
-        ]
+        )
 
-    async def _bring_up(self) -> Sequence[str]:
+    async def _bring_up(self) -> tuple[str, ...]:
         """Tell those that go by other policies; the names of those that still do, as far as they can be asked."""
         vitals = await self._workers.ask_all("vitals")
         behind = [worker for worker, answer in vitals.items() if self._is_behind(answer)]
-        return [worker for worker in behind if not await self._tell(worker)]
+        return tuple([worker for worker in behind if not await self._tell(worker)])
 
     def _is_behind(self, vitals: Any) -> bool:
         if isinstance(vitals, Exception):
@@ -131,9 +131,9 @@ class Reloader:
             return False
         return True
 
-    def _changed_settings(self, config: Config) -> Sequence[str]:
+    def _changed_settings(self, config: Config) -> tuple[str, ...]:
         names = {**self._started_with, **config.settings}
-        return sorted(name for name in names if self._started_with.get(name) != config.settings.get(name))
+        return tuple(sorted(name for name in names if self._started_with.get(name) != config.settings.get(name)))
 
 
 def _report(path: Path, reload: Reload) -> None:

@@ -89,7 +89,7 @@ def _worker_cells(worker: Mapping[str, Any], at: float) -> Sequence[str]:
     process = worker["parts"].get("process", {})
     return (
         _shown("state", worker["state"], at),
-        "yes" if worker["answers"] else escape(str(worker["silence"])),
+        "yes" if worker["answers"] else f'<span class="note">{escape(str(worker["silence"]))}</span>',
         str(worker["pid"]),
         _shown("started_at", worker["started_at"], at),
         str(worker["restarts"]),
@@ -182,7 +182,9 @@ def _shown(key: str, value: Any, at: float) -> str:
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         inner = (
-            f"{name.replace('_', ' ')} {_shown(name, each, at)}" for name, each in value.items() if each is not None
+            f"{escape(name.replace('_', ' '))} {_shown(name, each, at)}"
+            for name, each in value.items()
+            if each is not None
         )
         return ", ".join(inner) or _NOTHING
     if isinstance(value, list | tuple):

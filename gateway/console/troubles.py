@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 Status = Mapping[str, Any]
 # What a breaker and an upstream's target say of themselves when all is well.
 PASSING = "passing"
+RAMPING = "ramping"
 IN = "in"
 
 
@@ -67,26 +68,35 @@ def _worker_troubles(status: Status) -> Iterator[Trouble]:
 
 
 def _breaker_troubles(status: Status) -> Iterator[Trouble]:
+    seen: dict[tuple[str, str, str], list[str]] = {}
     for worker, name, breaker in named(status, "breakers"):
-        if breaker.get("state", PASSING) != PASSING:
-            yield Trouble(
-                "alarm",
-                f"{name} is {breaker['state']} in worker {worker}: {breaker.get('reason') or 'no reason given'}",
-            )
+        state = breaker.get("state", PASSING)
+        if state != PASSING:
+            seen.setdefault((name, state, breaker.get("reason") or ""), []).append(worker)
+    for (name, state, reason), workers in seen.items():
+        # What is ramping is on its way back and refuses fewer every second.
+        yield Trouble("note" if state == RAMPING else "alarm", _told(f"{name} is {state}", workers, reason))
 
 
 def _target_troubles(status: Status) -> Iterator[Trouble]:
+    seen: dict[tuple[str, str, str, str], list[str]] = {}
     for worker, name, upstream in named(status, "upstreams"):
         for target in upstream.get("targets", ()):
             if target.get("state", IN) != IN:
-                reason = target.get("reason") or "no reason given"
-                yield Trouble("alarm", f"{name}: {target['url']} is {target['state']} in worker {worker}: {reason}")
+                told = (name, target.get("url", ""), target["state"], target.get("reason") or "")
+                seen.setdefault(told, []).append(worker)
+    for (name, url, state, reason), workers in seen.items():
+        yield Trouble("alarm", _told(f"{name}: {url} is {state}", workers, reason))
 
 
 def _room_troubles(status: Status) -> Iterator[Trouble]:
+    # All workers show the same queue, each as it was when it looked last.
+    waiting: dict[str, int] = {}
     for _, name, room in named(status, "rooms"):
-        if room.get("waiting"):
-            yield Trouble("note", f"{room['waiting']} wait in the room {name}")
+        waiting[name] = max(waiting.get(name, 0), room.get("waiting") or 0)
+    for name, count in waiting.items():
+        if count:
+            yield Trouble("note", f"{count:,} wait in the room {name}")
 
 
 def _switch_troubles(status: Status) -> Iterator[Trouble]:
@@ -96,6 +106,11 @@ def _switch_troubles(status: Status) -> Iterator[Trouble]:
             yield Trouble("note", f"The switch {name} is off")
         elif percent is not None and percent < 100:
             yield Trouble("note", f"The switch {name} is at {percent:g} %")
+
+
+def _told(what: str, workers: Sequence[str], reason: str) -> str:
+    where = f"worker{'s' if len(workers) > 1 else ''} {', '.join(workers)}"
+    return f"{what} in {where}: {reason or 'no reason given'}"
 
 
 def _times(count: int) -> str:

@@ -30,15 +30,17 @@ class WorkerRefused(Exception):
 class Workers:
     """All workers of this gateway. Every command has a connection of its own, so that none waits behind another."""
 
-    def __init__(self, runtime: RuntimeDirectory) -> None:
+    def __init__(self, runtime: RuntimeDirectory, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._runtime = runtime
+        self._answer_timeout_s = answer_timeout_s
 
     def all(self) -> Sequence[ChildState]:
         """Those that live, as the parent told last."""
         return [child for child in self._runtime.children if child.service != CONTROL]
 
-    async def ask(self, worker: str, command: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **facts: Any) -> Any:
+    async def ask(self, worker: str, command: str, *, timeout_s: float | None = None, **facts: Any) -> Any:
         """The value of a command. Raises `NoAnswer` or `WorkerRefused`."""
+        timeout_s = self._answer_timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 line = await self._exchange(worker, msgspec.json.encode({"command": command, **facts}))
@@ -53,7 +55,7 @@ class Workers:
             raise WorkerRefused(str(reply.get("refused")))
         return reply["value"]
 
-    async def ask_all(self, command: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **facts: Any) -> Mapping[str, Any]:
+    async def ask_all(self, command: str, *, timeout_s: float | None = None, **facts: Any) -> Mapping[str, Any]:
         """The same of every worker at once, by name: its value, or the `NoAnswer` or `WorkerRefused` in its place."""
 
         async def outcome(worker: str) -> Any:

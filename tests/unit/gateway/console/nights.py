@@ -1,0 +1,143 @@
+"""A bad night, as `/admin/v1/status` would tell it: what pages are made of in tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AT = 1_795_261_109.0
+
+
+def worker(name: str, parts: dict[str, Any] | None = None, **told: Any) -> dict[str, Any]:
+    """One that is well, but for what is `told`."""
+    process = {"started_at": AT - 7200, "connections": 412, "memory_bytes": 96_000_000, "cpu_s": 4120.5}
+    return {
+        "service": name[0],
+        "name": name,
+        "pid": 4000 + ord(name[0]),
+        "state": "ready",
+        "started_at": AT - 7200,
+        "restarts": 0,
+        "answers": True,
+        "silence": None,
+        "digest": "a903db7670fc",
+        "parts": {"process": process, "policies": {"digest": "a903db7670fc"}, **(parts or {})},
+        **told,
+    }
+
+
+def silent(name: str, state: str, silence: str) -> dict[str, Any]:
+    """One that does not answer."""
+    return {**worker(name, state=state, answers=False, silence=silence, digest=None), "parts": {}}
+
+
+def status(*workers: dict[str, Any], **told: Any) -> dict[str, Any]:
+    """A gateway that is well, but for what is `told`."""
+    return {
+        "at": AT,
+        "version": "1.2.3",
+        "policies": {"file": "/etc/peakgate/peakgate.toml", "digest": "a903db7670fc", "needs_restart": []},
+        "last_reload": None,
+        "switches_turned": {},
+        "workers": list(workers),
+        "control": [{"service": "control", "name": "control", "state": "ready", "restarts": 0}],
+        **told,
+    }
+
+
+def breaker(state: str, reason: str = "") -> dict[str, Any]:
+    return {
+        "state": state,
+        "reason": reason,
+        "since": AT - 95,
+        "held": False,
+        "retry_after_s": 1.5,
+        "window": {"calls": 40, "failures": 31, "slow": 2},
+        "outcomes": {"success": 100, "failure": 31},
+        "history": [{"at": AT - 95, "state": state, "reason": reason}],
+    }
+
+
+def bad_night() -> dict[str, Any]:
+    """Much at once."""
+    parts: dict[str, Any] = {
+        "breakers": {
+            "payment": breaker("tripped", "31 of 40 calls failed within 60 s"),
+            "store": breaker("passing"),
+            "queue": breaker("ramping", "a probe came back well"),
+        },
+        "shedding": {
+            "on": True,
+            "limit": 84,
+            "in_flight": 84,
+            "lag_ms": 12.5,
+            "refused": {"browse": 21_044, "optional": 977},
+        },
+        "limits": {
+            "per-address": {"quota": 50, "window_s": 1.0, "allowed": 1_204_551, "refused": 3_312, "local": False}
+        },
+        "rooms": {
+            "drop": {
+                "on": True,
+                "waiting": 18_220,
+                "active": 500,
+                "admitted_per_s": 12.5,
+                "factor": 0.5,
+                "why": "checkout is shed",
+                "stock": 731,
+                "told_sold_out": 17_489,
+            }
+        },
+        "upstreams": {
+            "pages": {
+                "requests": {"answered": 5},
+                "targets": [
+                    {"url": "http://10.0.0.5:8080", "state": "in", "since": AT - 7200, "reason": "", "outstanding": 12},
+                    {
+                        "url": "http://10.0.0.6:8080",
+                        "state": "ejected",
+                        "since": AT - 4,
+                        "reason": "5 failures in a row: <connection reset>",
+                        "outstanding": 0,
+                    },
+                ],
+            }
+        },
+        "cache": {"on": True, "entries": 1200, "bytes": 31_000_000, "hit": 90_000, "miss": 9_000, "revalidated": 1_000},
+        "degraded": {"prices": 12, "products": 0, "cache": 4_001},
+        "switches": {
+            "reviews": {
+                "on": False,
+                "percent": 100.0,
+                "override": {"on": False, "percent": None},
+                "routes": ["/v1/reviews*"],
+                "refused": 31,
+            },
+            "search": {
+                "on": True,
+                "percent": 25.0,
+                "override": {"on": None, "percent": None},
+                "routes": ["/v1/products"],
+                "refused": 0,
+            },
+        },
+        "events": {"midnight-drop": {"state": "under way", "start": AT - 60, "end": AT + 3600}},
+    }
+    faults = [
+        "/etc/peakgate/peakgate.toml:14: limits[0].quota: must be a number from 1 to 1,000,000,000, not 'fifty'",
+        "/etc/peakgate/peakgate.toml:31: rooms[0].rate: there is no such key; did you mean rate_per_s?",
+    ]
+    other = {**parts, "degraded": {"prices": 9}, "breakers": {**parts["breakers"], "payment": breaker("probing", "")}}
+    return status(
+        worker("0a", parts),
+        worker("1b", other, restarts=1, started_at=AT - 40),
+        silent("2a", "ready", "did not answer within 1 s"),
+        worker("3a", parts, digest="77ab00c1d2e3"),
+        last_reload={
+            "at": AT - 300,
+            "outcome": "refused",
+            "faults": faults,
+            "digest": None,
+            "needs_restart": [],
+            "behind": [],
+        },
+    )
