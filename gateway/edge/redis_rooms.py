@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from gateway.config.policies import Room
-from gateway.policy.admission import Standing, Visit
+from gateway.policy.admission import Standing, Visit, session_life_s
 from store import Script, Store
 
 # Each place takes some 160 bytes; beyond this, arrivals are told to come again, without a place.
@@ -81,11 +81,6 @@ class RedisRooms:
         )
 
     def _run(self, script: Script, room: Room, *args: str | float) -> Awaitable[Any]:
-        session_ms = round((session_life_s(room) + SESSION_GRACE_S) * 1000)
+        session_ms = round((session_life_s(room.session_s) + SESSION_GRACE_S) * 1000)
         limits = (room.rate_per_s, room.active_most, round(room.away_s * 1000), session_ms)
         return self._store.run(script, room_keys(room.name), [*limits, *args])
-
-
-def session_life_s(room: Room) -> float:
-    """How long a pass is valid. It is renewed at a quarter of the session, so whoever is idle for a session keeps it."""
-    return room.session_s * 1.25

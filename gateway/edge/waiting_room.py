@@ -7,17 +7,16 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Protocol
 
 from gateway import problems
 from gateway.config.policies import Room
-from gateway.edge.redis_rooms import session_life_s
 from gateway.edge.room_page import HTML, PAGE_HEADERS, Waiting, render
 from gateway.edge.room_tokens import RoomTokens, Ticket
 from gateway.http import Handler, Layer, Outcome, Request, Response, header, settled
 from gateway.metrics import Metric, Sample
-from gateway.policy.admission import Standing, Visit, bound_by, eta_s, retry_after_s
+from gateway.policy.admission import Standing, Visit, bound_by, eta_s, retry_after_s, session_life_s
 from store import StoreError
 
 TOKEN_HEADER: Final = "Waiting-Room-Token"  # noqa: S105 - the name of a field
@@ -134,7 +133,7 @@ class WaitingRoom:
         return self._remember(token, ticket) if ticket is not None and ticket.is_pass else None
 
     def _remember(self, token: str, ticket: Ticket) -> Session:
-        issued_at = ticket.expires - session_life_s(self.table)
+        issued_at = ticket.expires - session_life_s(self.table.session_s)
         session = Session(ticket, renew_at=issued_at + self.table.session_s / 4)
         if len(self._known) >= KNOWN_MOST:
             del self._known[next(iter(self._known))]
@@ -145,13 +144,13 @@ class WaitingRoom:
         """The session goes on: the store is told, and the shopper gets a new pass. Nobody waits for it."""
         # A client that does not take the new pass goes on with the old one here, and asks elsewhere once it has expired.
         session.renew_at = now + self.table.session_s / 4
-        session.expires_at = now + session_life_s(self.table)
+        session.expires_at = now + session_life_s(self.table.session_s)
         _send(self.store.touch(self.table, session.ticket.place_id))
         self._issue(request, session.ticket, now)
 
     def _issue(self, request: Request, ticket: Ticket, now: float) -> Session:
         """Give the shopper a pass."""
-        life_s = round(session_life_s(self.table))
+        life_s = round(session_life_s(self.table.session_s))
         passed = Ticket(ticket.place_id, ticket.number, ticket.since, int(now) + life_s, is_pass=True)
         token = self._tokens.write(passed)
         request.notes += self._set_cookie(request, token, life_s) + header(TOKEN_HEADER, token) + _PRIVATE
@@ -199,7 +198,7 @@ class WaitingRoom:
         lines = header("Retry-After", retry_s) + _NO_STORE
         if ticket is not None and token is not None and visit is not None:
             lines += self._set_cookie(request, token, PLACE_LIFE_S)
-        if prefers_html(request.headers.get("Accept", "")):
+        if prefers_html(request.headers.get("Accept", "")[:512]):
             waiting = Waiting(
                 ahead=visit.ahead if visit is not None else None,
                 eta_s=eta,
@@ -264,11 +263,19 @@ def waiting_room(room: WaitingRoom, *, sells: bool = False) -> Layer:
 class Rooms(Mapping[str, WaitingRoom]):
     """The waiting rooms of this process, by name. What shoppers hold and where they stand survives `update` and restarts."""
 
-    def __init__(self, store: RoomStore, secret: bytes, **options: Any) -> None:
-        """`secret`: the same in all processes and gateways; `options` as `WaitingRoom` takes them."""
-        self._store = store
-        self._secret = secret
-        self._options = options
+    def __init__(
+        self,
+        store: RoomStore,
+        secret: bytes,
+        *,
+        secure_cookies: bool = False,
+        now: Callable[[], float] = time.time,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        """`secret`: the same in all processes and gateways. `secure_cookies`: for https only, whatever a proxy says."""
+        self._new_room = partial(
+            WaitingRoom, store=store, secret=secret, secure_cookies=secure_cookies, now=now, rng=rng
+        )
         self._rooms: dict[str, WaitingRoom] = {}
 
     def update(self, tables: Iterable[Room]) -> None:
@@ -277,7 +284,7 @@ class Rooms(Mapping[str, WaitingRoom]):
         for table in tables:
             room = self._rooms.pop(table.name, None)
             if room is None:
-                room = WaitingRoom(table, self._store, self._secret, **self._options)
+                room = self._new_room(table)
             room.table, room.is_on = table, table.on
             rooms[table.name] = room
         for gone in self._rooms.values():
@@ -364,7 +371,7 @@ def cookie(cookies: str, start: str) -> str | None:
 @lru_cache(maxsize=256)
 def prefers_html(accept: str) -> bool:
     """Whether somebody with this `Accept` would rather have a page than JSON (RFC 9110, 12.5.1). A tie is for JSON."""
-    qualities = dict(map(_media_range, accept[:1024].lower().split(",")))
+    qualities = dict(map(_media_range, accept.lower().split(",")))
     anything = qualities.get("*/*", 0.0)
     html = qualities.get("text/html", qualities.get("text/*", anything))
     json = max(

@@ -98,6 +98,11 @@ def retry_after_s(eta: int | None, *, away_s: float, chance: float) -> int:
     return max(RETRY_LEAST_S, min(math.floor(most), round(wanted * (1 + RETRY_JITTER * (2 * chance - 1)))))
 
 
+def session_life_s(session_s: float) -> float:
+    """How long a pass is valid. It is renewed at a quarter of the session, so whoever is idle for a whole one keeps it."""
+    return session_s * 1.25
+
+
 class Pace:
     """The factor by which a room goes slower than it was set: halved on trouble, and slowly raised again (AIMD).
 

@@ -6,8 +6,8 @@
 local state, waiting, seen, active, bought = unpack(KEYS)
 local away_ms, session_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 
--- No call does more than this much of what has piled up.
-local WORK = 100
+-- No call of a shopper does more than this much of what has piled up, and no call of a keeper more than that.
+local WORK, KEEPERS_WORK = 100, 1000
 -- A room that nobody heard of for so long was cut off: the shoppers could not ask, so nobody is away.
 local SILENT_MS, FORGOTTEN_MS = 5000, 900000
 -- A factor that is not renewed is nobody's.
@@ -36,16 +36,16 @@ local function kept_until()
 end
 
 -- Places of those who are away, and sessions that have ended, are given up.
-local function sweep(kept)
+local function sweep(kept, at_most)
   if now < kept then
     return
   end
-  local gone = redis.call('ZRANGE', seen, '-inf', now - away_ms, 'BYSCORE', 'LIMIT', 0, WORK)
+  local gone = redis.call('ZRANGE', seen, '-inf', now - away_ms, 'BYSCORE', 'LIMIT', 0, at_most)
   if #gone > 0 then
     redis.call('ZREM', seen, unpack(gone))
     redis.call('ZREM', waiting, unpack(gone))
   end
-  local ended = redis.call('ZRANGE', active, '-inf', now, 'BYSCORE', 'LIMIT', 0, WORK)
+  local ended = redis.call('ZRANGE', active, '-inf', now, 'BYSCORE', 'LIMIT', 0, at_most)
   if #ended > 0 then
     redis.call('ZREM', active, unpack(ended))
     redis.call('SREM', bought, unpack(ended))
@@ -82,10 +82,10 @@ local function outstanding()
 end
 
 -- Let in as many as may be, in their order. Each has `away_ms` to take notice; then the session begins.
-local function admit(kept)
+local function admit(kept, at_most)
   local per_s, most = limits()
   local tokens = tokens_at(per_s)
-  local places = math.min(math.floor(tokens), most - redis.call('ZCARD', active), WORK)
+  local places = math.min(math.floor(tokens), most - redis.call('ZCARD', active), at_most)
   local stock = number('stock')
   if stock then
     places = math.min(places, stock - outstanding())

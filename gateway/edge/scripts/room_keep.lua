@@ -11,8 +11,8 @@ if not set[1] or factor <= tonumber(set[1]) or set[3] == reporter or now - tonum
   redis.call('HSET', state, 'factor', ARGV[6], 'factor_at', now, 'factor_by', reporter, 'factor_why', why)
 end
 
-sweep(kept)
-local tokens = admit(kept)
+sweep(kept, KEEPERS_WORK)
+local tokens = admit(kept, KEEPERS_WORK)
 
 -- Readings that follow one another within a second are one.
 local admitted = number('admitted') or 0

@@ -17,7 +17,7 @@ if held ~= '' and not redis.call('ZSCORE', active, held) then
   end
 end
 
-sweep(kept)
+sweep(kept, WORK)
 
 local function per_s_now()
   return redis.call('HGET', state, 'measured') or tostring((limits()))
@@ -33,7 +33,7 @@ if held == '' then
   redis.call('ZADD', seen, now, id)
 end
 
-admit(kept)
+admit(kept, WORK)
 
 if redis.call('ZSCORE', active, id) then
   redis.call('ZADD', active, now + session_ms, id)

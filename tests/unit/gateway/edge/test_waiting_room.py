@@ -113,13 +113,14 @@ class Shopper:
 class Shop:
     """A room, what stands behind it, and those who come."""
 
-    def __init__(self, *, sells: bool = False, table: Room = TABLE, **options: Any) -> None:
-        self.clock = Clock()
+    def __init__(
+        self, *, sells: bool = False, table: Room = TABLE, clock: Clock | None = None, secure_cookies: bool = False
+    ) -> None:
+        self.clock = clock or Clock()
         self.store = FakeStore()
         self.served = 0
         self.status = 200
-        self.options = {"now": self.clock, "rng": lambda: 0.5, **options}
-        self.rooms = Rooms(self.store, SECRET, **self.options)
+        self.rooms = Rooms(self.store, SECRET, secure_cookies=secure_cookies, now=self.clock, rng=lambda: 0.5)
         self.rooms.update([table])
         self.handler = waiting_room(self.rooms["drop"], sells=sells)(self.serve)
 
@@ -299,7 +300,7 @@ async def test_an_admitted_shopper_is_served_without_a_question(shop: Shop) -> N
 
 async def test_a_pass_is_good_with_every_gateway_that_has_the_secret(shop: Shop) -> None:
     shopper = await shop.admitted()
-    other = Shop(now=shop.clock)
+    other = Shop(clock=shop.clock)
     shopper.handler = other.handler
 
     assert (await shopper.get()).status == 200
