@@ -13,8 +13,8 @@ MOST_SECONDS: Final = 2**31
 # An argument that cannot be what it should be: the directive stands, its number does not.
 _INVALID: Final = ""
 
-# Pieces between commas; a comma inside a quoted string is none, unless the string never ends.
-_ELEMENTS: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"|")+')
+# Pieces between commas; a comma inside a quoted string is none, unless the string does not begin and end as one should.
+_ELEMENTS: Final = re.compile(r'(?:[^,"]|(?<==)"(?:[^"\\]|\\.)*"(?=[ \t]*(?:,|$))|")+')
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _TIME: Final = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"

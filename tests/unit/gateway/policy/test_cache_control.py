@@ -45,7 +45,17 @@ def test_a_lifetime_that_is_malformed_or_said_twice_is_no_number(line: str) -> N
 
 
 @pytest.mark.parametrize(
-    "line", ['foo="bar, no-store', "no-store =1", "no-store=", 'no-store="', "x=[1], no-store", "=1, no-store"]
+    "line",
+    [
+        'foo="bar, no-store',
+        'x=", no-store, y="a"',
+        '"a, no-store", b',
+        "no-store =1",
+        "no-store=",
+        'no-store="',
+        "x=[1], no-store",
+        "=1, no-store",
+    ],
 )
 def test_no_prohibition_is_overlooked_in_what_is_malformed(line: str) -> None:
     assert "no-store" in directives([line])
