@@ -29,14 +29,14 @@ _DROPPED: Final = frozenset(
         *(b"upgrade", b"server", b"date", b"x-request-id"),
     }
 )
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-# Other ones each time, and some of them secrets: not worth remembering.
-_UNIQUE: Final = frozenset({b"set-cookie", b"location", b"etag"})
+# Other ones each time, and secrets among them: not to be remembered.
+_UNIQUE: Final = frozenset({b"set-cookie", b"location"})
 _REMEMBERED_MOST: Final = 2_000
 _REMEMBERED_BYTES: Final = 200
 
 # The finished line of a field that is passed on (empty where it is not), or a name and value to be understood.
-_Meaning = bytes | tuple[bytes, bytes]
+_Understood = tuple[bytes, bytes]
+_Meaning = bytes | _Understood
 _known: dict[bytes, _Meaning] = {}
 _known_statuses: dict[bytes, tuple[int, bool]] = {}
 
@@ -70,14 +70,14 @@ def read_head(section: bytes) -> AnswerHead:
         meaning = known.get(line)
         if meaning is None:
             meaning = _understand(line)
-        if isinstance(meaning, bytes):
-            passed.append(meaning)
-        else:
+        if isinstance(meaning, tuple):
             understood.append(meaning)
+        else:
+            passed.append(meaning)
     return _with_framing(status, is_11, passed, understood)
 
 
-def _with_framing(status: int, is_11: bool, passed: list[bytes], understood: list[tuple[bytes, bytes]]) -> AnswerHead:
+def _with_framing(status: int, is_11: bool, passed: list[bytes], understood: list[_Understood]) -> AnswerHead:
     length = UNTIL_CLOSE
     content_type = b""
     # HTTP/1.0 closes unless it says otherwise; that it may keep the connection is not taken up (RFC 9112, 9.3).
@@ -87,15 +87,20 @@ def _with_framing(status: int, is_11: bool, passed: list[bytes], understood: lis
             if content_type:
                 raise BadAnswer("Content-Type came twice")
             content_type = value
-        elif name == b"content-length":
-            length = _read_length(value, length)
-        elif name == b"transfer-encoding":
-            length = _read_coding(value, length, is_11=is_11)
-        else:
+        elif name == b"connection":
             options, named = _read_connection(value)
             keeps = keeps and b"close" not in options
             if named:
                 passed = [line for line in passed if line.partition(b":")[0].lower() not in named]
+        elif length != UNTIL_CLOSE:
+            # The same length again, too: who sends one twice may mean either.
+            raise BadAnswer("two lengths")
+        elif name == b"content-length":
+            length = int(value)
+        elif is_11:
+            length = CHUNKED
+        else:
+            raise BadAnswer("chunks in HTTP/1.0, which does not know them")  # RFC 9112, 6.1
     return AnswerHead(status, b"".join(passed), content_type or b"application/octet-stream", length, keeps)
 
 
@@ -116,11 +121,7 @@ def _understand(line: bytes) -> _Meaning:
         raise BadAnswer("a header line that is none")
     written, value = found[1], found[2]
     name = written.lower()
-    meaning: _Meaning
-    if name in _FRAMING or name == b"content-type":
-        meaning = (name, value)
-    else:
-        meaning = b"" if name in _DROPPED else b"%b: %b\r\n" % (written, value)
+    meaning = _meaning(name, value, b"%b: %b\r\n" % (written, value))
     if name not in _UNIQUE and len(line) <= _REMEMBERED_BYTES:
         if len(_known) >= _REMEMBERED_MOST:
             _known.clear()
@@ -128,22 +129,21 @@ def _understand(line: bytes) -> _Meaning:
     return meaning
 
 
-def _read_length(value: bytes, before: int) -> int:
-    if not _LENGTH.fullmatch(value):
-        raise BadAnswer("a Content-Length that is no number")
-    # Another length, even if it were the same, or a transfer coding besides.
-    if before != UNTIL_CLOSE:
-        raise BadAnswer("two lengths")
-    return int(value)
-
-
-def _read_coding(value: bytes, before: int, *, is_11: bool) -> int:
-    # HTTP/1.0 does not know it (RFC 9112, 6.1), and what is not just chunked has no end that could be told.
-    if not is_11 or value.lower() != b"chunked":
-        raise BadAnswer("a Transfer-Encoding other than chunked")
-    if before != UNTIL_CLOSE:
-        raise BadAnswer("two lengths")
-    return CHUNKED
+def _meaning(name: bytes, value: bytes, line: bytes) -> _Meaning:
+    if name == b"content-length":
+        if not _LENGTH.fullmatch(value):
+            raise BadAnswer("a Content-Length that is no number")
+        return name, value
+    if name == b"transfer-encoding":
+        # What is not just chunked has no end that could be told.
+        if value.lower() != b"chunked":
+            raise BadAnswer("a Transfer-Encoding other than chunked")
+        return name, value
+    if name == b"connection":
+        return b"" if value.lower() == b"keep-alive" else (name, value)
+    if name == b"content-type":
+        return name, value
+    return b"" if name in _DROPPED else line
 
 
 def _read_connection(value: bytes) -> tuple[set[bytes], set[bytes]]:

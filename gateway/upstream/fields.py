@@ -111,8 +111,12 @@ class Fields:
         self._process = random_bytes(4).hex()
         self._trace = random_bytes(8).hex()
         self._spans = itertools.count(1)
-        # What is written before the value of a field of this name; None where the field does not go on as it is.
-        self._known: dict[str, str | None] = {}
+        # By name as it was written: what precedes the value of a field that goes on, and by which name another is known.
+        self._passed: dict[str, str] = {}
+        self._kept_back: dict[str, str] = {}
+        # Hosts and peers that were met before; there are few.
+        self._hosts: set[str] = set()
+        self._nodes: dict[str, str] = {}
 
     def onward(self, request: Request, *, streams: bool) -> Onward:
         """The request for an upstream. Raises `Ambiguous` or `NotTaken`.
@@ -122,32 +126,43 @@ class Fields:
         if request.method not in METHODS:
             raise NotTaken(f"{request.method} is not forwarded")
         path = self._path(request.path, request.query)
-        known = self._known
+        passed, kept_back = self._passed, self._kept_back
         given: dict[str, str] = {}
         lines = []
         for name, value in request.headers.items():
             if not value.isprintable() and _CONTROL.search(value):
                 raise Ambiguous(f"a control character in {name}")
-            try:
-                prefix = known[name]
-            except KeyError:
-                prefix = self._learn(name)
+            prefix = passed.get(name)
             if prefix is not None:
                 lines.append(f"{prefix}{value}\r\n")
+                continue
+            known_as = kept_back.get(name)
+            if known_as is None:
+                known_as = self._learn(name)
+                if known_as is None:
+                    lines.append(f"{name}: {value}\r\n")
+                    continue
+            if known_as in given:
+                _add(given, known_as, value)
             else:
-                _add(given, name.lower(), value)
+                given[known_as] = value
+        return self._written(request, path, given, lines, streams=streams)
+
+    def _written(
+        self, request: Request, path: str, given: dict[str, str], lines: list[str], *, streams: bool
+    ) -> Onward:
         if (cookie := given.get("cookie")) is not None and (kept := _others(cookie)):
             lines.append(f"Cookie: {kept}\r\n")
-        if "connection" in given or "upgrade" in given:
+        if "upgrade" in given or given.get("connection", "keep-alive") not in {"keep-alive", "close"}:
             lines = _of_this_hop_removed(given, lines)
         if streams:
             lines.append("Transfer-Encoding: chunked\r\n")
         elif request.body or request.method not in _BODILESS_METHODS:
             lines.append(f"Content-Length: {len(request.body)}\r\n")
         host = given.get("host", "")
-        if host and not _HOST.fullmatch(host):
-            raise Ambiguous("a Host that is none, or several")
-        self._tell_the_way(request, given, host, lines)
+        if host not in self._hosts:
+            self._check_host(host)
+        lines.append(self._way(request.peer, given, host))
         lines.append(self._trace_lines(request.id, given))
         timeout_s = self._timeout_s
         if (asked := given.get("request-timeout-ms")) is not None and asked.isascii() and asked.isdigit():
@@ -156,16 +171,26 @@ class Fields:
         return Onward(request.method, path, host if self._preserves_host else "", "".join(lines), timeout_s)
 
     def _learn(self, name: str) -> str | None:
-        """Whether a field goes on, by its name as it was written."""
+        """By which name a field is known that does not go on as it is; None where it does."""
         if not _TOKEN.fullmatch(name):
             raise Ambiguous("a field's name that is none")
         lower = name.lower()
-        prefix = None if lower in _DROPPED or lower in _UNDERSTOOD else f"{name}: "
-        if len(self._known) >= _REMEMBERED_MOST:
-            self._known.clear()
-        # A plain str: the parser's own kind is slower to look up, and equal to it.
-        self._known[str(name)] = prefix
-        return prefix
+        if len(self._passed) + len(self._kept_back) >= _REMEMBERED_MOST:
+            self._passed.clear()
+            self._kept_back.clear()
+        if lower in _DROPPED or lower in _UNDERSTOOD:
+            # A plain str: the parser's own kind is slower to look up, and equal to it.
+            self._kept_back[str(name)] = lower
+            return lower
+        self._passed[str(name)] = f"{name}: "
+        return None
+
+    def _check_host(self, host: str) -> None:
+        if host and not _HOST.fullmatch(host):
+            raise Ambiguous("a Host that is none")
+        if len(self._hosts) >= _REMEMBERED_MOST:
+            self._hosts.clear()
+        self._hosts.add(host)
 
     # The target of the request
 
@@ -187,27 +212,27 @@ class Fields:
 
     # Who asks, and by which way
 
-    def _tell_the_way(self, request: Request, given: Mapping[str, str], host: str, lines: list[str]) -> None:
-        """`X-Forwarded-*`, `Forwarded` (RFC 7239), `Via` (RFC 9110, 7.6.3) and the request's id."""
-        peer = request.peer or "unknown"
-        node = _node(peer)
-        trusted = bool(request.peer) and self._trusts(request.peer)
-        way = f"for={node};proto={self._scheme}"
-        if host:
-            way = f'for={node};host="{host}";proto={self._scheme}'
-        proto, asked_host, clients = self._scheme, host, peer
-        if trusted:
+    def _way(self, peer: str, given: Mapping[str, str], host: str) -> str:
+        """`X-Forwarded-*`, `Forwarded` (RFC 7239) and `Via` (RFC 9110, 7.6.3)."""
+        node = self._nodes.get(peer) or self._node_of(peer)
+        hop = f'{node};host="{host}";proto={self._scheme}' if host else f"{node};proto={self._scheme}"
+        clients, proto, asked_host = peer or "unknown", self._scheme, host
+        if peer and self._trusts(peer):
             before = given.get("x-forwarded-for")
             said = given.get("forwarded") or (before and _forwarded(before))
             clients = f"{before}, {peer}" if before else peer
-            way = f"{said}, {way}" if said else way
+            hop = f"{said}, {hop}" if said else hop
             proto = given.get("x-forwarded-proto", proto)
             asked_host = given.get("x-forwarded-host", host)
-        lines.append(f"X-Forwarded-For: {clients}\r\nX-Forwarded-Proto: {proto}\r\nForwarded: {way}\r\n")
-        if asked_host:
-            lines.append(f"X-Forwarded-Host: {asked_host}\r\n")
-        via = given.get("via")
-        lines.append(f"Via: {via}, 1.1 peakgate\r\n" if via else "Via: 1.1 peakgate\r\n")
+        via = f"{given['via']}, 1.1 peakgate" if "via" in given else "1.1 peakgate"
+        asked = f"X-Forwarded-Host: {asked_host}\r\n" if asked_host else ""
+        return f"X-Forwarded-For: {clients}\r\nX-Forwarded-Proto: {proto}\r\n{asked}Forwarded: {hop}\r\nVia: {via}\r\n"
+
+    def _node_of(self, peer: str) -> str:
+        if len(self._nodes) >= _REMEMBERED_MOST:
+            self._nodes.clear()
+        node = self._nodes[peer] = f"for={_node(peer)}"
+        return node
 
     def _trace_lines(self, request_id: str, given: Mapping[str, str]) -> str:
         """W3C Trace Context: the same trace, and a span of our own as the parent. `tracestate` belongs to a valid trace."""
