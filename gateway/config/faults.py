@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from gateway.config.policies import (
     applies,
 )
 from gateway.config.tables import Checks, Fault
+from gateway.policy.addresses import parse_network
 
 # What has a breaker besides the upstreams.
 DEPENDENCIES: Final = ("store", "payment", "shipping", "queue")
@@ -36,6 +36,8 @@ _UNIQUE: Final = (
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
+# As long as what the signature is made with (RFC 7518, 3.2).
+_SECRET_LEAST_BYTES: Final = 32
 _EARLIEST_YEAR: Final = 2000
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -203,11 +205,9 @@ def _cors_faults(cors: Cors, where: _Where) -> Iterator[Fault]:
 
 def _network_fault(text: str) -> str | None:
     try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        return f"must be an address or a network, such as 10.0.0.0/8 or 2001:db8::/32, not {text!r}"
-    if "/" in text and ip_network(text.partition("/")[0]).network_address != network.network_address:
-        return f"must not have bits beyond its prefix: did you mean {network}?"
+        parse_network(text)
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -243,8 +243,12 @@ def _time_fault(time: datetime) -> str | None:
 
 
 def _secret_file_fault(path: str) -> str | None:
-    # Its text is not shown: it may be the secret itself.
-    return None if Path(path).is_file() else "there is no such file"
+    """Of a file with a shared secret, white space around it aside. Its name is not shown: it may be the secret itself."""
+    try:
+        secret = Path(path).read_bytes().strip()
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
+    return None if len(secret) >= _SECRET_LEAST_BYTES else f"the file must hold {_SECRET_LEAST_BYTES} bytes or more"
 
 
 def _sku_fault(sku: str) -> str | None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.config.file import Config
 from gateway.config.lines import Place, path_text
 from gateway.config.options import OPTIONS, Settings
+from gateway.config.policies import BREAKERS, Breaker, Policies
 
 _MASK: Final = "***"
 _DIGEST_SHOWN: Final = 8
@@ -32,8 +34,14 @@ def as_toml(settings: Settings, sources: Mapping[str, str], config: Config | Non
             lines.append(f"# {name} is {_literal(value)}  # {source}")
         else:
             lines.append(f"{name} = {_literal(_masked(value))}  # {source}")
-    lines += _table(settings.policies, (), config)
+    lines += _table(_with_all_breakers(settings.policies), (), config)
     return "\n".join(lines) + "\n"
+
+
+def _with_all_breakers(policies: Policies) -> Policies:
+    """Also those that nobody has written a table for."""
+    of_upstreams = {upstream.name: Breaker() for upstream in policies.upstreams}
+    return replace(policies, breaker={**BREAKERS, **of_upstreams, **policies.breaker})
 
 
 def _table(table: Struct, place: Place, config: Config | None) -> Iterator[str]:

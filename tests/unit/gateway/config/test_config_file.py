@@ -113,11 +113,8 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
         "f:2: workers: must be a number from 1 to 256, without quotes, not '4'",
         "f:3: show_stock: must be true or false, without quotes, not 'yes'",
         "f:4: hots: there is no such key; did you mean host?",
-        "f:7: identity.trusted_proxies[0]: must not have bits beyond its prefix: did you mean 10.0.0.0/8?",
-        (
-            "f:7: identity.trusted_proxies[1]: must be an address or a network, such as 10.0.0.0/8 or 2001:db8::/32, "
-            "not 'balancer'"
-        ),
+        "f:7: identity.trusted_proxies[0]: '10.0.0.1/8' has bits set beyond its prefix; 10.0.0.0/8 would be right",
+        "f:7: identity.trusted_proxies[1]: 'balancer' is neither an address nor a network such as 10.0.0.0/8",
         "f:8: identity.max_lines: there is no such key; as a setting of the top level it belongs above the first table",
         "f:11: limits[0].name: must be text in quotes (lower case, digits, - and _), not 'Per Client'",
         "f:12: limits[0].by: must be one of address, api_key, global, route, shopper, not 'adress'",
@@ -177,7 +174,7 @@ def test_what_is_no_toml_is_one_fault_with_its_line(text: str, fault: str) -> No
         ("shoppers.issuer = 'x'", "shoppers.issuer: needs jwks_url, or HS256 and hs256_secret_file, to verify"),
         ("shoppers.algorithms = ['HS256']", "shoppers.algorithms: HS256 needs hs256_secret_file"),
         ("shoppers.algorithms = []", "shoppers.algorithms: must name one or more"),
-        ("shoppers.hs256_secret_file = 'no-such'", "shoppers.hs256_secret_file: there is no such file"),
+        ("shoppers.hs256_secret_file = 'no-such'", "shoppers.hs256_secret_file: the file cannot be read: No such file"),
         (
             "shoppers = {issuer = 'x', jwks_url = 'https://x/'}",
             "shoppers: audience is missing: tokens for somebody else would be taken",
@@ -330,11 +327,11 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 def test_a_shared_secret_may_be_configured_on_purpose(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("x")
-    tables = read_text(
-        f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
-    )
-    assert tables.policies.shoppers.algorithms == ("HS256",)
+    text = f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
+    (tmp_path / "secret").write_text("s" * 32 + "\n")
+    assert read_text(text).policies.shoppers.algorithms == ("HS256",)
+    (tmp_path / "secret").write_text("sesame" + " " * 32)
+    assert faults_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
 
 
 def test_patterns_that_match_no_route_are_found() -> None:

@@ -14,7 +14,7 @@ from msgspec import inspect
 from gateway.config.faults import idle_patterns
 from gateway.config.file import NAME, read_text
 from gateway.config.options import OF_THE_FILE, OPTIONS
-from gateway.config.policies import Policies
+from gateway.config.policies import BREAKERS, Policies
 from gateway.config_command import own_routes
 
 TEXT = (Path(__file__).parents[4] / "examples" / NAME).read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_the_example_is_in_order_and_its_patterns_match_routes() -> None:
 def test_so_it_is_with_everything_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("catalog.csv", "shopper-secret"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("s" * 32)
     assert not idle_patterns(read_text(WHOLE).policies, own_routes())
 
 
@@ -75,3 +75,4 @@ def test_tables_are_written_with_their_defaults() -> None:
     policies, plain = read_text(TEXT).policies, Policies()
     for name in ("identity", "shoppers", "shedding", "cache", "cors", "compression", "headers", "access_log"):
         assert getattr(policies, name) == getattr(plain, name), name
+    assert policies.breaker["payment"] == BREAKERS["payment"]
