@@ -26,7 +26,7 @@ from gateway.config.tables import Checks, Fault
 from gateway.policy.addresses import parse_network
 
 # What has a breaker besides the upstreams.
-DEPENDENCIES: Final = ("store", "payment", "shipping", "queue")
+DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "search")
 # Lists whose elements are told apart by a member.
 _UNIQUE: Final = (
     *((("limits",), "name"), (("rooms",), "name"), (("upstreams",), "name"), (("switches",), "name")),

@@ -93,7 +93,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "HealthCheck.unhealthy_after": "So many bad answers in a row leave a target out.",
     "Room.rate_per_s": "Shoppers admitted each second.",
     "Room.session_s": "How long an admitted shopper may be idle before the place is given up, in seconds.",
-    "Policies.breaker": "Circuit breakers by dependency: store, payment, shipping, queue, or an upstream's name.",
+    "Policies.breaker": "Circuit breakers by dependency: store, payment, shipping, queue, search, or an upstream's name.",
     "Policies.limits": "Quotas; those that match a route are all asked.",
     "Policies.rooms": "Waiting rooms in front of some routes.",
     "Policies.routes": "Path prefixes that are forwarded to upstreams.",

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.config.faults import DEPENDENCIES
 from gateway.config.file import Config
 from gateway.config.lines import Place, path_text
 from gateway.config.options import OPTIONS, Settings
@@ -40,8 +41,8 @@ def as_toml(settings: Settings, sources: Mapping[str, str], config: Config | Non
 
 def _with_all_breakers(policies: Policies) -> Policies:
     """Also those that nobody has written a table for."""
-    of_upstreams = {upstream.name: Breaker() for upstream in policies.upstreams}
-    return replace(policies, breaker={**BREAKERS, **of_upstreams, **policies.breaker})
+    plain = dict.fromkeys((*DEPENDENCIES, *(upstream.name for upstream in policies.upstreams)), Breaker())
+    return replace(policies, breaker={**plain, **BREAKERS, **policies.breaker})
 
 
 def _table(table: Struct, place: Place, config: Config | None) -> Iterator[str]:

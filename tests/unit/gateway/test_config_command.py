@@ -132,7 +132,7 @@ def test_what_is_shown_is_toml_that_says_the_same(file: Path, capsys: Told) -> N
     written = read_text(file.read_text()).policies
     assert replace(shown, breaker={}) == replace(written, breaker={})
     # Those that are left to their defaults are shown as well.
-    assert shown.breaker == {**BREAKERS, "images": Breaker(), "web": Breaker(open_s=3.0)}
+    assert shown.breaker == {**BREAKERS, "search": Breaker(), "images": Breaker(), "web": Breaker(open_s=3.0)}
 
 
 def test_no_secret_is_shown(file: Path, capsys: Told) -> None:
