@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import orjson
@@ -131,7 +131,7 @@ def _lines(policy: bytes, count: int) -> Callable[[Ask], bytes]:
 
     def known_lines_of(ask: Ask) -> bytes:
         place = ask.places[0]
-        state = ask.left[place] << 20 | -(-ask.waits_us[place] // 1_000_000)
+        state = ask.left[place] << 20 | _whole_seconds(ask.waits_us[place])
         lines = rendered.get(state)
         if lines is None:
             if len(rendered) >= RENDERED_MOST:
@@ -145,30 +145,50 @@ def _lines(policy: bytes, count: int) -> Callable[[Ask], bytes]:
 def _state_line(ask: Ask) -> bytes:
     """How the limits stand after the batch that the request was part of."""
     told = [
-        f'"{limit.name}";r={ask.left[place]};t={-(-ask.waits_us[place] // 1_000_000)}'
+        f'"{limit.name}";r={ask.left[place]};t={_whole_seconds(ask.waits_us[place])}'
         for place, allowance in zip(ask.places, ask.allowances, strict=True)
         if not (limit := allowance.rule.limit).shadow
     ]
     return f"RateLimit: {', '.join(told)}\r\n".encode()
 
 
+class _Refused(NamedTuple):
+    """What all refused requests of an ask are told."""
+
+    body: bytes
+    wait_s: int
+    window_s: float
+
+
 def _refusal(request: Request, ask: Ask, lines: bytes, now_s: float) -> Response:
+    refused: _Refused = ask.refused or _refused(ask)
+    ask.refused = refused
+    jitter_s = _jitter_s(request.shopper or request.api_key or request.client, refused.window_s, now_s)
+    return Response(
+        problems.QUOTA_EXCEEDED.status,
+        refused.body + request.id.encode() + b'"}',
+        headers=lines + b"Retry-After: %d\r\n" % (refused.wait_s + jitter_s),
+        content_type=PROBLEM_JSON,
+    )
+
+
+def _refused(ask: Ask) -> _Refused:
+    """As `problems.refuse` would say it, up to the request id, which is all that differs."""
     violated = [
         (allowance.rule.limit, ask.waits_us[place])
         for place, allowance in zip(ask.places, ask.allowances, strict=True)
         if not ask.left[place] and not allowance.rule.limit.shadow
     ]
-    window_s = max(limit.window_s for limit, _ in violated)
-    wait_s = -(-max(wait_us for _, wait_us in violated) // 1_000_000)
-    client = request.shopper or request.api_key or request.client
-    # As `problems.refuse` would say it, at a third of its cost: refusing must be cheap when there is much to refuse.
-    body = b'%b,"violated-policies":%b,"instance":"%b"}' % (
-        problems.QUOTA_EXCEEDED.opening_json,
-        orjson.dumps([limit.name for limit, _ in violated]),
-        request.id.encode(),
+    names = orjson.dumps([limit.name for limit, _ in violated])
+    return _Refused(
+        b'%b,"violated-policies":%b,"instance":"' % (problems.QUOTA_EXCEEDED.opening_json, names),
+        _whole_seconds(max(wait_us for _, wait_us in violated)),
+        max(limit.window_s for limit, _ in violated),
     )
-    retry_after = b"Retry-After: %d\r\n" % (wait_s + _jitter_s(client, window_s, now_s))
-    return Response(problems.QUOTA_EXCEEDED.status, body, headers=lines + retry_after, content_type=PROBLEM_JSON)
+
+
+def _whole_seconds(us: int) -> int:
+    return -(-us // 1_000_000)
 
 
 def _jitter_s(client: str, window_s: float, now_s: float) -> int:

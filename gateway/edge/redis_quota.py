@@ -4,7 +4,7 @@ What the requests of one loop tick ask for leaves in one script call. Requests o
 are one *ask* with a count, so that the script is told of each caller once; it grants in the order they came.
 
 A caller that is over a limit is remembered until there can be a unit again, and costs no call until then. Whatever has not
-been answered in time (30 ms; a late reply is dropped, though its units are taken) is decided by local buckets with this
+been answered in time (25 ms; a late reply is dropped, though its units are taken) is decided by local buckets with this
 process's share of each quota, and so is all that follows, until a probe in the background has been answered.
 
 Times of this process are seconds of `clock`; the store counts with a clock of its own.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import random
 import struct
 import time
@@ -22,7 +23,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Se
 from functools import partial
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from gateway.config.policies import Limit
 from gateway.http import Request
@@ -33,7 +34,7 @@ from store import Script, Store
 _log = logging.getLogger("peakgate")
 
 # How long the store may take, and how often what waits is looked at: together less than 50 ms.
-PATIENCE_S: Final = 0.03
+PATIENCE_S: Final = 0.025
 WATCH_S: Final = 0.007
 PROBE_LEAST_S: Final = 0.1
 PROBE_MOST_S: Final = 1.0
@@ -102,13 +103,15 @@ class Rule:
 class Allowance:
     """What one limit still allows one caller."""
 
-    __slots__ = ("_bucket", "batch", "empty_until", "index", "key", "rule")
+    __slots__ = ("_bucket", "batch", "empty_until", "index", "key", "refusal", "rule")
 
     def __init__(self, rule: Rule, key: bytes) -> None:
         self.rule = rule
         self.key = key
         # It is known to be used up until then; 0 when it is not.
         self.empty_until = 0.0
+        # How that was told last.
+        self.refusal: Refusal | None = None
         # The number of the last batch it was part of, and its place in there.
         self.batch = 0
         self.index = 0
@@ -131,15 +134,16 @@ class Ask:
 
     __slots__ = (
         *("allowances", "batch", "count", "granted", "index", "is_local", "left", "lines", "order", "places"),
-        "waits_us",
+        *("refused", "waits_us"),
     )
 
     def __init__(self, allowances: Sequence[Allowance], batch: Batch | None = None) -> None:
         self.allowances = allowances
         self.batch = batch
         self.is_local = False
-        # For whoever renders this: the same header lines serve all its requests.
+        # For whoever renders this: all its requests are told the same.
         self.lines: bytes | None = None
+        self.refused: Any = None
         self.granted = 0
         self.places: Sequence[int]
         self.left: Sequence[int]
@@ -229,6 +233,14 @@ class Batch:
         return False
 
 
+class Refusal(NamedTuple):
+    """An ask refused because one limit is known to be used up; it serves requests under `limits` until `until`."""
+
+    limits: LimitSet
+    ask: Ask
+    until: float
+
+
 class LimitSet:
     """The limits that the requests of a route are under. `open` has the asks of this tick by what `caller` says."""
 
@@ -258,7 +270,7 @@ class LimitSet:
         if not allowances:
             return None
         for each in allowances:
-            if each.empty_until and (remembered := self._quota.remembered(allowances)):
+            if each.empty_until and (remembered := self._quota.remembered(self, allowances)):
                 return remembered
         batch = self._quota.batch_of(self)
         if batch is None:
@@ -356,20 +368,23 @@ class RedisQuota:
             self._asking.append(limits)
         return batch
 
-    def remembered(self, allowances: Sequence[Allowance]) -> Ask | None:
+    def remembered(self, limits: LimitSet, allowances: Sequence[Allowance]) -> Ask | None:
         """The refusal of a caller that is known to be over a limit; None when there may be units again."""
         now = self._clock()
         empty = [each for each in allowances if each.empty_until > now]
-        if not empty:
-            for each in allowances:
-                each.empty_until = 0.0
-            return None
-        ask = Ask(empty)
-        ask.decide(0, [0] * len(empty), [int((each.empty_until - now) * 1e6) + 1 for each in empty])
         for each in empty:
             each.rule.counts.refused += 1
             each.rule.counts.remembered += 1
-        return ask
+        if len(empty) == 1:
+            told = empty[0].refusal
+            if told is None or told.until <= now or told.limits is not limits:
+                told = empty[0].refusal = _refusal(limits, empty[0], now)
+            return told.ask
+        if empty:
+            return _refused(empty, now)
+        for each in allowances:
+            each.empty_until, each.refusal = 0.0, None
+        return None
 
     def _batch(self) -> Batch:
         self._batches += 1
@@ -492,9 +507,8 @@ class RedisQuota:
 
     @staticmethod
     def _tell(ask: Ask, granted: int, now_us: float) -> None:
-        buckets = [each.bucket for each in ask.allowances]
-        left = [bucket.left(now_us) for bucket in buckets]
-        ask.decide(granted, left, [bucket.wait_us(now_us) for bucket in buckets], is_local=True)
+        stand = [each.bucket.take(now_us, 0) for each in ask.allowances]
+        ask.decide(granted, [each.left for each in stand], [each.wait_us for each in stand], is_local=True)
 
     async def close(self) -> None:
         """Decide what still waits, and ask no more."""
@@ -553,6 +567,17 @@ def _one(name: str, explained: str, kind: Literal["counter", "gauge"], value: fl
 
 def _anybody(_request: Request) -> Hashable:
     return ""
+
+
+def _refusal(limits: LimitSet, empty: Allowance, now: float) -> Refusal:
+    """What an ask of one empty allowance is told: the same as long as it has as many whole seconds to wait."""
+    return Refusal(limits, _refused([empty], now), empty.empty_until - math.ceil(empty.empty_until - now) + 1)
+
+
+def _refused(empty: Sequence[Allowance], now: float) -> Ask:
+    ask = Ask(empty)
+    ask.decide(0, [0] * len(empty), [math.ceil((each.empty_until - now) * 1e6) for each in empty])
+    return ask
 
 
 def _admitted(ask: Ask, now_us: float) -> bool:

@@ -34,7 +34,10 @@ def rate_of(quota: int, window_s: float, burst: int | None = None, *, share: flo
 
 
 class Taken(NamedTuple):
-    """The first `granted` of the units asked for were taken, `left` could be taken now, and one more after `wait_us`."""
+    """The first `granted` of the units asked for were taken, `left` could be taken now, and one more after `wait_us`.
+
+    `wait_us` is 0 when none are missing.
+    """
 
     granted: int
     left: int
@@ -60,21 +63,18 @@ class Bucket:
         return max(math.floor(self._rate.burst - self._level_at(now_us) + SLACK), 0)
 
     def take(self, now_us: float, n: int = 1) -> Taken:
-        """Take as many of `n` units as there are."""
-        left = self.left(now_us)
+        """Take as many of `n` units as there are; none, to see how things stand."""
+        interval_us, burst = self._rate
+        level = self._level_at(now_us)
+        left = max(math.floor(burst - level + SLACK), 0)
         granted = min(n, left)
         if granted:
-            self._level = self._level_at(now_us) + granted
-            self._at_us = now_us
-        return Taken(granted, left - granted, self.wait_us(now_us))
-
-    def wait_us(self, now_us: float) -> int:
-        """How long until one more unit could be taken than now, in microseconds; 0 when none are missing."""
-        interval_us, burst = self._rate
-        left = self.left(now_us)
-        return (
-            0 if left >= burst else math.ceil((self._level_at(now_us) - (burst - left - 1) - SLACK / 2) * interval_us)
-        )
+            level += granted
+            left -= granted
+            self._level, self._at_us = level, now_us
+        if left >= burst:
+            return Taken(granted, left, 0)
+        return Taken(granted, left, math.ceil((level - (burst - left - 1) - SLACK / 2) * interval_us))
 
     def _level_at(self, now_us: float) -> float:
         return max(self._level - max(now_us - self._at_us, 0.0) / self._rate.interval_us, 0.0)

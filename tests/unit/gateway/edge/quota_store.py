@@ -67,7 +67,7 @@ class QuotaStore:
         for key, bucket, had, has in zip(keys, buckets, before, left, strict=True):
             if has < had:
                 self._stored[key] = (bucket._level, bucket._at_us)
-        return [*granted, *left, *(bucket.wait_us(now_us) for bucket in buckets), *short]
+        return [*granted, *left, *(bucket.take(now_us, 0).wait_us for bucket in buckets), *short]
 
     def _bucket(self, key: Any, limits: Sequence[bytes], limit: int) -> Bucket:
         interval, burst, shadow = itertools.islice(limits, limit * 3 - 3, limit * 3)

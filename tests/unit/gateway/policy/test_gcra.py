@@ -44,8 +44,7 @@ def test_after_the_wait_that_was_told_there_is_a_unit() -> None:
 def test_a_rest_saves_up_one_burst() -> None:
     bucket = Bucket(rate_of(10, 1.0, burst=3))
     bucket.take(0, 3)
-    assert bucket.left(3_600 * SECOND) == 3
-    assert bucket.wait_us(3_600 * SECOND) == 0
+    assert bucket.take(3_600 * SECOND, 0) == Taken(granted=0, left=3, wait_us=0)
 
 
 def test_a_clock_that_runs_back_takes_and_gives_nothing() -> None:
