@@ -11,14 +11,22 @@ if not set[1] or factor <= tonumber(set[1]) or set[3] == reporter or now - tonum
   redis.call('HSET', state, 'factor', ARGV[6], 'factor_at', now, 'factor_by', reporter, 'factor_why', why)
 end
 
-sweep(kept, KEEPERS_WORK)
-local tokens = admit(kept, KEEPERS_WORK)
-
 -- Readings that follow one another within a second are one.
-local admitted = number('admitted') or 0
 local mark = redis.call('HMGET', state, 'mark_at', 'mark_admitted', 'mark_waits', 'measured')
 local elapsed_ms = now - (tonumber(mark[1]) or 0)
-if elapsed_ms >= 900 or elapsed_ms < 0 then
+local is_due = elapsed_ms >= 900 or elapsed_ms < 0
+
+if is_due and stock == 'none' then
+  redis.call('HDEL', state, 'stock', 'stock_before')
+elseif is_due and stock ~= '' then
+  redis.call('HSET', state, 'stock_before', redis.call('HGET', state, 'stock') or stock, 'stock', stock)
+end
+
+sweep(kept, KEEPERS_WORK)
+local tokens = admit(kept, KEEPERS_WORK)
+local admitted = number('admitted') or 0
+
+if is_due then
   local waits = redis.call('ZCARD', waiting)
   if waits > 0 and mark[3] and tonumber(mark[3]) > 0 and elapsed_ms > 0 then
     -- A mean that forgets within 20 s. It speaks of the room only while somebody waits: else it would be that of arrivals.
@@ -29,11 +37,6 @@ if elapsed_ms >= 900 or elapsed_ms < 0 then
     redis.call('HDEL', state, 'measured')
   end
   redis.call('HSET', state, 'mark_at', now, 'mark_admitted', admitted, 'mark_waits', waits)
-  if stock == 'none' then
-    redis.call('HDEL', state, 'stock', 'stock_before')
-  elseif stock ~= '' then
-    redis.call('HSET', state, 'stock_before', redis.call('HGET', state, 'stock') or stock, 'stock', stock)
-  end
 end
 
 -- A room that nobody keeps any more goes by itself.

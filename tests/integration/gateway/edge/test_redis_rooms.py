@@ -216,12 +216,26 @@ async def test_whoever_is_away_gives_up_the_place(rooms: RedisRooms, clock: Room
     room = table(rate_per_s=0.001)
     _, leaves, stays = await arrive(rooms, room, 3)
 
-    (stays,) = await stay(rooms, room, clock, AWAY_S + 1, [stays])
+    (still,) = await stay(rooms, room, clock, AWAY_S + 1, [stays])
 
-    assert stays.ahead == 0
+    assert (still.place_id, still.ahead) == (stays.place_id, 0)
     back = await ask(rooms, room, leaves)
     assert (back.answer, back.ahead) == ("waiting", 1)
     assert back.place_id != leaves.place_id
+
+
+async def test_nobody_who_is_away_is_given_a_turn_however_many_they_are(rooms: RedisRooms, clock: RoomClock) -> None:
+    visits = await arrive(rooms, table(rate_per_s=0.001), 250)
+    for _ in range(16):
+        await clock.move(4)
+        last = await ask(rooms, table(rate_per_s=0.001), visits[-1])
+
+    # At each of these calls more have left than one call clears away.
+    while last.answer == "waiting":
+        last = await ask(rooms, table(rate_per_s=1000.0), last)
+
+    standing = await keep(rooms, table())
+    assert (last.place_id, standing.admitted) == (visits[-1].place_id, 2)
 
 
 async def test_a_turn_nobody_takes_is_given_to_the_next(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -267,6 +281,15 @@ async def test_while_nobody_could_ask_nobody_was_away(rooms: RedisRooms, clock: 
 
     assert [visit.place_id for visit in again] == [visit.place_id for visit in visits]
     assert [visit.ahead for visit in again[1:]] == list(range(19))
+
+
+async def test_a_room_that_was_silent_for_an_hour_is_empty(rooms: RedisRooms, clock: RoomClock) -> None:
+    visits = await arrive(rooms, table(rate_per_s=0.001), 5)
+    await keep(rooms, table(rate_per_s=0.001))
+    await clock.move(3600)
+
+    assert (await keep(rooms, table(rate_per_s=0.001))).waiting == 0
+    assert (await ask(rooms, table(), visits[1])).place_id != visits[1].place_id
 
 
 async def test_who_did_not_come_back_after_that_is_away_all_the_same(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -347,19 +370,50 @@ async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
 ) -> None:
     room = table(rate_per_s=2.0, skus=("SNEAKER",))
     await keep(rooms, room, stock=4)
-    buys, _, *waiting = await arrive(rooms, room, 6)
+    first, second, *waiting = await arrive(rooms, room, 6)
     assert [visit.is_sold_out for visit in waiting] == [False, False, True, True]
 
-    # One order took one unit: what the others can hope for is as it was.
-    await rooms.bought(room, buys.place_id)
+    # Two orders took two units: what the others can hope for is as it was.
+    for buyer in (first, second):
+        await rooms.bought(room, buyer.place_id)
     for _ in range(2):
         await clock.move(1)
-        standing = await keep(rooms, room, stock=3)
+        standing = await keep(rooms, room, stock=2)
 
-    assert (standing.active, standing.bought) == (4, 1)
+    assert (standing.active, standing.bought) == (4, 2)
     told = [await ask(rooms, room, visit) for visit in waiting]
     assert [visit.answer for visit in told] == ["admitted"] * 2 + ["waiting"] * 2
     assert [visit.is_sold_out for visit in told[2:]] == [True, True]
+
+
+async def test_whoever_has_bought_and_left_counts_no_more(rooms: RedisRooms, clock: RoomClock) -> None:
+    room = table(skus=("SNEAKER",), session_s=10.0, active_most=1)
+    await keep(rooms, room, stock=3)
+    buyer, *waiting = await arrive(rooms, room, 4)
+    await rooms.bought(room, buyer.place_id)
+    for _ in range(15):
+        await clock.move(1)
+        standing = await keep(rooms, room, stock=2)
+
+    # The buyer's session has ended, and the next is in.
+    assert (standing.active, standing.bought) == (1, 0)
+    assert [(await ask(rooms, room, visit)).is_sold_out for visit in waiting] == [False, False, True]
+
+
+async def test_nobody_is_told_sold_out_for_an_order_on_its_way(rooms: RedisRooms, clock: RoomClock) -> None:
+    room = table(rate_per_s=0.001, skus=("SNEAKER",))
+    await keep(rooms, room, stock=2)
+    buyer, last = await arrive(rooms, room, 2)
+    await clock.move(1)
+    # The order has taken its unit, but the room does not know yet whose it is.
+    await keep(rooms, room, stock=1)
+    assert not (await ask(rooms, room, last)).is_sold_out
+
+    await rooms.bought(room, buyer.place_id)
+    await clock.move(1)
+    await keep(rooms, room, stock=1)
+
+    assert not (await ask(rooms, room, last)).is_sold_out
 
 
 async def test_units_that_come_back_are_for_those_who_were_told_sold_out(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -397,6 +451,19 @@ async def test_the_time_to_wait_follows_what_is_really_admitted(rooms: RedisRoom
     eta = eta_s(last)
     assert eta is not None
     assert eta > 30
+
+
+async def test_once_nobody_waits_the_rate_that_was_is_forgotten(rooms: RedisRooms, clock: RoomClock) -> None:
+    full = table(rate_per_s=100.0, active_most=10)
+    (last,) = await stay(rooms, full, clock, 60, (await arrive(rooms, full, 11))[-1:])
+    assert last.per_s < 10
+    await clock.move(1)
+    await keep(rooms, table(rate_per_s=100.0))
+
+    await clock.move(1)
+    *_, late = await arrive(rooms, table(rate_per_s=100.0), 150)
+
+    assert (late.answer, late.per_s) == ("waiting", 100.0)
 
 
 # What is kept
