@@ -95,7 +95,8 @@ class Breaker:
         self._window = RollingWindow(table.window_s)
         self._state = State.PASSING
         self._reason = "started"
-        self._history = deque([Change(now(), State.PASSING, "started")], maxlen=HISTORY)
+        self._latest = Change(now(), State.PASSING, "started")
+        self._history = deque([self._latest], maxlen=HISTORY)
         self._trips = 0
         self._probe_at = 0.0
         self._ramp_began_at = 0.0
@@ -189,14 +190,15 @@ class Breaker:
         self.table = table
 
     def snapshot(self) -> Mapping[str, Any]:
-        """See `gateway.metrics.Observed`."""
+        """See `gateway.metrics.Observed`. While it is cut off, `since` and `reason` are of the trip, `latest` of the last probe."""
         state = self.state
         counts = self._window.counts(self._clock())
-        latest = self._history[-1]
+        since = self._history[-1]
         return {
             "state": state.value,
-            "reason": latest.reason,
-            "since": latest.at,
+            "reason": since.reason,
+            "since": since.at,
+            "latest": {"at": self._latest.at, "reason": self._latest.reason},
             "held": self._is_held,
             "retry_after_s": round(self.retry_after_s, 3),
             "window": counts._asdict(),
@@ -289,14 +291,15 @@ class Breaker:
             self._enter(State.RAMPING, self._reason)
 
     def _enter(self, state: State, reason: str) -> None:
-        self._state = state
-        change = Change(self._now(), state, reason)
-        self._history.append(change)
+        before, self._state = self._state, state
+        change = self._latest = Change(self._now(), state, reason)
         self.changes[state] += 1
-        if state is not State.PROBING:
-            _log.log(
-                logging.WARNING if state is State.TRIPPED else logging.INFO, "%s is %s: %s", self.name, *change[1:]
-            )
+        # A probe that fails is no news, and there may be one a second for hours: what is kept is how it began.
+        is_of_a_probe = state is State.PROBING or (state is State.TRIPPED and before is State.PROBING)
+        if self._is_held or not is_of_a_probe:
+            self._history.append(change)
+            level = logging.WARNING if state is State.TRIPPED else logging.INFO
+            _log.log(level, "%s is %s: %s", self.name, state, reason)
         if self._on_change is not None:
             self._on_change(self.name, change)
 

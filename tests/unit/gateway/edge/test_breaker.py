@@ -261,6 +261,7 @@ async def test_a_drill_that_begins_during_a_probe_stands() -> None:
     with bench.breaker.calling():
         bench.breaker.trip("drill")
     assert bench.stands(State.TRIPPED)
+    assert bench.breaker.snapshot()["reason"] == "drill"
     bench.time += 10_000
     assert not bench.breaker.probe_is_due
 
@@ -283,8 +284,22 @@ async def test_every_change_is_told_with_its_reason_and_time() -> None:
         ("payment", State.PASSING, "all calls pass again"),
     ]
     history = bench.breaker.snapshot()["history"]
-    assert [entry["state"] for entry in history] == ["passing", "tripped", "probing", "ramping", "passing"]
+    assert [entry["state"] for entry in history] == ["passing", "tripped", "ramping", "passing"]
     assert history[-1]["at"] == 1_795_000_000.0 + bench.time
+
+
+async def test_failed_probes_do_not_hide_how_it_began(caplog: pytest.LogCaptureFixture) -> None:
+    bench = await Bench().tripped()
+    tripped_at = bench.breaker.snapshot()["since"]
+    for _ in range(50):
+        bench.time += bench.breaker.retry_after_s
+        await bench.fail(1)
+    snapshot = bench.breaker.snapshot()
+    assert (snapshot["reason"], snapshot["since"]) == ("4 of 4 calls failed", tripped_at)
+    assert snapshot["latest"]["reason"] == "the probe failed: NoAnswer: nobody there"
+    assert snapshot["latest"]["at"] == 1_795_000_000.0 + bench.time
+    assert [entry["state"] for entry in snapshot["history"]] == ["passing", "tripped"]
+    assert caplog.messages == ["payment is tripped: 4 of 4 calls failed"]
 
 
 async def test_calls_counted_from_outside_trip_it_too() -> None:
