@@ -3,6 +3,8 @@
 Section numbers are of RFC 9111 unless another is named. Where the RFC leaves a choice, the stricter one is taken:
 - An answer with `Set-Cookie` is never kept (7.3 would allow it): it would hand one shopper's session to all.
 - No 5xx is kept: it would stand where a stale good answer could still serve.
+- Of 4xx only what tells of the resource is kept: other ones tell of a request, and who sends a bad one could have its
+  refusal kept for all.
 - A guessed lifetime (4.2.2) is for answers to requests without cookies only, and an hour at most.
 - `private` and `no-cache` with field names count as without (5.2.2.4 and 5.2.2.7 allow it).
 - `X-Api-Key` counts as `Authorization` does.
@@ -26,7 +28,8 @@ Fields = Mapping[str, Sequence[str]]
 # RFC 9110, 15.1, less 206 and 501, which are not kept at all.
 HEURISTIC: Final = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414})
 # Those whose rules for caches are followed here, as `must-understand` asks.
-UNDERSTOOD: Final = HEURISTIC | {302, 303, 307, 400, 401, 402, 403, 406, 409, 411, 413, 415, 421, 422, 426, 429, 451}
+UNDERSTOOD: Final = HEURISTIC | {302, 303, 307, 451}
+_CLIENT_ERRORS: Final = frozenset({404, 405, 410, 414, 451})
 HEURISTIC_SHARE: Final = 0.1
 HEURISTIC_MOST_S: Final = 3600.0
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -128,12 +131,17 @@ def _is_of_use(fields: Fields, told: Mapping[str, str | None], lifetime_s: float
     return "no-cache" not in told and (lifetime_s > 0 or not told.keys().isdisjoint(_ALLOWS_STALE))
 
 
+def tells_of_resource(status: int) -> bool:
+    """Whether an answer says how the resource is, not what was wrong with one request or with the server."""
+    return 200 <= status < 400 or status in _CLIENT_ERRORS
+
+
 _NEVER_STALE: Final = frozenset({"must-revalidate", "proxy-revalidate"})
 _ALLOWS_STALE: Final = frozenset({"stale-while-revalidate", "stale-if-error"})
 
 
 def _may_be_kept(status: int, fields: Fields, told: Mapping[str, str | None], arrival: Arrival) -> bool:
-    if status < 200 or status >= 500 or status in {206, 304}:
+    if not tells_of_resource(status) or status in {206, 304}:
         return False
     if "must-understand" in told:
         # 5.2.2.3: then `no-store` is for caches that do not understand the status.

@@ -39,6 +39,7 @@ SHARED_MOST_S: Final = 86_400.0
 # No resource takes more than this share of the memory, however many variants it has.
 _RESOURCE_SHARE: Final = 8
 
+# Each request is counted under one of these, but for the last two, and for `uncacheable`, which is a miss as well.
 _RESULTS: Final = (
     *("hit", "not_modified", "stale", "stale_if_error", "revalidated", "miss", "collapsed", "uncacheable", "bypass"),
     *("refreshed_behind", "refresh_failed"),
@@ -138,15 +139,20 @@ class ResponseCache:
 
         `since` is what `fetching` gave when the answer was asked for: what was purged meanwhile is not kept.
         """
+        if len(entry.body) > self._table.entry_most_bytes or len(names) > NAMES_MOST:
+            self.note_uncacheable(key)
+            return False
         verdict = self._purges.verdict(key, entry.tags, since[0])
-        if verdict is Verdict.VOID or len(entry.body) > self._table.entry_most_bytes or len(names) > NAMES_MOST:
+        if verdict is Verdict.VOID:
             return False
         if verdict is Verdict.STALE:
             entry.expire(self.clock())
         self._uncacheable.pop(key, None)
         names, selected = self._place(key, names, headers, entry)
         if self._second is not None and verdict is Verdict.UNTOUCHED:
-            self.run_behind(self._write_second(self._second, key, names, selected, entry, position=since[1]))
+            written = self._write_second(self._second, key, names, selected, entry, position=since[1])
+            if not self.run_behind(written):
+                self.counts.shared_dropped += 1
         return True
 
     def fetching(self) -> tuple[int, int]:
@@ -195,18 +201,21 @@ class ResponseCache:
             if not suffixes:
                 del self._suffixes[host]
 
-    def drop(self, key: str) -> None:
-        """Forget what is kept for an address, here: something newer has come that may not be kept."""
-        self._memory.drop(key)
-
-    def is_uncacheable(self, key: str) -> bool:
+    def is_uncacheable(self, key: str, *, is_personal: bool = False) -> bool:
         """Whether the last answer of the address could not be kept, so that nobody should wait for another's."""
-        until = self._uncacheable.get(key)
+        until = self._uncacheable.get(_personal(key) if is_personal else key)
         return until is not None and self.clock() < until
 
-    def note_uncacheable(self, key: str) -> None:
-        """Remember for a while that the address answers what cannot be kept."""
-        self._memory.drop(key)
+    def note_uncacheable(self, key: str, *, is_personal: bool = False) -> None:
+        """Remember for a while that the address answers what cannot be kept; what was kept of it is outdated.
+
+        `is_personal`: to those who come with cookies or credentials. What others are answered may be kept nevertheless.
+        """
+        self.counts.uncacheable += 1
+        if is_personal:
+            key = _personal(key)
+        else:
+            self._memory.drop(key)
         self._uncacheable.pop(key, None)
         self._uncacheable[key] = self.clock() + UNCACHEABLE_S
         if len(self._uncacheable) > UNCACHEABLE_MOST:
@@ -387,7 +396,6 @@ class ResponseCache:
         """Run something beside the answers, until it ends or the cache closes; says whether there was room for it."""
         if len(self._behind) >= BEHIND_MOST:
             work.close()
-            self.counts.shared_dropped += 1
             return False
         task = asyncio.get_running_loop().create_task(work)
         self._behind.add(task)
@@ -440,6 +448,10 @@ class ResponseCache:
                 for name in ("hits", "misses", "writes", "errors", "dropped")
             ],
         )
+
+
+def _personal(key: str) -> str:
+    return key + "\n\npersonal"
 
 
 def _plain(name: str, text: str, kind: Any, value: float) -> Metric:

@@ -28,6 +28,7 @@ from gateway.policy.freshness import (
     is_not_modified,
     may_stand_in,
     speaks_of,
+    tells_of_resource,
     terms,
     use,
     validators,
@@ -70,6 +71,7 @@ _REWRITTEN: Final = frozenset(
         "request-timeout-ms",
     }
 )
+_COOKIE: Final = "Cookie"
 _CREDENTIALS: Final = ("Authorization", "X-Api-Key")
 
 
@@ -140,14 +142,18 @@ class _Flight:
 class _Wanted:
     """A request that may be answered from the cache, as it is looked at: its key, what is there, and why that will not do."""
 
-    __slots__ = ("asked", "began_at", "entry", "key", "request", "since", "why")
+    __slots__ = ("asked", "began_at", "entry", "is_behind", "key", "request", "since", "why")
 
-    def __init__(self, request: Request, key: str, wanted: Asked, entry: Entry | None, why: _Why) -> None:
+    def __init__(
+        self, request: Request, key: str, wanted: Asked, entry: Entry | None, why: _Why, *, is_behind: bool = False
+    ) -> None:
         self.request = request
         self.key = key
         self.asked = wanted
         self.entry = entry
         self.why = why
+        # Nobody waits for it, so nothing need stand in for an error.
+        self.is_behind = is_behind
         # When the handler was asked, and where purges stood then.
         self.began_at = 0.0
         self.since = (0, 0)
@@ -228,20 +234,21 @@ class _Front:
         if entry is not None:
             verdict = use(entry.terms, entry.age(now), wanted)
             if verdict is Use.FRESH:
-                self._counts.hit += 1
                 return self._shown(request, entry, now)
             if verdict in {Use.STALE, Use.REFRESHED_BEHIND}:
                 if verdict is Use.REFRESHED_BEHIND:
                     self._refresh_behind(request, key, entry, now)
                 self._counts.stale += 1
-                return self._shown(request, entry, now)
+                return self._shown_as(request, entry, now, b"hit; ttl=%d" % entry.ttl(now))
             why = _Why.STALE if verdict is Use.EXPIRED else _Why.REQUEST
             if may_stand_in(entry.terms, entry.age(now)) and self._is_tripped():
                 return self._standing_in(request, entry, b"hit; ttl=%d; detail=tripped" % entry.ttl(now))
         if wanted.only_if_cached:
             # RFC 9111, 5.2.1.7
             return problems.refuse(problems.GATEWAY_TIMEOUT, request.id)
-        if wanted.no_store or request.method == "HEAD" or self._cache.is_uncacheable(key):
+        if wanted.no_store or request.method == "HEAD":
+            return self._passed(request, why)
+        if self._cache.is_uncacheable(key, is_personal=_is_personal(request.headers)):
             return self._passed(request, why)
         return self._fetched(_Wanted(request, key, wanted, entry, why))
 
@@ -256,16 +263,16 @@ class _Front:
         return entry, _Why.STALE
 
     def _shown(self, request: Request, entry: Entry, now: float) -> Response:
-        """What is kept, or 304 where the shopper has that already."""
+        """A hit: what is kept, or 304 where the shopper has that already."""
         if _is_known(request, entry):
             self._counts.not_modified += 1
             return entry.not_modified(now)
+        self._counts.hit += 1
         return entry.answer(now)
 
     def _shown_as(self, request: Request, entry: Entry, now: float, outcome: bytes) -> Response:
         """The same with another `Cache-Status`."""
         if _is_known(request, entry):
-            self._counts.not_modified += 1
             return entry.not_modified_as(outcome, now)
         return entry.answer_as(outcome, now)
 
@@ -376,7 +383,9 @@ class _Front:
 
     def _stand_in(self, wanted: _Wanted) -> Entry | None:
         entry = wanted.entry
-        return entry if entry is not None and may_stand_in(entry.terms, entry.age(self._clock())) else None
+        if entry is None or wanted.is_behind or not may_stand_in(entry.terms, entry.age(self._clock())):
+            return None
+        return entry
 
     async def _asked_for(self, wanted: _Wanted, entry: Entry | None) -> tuple[_Ending, Response]:
         """Ask the handler, with the validators of `entry`, and keep what comes."""
@@ -397,20 +406,18 @@ class _Front:
         """Keep a new answer if it may be kept. One that a fallback made is not."""
         request = wanted.request
         self._counts.miss += 1
-        entry = None
-        if not is_degraded and not isinstance(response, StreamedResponse):
-            entry = self._kept(wanted, response, tags_of(fields_of(response.headers)))
-        if entry is not None:
-            if _is_known(request, entry):
-                outcome = b"fwd=%b; fwd-status=%d; stored" % (wanted.why.value, response.status)
-                return _Ending.KEPT, self._shown_as(request, entry, self._clock(), outcome)
-            # As it came: its age is told where the origin told it.
-            return _Ending.KEPT, _passing(request, response, wanted.why, b"; stored")
-        if response.status < 500 and not is_degraded:
-            self._counts.uncacheable += 1
-            self._cache.note_uncacheable(wanted.key)
-        ending = _Ending.FAILED if response.status >= 500 else _Ending.NOT_KEPT
-        return ending, _passing(request, response, wanted.why)
+        if response.status >= 500:
+            return _Ending.FAILED, _passing(request, response, wanted.why)
+        if is_degraded:
+            return _Ending.NOT_KEPT, _passing(request, response, wanted.why)
+        entry = self._kept(wanted, response, tags_of(fields_of(response.headers)))
+        if entry is None:
+            return _Ending.NOT_KEPT, _passing(request, response, wanted.why)
+        if _is_known(request, entry):
+            outcome = b"fwd=%b; fwd-status=%d; stored" % (wanted.why.value, response.status)
+            return _Ending.KEPT, self._shown_as(request, entry, self._clock(), outcome)
+        # As it came: its age is told where the origin told it.
+        return _Ending.KEPT, _passing(request, response, wanted.why, b"; stored")
 
     def _revalidated(self, wanted: _Wanted, entry: Entry, response: Response) -> Response:
         """The origin says that what is kept is still right: its header is brought up to date (RFC 9111, 4.3.4)."""
@@ -420,7 +427,6 @@ class _Front:
         renewed = self._kept(wanted, whole, tags_of(fields_of(response.headers)) or entry.tags)
         now = self._clock()
         if renewed is None:
-            self._cache.drop(wanted.key)
             renewed = entry
         outcome = b"fwd=%b; fwd-status=304; ttl=%d" % (wanted.why.value, renewed.ttl(now))
         return self._shown_as(wanted.request, renewed, now, outcome)
@@ -434,11 +440,13 @@ class _Front:
             delay_s=now - wanted.began_at,
             at=cache.now(),
             has_credentials=any(name in headers for name in _CREDENTIALS),
-            has_cookies="Cookie" in headers,
+            has_cookies=_COOKIE in headers,
         )
         kept_on = terms(whole.status, told, arrival, cache.defaults)
         names = varies_by(told)
-        if kept_on is None or not _REWRITTEN.isdisjoint(names):
+        if kept_on is None or not _REWRITTEN.isdisjoint(names) or isinstance(whole, StreamedResponse):
+            if tells_of_resource(whole.status):
+                cache.note_uncacheable(wanted.key, is_personal=_is_personal(headers))
             return None
         entry = Entry(
             whole.status,
@@ -459,7 +467,7 @@ class _Front:
         flight_key = self._flight_key(key, request.headers)
         if flight_key in self._flights or now < entry.refresh_after or self._is_tripped():
             return
-        wanted = _Wanted(_asking(copy.copy(request), None), key, NOTHING_ASKED, entry, _Why.STALE)
+        wanted = _Wanted(_asking(copy.copy(request), None), key, NOTHING_ASKED, entry, _Why.STALE, is_behind=True)
         wanted.request.method = "GET"
         entry.refresh_after = now + REFRESH_AGAIN_S
         if self._cache.run_behind(self._refreshed(flight_key, wanted)):
@@ -506,6 +514,10 @@ def _hides_fields(headers: Mapping[str, str]) -> bool:
 
 
 _HARMLESS_OPTIONS: Final = frozenset({"", "close", "keep-alive"})
+
+
+def _is_personal(headers: Mapping[str, str]) -> bool:
+    return _COOKIE in headers or any(name in headers for name in _CREDENTIALS)
 
 
 def _has_conditions(request: Request) -> bool:

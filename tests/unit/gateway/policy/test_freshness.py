@@ -73,12 +73,12 @@ def test_nothing_is_kept_that_does_not_say_so() -> None:
     assert kept(cache_control="immutable", etag='"x"') is None
 
 
-@pytest.mark.parametrize("status", [100, 206, 304, 500, 501, 503, 504])
-def test_partial_unfinished_and_failed_answers_are_not_kept(status: int) -> None:
+@pytest.mark.parametrize("status", [100, 206, 304, 400, 401, 403, 429, 431, 500, 501, 503, 504])
+def test_partial_unfinished_refused_and_failed_answers_are_not_kept(status: int) -> None:
     assert kept(status=status, cache_control="public, max-age=60") is None
 
 
-@pytest.mark.parametrize("status", [200, 203, 204, 299, 300, 301, 302, 307, 308, 404, 410, 418])
+@pytest.mark.parametrize("status", [200, 203, 204, 299, 300, 301, 302, 307, 308, 404, 405, 410])
 def test_any_other_final_answer_is_kept_with_an_explicit_lifetime(status: int) -> None:
     assert kept(status=status, cache_control="max-age=60") is not None
 

@@ -206,6 +206,19 @@ async def test_a_request_that_hides_fields_from_the_origin_leaves_nothing(front:
     assert origin.times == 2
 
 
+async def test_nobody_can_end_the_caching_of_an_address_for_all(front: Handler, origin: Origin) -> None:
+    await ask(front)
+    origin.answer = lambda request: (
+        says(status=400)
+        if "X-Bad" in request.headers
+        else says(("Cache-Control", "private" if "Cookie" in request.headers else "max-age=60"))
+    )
+    for headers in ({"Authorization": "x"}, {"Cookie": "a=b"}, {"X-Bad": "\x7f"}):
+        request = get(Cache_Control="no-cache", **headers)
+        assert "stored" not in cache_status(await ask(front, request), request)
+    assert cache_status(await ask(front)).startswith("hit")
+
+
 # Requests that ask for something
 
 
@@ -481,7 +494,7 @@ async def test_a_refresh_that_fails_is_tried_again_after_a_moment(
     for _ in range(3):
         assert (await ask(front)).status == 200
         await settle()
-    assert (origin.times, cache.counts.refresh_failed) == (2, 0)
+    assert (origin.times, cache.counts.refresh_failed, cache.counts.stale_if_error) == (2, 1, 0)
     clock.time += REFRESH_AGAIN_S
     await ask(front)
     await settle()
@@ -730,7 +743,8 @@ async def test_what_was_asked_for_before_a_purge_is_not_kept_after_it(
         origin.gate.set()
         await fetching
         assert cache.snapshot()["entries"] == 0
-        cache._uncacheable.clear()
+        await ask(front)
+        assert cache_status(await ask(front)).startswith("hit")
 
 
 # A worker's life
