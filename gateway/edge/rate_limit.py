@@ -18,7 +18,8 @@ import orjson
 
 from gateway import problems
 from gateway.config.policies import Limit
-from gateway.edge.redis_quota import Ask, Batch, LimitSet, RedisQuota
+from gateway.edge.quota_batch import Ask, Batch
+from gateway.edge.redis_quota import LimitSet, RedisQuota
 from gateway.http import PROBLEM_JSON, Handler, Layer, Outcome, Request, Response, header
 
 # What an answer says that this process alone has decided on.
@@ -194,4 +195,4 @@ def _whole_seconds(us: int) -> int:
 def _jitter_s(client: str, window_s: float, now_s: float) -> int:
     """Whole seconds, the same for a client all through a window."""
     spread_s = min(max(int(window_s / 2), SPREAD_LEAST_S), SPREAD_MOST_S)
-    return crc32(client.encode(), int(now_s / window_s) & 0xFFFF_FFFF) % (spread_s + 1)
+    return crc32(client.encode(errors="surrogatepass"), int(now_s / window_s) & 0xFFFF_FFFF) % (spread_s + 1)

@@ -162,6 +162,22 @@ async def test_routes_share_the_quota_of_a_caller() -> None:
     assert len(edge.store.calls) == 1
 
 
+@pytest.mark.parametrize("mode", ["answers", "fails"])
+@in_virtual_time
+async def test_routes_share_the_quota_of_all(mode: str) -> None:
+    edge = Edge()
+    edge.store.mode = mode
+    one, other = (edge.behind(ALL, route=route) for route in ("GET /a", "GET /b"))
+    answers = await together([handler(request()) for _ in range(5) for handler in (one, other)])
+    assert statuses(answers) == [200] * 5 + [429] * 5
+
+
+@in_virtual_time
+async def test_a_caller_of_any_name_has_a_quota() -> None:
+    edge = Edge(BY_SHOPPER)
+    assert statuses(await edge.get_many(3, shopper="\ud800 O'Brien\r\n")) == [200, 200, 429]
+
+
 @in_virtual_time
 async def test_who_is_over_the_limit_is_refused_without_asking_until_there_can_be_a_unit() -> None:
     edge = Edge(BY_ADDRESS)
