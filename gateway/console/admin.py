@@ -129,7 +129,6 @@ class Admin:
 
     async def _reload(self, _request: web.Request) -> web.Response:
         reload = await self.status.reloader.reload()
-        self.status.forget()
         if reload.outcome == "refused":
             raise Problem(
                 422,

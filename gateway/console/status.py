@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.console.reloading import Reloader
+from gateway.console.reloading import Reload, Reloader
 from gateway.console.workers import NoAnswer, WorkerRefused, Workers
 from gateway.metrics import Metric
 from gateway.server.runtime import CONTROL, RuntimeDirectory
@@ -70,17 +70,25 @@ class Status:
         self._now = now
         self._gathering: asyncio.Task[Gathered] | None = None
         self._gathered_at = float("-inf")
+        self._gathered_after: Reload | None = None
 
     async def gather(self) -> Gathered:
         """How things are, no longer ago than a moment."""
-        if self._gathering is None or (self._gathering.done() and self._clock() - self._gathered_at >= KEPT_S):
+        if self._is_over():
+            self._gathered_after = self.reloader.last
             self._gathering = asyncio.create_task(self._gather())
+        assert self._gathering is not None
         # Who hangs up does not take the answer from the others.
         return await asyncio.shield(self._gathering)
 
     def forget(self) -> None:
-        """Something was changed: who looks next sees it."""
+        """Something was changed: who looks next sees it. A reload need not say so."""
         self._gathering = None
+
+    def _is_over(self) -> bool:
+        if self._gathering is None or self._gathered_after is not self.reloader.last:
+            return True
+        return self._gathering.done() and self._clock() - self._gathered_at >= KEPT_S
 
     async def _gather(self) -> Gathered:
         children = self._runtime.children

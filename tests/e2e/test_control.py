@@ -1,0 +1,251 @@
+"""The control process of a running gateway: looked at, reloaded and drilled while shoppers are served."""
+
+import http.client
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.processes import descendants
+from tests.e2e.running_shop import RunningShop, eventually, peakgate
+
+ONE = '[[switches]]\nname = "search"\n'
+OTHER = '[[switches]]\nname = "reviews"\n'
+BAD = '[[switches]]\nname = "Search"\npercent = 101\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "peakgate.toml"
+    path.write_text(ONE)
+    return path
+
+
+@pytest.fixture
+def shop(tmp_path: Path, file: Path) -> Iterator[RunningShop]:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "2", "--config", str(file))
+    yield shop
+    if shop.is_running:
+        shop.stop()
+    assert "Traceback" not in shop.log, shop.log
+
+
+def status(shop: RunningShop) -> Any:
+    told = shop.admin("GET", "/admin/v1/status")
+    assert told.status == 200, told
+    return told.body
+
+
+def digests(shop: RunningShop) -> set[str]:
+    """What the workers go by."""
+    return {worker["digest"] for worker in status(shop)["workers"]}
+
+
+class Regular:
+    """A shopper who keeps one connection to each worker that he reaches, and notes what becomes of it."""
+
+    def __init__(self, shop: RunningShop) -> None:
+        self._connections = [http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30) for _ in range(8)]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self.answers: list[int] = []
+        self.failure: Exception | None = None
+
+    def __enter__(self) -> Self:
+        for connection in self._connections:
+            connection.connect()
+            # A closed connection must not be opened again behind our back.
+            connection.auto_open = 0
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_reason: object) -> None:
+        self._over.set()
+        self._thread.join()
+        for connection in self._connections:
+            connection.close()
+
+    def _ask(self) -> None:
+        try:
+            while not self._over.is_set():
+                for connection in self._connections:
+                    connection.request("GET", "/healthz")
+                    response = connection.getresponse()
+                    response.read()
+                    self.answers.append(response.status)
+        except (OSError, http.client.HTTPException) as error:
+            self.failure = error
+
+    def goes_on(self) -> None:
+        """Wait for answers that were asked for after now."""
+        seen = len(self.answers) + len(self._connections)
+        eventually(lambda: self.failure or len(self.answers) > seen)
+        assert self.failure is None
+        assert set(self.answers) == {200}
+
+
+def test_sighup_changes_every_worker_and_drops_no_connection(shop: RunningShop, file: Path) -> None:
+    before, pids = status(shop)["policies"]["digest"], shop.worker_pids()
+    with Regular(shop) as regular:
+        regular.goes_on()
+        file.write_text(OTHER)
+        os.kill(shop.pid, signal.SIGHUP)
+        eventually(lambda: status(shop)["last_reload"])
+        after = status(shop)["policies"]["digest"]
+        assert after != before
+        assert digests(shop) == {after}
+        regular.goes_on()
+        file.write_text(BAD)
+        os.kill(shop.pid, signal.SIGHUP)
+        last = eventually(lambda: status(shop)["last_reload"], lambda last: last["outcome"] == "refused")
+        assert [fault.split(":")[1] for fault in last["faults"]] == ["2", "3"]
+        assert all(fault in shop.log for fault in last["faults"])
+        assert digests(shop) == {after}
+        regular.goes_on()
+    assert shop.worker_pids() == pids
+
+
+def test_a_worker_that_is_started_after_a_bad_edit_goes_by_the_policies_in_force(shop: RunningShop, file: Path) -> None:
+    file.write_text(OTHER)
+    digest = shop.admin("POST", "/admin/v1/reload").body["digest"]
+    file.write_text(BAD)
+    assert shop.admin("POST", "/admin/v1/reload").status == 422
+    victim = shop.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    workers = eventually(
+        lambda: status(shop)["workers"],
+        lambda found: len(found) == 2 and all(each["answers"] and each["pid"] != victim for each in found),
+    )
+    assert {each["digest"] for each in workers} == {digest}
+    assert sorted(each["restarts"] for each in workers) == [0, 1]
+
+
+def test_workers_are_replaced_with_the_policies_in_force(shop: RunningShop, file: Path) -> None:
+    file.write_text(OTHER)
+    digest = shop.admin("POST", "/admin/v1/reload").body["digest"]
+    before = shop.worker_pids()
+    assert shop.admin("POST", "/admin/v1/workers/replace").status == 202
+    eventually(shop.worker_pids, lambda pids: len(pids) == 2 and not set(pids) & set(before))
+    assert eventually(lambda: digests(shop), lambda found: None not in found) == {digest}
+
+
+def test_nobody_is_told_anything_without_the_token(shop: RunningShop) -> None:
+    for path in ("/", "/metrics", "/admin/v1/status"):
+        assert shop.admin("GET", path, token="wrong").status == 401
+    assert shop.admin("POST", "/admin/v1/workers/replace", token="").status == 401
+    assert (shop.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_page_shows_the_workers(shop: RunningShop) -> None:
+    page = shop.admin("GET", "/")
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert all(str(pid) in page.body for pid in shop.worker_pids())
+
+
+def test_metrics_are_as_prometheus_reads_them(shop: RunningShop) -> None:
+    families = {each.name: each for each in text_string_to_metric_families(shop.admin("GET", "/metrics").body)}
+    up = {each.labels["worker"]: each.value for each in families["peakgate_up"].samples}
+    assert up == {"0a": 1.0, "1a": 1.0}
+    assert {each.labels["worker"] for each in families["peakgate_memory_bytes"].samples} == set(up)
+    assert families["peakgate_policies_info"].samples[0].labels["digest"] == status(shop)["policies"]["digest"]
+
+
+def test_a_stopped_worker_is_shown_beside_the_others(shop: RunningShop) -> None:
+    victim = shop.worker_pids()[0]
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        workers = status(shop)["workers"]
+        assert {each["pid"]: each["answers"] for each in workers} == {pid: pid != victim for pid in shop.worker_pids()}
+    finally:
+        os.kill(victim, signal.SIGCONT)
+    eventually(lambda: all(each["answers"] for each in status(shop)["workers"]))
+
+
+def test_a_control_process_that_dies_comes_back_at_its_place_and_remembers(shop: RunningShop, file: Path) -> None:
+    file.write_text(BAD)
+    shop.admin("POST", "/admin/v1/reload")
+    before, workers = status(shop), shop.worker_pids()
+    (control,) = shop.control_pids()
+    os.kill(control, signal.SIGKILL)
+    # Its listener has stayed open: who calls meanwhile waits.
+    after = status(shop)
+    assert after["control"][0]["pid"] != control
+    assert after["last_reload"] == before["last_reload"]
+    assert shop.worker_pids() == workers
+
+
+def test_settings_of_the_file_that_need_a_restart_are_told(shop: RunningShop, file: Path) -> None:
+    file.write_text("max_lines = 10\n" + ONE)
+    assert shop.admin("POST", "/admin/v1/reload").body["needs_restart"] == ["max_lines"]
+    assert status(shop)["policies"]["needs_restart"] == ["max_lines"]
+
+
+def test_without_the_admin_api_sighup_still_reloads(tmp_path: Path, file: Path) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "1", "--config", str(file), "--admin", "no")
+    try:
+        assert shop.admin_url == ""
+        assert not (shop.data_dir / "admin-token").exists()
+        file.write_text(OTHER)
+        os.kill(shop.pid, signal.SIGHUP)
+        eventually(lambda: "is in force (applied" in shop.log)
+    finally:
+        assert shop.stop() == 0
+
+
+def test_an_admin_port_that_is_taken_is_told_in_one_line(shop: RunningShop, tmp_path: Path) -> None:
+    port = shop.admin_url.rpartition(":")[2]
+    refused = peakgate("serve", "--port", "0", "--admin-port", port, "--data-dir", str(tmp_path / "other"))
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"peakgate: port {port} on 127.0.0.1 is taken; stop what listens there or choose another with --admin-port\n"
+    )
+
+
+def test_a_token_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("short")
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--admin-token-file", str(token))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"peakgate: the admin token file {token} must hold one word")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_stop_leaves_no_folder_behind(tmp_path: Path, file: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="pg-"))
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "1", "--config", str(file), TMPDIR=str(scratch))
+    assert [each.name.startswith("peakgate-") for each in scratch.iterdir()] == [True]
+    assert shop.stop() == 0
+    assert list(scratch.iterdir()) == []
+    scratch.rmdir()
+
+
+def test_sighup_while_it_starts_ends_nothing_and_is_heeded_when_it_can_be(tmp_path: Path, file: Path) -> None:
+    shop = RunningShop(tmp_path / "data")
+    over = threading.Event()
+
+    def keep_telling() -> None:
+        while not over.wait(0.01):
+            # Earlier the program is not even loaded.
+            if shop.is_running and descendants(shop.pid):
+                os.kill(shop.pid, signal.SIGHUP)
+
+    telling = threading.Thread(target=keep_telling)
+    telling.start()
+    try:
+        shop.start("--workers", "2", "--config", str(file))
+        over.set()
+        assert eventually(lambda: status(shop)["last_reload"])["outcome"] == "unchanged"
+        assert "died" not in shop.log
+        assert shop.stop() == 0
+    finally:
+        over.set()
+        telling.join()
