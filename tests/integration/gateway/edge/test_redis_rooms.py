@@ -225,8 +225,8 @@ async def test_whoever_is_away_gives_up_the_place(rooms: RedisRooms, clock: Room
 
 
 async def test_nobody_who_is_away_is_given_a_turn_however_many_they_are(rooms: RedisRooms, clock: RoomClock) -> None:
-    visits = await arrive(rooms, table(rate_per_s=0.001), 250)
-    for _ in range(16):
+    visits = await arrive(rooms, table(rate_per_s=0.001), 350)
+    for _ in range(15):
         await clock.move(4)
         last = await ask(rooms, table(rate_per_s=0.001), visits[-1])
 
@@ -330,6 +330,16 @@ async def test_a_factor_whose_reporter_is_gone_is_forgotten(rooms: RedisRooms, c
     assert (standing.factor, standing.why) == (1.0, "")
 
 
+async def test_a_factor_that_nobody_renews_is_in_force_no_more(rooms: RedisRooms, clock: RoomClock) -> None:
+    await arrive(rooms, table(), 5)
+    await keep(rooms, table(), factor=0.01, why="checkout is being shed")
+    for _ in range(4):
+        await clock.move(3)
+        await arrive(rooms, table(), 1)
+
+    assert (await arrive(rooms, table(), 1))[0].per_s == 1.0
+
+
 async def test_rate_and_cap_are_lowered_by_the_factor(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(rate_per_s=8.0, active_most=12)
     await arrive(rooms, room, 50)
@@ -398,6 +408,15 @@ async def test_whoever_has_bought_and_left_counts_no_more(rooms: RedisRooms, clo
     # The buyer's session has ended, and the next is in.
     assert (standing.active, standing.bought) == (1, 0)
     assert [(await ask(rooms, room, visit)).is_sold_out for visit in waiting] == [False, False, True]
+
+
+async def test_an_order_of_somebody_who_is_not_in_changes_nothing(rooms: RedisRooms, clock: RoomClock) -> None:
+    room = table(rate_per_s=0.001, skus=("SNEAKER",))
+    await keep(rooms, room, stock=2)
+
+    await rooms.bought(room, "a-stranger")
+
+    assert [visit.is_sold_out for visit in await arrive(rooms, room, 3)] == [False, False, True]
 
 
 async def test_nobody_is_told_sold_out_for_an_order_on_its_way(rooms: RedisRooms, clock: RoomClock) -> None:
