@@ -89,8 +89,8 @@ class Onward:
 class Fields:
     """Writes requests for one forwarded prefix.
 
-    `trusts` says of a peer's address whether what it says about the client and the way here is believed. `scheme` is how
-    peers reach the gateway itself.
+    `trusts` says of a peer's address whether what it says about the client and the way here is believed; it is asked once
+    for each. `scheme` is how peers reach the gateway itself.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class Fields:
         # By name as it was written: what precedes the value of a field that goes on, and by which name another is known.
         self._passed: dict[str, str] = {}
         self._kept_back: dict[str, str] = {}
-        # Hosts and peers that were met before; there are few.
+        # Hosts, and peers with how `Forwarded` writes them and whether they are believed: there are few, or they come often.
         self._hosts: set[str] = set()
-        self._nodes: dict[str, str] = {}
+        self._peers: dict[str, tuple[str, bool]] = {}
 
     def onward(self, request: Request, *, streams: bool) -> Onward:
         """The request for an upstream. Raises `Ambiguous` or `NotTaken`.
@@ -214,10 +214,10 @@ class Fields:
 
     def _way(self, peer: str, given: Mapping[str, str], host: str) -> str:
         """`X-Forwarded-*`, `Forwarded` (RFC 7239) and `Via` (RFC 9110, 7.6.3)."""
-        node = self._nodes.get(peer) or self._node_of(peer)
+        node, is_trusted = self._peers.get(peer) or self._learn_peer(peer)
         hop = f'{node};host="{host}";proto={self._scheme}' if host else f"{node};proto={self._scheme}"
         clients, proto, asked_host = peer or "unknown", self._scheme, host
-        if peer and self._trusts(peer):
+        if is_trusted:
             before = given.get("x-forwarded-for")
             said = given.get("forwarded") or (before and _forwarded(before))
             clients = f"{before}, {peer}" if before else peer
@@ -228,11 +228,11 @@ class Fields:
         asked = f"X-Forwarded-Host: {asked_host}\r\n" if asked_host else ""
         return f"X-Forwarded-For: {clients}\r\nX-Forwarded-Proto: {proto}\r\n{asked}Forwarded: {hop}\r\nVia: {via}\r\n"
 
-    def _node_of(self, peer: str) -> str:
-        if len(self._nodes) >= _REMEMBERED_MOST:
-            self._nodes.clear()
-        node = self._nodes[peer] = f"for={_node(peer)}"
-        return node
+    def _learn_peer(self, peer: str) -> tuple[str, bool]:
+        if len(self._peers) >= _REMEMBERED_MOST:
+            self._peers.clear()
+        known = self._peers[peer] = f"for={_node(peer)}", bool(peer) and self._trusts(peer)
+        return known
 
     def _trace_lines(self, request_id: str, given: Mapping[str, str]) -> str:
         """W3C Trace Context: the same trace, and a span of our own as the parent. `tracestate` belongs to a valid trace."""

@@ -128,19 +128,19 @@ class _Forwarding:
         connection: Connection | None = None
         try:
             connection = await target.obtain(started_at + onward.timeout_s)
-            response = await self._ask_streaming(connection, target, request, onward, stream)
+            response, asked_at = await self._ask_streaming(connection, target, request, onward, stream)
         except UpstreamFault as fault:
             self._note_of_target(target, fault, onward)
             return self._failed(request, fault, onward)
         except BaseException:
             self._abandon(connection)
             raise
-        # How long the shopper took to send the body is not the upstream's time.
-        return self._answered(target, response, self._now())
+        return self._answered(target, response, asked_at)
 
     async def _ask_streaming(
         self, connection: Connection, target: Target, request: Request, onward: Onward, stream: AsyncIterator[bytes]
-    ) -> Response:
+    ) -> tuple[Response, float]:
+        """The answer, and since when the upstream had all it needs for it: how long a shopper sends is not its time."""
         answer = connection.ask(
             onward.to(target.place, int(onward.timeout_s * 1000)),
             bodiless=request.method == "HEAD",
@@ -153,8 +153,8 @@ class _Forwarding:
         try:
             waited: set[asyncio.Future[Any]] = {answer, sending}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                await sending  # raises what went wrong with the shopper
+            # Before there is an answer this raises what went wrong with the shopper.
+            asked_at = self._now() if answer.done() else await sending
             response = await answer
         except BaseException:
             await _stop(sending)
@@ -164,15 +164,17 @@ class _Forwarding:
             sending.add_done_callback(lambda done: _cut_off(connection, done))
         else:
             await _stop(sending)
-        return response
+        return response, asked_at
 
-    async def _send(self, connection: Connection, stream: AsyncIterator[bytes], timeout_s: float) -> None:
-        """Send the body in chunks (RFC 9112, 7.1), as fast as the upstream reads."""
+    async def _send(self, connection: Connection, stream: AsyncIterator[bytes], timeout_s: float) -> float:
+        """Send the body in chunks (RFC 9112, 7.1), as fast as the upstream reads; tells when that was done."""
         async for piece in stream:
             if piece:
                 await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         await connection.send(b"0\r\n\r\n")
-        connection.sent(deadline=self._now() + timeout_s)
+        sent_at = self._now()
+        connection.sent(deadline=sent_at + timeout_s)
+        return sent_at
 
     # What came of it
 
@@ -216,13 +218,13 @@ class _Forwarding:
             connection.abort()
 
 
-async def _stop(task: asyncio.Task[None]) -> None:
+async def _stop(task: asyncio.Task[float]) -> None:
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # what went wrong with the rest of the body changes nothing any more
 
 
-def _cut_off(connection: Connection, sending: asyncio.Task[None]) -> None:
+def _cut_off(connection: Connection, sending: asyncio.Task[float]) -> None:
     if sending.cancelled() or sending.exception() is not None:
         connection.fail(CutOff("its request was not sent to the end"))
