@@ -28,6 +28,8 @@ DEGRADED: Final = "limits"
 SPREAD_LEAST_S: Final = 1
 SPREAD_MOST_S: Final = 30
 RENDERED_MOST: Final = 4_096
+_POLICY: Final = b"RateLimit-Policy: "
+_STATE: Final = b"RateLimit: "
 
 
 def rate_limit(
@@ -77,10 +79,8 @@ def _limiting(limits: LimitSet, policy: bytes, mark: Callable[[Request, str], No
             lines = ask.lines
             if lines is None:
                 lines = ask.lines = lines_of(ask)
-            if place >= ask.granted:
-                return _refusal(request, ask, lines, now())
-            request.notes += lines
-            return handler(request)
+            request.notes = request.notes + lines if _STATE not in request.notes else _joined(request.notes, lines)
+            return handler(request) if place < ask.granted else _refusal(request, ask, now())
 
         return limited
 
@@ -122,7 +122,8 @@ def _lines(policy: bytes, count: int) -> Callable[[Ask], bytes]:
     """What renders the header lines of an ask under so many limits."""
 
     def lines_of(ask: Ask) -> bytes:
-        return policy + _state_line(ask)
+        state = _state_line(ask)
+        return policy + state if state else b""
 
     if count > 1:
         return lines_of
@@ -144,13 +145,13 @@ def _lines(policy: bytes, count: int) -> Callable[[Ask], bytes]:
 
 
 def _state_line(ask: Ask) -> bytes:
-    """How the limits stand after the batch that the request was part of."""
+    """How the limits stand after the batch that the request was part of; empty where only shadows apply to it."""
     told = [
         f'"{limit.name}";r={ask.left[place]};t={_whole_seconds(ask.waits_us[place])}'
         for place, allowance in zip(ask.places, ask.allowances, strict=True)
         if not (limit := allowance.rule.limit).shadow
     ]
-    return f"RateLimit: {', '.join(told)}\r\n".encode()
+    return header("RateLimit", ", ".join(told)) if told else b""
 
 
 class _Refused(NamedTuple):
@@ -161,14 +162,27 @@ class _Refused(NamedTuple):
     window_s: float
 
 
-def _refusal(request: Request, ask: Ask, lines: bytes, now_s: float) -> Response:
+def _joined(notes: bytes, lines: bytes) -> bytes:
+    """What this limiter tells, after what one before it has told: each field once, as not all clients join them."""
+    if not lines:
+        return notes
+    policy, state = (line.partition(b": ")[2] for line in lines.split(b"\r\n")[:2])
+    before, _, told = notes.partition(_POLICY)
+    told_policy, _, rest = told.partition(b"\r\n" + _STATE)
+    told_state, _, after = rest.partition(b"\r\n")
+    return b"".join(
+        [before, _POLICY, told_policy, b", ", policy, b"\r\n", _STATE, told_state, b", ", state, b"\r\n", after]
+    )
+
+
+def _refusal(request: Request, ask: Ask, now_s: float) -> Response:
     refused: _Refused = ask.refused or _refused(ask)
     ask.refused = refused
     jitter_s = _jitter_s(request.shopper or request.api_key or request.client, refused.window_s, now_s)
     return Response(
         problems.QUOTA_EXCEEDED.status,
         refused.body + request.id.encode() + b'"}',
-        headers=lines + b"Retry-After: %d\r\n" % (refused.wait_s + jitter_s),
+        headers=b"Retry-After: %d\r\n" % (refused.wait_s + jitter_s),
         content_type=PROBLEM_JSON,
     )
 

@@ -38,15 +38,17 @@ class Edge:
 
     async def get(self, **facts: str) -> Response:
         """The answer to one request."""
-        return await settled(self.handler(request(**facts)))
+        return (await self.get_many(1, **facts))[0]
 
     async def get_many(self, count: int, **facts: str) -> list[Response]:
-        """The answers to requests that come in the same tick."""
-        return await together([self.handler(request(**facts)) for _ in range(count)])
+        """The answers to requests that come in the same tick, with what was noted for them."""
+        requests = [request(**facts) for _ in range(count)]
+        answers = await together([self.handler(each) for each in requests])
+        return [sent(answer, each) for answer, each in zip(answers, requests, strict=True)]
 
     def _serve(self, request: Request) -> Response:
         self.served.append(request)
-        return Response(200, headers=request.notes)
+        return Response(200)
 
     def _mark(self, request: Request, what: str) -> None:
         self.marked.append(what)
@@ -61,6 +63,13 @@ def request(*, client: str = "192.0.2.1", api_key: str | None = None, shopper: s
     made = Request("GET", "/x", "", {}, b"", "id-1", ())
     made.client, made.api_key, made.shopper = client, api_key, shopper
     return made
+
+
+def sent(answer: Response, request: Request) -> Response:
+    """An answer with the lines that it gets when it is sent."""
+    return Response(
+        answer.status, answer.body, headers=answer.headers + request.notes, content_type=answer.content_type
+    )
 
 
 def statuses(responses: Sequence[Response]) -> list[int]:
@@ -182,10 +191,11 @@ async def test_a_caller_of_any_name_has_a_quota() -> None:
 async def test_who_is_over_the_limit_is_refused_without_asking_until_there_can_be_a_unit() -> None:
     edge = Edge(BY_ADDRESS)
     await edge.get_many(4)
-    refused = edge.handler(request())
+    asked = request()
+    refused = edge.handler(asked)
     assert isinstance(refused, Response)
     assert refused.status == 429
-    assert lines(refused)["RateLimit"] == '"per-address";r=0;t=20'
+    assert lines(sent(refused, asked))["RateLimit"] == '"per-address";r=0;t=20'
     await asyncio.sleep(19.5)
     assert (await edge.get()).status == 429
     assert len(edge.store.calls) == 1
@@ -217,6 +227,27 @@ async def test_a_shadow_counts_and_reports_but_neither_refuses_nor_shows() -> No
         "per-address": {"taken": 3, "refused": 1, "remembered": 0},
         "tighter": {"taken": 1, "refused": 2, "remembered": 0},
     }
+
+
+@in_virtual_time
+async def test_limits_in_two_places_are_told_in_one_field() -> None:
+    edge = Edge(BY_SHOPPER)
+    by_address = rate_limit([BY_ADDRESS], edge.quota, route="GET /x", mark=edge._mark)
+    edge.handler = by_address(edge.handler)
+    passing, refused = await edge.get(shopper="anna"), (await edge.get_many(2, shopper="anna"))[1]
+    assert lines(passing) == {
+        "RateLimit-Policy": '"per-address";q=3;w=60, "per-shopper";q=2;w=60',
+        "RateLimit": '"per-address";r=2;t=20, "per-shopper";r=1;t=30',
+    }
+    assert refused.status == 429
+    assert lines(refused)["RateLimit"] == '"per-address";r=0;t=20, "per-shopper";r=0;t=30'
+    assert refused.headers.count(b"RateLimit-Policy: ") == refused.headers.count(b"RateLimit: ") == 1
+
+
+@in_virtual_time
+async def test_a_caller_to_whom_only_shadows_apply_is_told_nothing() -> None:
+    edge = Edge(BY_SHOPPER, Limit(name="tighter", by="address", quota=1, window_s=60.0, shadow=True))
+    assert [(answer.status, lines(answer)) for answer in await edge.get_many(2)] == [(200, {})] * 2
 
 
 @in_virtual_time
@@ -271,9 +302,10 @@ async def test_after_the_first_failure_nobody_waits_for_the_store() -> None:
     edge = Edge(BY_ADDRESS)
     edge.store.mode = "hangs"
     await edge.get()
-    outcome = edge.handler(request())
+    asked = request()
+    outcome = edge.handler(asked)
     assert isinstance(outcome, Response)
-    assert lines(outcome)["RateLimit"] == '"per-address";r=1;t=20'
+    assert lines(sent(outcome, asked))["RateLimit"] == '"per-address";r=1;t=20'
     refused = [edge.handler(request()) for _ in range(2)][1]
     assert isinstance(refused, Response)
     assert refused.status == 429
