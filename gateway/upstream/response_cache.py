@@ -88,7 +88,7 @@ def response_cache(
     `key_fields` are request fields that are part of the address, the host first: all that the handler's answers depend on
     without saying so in `Vary` (`("Host", "X-Forwarded-Proto")` where both are passed on; none for a handler of our own).
     While `is_tripped` says that there is no use in trying, what is stale is served at once; it must say False when a probe
-    is due. `mark` is told of each answer that stands in for an error, by the name `degraded`.
+    is due (`Breaker.refuses`). `mark` is told of each answer that stands in for an error, by the name `degraded`.
     """
     if not cache.is_on:
         return lambda handler: handler
@@ -241,8 +241,13 @@ class _Front:
                 self._counts.stale += 1
                 return self._shown_as(request, entry, now, b"hit; ttl=%d" % entry.ttl(now))
             why = _Why.STALE if verdict is Use.EXPIRED else _Why.REQUEST
-            if may_stand_in(entry.terms, entry.age(now)) and self._is_tripped():
-                return self._standing_in(request, entry, b"hit; ttl=%d; detail=tripped" % entry.ttl(now))
+            if may_stand_in(entry.terms, entry.age(now)):
+                if self._is_tripped():
+                    return self._standing_in(request, entry, b"hit; ttl=%d; detail=tripped" % entry.ttl(now))
+                if entry.is_failing and why is _Why.STALE:
+                    # Nobody waits for an error again, nor for a breaker's probe: that is made behind.
+                    self._refresh_behind(request, key, entry, now)
+                    return self._standing_in(request, entry, b"hit; ttl=%d; detail=failing" % entry.ttl(now))
         if wanted.only_if_cached:
             # RFC 9111, 5.2.1.7
             return problems.refuse(problems.GATEWAY_TIMEOUT, request.id)
@@ -383,8 +388,11 @@ class _Front:
 
     def _stand_in(self, wanted: _Wanted) -> Entry | None:
         entry = wanted.entry
-        if entry is None or wanted.is_behind or not may_stand_in(entry.terms, entry.age(self._clock())):
+        now = self._clock()
+        if entry is None or wanted.is_behind or not may_stand_in(entry.terms, entry.age(now)):
             return None
+        entry.is_failing = True
+        entry.refresh_after = now + REFRESH_AGAIN_S
         return entry
 
     async def _asked_for(self, wanted: _Wanted, entry: Entry | None) -> tuple[_Ending, Response]:

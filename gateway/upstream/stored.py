@@ -10,7 +10,7 @@ from gateway.http import Response
 from gateway.policy.freshness import NOT_UPDATED, Fields, Terms, Validators
 
 # Objects, dictionaries and the indexes over them, measured with tracemalloc and rounded up.
-OVERHEAD_BYTES: Final = 1_500
+OVERHEAD_BYTES: Final = 2_000
 # Variants of one resource that are kept at a time; the oldest goes. `Vary: User-Agent` would fill any memory.
 VARIANTS_MOST: Final = 32
 
@@ -90,7 +90,7 @@ class Entry:
 
     __slots__ = (
         *("_age_told", "_answer", "_born_at", "_not_modified", "body", "content_type", "fresh_until", "lines"),
-        *("refresh_after", "size", "status", "tags", "terms", "validators"),
+        *("is_failing", "refresh_after", "size", "status", "tags", "terms", "validators"),
     )
 
     def __init__(
@@ -115,7 +115,8 @@ class Entry:
         self._answer: Response | None = None
         self._not_modified: Response | None = None
         self._age_told = -1
-        # After a refresh behind an answer has failed, the next one waits a moment.
+        # It has stood in for an error. After one, and after a refresh that has failed, the next attempt waits a moment.
+        self.is_failing = False
         self.refresh_after = -math.inf
         # Lines are there thrice: stored, and in what was answered last.
         self.size = OVERHEAD_BYTES + len(body) + 3 * len(lines) + sum(map(len, tags))

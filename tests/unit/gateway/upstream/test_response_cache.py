@@ -601,6 +601,29 @@ async def test_behind_a_tripped_breaker_stale_is_served_at_once(
     assert origin.times == 2
 
 
+async def test_after_an_error_nobody_waits_for_the_next_one(
+    cache: ResponseCache, origin: Origin, clock: Clock, marks: Marks
+) -> None:
+    front = response_cache(cache, mark=marks)(origin)
+    await ask(front)
+    clock.time += 70
+    good, origin.answer = origin.answer, lambda _request: says(status=504)
+    await ask(front)
+    clock.time += REFRESH_AGAIN_S
+    origin.gate = asyncio.Event()
+    for _ in range(5):
+        answer = front(get())
+        assert isinstance(answer, Response)
+        assert cache_status(answer) == "hit; ttl=-11; detail=failing"
+    await settle()
+    assert (origin.times, len(marks.made)) == (3, 6)
+    origin.answer = good
+    origin.gate.set()
+    await settle()
+    assert cache_status(await ask(front)) == "hit; ttl=60"
+    assert origin.times == 3
+
+
 async def test_what_must_be_validated_is_not_served_behind_a_tripped_breaker(
     cache: ResponseCache, origin: Origin, clock: Clock
 ) -> None:
