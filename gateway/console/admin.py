@@ -51,6 +51,13 @@ class Turn(Struct, frozen=True, forbid_unknown_fields=True):
     percent: float | None = None
 
 
+class Drill(Struct, frozen=True, forbid_unknown_fields=True):
+    """A dependency cut off on purpose, to see what happens; or let back in."""
+
+    tripped: bool = True
+    reason: str | None = None
+
+
 class Problem(Exception):
     """What is answered in place of a result (RFC 9457)."""
 
@@ -82,6 +89,7 @@ class Admin:
                 web.post("/admin/v1/reload", self._reload),
                 web.post("/admin/v1/purge", self._purge),
                 web.post("/admin/v1/switches/{name}", self._switch),
+                web.post("/admin/v1/drills/{dependency}", self._drill),
                 web.post("/admin/v1/workers/replace", self._replace),
             ]
         )
@@ -143,7 +151,8 @@ class Admin:
         what = {name: value for name in ("url", "prefix", "tag") if (value := getattr(purge, name)) is not None}
         if len(what) != 1:
             raise _invalid("exactly one of url, prefix and tag is needed")
-        return _json(200, {"workers": await self._tell_all("purge", **what, soft=purge.soft)})
+        told = await self._tell_all("purge", **what, soft=purge.soft)
+        return _json(200, {"purged": sum(each.get("done", 0) for each in told.values()), "workers": told})
 
     async def _switch(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -164,6 +173,11 @@ class Admin:
             self.runtime.turned = before
             raise
         return _json(200, {"name": name, **facts, "workers": told})
+
+    async def _drill(self, request: web.Request) -> web.Response:
+        drill = msgspec.to_builtins(await _body(request, Drill))
+        told = await self._tell_all("drill", name=request.match_info["dependency"], **drill)
+        return _json(200, {"name": request.match_info["dependency"], **drill, "workers": told})
 
     async def _replace(self, _request: web.Request) -> web.Response:
         self.replace_workers()

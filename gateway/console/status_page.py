@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -22,6 +23,10 @@ TITLES: Final[Mapping[str, str]] = {
     "degraded": "Degraded answers",
     "switches": "Switches",
     "events": "Events",
+    "requests": "Answers",
+    "identity": "Callers",
+    "tokens": "Shoppers' tokens",
+    "issuer": "Token issuer",
 }
 # Columns of parts that tell more of a thing than a table can hold; the rest is in /admin/v1/status.
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
@@ -31,7 +36,7 @@ _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
 }
 # Shown in the table of workers, or of no use at night.
-_ELSEWHERE: Final = frozenset({"process", "policies", "requests"})
+_ELSEWHERE: Final = frozenset({"process", "policies"})
 # What the cache answered without the upstream, and all that it was asked.
 _HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
 _FETCHES: Final = ("miss", "revalidated")
@@ -116,10 +121,37 @@ def _part(status: Status, name: str) -> str:
         return _section(title, '<p class="soft">None.</p>')
     if name == "upstreams":
         return _section(title, _things(status["at"], "targets", _targets(status)))
-    if all(isinstance(each, Mapping) for part in told.values() for each in part.values()):
+    if name == "requests":
+        return _section(title, _answers(told.values()))
+    if all(_is_things(part) for part in told.values()):
         return _section(title, _things(status["at"], name, named(status, name)))
     before = _hit_share(told) if name == "cache" else ""
-    return _section(title, before + _facts(status["at"], name, told))
+    # What a part tells of things by name has a table of its own.
+    nested = dict.fromkeys(key for part in told.values() for key, value in part.items() if value and _is_things(value))
+    facts = {worker: {key: part[key] for key in part if key not in nested} for worker, part in told.items()}
+    tables = [_things(status["at"], "", _of(told, key)) for key in nested]
+    return _section(title, before + "\n".join([*tables, _facts(status["at"], name, facts)]))
+
+
+def _is_things(value: Any) -> bool:
+    """Whether it tells of several things by their name."""
+    return isinstance(value, Mapping) and all(isinstance(each, Mapping) for each in value.values())
+
+
+def _of(told: Mapping[str, Mapping[str, Any]], key: str) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    for worker, part in told.items():
+        for name, thing in (part.get(key) or {}).items():
+            yield worker, name, thing
+
+
+def _answers(told: Iterable[Mapping[str, Mapping[str, int]]]) -> str:
+    """Totals of all workers; by route they are in the metrics."""
+    totals: Counter[str] = Counter()
+    for routes in told:
+        for by_status in routes.values():
+            totals.update(by_status)
+    counts = "; ".join(f"{escape(status)}: <b>{count:,}</b>" for status, count in sorted(totals.items()))
+    return f"<p>Since the workers' start, by status: {counts}.</p>"
 
 
 def _targets(status: Status) -> Iterable[tuple[str, str, Mapping[str, Any]]]:

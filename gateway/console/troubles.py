@@ -24,10 +24,14 @@ def troubles(status: Status) -> Sequence[Trouble]:
     found = [
         *_reload_troubles(status),
         *_worker_troubles(status),
+        *_shedding_troubles(status),
         *_breaker_troubles(status),
         *_target_troubles(status),
         *_room_troubles(status),
+        *_limit_troubles(status),
+        *_issuer_troubles(status),
         *_switch_troubles(status),
+        *_event_troubles(status),
     ]
     # The same from several workers is said once.
     return sorted(dict.fromkeys(found), key=lambda trouble: trouble.level != "alarm")
@@ -39,6 +43,13 @@ def named(status: Status, part: str) -> Iterator[tuple[str, str, Mapping[str, An
         for name, told in (worker["parts"].get(part) or {}).items():
             if isinstance(told, Mapping):
                 yield worker["name"], name, told
+
+
+def _parts(status: Status, part: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(worker, what is told) of a part that tells of itself."""
+    for worker in status["workers"]:
+        if told := worker["parts"].get(part):
+            yield worker["name"], told
 
 
 def _reload_troubles(status: Status) -> Iterator[Trouble]:
@@ -65,6 +76,34 @@ def _worker_troubles(status: Status) -> Iterator[Trouble]:
     for control in status["control"]:
         if control["restarts"]:
             yield Trouble("note", f"The control process died {_times(control['restarts'])} since the start")
+
+
+def _shedding_troubles(status: Status) -> Iterator[Trouble]:
+    pressures = {worker: told.get("pressure") or 0 for worker, told in _parts(status, "shedding")}
+    if at_work := [worker for worker, pressure in pressures.items() if pressure > 0]:
+        most = max(pressures.values())
+        yield Trouble("alarm", f"Load is shed, pressure up to {most:.2g} of 5, in {_workers(at_work)}")
+
+
+def _limit_troubles(status: Status) -> Iterator[Trouble]:
+    alone: dict[str, list[str]] = {}
+    for worker, limits in _parts(status, "limits"):
+        if limits.get("local_for_s") is not None:
+            alone.setdefault(limits.get("local_because") or "no reason given", []).append(worker)
+    for reason, workers in alone.items():
+        yield Trouble("alarm", f"Rate limits are kept without the store in {_workers(workers)}: {reason}")
+
+
+def _issuer_troubles(status: Status) -> Iterator[Trouble]:
+    for _, issuer in _parts(status, "issuer"):
+        if issuer.get("failures_in_row"):
+            yield Trouble("note", f"The keys of the token issuer cannot be fetched: {issuer.get('last_error')}")
+
+
+def _event_troubles(status: Status) -> Iterator[Trouble]:
+    for _, events in _parts(status, "events"):
+        for name in events.get("running") or ():
+            yield Trouble("note", f"The event {name} is running")
 
 
 def _breaker_troubles(status: Status) -> Iterator[Trouble]:
@@ -109,8 +148,11 @@ def _switch_troubles(status: Status) -> Iterator[Trouble]:
 
 
 def _told(what: str, workers: Sequence[str], reason: str) -> str:
-    where = f"worker{'s' if len(workers) > 1 else ''} {', '.join(workers)}"
-    return f"{what} in {where}: {reason or 'no reason given'}"
+    return f"{what} in {_workers(workers)}: {reason or 'no reason given'}"
+
+
+def _workers(names: Sequence[str]) -> str:
+    return f"worker{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _times(count: int) -> str:

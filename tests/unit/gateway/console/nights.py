@@ -65,15 +65,22 @@ def bad_night() -> dict[str, Any]:
             "store": breaker("passing"),
             "queue": breaker("ramping", "a probe came back well"),
         },
+        "requests": {"GET /v1/products": {"200": 1_204_551, "503": 21_044}, "POST /v1/checkout": {"202": 731}},
         "shedding": {
             "on": True,
             "limit": 84,
-            "in_flight": 84,
-            "lag_ms": 12.5,
-            "refused": {"browse": 21_044, "optional": 977},
+            "in_hand": 84,
+            "late_ms": 12.5,
+            "pressure": 1.75,
+            "refused": {"checkout": 0, "cart-write": 0, "cart-read": 12, "browse": 21_044, "optional": 977},
         },
         "limits": {
-            "per-address": {"quota": 50, "window_s": 1.0, "allowed": 1_204_551, "refused": 3_312, "local": False}
+            "limits": {"per-address": {"taken": 1_204_551, "refused": 3_312, "remembered": 120}},
+            "shadows": ["per-key"],
+            "local_for_s": 12.5,
+            "local_because": "StoreTimeout: no reply within 250 ms",
+            "batches": 1_204,
+            "requests_per_batch": 6.3,
         },
         "rooms": {
             "drop": {
@@ -120,7 +127,14 @@ def bad_night() -> dict[str, Any]:
                 "refused": 0,
             },
         },
-        "events": {"midnight-drop": {"state": "under way", "start": AT - 60, "end": AT + 3600}},
+        "events": {"running": ["midnight-drop"], "coming": [], "next_change": "2026-11-21T12:38:29+00:00"},
+        "issuer": {
+            "url": "https://id.example/keys",
+            "keys": 2,
+            "failures_in_row": 3,
+            "last_error": "503",
+            "tried_at": AT + 3600,
+        },
     }
     faults = [
         "/etc/peakgate/peakgate.toml:14: limits[0].quota: must be a number from 1 to 1,000,000,000, not 'fifty'",

@@ -72,6 +72,7 @@ class SmallWorker:
             "snapshot": snapshot_of({"shedding": self.part}),
             "purge": self._note,
             "switch": self._note,
+            "drill": self._note,
             **self.policies.commands,
         }
         return {name: self._perhaps_stuck(name, command) for name, command in commands.items()}
@@ -96,7 +97,7 @@ class SmallWorker:
         if self.refuses_because is not None:
             raise Refused(self.refuses_because)
         self.told.append(facts)
-        return {"count": 1}
+        return 3
 
 
 class Fleet:

@@ -68,7 +68,10 @@ def basic(password: str) -> str:
 
 EVERYTHING = [
     *(("GET", path) for path in ("/", "/metrics", "/admin/v1/status", "/no-such")),
-    *(("POST", f"/admin/v1/{path}") for path in ("reload", "purge", "switches/search", "workers/replace")),
+    *(
+        ("POST", f"/admin/v1/{path}")
+        for path in ("reload", "purge", "switches/search", "drills/store", "workers/replace")
+    ),
 ]
 
 
@@ -162,7 +165,7 @@ async def test_a_bad_file_is_a_problem_with_all_faults_and_stays_visible(desk: D
 async def test_a_purge_reaches_every_worker(desk: Desk, fleet: Fleet, what: dict[str, str]) -> None:
     workers = [await fleet.start("0a"), await fleet.start("1a")]
     told = await desk.call("POST", "/admin/v1/purge", {**what, "soft": True})
-    assert (told.status, told.body) == (200, {"workers": {name: {"done": {"count": 1}} for name in ("0a", "1a")}})
+    assert (told.status, told.body) == (200, {"purged": 6, "workers": {"0a": {"done": 3}, "1a": {"done": 3}}})
     assert [worker.told for worker in workers] == [[{**what, "soft": True}]] * 2
 
 
@@ -180,7 +183,7 @@ async def test_a_switch_turned_by_hand_is_turned_everywhere_and_remembered(
     write(file, SWITCH)
     await desk.call("POST", "/admin/v1/reload")
     told = await desk.call("POST", "/admin/v1/switches/search", {"on": False})
-    assert (told.status, told.body["on"], told.body["workers"]) == (200, False, {"0a": {"done": {"count": 1}}})
+    assert (told.status, told.body["on"], told.body["workers"]) == (200, False, {"0a": {"done": 3}})
     assert worker.told == [{"name": "search", "on": False, "percent": None}]
     assert runtime.turned == {"search": {"on": False, "percent": None}}
     await desk.call("POST", "/admin/v1/switches/search", {})
@@ -203,11 +206,20 @@ async def test_a_switch_that_is_none_or_cannot_be_turned_so_is_a_problem(
     assert runtime.turned == {}
 
 
+async def test_a_dependency_is_cut_off_on_purpose_and_let_back_in(desk: Desk, fleet: Fleet) -> None:
+    worker = await fleet.start("0a")
+    told = await desk.call("POST", "/admin/v1/drills/payment", {"reason": "game day"})
+    assert (told.status, told.body["tripped"], told.body["workers"]) == (200, True, {"0a": {"done": 3}})
+    await desk.call("POST", "/admin/v1/drills/payment", {"tripped": False})
+    assert [each["tripped"] for each in worker.told] == [True, False]
+    assert worker.told[0] == {"name": "payment", "tripped": True, "reason": "game day"}
+
+
 async def test_one_worker_that_could_not_is_told_beside_those_that_could(desk: Desk, fleet: Fleet) -> None:
     await fleet.start("0a")
     (await fleet.start("1a")).refuses_because = "no cache here"
     told = await desk.call("POST", "/admin/v1/purge", {"tag": "sale"})
-    assert told.body["workers"] == {"0a": {"done": {"count": 1}}, "1a": {"fault": "no cache here"}}
+    assert told.body["workers"] == {"0a": {"done": 3}, "1a": {"fault": "no cache here"}}
 
 
 async def test_workers_are_replaced_when_asked(desk: Desk) -> None:

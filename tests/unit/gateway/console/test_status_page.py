@@ -51,7 +51,7 @@ def test_a_bad_night_has_its_alarms_first_and_the_title_counts_them() -> None:
     found = troubles(bad_night())
     assert [each.level for each in found] == sorted((each.level for each in found), key=lambda level: level != "alarm")
     page = status_page(bad_night())
-    assert f"<title>({len(found)}) 6 alarms</title>" in page
+    assert f"<title>({len(found)}) 8 alarms</title>" in page
     texts = "\n".join(each.text for each in found)
     for told in (
         "The last reload was refused",
@@ -63,6 +63,10 @@ def test_a_bad_night_has_its_alarms_first_and_the_title_counts_them() -> None:
         "The switch reviews is off",
         "The switch search is at 25 %",
         "Worker 1 died once",
+        "Load is shed, pressure up to 1.8 of 5, in workers 0a, 1b, 3a",
+        "Rate limits are kept without the store in workers 0a, 1b, 3a: StoreTimeout",
+        "The event midnight-drop is running",
+        "The keys of the token issuer cannot be fetched: 503",
     ):
         assert told in texts
 
@@ -106,6 +110,7 @@ def test_times_sizes_and_shares_are_for_people() -> None:
     assert "95 s ago (2026-11-21 11:36:54 UTC)" in text
     assert "in 60 min" in text
     assert "91.6 MiB" in text
+    assert "200: 3,613,653; 202: 2,193; 503: 63,132" in text
     assert "Answered without the upstream: 90.0% of 300,000." in text
 
 
