@@ -87,6 +87,12 @@ class CheckoutHandlers:
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
+    async def has_met(self, idempotency_key: str | None) -> bool:
+        """Whether a checkout with this key was kept or is running, so that placing it again is only a look at its order."""
+        if not idempotency_key or not _KEY.fullmatch(idempotency_key):
+            return False
+        return await self._orders.knows_key(_hash_of(idempotency_key))
+
     async def read(self, order_id: str, *, owner: str | None = None) -> Order:
         """The order as it stands. Raises `OrderNotFound`."""
         known = parse_order_id(order_id)
@@ -151,12 +157,17 @@ class CheckoutHandlers:
             raise InvalidBody(faults)
         claim = Claim(
             cart_id=_checked_cart_id(request.cart_id),
-            key_hash=hashlib.sha256(key.encode()).hexdigest()[:32],
+            key_hash=_hash_of(key),
             fingerprint=request.fingerprint(),
             token=self._new_token(),
             owner=owner,
         )
         return Purchase(request=request, claim=claim, shipping_method=method, shipping=self._shipping[method])
+
+
+def _hash_of(key: str) -> str:
+    """An idempotency key as it is kept: its text may be anything, also personal."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _checked_key(key: str | None) -> str:

@@ -60,6 +60,11 @@ class MemoryOrders:
 
     # Orders
 
+    async def knows_key(self, key_hash: str) -> bool:
+        """See `Orders.knows_key`."""
+        _, until_ms = self._keys.get(key_hash, ("", 0))
+        return until_ms > self._clock_ms()
+
     async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
         """See `Orders.begin`."""
         fingerprint, until_ms = self._keys.get(claim.key_hash, ("", 0))

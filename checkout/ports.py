@@ -85,6 +85,10 @@ class Receipt(msgspec.Struct, frozen=True):
 class Orders(Protocol):
     """A place that keeps orders beside their carts. Each call is one atomic change, safe to repeat."""
 
+    async def knows_key(self, key_hash: str) -> bool:
+        """Whether the idempotency key is in use: a checkout with it is kept, or runs."""
+        ...
+
     async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
         """Claim the cart and the idempotency key, both for `CLAIM_MS`; the same claim may begin again.
 

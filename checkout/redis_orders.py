@@ -71,6 +71,10 @@ class RedisOrders:
 
     # A checkout
 
+    async def knows_key(self, key_hash: str) -> bool:
+        """See `Orders.knows_key`."""
+        return bool(await self._store.execute("EXISTS", idempotency_key(key_hash)))
+
     async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
         """See `Orders.begin`."""
         key = idempotency_key(claim.key_hash)

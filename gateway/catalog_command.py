@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from cart.catalog.files import CatalogFileError, Rejection
 from cart.catalog.importer import ImportProgress, ImportReport, import_catalog
 from cart.catalog.ports import ImportBusy, SearchUnavailable
-from gateway import compose
+from gateway import compose, prerequisites
 from gateway.settings import Settings
 from store import StoreError
 from store.embedded import DataDirectoryInUse, EmbeddedServer, EmbeddedServerError, store_url
@@ -32,7 +32,7 @@ def import_file(path: str, settings: Settings, *, skip_bad: bool, say: Callable[
         except (CatalogFileError, ImportBusy, SearchUnavailable, StoreError) as error:
             say(str(error))
             return 1
-        except (EmbeddedServerError, compose.CannotStart) as error:
+        except (EmbeddedServerError, prerequisites.CannotStart) as error:
             say(str(error))
             return 1
     if report.rejected > SHOWN_REJECTIONS:
@@ -47,20 +47,20 @@ def import_file(path: str, settings: Settings, *, skip_bad: bool, say: Callable[
     return 0
 
 
-def _store(settings: Settings, stack: ExitStack) -> compose.StoreAddress:
+def _store(settings: Settings, stack: ExitStack) -> prerequisites.StoreAddress:
     if settings.store_url is not None:
-        return compose.StoreAddress(settings.store_url, is_embedded=False)
+        return prerequisites.StoreAddress(settings.store_url, is_embedded=False)
     server = EmbeddedServer(settings.data_dir, lock_timeout_s=0.0)
     try:
         server.start()
         stack.callback(server.stop)
     except DataDirectoryInUse:
         pass  # a gateway runs there: its store is at the same address
-    return compose.StoreAddress(store_url(settings.data_dir), is_embedded=True)
+    return prerequisites.StoreAddress(store_url(settings.data_dir), is_embedded=True)
 
 
 async def _import(
-    path: str, settings: Settings, store: compose.StoreAddress, *, skip_bad: bool, say: Callable[[str], None]
+    path: str, settings: Settings, store: prerequisites.StoreAddress, *, skip_bad: bool, say: Callable[[str], None]
 ) -> ImportReport:
     shown = 0
 

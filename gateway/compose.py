@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.handlers import CartHandlers
-from cart.model import PARTITIONS
+from cart.model import Sku
 from cart.redis_carts import RedisCarts
-from checkout.durability import AofWait, Durability, OnReply, fsync_policy
+from checkout.errors import DependencyTripped
+from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, speaks_against_service
 from checkout.handlers import CheckoutHandlers
 from checkout.message import order_accepted
 from checkout.outbox import OutboxDispatcher
-from checkout.ports import OrderQueue
 from checkout.queues.redis_queue import RedisQueue
 from checkout.redis_orders import RedisOrders
 from checkout.redis_outbox import RedisOutbox
@@ -31,46 +32,53 @@ from checkout.sandbox import SandboxNotifications, SandboxPayments, SandboxShipp
 from checkout.sweeper import StockSweeper
 from checkout.worker import OrderWorker
 from checkout.workflow import Workflow, order_steps
-from gateway.api.binding import Route, bind
+from gateway.api.binding import Route
 from gateway.api.health import Vitals, health_routes
 from gateway.api.pages import page_endpoints
-from gateway.api.router import Endpoint, Router
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
-from gateway.edge import stacks
+from gateway.edge.breaker import State
+from gateway.edge.breakers import Breakers
+from gateway.edge.degraded import Degraded
+from gateway.edge.guarded_search import GuardedSearch, speaks_against_search
+from gateway.edge.identity import Callers
+from gateway.edge.redis_quota import RedisQuota
+from gateway.edge.redis_rooms import RedisRooms
+from gateway.edge.room_keeper import RoomKeeper, Signals
+from gateway.edge.shedding import IsReplay, Shedder
+from gateway.edge.shopper_tokens import ShopperTokens
+from gateway.edge.stacks import EdgeState
+from gateway.edge.store_guard import StoreGuard
+from gateway.edge.switches import SwitchBoard
+from gateway.edge.waiting_room import Rooms
+from gateway.gate import Gate, read_secret
+from gateway.http import Request
+from gateway.prerequisites import BLOCKING_DEADLINE_S, CannotStart, StoreAddress, durability, open_store, shared_secret
 from gateway.server.commands import Command
 from gateway.server.edge_server import EdgeServer
+from gateway.server.policies_in_force import Prepare
 from gateway.settings import Settings
-from store import Client, ReplyError, StoreError, open_client
+from gateway.upstream.cache import ResponseCache
+from gateway.upstream.jwks import Jwks
+from gateway.upstream.upstreams import Upstreams
+from store import Client, StoreUnavailable
+
+if TYPE_CHECKING:
+    from checkout.queues.sqs_queue import SqsQueue
 
 _log = logging.getLogger("peakgate")
 
-SLOW_ROUTE_DEADLINE_S: Final = 10.0
 _DAY_S: Final = 86_400
-_BLOCKING_DEADLINE_S: Final = 5.0
 # What is not sent by then is found by another process' sweep.
 _OUTBOX_DRAIN_S: Final = 2.0
-_OLDEST_STORE: Final = {"redis": (7, 0), "valkey": (7, 2)}
-_PARTITIONS_KEY: Final = "peakgate:partitions"
-
-
-class CannotStart(Exception):
-    """Something outside is not as it must be; the text says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreAddress:
-    """Where the store is, and whether it is the embedded one."""
-
-    url: str
-    is_embedded: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A process ready to serve, and what it does for the control process, by name."""
+    """A process ready to serve: its server, what it does for the control process by name, and how it takes other policies."""
 
     edge: EdgeServer
-    commands: Mapping[str, Command] = field(default_factory=dict)
+    commands: Mapping[str, Command]
+    prepare: Prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,8 @@ class _Till:
     client: Client
     orders: RedisOrders
     stock: RedisStock
-    queue: OrderQueue
+    queue: RedisQueue | SqsQueue
+    breakers: Breakers
 
 
 async def gateway(settings: Settings, store: StoreAddress, stack: AsyncExitStack, *, worker_name: str) -> Gateway:
@@ -89,32 +98,112 @@ async def gateway(settings: Settings, store: StoreAddress, stack: AsyncExitStack
     What is opened is closed by `stack`, in reverse: orders in hand are finished before the store goes.
     Raises `CannotStart`.
     """
-    client = await _open(store.url, stack)
+    breakers = Breakers(settings.policies.breaker)
+    client = await open_store(store.url, stack)
+    _run_beside(stack, "store guard", StoreGuard(client, breakers.of("store")).watch())
     queue = await _queue(settings, store, client, stack, worker_name=worker_name)
-    orders = RedisOrders(client, durability=await _durability(settings, store, client, stack))
-    till = _Till(client, orders, RedisStock(client), queue)
+    orders = RedisOrders(client, durability=await durability(settings, store, client, stack))
+    till = _Till(client, orders, RedisStock(client), queue, breakers)
     if settings.works_orders:
         _work_orders(settings, till, stack)
-    routes = await _shop(settings, till, stack) if settings.serves_shoppers else ()
-    vitals = Vitals(checks={"store": lambda: client.execute("PING")})
+    gate = await _gate(settings, store, till, stack, worker_name=worker_name)
+    return Gateway(gate.server, gate.commands, gate.prepare)
+
+
+async def _gate(
+    settings: Settings, store: StoreAddress, till: _Till, stack: AsyncExitStack, *, worker_name: str
+) -> Gate:
+    """The routes of the process behind the layers of the edge."""
+    policies, client, breakers = settings.policies, till.client, till.breakers
+    secret = await shared_secret(client)
+    jwks = Jwks(policies.shoppers.jwks_url, refresh_s=policies.shoppers.refresh_s)
+    upstreams = Upstreams(policies.upstreams)
+    stack.push_async_callback(upstreams.close)
+    cache = ResponseCache(policies.cache, store=client)
+    stack.push_async_callback(cache.close)
+    quota = RedisQuota(client, share=1 / settings.workers, secret=secret)
+    stack.push_async_callback(quota.close)
+    shedder = Shedder(policies.shedding)
+    rooms = Rooms(RedisRooms(client), secret)
+    prices = RedisPriceBook(client)
+    checkout: CheckoutHandlers | None = None
+    routes: Sequence[Route] = ()
+    if settings.serves_shoppers:
+        checkout, routes = await _shop(settings, till, prices, stack)
+    vitals = Vitals(
+        checks={"store": client.ping, "upstreams": upstreams.check},
+        to_start=("store",),
+        # Nobody but this host has what is embedded.
+        always=("store",) if store.is_embedded else (),
+        breakers=breakers.states,
+    )
     routes = (*routes, *health_routes(vitals))
-    vitals.edge = EdgeServer(Router([*map(_endpoint, routes), *page_endpoints(routes, version("peakgate"))]))
-    return Gateway(vitals.edge)
+    state = EdgeState(
+        callers=Callers(policies.identity),
+        tokens=ShopperTokens(policies.shoppers, jwks, secret=read_secret(policies)),
+        switches=SwitchBoard(policies.switches),
+        rooms=rooms,
+        shedder=shedder,
+        quota=quota,
+        degraded=Degraded(),
+        is_replay=_is_replay(checkout),
+        are_prices_stale=lambda: prices.is_stale,
+        is_queue_away=lambda: breakers.of("queue").state is not State.PASSING,
+    )
+    pages = page_endpoints(routes, version("peakgate"))
+    try:
+        gate = Gate(
+            *(policies,),
+            routes=routes,
+            pages=pages,
+            state=state,
+            jwks=jwks,
+            upstreams=upstreams,
+            cache=cache,
+            breakers=breakers,
+        )
+    except OSError as error:
+        raise CannotStart(f"{error.filename}: {error.strerror}") from error
+    stack.push_async_callback(gate.close)
+    vitals.edge = gate.server
+    signals = Signals(
+        checkout_shed_share=lambda: shedder.shed_share("checkout"),
+        queue_age_s=till.queue.oldest_age_s,
+        stock_of=_stock_of(RedisCatalog(client)),
+    )
+    _run_beside(stack, "waiting rooms", RoomKeeper(rooms, signals, reporter=worker_name).run())
+    _run_beside(stack, "keys of the issuer", jwks.run())
+    _run_beside(stack, "load shedding", shedder.watch())
+    _run_beside(stack, "purges", cache.run())
+    _run_beside(stack, "timetable", gate.timetable.run())
+    return gate
 
 
-def _endpoint(route: Route) -> Endpoint:
-    layers = stacks.hot() if route.hot else stacks.slow(deadline_s=SLOW_ROUTE_DEADLINE_S)
-    return Endpoint(route.method, route.path, layers(bind(route)), hot=route.hot, body_limit=route.body_limit)
+def _is_replay(checkout: CheckoutHandlers | None) -> IsReplay:
+    async def is_replay(request: Request) -> bool:
+        return checkout is not None and await checkout.has_met(request.headers.get("Idempotency-Key"))
+
+    return is_replay
 
 
-async def _shop(settings: Settings, till: _Till, stack: AsyncExitStack) -> Sequence[Route]:
+def _stock_of(catalog: RedisCatalog) -> Callable[[Sequence[str]], Awaitable[int]]:
+    async def stock_of(skus: Sequence[str]) -> int:
+        return sum(level or 0 for level in await catalog.levels([Sku(sku) for sku in skus]))
+
+    return stock_of
+
+
+async def _shop(
+    settings: Settings, till: _Till, prices: RedisPriceBook, stack: AsyncExitStack
+) -> tuple[CheckoutHandlers, Sequence[Route]]:
     """Everything shoppers call."""
-    prices = RedisPriceBook(till.client)
     catalog = RedisCatalog(till.client)
-    search = await _search(settings.data_dir, stack)
+    search = GuardedSearch(
+        await _search(settings.data_dir, stack), till.breakers.of("search", is_failure=speaks_against_search)
+    )
     carts = RedisCarts(till.client)
     outbox = RedisOutbox(till.client)
-    dispatcher = OutboxDispatcher(outbox, till.queue)
+    dispatcher = OutboxDispatcher(outbox, GuardedSink(till.queue, till.breakers.of("queue")))
     checkout = CheckoutHandlers(
         orders=till.orders,
         stock=till.stock,
@@ -128,7 +217,7 @@ async def _shop(settings: Settings, till: _Till, stack: AsyncExitStack) -> Seque
     _run_beside(stack, "outbox", dispatcher.run())
     stack.push_async_callback(dispatcher.drain, _OUTBOX_DRAIN_S)
     stack.push_async_callback(checkout.close)
-    return (
+    return checkout, (
         *cart_routes(
             CartHandlers(
                 carts,
@@ -147,26 +236,34 @@ async def _shop(settings: Settings, till: _Till, stack: AsyncExitStack) -> Seque
 
 def _work_orders(settings: Settings, till: _Till, stack: AsyncExitStack) -> None:
     """Everything that works off accepted orders."""
+    guard = partial(till.breakers.of, is_failure=speaks_against_service)
     steps = order_steps(
-        stock=till.stock, payments=SandboxPayments(), shipping=SandboxShipping(), notifications=SandboxNotifications()
+        stock=till.stock,
+        payments=GuardedPayments(SandboxPayments(), guard("payment")),
+        shipping=GuardedShipping(SandboxShipping(), guard("shipping")),
+        notifications=SandboxNotifications(),
     )
     worker = OrderWorker(
-        till.queue, Workflow(till.orders, steps), concurrency=settings.order_concurrency, drain_s=settings.drain_timeout
+        *(till.queue, Workflow(till.orders, steps)),
+        concurrency=settings.order_concurrency,
+        drain_s=settings.drain_timeout,
+        # Else a long outage of the store would use up the deliveries of a queue that is elsewhere.
+        is_outage=lambda error: isinstance(error, DependencyTripped | StoreUnavailable),
     )
     _run_beside(stack, "order worker", worker.run(), stop=worker.stop)
 
 
 async def _queue(
     settings: Settings, store: StoreAddress, client: Client, stack: AsyncExitStack, *, worker_name: str
-) -> OrderQueue:
+) -> RedisQueue | SqsQueue:
     if settings.queue_url is not None:
         return await _sqs_queue(settings, settings.queue_url, stack)
     # A blocking read holds up everything behind it on its connection.
-    blocking = await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S) if settings.works_orders else client
+    blocking = await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S) if settings.works_orders else client
     return RedisQueue(client, blocking, consumer=worker_name)
 
 
-async def _sqs_queue(settings: Settings, queue_url: str, stack: AsyncExitStack) -> OrderQueue:
+async def _sqs_queue(settings: Settings, queue_url: str, stack: AsyncExitStack) -> SqsQueue:
     # Slow to import, and most do without.
     from checkout.queues.sqs_queue import open_sqs_queue
 
@@ -182,77 +279,6 @@ async def check_queue(settings: Settings) -> None:
     if settings.queue_url is not None:
         async with AsyncExitStack() as stack:
             await _sqs_queue(settings, settings.queue_url, stack)
-
-
-# The store
-
-
-async def check_store(settings: Settings, store: StoreAddress) -> None:
-    """See that the store is there, new enough, laid out as we know it, and as durable as was asked. Raises `CannotStart`."""
-    async with AsyncExitStack() as stack:
-        client = await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S)
-        try:
-            _check_version(_versions(await client.execute("INFO", "server")))
-            await _check_partitions(client)
-            if settings.durability == "aof":
-                await _check_durability(client)
-        except StoreError as error:
-            raise CannotStart(f"the store does not answer as it should: {error}") from error
-
-
-def _check_version(found: Mapping[str, tuple[int, ...]]) -> None:
-    for name, oldest in _OLDEST_STORE.items():
-        if found.get(name, oldest) < oldest:
-            wanted, has = (".".join(map(str, number)) for number in (oldest, found[name]))
-            raise CannotStart(f"the store is {name} {has}; {wanted} or newer is needed")
-
-
-async def _check_partitions(client: Client) -> None:
-    """Ids begin with their partition, so a store filled with another number of them would not be found again."""
-    recorded = await client.execute("SET", _PARTITIONS_KEY, PARTITIONS, "NX", "GET")
-    if recorded is not None and int(recorded) != PARTITIONS:
-        raise CannotStart(f"the store was filled with {int(recorded)} partitions; this Peakgate has {PARTITIONS}")
-
-
-async def _check_durability(client: Client) -> None:
-    policy = await fsync_policy(client)
-    if policy == "off":
-        raise CannotStart("--durability aof needs a store with an append-only file (appendonly yes)")
-    if policy != "always":
-        try:
-            await AofWait(client).probe()
-        except ReplyError as error:
-            raise CannotStart(
-                f"--durability aof needs a store with appendfsync always, or one that knows WAITAOF: {error}"
-            ) from error
-
-
-def _versions(info: bytes | str) -> Mapping[str, tuple[int, ...]]:
-    """The versions that INFO tells: Valkey tells both its own and the Redis it is compatible with."""
-    text = info.decode() if isinstance(info, bytes) else info
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return {
-        name: tuple(int(part) for part in lines[f"{name}_version"].split(".")[:2])
-        for name in _OLDEST_STORE
-        if f"{name}_version" in lines
-    }
-
-
-async def _durability(settings: Settings, store: StoreAddress, client: Client, stack: AsyncExitStack) -> Durability:
-    level = settings.durability or ("aof" if store.is_embedded else "memory")
-    # Where the server flushes its file before each reply, the reply says all there is to say.
-    if level == "memory" or await fsync_policy(client) == "always":
-        return OnReply(client)
-    return AofWait(await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S))
-
-
-async def _open(url: str, stack: AsyncExitStack, **options: float) -> Client:
-    try:
-        client = await open_client(url, **options)  # type: ignore[arg-type]
-    except (StoreError, ValueError) as error:
-        raise CannotStart(str(error)) from error
-    stack.push_async_callback(client.close)
-    return client
 
 
 # The catalogue
@@ -273,7 +299,7 @@ async def open_catalog(
     settings: Settings, store: StoreAddress, stack: AsyncExitStack
 ) -> tuple[RedisCatalog, SqliteSearch]:
     """What an import writes to. Raises `CannotStart`."""
-    client = await _open(store.url, stack, deadline_s=_BLOCKING_DEADLINE_S)
+    client = await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)
     return RedisCatalog(client), await _search(settings.data_dir, stack)
 
 

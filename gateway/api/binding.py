@@ -12,6 +12,7 @@ from cart.errors import InvalidBody
 from gateway import problems
 from gateway.api.conditions import matches_none
 from gateway.api.router import DEFAULT_BODY_LIMIT
+from gateway.config.policies import Criticality
 from gateway.http import Handler, Request, Response, header
 
 
@@ -47,6 +48,10 @@ class Route:
     # The entity tag, quotes included; with it a GET answers 304 where If-None-Match names it.
     etag: Callable[[Any, bytes], str] | None = None
     hot: bool = True
+    # The least critical are refused first when there is too much to do.
+    criticality: Criticality = "optional"
+    # Whether many may be given the same answer, so that it goes through the response cache and may be compressed.
+    is_public: bool = False
     # For the documents only: the schema of the answer, header and query parameters, the slugs it may refuse with.
     answers: str | None = None
     parameters: Sequence[str] = ()

@@ -39,7 +39,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
     line = "/v1/carts/{cart_id}/lines/{sku}"
     lines = "/v1/carts/{cart_id}/lines"
     cart = "/v1/carts/{cart_id}"
-    row = _rows("carts", answers="Cart", etag=versioned_tag, headers=_cart_caching)
+    row = _rows("carts", criticality="cart-write", answers="Cart", etag=versioned_tag, headers=_cart_caching)
     return (
         row(
             "POST",
@@ -57,6 +57,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
             cart,
             lambda request, _body: carts.read(request.params[0], owner=request.shopper),
             "Read a cart at the prices of now",
+            criticality="cart-read",
             parameters=("If-None-Match",),
             refusals=("cart-not-found",),
         ),
@@ -131,7 +132,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
 
 def product_routes(products: ProductHandlers) -> Sequence[Route]:
     """The catalogue calls."""
-    row = _rows("products", etag=content_tag, headers=_product_caching)
+    row = _rows("products", criticality="browse", is_public=True, etag=content_tag, headers=_product_caching)
     return (
         row(
             "GET",
@@ -157,7 +158,7 @@ def product_routes(products: ProductHandlers) -> Sequence[Route]:
 def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
     """The checkout and order calls. They wait for more than one thing, so they get tasks of their own."""
     order = "/v1/orders/{order_id}"
-    row = _rows("orders", answers="Order", hot=False)
+    row = _rows("orders", criticality="checkout", answers="Order", hot=False)
     return (
         row(
             "POST",

@@ -238,7 +238,7 @@ class Cors(Table, frozen=True):
     routes: tuple[RoutePattern, ...] = ("/v1/*",)
     credentials: bool = False
     max_age_s: Annotated[int, Meta(ge=0, le=86_400)] = 600
-    expose: tuple[str, ...] = ("ETag", "Location", "X-Request-Id", "Retry-After", "Degraded")
+    expose: tuple[str, ...] = ("ETag", "Location", "X-Request-Id", "Retry-After", "Degraded", "Waiting-Room-Token")
 
 
 class Compression(Table, frozen=True):

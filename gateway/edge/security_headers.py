@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.http import Handler, Layer, Outcome, Request, Response, after, header
 
 
-def security_headers(*, own: bool, content_security_policy: str = "", **fields: str) -> Layer:
-    """Add the fields (`strict_transport_security="max-age=…"`) to each answer; empty ones are left out.
+def security_headers(fields: Mapping[str, str], *, where_missing: bool) -> Layer:
+    """Add the fields (`{"referrer_policy": "no-referrer"}`) to each answer; empty ones are left out.
 
-    The gateway's own answers are data, so they get the content security policy as well. Answers of others (`own` is false)
-    keep what they say themselves, and no policy is made up for their pages.
+    With `where_missing`, an answer keeps what it says itself: a page knows what it may load.
     """
-    if own:
-        fields = {**fields, "content_security_policy": content_security_policy}
     lines = {name.replace("_", "-"): header(_title(name), value) for name, value in fields.items() if value}
-    return _always(b"".join(lines.values())) if own else _where_missing(lines)
+    return _where_missing(lines) if where_missing else _always(b"".join(lines.values()))
 
 
 def _title(name: str) -> str:

@@ -1,12 +1,13 @@
 """Refuse the less critical while there is more to do than can be done, so that the checkout goes on.
 
-Two signs tell of too much: the loop runs late (the processor is the bottleneck), or more requests are in hand than deliver
-anything (a dependency is). `policy/pressure.py` and `policy/concurrency.py` decide; here they are asked.
+Two signs tell of too much: the rounds of the loop take long (the processor is the bottleneck), or a dependency has more
+requests in hand than it delivers anything for. `policy/pressure.py` and `policy/concurrency.py` decide; here they are asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -19,106 +20,167 @@ from gateway.metrics import Metric, Sample
 from gateway.policy.concurrency import ConcurrencyLimit
 from gateway.policy.pressure import Pressure
 
-# Each criticality may use so much of the limit: what is left over is for those that are more critical.
+# Each criticality may use so much of a limit: what is left over is for those that are more critical.
 SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6)
 TICK_S: Final = 0.01
-LONGEST_WAIT_S: Final = 30.0
+LONGEST_WAIT_S: Final = 30
+# What nearly everything waits for.
+STORE: Final = "store"
 # Whether the answer to a request is stored already, so that repeating it costs next to nothing.
 IsReplay = Callable[[Request], Awaitable[bool]]
+
+_LEVELS: Final = len(CRITICALITIES)
+_RETRY_AFTER: Final = [header("Retry-After", seconds) for seconds in range(LONGEST_WAIT_S * 3 // 2 + 2)]
 
 
 class Shedder:
     """The state of one worker. `watch` must run beside; `update` takes other policies and keeps what was learned."""
 
-    def __init__(self, table: Shedding, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self.concurrency = ConcurrencyLimit(least=table.concurrency_least, most=table.concurrency_most, clock=clock)
-        self.pressure = Pressure(len(CRITICALITIES), target_s=table.lag_target_s)
-        self.is_on = table.on
-        self.late_s = 0.0
-        self.refused = [0] * len(CRITICALITIES)
-        self.passed = [0] * len(CRITICALITIES)
-        # The same as they were a second ago and now, for what happens each second.
-        self._recent = _Recent()
+    def __init__(
+        self,
+        table: Shedding,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self.clock = clock
+        self.pressure = Pressure(_LEVELS, target_s=table.lag_target_s, rng=rng)
+        self.refused = [0] * _LEVELS
+        self.passed = [0] * _LEVELS
+        self.round_s = 0.0
+        self._table = table
+        self._limits: dict[str, ConcurrencyLimit] = {}
+        self._looked_at = clock()
+        self._arrived = [0] * _LEVELS
+        self._recent = _Recent(self._looked_at)
 
     def update(self, table: Shedding) -> None:
         """Go on by another table."""
-        self.is_on = table.on
-        self.concurrency.bound(least=table.concurrency_least, most=table.concurrency_most)
+        self._table = table
+        for limit in self._limits.values():
+            limit.bound(least=table.concurrency_least, most=table.concurrency_most)
         self.pressure.target_s = table.lag_target_s
         if not table.on:
-            self.pressure.value = 0.0
+            self.pressure.relax()
 
-    def admits(self, criticality: int) -> bool:
-        """Whether to take on one more request of that criticality (0 is the most critical)."""
-        concurrency = self.concurrency
-        if concurrency.in_hand >= concurrency.limit * SHARES[criticality]:
-            admitted = False
-        else:
-            admitted = not (self.pressure.value and self.pressure.sheds(criticality))
-        if admitted or not self.is_on:
-            self.passed[criticality] += 1
-            return True
-        self.refused[criticality] += 1
-        return False
+    def limit_of(self, dependency: str) -> ConcurrencyLimit:
+        """The limit of what may wait for a dependency: each its own, so that one that hangs takes no room from the others.
+
+        It lasts as long as the worker: dependencies are names of the policies, and few.
+        """
+        if dependency not in self._limits:
+            least, most = self._table.concurrency_least, self._table.concurrency_most
+            self._limits[dependency] = ConcurrencyLimit(least=least, most=most, now=self.clock())
+        return self._limits[dependency]
+
+    def admits(self, criticality: int, limit: ConcurrencyLimit) -> bool:
+        """Whether to take on one more request of that criticality (0 is the most critical) that waits under that limit."""
+        pressure = self.pressure
+        if (
+            (pressure.value and pressure.sheds(criticality)) or not limit.has_room(SHARES[criticality])
+        ) and self._table.on:
+            self.refused[criticality] += 1
+            return False
+        self.passed[criticality] += 1
+        return True
+
+    def passed_after_all(self, criticality: int) -> None:
+        """One that was not admitted is served all the same."""
+        self.refused[criticality] -= 1
+        self.passed[criticality] += 1
 
     def shed_share(self, criticality: Criticality) -> float:
         """The share of requests of a criticality that were refused in the last second or so."""
         return self._recent.share(CRITICALITIES.index(criticality))
 
-    def retry_after_s(self, client: str) -> int:
-        """When those who were refused could be served, at the pace of now: each client its own moment of that time."""
-        wait_s = min(self._recent.backlog_s(), LONGEST_WAIT_S)
-        return 1 + round(wait_s * (0.5 + zlib.crc32(client.encode("utf-8", "replace")) / 2**32))
+    def retry_after(self, client: str) -> bytes:
+        """The header line that says when those who were refused could be served, at the pace of now.
+
+        Each client has its own moment between half of that time and one and a half, so that they do not come all at once.
+        """
+        wait_s = min(self._recent.backlog_s, LONGEST_WAIT_S)
+        return _RETRY_AFTER[1 + int(wait_s * (0.5 + zlib.crc32(client.encode("utf-8", "replace")) / 2**32))]
 
     async def watch(self) -> None:
-        """See how late the loop runs, for ever. What is due at a time and comes later has waited behind everything else."""
-        due = before = self._clock() + TICK_S
+        """See how long the rounds of the loop take, for ever."""
         while True:
-            await asyncio.sleep(max(due - self._clock(), 0.0))
-            now = self._clock()
-            self.late_s = now - due
-            if self.is_on:
-                self.pressure.observe(self.late_s, now - before)
-            self._recent.note(now, self.passed, self.refused)
-            due, before = now + TICK_S, now
+            await asyncio.sleep(TICK_S)
+            began_at = self.clock()
+            # Comes back after everything else that is ready now.
+            await asyncio.sleep(0)
+            now = self.clock()
+            self.observe(now, now - began_at)
+
+    def observe(self, now: float, round_s: float) -> None:
+        """A round of the loop took so long. Called every `TICK_S` or so."""
+        self.round_s = round_s
+        come = [passed + refused for passed, refused in zip(self.passed, self.refused, strict=True)]
+        if self._table.on:
+            arrived = [new - old for new, old in zip(come, self._arrived, strict=True)]
+            self.pressure.observe(round_s, now - self._looked_at, arrived)
+        for limit in self._limits.values():
+            limit.learn(now)
+        self._recent.note(now, self.passed, self.refused)
+        self._looked_at, self._arrived = now, come
 
     def snapshot(self) -> Mapping[str, Any]:
-        """Limit, requests in hand, lateness, pressure, and what was refused by criticality."""
+        """The limit and the requests in hand of each dependency, rounds, pressure, and what was refused by criticality."""
         return {
-            "on": self.is_on,
-            "limit": self.concurrency.limit,
-            "in_hand": self.concurrency.in_hand,
-            "late_ms": round(self.late_s * 1000, 2),
+            "on": self._table.on,
             "pressure": round(self.pressure.value, 2),
+            "round_ms": round(self.round_s * 1000, 2),
+            "limits": {name: limit.limit for name, limit in self._limits.items()},
+            "in_hand": {name: limit.in_hand for name, limit in self._limits.items()},
+            "refused_lately": {name: round(self.shed_share(name), 3) for name in CRITICALITIES},
             "refused": dict(zip(CRITICALITIES, self.refused, strict=True)),
         }
 
     def metrics(self) -> Iterable[Metric]:
         """The same for machines."""
-        for name, explained, value in (
-            ("peakgate_concurrency_limit", "Requests that may be in hand.", self.concurrency.limit),
-            ("peakgate_requests_in_hand", "Requests that wait for a dependency.", self.concurrency.in_hand),
-            ("peakgate_loop_late_seconds", "How late the loop ran when it was last looked at.", self.late_s),
-            ("peakgate_shedding_pressure", "0: nobody is refused; 5: everybody.", self.pressure.value),
+        limits = self._limits.items()
+        for name, explained, samples in (
+            (
+                "peakgate_concurrency_limit",
+                "Requests that may wait for a dependency.",
+                [Sample({"dependency": of}, float(limit.limit)) for of, limit in limits],
+            ),
+            (
+                "peakgate_requests_in_hand",
+                "Requests that wait for a dependency.",
+                [Sample({"dependency": of}, float(limit.in_hand)) for of, limit in limits],
+            ),
+            (
+                "peakgate_loop_round_seconds",
+                "How long the loop took for all that was ready.",
+                [Sample({}, self.round_s)],
+            ),
+            (
+                "peakgate_shedding_pressure",
+                "Share of all requests to refuse, 0 to 1.",
+                [Sample({}, self.pressure.value)],
+            ),
         ):
-            yield Metric(name, explained, "gauge", [Sample({}, float(value))])
+            yield Metric(name, explained, "gauge", samples)
         refused = [Sample({"criticality": n}, float(c)) for n, c in zip(CRITICALITIES, self.refused, strict=True)]
         yield Metric("peakgate_shed_requests_total", "Requests refused as too much.", "counter", refused)
 
 
-def shedding(shedder: Shedder, criticality: Criticality, *, is_replay: IsReplay | None = None) -> Layer:
-    """Refuse with `overloaded` (503) what is too much. A request whose answer `is_replay` is let through in any case."""
-    level = CRITICALITIES.index(criticality)
-    concurrency, clock = shedder.concurrency, time.monotonic
+def shedding(
+    shedder: Shedder, criticality: Criticality, *, dependency: str = STORE, is_replay: IsReplay | None = None
+) -> Layer:
+    """Refuse with `overloaded` (503) what is too much. A request whose answer `is_replay` is let through in any case.
+
+    `dependency` is what the handler waits for most. A request is in hand until its answer begins; the pieces of one that
+    is streamed are not counted.
+    """
+    level, limit, clock = CRITICALITIES.index(criticality), shedder.limit_of(dependency), shedder.clock
 
     def refuse(request: Request) -> Response:
-        retry_after = header("Retry-After", shedder.retry_after_s(request.client))
-        return problems.refuse(problems.OVERLOADED, request.id, headers=retry_after)
+        return problems.refuse(problems.OVERLOADED, request.id, headers=shedder.retry_after(request.client))
 
     def layer(handler: Handler) -> Handler:
         async def hold(coming: Coroutine[Any, Any, Response]) -> Response:
-            concurrency.entered()
+            limit.entered()
             began_at = clock()
             delivered = False
             try:
@@ -126,14 +188,17 @@ def shedding(shedder: Shedder, criticality: Criticality, *, is_replay: IsReplay 
                 delivered = response.status < 500
                 return response
             finally:
-                concurrency.left(clock() - began_at, delivered=delivered)
+                limit.left(began_at, clock(), delivered=delivered)
 
         async def unless_replay(request: Request, asked: Awaitable[bool]) -> Response:
-            return await settled(handler(request)) if await asked else refuse(request)
+            if not await asked:
+                return refuse(request)
+            shedder.passed_after_all(level)
+            return await settled(handler(request))
 
         def shed(request: Request) -> Outcome:
-            if not shedder.admits(level):
-                return unless_replay(request, is_replay(request)) if is_replay is not None else refuse(request)
+            if not shedder.admits(level, limit):
+                return refuse(request) if is_replay is None else unless_replay(request, is_replay(request))
             outcome = handler(request)
             return outcome if isinstance(outcome, Response) else hold(outcome)
 
@@ -145,30 +210,27 @@ def shedding(shedder: Shedder, criticality: Criticality, *, is_replay: IsReplay 
 class _Recent:
     """What passed and what was refused in the last second or two."""
 
-    def __init__(self) -> None:
-        self._marked_at = 0.0
-        self._mark: tuple[Sequence[int], Sequence[int]] = ((), ())
-        self._passed: Sequence[int] = [0] * len(CRITICALITIES)
-        self._refused: Sequence[int] = [0] * len(CRITICALITIES)
+    def __init__(self, now: float) -> None:
+        self.backlog_s = 0.0
         self._backlog = 0.0
+        self._noted_at = now
+        self._passed_before = self._refused_before = [0] * _LEVELS
+        self._passed = self._refused = [0] * _LEVELS
 
     def note(self, now: float, passed: Sequence[int], refused: Sequence[int]) -> None:
         """Look at the counters; often, and it is cheap."""
-        if now - self._marked_at < 1.0:
+        over_s = now - self._noted_at
+        if over_s < 1.0:
             return
-        if self._mark[0]:
-            self._passed = [new - old for new, old in zip(passed, self._mark[0], strict=True)]
-            self._refused = [new - old for new, old in zip(refused, self._mark[1], strict=True)]
-            # Who was refused comes again: half of them within this time, and so on.
-            self._backlog = self._backlog / 2 + sum(self._refused)
-        self._marked_at = now
-        self._mark = ([*passed], [*refused])
+        self._passed = [new - old for new, old in zip(passed, self._passed_before, strict=True)]
+        self._refused = [new - old for new, old in zip(refused, self._refused_before, strict=True)]
+        # Who was refused comes again: half of them within this time, and so on.
+        self._backlog = self._backlog / 2 + sum(self._refused)
+        # How long those who were turned away would take at the pace of now.
+        self.backlog_s = self._backlog * over_s / max(sum(self._passed), 1)
+        self._noted_at, self._passed_before, self._refused_before = now, [*passed], [*refused]
 
     def share(self, level: int) -> float:
         """Refused of all, of one criticality."""
         total = self._passed[level] + self._refused[level]
         return self._refused[level] / total if total else 0.0
-
-    def backlog_s(self) -> float:
-        """How long those who were turned away would take at the pace of the last second."""
-        return self._backlog / max(sum(self._passed), 1)

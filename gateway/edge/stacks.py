@@ -1,16 +1,153 @@
-"""The order of the layers, outermost first, and why it is so."""
+"""The order of the layers, outermost first, and why it is so. A layer that a route does not need is not there at all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.api.binding import Route
+from gateway.config.policies import Criticality, Forward, Limit, Policies, Room, applies
+from gateway.edge.authentication import authentication
+from gateway.edge.compression import compression
+from gateway.edge.cors import cors
 from gateway.edge.deadline import deadline
-from gateway.http import Layer, stack
+from gateway.edge.degraded import Degraded, degraded_while
+from gateway.edge.identity import Callers, identity
+from gateway.edge.rate_limit import rate_limit
+from gateway.edge.redis_quota import RedisQuota
+from gateway.edge.security_headers import security_headers
+from gateway.edge.shedding import IsReplay, Shedder, shedding
+from gateway.edge.shopper_tokens import ShopperTokens
+from gateway.edge.switches import SwitchBoard, switches
+from gateway.edge.waiting_room import Rooms, waiting_room
+from gateway.http import Handler, Layer, stack
+
+# For routes that wait for more than the store, which has deadlines of its own.
+SLOW_ROUTE_DEADLINE_S: Final = 10.0
+CHECKOUT: Final = ("POST", "/v1/checkout")
+# Balancers must learn how we are whatever else is going on.
+_PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 
-def hot() -> Layer:
-    """For handlers that wait for nothing but the store, which has deadlines of its own."""
-    return stack()
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """What the layers of a worker share. It outlives the policies: what they count and know goes on."""
+
+    callers: Callers
+    tokens: ShopperTokens
+    switches: SwitchBoard
+    rooms: Rooms
+    shedder: Shedder
+    quota: RedisQuota
+    degraded: Degraded
+    # Whether a checkout's answer is stored already.
+    is_replay: IsReplay
+    # Whether the order queue is cut off, so that orders wait in the outbox.
+    is_queue_away: Callable[[], bool]
+    # Whether the prices that orders are taken at could not be confirmed of late.
+    are_prices_stale: Callable[[], bool]
 
 
-def slow(*, deadline_s: float) -> Layer:
-    """For handlers that wait for more than the store, or for many things."""
-    return stack(deadline(deadline_s))
+class Stacks:
+    """The layers of every endpoint under one set of policies."""
+
+    def __init__(self, policies: Policies, state: EdgeState) -> None:
+        self._policies = policies
+        self._state = state
+        fields = policies.headers
+        self._headers = {
+            "strict_transport_security": fields.strict_transport_security,
+            "referrer_policy": fields.referrer_policy,
+            "x_content_type_options": fields.x_content_type_options,
+        }
+        self._content_policy = {"content_security_policy": fields.content_security_policy}
+        self._compression = compression(policies.compression.least_bytes) if policies.compression.on else _nothing
+
+    def of_route(self, route: Route) -> Layer:
+        """Those of a call of the API."""
+        if route.path in _PROBES:
+            return deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _nothing
+        method, path = route.method, route.path
+        is_checkout = (method, path) == CHECKOUT
+        return stack(
+            self._outside(method, path, is_page=False),
+            self._admission(method, path, route.criticality, sells=is_checkout),
+            # Before authentication: refusing is cheaper than verifying a token. Limits by shopper need to know him.
+            self._limits(method, path, by_shopper=False),
+            authentication(self._state.tokens),
+            self._limits(method, path, by_shopper=True),
+            self._degraded_orders() if is_checkout else _nothing,
+            deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _nothing,
+            # Outside of the response cache, which keeps the plain form: each shopper takes another coding.
+            self._compression if route.is_public else _nothing,
+        )
+
+    def of_forward(self, rule: Forward) -> Layer:
+        """Those of what is forwarded. Who signs in there is the upstream's to know, so its tokens are left alone."""
+        method, path = "*", f"{rule.prefix}*"
+        return stack(
+            self._outside(method, path, is_page=True),
+            self._admission(method, path, rule.criticality, sells=False),
+            self._limits(method, path, by_shopper=False),
+            self._limits(method, path, by_shopper=True),
+            self._compression if rule.compress else _nothing,
+        )
+
+    def of_other(self, method: str, path: str, *, is_page: bool) -> Layer:
+        """Those of documents and their pages, and of what has no route: 404, 405, OPTIONS."""
+        if path in _PROBES:
+            return _nothing
+        return stack(
+            self._outside(method, path, is_page=is_page),
+            self._admission(method, path, "optional", sells=False),
+            self._limits(method, path, by_shopper=False),
+            self._compression if is_page else _nothing,
+        )
+
+    def _outside(self, method: str, path: str, *, is_page: bool) -> Layer:
+        """What every answer passes, refusals too: browsers must be able to read those. Then, who is asking.
+
+        Our own answers are data, and load nothing; pages, those of waiting rooms too, say what they load.
+        """
+        table = self._policies.cors
+        fields = self._headers if is_page else {**self._headers, **self._content_policy}
+        return stack(
+            security_headers(fields, where_missing=is_page or bool(self._rooms(method, path))),
+            cors(table.origins, credentials=table.credentials, max_age_s=table.max_age_s, expose=table.expose)
+            if table.origins and applies(table.routes, method, path)
+            else _nothing,
+            identity(self._state.callers, self._state.tokens),
+        )
+
+    def _rooms(self, method: str, path: str) -> Sequence[Room]:
+        return [room for room in self._policies.rooms if room.on and applies(room.routes, method, path)]
+
+    def _admission(self, method: str, path: str, criticality: Criticality, *, sells: bool) -> Layer:
+        """Whether there is room: what is off needs none, who waits takes none, and only then is it counted."""
+        rooms = [waiting_room(self._state.rooms[room.name], sells=sells) for room in self._rooms(method, path)]
+        return stack(
+            switches(self._state.switches.of_route(method, path)),
+            *rooms,
+            shedding(self._state.shedder, criticality, is_replay=self._state.is_replay if sells else None)
+            if self._policies.shedding.on
+            else _nothing,
+        )
+
+    def _limits(self, method: str, path: str, *, by_shopper: bool) -> Layer:
+        limits = [each for each in self._of(method, path) if (each.by == "shopper") is by_shopper]
+        return rate_limit(limits, self._state.quota, route=f"{method} {path}", mark=self._state.degraded.mark)
+
+    def _of(self, method: str, path: str) -> Iterable[Limit]:
+        return (limit for limit in self._policies.limits if applies(limit.routes, method, path))
+
+    def _degraded_orders(self) -> Layer:
+        state = self._state
+        return stack(
+            degraded_while(state.degraded, "queue", state.is_queue_away, status=202),
+            degraded_while(state.degraded, "prices", state.are_prices_stale, status=202),
+        )
+
+
+def _nothing(handler: Handler) -> Handler:
+    return handler

@@ -6,6 +6,8 @@ import calendar
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 # RFC 9111, 1.2.2: what is larger than can be held counts as this.
@@ -32,8 +34,13 @@ def directives(values: Iterable[str]) -> Mapping[str, str | None]:
     not belong there, gets the argument `""`, which is no number (4.2.1: such a response is best taken as stale). A name
     is kept whatever is wrong behind it, so that no `private` is overlooked.
     """
+    return _directives(",".join(values))
+
+
+@lru_cache(maxsize=1_024)  # an origin says few things, and the same ones all day
+def _directives(field: str) -> Mapping[str, str | None]:
     found: dict[str, str | None] = {}
-    for element in _ELEMENTS.findall(",".join(values)):
+    for element in _ELEMENTS.findall(field):
         name, sign, argument = element.strip(" \t").partition("=")
         token = _TOKEN.match(name)
         if token is None:
@@ -43,7 +50,7 @@ def directives(values: Iterable[str]) -> Mapping[str, str | None]:
             value = _INVALID
         name = token[0].lower()
         found[name] = value if found.get(name, value) == value else _INVALID
-    return found
+    return MappingProxyType(found)
 
 
 def _unquoted(argument: str) -> str:

@@ -179,7 +179,8 @@ def _initial_age(fields: Fields, arrival: Arrival) -> float:
     """`corrected_initial_age` (4.2.3)."""
     apparent_s = max(0.0, arrival.at - _date(fields, arrival))
     # 5.1: of several the first counts, and what is no number is not looked at.
-    told = seconds(",".join(fields.get("age", ())).partition(",")[0].strip()) or 0
+    age = fields.get("age")
+    told = (seconds(",".join(age).partition(",")[0].strip()) or 0) if age is not None else 0
     return max(apparent_s, told + arrival.delay_s)
 
 
@@ -190,8 +191,8 @@ def _date(fields: Fields, arrival: Arrival) -> float:
 
 def _single(fields: Fields, name: str) -> str | None:
     """The one value of a field; None when it is not there or has several that differ."""
-    values = set(fields.get(name, ()))
-    return values.pop() if len(values) == 1 else None
+    values = fields.get(name)
+    return values[0] if values is not None and len(set(values)) == 1 else None
 
 
 def _number(told: Mapping[str, str | None], name: str, *, absent: float, malformed: float = 0.0) -> float:
@@ -242,7 +243,10 @@ def may_stand_in(kept: Terms, age_s: float) -> bool:
 
 def varies_by(fields: Fields) -> tuple[str, ...]:
     """The request fields that `Vary` names (4.1): lower case, sorted, each once. `*` among them never matches."""
-    named = {name.strip().lower() for name in ",".join(fields.get("vary", ())).split(",")}
+    vary = fields.get("vary")
+    if vary is None:
+        return ()
+    named = {name.strip().lower() for name in ",".join(vary).split(",")}
     return tuple(sorted(named - {""}))
 
 

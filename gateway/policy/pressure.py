@@ -1,43 +1,74 @@
-"""Whom to refuse while the loop runs late: a controller that turns lateness into shares of each criticality to shed.
+"""Whom to refuse while the loop has more to do than it can: a controller that turns long rounds into shares to refuse.
 
-`pressure` rises while the loop is later than its target and falls while it is earlier, so that it settles where as much is
-refused as keeps the loop at its target (an integral controller). At 1 all of the least critical are refused and none of the
-others, at 2 the next as well, and in between a share.
+A round is the time in which the loop serves all that is ready. It is what everyone who comes waits, once for the request and
+once for each answer of a dependency, and it is what grows when more comes than can be served.
+
+- How much to refuse is found as PIE finds it (RFC 8033, 4.2): a share that rises while rounds are longer than the target and
+  falls while they are shorter, faster the further they are off, and a part that follows at once, which keeps it from swinging.
+- One long round alone is no overload: a burst, or a pause, that is over with it. So the shorter of the last two counts
+  (CoDel, RFC 8289: a standing queue, not a good one).
+- Whom to refuse is found as DAGOR finds it (Zhou et al., 2018): from how many of each criticality have come lately, the
+  least critical are refused up to that share of all. Of one criticality at most a part is refused and a part is not.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-# Of how far the lateness is from the target, in targets: what the pressure moves by each second.
-RISE_PER_S: Final = 4.0
-FALL_PER_S: Final = 1.5
-# A loop that stood still for long tells no more than one that was this many targets late.
-MOST_TARGETS: Final = 3.0
+# What the share moves by each second, and what it is changed by at once, for each target that a round is off.
+MOVES_PER_S: Final = 0.4
+AT_ONCE: Final = 0.1
+# Longer rounds than so many targets off tell nothing more.
+MOST_MOVED: Final = 10.0
+MOST_AT_ONCE: Final = 3.0
+# Nor does one of which nothing was seen for longer than this.
+MOST_OVER_S: Final = 0.1
+# For how long, about, an arrival counts in the mix.
+MIX_S: Final = 1.0
 
 
 class Pressure:
-    """`levels` criticalities, the most critical first (0). The lateness is in seconds, as is `target_s`."""
+    """`levels` criticalities, the most critical first (0). `value` is the share of all requests to refuse, 0 to 1."""
 
     def __init__(self, levels: int, *, target_s: float, rng: Callable[[], float] = random.random) -> None:
-        self._levels = levels
         self.target_s = target_s
-        self._rng = rng
         self.value = 0.0
+        # The share of each criticality to refuse.
+        self.shares = [0.0] * levels
+        self._rng = rng
+        self._mix = [0.0] * levels
+        self._moved = 0.0
+        self._round_before_s = 0.0
 
-    def observe(self, late_s: float, over_s: float) -> None:
-        """The loop was `late_s` late; `over_s` have passed since the last time."""
-        off = min(late_s / self.target_s - 1.0, MOST_TARGETS)
-        change = off * (RISE_PER_S if off > 0 else FALL_PER_S) * min(over_s, 0.25)
-        self.value = min(max(self.value + change, 0.0), float(self._levels))
+    def observe(self, round_s: float, over_s: float, arrived: Sequence[int]) -> None:
+        """A round took `round_s`; `over_s` have passed since the last time, and so many of each criticality have come."""
+        standing_s = min(round_s, self._round_before_s)
+        self._round_before_s = round_s
+        off = standing_s / self.target_s - 1.0
+        moved = self._moved + MOVES_PER_S * min(off, MOST_MOVED) * min(over_s, MOST_OVER_S)
+        self._moved = min(max(moved, 0.0), 1.0)
+        self.value = min(max(self._moved + AT_ONCE * min(off, MOST_AT_ONCE), 0.0), 1.0)
+        kept = max(1.0 - over_s / MIX_S, 0.0)
+        self._mix = [old * kept + new for old, new in zip(self._mix, arrived, strict=True)]
+        self._divide()
 
-    def share_shed(self, criticality: int) -> float:
-        """The share of requests of a criticality to refuse, 0 to 1."""
-        return min(max(self.value - (self._levels - 1 - criticality), 0.0), 1.0)
+    def relax(self) -> None:
+        """Forget all pressure."""
+        self.value = self._moved = self._round_before_s = 0.0
+        self._divide()
 
     def sheds(self, criticality: int) -> bool:
         """Whether to refuse one of that criticality now."""
-        share = self.share_shed(criticality)
+        share = self.shares[criticality]
         return share > 0.0 and self._rng() < share
+
+    def _divide(self) -> None:
+        """Refuse so many of each, the least critical first, as are `value` of all."""
+        left = self.value * sum(self._mix)
+        for level in reversed(range(len(self._mix))):
+            come = self._mix[level]
+            # Those of whom none came lately go with the ones less critical than they are.
+            self.shares[level] = (min(left / come, 1.0) if come else 1.0) if left > 0.0 else 0.0
+            left -= come

@@ -201,9 +201,9 @@ class Connection(RequestHandler):
             return problems.BODY_TOO_LARGE
         host = request.headers.get("Host")
         if host != self._host:  # checked once where a connection serves one host
-            if not is_host(host):
+            if host is None or not is_host(host):
                 return problems.AMBIGUOUS
-            self._host = host
+            self._host = self._edge.last_host = host
         return problems.AMBIGUOUS if is_ambiguous_path(request.path) or "#" in request.query else None
 
     def _drop_first(self) -> None:

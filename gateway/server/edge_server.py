@@ -51,6 +51,8 @@ class EdgeServer(web.Server):
         # May be replaced while serving: each request asks it once.
         self.router = router
         self.access_log: AccessLog | None = None
+        # Whom shoppers asked last, as they call it.
+        self.last_host = "localhost"
         self.ids = RequestIds()
         self.writer = ResponseWriter()
         self.is_draining = False

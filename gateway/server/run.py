@@ -14,7 +14,7 @@ from typing import Final
 from cart.catalog.files import CatalogFileError
 from cart.catalog.importer import import_once
 from cart.catalog.ports import ImportBusy, SearchUnavailable
-from gateway import compose
+from gateway import compose, prerequisites
 from gateway.config.file import NAME
 from gateway.console.admin_token import TokenUnusable, read_or_make
 from gateway.server.listeners import CannotListen, open_listeners
@@ -34,7 +34,7 @@ class CannotServe(Exception):
 
 # What is wrong outside, and says so in words for its owner.
 _FAULTS: Final = (
-    *(CannotListen, EmbeddedServerError, TokenUnusable, compose.CannotStart),
+    *(CannotListen, EmbeddedServerError, TokenUnusable, prerequisites.CannotStart),
     *(CatalogFileError, ImportBusy, SearchUnavailable, StoreError),
 )
 
@@ -49,7 +49,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             listeners = _listen(stack, settings.host, settings.port, settings.workers, option="--port")
             control = _control_listener(settings, stack)
             embedded = _embedded(settings, stack)
-            store = compose.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
+            store = prerequisites.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
             token = read_or_make(settings.admin_token_path) if control is not None else ""
             runtime = _runtime(settings, stack)
             asyncio.run(_prepare(settings, store))
@@ -94,12 +94,12 @@ def _runtime(settings: Settings, stack: ExitStack) -> RuntimeDirectory:
         runtime = stack.enter_context(runtime_directory())
         runtime.policies = settings.config_text
     except OSError as error:
-        raise compose.CannotStart(f"cannot make a folder for sockets: {error}") from error
+        raise prerequisites.CannotStart(f"cannot make a folder for sockets: {error}") from error
     return runtime
 
 
 def _workers(
-    settings: Settings, store: compose.StoreAddress, runtime: RuntimeDirectory, listeners: Sequence[socket.socket]
+    settings: Settings, store: prerequisites.StoreAddress, runtime: RuntimeDirectory, listeners: Sequence[socket.socket]
 ) -> Sequence[Service]:
     # Other servers may work on the same store, on this machine or another, and take their orders under other names.
     place = f"{socket.gethostname()}:{listeners[0].getsockname()[1]}"
@@ -142,9 +142,9 @@ def _embedded(settings: Settings, stack: ExitStack) -> EmbeddedServer | None:
     return embedded
 
 
-async def _prepare(settings: Settings, store: compose.StoreAddress) -> None:
+async def _prepare(settings: Settings, store: prerequisites.StoreAddress) -> None:
     """What must be right before any worker starts."""
-    await compose.check_store(settings, store)
+    await prerequisites.check_store(settings, store)
     await compose.check_queue(settings)
     if settings.catalog is None and not settings.serves_shoppers:
         return
@@ -156,7 +156,7 @@ async def _prepare(settings: Settings, store: compose.StoreAddress) -> None:
         report = await import_once(settings.catalog, catalog=catalog, search=search)
         if report is not None and report.refused:
             first = report.rejections[0]
-            raise compose.CannotStart(
+            raise prerequisites.CannotStart(
                 f"{settings.catalog} has {report.rejected} wrong records, the first on line {first.line}: {first.reason}; "
                 f"nothing was imported (peakgate catalog import --skip-bad takes the others)"
             )

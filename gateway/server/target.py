@@ -29,9 +29,9 @@ def is_ambiguous_path(path: str) -> bool:
     return False
 
 
-def is_host(text: str | None) -> bool:
+def is_host(text: str) -> bool:
     """Whether it is what a Host field may say. aiohttp has refused requests without one, and with two."""
-    return text is not None and _HOST.fullmatch(text) is not None
+    return _HOST.fullmatch(text) is not None
 
 
 def has_two_readings(method: str, target: str, version: HttpVersion, headers: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 
 import uvloop
 
-from gateway import compose
+from gateway import compose, prerequisites
 from gateway.config.file import ConfigError, read_text
 from gateway.server.commands import Command, Refused, serve_commands, snapshot_of
 from gateway.server.listeners import BACKLOG
@@ -31,7 +31,7 @@ GC_THRESHOLDS: Final = (50_000, 20, 20)
 
 def run_worker(
     settings: Settings,
-    store: compose.StoreAddress,
+    store: prerequisites.StoreAddress,
     runtime: RuntimeDirectory,
     listener: socket.socket,
     *,
@@ -46,14 +46,14 @@ def run_worker(
     """
     try:
         uvloop.run(_serve(settings, store, runtime, listener, name=name, place=place, say_ready=say_ready))
-    except (compose.CannotStart, ConfigError) as error:
+    except (prerequisites.CannotStart, ConfigError) as error:
         _log.error("worker %s cannot start: %s", name, error)
         raise SystemExit(1) from error
 
 
 async def _serve(
     settings: Settings,
-    store: compose.StoreAddress,
+    store: prerequisites.StoreAddress,
     runtime: RuntimeDirectory,
     listener: socket.socket,
     *,
@@ -69,6 +69,7 @@ async def _serve(
     policies = PoliciesInForce(config)
     async with AsyncExitStack() as stack:
         gateway = await compose.gateway(settings, store, stack, worker_name=f"{place}:{name}")
+        policies.on_reload(gateway.prepare)
         commands = {
             "vitals": snapshot_of({"process": ProcessFacts(gateway.edge), "policies": policies}),
             **policies.commands,

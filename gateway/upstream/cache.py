@@ -38,6 +38,7 @@ NAMES_MOST: Final = 8
 SHARED_MOST_S: Final = 86_400.0
 # No resource takes more than this share of the memory, however many variants it has.
 _RESOURCE_SHARE: Final = 8
+_PURGED_AT_A_TIME: Final = 500
 
 # Each request is counted under one of these, but for the last two, and for `uncacheable`, which is a miss as well.
 _RESULTS: Final = (
@@ -297,7 +298,7 @@ class ResponseCache:
         purge = purge_of(url=url, prefix=prefix, tag=tag, soft=soft)
         if self._log is not None:
             self._unpublished[purge] = None
-        count = self._apply(purge)
+        count = await self._apply_by_and_by(purge)
         await self._publish([purge])
         return count
 
@@ -313,18 +314,32 @@ class ResponseCache:
         if len(self._unpublished) > PURGES_MOST:
             self._unpublished = {Purge("prefix", "/"): None}
 
-    def _apply(self, purge: Purge) -> int:
+    def _apply(self, purge: Purge) -> None:
+        self._note(purge)
+        for key in self._keys(purge):
+            self._apply_to(key, purge)
+
+    async def _apply_by_and_by(self, purge: Purge) -> int:
+        """The same for what may be all there is, without holding up shoppers for more than a few milliseconds."""
+        self._note(purge)
+        count = 0
+        for done, key in enumerate(self._keys(purge), 1):
+            count += self._apply_to(key, purge)
+            if done % _PURGED_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return count
+
+    def _note(self, purge: Purge) -> None:
         self.position += 1
         self._purges.note(purge, self.position)
-        count = sum(self._apply_to(key, purge) for key in self._keys(purge))
-        self.counts.purged += count
-        return count
 
     def _keys(self, purge: Purge) -> list[str]:
         if purge.kind == "tag":
             return [*self._tagged.get(purge.value, ())]
         if purge.kind == "prefix":
-            return [key for key in self._memory.entries if covers(purge, key, ())]
+            # A key begins with its target.
+            keys = [key for key in self._memory.entries if key.startswith(purge.value)]
+            return [key for key in keys if covers(purge, key, ())] if purge.host else keys
         hosts = [purge.host] if purge.host else [*self._suffixes]
         keys = [
             f"{purge.value}\n{suffix}" if suffix else purge.value
@@ -341,11 +356,13 @@ class ResponseCache:
         if purge.soft:
             for entry in entries:
                 entry.expire(self.clock())
+            self.counts.purged += len(entries)
             return len(entries)
         self._memory.drop(key)
         if len(entries) < len(resource.entries):
             resource.remove_tagged(purge.value)
             self._store_again(key, resource)
+        self.counts.purged += len(entries)
         return len(entries)
 
     async def _publish(self, purges: Iterable[Purge]) -> None:
@@ -379,7 +396,7 @@ class ResponseCache:
             if position in self._own:
                 self._own.remove(position)
             else:
-                self._apply(purge)
+                await self._apply_by_and_by(purge)
 
     # Running
 

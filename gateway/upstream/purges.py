@@ -66,9 +66,11 @@ class Purges:
         self._exact: OrderedDict[Purge, int] = OrderedDict()
         self._prefixes: OrderedDict[Purge, int] = OrderedDict()
         self.floor = 0
+        self._latest = 0
 
     def note(self, purge: Purge, position: int) -> None:
         """Remember a purge. What falls out of memory for it raises the floor below which nothing is trusted."""
+        self._latest = max(self._latest, position)
         kept = self._prefixes if purge.kind == "prefix" else self._exact
         kept[purge] = max(position, kept.pop(purge, 0))
         if len(kept) > self._most:
@@ -76,6 +78,8 @@ class Purges:
 
     def verdict(self, key: str, tags: Iterable[str], since: int) -> Verdict:
         """What they say of an answer with that key and those tags that was asked for at position `since`."""
+        if since >= self._latest:
+            return Verdict.UNTOUCHED
         if since < self.floor:
             return Verdict.VOID
         for soft, verdict in ((False, Verdict.VOID), (True, Verdict.STALE)):

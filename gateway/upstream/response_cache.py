@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final
@@ -23,6 +24,7 @@ from gateway.policy.freshness import (
     SAFE,
     Arrival,
     Asked,
+    Fields,
     Use,
     asked,
     is_not_modified,
@@ -36,10 +38,11 @@ from gateway.policy.freshness import (
 )
 from gateway.upstream.cache import ResponseCache
 from gateway.upstream.stored import (
+    NOT_SHOWN,
+    NOT_STORED,
     Entry,
     Selection,
     fields_of,
-    lines_to_keep,
     lines_updated,
     lines_without,
     selection,
@@ -71,8 +74,8 @@ _REWRITTEN: Final = frozenset(
         "request-timeout-ms",
     }
 )
-_COOKIE: Final = "Cookie"
-_CREDENTIALS: Final = ("Authorization", "X-Api-Key")
+_COOKIE: Final = istr("Cookie")
+_CREDENTIALS: Final = (istr("Authorization"), istr("X-Api-Key"))
 
 
 def response_cache(
@@ -418,7 +421,8 @@ class _Front:
             return _Ending.FAILED, _passing(request, response, wanted.why)
         if is_degraded:
             return _Ending.NOT_KEPT, _passing(request, response, wanted.why)
-        entry = self._kept(wanted, response, tags_of(fields_of(response.headers)))
+        told = fields_of(response.headers)
+        entry = self._kept(wanted, response, told, tags_of(told))
         if entry is None:
             return _Ending.NOT_KEPT, _passing(request, response, wanted.why)
         if _is_known(request, entry):
@@ -432,22 +436,22 @@ class _Front:
         self._counts.revalidated += 1
         lines = lines_updated(entry.lines, response.headers)
         whole = Response(entry.status, entry.body, headers=lines, content_type=entry.content_type)
-        renewed = self._kept(wanted, whole, tags_of(fields_of(response.headers)) or entry.tags)
+        told = fields_of(lines)
+        renewed = self._kept(wanted, whole, told, tags_of(told) or entry.tags)
         now = self._clock()
         if renewed is None:
             renewed = entry
         outcome = b"fwd=%b; fwd-status=304; ttl=%d" % (wanted.why.value, renewed.ttl(now))
         return self._shown_as(wanted.request, renewed, now, outcome)
 
-    def _kept(self, wanted: _Wanted, whole: Response, tags: frozenset[str]) -> Entry | None:
-        """An answer as an entry, if it may be kept and is."""
+    def _kept(self, wanted: _Wanted, whole: Response, told: Fields, tags: frozenset[str]) -> Entry | None:
+        """An answer with the fields `told` as an entry, if it may be kept and is."""
         cache, headers = self._cache, wanted.request.headers
-        told = fields_of(whole.headers)
         now = self._clock()
         arrival = Arrival(
             delay_s=now - wanted.began_at,
             at=cache.now(),
-            has_credentials=any(name in headers for name in _CREDENTIALS),
+            has_credentials=_has_credentials(headers),
             has_cookies=_COOKIE in headers,
         )
         kept_on = terms(whole.status, told, arrival, cache.defaults)
@@ -459,7 +463,8 @@ class _Front:
         entry = Entry(
             whole.status,
             whole.body,
-            lines=lines_to_keep(whole.headers),
+            # Its age and date are told anew each time.
+            lines=whole.headers if NOT_STORED.isdisjoint(told) else lines_without(whole.headers, NOT_STORED),
             content_type=whole.content_type,
             terms=kept_on,
             validators=validators(told),
@@ -525,7 +530,11 @@ _HARMLESS_OPTIONS: Final = frozenset({"", "close", "keep-alive"})
 
 
 def _is_personal(headers: Mapping[str, str]) -> bool:
-    return _COOKIE in headers or any(name in headers for name in _CREDENTIALS)
+    return _COOKIE in headers or _has_credentials(headers)
+
+
+def _has_credentials(headers: Mapping[str, str]) -> bool:
+    return _CREDENTIALS[0] in headers or _CREDENTIALS[1] in headers
 
 
 def _has_conditions(request: Request) -> bool:
@@ -561,12 +570,14 @@ def _asking(request: Request, entry: Entry | None) -> Request:
 def _passing(request: Request, response: Response, why: _Why, more: bytes = b"") -> Response:
     """An answer that is not from the cache: says so in a note, and loses what is for caches alone."""
     request.notes += b"Cache-Status: peakgate; fwd=%b; fwd-status=%d%b\r\n" % (why.value, response.status, more)
-    lines = lines_without(response.headers)
-    if len(lines) == len(response.headers):
+    if _PERHAPS_NOT_SHOWN.search(response.headers) is None:
         return response
     shown = copy.copy(response)
-    shown.headers = lines
+    shown.headers = lines_without(response.headers, NOT_SHOWN)
     return shown
+
+
+_PERHAPS_NOT_SHOWN: Final = re.compile("|".join(sorted(NOT_SHOWN)).encode(), re.IGNORECASE)
 
 
 async def _discarded(response: Response) -> None:

@@ -18,8 +18,8 @@ VARIANTS_MOST: Final = 32
 Selection = tuple[str | None, ...]
 
 # For caches alone; and what the gateway says itself: the writer dates every answer.
-_NOT_SHOWN: Final = frozenset({"surrogate-key", "cache-tag", "date"})
-_NOT_STORED: Final = _NOT_SHOWN | {"age"}
+NOT_SHOWN: Final = frozenset({"surrogate-key", "cache-tag", "date"})
+NOT_STORED: Final = NOT_SHOWN | {"age"}
 # Of what a 304 need not repeat (RFC 9110, 15.4.5).
 _OF_THE_BODY: Final = (
     b"content-encoding:",
@@ -40,17 +40,12 @@ def fields_of(lines: bytes) -> dict[str, list[str]]:
     return fields
 
 
-def lines_without(lines: bytes, names: frozenset[str] = _NOT_SHOWN) -> bytes:
+def lines_without(lines: bytes, names: frozenset[str]) -> bytes:
     """The same header lines without some fields."""
     kept = [
         line for line in lines.split(b"\r\n") if line and line.partition(b":")[0].decode("latin-1").lower() not in names
     ]
     return b"".join(line + b"\r\n" for line in kept)
-
-
-def lines_to_keep(lines: bytes) -> bytes:
-    """The header lines that are kept of an answer: its age and date are told anew each time."""
-    return lines_without(lines, _NOT_STORED)
 
 
 def lines_updated(stored: bytes, fresh: bytes) -> bytes:
@@ -61,9 +56,14 @@ def lines_updated(stored: bytes, fresh: bytes) -> bytes:
 
 def tags_of(fields: Fields) -> frozenset[str]:
     """What an answer can be purged by: `Surrogate-Key` is separated by spaces, `Cache-Tag` by commas."""
-    keys = " ".join(fields.get("surrogate-key", ())).split()
-    tags = (tag.strip() for tag in ",".join(fields.get("cache-tag", ())).split(","))
-    return frozenset((*keys, *tags)) - {""}
+    keys, tags = fields.get("surrogate-key", ()), fields.get("cache-tag", ())
+    if not keys and not tags:
+        return _NO_TAGS
+    named = (tag.strip() for tag in ",".join(tags).split(","))
+    return frozenset((*" ".join(keys).split(), *named)) - {""}
+
+
+_NO_TAGS: Final[frozenset[str]] = frozenset()
 
 
 def selection(names: Sequence[str], headers: Mapping[str, str]) -> Selection:
@@ -221,6 +221,8 @@ class Resource:
 
     def tags(self) -> frozenset[str]:
         """The tags of all variants."""
+        if self.only is not None:
+            return self.only.tags
         return frozenset().union(*(entry.tags for entry in self.entries.values()))
 
     def _weigh(self) -> None:

@@ -5,30 +5,32 @@
 --   of each key; for each ask how many keys it has, and which; for each request the ask that it is one of. All count from 1.
 -- Replies how many requests of each ask were granted, always its first ones; then of each key how many units are left; the
 --   microseconds until there is one more; how many requests it refused, or alone would have if it were no shadow.
+local call, byte, pack, unpacked = redis.call, string.byte, struct.pack, struct.unpack
+local floor, ceil, least, most = math.floor, math.ceil, math.min, math.max
 local slack = 1e-6
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local shape, place = ARGV[#ARGV], -1
 local function number()
   place = place + 2
-  local low, high = string.byte(shape, place, place + 1)
+  local low, high = byte(shape, place, place + 1)
   return low + 256 * high
 end
 
-local asks = number()
-local stored = redis.call('MGET', unpack(KEYS))
+local asks, count = number(), #KEYS
+local stored = call('MGET', unpack(KEYS))
 local interval, burst, shadow, level, left, taken, short = {}, {}, {}, {}, {}, {}, {}
-for key = 1, #KEYS do
+for key = 1, count do
   local limit = number() * 3
-  interval[key], burst[key], shadow[key] = tonumber(ARGV[limit - 2]), tonumber(ARGV[limit - 1]), ARGV[limit] == '1'
-  level[key], taken[key], short[key] = 0, 0, 0
-  if stored[key] then
-    local then_level, at = struct.unpack('<dd', stored[key])
+  local T, most_units, filled = tonumber(ARGV[limit - 2]), tonumber(ARGV[limit - 1]), 0
+  local value = stored[key]
+  if value then
+    local then_filled, at = unpacked('<dd', value)
     -- A limit that was lowered since is used up, no more.
-    then_level = math.min(then_level, burst[key] + slack)
-    level[key] = math.max(then_level - math.max(now - at, 0) / interval[key], 0)
+    filled = most(least(then_filled, most_units + slack) - most(now - at, 0) / T, 0)
   end
-  left[key] = math.max(math.floor(burst[key] - level[key] + slack), 0)
+  interval[key], burst[key], shadow[key], level[key] = T, most_units, ARGV[limit] == '1', filled
+  left[key], taken[key], short[key] = most(floor(most_units - filled + slack), 0), 0, 0
 end
 
 local keys_of, reply = {}, {}
@@ -38,7 +40,8 @@ for ask = 1, asks do
   keys_of[ask], reply[ask] = keys, 0
 end
 
-while place + 2 < #shape do
+local size = #shape
+while place + 2 < size do
   local ask = number()
   local keys, passes = keys_of[ask], true
   for i = 1, #keys do
@@ -61,15 +64,14 @@ while place + 2 < #shape do
   end
 end
 
-for key = 1, #KEYS do
-  local filled = level[key] + taken[key]
+for key = 1, count do
+  local T, most_units, filled, free = interval[key], burst[key], level[key] + taken[key], left[key]
   if taken[key] > 0 then
     -- It is forgotten once it is as good as new.
-    local life_ms = math.ceil(filled * interval[key] / 1000)
-    redis.call('SET', KEYS[key], struct.pack('<dd', filled, now), 'PX', string.format('%.0f', life_ms))
+    call('SET', KEYS[key], pack('<dd', filled, now), 'PX', ceil(filled * T / 1000))
   end
   local wait = 0
-  if left[key] < burst[key] then wait = math.ceil((filled - (burst[key] - left[key] - 1) - slack / 2) * interval[key]) end
-  reply[asks + key], reply[asks + #KEYS + key], reply[asks + 2 * #KEYS + key] = left[key], wait, short[key]
+  if free < most_units then wait = ceil((filled - (most_units - free - 1) - slack / 2) * T) end
+  reply[asks + key], reply[asks + count + key], reply[asks + 2 * count + key] = free, wait, short[key]
 end
 return reply

@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from cart.errors import QuantityLimit
-from gateway.edge import stacks
 from gateway.edge.deadline import deadline
 from gateway.edge.refusals import answer
 from gateway.http import Handler, Layer, Request, Response, stack
@@ -75,12 +74,7 @@ async def test_the_first_layer_named_is_the_outermost() -> None:
 
 
 def test_a_stack_of_nothing_costs_nothing() -> None:
-    assert stacks.hot()(at_once) is at_once
-
-
-@in_virtual_time
-async def test_slow_routes_have_a_deadline() -> None:
-    assert (await stacks.slow(deadline_s=10)(after_an_hour)(a_request())).status == 503
+    assert stack()(at_once) is at_once
 
 
 def test_a_refusal_is_answered_with_its_row_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
