@@ -85,6 +85,7 @@ def response_cache(
     is_tripped: Callable[[], bool] = lambda: False,
     mark: Callable[[Request, str], None] = lambda _request, _what: None,
     degraded: str = "cache",
+    validates: bool = True,
 ) -> Layer:
     """Put the cache in front of a handler of any methods. Nothing at all when the cache is off.
 
@@ -92,12 +93,13 @@ def response_cache(
     without saying so in `Vary` (`("Host", "X-Forwarded-Proto")` where both are passed on; none for a handler of our own).
     While `is_tripped` says that there is no use in trying, what is stale is served at once; it must say False when a probe
     is due (`Breaker.refuses`). `mark` is told of each answer that stands in for an error, by the name `degraded`.
+    Without `validates` what is stale is fetched as a whole: a handler of our own has it at hand, and a 304 costs more.
     """
     if not cache.is_on:
         return lambda handler: handler
 
     def layer(handler: Handler) -> Handler:
-        return _Front(cache, handler, key_fields, is_tripped, mark, degraded).answer
+        return _Front(cache, handler, key_fields, is_tripped, mark, degraded, validates=validates).answer
 
     return layer
 
@@ -176,6 +178,8 @@ class _Front:
         is_tripped: Callable[[], bool],
         mark: Callable[[Request, str], None],
         degraded: str,
+        *,
+        validates: bool,
     ) -> None:
         self._cache = cache
         self._counts = cache.counts
@@ -186,6 +190,7 @@ class _Front:
         self._is_tripped = is_tripped
         self._mark = mark
         self._degraded = degraded
+        self._validates = validates
         self._flights: dict[_FlightKey, _Flight] = {}
 
     # At once
@@ -377,7 +382,7 @@ class _Front:
                     request, loaded, now, b"hit; ttl=%d; detail=shared" % loaded.ttl(now)
                 )
         try:
-            ending, response = await self._asked_for(wanted, wanted.entry)
+            ending, response = await self._asked_for(wanted, wanted.entry if self._validates else None)
         except Exception as error:
             entry = self._stand_in(wanted)
             if entry is None or not _is_failure(error):

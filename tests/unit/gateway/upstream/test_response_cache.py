@@ -331,6 +331,30 @@ async def test_what_is_stale_is_validated_and_brought_up_to_date(front: Handler,
     assert cache_status(await ask(front)) == "hit; ttl=1"
 
 
+async def test_where_validating_does_not_pay_the_whole_is_fetched(
+    cache: ResponseCache, origin: Origin, clock: Clock
+) -> None:
+    front = response_cache(cache, validates=False)(origin)
+    origin.answer = lambda _request: says(("Cache-Control", "max-age=60"), ("ETag", '"a"'))
+    await ask(front)
+    clock.time += 61
+    assert (await ask(front, get(If_None_Match='"a"'))).status == 304
+    assert "If-None-Match" not in origin.seen[-1].headers
+
+
+async def test_purging_everything_lets_shoppers_in_between(
+    front: Handler, origin: Origin, cache: ResponseCache
+) -> None:
+    origin.answer = tagged("all")
+    for number in range(1_200):
+        await ask(front, get(f"/{number}"))
+    purging = asyncio.create_task(cache.purge(tag="all"))
+    await asyncio.sleep(0)
+    assert cache.snapshot()["entries"] == 700
+    assert await purging == 1_200
+    assert cache.snapshot()["entries"] == 0
+
+
 async def test_no_cache_answers_are_validated_each_time(front: Handler, origin: Origin) -> None:
     origin.answer = lambda request: (
         says(status=304, body=b"")
