@@ -13,7 +13,7 @@ from gateway.edge.rate_limit import rate_limit
 from gateway.edge.redis_quota import PATIENCE_S, PROBE_MOST_S, WATCH_S, RedisQuota
 from gateway.http import Handler, Request, Response, header, settled
 from tests.unit.gateway.edge.quota_store import QuotaStore
-from tests.virtual_time import in_virtual_time, loop_time
+from tests.virtual_time import VirtualTimeLoop, in_virtual_time, loop_time
 
 BY_ADDRESS = Limit(name="per-address", by="address", quota=3, window_s=60.0)
 BY_SHOPPER = Limit(name="per-shopper", by="shopper", quota=2, window_s=60.0)
@@ -349,6 +349,23 @@ async def test_a_late_reply_is_dropped() -> None:
     await asyncio.sleep(0)
     assert len(edge.served) == 3
     assert edge.quota.snapshot()["limits"]["per-address"]["taken"] == 3
+
+
+@in_virtual_time
+async def test_replies_that_came_while_this_process_was_busy_are_read_first() -> None:
+    edge = Edge(BY_ADDRESS)
+    edge.store.mode = "hangs"
+    waiting = asyncio.ensure_future(edge.get())
+    await asyncio.sleep(0.001)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop._jumping.waited_s += 1.0
+    # The timer comes first, then what the socket has.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    edge.store.answer_late()
+    assert (await waiting).status == 200
+    assert not edge.marked
 
 
 @in_virtual_time
