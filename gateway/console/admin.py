@@ -6,8 +6,6 @@ import base64
 import binascii
 import hmac
 import logging
-import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -75,8 +73,8 @@ class Admin:
     workers: Workers
     runtime: RuntimeDirectory
     token: str
+    replace_workers: Callable[[], None]
     expose_metrics: bool = False
-    replace_workers: Callable[[], None] = lambda: os.kill(os.getppid(), signal.SIGUSR1)
 
     def application(self) -> web.Application:
         """All of it, for aiohttp's server."""

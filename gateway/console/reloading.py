@@ -110,15 +110,20 @@ class Reloader:
         )
 
     async def _bring_up(self) -> tuple[str, ...]:
-        """Tell those that go by other policies; the names of those that still do, as far as they can be asked."""
+        """Tell those that go by other policies; the names of those that may still do so."""
         vitals = await self._workers.ask_all("vitals")
-        behind = [worker for worker, answer in vitals.items() if self._is_behind(answer)]
-        return tuple([worker for worker in behind if not await self._tell(worker)])
-
-    def _is_behind(self, vitals: Any) -> bool:
-        if isinstance(vitals, Exception):
-            return not isinstance(vitals, WorkerGone)
-        return bool(vitals["parts"]["policies"]["digest"] != self.in_force.digest)
+        behind = []
+        for worker, answer in vitals.items():
+            # One that does not answer now is not waited for: who asks for a reload waits behind us.
+            if isinstance(answer, Exception):
+                is_behind = not isinstance(answer, WorkerGone)
+            else:
+                is_behind = answer["parts"]["policies"]["digest"] != self.in_force.digest and not await self._tell(
+                    worker
+                )
+            if is_behind:
+                behind.append(worker)
+        return tuple(behind)
 
     async def _tell(self, worker: str) -> bool:
         try:

@@ -46,8 +46,11 @@ class Workers:
                 line = await self._exchange(worker, msgspec.json.encode({"command": command, **facts}))
         except TimeoutError as error:
             raise NoAnswer(f"did not answer within {timeout_s:g} s") from error
-        except OSError as error:
+        except (FileNotFoundError, ConnectionError) as error:
             raise WorkerGone("is not there") from error
+        except OSError as error:
+            # A worker that hangs accepts nothing, until no more callers fit in its queue.
+            raise NoAnswer(f"does not answer: {error.strerror}") from error
         if not line:
             raise WorkerGone("ended before it answered")
         reply = msgspec.json.decode(line, type=dict[str, Any])

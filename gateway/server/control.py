@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -42,6 +43,7 @@ async def _serve(
     console: Console, runtime: RuntimeDirectory, listener: socket.socket | None, say_ready: Callable[[], None]
 ) -> None:
     loop = asyncio.get_running_loop()
+    parent = os.getppid()
     told_to_stop, told_to_reload = asyncio.Event(), asyncio.Event()
     workers = Workers(runtime)
     started_with = read_text(console.started_with).settings
@@ -51,13 +53,22 @@ async def _serve(
     async with AsyncExitStack() as stack:
         if listener is not None:
             status = Status(workers, runtime, reloader, version=version("peakgate"))
-            admin = Admin(status, workers, runtime, console.token, expose_metrics=console.expose_metrics)
+            admin = Admin(status, workers, runtime, console.token, _replacing(parent), console.expose_metrics)
             await _listen(admin.application(), listener, stack)
         for work in (_reload_when_told(reloader, told_to_reload), _keep_in_step(reloader)):
             task = asyncio.create_task(work)
             stack.callback(task.cancel)
         say_ready()
         await told_to_stop.wait()
+
+
+def _replacing(parent: int) -> Callable[[], None]:
+    def replace_workers() -> None:
+        # Without a parent, whoever adopts orphans is none of ours.
+        if os.getppid() == parent:
+            os.kill(parent, signal.SIGUSR1)
+
+    return replace_workers
 
 
 async def _listen(application: web.Application, listener: socket.socket, stack: AsyncExitStack) -> None:

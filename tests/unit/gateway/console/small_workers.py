@@ -58,6 +58,7 @@ class SmallWorker:
         self.policies.on_reload(self._prepare)
         self.refuses_because: str | None = None
         self.stuck_in: str | None = None
+        self.stuck = 0
         self.told: list[dict[str, Any]] = []
         self.swaps = 0
         self.part = Part({"on": True, "level": 0.5})
@@ -80,6 +81,7 @@ class SmallWorker:
     def _perhaps_stuck(self, name: str, command: Command) -> Command:
         async def run(facts: dict[str, Any]) -> Any:
             if self.stuck_in == name:
+                self.stuck += 1
                 await asyncio.Event().wait()
             return await command(facts)
 

@@ -48,16 +48,16 @@ class Desk:
             )
 
 
-def admin_of(file: Path, workers: Workers, runtime: RuntimeDirectory, **more: Any) -> Admin:
+def admin_of(file: Path, workers: Workers, runtime: RuntimeDirectory, *, replaced: list[str], **more: Any) -> Admin:
     reloader = Reloader(file, workers, runtime, started_with={})
     status = Status(workers, runtime, reloader, version="1.2.3")
-    return Admin(status, workers, runtime, TOKEN, **more)
+    return Admin(status, workers, runtime, TOKEN, lambda: replaced.append("asked"), **more)
 
 
 @pytest.fixture
 async def desk(file: Path, workers: Workers, runtime: RuntimeDirectory, fleet: Fleet) -> AsyncIterator[Desk]:
     replaced: list[str] = []
-    admin = admin_of(file, workers, runtime, replace_workers=lambda: replaced.append("asked"))
+    admin = admin_of(file, workers, runtime, replaced=replaced)
     async with TestClient(TestServer(admin.application())) as client:
         yield Desk(client, replaced)
 
@@ -101,7 +101,7 @@ async def test_a_browser_may_look_with_the_token_as_its_password_but_change_noth
 async def test_metrics_may_be_open_to_all_and_nothing_else_is(
     file: Path, workers: Workers, runtime: RuntimeDirectory
 ) -> None:
-    admin = admin_of(file, workers, runtime, expose_metrics=True)
+    admin = admin_of(file, workers, runtime, replaced=[], expose_metrics=True)
     async with TestClient(TestServer(admin.application())) as client:
         assert [(await client.get(path)).status for path in ("/metrics", "/", "/metrics/")] == [200, 401, 401]
         assert (await client.post("/metrics")).status == 401
@@ -121,7 +121,7 @@ async def test_a_worker_that_does_not_answer_is_shown_so_and_holds_up_nobody(
 ) -> None:
     await fleet.start("0a")
     (await fleet.start("1a")).stuck_in = "vitals"
-    admin = admin_of(file, Workers(runtime, answer_timeout_s=0.3), runtime)
+    admin = admin_of(file, Workers(runtime, answer_timeout_s=0.3), runtime, replaced=[])
     async with TestClient(TestServer(admin.application())) as client:
         desk = Desk(client, [])
         well, stuck = (await desk.call("GET", "/admin/v1/status")).body["workers"]

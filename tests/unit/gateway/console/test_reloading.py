@@ -134,6 +134,18 @@ async def test_a_worker_that_was_stuck_when_it_was_told_is_named_and_told_again(
     assert stuck.digest == able.digest
 
 
+async def test_a_worker_that_hangs_does_not_keep_a_reload_waiting_for_its_turn(
+    file: Path, fleet: Fleet, runtime: RuntimeDirectory
+) -> None:
+    reloader = reloader_of(file, Workers(runtime, answer_timeout_s=0.2), runtime, prepare_timeout_s=3600.0)
+    able, stuck = await fleet.start("0a"), await fleet.start("1a")
+    runtime.policies = ONE
+    reloader.in_force = reloader_of(file, Workers(runtime), runtime).in_force
+    stuck.stuck_in = "vitals"
+    await reloader.keep_in_step()
+    assert (able.swaps, stuck.swaps) == (1, 0)
+
+
 async def test_the_same_file_again_is_unchanged(file: Path, fleet: Fleet, reloader: Reloader) -> None:
     await fleet.start("0a")
     assert (await reloader.reload()).outcome == "unchanged"
