@@ -236,17 +236,19 @@ class Connection(asyncio.Protocol):
     def _finish(self, head: AnswerHead, body: bytes, *, keeps: bool) -> None:
         """The whole answer is here."""
         answer, response = self._answer, Response(head.status, body, headers=head.lines, content_type=head.content_type)
-        if self._bodiless and head.length > 0:
-            # The length of what GET would have got is a fact that HEAD may be told (RFC 9110, 8.6).
-            nothing = BodyStream(self)
-            nothing.end()
-            response = StreamedResponse(
-                head.status, nothing, headers=head.lines, content_type=head.content_type, length=head.length
-            )
+        if self._bodiless and head.length and head.status not in _BODILESS:
+            response = self._without_body(head)
         self._free(keeps=keeps)
         assert answer is not None
         if not answer.done():
             answer.set_result(response)
+
+    def _without_body(self, head: AnswerHead) -> StreamedResponse:
+        """What HEAD gets: the length that GET would have got, or that it is not known (RFC 9110, 8.6)."""
+        nothing = BodyStream(self)
+        nothing.end()
+        length = head.length if head.length > 0 else None
+        return StreamedResponse(head.status, nothing, headers=head.lines, content_type=head.content_type, length=length)
 
     def _free(self, *, keeps: bool) -> None:
         """Be ready for the next request, or close where that cannot be."""

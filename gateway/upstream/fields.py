@@ -25,8 +25,8 @@ _BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-# Nothing in it that needs a second look.
-_PLAIN_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,:@=-][A-Za-z0-9._~!$&'()*+,:@=-]*)+/?|/")
+# With no segment that begins with a dot, nothing in it needs a second look.
+_PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,:;@=-]*")
 _VISIBLE: Final = re.compile(r"[!-~]*")
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?=[/;]|$)", re.IGNORECASE)
 # A slash, a backslash or a control character in disguise.
@@ -196,7 +196,7 @@ class Fields:
 
     def _path(self, path: str, query: str) -> str:
         """Path and query as the upstream gets them."""
-        if not _PLAIN_PATH.fullmatch(path):
+        if "/." in path or not _PLAIN_PATH.fullmatch(path):
             check_path(path)
         if self._strips:
             if not path.startswith(self._prefix):
@@ -206,7 +206,7 @@ class Fields:
             raise Ambiguous("a path that could be taken for an authority")
         if not query:
             return path
-        if "#" in query or not _VISIBLE.fullmatch(query):
+        if not query.isascii() or not query.isprintable() or " " in query or "#" in query:
             raise Ambiguous("a character in the query that has no place there")
         return f"{path}?{query}"
 
@@ -236,7 +236,7 @@ class Fields:
 
     def _trace_lines(self, request_id: str, given: Mapping[str, str]) -> str:
         """W3C Trace Context: the same trace, and a span of our own as the parent. `tracestate` belongs to a valid trace."""
-        span = f"{self._process}{next(self._spans):08x}"[:16]
+        span = f"{self._process}{next(self._spans) & 0xFFFFFFFF:08x}"
         parent = given.get("traceparent")
         if parent is not None:
             found = _TRACEPARENT.fullmatch(parent)

@@ -167,12 +167,13 @@ class Upstreams:
         self,
         tables: Iterable[Upstream] = (),
         *,
+        tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        # Made once: it reads the system's certificates.
-        self._tls = ssl.create_default_context()
+        # Made once: it reads the system's certificates, or those that SSL_CERT_FILE names.
+        self._tls = tls or ssl.create_default_context()
         self._options = {"clock": clock, "now": now, "rng": rng}
         self._pools: dict[str, UpstreamPool] = {}
         self._retired: list[UpstreamPool] = []

@@ -99,6 +99,15 @@ async def test_the_answer_to_head_has_the_length_of_what_get_would_get_and_no_bo
         assert servers[0].connections == 1
 
 
+async def test_the_answer_to_head_says_no_length_where_none_is_known() -> None:
+    async with forwarding(always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) as (gate, servers):
+        for _ in range(2):
+            answer = await gate.ask(request("HEAD"))
+            assert isinstance(answer, StreamedResponse)
+            assert answer.length is None
+        assert servers[0].connections == 1
+
+
 async def test_a_complete_body_goes_with_its_length() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         assert await gate.body_of(request("POST", body=b'{"a":1}', content_type="application/json")) == b"ok"
