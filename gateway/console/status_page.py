@@ -30,7 +30,7 @@ TITLES: Final[Mapping[str, str]] = {
 }
 # Columns of parts that tell more of a thing than a table can hold; the rest is in /admin/v1/status.
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
-    "breakers": ("state", "reason", "since", "held", "window"),
+    "breakers": ("state", "reason", "since", "held"),
     "rooms": ("on", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "told_sold_out"),
     "switches": ("on", "percent", "override", "routes", "refused"),
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
@@ -40,6 +40,8 @@ _ELSEWHERE: Final = frozenset({"process", "policies"})
 # What the cache answered without the upstream, and all that it was asked.
 _HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
 _FETCHES: Final = ("miss", "revalidated")
+# Parts that count what can happen; most of it never does.
+_COUNTS: Final = frozenset({"cache", "degraded"})
 _NOTHING: Final = "-"
 _MIB: Final = 1024 * 1024
 _EARLIEST: Final = 1e9  # Unix seconds: no duration is that long
@@ -173,10 +175,9 @@ def _things(at: float, part: str, told: Iterable[tuple[str, str, Mapping[str, An
 
 
 def _facts(at: float, part: str, told: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row for each fact and a column for each worker. Counts of what never happened are left out."""
-    keys = dict.fromkeys(key for facts in told.values() for key in facts)
-    if part == "degraded":
-        keys = {key: None for key in keys if any(facts.get(key) for facts in told.values())}
+    """One row for each fact and a column for each worker. What no worker has to tell of is left out."""
+    nothing: tuple[Any, ...] = (None, "", [], {}) if part not in _COUNTS else (None, "", [], {}, 0)
+    keys = dict.fromkeys(key for facts in told.values() for key, value in facts.items() if value not in nothing)
     if not keys:
         return '<p class="soft">None since the start.</p>'
     rows = [(key.replace("_", " "), [_shown(key, facts.get(key), at) for facts in told.values()]) for key in keys]
@@ -239,7 +240,7 @@ def _number(key: str, value: float, at: float) -> str:
     if value > _EARLIEST and (key in {"at", "since", "start", "end"} or key.endswith("_at")):
         return f"{_ago(at - value)} ({_clock_time(value)})"
     if key.endswith("bytes"):
-        return f"{value / _MIB:,.1f} MiB"
+        return f"{value / _MIB:,.1f} MiB" if value >= _MIB else f"{value / 1024:,.1f} KiB"
     if key.endswith("_s") and not key.endswith("per_s"):
         return f"{value:,.4g} s" if abs(value) < 10_000 else f"{value:,.0f} s"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
