@@ -19,6 +19,7 @@ from gateway.config.policies import Limit
 from gateway.edge.rate_limit import rate_limit
 from gateway.edge.redis_quota import RedisQuota
 from gateway.http import Handler, Outcome, Request, Response
+from gateway.server.worker import GC_THRESHOLDS
 from store import Client
 
 PER_TICK: Final = 64
@@ -121,5 +122,7 @@ async def _report() -> str:
 
 
 if __name__ == "__main__":
+    # As a worker does.
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     print(uvloop.run(_report()))

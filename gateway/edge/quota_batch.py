@@ -167,6 +167,8 @@ class Batch:
     def decide(self) -> None:
         """All asks are decided: those who wait go on."""
         self.is_decided = True
+        # Asks and batch know each other: left so, they would wait for the garbage collector.
+        self.asks = []
         for wake in self._wake:
             try:
                 wake(self)
@@ -219,7 +221,8 @@ def arguments(batch: Batch) -> list[bytes]:
     args: list[bytes] = []
     shape: list[int] = []
     for ask in batch.asks:
-        places = []
+        places: list[int] = []
+        shape.append(len(ask.allowances))
         for each in ask.allowances:
             if each.batch != number:
                 each.batch, each.index = number, len(keys)
@@ -230,9 +233,8 @@ def arguments(batch: Batch) -> list[bytes]:
                     args += rule.args
                 limits.append(rule.index)
             places.append(each.index)
+            shape.append(each.index + 1)
         ask.places = places
-        shape.append(len(places))
-        shape += [place + 1 for place in places]
     numbers = [len(batch.asks), *limits, *shape, *batch.order]
     args.append(struct.pack(f"<{len(numbers)}H", *numbers))
     return args

@@ -67,16 +67,20 @@ class LimitSet:
         None where no limit applies: the request has nothing that its limits count by.
         """
         allowances: list[Allowance] = []
+        may_be_empty = False
         for rule, attribute, common in self._parts:
             if attribute is None:
-                allowances.append(common)
+                allowance = common
             elif text := getattr(request, attribute):
-                allowances.append(rule.known.get(text) or rule.allowance_of(text))
+                allowance = rule.known.get(text) or rule.allowance_of(text)
+            else:
+                continue
+            allowances.append(allowance)
+            may_be_empty = may_be_empty or allowance.empty_until > 0.0
         if not allowances:
             return None
-        for each in allowances:
-            if each.empty_until and (remembered := self._quota.remembered(self, allowances)):
-                return remembered
+        if may_be_empty and (remembered := self._quota.remembered(self, allowances)):
+            return remembered
         batch = self._quota.batch_of(self)
         if batch is None:
             return self._quota.decided_here(allowances)
@@ -244,8 +248,9 @@ class RedisQuota:
         if error is not None:
             self._fail(batch, str(error) or type(error).__name__)
             return
+        is_probe = batch.asks[0].allowances[0] is self._probe
         self._settle(batch, reply.result())
-        if batch.asks[0].allowances[0] is self._probe:
+        if is_probe:
             self._go_back()
 
     def _settle(self, batch: Batch, reply: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from gateway import problems
 from gateway.config.policies import Limit
+from gateway.edge.quota_batch import Ask, Batch
 from gateway.edge.rate_limit import rate_limit
 from gateway.edge.redis_quota import PATIENCE_S, PROBE_MOST_S, WATCH_S, RedisQuota
 from gateway.http import Handler, Request, Response, header, settled
@@ -468,6 +470,23 @@ async def test_more_callers_than_one_call_takes_are_asked_for_in_several() -> No
     outcomes = [edge.handler(request(client=f"client-{n % 2_500}")) for n in range(5_000)]
     assert statuses(await together(outcomes)) == [200] * 5_000
     assert len(edge.store.calls) == 5
+
+
+@pytest.mark.parametrize("mode", ["answers", "fails", "hangs"])
+@in_virtual_time
+async def test_requests_leave_nothing_to_the_garbage_collector(mode: str) -> None:
+    edge = Edge(BY_ADDRESS, ALL)
+    edge.store.mode = mode
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await edge.get_many(4)
+        gc.collect()
+        left = [each for each in gc.garbage if isinstance(each, (Ask, Batch))]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert not left
 
 
 # Reload
