@@ -50,9 +50,9 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             control = _control_listener(settings, stack)
             embedded = _embedded(settings, stack)
             store = prerequisites.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
-            token = read_or_make(settings.admin_token_path) if control is not None else ""
             runtime = _runtime(settings, stack)
             asyncio.run(_prepare(settings, store))
+            token = read_or_make(settings.admin_token_path) if control is not None else ""
         except _FAULTS as error:
             raise CannotServe(str(error)) from error
         url = _url(listeners[0])
@@ -60,10 +60,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
         if control is not None:
             about += f"; admin at {_url(control)}, token in {settings.admin_token_path}"
         return Supervisor(
-            [
-                *_workers(settings, store, runtime, listeners),
-                _control(settings, token, runtime, control),
-            ],
+            [*_workers(settings, store, runtime, listeners), _control(settings, token, runtime, control)],
             on_ready=lambda: say(f"ready on {url} ({about})"),
             on_change=lambda children: _tell(runtime, children),
             dependency=embedded,
