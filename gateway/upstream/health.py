@@ -18,11 +18,18 @@ class TargetHealth:
     makes good for all. Active: checks take it out and back in after so many results of the other kind in a row.
     """
 
-    __slots__ = ("_clock", "_contrary", "_ejected_until", "_failures", "_now", "_out", "reason", "since")
+    __slots__ = ("_clock", "_contrary", "_ejected_until", "_failures", "_now", "_on_change", "_out", "reason", "since")
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        on_change: Callable[[TargetHealth], None] = lambda _health: None,
+    ) -> None:
         self._clock = clock
         self._now = now
+        self._on_change = on_change
         self._failures = 0
         self._ejected_until = 0.0
         # Taken out by checks, and how many results in a row have spoken against the present state.
@@ -83,3 +90,4 @@ class TargetHealth:
     def _change(self, reason: str) -> None:
         self.reason = reason
         self.since = self._now()
+        self._on_change(self)

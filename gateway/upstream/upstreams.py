@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import ssl
 import time
@@ -17,6 +18,8 @@ from gateway.policy.retry_budget import RetryBudget
 from gateway.upstream.health import IN, TargetHealth
 from gateway.upstream.health_checks import check_for_ever
 from gateway.upstream.target import Place, Target
+
+_log = logging.getLogger("peakgate")
 
 
 class UpstreamPool:
@@ -70,7 +73,7 @@ class UpstreamPool:
         if target is None:
             return Target(
                 Place.of(url),
-                TargetHealth(clock=self._clock, now=self._now),
+                TargetHealth(clock=self._clock, now=self._now, on_change=lambda health: self._tell(url, health)),
                 connections_most=table.connections_most,
                 connect_timeout_s=table.connect_timeout_s,
                 failures_to_eject=table.failures_to_eject,
@@ -82,6 +85,10 @@ class UpstreamPool:
         target.failures_to_eject = table.failures_to_eject
         target.eject_s = table.eject_s
         return target
+
+    def _tell(self, url: str, health: TargetHealth) -> None:
+        why = f": {health.reason}" if health.reason else ""
+        _log.warning("upstream %s: %s is %s%s", self.name, url, health.state, why)
 
     # Choosing
 

@@ -70,6 +70,17 @@ async def test_an_ejected_target_is_left_out_while_there_are_others() -> None:
     assert {upstream.pick() for _ in range(20)} == {first, second, third}
 
 
+async def test_operators_are_told_when_a_target_goes_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    target = pool().targets[0]
+    for _ in range(5):
+        target.failed("refused")
+    target.health.succeeded()
+    assert caplog.messages == [
+        "upstream shop: http://10.0.0.1 is ejected: refused",
+        "upstream shop: http://10.0.0.1 is in",
+    ]
+
+
 async def test_where_all_are_out_all_are_asked() -> None:
     upstream = pool()
     for target in upstream.targets:
