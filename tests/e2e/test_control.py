@@ -249,3 +249,51 @@ def test_sighup_while_it_starts_ends_nothing_and_is_heeded_when_it_can_be(tmp_pa
     finally:
         over.set()
         telling.join()
+
+
+SWITCH = '[[switches]]\nname = "products"\nroutes = ["/v1/products*"]\n'
+
+
+def test_what_a_reload_says_is_done_on_connections_that_are_kept(shop: RunningShop, file: Path) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
+    connection.connect()
+    connection.auto_open = 0
+
+    def products() -> int:
+        connection.request("GET", "/v1/products")
+        response = connection.getresponse()
+        response.read()
+        return response.status
+
+    assert products() == 200
+    for text, status_after in ((SWITCH + "on = false\n", 503), (SWITCH, 200)):
+        file.write_text(text)
+        assert shop.admin("POST", "/admin/v1/reload").status == 200
+        assert products() == status_after
+    connection.close()
+
+
+def test_a_switch_turned_by_hand_stays_turned_in_a_worker_that_is_started_again(shop: RunningShop, file: Path) -> None:
+    file.write_text(SWITCH)
+    shop.admin("POST", "/admin/v1/reload")
+    assert shop.admin("POST", "/admin/v1/switches/products", {"on": False}).status == 200
+    assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {503}
+    before = shop.worker_pids()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    eventually(shop.worker_pids, lambda pids: len(pids) == 2 and not set(pids) & set(before))
+    assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {503}
+    shop.admin("POST", "/admin/v1/switches/products", {})
+    assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {200}
+
+
+def test_metrics_and_page_of_all_parts_can_be_read(shop: RunningShop) -> None:
+    shop.call("GET", "/v1/products")
+    families = {each.name: each for each in text_string_to_metric_families(shop.admin("GET", "/metrics").body)}
+    samples = [
+        (sample.name, *sorted(sample.labels.items())) for family in families.values() for sample in family.samples
+    ]
+    assert len(samples) == len(set(samples))
+    assert any(each.labels["route"] == "/v1/products" for each in families["peakgate_requests"].samples)
+    page = shop.admin("GET", "/").body
+    assert all(title in page for title in ("Circuit breakers", "Load shedding", "Response cache", "Degraded answers"))
