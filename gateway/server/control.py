@@ -36,14 +36,21 @@ def run_control(
     console: Console, runtime: RuntimeDirectory, listener: socket.socket | None, say_ready: Callable[[], None]
 ) -> None:
     """Serve until SIGTERM, reload at SIGHUP. Without a listener there is no admin API."""
-    uvloop.run(_serve(console, runtime, listener, say_ready))
+    parent = os.getppid()
+    uvloop.run(_serve(console, runtime, listener, say_ready, parent))
+    if os.getppid() != parent:
+        # It was killed, and cannot remove its folder any more.
+        runtime.remove()
 
 
 async def _serve(
-    console: Console, runtime: RuntimeDirectory, listener: socket.socket | None, say_ready: Callable[[], None]
+    console: Console,
+    runtime: RuntimeDirectory,
+    listener: socket.socket | None,
+    say_ready: Callable[[], None],
+    parent: int,
 ) -> None:
     loop = asyncio.get_running_loop()
-    parent = os.getppid()
     told_to_stop, told_to_reload = asyncio.Event(), asyncio.Event()
     workers = Workers(runtime)
     started_with = read_text(console.started_with).settings

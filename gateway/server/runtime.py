@@ -46,6 +46,10 @@ class RuntimeDirectory:
         """Where a worker takes commands."""
         return self.path / f"{worker}.sock"
 
+    def remove(self) -> None:
+        """Take it away with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     # The configuration in force: workers start with it, whatever has become of the user's file.
 
     @property
@@ -107,7 +111,8 @@ def runtime_directory() -> Iterator[RuntimeDirectory]:
     if len(os.fsencode(path)) > _LONGEST:
         Path(path).rmdir()
         path = tempfile.mkdtemp(prefix="peakgate-", dir="/tmp")
+    runtime = RuntimeDirectory(Path(path))
     try:
-        yield RuntimeDirectory(Path(path))
+        yield runtime
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        runtime.remove()

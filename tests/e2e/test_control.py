@@ -225,6 +225,11 @@ def test_a_stop_leaves_no_folder_behind(tmp_path: Path, file: Path) -> None:
     assert [each.name.startswith("peakgate-") for each in scratch.iterdir()] == [True]
     assert shop.stop() == 0
     assert list(scratch.iterdir()) == []
+    shop.start("--workers", "1", "--config", str(file), TMPDIR=str(scratch))
+    os.kill(shop.pid, signal.SIGKILL)
+    # What the killed parent cannot do, the control process does.
+    eventually(lambda: list(scratch.iterdir()), lambda left: not left)
+    eventually(lambda: not shop.is_running)
     scratch.rmdir()
 
 
