@@ -8,16 +8,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 import redis
 
 from benchmarks.processes import command_line, cpu_time, descendants
-from store.embedded import die_with_parent, store_url
+from store.embedded import die_with_parent, socket_path, store_url
 
 READY = "peakgate: ready"
 LONG_CART = 675  # lines; the longest basket of the Online Retail data
@@ -25,6 +26,7 @@ SAMPLE_CATALOGUE = Path(__file__).parent.parent / "examples" / "catalog.csv"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.001
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class HarnessError(Exception):
@@ -39,6 +41,7 @@ class GatewayProcess:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.started_in_s = started_in_s
+        self.store_socket = socket_path(data_dir)
         self.store = redis.Redis.from_url(store_url(data_dir))
 
     @property
@@ -98,15 +101,24 @@ def peakgate_command() -> list[str]:
     return [sys.executable, "-m", "gateway"]
 
 
-def start_child(command: Sequence[str], *, log: Any = None) -> "subprocess.Popen[bytes]":
-    """Start a server that is told to stop when this process is gone, however it went."""
+def start_child(
+    command: Sequence[str],
+    *,
+    log: Any = None,
+    said: Any = subprocess.DEVNULL,
+    environment: Mapping[str, str] = _NOTHING,
+) -> "subprocess.Popen[bytes]":
+    """Start a server that is told to stop when this process is gone, however it went.
+
+    `log` takes what it complains of, `said` what it says; `environment` is added to ours.
+    """
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=said,
         stderr=log,
         # Only what the measurement asks for is set, whatever the shell has exported.
-        env={name: value for name, value in os.environ.items() if not name.startswith("PEAKGATE_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("PEAKGATE_")} | dict(environment),
         # Ctrl-C is for the measurement, which stops its children in order.
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - the measurement runs no threads
@@ -150,16 +162,21 @@ class Api:
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
-    def call(self, method: str, path: str, body: object = None) -> Any:
+    def call(self, method: str, path: str, body: object = None, headers: Sequence[tuple[str, str]] = ()) -> Any:
         """The decoded JSON answer. Raises HarnessError unless its status is 2xx."""
-        payload = None if body is None else orjson.dumps(body)
-        headers = {} if payload is None else {"Content-Type": "application/json"}
-        self._connection.request(method, path, payload, headers)
-        response = self._connection.getresponse()
-        content = response.read()
-        if not 200 <= response.status < 300:
-            raise HarnessError(f"{method} {path} was answered {response.status}: {content[:200]!r}")
+        status, content = self.answer(method, path, b"" if body is None else orjson.dumps(body), headers)
+        if not 200 <= status < 300:
+            raise HarnessError(f"{method} {path} was answered {status}: {content[:200]!r}")
         return orjson.loads(content)
+
+    def answer(
+        self, method: str, path: str, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
+    ) -> tuple[int, bytes]:
+        """Status and body of whatever is answered; a body that is sent is JSON."""
+        fields = dict(headers) | ({"Content-Type": "application/json"} if body else {})
+        self._connection.request(method, path, body or None, fields)
+        response = self._connection.getresponse()
+        return response.status, response.read()
 
     def skus(self, count: int) -> list[str]:
         """The first SKUs of the shop."""
@@ -175,11 +192,12 @@ class Api:
             raise HarnessError(f"the shop has {len(found)} products, the measurement needs {count}")
         return found[:count]
 
-    def cart_of(self, skus: Sequence[str]) -> str:
-        """Id of a new cart with two units of each SKU."""
-        cart_id = str(self.call("POST", "/v1/carts", {})["id"])
+    def cart_of(self, skus: Sequence[str], headers: Sequence[tuple[str, str]] = ()) -> str:
+        """Id of a new cart with two units of each SKU; it belongs to the shopper who is signed in by `headers`."""
+        cart_id = str(self.call("POST", "/v1/carts", {}, headers)["id"])
         if skus:
-            self.call("PATCH", f"/v1/carts/{cart_id}/lines", [{"sku": sku, "quantity": 2} for sku in skus])
+            lines = [{"sku": sku, "quantity": 2} for sku in skus]
+            self.call("PATCH", f"/v1/carts/{cart_id}/lines", lines, headers)
         return cart_id
 
 

@@ -1,23 +1,27 @@
-"""What a request costs: CPU time of a worker beside that of an empty aiohttp handler, and of Redis for long carts.
+"""What a request costs: CPU time of a worker beside that of an empty aiohttp handler and of peers; of Redis for long carts.
 
-`python -m benchmarks.hot_path [--quick]` starts the gateway with one worker on one core; the store and the load (wrk) run
-on another. The yardstick is measured in the same rounds, and ratios are taken within a round, so that a machine that is
-slower for a while does not bend them. It wants a quiet machine all the same, and tells when it has none.
+`python -m benchmarks.hot_path [--quick]` starts the gateway with one worker on one core, every layer of the edge on; the
+store, the upstream and the load (wrk) run on another. The yardstick is measured in the same rounds, and ratios are taken
+within a round, so that a machine that is slower for a while does not bend them. It wants a quiet machine all the same, and
+tells when it has none.
 """
 
 import argparse
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import orjson
 
+from benchmarks.every_layer import CACHED, FORWARDED, SHOPPERS, EveryLayer
 from benchmarks.figures import Figure, figures_table, number, write_results
 from benchmarks.gateway_process import (
     LONG_CART,
@@ -30,6 +34,7 @@ from benchmarks.gateway_process import (
     start_child,
     stop_child,
 )
+from benchmarks.peer_servers import FASTAPI, FASTIFY, Peer, PeerMissing
 from benchmarks.processes import busy_cores, cpu_time, pin
 from benchmarks.redis_cost import RedisCosts
 from benchmarks.text_table import table
@@ -43,17 +48,39 @@ QUIET = (
 )
 _TRIES = 3
 YARDSTICK, FLOOR = "empty aiohttp handler", "bare protocol, nothing parsed"
+SAME_FIELDS = "empty handler, same fields sent"
 READ, READ_LONG = f"cart read, {SHORT_CART} lines", f"cart read, {LONG_CART} lines"
+ADD = f"add a line, cart of {SHORT_CART}"
+# The most that a read may cost as a ratio to a peer's; for the add there is no target.
+PEER_TARGETS = {FASTIFY: 0.50, FASTAPI: 0.07}
+# Node compiles what it has run often: after a second a call takes it twice what it does after five.
+_PEER_WARM_UP_S = 5.0
+
+
+class Server(NamedTuple):
+    """Where one of the servers is, and the process that is measured."""
+
+    port: int
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Calls of one kind. `target` is the most their cost may be as a ratio to the yardstick's; `refused`: errors are right."""
+    """Calls of one kind, answered with `status`. `target` is the most they may cost as a ratio to the yardstick.
+
+    They are made for `warm_up_s` seconds before it counts.
+    """
 
     name: str
     calls: Sequence[Call]
     target: float | None = None
-    refused: bool = False
+    status: int = 200
+    warm_up_s: float = 1.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether errors are right."""
+        return self.status >= 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,22 +156,32 @@ def measure(*, rounds: int, seconds: float, redis_calls: int, keep: bool) -> Non
         print(f"{busy_before:.1f} cores are busy with something else: the figures will be too high", file=sys.stderr)
     # Children inherit this; only the servers that are measured are moved to a core of their own.
     os.sched_setaffinity(0, {LOAD_CORE})
-    with (
-        serving("--workers", "1", "--role", "edge") as gateway,
-        serving_module("benchmarks.empty_app") as yardstick,
-        serving_module("benchmarks.bare_protocol") as floor,
-    ):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peakgate-bench-")))
+        upstream = stack.enter_context(serving_module("benchmarks.canned_upstream"))
+        layers = EveryLayer.prepare(folder, upstream_port=upstream.port)
+        one_worker = ("--workers", "1", "--role", "edge", "--config", str(layers.configuration))
+        gateway = stack.enter_context(serving(*one_worker))
         print(f"gateway ready after {gateway.started_in_s:.2f} s; preparing carts", file=sys.stderr)
-        subjects = prepare_subjects(Api(gateway.port))
-        worker = find_worker(gateway, subjects[0])
-        servers = {YARDSTICK: yardstick, FLOOR: floor} | {subject.name: (gateway.port, worker) for subject in subjects}
-        for _, pid in servers.values():
-            pin(pid, SERVER_CORE)
-        compared = [Subject(name, [Call("GET", "/")]) for name in (YARDSTICK, FLOOR)]
-        measured = _measure_in_rounds([*compared, *subjects], servers, rounds=rounds, seconds=seconds)
-        redis_costs = RedisCosts.measure(gateway, redis_calls)
+        subjects, servers = _compared(stack, layers)
+        own = prepare_subjects(Api(gateway.port), layers)
+        worker = Server(gateway.port, find_worker(gateway, own[0]))
+        subjects += own
+        servers |= {subject.name: worker for subject in own}
+        for peer in PEER_TARGETS:
+            try:
+                compared, server = prepare_peer(stack, peer, gateway, layers)
+            except PeerMissing as missing:
+                print(f"without {peer.name}: {missing}", file=sys.stderr)
+                continue
+            subjects += compared
+            servers |= {subject.name: server for subject in compared}
+        for server in servers.values():
+            pin(server.pid, SERVER_CORE)
+        measured = _measure_in_rounds(subjects, servers, rounds=rounds, seconds=seconds)
         store = f"valkey {gateway.store.info('server').get('valkey_version', '')}".strip()
-    figures = [*_ratios(measured), *redis_costs.figures()]
+    redis_costs = _redis_costs(redis_calls)
+    figures = [*_ratios(measured), *ratios_to_peers(measured), *redis_costs.figures()]
     print(_calls_table(measured), figures_table(figures), sep="\n\n")
     if not keep:
         return
@@ -152,6 +189,7 @@ def measure(*, rounds: int, seconds: float, redis_calls: int, keep: bool) -> Non
         "rounds": rounds,
         "seconds": seconds,
         "connections": CONNECTIONS,
+        "shoppers": SHOPPERS,
         "store": store,
         "load": wrk_version(),
         "busy_cores_before": round(busy_before, 2),
@@ -160,25 +198,104 @@ def measure(*, rounds: int, seconds: float, redis_calls: int, keep: bool) -> Non
     print(f"\nkept in {path}")
 
 
-def prepare_subjects(api: Api, carts: int = 1000, long_carts: int = 20) -> list[Subject]:
-    """Fill the carts and name the calls; different carts and products, as different shoppers would ask for."""
+def prepare_subjects(api: Api, layers: EveryLayer, carts: int = SHOPPERS, long_carts: int = 20) -> list[Subject]:
+    """Fill the carts and name the calls; different shoppers ask for different carts, their own, and products."""
     skus = api.skus(LONG_CART)
-    five = [[skus[(number * 7 + line * 131) % LONG_CART] for line in range(SHORT_CART)] for number in range(carts)]
-    short = [(api.cart_of(lines), lines) for lines in five]
-    long = [api.cart_of(skus) for _ in range(long_carts)]
-    adding = [
-        Call("POST", f"/v1/carts/{cart_id}/lines", orjson.dumps({"sku": lines[turn], "quantity": 1}))
-        for turn in range(SHORT_CART)
-        for cart_id, lines in short
-    ]
+    short = [_Filled.prepare(api, layers, skus, number) for number in range(carts)]
+    long = [(api.cart_of(skus, layers.headers_of(number)), layers.headers_of(number)) for number in range(long_carts)]
     return [
-        Subject(READ, [Call("GET", f"/v1/carts/{cart_id}") for cart_id, _ in short], target=0.70),
-        Subject(f"add a line, cart of {SHORT_CART}", adding, target=0.90),
-        Subject("product", [Call("GET", f"/v1/products/{quote(sku, safe='')}") for sku in skus], target=0.45),
-        Subject("404", [Call("GET", f"/v1/no/such/{number}") for number in range(100)], target=0.40, refused=True),
-        Subject("405", [Call("DELETE", "/v1/checkout")], target=0.40, refused=True),
-        Subject(READ_LONG, [Call("GET", f"/v1/carts/{cart_id}") for cart_id in long]),
+        Subject(READ, [cart.reading for cart in short], target=0.65),
+        Subject(ADD, _adding(short), target=0.85),
+        Subject("product", _gets(layers, [f"/v1/products/{quote(sku, safe='')}" for sku in skus]), target=0.45),
+        Subject("404", _gets(layers, [f"/v1/no/such/{number}" for number in range(100)]), target=0.40, status=404),
+        Subject("405", _deletes(layers, ["/v1/checkout"]), target=0.40, status=405),
+        Subject("cached upstream GET", _gets(layers, [f"{CACHED}{number}" for number in range(100)]), target=0.45),
+        Subject("forwarded small GET", _gets(layers, [f"{FORWARDED}{number}" for number in range(100)]), target=1.0),
+        # The first that each shopper asks finds no such line. It is asked in the round that does not count.
+        Subject("429, over the limit", _deletes(layers, [f"{short[0].path}/lines/none"]), target=0.40, status=429),
+        Subject("503, switched off", _deletes(layers, [short[0].path]), target=0.40, status=503),
+        Subject(READ_LONG, [Call("GET", f"/v1/carts/{cart_id}", headers=headers) for cart_id, headers in long]),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A shopper's cart of some lines."""
+
+    path: str
+    skus: Sequence[str]
+    reading: Call
+
+    @classmethod
+    def prepare(cls, api: Api, layers: EveryLayer, skus: Sequence[str], number: int) -> "_Filled":
+        lines = [skus[(number * 7 + line * 131) % len(skus)] for line in range(SHORT_CART)]
+        headers = layers.headers_of(number)
+        path = f"/v1/carts/{api.cart_of(lines, headers)}"
+        return cls(path, lines, Call("GET", path, headers=headers))
+
+
+def _adding(carts: Sequence[_Filled]) -> list[Call]:
+    """One unit more of each of their lines, one after the other."""
+    return [
+        Call("POST", f"{cart.path}/lines", orjson.dumps({"sku": cart.skus[turn], "quantity": 1}), cart.reading.headers)
+        for turn in range(SHORT_CART)
+        for cart in carts
+    ]
+
+
+def _gets(layers: EveryLayer, paths: Sequence[str]) -> list[Call]:
+    """All of the paths, by all of the shoppers."""
+    return [
+        Call("GET", paths[number % len(paths)], headers=layers.headers_of(number))
+        for number in range(max(len(paths), SHOPPERS))
+    ]
+
+
+def _deletes(layers: EveryLayer, paths: Sequence[str]) -> list[Call]:
+    return [call._replace(method="DELETE") for call in _gets(layers, paths)]
+
+
+def _compared(stack: ExitStack, layers: EveryLayer) -> tuple[list[Subject], dict[str, Server]]:
+    """What all are compared with."""
+    yardstick = stack.enter_context(serving_module("benchmarks.empty_app"))
+    floor = stack.enter_context(serving_module("benchmarks.bare_protocol"))
+    plain = [Call("GET", "/")]
+    subjects = [Subject(YARDSTICK, plain), Subject(SAME_FIELDS, _gets(layers, ["/"])), Subject(FLOOR, plain)]
+    return subjects, {YARDSTICK: yardstick, SAME_FIELDS: yardstick, FLOOR: floor}
+
+
+def prepare_peer(
+    stack: ExitStack, peer: Peer, gateway: GatewayProcess, layers: EveryLayer
+) -> tuple[list[Subject], Server]:
+    """Have a peer do the same on the same store. Raises `PeerMissing`."""
+    server = Server(*stack.enter_context(peer.serving(gateway.store_socket)))
+    api = Api(gateway.port)
+    skus = api.skus(LONG_CART)
+    # Carts of its own, so that the gateway need not read anew what another has changed.
+    carts = [_Filled.prepare(api, layers, skus, number) for number in range(SHOPPERS)]
+    _check_tells_the_same(gateway, server, carts[0].reading)
+    reading = Subject(_by(peer, READ), [cart.reading for cart in carts], warm_up_s=_PEER_WARM_UP_S)
+    return [reading, Subject(_by(peer, ADD), _adding(carts), warm_up_s=_PEER_WARM_UP_S)], server
+
+
+def _by(peer: Peer, name: str) -> str:
+    return f"{peer.name}: {name}"
+
+
+def _check_tells_the_same(gateway: GatewayProcess, server: Server, call: Call) -> None:
+    """Raises `PeerMissing` if a peer does not do the same work."""
+    path, headers = call.path, call.headers
+    told, expected = (Api(port).call("GET", path, headers=headers) for port in (server.port, gateway.port))
+    if told != expected:
+        raise PeerMissing(f"it tells another cart than the gateway does: {told!r}, not {expected!r}")
+
+
+def _redis_costs(calls: int) -> RedisCosts:
+    """By a gateway without limits: what those ask of the store could not be told apart from the carts' calls."""
+    with serving("--workers", "1", "--role", "edge") as gateway:
+        for pid in gateway.server_processes():
+            pin(pid, SERVER_CORE)
+        return RedisCosts.measure(gateway, calls)
 
 
 def find_worker(gateway: GatewayProcess, subject: Subject) -> int:
@@ -202,27 +319,37 @@ def sample(port: int, pid: int, subject: Subject, *, seconds: float) -> Sample:
     )
 
 
+def check_status(port: int, subject: Subject) -> None:
+    """Raises HarnessError unless the answer to one of the calls is the one that is meant: wrk tells only errors from others."""
+    method, path, body, headers = subject.calls[0]
+    status, _ = Api(port).answer(method, path, body, headers)
+    if status != subject.status:
+        raise HarnessError(f"{subject.name}: {method} {path} was answered {status}, not {subject.status}")
+
+
 @contextmanager
-def serving_module(module: str) -> Iterator[tuple[int, int]]:
-    """Serve one of the small servers to compare with; its port and process."""
+def serving_module(module: str) -> Iterator[Server]:
+    """Serve one of the small servers to compare with."""
     port = free_port()
     process = start_child([sys.executable, "-m", module, str(port)])
     try:
         await_port(process, port)
-        yield port, process.pid
+        yield Server(port, process.pid)
     finally:
         stop_child(process)
 
 
 def _measure_in_rounds(
-    subjects: Sequence[Subject], servers: dict[str, tuple[int, int]], *, rounds: int, seconds: float
+    subjects: Sequence[Subject], servers: dict[str, Server], *, rounds: int, seconds: float
 ) -> list[Measured]:
     """All subjects in each round, the yardstick first, after one short round that does not count."""
     samples: dict[str, list[Sample]] = {subject.name: [] for subject in subjects}
     for turn in range(rounds + 1):
         for subject in subjects:
-            taken = sample(*servers[subject.name], subject, seconds=seconds if turn else 1)
-            if turn:
+            taken = sample(*servers[subject.name], subject, seconds=seconds if turn else subject.warm_up_s)
+            if not turn:
+                check_status(servers[subject.name].port, subject)
+            else:
                 print(f"round {turn} of {rounds}: {subject.name} {number(taken.cpu_us)} µs", file=sys.stderr)
                 samples[subject.name].append(taken)
     return summarize(subjects, samples)
@@ -255,6 +382,23 @@ def _ratios(measured: Sequence[Measured]) -> list[Figure]:
     )
     note = f"{number(by_name[READ_LONG].cpu_us)} µs"
     return [*ratios, Figure(f"{READ_LONG}: CPU to a read of {SHORT_CART}", long_to_short, "ratio", 30, note)]
+
+
+def ratios_to_peers(measured: Sequence[Measured]) -> list[Figure]:
+    """What a read and an add cost beside the peers that were there; ratios within each round first."""
+    by_name = {row.name: row for row in measured}
+    return [
+        _to_peer(name, by_name[name], by_name[_by(peer, name)], peer, target)
+        for peer, most in PEER_TARGETS.items()
+        for name, target in ((READ, most), (ADD, None))
+        if _by(peer, name) in by_name
+    ]
+
+
+def _to_peer(name: str, own: Measured, others: Measured, peer: Peer, target: float | None) -> Figure:
+    ratio = median(one.cpu_us / other.cpu_us for one, other in zip(own.samples, others.samples, strict=True))
+    note = f"{number(own.cpu_us)} to {number(others.cpu_us)} µs"
+    return Figure(f"{name}: CPU to {peer.name}'s", ratio, "ratio", target, note)
 
 
 def _calls_table(measured: Sequence[Measured]) -> str:

@@ -16,14 +16,24 @@ from benchmarks.gateway_process import HarnessError
 _PLAY = Path(__file__).with_name("wrk_play.lua")
 _FILL = Path(__file__).with_name("wrk_fill.lua")
 _MARK = "SUMMARY "
+_FIELD_END = "\x1f"
+Headers = Sequence[tuple[str, str]]
 
 
 class Call(NamedTuple):
-    """One request to prepare; the path is percent-encoded, the body JSON or empty."""
+    """One request to prepare; the path is percent-encoded, the body JSON or empty. `headers` are fields of its own."""
 
     method: str
     path: str
     body: bytes = b""
+    headers: Headers = ()
+
+    def to_line(self) -> bytes:
+        """The line that `wrk_play.lua` reads it from. Raises `ValueError` for fields that would not fit in there."""
+        fields = _FIELD_END.join(f"{name}: {value}" for name, value in self.headers)
+        if "\t" in fields or "\n" in fields:
+            raise ValueError("fields of prepared requests hold no tabs and no line ends")
+        return b"%b\t%b\t%b\t%b\n" % (self.method.encode(), self.path.encode(), fields.encode(), self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ def wrk_version() -> str:
 def play(port: int, calls: Sequence[Call], *, seconds: float, connections: int) -> LoadResult:
     """Send the calls in turn, over and over, for about that long."""
     with tempfile.NamedTemporaryFile(prefix="peakgate-bench-", suffix=".requests") as file:
-        file.writelines(b"%s\t%s\t%s\n" % (call.method.encode(), call.path.encode(), call.body) for call in calls)
+        file.writelines(call.to_line() for call in calls)
         file.flush()
         command = _command(port, _PLAY, [file.name], seconds=seconds, connections=connections)
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,15 +1,21 @@
--- Plays prepared requests in turn. Argument: a file with METHOD, PATH and BODY on each line, separated by tabs.
+-- Plays prepared requests in turn. Argument: a file with METHOD, PATH, FIELDS and BODY on each line, separated by tabs; fields
+-- are `Name: value`, separated by U+001F.
 -- Preparing them beforehand keeps the load's own cost small: it shares its core with the store.
 
 local prepared, turn = {}, 0
 
 function init(arguments)
   for line in io.lines(arguments[1]) do
-    local method, path, body = line:match("^(%S+)\t(%S+)\t(.*)$")
+    local method, path, fields, body = line:match("^(%S+)\t(%S+)\t([^\t]*)\t(.*)$")
+    local headers = {}
+    for name, value in fields:gmatch("([^\31:]+): ([^\31]*)") do
+      headers[name] = value
+    end
     if body == "" then
-      prepared[#prepared + 1] = wrk.format(method, path)
+      prepared[#prepared + 1] = wrk.format(method, path, headers)
     else
-      prepared[#prepared + 1] = wrk.format(method, path, { ["Content-Type"] = "application/json" }, body)
+      headers["Content-Type"] = "application/json"
+      prepared[#prepared + 1] = wrk.format(method, path, headers, body)
     end
   end
 end

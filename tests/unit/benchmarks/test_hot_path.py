@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.gateway_process import HarnessError
-from benchmarks.hot_path import YARDSTICK, Sample, Subject, summarize
+from benchmarks.hot_path import ADD, READ, YARDSTICK, Measured, Sample, Subject, ratios_to_peers, summarize
 from benchmarks.redis_cost import RedisCost, RedisCosts
 from benchmarks.wrk import Call, LoadResult, parse_summary
 
@@ -47,4 +47,41 @@ def test_redis_costs_are_compared_by_the_time_of_the_script() -> None:
 
 
 def test_a_call_without_a_body_is_a_plain_request() -> None:
-    assert Call("GET", "/v1/products/85123A") == ("GET", "/v1/products/85123A", b"")
+    call = Call("GET", "/v1/products/85123A")
+
+    assert (call.body, call.headers) == (b"", ())
+    assert call.to_line() == b"GET\t/v1/products/85123A\t\t\n"
+
+
+def test_a_call_is_written_down_with_its_fields_and_its_body() -> None:
+    call = Call(
+        "POST", "/v1/carts", b'{"a": 1}', (("X-Forwarded-For", "198.18.0.1"), ("Authorization", "Bearer a.b.c"))
+    )
+
+    assert call.to_line() == (
+        b'POST\t/v1/carts\tX-Forwarded-For: 198.18.0.1\x1fAuthorization: Bearer a.b.c\t{"a": 1}\n'
+    )
+
+
+def test_a_field_that_would_end_the_line_is_refused() -> None:
+    with pytest.raises(ValueError, match="no tabs"):
+        Call("GET", "/", headers=(("X-Odd", "a\nb"),)).to_line()
+
+
+def test_refusals_are_right_where_they_are_asked_for() -> None:
+    assert Subject("404", [], status=404).refused
+    assert not Subject("read", []).refused
+
+
+def measured(name: str, *cpu_us: float) -> Measured:
+    return Measured(name, [sample(each) for each in cpu_us], 1.0, None)
+
+
+def test_peers_are_compared_within_a_round_and_left_out_where_they_were_not_to_be_had() -> None:
+    rows = [measured(READ, 20, 40), measured(ADD, 30, 60), measured(f"Fastify: {READ}", 50, 100)]
+    rows += [measured(f"Fastify: {ADD}", 60, 120)]
+
+    read, add = ratios_to_peers(rows)
+
+    assert (read.measured, read.target, read.met) == (0.4, 0.5, True)
+    assert (add.measured, add.target, add.met) == (0.5, None, None)
