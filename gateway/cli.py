@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -114,7 +115,7 @@ def _add_config_check(verbs: _Commands) -> None:
             "Say all that is wrong with a file, a line each: file, line, key, what is wrong and what would be right. Exit\n"
             "status 64 then, 0 if it is in order. Warnings, such as a route pattern that matches no route, change nothing."
         ),
-        epilog="example: peakgate config check peakgate.toml && kill -HUP $(pidof -s peakgate)",
+        epilog="example: peakgate config check peakgate.toml && pkill -HUP -o -f 'peakgate serve'",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     checking.add_argument(
@@ -222,6 +223,8 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    # It would end what has not begun; the parent heeds it as soon as it can.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from gateway.server.run import CannotServe, run
 
     try:

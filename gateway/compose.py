@@ -52,7 +52,15 @@ from gateway.edge.switches import SwitchBoard
 from gateway.edge.waiting_room import Rooms
 from gateway.gate import Gate, read_secret
 from gateway.http import Request
-from gateway.prerequisites import BLOCKING_DEADLINE_S, CannotStart, StoreAddress, durability, open_store, shared_secret
+from gateway.prerequisites import (
+    BLOCKING_DEADLINE_S,
+    CannotStart,
+    StoreAddress,
+    check_data_dir,
+    durability,
+    open_store,
+    shared_secret,
+)
 from gateway.server.commands import Command
 from gateway.server.edge_server import EdgeServer
 from gateway.server.policies_in_force import Prepare
@@ -121,7 +129,7 @@ async def _gate(
     stack.push_async_callback(upstreams.close)
     cache = ResponseCache(policies.cache, store=client)
     stack.push_async_callback(cache.close)
-    quota = RedisQuota(client, share=1 / settings.workers, secret=secret)
+    quota = RedisQuota(client, share=1 / (settings.workers * settings.gateways), secret=secret)
     stack.push_async_callback(quota.close)
     shedder = Shedder(policies.shedding)
     rooms = Rooms(RedisRooms(client), secret)
@@ -285,10 +293,7 @@ async def check_queue(settings: Settings) -> None:
 
 
 async def _search(data_dir: Path, stack: AsyncExitStack) -> SqliteSearch:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything is served
-    except OSError as error:
-        raise CannotStart(f"cannot use the data directory {data_dir}: {error.strerror}") from error
+    check_data_dir(data_dir)
     search = SqliteSearch(data_dir / "search.sqlite3")
     await search.open()
     stack.push_async_callback(search.close)

@@ -25,7 +25,7 @@ from gateway.http import Handler, Request, StreamedResponse, settled
 from gateway.metrics import Observed
 from gateway.policy.addresses import peer_of
 from gateway.server.commands import Command, Refused
-from gateway.server.edge_server import EdgeServer
+from gateway.server.edge_server import ADDRESS_FIELDS, EdgeServer
 from gateway.server.policies_in_force import Swap
 from gateway.upstream.cache import ResponseCache
 from gateway.upstream.forward import forward
@@ -154,9 +154,8 @@ class Gate:
         breaker = self._breakers.of(rule.upstream)
         inner = forward(rule, self._upstreams[rule.upstream], guard=self._guard(rule.upstream), trusts=self._trusts)
         if rule.cache:
-            fields = ("Host", "X-Forwarded-Proto") if rule.preserve_host else ()
             mark = self._state.degraded.mark
-            inner = response_cache(self._cache, key_fields=fields, is_tripped=breaker.refuses, mark=mark)(inner)
+            inner = response_cache(self._cache, key_fields=ADDRESS_FIELDS, is_tripped=breaker.refuses, mark=mark)(inner)
         endpoint = Endpoint(
             *("*", f"{rule.prefix}*", stacks.of_forward(rule)(inner)),
             body_limit=rule.body_most_bytes,
@@ -183,7 +182,7 @@ class Gate:
         path, _, query = target.partition("?")
         endpoint, params = self.server.router.find("GET", path)
         handler = self._inner.get(endpoint, endpoint.handler)
-        headers = CIMultiDict({"Host": self.server.last_host})
+        headers = CIMultiDict(self.server.last_address)
         request = Request("GET", path, query, headers, b"", self.server.ids.of(headers), params, started_at=monotonic())
         response = await settled(handler(request))
         if isinstance(response, StreamedResponse):

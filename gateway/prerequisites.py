@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from cart.model import PARTITIONS
@@ -29,6 +30,14 @@ class StoreAddress:
 
     url: str
     is_embedded: bool
+
+
+def check_data_dir(data_dir: Path) -> None:
+    """See that the directory is there, or make it. Raises `CannotStart`."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"cannot use the data directory {data_dir}: {error.strerror}") from error
 
 
 async def check_store(settings: Settings, store: StoreAddress) -> None:

@@ -195,6 +195,14 @@ class Settings:
         default_factory=lambda: os.cpu_count() or 1,
         metadata=_about(Number(1, 256), "worker processes; the number of cores unless given", metavar="N"),
     )
+    gateways: int = field(
+        default=1,
+        metadata=_about(
+            Number(1, 10_000),
+            "gateways that share the store: while it is away, each grants its share of the rate limits",
+            metavar="N",
+        ),
+    )
     role: Role = field(
         default="all",
         metadata=_about(

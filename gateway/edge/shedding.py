@@ -11,7 +11,7 @@ import random
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from gateway import problems
 from gateway.config.policies import CRITICALITIES, Criticality, Shedding
@@ -21,8 +21,8 @@ from gateway.policy.concurrency import ConcurrencyLimit
 from gateway.policy.pressure import Pressure
 
 # Each criticality may use so much of a limit: what is left over is for those that are more critical.
-SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6)
-TICK_S: Final = 0.01
+SHARES: Final = (1.0, 0.85, 0.75, 0.65, 0.6)
+TICK_S: Final = 0.005
 LONGEST_WAIT_S: Final = 30
 # What nearly everything waits for.
 STORE: Final = "store"
@@ -58,7 +58,7 @@ class Shedder:
         """Go on by another table."""
         self._table = table
         for limit in self._limits.values():
-            limit.bound(least=table.concurrency_least, most=table.concurrency_most)
+            limit.bound(**_bounds(table))
         self.pressure.target_s = table.lag_target_s
         if not table.on:
             self.pressure.relax()
@@ -69,8 +69,7 @@ class Shedder:
         It lasts as long as the worker: dependencies are names of the policies, and few.
         """
         if dependency not in self._limits:
-            least, most = self._table.concurrency_least, self._table.concurrency_most
-            self._limits[dependency] = ConcurrencyLimit(least=least, most=most, now=self.clock())
+            self._limits[dependency] = ConcurrencyLimit(now=self.clock(), **_bounds(self._table))
         return self._limits[dependency]
 
     def admits(self, criticality: int, limit: ConcurrencyLimit) -> bool:
@@ -103,21 +102,23 @@ class Shedder:
 
     async def watch(self) -> None:
         """See how long the rounds of the loop take, for ever."""
+        due = self.clock() + TICK_S
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(max(due - self.clock(), 0.0))
             began_at = self.clock()
             # Comes back after everything else that is ready now.
             await asyncio.sleep(0)
             now = self.clock()
-            self.observe(now, now - began_at)
+            self.observe(now, began_at - due, now - began_at)
+            due = now + TICK_S
 
-    def observe(self, now: float, round_s: float) -> None:
-        """A round of the loop took so long. Called every `TICK_S` or so."""
+    def observe(self, now: float, late_s: float, round_s: float) -> None:
+        """A round of the loop began that late and took so long. Called every `TICK_S` or so."""
         self.round_s = round_s
         come = [passed + refused for passed, refused in zip(self.passed, self.refused, strict=True)]
         if self._table.on:
             arrived = [new - old for new, old in zip(come, self._arrived, strict=True)]
-            self.pressure.observe(round_s, now - self._looked_at, arrived)
+            self.pressure.observe(late_s, round_s, now - self._looked_at, arrived)
         for limit in self._limits.values():
             limit.learn(now)
         self._recent.note(now, self.passed, self.refused)
@@ -205,6 +206,16 @@ def shedding(
         return shed
 
     return layer
+
+
+class _Bounds(TypedDict):
+    least: int
+    most: int
+    grace_s: float
+
+
+def _bounds(table: Shedding) -> _Bounds:
+    return {"least": table.concurrency_least, "most": table.concurrency_most, "grace_s": table.lag_target_s}
 
 
 class _Recent:

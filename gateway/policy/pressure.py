@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 # What the share moves by each second, and what it is changed by at once, for each target that a round is off.
-MOVES_PER_S: Final = 0.4
-AT_ONCE: Final = 0.1
+MOVES_PER_S: Final = 1.0
+AT_ONCE: Final = 0.15
 # Longer rounds than so many targets off tell nothing more.
-MOST_MOVED: Final = 10.0
-MOST_AT_ONCE: Final = 3.0
+MOST_MOVED: Final = 3.0
+MOST_AT_ONCE: Final = 8.0
 # Nor does one of which nothing was seen for longer than this.
 MOST_OVER_S: Final = 0.1
 # For how long, about, an arrival counts in the mix.
@@ -42,17 +42,28 @@ class Pressure:
         self._moved = 0.0
         self._round_before_s = 0.0
 
-    def observe(self, round_s: float, over_s: float, arrived: Sequence[int]) -> None:
-        """A round took `round_s`; `over_s` have passed since the last time, and so many of each criticality have come."""
-        standing_s = min(round_s, self._round_before_s)
+    def observe(self, late_s: float, round_s: float, over_s: float, arrived: Sequence[int]) -> None:
+        """A round took `round_s` and began `late_s` after it was due, as the one before it took so long.
+
+        Since the last time `over_s` have passed, and so many of each criticality have come.
+        """
+        standing_s = min(round_s, max(late_s, self._round_before_s))
         self._round_before_s = round_s
         off = standing_s / self.target_s - 1.0
         moved = self._moved + MOVES_PER_S * min(off, MOST_MOVED) * min(over_s, MOST_OVER_S)
         self._moved = min(max(moved, 0.0), 1.0)
-        self.value = min(max(self._moved + AT_ONCE * min(off, MOST_AT_ONCE), 0.0), 1.0)
         kept = max(1.0 - over_s / MIX_S, 0.0)
         self._mix = [old * kept + new for old, new in zip(self._mix, arrived, strict=True)]
+        # A moment's need is never taken from the most critical.
+        at_once = min(AT_ONCE * min(off, MOST_AT_ONCE), max(self._less_critical - self._moved, 0.0))
+        self.value = max(self._moved + at_once, 0.0)
         self._divide()
+
+    @property
+    def _less_critical(self) -> float:
+        """The share of those that came lately that are not of the most critical kind."""
+        come = sum(self._mix)
+        return 1.0 - self._mix[0] / come if come else 1.0
 
     def relax(self) -> None:
         """Forget all pressure."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("peakgate")
 
 MAX_HEADER_BYTES: Final = 32 * 1024
+# What nginx calls it; only counted, never sent.
+_HUNG_UP: Final = Response(499)
 _SPOKEN: Final = frozenset({HttpVersion10, HttpVersion11})
 _SECTION_END: Final = b"\r\n\r\n"
 # More pieces than this are not told apart: they are no honest pipeline.
@@ -87,6 +89,11 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
         if self._streaming is not None:
             self._streaming.cancel()
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None:
+            # Nobody is left to answer: what it holds, such as a connection to an upstream, is let go.
+            coroutine.close()
+            self._finish(_HUNG_UP)
 
     # Receiving
 
@@ -203,7 +210,8 @@ class Connection(RequestHandler):
         if host != self._host:  # checked once where a connection serves one host
             if host is None or not is_host(host):
                 return problems.AMBIGUOUS
-            self._host = self._edge.last_host = host
+            self._host = host
+            self._edge.learn_address(request.headers)
         return problems.AMBIGUOUS if is_ambiguous_path(request.path) or "#" in request.query else None
 
     def _drop_first(self) -> None:
@@ -238,6 +246,8 @@ class Connection(RequestHandler):
 
     def _go_on(self, _done: asyncio.Future[Any]) -> None:
         """What the handler waited for is done."""
+        if self._coroutine is None:
+            return  # the shopper has hung up meanwhile
         self._step()
         if self._messages:
             self._take_next()
@@ -256,6 +266,8 @@ class Connection(RequestHandler):
             assert self._request is not None
             response = answer(error, self._request)
         else:
+            # As a task does: else nobody could wait for the same future beside us.
+            waits_for._asyncio_future_blocking = False  # noqa: SLF001 - part of how asyncio awaits
             waits_for.add_done_callback(self._go_on)
             return
         self._coroutine = None

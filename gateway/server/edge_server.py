@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -16,6 +16,8 @@ from gateway.server.connection import Connection
 from gateway.server.normal_way import normal_way
 from gateway.server.wire import RequestIds, ResponseWriter
 
+# What an upstream may build addresses of, the host first.
+ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host")
 # Longer than the 60 s after which a balancer gives up an idle connection, so that it never sends into a closed one.
 KEEPALIVE_S: Final = 75.0
 RECEIVE_TIMEOUT_S: Final = 10.0
@@ -51,8 +53,8 @@ class EdgeServer(web.Server):
         # May be replaced while serving: each request asks it once.
         self.router = router
         self.access_log: AccessLog | None = None
-        # Whom shoppers asked last, as they call it.
-        self.last_host = "localhost"
+        # How shoppers last called us, so that what is fetched for them beforehand is found by them.
+        self.last_address: dict[str, str] = {"Host": "localhost"}
         self.ids = RequestIds()
         self.writer = ResponseWriter()
         self.is_draining = False
@@ -82,6 +84,10 @@ class EdgeServer(web.Server):
         endpoint.tally.add(response.status, elapsed_s)
         if self.access_log is not None:
             self.access_log(endpoint, request, response, elapsed_s)
+
+    def learn_address(self, headers: Mapping[str, str]) -> None:
+        """Remember how a shopper calls us."""
+        self.last_address = {name: headers[name] for name in ADDRESS_FIELDS if name in headers}
 
     @property
     def _open_connections(self) -> list[Connection]:

@@ -49,6 +49,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             listeners = _listen(stack, settings.host, settings.port, settings.workers, option="--port")
             control = _control_listener(settings, stack)
             embedded = _embedded(settings, stack)
+            prerequisites.check_data_dir(settings.data_dir)
             store = prerequisites.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
             runtime = _runtime(settings, stack)
             asyncio.run(_prepare(settings, store))

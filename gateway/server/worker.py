@@ -95,9 +95,7 @@ async def _catch_up(runtime: RuntimeDirectory, policies: PoliciesInForce, comman
     except Refused as why:
         _log.error("policies that others go by are not taken here: %s", why)
     for switch, turned in runtime.turned.items():
-        if (turn := commands.get("switch")) is None:
-            return
         try:
-            await turn({"name": switch, **turned})
+            await commands["switch"]({"name": switch, **turned})
         except Refused as why:
             _log.warning("switch %s, turned by hand, is left as it is written: %s", switch, why)

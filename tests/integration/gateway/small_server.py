@@ -134,8 +134,10 @@ class Small:
     async def _wait(self, request: Request) -> Response:
         """A hot one that waits for a future."""
         self.running += 1
-        await self.gate.wait()
-        self.running -= 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.running -= 1
         self.finished.append(request.query)
         return Response(200, b"waited")
 
