@@ -99,13 +99,11 @@ class ConcurrencyLimit:
         if self._counts_from == inf and self.in_hand <= self._allowed:
             # Those that waited are gone: the look begins.
             self._begin(now, min(max(LOOK_LEAST_S, LOOK_TIMES * self._bare_s()), LOOK_MOST_S))
-        elif now < self._ends_at:
-            pass
-        elif self._timed >= MEANINGFUL or now - self._began_at >= WINDOW_S:
+        elif now >= self._ends_at and (
+            # Where nothing is in hand, to wait for more would only tell of a low rate.
+            self._timed >= MEANINGFUL or not self.in_hand or now - self._began_at >= WINDOW_S
+        ):
             self._keep_bucket(now)
-        elif not self.in_hand:
-            # Idle: to wait on would only tell of a low rate.
-            self._begin(now, BUCKET_S)
 
     def _keep_bucket(self, now: float) -> None:
         is_much = not self._is_look and self._highest >= self.limit * MUCH
