@@ -24,7 +24,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## List what can be made.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- environment: stamps make the second run immediate; a changed lock file makes it install again -------------------
 
@@ -90,8 +90,16 @@ image: ## Build the container image with docker, podman or buildah (IMAGE, BASE_
 # --- benchmarks: reports go to benchmarks/results/ -------------------------------------------------------------------
 
 .PHONY: bench-hot-path
-bench-hot-path: $(VENV)/.dev ## CPU time of a request beside an empty aiohttp handler (needs wrk).
+bench-hot-path: $(VENV)/.dev ## CPU time of a request beside an empty aiohttp handler and peers (needs wrk).
 	$(BIN)/python -m benchmarks.hot_path $(ARGS)
+
+.PHONY: bench-overload
+bench-overload: $(VENV)/.dev ## Twice and three times what a worker can serve: goodput, times, who is refused, recovery.
+	$(BIN)/python -m benchmarks.overload $(ARGS)
+
+.PHONY: bench-bad-neighbours
+bench-bad-neighbours: $(VENV)/.dev ## What a sick upstream does to the other routes; ten minutes.
+	$(BIN)/python -m benchmarks.bad_neighbours $(ARGS)
 
 .PHONY: bench-footprint
 bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle connections; time to ready.

@@ -1,0 +1,138 @@
+"""A steady load: so many requests a second whatever becomes of those before, and how long each took."""
+
+import asyncio
+import contextlib
+import gc
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final, cast
+
+_TICK_S: Final = 0.001
+# How long the last answers are waited for.
+_LAST_S: Final = 1.0
+_END: Final = b"\r\n\r\n"
+_LENGTH: Final = b"\r\nContent-Length: "
+
+
+@dataclass(slots=True)
+class Seen:
+    """Seconds that each answer took, and how many were not 200 or were never given."""
+
+    took_s: list[float] = field(default_factory=list)
+    wrong: int = 0
+
+    def percentile_ms(self, percent: float) -> float:
+        """The nearest-rank percentile in milliseconds. Raises `ValueError` when there were no answers."""
+        if not self.took_s:
+            raise ValueError("nothing was answered")
+        ranked = sorted(self.took_s)
+        return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)] * 1e3
+
+
+class _Due:
+    """Requests whose time has come, and connections that have nothing to do."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[bytes, float]] = deque()
+        self.idle: list[_Connection] = []
+        self.seen = Seen()
+        self._all_idle = asyncio.Event()
+        self._all_idle_at: int | None = None
+
+    async def done(self, connections: int) -> None:
+        """Wait until all connections have nothing to do."""
+        self._all_idle_at = connections
+        if len(self.idle) < connections:
+            await self._all_idle.wait()
+
+    def free(self, connection: "_Connection") -> None:
+        """A connection has nothing to do: the next request that is due goes there."""
+        if self.waiting:
+            connection.ask(*self.waiting.popleft())
+            return
+        self.idle.append(connection)
+        if len(self.idle) == self._all_idle_at:
+            self._all_idle.set()
+
+    def add(self, request: bytes) -> None:
+        """Send it as soon as a connection is free; its time runs from now."""
+        if self.idle:
+            self.idle.pop().ask(request, perf_counter())
+        else:
+            self.waiting.append((request, perf_counter()))
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self, due: _Due) -> None:
+        self._due = due
+        self._arrived = b""
+        self._began: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._due.free(self)
+
+    def ask(self, request: bytes, began: float) -> None:
+        """Send a request that was due at `began`."""
+        self._began = began
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived = data if not self._arrived else self._arrived + data
+        if self._began is None or not _is_complete(self._arrived):
+            return
+        due = self._due
+        due.seen.took_s.append(perf_counter() - self._began)
+        due.seen.wrong += not self._arrived.startswith(b"HTTP/1.1 200 ")
+        self._arrived, self._began = b"", None
+        due.free(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self in self._due.idle:
+            self._due.idle.remove(self)
+        self._due.seen.wrong += self._began is not None
+
+    def close(self) -> None:
+        """End it; what is not answered yet is wrong."""
+        self._transport.abort()
+
+
+def _is_complete(answer: bytes) -> bool:
+    """Whether it is all there. Answers without a length are none that this load asks for."""
+    end = answer.find(_END)
+    if end < 0:
+        return False
+    at = answer.index(_LENGTH, 0, end + 2) + len(_LENGTH)
+    return len(answer) >= end + len(_END) + int(answer[at : answer.index(b"\r", at)])
+
+
+async def steady(port: int, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = 32) -> Seen:
+    """Send the requests in turn, `rate` a second, over so many connections to a server on this machine.
+
+    A request that finds no connection free waits for one, and its time runs: a server that answers late is not spared.
+    """
+    loop = asyncio.get_running_loop()
+    due = _Due()
+    made = [await loop.create_connection(lambda: _Connection(due), "127.0.0.1", port) for _ in range(connections)]
+    gc.disable()
+    try:
+        began, sent = loop.time(), 0
+        while (elapsed_s := loop.time() - began) < seconds:
+            for number in range(sent, int(elapsed_s * rate)):
+                due.add(requests[number % len(requests)])
+            sent = int(elapsed_s * rate)
+            await asyncio.sleep(_TICK_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(due.done(connections), _LAST_S)
+    finally:
+        gc.enable()
+        for _, connection in made:
+            connection.close()
+    await asyncio.sleep(0)
+    due.seen.wrong += len(due.waiting)
+    return due.seen
