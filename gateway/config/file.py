@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from gateway.config.faults import CHECKS, cross_faults
 from gateway.config.lines import Place, line_index, path_text
 from gateway.config.options import OF_THE_FILE, OPTIONS
-from gateway.config.policies import Policies
+from gateway.config.policies import BREAKERS, Policies
 from gateway.config.tables import NO_CONTROL, Fault, Reader, has_control, shown
 
 NAME: Final = "peakgate.toml"
@@ -86,7 +88,18 @@ def read_text(text: str, *, name: str = NAME) -> Config:
     faults = [*setting_faults, *reader.faults, *cross_faults(policies, values, reader.places)]
     if faults:
         raise ConfigError(_told(name, lines, faults))
-    return Config(name=name, text=text, policies=policies, settings=settings, lines=lines)
+    return Config(name=name, text=text, policies=_fitted(policies, values), settings=settings, lines=lines)
+
+
+def _fitted(policies: Policies, values: Mapping[str, Any]) -> Policies:
+    """What a breaker's table leaves out is as fits its dependency, as it is where there is no table at all."""
+    fitted = {
+        name: replace(BREAKERS[name], **{key: getattr(table, key) for key in values["breaker"][name]})
+        if name in BREAKERS
+        else table
+        for name, table in policies.breaker.items()
+    }
+    return replace(policies, breaker=fitted)
 
 
 def _settings(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Fault]]:

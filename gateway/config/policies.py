@@ -116,8 +116,8 @@ class Shedding(Table, frozen=True):
     on: bool = True
     concurrency_least: Count = 100
     concurrency_most: Count = 2_000
-    # How late the loop may run before the least critical are refused.
-    lag_target_s: Seconds = 0.02
+    # How long the loop may take for all that is ready, before the least critical are refused; times of answers are a few of that.
+    lag_target_s: Seconds = 0.01
 
 
 class Room(Table, frozen=True):

@@ -56,7 +56,7 @@ def rate_limit(
 
 def _limiting(limits: LimitSet, policy: bytes, mark: Callable[[Request, str], None], now: Callable[[], float]) -> Layer:
     caller_of = limits.caller
-    lines_of = _lines(policy, limits.count)
+    lines_of = _lines(policy)
 
     def layer(handler: Handler) -> Handler:
         def limited(request: Request) -> Outcome:
@@ -118,40 +118,28 @@ def _policy(limit: Limit) -> str:
     return f'"{limit.name}";q={quota};w={window_s}{burst}'
 
 
-def _lines(policy: bytes, count: int) -> Callable[[Ask], bytes]:
-    """What renders the header lines of an ask under so many limits."""
+def _lines(policy: bytes) -> Callable[[Ask], bytes]:
+    """What renders the header lines of an ask: how its limits stand after the batch it was part of."""
+    # A limit has few states worth telling apart: looked up, one costs a fifth of rendering it.
+    rendered: dict[tuple[str, int, int], bytes] = {}
 
     def lines_of(ask: Ask) -> bytes:
-        state = _state_line(ask)
-        return policy + state if state else b""
+        left, waits_us = ask.left, ask.waits_us
+        told = []
+        for place, allowance in zip(ask.places, ask.allowances, strict=True):
+            limit = allowance.rule.limit
+            if limit.shadow:
+                continue
+            state = (limit.name, left[place], _whole_seconds(waits_us[place]))
+            item = rendered.get(state)
+            if item is None:
+                if len(rendered) >= RENDERED_MOST:
+                    rendered.clear()
+                item = rendered[state] = b'"%b";r=%d;t=%d' % (limit.name.encode(), *state[1:])
+            told.append(item)
+        return b"%bRateLimit: %b\r\n" % (policy, b", ".join(told)) if told else b""
 
-    if count > 1:
-        return lines_of
-
-    # A limit alone has few states worth telling apart: looked up, one costs a fifth of rendering it.
-    rendered: dict[int, bytes] = {}
-
-    def known_lines_of(ask: Ask) -> bytes:
-        place = ask.places[0]
-        state = ask.left[place] << 20 | _whole_seconds(ask.waits_us[place])
-        lines = rendered.get(state)
-        if lines is None:
-            if len(rendered) >= RENDERED_MOST:
-                rendered.clear()
-            lines = rendered[state] = lines_of(ask)
-        return lines
-
-    return known_lines_of
-
-
-def _state_line(ask: Ask) -> bytes:
-    """How the limits stand after the batch that the request was part of; empty where only shadows apply to it."""
-    told = [
-        f'"{limit.name}";r={ask.left[place]};t={_whole_seconds(ask.waits_us[place])}'
-        for place, allowance in zip(ask.places, ask.allowances, strict=True)
-        if not (limit := allowance.rule.limit).shadow
-    ]
-    return header("RateLimit", ", ".join(told)) if told else b""
+    return lines_of
 
 
 class _Refused(NamedTuple):

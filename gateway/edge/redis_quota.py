@@ -54,7 +54,6 @@ class LimitSet:
         attributes = [_ATTRIBUTE.get(rule.limit.by) for rule in rules]
         named = dict.fromkeys(attribute for attribute in attributes if attribute is not None)
         self.caller: Callable[[Request], Hashable] = attrgetter(*named) if named else _anybody
-        self.count = len(rules)
         self._quota = quota
         self._parts = [
             (rule, attribute, rule.common_to(route if rule.limit.by == "route" else ""))

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 
+import msgspec
 import pytest
 
 from gateway.config.faults import idle_patterns
 from gateway.config.file import ConfigError, read_file, read_text
-from gateway.config.policies import Breaker, Event, HealthCheck, Limit, Policies, Upstream
+from gateway.config.policies import BREAKERS, Breaker, Event, HealthCheck, Limit, Policies, Upstream
 
 
 def faults_of(text: str) -> list[str]:
@@ -345,3 +346,11 @@ def test_patterns_that_match_no_route_are_found() -> None:
         (("limits", 1, "routes", 2), "matches no route: 'POST /v1/chekout'"),
         (("cors", "routes", 0), "matches no route: '/v2/*'"),
     ]
+
+
+def test_what_a_breakers_table_leaves_out_is_as_fits_its_dependency() -> None:
+    breakers = read_text(
+        "[breaker.store]\nopen_s = 0.5\n[breaker.web]\nopen_s = 0.5\n[[upstreams]]\nname = 'web'\ntargets = ['http://127.0.0.1:1']\n"
+    ).policies.breaker
+    assert breakers["store"] == msgspec.structs.replace(BREAKERS["store"], open_s=0.5)
+    assert breakers["web"] == Breaker(open_s=0.5)
