@@ -20,6 +20,8 @@ from typing import Final
 # What the share moves by each second, and what it is changed by at once, for each target that a round is off.
 MOVES_PER_S: Final = 1.0
 AT_ONCE: Final = 0.15
+# When so many are refused and rounds are long still, it is the refusals that take the time: then it helps no more to refuse the rest.
+MOST_REFUSED: Final = 0.97
 # Longer rounds than so many targets off tell nothing more.
 MOST_MOVED: Final = 3.0
 MOST_AT_ONCE: Final = 8.0
@@ -51,11 +53,11 @@ class Pressure:
         self._round_before_s = round_s
         off = standing_s / self.target_s - 1.0
         moved = self._moved + MOVES_PER_S * min(off, MOST_MOVED) * min(over_s, MOST_OVER_S)
-        self._moved = min(max(moved, 0.0), 1.0)
+        self._moved = min(max(moved, 0.0), MOST_REFUSED)
         kept = max(1.0 - over_s / MIX_S, 0.0)
         self._mix = [old * kept + new for old, new in zip(self._mix, arrived, strict=True)]
         # A moment's need is never taken from the most critical.
-        at_once = min(AT_ONCE * min(off, MOST_AT_ONCE), max(self._less_critical - self._moved, 0.0))
+        at_once = min(AT_ONCE * min(off, MOST_AT_ONCE), max(min(self._less_critical, MOST_REFUSED) - self._moved, 0.0))
         self.value = max(self._moved + at_once, 0.0)
         self._divide()
 

@@ -250,3 +250,13 @@ def test_what_is_simulated_adds_up() -> None:
 
     assert sum(tally.served) + sum(tally.refused) == pytest.approx(15 * PROCESSOR, rel=0.02)
     assert sum(SALE.values()) == 100
+
+
+def test_when_refusing_alone_is_more_than_can_be_done_checkouts_still_pass() -> None:
+    server = processor_bound()
+    server.run(7 * PROCESSOR, 1)
+
+    hopeless = server.run(7 * PROCESSOR, 2)
+
+    assert hopeless.refused_of("checkout") < 0.7
+    assert hopeless.refused_of("browse") == 1
