@@ -4,12 +4,15 @@ aiohttp parses, keeps the connection and serves whatever is unusual. A message t
 route is hot, is answered here instead: no task, no aiohttp request, no aiohttp response, one write. That
 is a little over half of what aiohttp's own empty application costs (docs/performance.md).
 
+What is held for a connection is bounded: what comes while an answer is due is taken in once and then not read on, an answer
+goes in pieces no faster than it is read, and a header section, trailers and chunks that say nothing have their limits.
+
 Order on a connection: messages that cannot be answered yet wait in aiohttp's own queue. Either the short path or
 aiohttp's `start()` takes the next one, never both, so pipelined requests are answered in their order.
 
 The only module that leans on aiohttp's private attributes (`_loop`, `_parser`, `_messages`, `_waiter`, `_close`,
 `_force_close`, `_paused`, `_keepalive_timeout`, `_next_keepalive_close_time`, `_process_keepalive`, `_current_request`,
-`_reading_paused`, `_buffer_paused`, `_msg_queue_resume_size`, `_max_msg_queue_size`, `_pause_reading_for_buffer`,
+`_reading_paused`, `_buffer_paused`, `_msg_queue_resume_size`, `_pause_reading_for_buffer`,
 `_resume_reading_if_drained`, `_resume_transport_reading`, `_drain_helper`, `_ErrInfo`); a test fails loudly when one of them is gone.
 """
 
@@ -20,7 +23,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
@@ -32,7 +35,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from gateway import problems
 from gateway.edge.refusals import answer
 from gateway.http import Request, Response, StreamedResponse, unread
-from gateway.server.normal_way import as_stream_response
+from gateway.server.normal_way import PIECE_BYTES, as_stream_response, in_pieces
 from gateway.server.target import is_ambiguous_path, is_host
 from gateway.server.wire import peer_address
 
@@ -43,24 +46,32 @@ if TYPE_CHECKING:
 _log = logging.getLogger("peakgate")
 
 MAX_HEADER_BYTES: Final = 32 * 1024
+# More of an answer than this is not left with the transport while the shopper does not read, but for the last piece.
+_UNSENT_MOST: Final = 16 * 1024
+# So many requests are parsed while others wait for their answers, and none behind so many bytes: parsed, they take
+# between two and twenty times as much.
+_WAITING_MOST: Final = 2
+_WAITING_BYTES: Final = 4 * 1024
 # What nginx calls it; only counted, never sent.
 _HUNG_UP: Final = Response(499)
 _SPOKEN: Final = frozenset({HttpVersion10, HttpVersion11})
 _SECTION_END: Final = b"\r\n\r\n"
 # More pieces than this are not told apart: they are no honest pipeline.
 _MOST_PIECES: Final = 40
+_LARGE_PIECE: Final = 4 * 1024
 
 
 class Connection(RequestHandler):
     """See the module. `edge` is what all connections of the process share."""
 
     __slots__ = (
-        *("_answering", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_host", "_peer", "_receiving_since"),
-        *("_request", "_socket", "_streaming", "_unread_since"),
+        *("_answering", "_body", "_body_bytes", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_host"),
+        *("_peer", "_receiving_since", "_request", "_rest", "_socket", "_streaming", "_unread", "_unread_since"),
     )
 
     def __init__(self, edge: EdgeServer, **options: Any) -> None:
         super().__init__(edge, loop=asyncio.get_running_loop(), **options)
+        self._msg_queue_resume_size = _WAITING_MOST // 2
         self._edge = edge
         # What the short path is answering: one request at a time, so its state is here and not in an object of its own.
         self._answering: Endpoint | None = None
@@ -74,15 +85,23 @@ class Connection(RequestHandler):
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
         self._receiving_since = 0.0
-        # Since when the shopper has left what we sent unread. aiohttp forgets its transport before that is flushed.
+        # What has come and is not parsed yet; no more is read meanwhile.
+        self._rest = b""
+        # The body that is being received, and how much of it had come when last looked at.
+        self._body: StreamReader | None = None
+        self._body_bytes = 0
+        # How much the shopper had left unread when last looked at, and since when he takes none of it. aiohttp forgets
+        # its transport before that is flushed.
+        self._unread = 0
         self._unread_since = 0.0
         self._socket: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A shopper has connected."""
         super().connection_made(transport)
-        self._socket = self.transport
+        self._socket = cast("asyncio.Transport", transport)
         self._peer = peer_address(transport)
+        self._socket.set_write_buffer_limits(_UNSENT_MOST)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The shopper has hung up, or was cut off."""
@@ -102,6 +121,8 @@ class Connection(RequestHandler):
         parser = self._parser
         if self._force_close or self._close or parser is None:
             return
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         messages: Sequence[Any]
         fault: HttpProcessingError | None = None
         try:
@@ -109,40 +130,81 @@ class Connection(RequestHandler):
                 messages, is_upgrade, tail = parser.feed_data(data)
                 if is_upgrade:
                     parser.set_upgraded(False)
-                    messages, fault = _feed_on(parser, messages, tail)
+                    messages, fault = self._feed_on(parser, messages, tail)
             else:
-                messages, fault = _feed_on(parser, (), data)
+                messages, fault = self._feed_on(parser, (), data)
         except HttpProcessingError as error:
             self._refuse(error)
             return
         if fault is not None:
-            self._queue(messages)
+            self._queue(messages, len(data))
             self._refuse(fault)
             return
         if not messages:
-            self._watch_headers(len(data))
+            if not self._rest:
+                self._watch_headers(len(data))
             return
-        self._header_bytes = 0
-        if len(data) > MAX_HEADER_BYTES and any(_header_size(message) > MAX_HEADER_BYTES for message, _ in messages):
+        came_in_pieces, self._header_bytes = self._header_bytes, 0
+        if (came_in_pieces or len(data) > MAX_HEADER_BYTES) and any(
+            _header_size(message) > MAX_HEADER_BYTES for message, _ in messages
+        ):
             self._refuse(LineTooLong(b"", MAX_HEADER_BYTES))
             return
         # The usual case, spared the queue: one request, and nothing else going on.
-        if len(messages) == 1 and not self._messages and self._is_idle and self._take_short(*messages[0]):
+        if (
+            len(messages) == 1
+            and not (self._messages or self._rest)
+            and self._is_idle
+            and self._take_short(*messages[0])
+        ):
             parser.message_consumed()
             return
-        self._queue(messages)
+        self._queue(messages, len(data))
         self._take_next()
 
-    def _queue(self, messages: Sequence[Any]) -> None:
+    def _feed_on(
+        self, parser: Any, messages: Sequence[Any], data: bytes
+    ) -> tuple[Sequence[Any], HttpProcessingError | None]:
+        """Parse pipelined messages one header section at a time, up to a fault, which is returned with those before it.
+
+        Given all at once, the parser would keep to itself the messages in front of a fault. What is one too many stays
+        unparsed.
+        """
+        found = [*messages]
+        most = _WAITING_MOST - len(self._messages)
+        start = pieces = 0
+        while start < len(data):
+            pieces += 1
+            end = data.find(_SECTION_END, start if pieces < _MOST_PIECES else start + _LARGE_PIECE) + len(_SECTION_END)
+            if end < len(_SECTION_END):
+                end = len(data)
+            if len(found) >= most or (found and end > _WAITING_BYTES):
+                self._rest = data[start:]
+                break
+            try:
+                more, is_upgrade, tail = parser.feed_data(data[start:end])
+            except HttpProcessingError as fault:
+                return found, fault
+            found += more
+            start = end
+            if is_upgrade:
+                data, start = tail + data[end:], 0
+                # Nobody here speaks another protocol, so what follows is HTTP (RFC 9110, 7.8).
+                parser.set_upgraded(False)
+        return found, None
+
+    def _queue(self, messages: Sequence[Any], received: int) -> None:
         for count, (message, _) in enumerate(messages):
             if message.version not in _SPOKEN:
                 self._messages.extend(messages[:count])
                 self._refuse(BadStatusLine(error="only HTTP/1.0 and HTTP/1.1 are spoken here"))
                 return
         self._messages.extend(messages)
-        # One less than the parser's own limit: it counts a message whose body came late once too often, and must not
-        # hold back what nobody then asks it for.
-        if len(self._messages) >= self._max_msg_queue_size - 1 and not self._buffer_paused:
+        if messages:
+            payload = messages[-1][1]
+            self._body, self._body_bytes = (None if payload.is_eof() else payload), 0
+        is_full = self._rest or len(self._messages) >= _WAITING_MOST or received > _WAITING_BYTES
+        if is_full and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
     @property
@@ -236,7 +298,12 @@ class Connection(RequestHandler):
             self._resume_reading_if_drained()
 
     def _resume_reading_if_drained(self) -> None:
-        """Parse what was held back, and read on unless that is too much once more. The short path may answer all of it."""
+        """Parse what was held back, and read on unless that is too much once more. The short path may answer all of it.
+
+        While the shopper does not read, nothing is read from him.
+        """
+        if self._paused:
+            return
         self._buffer_paused = False
         self.data_received(b"")
         if not self._buffer_paused and not self._reading_paused:
@@ -282,6 +349,9 @@ class Connection(RequestHandler):
         if isinstance(response, StreamedResponse):
             # The connection stays taken until the last piece.
             self._streaming = self._loop.create_task(self._stream(response, request))
+            return
+        if len(response.body) > PIECE_BYTES and request.method != "HEAD":
+            self._streaming = self._loop.create_task(self._stream(in_pieces(response), request))
             return
         self._answering = self._request = None
         if self.transport is None:
@@ -341,6 +411,8 @@ class Connection(RequestHandler):
         """The shopper does not read what is sent: nothing more is answered until they do."""
         super().pause_writing()
         self._unread_since = self._loop.time()
+        if not self._buffer_paused:
+            self._pause_reading_for_buffer()
 
     def force_close(self) -> None:
         """Close, after what was written is sent."""
@@ -351,13 +423,24 @@ class Connection(RequestHandler):
         """The shopper reads again: go on with what has waited."""
         super().resume_writing()
         self._take_next()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._loop.call_soon(self._resume_if_drained)
 
     # Refusing
 
     def _watch_headers(self, received: int) -> None:
-        """Bound a header section that comes in pieces. The body of a request that aiohttp serves also passes here."""
-        if not received or not self._is_idle or self._messages:
+        """Bound what comes in pieces and is no body: a header section, or what surrounds chunks and follows the last one."""
+        if not received:
             return
+        body = self._body
+        if body is not None:
+            if body.is_eof():
+                # Whatever came behind its end counts from the next piece on.
+                self._body, self._header_bytes = None, 0
+                return
+            if body.total_bytes != self._body_bytes:
+                self._body_bytes, self._header_bytes = body.total_bytes, 0
+                return
         if not self._header_bytes:
             self._receiving_since = self._loop.time()
         self._header_bytes += received
@@ -366,11 +449,18 @@ class Connection(RequestHandler):
 
     def check(self, now: float, *, receive_timeout_s: float, send_timeout_s: float) -> None:
         """End the connection if a header section comes, or an answer goes, too slowly; called every second or so."""
-        if self._header_bytes and self._is_idle and now - self._receiving_since > receive_timeout_s:
-            self._header_bytes = 0
-            self._respond_unasked(problems.REQUEST_TIMEOUT)
-        if (self._paused or self._force_close) and now - self._unread_since > send_timeout_s:
-            assert self._socket is not None
+        if self._header_bytes:
+            if not self._is_idle:
+                self._receiving_since = now  # it is we who make it wait, or a body's own time runs
+            elif now - self._receiving_since > receive_timeout_s:
+                self._header_bytes = 0
+                self._respond_unasked(problems.REQUEST_TIMEOUT)
+        assert self._socket is not None
+        unread = self._socket.get_write_buffer_size()
+        if unread != self._unread and not self._paused and not self._force_close:
+            self._unread_since = now
+        self._unread = unread
+        if (unread or self._force_close) and now - self._unread_since > send_timeout_s:
             self._socket.abort()
 
     def _refuse(self, error: HttpProcessingError) -> None:
@@ -379,6 +469,7 @@ class Connection(RequestHandler):
             return  # for an earlier fault
         # Nothing is read any more: what follows a fault has no meaning.
         self._parser = None
+        self._rest = b""
         unfinished = self._unfinished_body()
         if unfinished is not None:
             # Its own request is the malformed one, and is refused where its body is awaited.
@@ -444,31 +535,6 @@ class Connection(RequestHandler):
         """Close the connection unless something is being received or answered on it."""
         if self._is_idle and not self._messages and not self._header_bytes:
             self.force_close()
-
-
-def _feed_on(parser: Any, messages: Sequence[Any], data: bytes) -> tuple[Sequence[Any], HttpProcessingError | None]:
-    """Parse pipelined messages one header section at a time, up to a fault, which is returned with those before it.
-
-    Given all at once, the parser would keep to itself the messages in front of a fault.
-    """
-    found = [*messages]
-    start = pieces = 0
-    while start < len(data):
-        end = data.find(_SECTION_END, start) + len(_SECTION_END)
-        pieces += 1
-        if end < len(_SECTION_END) or pieces >= _MOST_PIECES:
-            end = len(data)
-        try:
-            more, is_upgrade, tail = parser.feed_data(data[start:end])
-        except HttpProcessingError as fault:
-            return found, fault
-        found += more
-        start = end
-        if is_upgrade:
-            data, start = tail + data[end:], 0
-            # Nobody here speaks another protocol, so what follows is HTTP (RFC 9110, 7.8).
-            parser.set_upgraded(False)
-    return found, None
 
 
 def _problem_of(error: BaseException) -> problems.Problem:

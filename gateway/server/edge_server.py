@@ -25,6 +25,8 @@ RECEIVE_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 30.0
 MAX_LINE_BYTES: Final = 8 * 1024
 MAX_HEADERS: Final = 100
+# Twice as much of a body is held that nobody takes, besides what one read of the socket brings.
+READ_BUFFER_BYTES: Final = 8 * 1024
 # How long a shopper whose request is refused before it has come whole may take to stop sending and read why.
 LINGER_S: Final = 2.0
 _WATCH_S: Final = 0.5
@@ -70,6 +72,7 @@ class EdgeServer(web.Server):
             # A compressed body is refused, never unpacked: no bombs.
             "auto_decompress": False,
             "lingering_time": linger_s,
+            "read_bufsize": READ_BUFFER_BYTES,
         }
         super().__init__(normal_way(self, body_timeout_s=receive_timeout_s))
         self._watcher = self._loop.create_task(self._watch())

@@ -7,6 +7,12 @@ import socket
 from typing import Final, cast
 
 BACKLOG: Final = 4096
+# What one read of a connection brings is at most one and a half times this, so that a shopper who sends faster than we
+# take it in fills his own buffers and not ours. By it an upload is held to 24 KiB for each round trip.
+RECEIVE_BUFFER_BYTES: Final = 24 * 1024
+# How much of an answer the kernel takes beyond what is on its way to the shopper; else one who does not read makes it
+# keep megabytes. What may be on its way is not limited by it.
+UNSENT_BYTES: Final = 32 * 1024
 
 
 class CannotListen(Exception):
@@ -36,6 +42,13 @@ def open_listeners(host: str, port: int, count: int, *, option: str = "--port") 
     return listeners
 
 
+def bound_buffers(listener: socket.socket) -> None:
+    """Limit what the kernel holds for each connection that is accepted from here."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str | int, ...]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -51,6 +64,7 @@ def _bound(family: socket.AddressFamily, address: tuple[str | int, ...], *, shar
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound_buffers(listener)
         listener.setblocking(False)
         listener.bind(address)
     except BaseException:

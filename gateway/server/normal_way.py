@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 
 from gateway import problems
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from gateway.server.wire import ResponseWriter
 
 _log = logging.getLogger("peakgate")
+
+# A longer answer is handed to the transport piece by piece, as the shopper reads.
+PIECE_BYTES: Final = 32 * 1024
+# What a body must bring on average, after `_Patience.most_s`. 2G does ten times as much.
+LEAST_BYTES_PER_S: Final = 1024
+# More of a body than this is held only for senders who are fast.
+SLOW_BODY_MOST: Final = 64 * 1024
+LARGE_LEAST_BYTES_PER_S: Final = 32 * 1024
 
 
 def normal_way(
@@ -53,6 +62,8 @@ def normal_way(
                 raise
             response = answer(error, request)
         edge.record(endpoint, request, response)
+        if len(response.body) > PIECE_BYTES and request.method != "HEAD":
+            response = in_pieces(response)
         answered = as_stream_response(response, request, edge.writer)
         if edge.is_draining:
             answered.force_close()
@@ -86,6 +97,24 @@ def as_stream_response(response: Response, request: Request, writer: ResponseWri
     return web.Response(status=response.status, headers=headers, body=response.body or None)
 
 
+def in_pieces(response: Response) -> StreamedResponse:
+    """The same answer for a shopper who may read slowly: what the transport holds of it is a piece, and no copy."""
+    return StreamedResponse(
+        response.status,
+        _slices(response.body),
+        headers=response.headers,
+        content_type=response.content_type,
+        length=len(response.body),
+    )
+
+
+async def _slices(body: bytes) -> AsyncGenerator[bytes, None]:
+    whole = memoryview(body)
+    for start in range(0, len(body), PIECE_BYTES):
+        # Whoever sends bytes sends these as well, and they are no copy.
+        yield cast("bytes", whole[start : start + PIECE_BYTES])
+
+
 def _target(message: web.BaseRequest) -> tuple[str, str]:
     """Path and query of the request target; of `GET http://host/path` (RFC 9112, 3.2.2) the part behind the host."""
     target = message.raw_path if message.raw_path[:1] == "/" else message.rel_url.raw_path_qs
@@ -116,41 +145,65 @@ async def _receive(message: web.BaseRequest, endpoint: Endpoint, request: Reques
         return None
     try:
         async with asyncio.timeout(timeout_s):
-            request.body = await _read(message, endpoint.body_limit)
-    except TimeoutError:
+            request.body = await _read(message, endpoint.body_limit, timeout_s)
+    except (TimeoutError, BodyTooSlow):
         return problems.refuse(problems.REQUEST_TIMEOUT, request.id)
     except BodyTooLarge:
         return problems.refuse(problems.BODY_TOO_LARGE, request.id)
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, BodyMalformed):
         return problems.refuse(problems.MALFORMED_REQUEST, request.id)
     return None
 
 
-async def _pieces(message: web.BaseRequest, limit: int, timeout_s: float) -> AsyncIterator[bytes]:
-    """The body as it comes; each piece has its own time limit. Raises what `answer` knows."""
-    received = 0
-    while True:
+class _Patience:
+    """How long the next piece of a body is waited for: waiting spends it, what comes earns it back, never above `most_s`.
+
+    A limit for each piece alone would let a byte now and then keep a connection for ever; one for the whole body would
+    refuse what is only large. Our own slowness, or an upstream's, spends nothing.
+    """
+
+    def __init__(self, most_s: float, bytes_per_s: float) -> None:
+        self._most_s = self._left_s = most_s
+        self._bytes_per_s = bytes_per_s
+
+    async def next_of(self, body: StreamReader) -> bytes:
+        """The next piece, empty at the end. Raises `BodyTooSlow` or `BodyMalformed`."""
+        begun_at = monotonic()
         try:
-            async with asyncio.timeout(timeout_s):
-                chunk = await message.content.readany()
+            async with asyncio.timeout(self._left_s):
+                piece = await body.readany()
         except TimeoutError:
             raise BodyTooSlow from None
         except web.RequestPayloadError:
             raise BodyMalformed from None
-        if not chunk:
-            return
+        spent_s = monotonic() - begun_at
+        self._left_s = min(self._most_s, self._left_s - spent_s + len(piece) / self._bytes_per_s)
+        return piece
+
+
+async def _pieces(message: web.BaseRequest, limit: int, timeout_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes, if not too slowly. Raises what `answer` knows."""
+    patience = _Patience(timeout_s, LEAST_BYTES_PER_S)
+    received = 0
+    while chunk := await patience.next_of(message.content):
         received += len(chunk)
         if received > limit:
             raise BodyTooLarge
         yield chunk
 
 
-async def _read(message: web.BaseRequest, limit: int) -> bytes:
+async def _read(message: web.BaseRequest, limit: int, timeout_s: float) -> bytes:
     body = bytearray()
-    while chunk := await message.content.readany():
+    patience = _Patience(timeout_s, LEAST_BYTES_PER_S)
+    while chunk := await patience.next_of(message.content):
+        is_crossing = len(body) <= SLOW_BODY_MOST < len(body) + len(chunk)
         body += chunk
+        # While the next one is waited for it would be held a second time.
+        del chunk
         if len(body) > limit:
             raise BodyTooLarge
+        if is_crossing:
+            patience = _Patience(timeout_s / 5, LARGE_LEAST_BYTES_PER_S)
     return bytes(body)
 
 
@@ -164,6 +217,8 @@ async def _stream(
         try:
             async for chunk in chunks:
                 await answered.write(chunk)
+                # The write above waits only where 64 KiB lie unread.
+                await message.writer.drain()
                 if edge.is_draining and response.is_resumable:
                     return  # the reader goes on from there with another worker
         except Exception as error:

@@ -13,6 +13,7 @@ from cart.errors import CartNotFound, QuantityLimit
 from gateway.api.router import Endpoint, Router
 from gateway.http import Request, Response, StreamedResponse, header
 from gateway.server.edge_server import EdgeServer
+from gateway.server.listeners import open_listeners
 from store import StoreOverloaded, StoreUnavailable
 from tests.raw_http import RawClient
 
@@ -195,7 +196,8 @@ class Small:
 async def small_server(**options: Any) -> AsyncIterator[Small]:
     """A `Small` that listens on a loopback port."""
     small = Small(**options)
-    server = await asyncio.get_running_loop().create_server(small.edge, "127.0.0.1", 0)
+    (listener,) = open_listeners("127.0.0.1", 0, 1)
+    server = await asyncio.get_running_loop().create_server(small.edge, sock=listener)
     small.port = server.sockets[0].getsockname()[1]
     try:
         yield small

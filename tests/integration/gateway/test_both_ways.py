@@ -109,6 +109,7 @@ NOT_SHORT = {
     "an encoded body for what is not there",
     "a body that waits to be wanted but came",
     "an expectation nobody can meet",
+    "a body too large for a get",
 }
 
 
