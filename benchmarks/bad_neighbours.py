@@ -260,9 +260,9 @@ def _row(case: Case, pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def _reads(port: int) -> list[bytes]:
-    api = Api(port)
-    skus = api.skus(LINES * 20)
-    carts = [api.cart_of([skus[(cart + line * 20) % len(skus)] for line in range(LINES)]) for cart in range(CARTS)]
+    with Api(port) as api:
+        skus = api.skus(LINES * 20)
+        carts = [api.cart_of([skus[(cart + line * 20) % len(skus)] for line in range(LINES)]) for cart in range(CARTS)]
     return [f"GET /v1/carts/{cart_id} HTTP/1.1\r\nHost: shop.example\r\n\r\n".encode() for cart_id in carts]
 
 

@@ -1,7 +1,8 @@
 import pytest
 
 from benchmarks.gateway_process import HarnessError
-from benchmarks.hot_path import ADD, READ, YARDSTICK, Measured, Sample, Subject, ratios_to_peers, summarize
+from benchmarks.hot_path import Measured, Sample, ratios_to_peers, summarize
+from benchmarks.hot_path_subjects import ADD, READ, YARDSTICK, Subject
 from benchmarks.redis_cost import RedisCost, RedisCosts
 from benchmarks.wrk import Call, LoadResult, parse_summary
 

@@ -1,0 +1,75 @@
+"""The measurements against a real gateway, as far as they tell right from wrong; what they find is not looked at."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bad_neighbours import SICKNESSES, Case, Runs, configuration_of
+from benchmarks.every_layer import EveryLayer
+from benchmarks.gateway_process import Api, HarnessError, await_port, free_port, serving, start_child, stop_child
+from benchmarks.hot_path_subjects import Subject, check_status, prepare_subjects, serving_module
+from benchmarks.wrk import Call, find_wrk, play
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_every_call_of_the_hot_path_is_answered_as_is_meant(tmp_path: Path, stack: ExitStack) -> None:
+    upstream = stack.enter_context(serving_module("benchmarks.canned_upstream"))
+    layers = EveryLayer.prepare(tmp_path, upstream_port=upstream.port)
+    options = ("--workers", "1", "--role", "edge", "--config", str(layers.configuration))
+    gateway = stack.enter_context(serving(*options))
+
+    api = stack.enter_context(Api(gateway.port))
+    subjects = prepare_subjects(api, layers, carts=2, long_carts=1)
+
+    for subject in subjects:
+        if subject.status == 429:
+            first = subject.calls[0]
+            api.answer(first.method, first.path, headers=first.headers)
+        check_status(gateway.port, subject)
+    with pytest.raises(HarnessError, match="was answered 404, not 200"):
+        check_status(gateway.port, Subject("odd", [Call("GET", "/v1/no/such")]))
+
+
+def test_the_shoppers_of_a_sick_upstream_are_answered_and_no_read_is_lost(tmp_path: Path, stack: ExitStack) -> None:
+    port = free_port()
+    upstream = start_child([sys.executable, "-m", "benchmarks.bad_upstream", str(port)])
+    stack.callback(stop_child, upstream)
+    await_port(upstream, port)
+    (resets,) = (sickness for sickness in SICKNESSES if sickness.way == "resets")
+    case = Case(resets, is_exposed=True)
+    configuration = tmp_path / "peakgate.toml"
+    configuration.write_text(configuration_of([case], port, log=tmp_path / "access.log"))
+    gateway = stack.enter_context(serving("--workers", "1", "--role", "edge", "--config", str(configuration)))
+    cart = stack.enter_context(Api(gateway.port)).cart_of([])
+    read = f"GET /v1/carts/{cart} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+    pair = Runs(gateway.port, [read], seconds=0.3).pair(case)
+
+    assert pair.answers.keys() == {"502"}
+    assert pair.healthy.wrong == pair.sick.wrong == 0
+
+
+def test_the_load_sends_the_fields_of_each_call() -> None:
+    try:
+        find_wrk()
+    except HarnessError as missing:
+        pytest.skip(str(missing))
+    with serving("--workers", "1", "--role", "edge") as gateway, Api(gateway.port) as api:
+        cart = f"/v1/carts/{api.cart_of([])}"
+        entity = 'W/"none"'
+        calls = [Call("GET", cart, headers=(("If-None-Match", entity), ("X-Request-Id", "a-b:c")))]
+        calls.append(Call("POST", f"{cart}/lines", b'{"sku": "85123A", "quantity": 1}', (("If-Match", '"999"'),)))
+
+        result = play(gateway.port, calls, seconds=1, connections=2)
+
+    # The second is refused for the version it asks for, so half of all are.
+    assert result.requests
+    assert abs(result.refused - result.requests / 2) <= 2
