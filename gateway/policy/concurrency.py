@@ -76,8 +76,8 @@ class ConcurrencyLimit:
         self._allowed = min(self._allowed, self.limit) if self._is_look else self.limit
 
     def has_room(self, share: float) -> bool:
-        """Whether one more may enter of those who may use that share of the limit. Looks do not concern who may use all."""
-        return self.in_hand < (self.limit if share >= 1.0 else self._allowed * share)
+        """Whether one more may enter of those who may use that share of the limit. Looks do not concern who may use all of it."""
+        return self.in_hand < (self.limit if share >= 1.0 else self._allowed) * share
 
     def entered(self) -> None:
         """One more is in hand."""
