@@ -36,10 +36,12 @@ from gateway import problems
 from gateway.edge.refusals import answer
 from gateway.http import Request, Response, StreamedResponse, unread
 from gateway.server.normal_way import PIECE_BYTES, as_stream_response, in_pieces
-from gateway.server.target import is_ambiguous_path, is_host
+from gateway.server.target import is_ambiguous_path, is_host, says_twice
 from gateway.server.wire import peer_address
 
 if TYPE_CHECKING:
+    from multidict import MultiMapping
+
     from gateway.api.router import Endpoint
     from gateway.server.edge_server import EdgeServer
 
@@ -274,6 +276,8 @@ class Connection(RequestHandler):
                 return problems.AMBIGUOUS
             self._host = host
             self._edge.learn_address(request.headers)
+        if says_twice(request.method, cast("MultiMapping[str]", request.headers)):
+            return problems.AMBIGUOUS
         return problems.AMBIGUOUS if is_ambiguous_path(request.path) or "#" in request.query else None
 
     def _drop_first(self) -> None:
