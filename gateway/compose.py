@@ -36,6 +36,7 @@ from gateway.api.binding import Route
 from gateway.api.health import Vitals, health_routes
 from gateway.api.pages import page_endpoints
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.config.policies import Policies
 from gateway.edge.breaker import State
 from gateway.edge.breakers import Breakers
 from gateway.edge.degraded import Degraded
@@ -148,7 +149,7 @@ async def _gate(
     routes = (*routes, *health_routes(vitals))
     state = EdgeState(
         callers=Callers(policies.identity),
-        tokens=ShopperTokens(policies.shoppers, jwks, secret=read_secret(policies)),
+        tokens=_tokens(policies, jwks),
         switches=SwitchBoard(policies.switches),
         rooms=rooms,
         shedder=shedder,
@@ -185,6 +186,13 @@ async def _gate(
     _run_beside(stack, "purges", cache.run())
     _run_beside(stack, "timetable", gate.timetable.run())
     return gate
+
+
+def _tokens(policies: Policies, jwks: Jwks) -> ShopperTokens:
+    try:
+        return ShopperTokens(policies.shoppers, jwks, secret=read_secret(policies))
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"shoppers.hs256_secret_file: {error}") from error
 
 
 def _is_replay(checkout: CheckoutHandlers | None) -> IsReplay:

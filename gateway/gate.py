@@ -17,6 +17,7 @@ from gateway.edge.access_log import AccessLog, Outcome
 from gateway.edge.breaker import Breaker
 from gateway.edge.breakers import Breakers
 from gateway.edge.record import Tallies
+from gateway.edge.shopper_tokens import checked_secret
 from gateway.edge.stacks import EdgeState, Stacks
 from gateway.edge.switches import UnknownSwitch
 from gateway.edge.timetable import Timetable
@@ -61,7 +62,10 @@ class Gate:
         self._cache = cache
         self._breakers = breakers
         self._guards: dict[str, tuple[Breaker, UpstreamGuard]] = {}
+        self._secret: bytes | None = None
         self._access_log: AccessLog | None = None
+        # Of policies that were prepared, until they are in force or others are prepared.
+        self._log_prepared: AccessLog | None = None
         self._log_closing: set[asyncio.Task[None]] = set()
         self._tallies = Tallies()
         # Endpoints without the layers that may say no.
@@ -75,13 +79,20 @@ class Gate:
     async def prepare(self, policies: Policies) -> Swap:
         """Open what these policies need; what it returns puts them in force. Raises `Refused` for what cannot be had."""
         effective = self.timetable.at_this_moment(policies)
+        await self._close_prepared_log()
         try:
             secret = read_secret(policies)
-            log = _open_log(policies) if policies.access_log != self._policies.access_log else self._access_log
+            checked_secret(policies.shoppers, secret)
+            log = self._access_log
+            if policies.access_log != self._policies.access_log:
+                log = self._log_prepared = _open_log(policies)
         except OSError as error:
             raise Refused(f"{error.filename}: {error.strerror}") from error
+        except ValueError as error:
+            raise Refused(str(error)) from error
 
         def swap() -> None:
+            self._log_prepared = None
             self._put_in_force(effective, secret, log)
             self.timetable.update(policies, effective)
 
@@ -89,12 +100,13 @@ class Gate:
 
     async def _apply(self, effective: Policies) -> None:
         """Other policies of the same file, as an event begins or ends."""
-        self._put_in_force(effective, read_secret(effective), self._access_log)
+        self._put_in_force(effective, self._secret, self._access_log)
 
     def _put_in_force(self, policies: Policies, secret: bytes | None, log: AccessLog | None) -> None:
         state = self._state
         # First what may refuse, and changes nothing then.
         state.tokens.update(policies.shoppers, secret=secret)
+        self._secret = secret
         state.callers.update(policies.identity)
         self._upstreams.update(policies.upstreams)
         self._jwks.update(policies.shoppers.jwks_url, policies.shoppers.refresh_s)
@@ -116,6 +128,11 @@ class Gate:
             closing = asyncio.get_running_loop().create_task(old.close())
             self._log_closing.add(closing)
             closing.add_done_callback(self._log_closing.discard)
+
+    async def _close_prepared_log(self) -> None:
+        log, self._log_prepared = self._log_prepared, None
+        if log is not None:
+            await log.close()
 
     # Routes
 
@@ -250,6 +267,7 @@ class Gate:
 
     async def close(self) -> None:
         """Write what is left of the access log."""
+        await self._close_prepared_log()
         if self._access_log is not None:
             await self._access_log.close()
         if self._log_closing:

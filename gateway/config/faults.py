@@ -38,6 +38,8 @@ _ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 # As long as what the signature is made with (RFC 7518, 3.2).
 _SECRET_LEAST_BYTES: Final = 32
+# What keys and certificates begin with.
+_KEY_MARKS: Final = (b"-----BEGIN ", b"ssh-", b"ecdsa-sha2-")
 _EARLIEST_YEAR: Final = 2000
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -248,7 +250,10 @@ def _secret_file_fault(path: str) -> str | None:
         secret = Path(path).read_bytes().strip()
     except OSError as error:
         return f"the file cannot be read: {error.strerror}"
-    return None if len(secret) >= _SECRET_LEAST_BYTES else f"the file must hold {_SECRET_LEAST_BYTES} bytes or more"
+    if len(secret) < _SECRET_LEAST_BYTES:
+        return f"the file must hold {_SECRET_LEAST_BYTES} bytes or more"
+    # Whoever knows a public key could sign with it.
+    return "the file must hold a secret, not a key or a certificate" if secret.startswith(_KEY_MARKS) else None
 
 
 def _sku_fault(sku: str) -> str | None:

@@ -146,7 +146,7 @@ class ShopperTokens:
         keys.on_change(self._keys_changed)
 
     def _set(self, shoppers: Shoppers, secret: bytes | None) -> None:
-        self._secret = _checked_secret(shoppers, secret)
+        self._secret = checked_secret(shoppers, secret)
         self._shoppers = shoppers
         options = {**_OPTIONS, "verify_aud": shoppers.audience is not None}
         self._claims: dict[str, Any] = {
@@ -290,7 +290,8 @@ def _bytes_of(authorization: str, _entry: object) -> int:
     return len(authorization) + _ENTRY_BYTES
 
 
-def _checked_secret(shoppers: Shoppers, secret: bytes | None) -> bytes | None:
+def checked_secret(shoppers: Shoppers, secret: bytes | None) -> bytes | None:
+    """The key of HS256, None where it is not used. Raises `ValueError` for a secret that is missing or no good."""
     if _HS256 not in shoppers.algorithms:
         return None
     if secret is None:

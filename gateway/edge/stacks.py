@@ -17,7 +17,7 @@ from gateway.edge.identity import Callers, identity
 from gateway.edge.rate_limit import rate_limit
 from gateway.edge.redis_quota import RedisQuota
 from gateway.edge.security_headers import security_headers
-from gateway.edge.shedding import IsReplay, Shedder, shedding
+from gateway.edge.shedding import STORE, IsReplay, Shedder, shedding
 from gateway.edge.shopper_tokens import ShopperTokens
 from gateway.edge.switches import SwitchBoard, switches
 from gateway.edge.waiting_room import Rooms, waiting_room
@@ -88,7 +88,7 @@ class Stacks:
         method, path = "*", f"{rule.prefix}*"
         return stack(
             self._outside(method, path, is_page=True),
-            self._admission(method, path, rule.criticality, sells=False),
+            self._admission(method, path, rule.criticality, sells=False, dependency=rule.upstream),
             self._limits(method, path, by_shopper=False),
             self._limits(method, path, by_shopper=True),
             self._compression if rule.compress else _nothing,
@@ -123,16 +123,24 @@ class Stacks:
     def _rooms(self, method: str, path: str) -> Sequence[Room]:
         return [room for room in self._policies.rooms if room.on and applies(room.routes, method, path)]
 
-    def _admission(self, method: str, path: str, criticality: Criticality, *, sells: bool) -> Layer:
-        """Whether there is room: what is off needs none, who waits takes none, and only then is it counted."""
+    def _admission(
+        self, method: str, path: str, criticality: Criticality, *, sells: bool, dependency: str = STORE
+    ) -> Layer:
+        """Whether there is room: what is off needs none, who waits takes none, and only then is it counted.
+
+        What waits for an upstream counts for that one alone: while it hangs, it takes no room from the others.
+        """
         rooms = [waiting_room(self._state.rooms[room.name], sells=sells) for room in self._rooms(method, path)]
         return stack(
             switches(self._state.switches.of_route(method, path)),
             *rooms,
-            shedding(self._state.shedder, criticality, is_replay=self._state.is_replay if sells else None)
-            if self._policies.shedding.on
-            else _nothing,
+            self._shedding(criticality, dependency, self._state.is_replay if sells else None),
         )
+
+    def _shedding(self, criticality: Criticality, dependency: str, is_replay: IsReplay | None) -> Layer:
+        if not self._policies.shedding.on:
+            return _nothing
+        return shedding(self._state.shedder, criticality, dependency=dependency, is_replay=is_replay)
 
     def _limits(self, method: str, path: str, *, by_shopper: bool) -> Layer:
         limits = [each for each in self._of(method, path) if (each.by == "shopper") is by_shopper]

@@ -9,6 +9,7 @@ from textwrap import dedent
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.config.faults import idle_patterns
 from gateway.config.file import ConfigError, read_file, read_text
@@ -60,7 +61,7 @@ def test_settings_stand_at_the_top_and_policies_in_tables() -> None:
     assert config.settings == {"port": 9000, "data_dir": Path("var"), "drain_timeout": 5.0, "show_stock": False}
     assert config.policies == Policies(
         limits=(Limit(name="per-client", by="address", quota=50, window_s=2.0),),
-        breaker={"payment": Breaker(open_s=3.0)},
+        breaker={"payment": replace(BREAKERS["payment"], open_s=3.0)},
         upstreams=(
             Upstream(
                 name="web",
@@ -333,6 +334,15 @@ def test_a_shared_secret_may_be_configured_on_purpose(tmp_path: Path) -> None:
     assert read_text(text).policies.shoppers.algorithms == ("HS256",)
     (tmp_path / "secret").write_text("sesame" + " " * 32)
     assert faults_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
+
+
+@pytest.mark.parametrize("mark", ["-----BEGIN PUBLIC KEY-----\n", "ssh-ed25519 ", "ecdsa-sha2-nistp256 "])
+def test_a_key_that_others_may_know_is_no_shared_secret(tmp_path: Path, mark: str) -> None:
+    text = f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
+    (tmp_path / "secret").write_text(mark + "k" * 64)
+    assert faults_of(text) == [
+        "f:5: shoppers.hs256_secret_file: the file must hold a secret, not a key or a certificate"
+    ]
 
 
 def test_patterns_that_match_no_route_are_found() -> None:
