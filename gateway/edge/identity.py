@@ -25,6 +25,8 @@ _MOST_KEY_CHARACTERS: Final = 512
 # In place of a client's text. The first is falsy, so that one look tells both an unknown and a denied one from the rest.
 _DENIED: Final = ""
 _PROXY: Final = "proxy"
+# What a client remembered by its way takes, besides the text of the way.
+_ENTRY_BYTES: Final = 300
 _KEY_CHALLENGE: Final = header("WWW-Authenticate", 'ApiKey realm="peakgate"')
 
 
@@ -53,7 +55,8 @@ class Callers:
         self.keys: Mapping[str, str] = {key.sha256: key.name for key in identity.api_keys}
         # Clients by peer, and by the way they came to us where the peer is a proxy of ours.
         self.by_peer: Recent[str, str] = Recent(self._most_clients)
-        self.by_way: Recent[tuple[str, ...], str] = Recent(self._most_clients)
+        # By size: a caller writes what he likes to the left of what our proxies write.
+        self.by_way: Recent[tuple[str, ...], str] = Recent(self._most_clients * _ENTRY_BYTES, weigh=_bytes_of)
         # Names by key as it was sent, so that a digest is made once. It has room for the keys there are, and no others.
         self.known_keys: MutableMapping[str, str] = {}
 
@@ -159,6 +162,10 @@ def identity(callers: Callers, tokens: ShopperTokens | None = None) -> Layer:
         return identified
 
     return layer
+
+
+def _bytes_of(way: tuple[str, ...], _client: str) -> int:
+    return sum(map(len, way)) + _ENTRY_BYTES
 
 
 def _deny(callers: Callers, request: Request) -> Response:

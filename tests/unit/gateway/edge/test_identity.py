@@ -179,6 +179,14 @@ def test_what_is_remembered_of_clients_is_bounded() -> None:
     assert door.callers.snapshot()["clients_remembered"] <= 20
 
 
+def test_long_ways_that_callers_make_up_are_remembered_in_lesser_number() -> None:
+    door = Door(Callers(BEHIND_PROXIES, most_clients=100))
+    for number in range(100):
+        made_up = "x" * 8_000 + f", 192.0.2.{number}"
+        assert door.client("10.0.0.1", ("X-Forwarded-For", made_up)) == f"192.0.2.{number}"
+    assert door.callers.snapshot()["clients_remembered"] <= 4
+
+
 def test_what_is_seen_of_it() -> None:
     door = Door(Identity(trusted_proxies=("10.0.0.0/8",), deny=("192.0.2.7",), api_keys=KEYS.api_keys))
     door.ask("192.0.2.7")
