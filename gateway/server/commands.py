@@ -41,7 +41,9 @@ async def serve_commands(path: Path, commands: Mapping[str, Command]) -> AsyncIt
         assert task is not None
         talks.add(task)
         try:
-            await _talk(reader, writer, commands)
+            # Cancelled below; up to Python 3.11 a task of asyncio's streams that ends so is reported as a fault.
+            with contextlib.suppress(asyncio.CancelledError):
+                await _talk(reader, writer, commands)
         finally:
             talks.discard(task)
             writer.close()

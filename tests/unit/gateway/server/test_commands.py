@@ -130,3 +130,18 @@ def test_a_long_temporary_folder_is_not_used(tmp_path: Path, monkeypatch: pytest
 def test_what_was_never_written_is_empty(tmp_path: Path) -> None:
     runtime = RuntimeDirectory(tmp_path)
     assert (runtime.children, runtime.turned, runtime.reloads) == ([], {}, {})
+
+
+async def test_a_connection_that_is_open_at_the_end_is_closed_and_is_no_fault() -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+    with runtime_directory() as runtime:
+        path = runtime.socket_of("0a")
+        async with serve_commands(path, COMMANDS):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b'{"command": "add", "a": 2, "b": 3}\n')
+            await reader.readline()
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+    assert faults == []
