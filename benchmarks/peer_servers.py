@@ -50,7 +50,7 @@ class Peer:
                     await_port(process, port)
                 except HarnessError as error:
                     log.seek(0)
-                    raise PeerMissing(_last_line(log.read()) or str(error)) from error
+                    raise PeerMissing(_why(log.read()) or str(error)) from error
                 yield port, process.pid
             finally:
                 stop_child(process)
@@ -117,15 +117,16 @@ def _run(command: Sequence[str], folder: Path) -> str:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=_INSTALL_MOST_S)
     except subprocess.CalledProcessError as error:
-        raise PeerMissing(f"{command[0]} failed: {_last_line(error.stderr or error.stdout)}") from error
+        raise PeerMissing(f"{command[0]} failed: {_why(error.stderr or error.stdout)}") from error
     except subprocess.TimeoutExpired as error:
         raise PeerMissing(f"{command[0]} did not end within {_INSTALL_MOST_S:g} s") from error
     return done.stdout.decode(errors="replace").strip()
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+def _why(said: bytes) -> str:
+    """The line of what a program said that tells most: the first that speaks of an error, else the last."""
+    lines = said.decode(errors="replace").strip().splitlines() or [""]
+    return next((line for line in lines if "error" in line.lower()), lines[-1]).strip()
 
 
 FASTIFY = Peer("Fastify", _fastify)
