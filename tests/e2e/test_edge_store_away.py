@@ -1,0 +1,185 @@
+"""The store of a running gateway is paused or killed: what shoppers get meanwhile, and that all comes back by itself."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running_shop import Answer, RunningShop, eventually, peakgate
+from tests.e2e.surroundings import Kept, Page, count, crowd, open_shop, part, reload
+
+POLICIES = """
+[[limits]]
+name = "per-client"
+by = "address"
+quota = 1000000
+window_s = 3600
+routes = ["GET /v1/products/{sku}", "GET /v1/carts/{cart_id}", "GET /openapi.json"]
+
+[[limits]]
+name = "few"
+by = "address"
+quota = 20
+window_s = 3600
+routes = ["GET /docs"]
+"""
+SKU = "/v1/products/85123A"
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
+    with open_shop(tmp_path_factory.mktemp("store"), POLICIES) as shop:
+        yield shop
+
+
+@contextmanager
+def paused(gate: RunningShop) -> Iterator[None]:
+    """The store is there, takes bytes, and says nothing."""
+    pid = gate.store_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def degraded(page: Page) -> set[str]:
+    return {each.strip() for each in page.headers.get("degraded", "").split(",") if each.strip()}
+
+
+def all_well(gate: RunningShop, cart_id: str) -> None:
+    """Wait until each worker serves as if nothing had been."""
+
+    def statuses() -> set[tuple[int, str | None]]:
+        answers: list[Answer] = []
+        for path in (f"/v1/carts/{cart_id}", SKU, "/openapi.json"):
+            answers += [gate.call("GET", path) for _ in range(16)]
+        return {(answer.status, answer.headers["Degraded"]) for answer in answers}
+
+    eventually(statuses, lambda seen: seen == {(200, None)})
+    eventually(lambda: gate.call("GET", "/readyz").body["status"], lambda status: status == "ready")
+
+
+def test_while_the_store_is_paused_limits_go_on_and_products_are_shown(gate: RunningShop) -> None:
+    cart_id = gate.cart_of(_85123A=2)
+    with Kept(gate) as shopper:
+        fresh = shopper.get(SKU)
+        assert (fresh.status, degraded(fresh)) == (200, set())
+        shared = shopper.get("/openapi.json")
+        assert (shared.status, degraded(shared)) == (200, set())
+        with paused(gate):
+            # Nobody waits for it: the answer comes, decided here, and the headers still speak.
+            local = shopper.get("/openapi.json")
+            assert (local.status, degraded(local)) == (200, {"limits"})
+            assert local.headers["ratelimit-policy"] == shared.headers["ratelimit-policy"]
+            assert local.headers["ratelimit"].startswith('"per-client";r=')
+            cart = eventually(lambda: shopper.get(f"/v1/carts/{cart_id}"), lambda told: told.status == 503)
+            assert cart.body["type"] == "/problems/dependency-unavailable"
+            assert int(cart.headers["retry-after"]) >= 1
+            stale = eventually(lambda: shopper.get(SKU), lambda told: "products" in degraded(told))
+            assert (stale.status, stale.body["name"]) == (200, fresh.body["name"])
+            unready = eventually(lambda: gate.call("GET", "/readyz"), lambda told: told.body["checks"]["store"] != "ok")
+            assert (unready.status, unready.body["status"]) == (503, "unavailable"), "nobody else has what is embedded"
+            assert gate.call("GET", "/healthz").status == 200
+            # The operator sees it, though his page needs no store.
+            assert count(gate, "peakgate_limit_local") >= 1
+            assert count(gate, "peakgate_degraded_answers_total", what="limits") >= 1
+            assert gate.admin("GET", "/").status == 200
+        all_well(gate, cart_id)
+    eventually(lambda: count(gate, "peakgate_limit_local"), lambda local: local == 0)
+    assert gate.call("GET", f"/v1/carts/{cart_id}").body["item_count"] == 2
+
+
+def test_under_load_the_breaker_cuts_a_paused_store_off_and_lets_it_back(gate: RunningShop) -> None:
+    cart_id = gate.cart_of(_85123A=2)
+    path = f"/v1/carts/{cart_id}"
+
+    def states() -> list[str]:
+        return [breakers["store"]["state"] for breakers in part(gate, "breakers")]
+
+    with paused(gate):
+        assert {answer.status for answer in crowd(gate, 200, "GET", path)} == {503}
+        eventually(states, lambda states: states and "passing" not in states)
+        cut_off = crowd(gate, 20, "GET", path)
+        assert {(answer.status, answer.body["type"]) for answer in cut_off} == {
+            (503, "/problems/dependency-unavailable")
+        }
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in cut_off)
+        assert count(gate, "peakgate_breaker_changes_total") >= 2
+    all_well(gate, cart_id)
+    assert states() == ["passing", "passing"]
+
+
+def test_each_worker_grants_its_share_of_a_quota_while_the_store_is_paused(gate: RunningShop) -> None:
+    cart_id = gate.cart_of()
+    with paused(gate):
+        answers = crowd(gate, 120, "GET", "/docs")
+        granted = [answer for answer in answers if answer.status == 200]
+        refused = [answer for answer in answers if answer.status == 429]
+        assert (len(granted), len(refused)) == (20, 100), "half of twenty by each of two"
+        assert all("limits" in degraded(answer) for answer in answers)
+        assert all(answer.headers["ratelimit"].startswith('"few";r=') for answer in answers)
+    all_well(gate, cart_id)
+
+
+def test_a_reload_goes_through_while_the_store_is_paused(gate: RunningShop) -> None:
+    cart_id = gate.cart_of()
+    with paused(gate):
+        assert reload(gate, POLICIES + '[[switches]]\nname = "all"\nroutes = ["/v1/*"]\non = false\n').status == 200
+        assert {gate.call("GET", SKU).status for _ in range(16)} == {503}
+        assert gate.call("GET", SKU).body["type"] == "/problems/disabled"
+        assert reload(gate, POLICIES).status == 200
+    all_well(gate, cart_id)
+
+
+def test_a_store_that_is_killed_comes_back_with_all_that_was_answered(gate: RunningShop) -> None:
+    cart_id = gate.cart_of(_22423=3)
+    placed = gate.check_out(gate.cart_of(_22423=1), key="before-the-kill")
+    assert placed.status == 202
+    before, workers = gate.store_pid(), gate.worker_pids()
+    os.kill(before, signal.SIGKILL)
+    statuses = {gate.call("GET", SKU).status for _ in range(16)}
+    assert statuses <= {200, 503}
+    eventually(lambda: _store_of(gate), lambda pid: pid not in {None, before})
+    all_well(gate, cart_id)
+    assert gate.call("GET", f"/v1/carts/{cart_id}").body["item_count"] == 3
+    eventually(lambda: gate.order(placed.body["id"])["status"], lambda status: status == "completed")
+    again = gate.check_out(placed.body["cart_id"], key="before-the-kill")
+    assert (again.status, again.body["id"]) == (202, placed.body["id"])
+    assert gate.worker_pids() == workers, "no worker had to be started again for it"
+
+
+def _store_of(gate: RunningShop) -> int | None:
+    try:
+        return gate.store_pid()
+    except (StopIteration, OSError):
+        return None
+
+
+# Starting and stopping
+
+
+def test_all_that_is_wrong_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    file = tmp_path / "peakgate.toml"
+    file.write_text(
+        'hots = "0.0.0.0"\n[[limits]]\nname = "a"\nby = "adress"\nquota = 0\n[[routes]]\nprefix = "/web/"\nupstream = "wbe"\n'
+    )
+    refused = peakgate("serve", "--config", str(file), "--data-dir", str(tmp_path / "data"), "--workers", "0")
+    assert refused.returncode == 64
+    told = refused.stderr.splitlines()
+    assert len(told) == 5
+    for wrong in ("--workers", "hots", "adress", "quota", "wbe"):
+        assert any(wrong in line for line in told), wrong
+    assert all(line.startswith("peakgate: ") for line in told)
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_interrupt_ends_it_though_shoppers_keep_their_connections(tmp_path: Path) -> None:
+    with open_shop(tmp_path, POLICIES) as shop, Kept(shop) as idle:
+        assert idle.get("/healthz").status == 200
+        store = shop.store_pid()
+        assert shop.stop(signal.SIGINT) == 0
+    assert not Path(f"/proc/{store}").exists()
