@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,7 +19,7 @@ from store import Client
 
 
 @pytest.fixture
-async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:  # noqa: ARG001 - it is empty
+async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
     """A worker's, with an access log."""
     policies = Policies(access_log=AccessLog(file=str(tmp_path / "first.log")))
     async with AsyncExitStack() as stack:
@@ -30,9 +29,8 @@ async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterato
 
 def open_files(folder: Path) -> list[str]:
     """The names of the logs in a folder that this process has open."""
-    links = [Path("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")]
-    targets = [os.readlink(link) for link in links if link.is_symlink()]
-    return sorted(Path(target).name for target in targets if target.startswith(str(folder)) and target.endswith(".log"))
+    files = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sorted(file.name for file in files if file.is_relative_to(folder) and file.suffix == ".log")
 
 
 async def test_a_shared_secret_that_is_no_good_is_refused_before_anything_changes(
