@@ -41,7 +41,8 @@ _SECRET_LEAST_BYTES: Final = 32
 # What keys and certificates begin with.
 _KEY_MARKS: Final = (b"-----BEGIN ", b"ssh-", b"ecdsa-sha2-")
 _EARLIEST_YEAR: Final = 2000
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# HEAD goes with GET.
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 # The places of what was read from the file, by the table's identity.
 Places = Mapping[int, Place]

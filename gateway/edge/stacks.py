@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.api.binding import Route
-from gateway.config.policies import Criticality, Forward, Limit, Policies, Room, applies
+from gateway.config.policies import CRITICALITIES, Criticality, Forward, Limit, Policies, Room, applies
 from gateway.edge.authentication import authentication
 from gateway.edge.compression import compression
 from gateway.edge.cors import cors
@@ -21,7 +21,7 @@ from gateway.edge.shedding import STORE, IsReplay, Shedder, shedding
 from gateway.edge.shopper_tokens import ShopperTokens
 from gateway.edge.switches import SwitchBoard, switches
 from gateway.edge.waiting_room import Rooms, waiting_room
-from gateway.http import Handler, Layer, stack
+from gateway.http import Handler, Layer, Outcome, Request, Response, stack
 
 # For routes that wait for more than the store, which has deadlines of its own.
 SLOW_ROUTE_DEADLINE_S: Final = 10.0
@@ -83,16 +83,51 @@ class Stacks:
             self._compression if route.is_public else _nothing,
         )
 
+    def unread_level(self, route: Route) -> int | None:
+        """The criticality by which requests of a route may be refused unread; a waiting room has another answer."""
+        is_simple = route.method == "GET" and route.hot and route.path not in _PROBES
+        if not is_simple or not self._policies.shedding.on or self._rooms(route.method, route.path):
+            return None
+        return CRITICALITIES.index(route.criticality)
+
+    def lines_of(self, route: Route) -> bytes:
+        """The header lines that every answer of such a route has."""
+        request = Request(route.method, route.path, "", {}, b"", "", ())
+        self._for_browsers(route.method, route.path, is_page=False)(lambda _request: Response(204))(request)
+        return request.notes
+
     def of_forward(self, rule: Forward) -> Layer:
         """Those of what is forwarded. Who signs in there is the upstream's to know, so its tokens are left alone."""
-        method, path = "*", f"{rule.prefix}*"
+        path = f"{rule.prefix}*"
+        layers = {method: self._of_forward(rule, method, path) for method in self._methods_named(path)}
+        if "GET" in layers:
+            # As on our own routes.
+            layers["HEAD"] = layers["GET"]
+        of_any = self._of_forward(rule, "*", path)
+        return by_method(layers, of_any) if layers else of_any
+
+    def _of_forward(self, rule: Forward, method: str, path: str) -> Layer:
+        # Whatever its method, it is one route to limits that count by route.
+        route = f"* {path}"
         return stack(
             self._outside(method, path, is_page=True),
             self._admission(method, path, rule.criticality, sells=False, dependency=rule.upstream),
-            self._limits(method, path, by_shopper=False),
-            self._limits(method, path, by_shopper=True),
+            self._limits(method, path, by_shopper=False, route=route),
+            self._limits(method, path, by_shopper=True, route=route),
             self._compression if rule.compress else _nothing,
         )
+
+    def _methods_named(self, path: str) -> Iterable[str]:
+        """The methods that policies name for a path that takes any."""
+        policies = self._policies
+        patterns = [
+            *(pattern for limit in policies.limits for pattern in limit.routes),
+            *(pattern for room in policies.rooms for pattern in room.routes),
+            *(pattern for switch in policies.switches for pattern in switch.routes),
+            *policies.cors.routes,
+        ]
+        named = {pattern: pattern.partition(" ")[0] for pattern in patterns if " " in pattern}
+        return {method for pattern, method in named.items() if applies((pattern,), method, path)}
 
     def of_other(self, method: str, path: str, *, is_page: bool) -> Layer:
         """Those of documents and their pages, and of what has no route: 404, 405, OPTIONS."""
@@ -106,10 +141,13 @@ class Stacks:
         )
 
     def _outside(self, method: str, path: str, *, is_page: bool) -> Layer:
-        """What every answer passes, refusals too: browsers must be able to read those. Then, who is asking.
+        """What every answer passes, refusals too: browsers must be able to read those. Then, who is asking."""
+        return stack(
+            self._for_browsers(method, path, is_page=is_page), identity(self._state.callers, self._state.tokens)
+        )
 
-        Our own answers are data, and load nothing; pages, those of waiting rooms too, say what they load.
-        """
+    def _for_browsers(self, method: str, path: str, *, is_page: bool) -> Layer:
+        """Our own answers are data, and load nothing; pages, those of waiting rooms too, say what they load."""
         table = self._policies.cors
         fields = self._headers if is_page else {**self._headers, **self._content_policy}
         return stack(
@@ -117,7 +155,6 @@ class Stacks:
             cors(table.origins, credentials=table.credentials, max_age_s=table.max_age_s, expose=table.expose)
             if table.origins and applies(table.routes, method, path)
             else _nothing,
-            identity(self._state.callers, self._state.tokens),
         )
 
     def _rooms(self, method: str, path: str) -> Sequence[Room]:
@@ -142,9 +179,10 @@ class Stacks:
             return _nothing
         return shedding(self._state.shedder, criticality, dependency=dependency, is_replay=is_replay)
 
-    def _limits(self, method: str, path: str, *, by_shopper: bool) -> Layer:
+    def _limits(self, method: str, path: str, *, by_shopper: bool, route: str | None = None) -> Layer:
+        """`route` is what limits by route count by, where that is not the method and path."""
         limits = [each for each in self._of(method, path) if (each.by == "shopper") is by_shopper]
-        return rate_limit(limits, self._state.quota, route=f"{method} {path}", mark=self._state.degraded.mark)
+        return rate_limit(limits, self._state.quota, route=route or f"{method} {path}", mark=self._state.degraded.mark)
 
     def _of(self, method: str, path: str) -> Iterable[Limit]:
         return (limit for limit in self._policies.limits if applies(limit.routes, method, path))
@@ -155,6 +193,21 @@ class Stacks:
             degraded_while(state.degraded, "queue", state.is_queue_away, status=202),
             degraded_while(state.degraded, "prices", state.are_prices_stale, status=202),
         )
+
+
+def by_method(layers: Mapping[str, Layer], of_any: Layer) -> Layer:
+    """The layers of a request's method, where there are some of its own."""
+
+    def layer(handler: Handler) -> Handler:
+        handlers = {method: each(handler) for method, each in layers.items()}
+        others = of_any(handler)
+
+        def by_its_method(request: Request) -> Outcome:
+            return handlers.get(request.method, others)(request)
+
+        return by_its_method
+
+    return layer
 
 
 def _nothing(handler: Handler) -> Handler:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from multidict import CIMultiDict
 
 from gateway import compose
 from gateway.compose import Gateway
-from gateway.config.policies import AccessLog, Forward, Policies, Shoppers, Upstream
+from gateway.config.policies import AccessLog, Forward, Policies, Shoppers, Switch, Upstream
+from gateway.http import Request, settled
 from gateway.prerequisites import StoreAddress
 from gateway.server.commands import Refused
 from gateway.settings import Settings
@@ -58,6 +60,28 @@ async def test_a_log_that_was_prepared_is_the_one_after_the_swap(gateway: Gatewa
     swap()
     await gateway.prepare(replace(policies))
     assert "second.log" in open_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("named", "refused"), [("POST", {"POST"}), ("GET", {"GET", "HEAD"}), ("", {"GET", "HEAD", "POST", "PUT"})]
+)
+async def test_a_pattern_with_a_method_goes_for_what_is_forwarded_with_it(
+    gateway: Gateway, named: str, refused: set[str]
+) -> None:
+    policies = Policies(
+        upstreams=(Upstream(name="web", targets=("http://127.0.0.1:9",)),),
+        routes=(Forward(prefix="/pages/", upstream="web"),),
+        switches=(Switch(name="off", routes=(f"{named} /pages/*".strip(),), on=False),),
+    )
+    swap = await gateway.prepare(policies)
+    swap()
+    statuses = {}
+    for method in ("GET", "HEAD", "POST", "PUT"):
+        endpoint, params = gateway.edge.router.find(method, "/pages/shoes")
+        headers = CIMultiDict({"Host": "shop"})
+        request = Request(method, "/pages/shoes", "", headers, b"", "id", params, "127.0.0.1")
+        statuses[method] = (await settled(endpoint.handler(request))).status
+    assert statuses == {method: 503 if method in refused else 502 for method in statuses}
 
 
 async def test_what_waits_for_an_upstream_takes_no_room_from_what_waits_for_the_store(gateway: Gateway) -> None:
