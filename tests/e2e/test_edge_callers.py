@@ -120,8 +120,12 @@ def test_of_two_hundred_at_once_a_quota_of_fifty_lets_fifty_through(gate: Runnin
         until = int(answer.headers["ratelimit"].rpartition("=")[2])
         # Not before there is a unit, and spread over at most half a minute.
         assert 1 <= until <= int(answer.headers["retry-after"]) <= until + 30
-    served_by = [worker.get("GET /v1/products", {}) for worker in part(gate, "requests")]
-    assert all(served.get("200") for served in served_by), "both workers have granted a share of it"
+    # Whichever worker they reached: the kernel spreads connections over both.
+    served_by = eventually(
+        lambda: [worker.get("GET /v1/products", {}) for worker in part(gate, "requests")],
+        lambda served_by: sum(sum(served.values()) for served in served_by) == 200,
+    )
+    assert all(served_by)
     eventually(
         lambda: count(gate, "peakgate_limit_decisions_total", limit="per-address", outcome="taken"),
         lambda taken: taken == 50,

@@ -130,6 +130,42 @@ def test_a_crowd_gets_places_without_gaps_and_no_more_come_in_than_may(gate: Run
     reload(gate, "")
 
 
+def test_who_stands_behind_what_is_left_is_told_that_it_is_sold_out(gate: RunningShop) -> None:
+    product = gate.call("GET", "/v1/products/10123C").body
+    assert product["stock"] == 1
+    assert reload(gate, ROOM.replace("drop", "last-one") % 10 + 'skus = ["10123C"]\n').status == 200
+    # The keepers read the stock about each second.
+    eventually(lambda: count(gate, "peakgate_room_stock", room="last-one"), lambda stock: stock == 2)
+    assert wait_in(gate).status == 200
+    tail = wait_in(gate)
+    assert (tail.status, tail.body["type"]) == (409, "/problems/sold-out")
+    assert tail.body["token"]
+    page = gate.call("GET", SNEAKER, Accept="text/html", Waiting_Room_Token=tail.body["token"])
+    assert "sold out" in page.body.lower()
+    reload(gate, "")
+
+
+def test_while_the_store_is_paused_those_who_are_in_are_served_and_the_others_keep_their_place(
+    gate: RunningShop,
+) -> None:
+    assert reload(gate, ROOM.replace("drop", "paused") % 1).status == 200
+    inside = wait_in(gate).headers["Waiting-Room-Token"]
+    token = wait_in(gate).body["token"]
+    store = gate.store_pid()
+    os.kill(store, signal.SIGSTOP)
+    try:
+        assert {wait_in(gate, inside).status for _ in range(16)} == {200}
+        unknown = wait_in(gate, token)
+        assert (unknown.status, unknown.body["position"], unknown.body["token"]) == (503, None, token)
+        newcomer = wait_in(gate)
+        assert (newcomer.status, newcomer.body["token"]) == (503, None)
+    finally:
+        os.kill(store, signal.SIGCONT)
+    again = eventually(lambda: wait_in(gate, token), lambda told: told.body["position"] is not None)
+    assert (again.status, again.body["position"], again.body["token"]) == (503, 1, token)
+    reload(gate, "")
+
+
 # Switches
 
 

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
+from store.embedded import socket_path
 from tests.e2e.running_shop import Answer, RunningShop, eventually, peakgate
 from tests.e2e.surroundings import Kept, Page, count, crowd, open_shop, part, reload
 
@@ -139,6 +141,8 @@ def test_a_store_that_is_killed_comes_back_with_all_that_was_answered(gate: Runn
     cart_id = gate.cart_of(_22423=3)
     placed = gate.check_out(gate.cart_of(_22423=1), key="before-the-kill")
     assert placed.status == 202
+    # One that is being worked on goes on when its delivery is due again, which takes half a minute.
+    eventually(lambda: gate.order(placed.body["id"])["status"], lambda status: status == "completed")
     before, workers = gate.store_pid(), gate.worker_pids()
     os.kill(before, signal.SIGKILL)
     statuses = {gate.call("GET", SKU).status for _ in range(16)}
@@ -146,7 +150,7 @@ def test_a_store_that_is_killed_comes_back_with_all_that_was_answered(gate: Runn
     eventually(lambda: _store_of(gate), lambda pid: pid not in {None, before})
     all_well(gate, cart_id)
     assert gate.call("GET", f"/v1/carts/{cart_id}").body["item_count"] == 3
-    eventually(lambda: gate.order(placed.body["id"])["status"], lambda status: status == "completed")
+    assert gate.order(placed.body["id"])["status"] == "completed"
     again = gate.check_out(placed.body["cart_id"], key="before-the-kill")
     assert (again.status, again.body["id"]) == (202, placed.body["id"])
     assert gate.worker_pids() == workers, "no worker had to be started again for it"
@@ -157,6 +161,65 @@ def _store_of(gate: RunningShop) -> int | None:
         return gate.store_pid()
     except (StopIteration, OSError):
         return None
+
+
+def test_a_checkout_that_met_a_paused_store_may_be_tried_again_and_is_one_order(gate: RunningShop) -> None:
+    cart_id = gate.cart_of(_22423=2)
+    with paused(gate):
+        refused = gate.check_out(cart_id, key="while-paused")
+        assert (refused.status, refused.body["type"]) == (503, "/problems/dependency-unavailable")
+        assert refused.headers["Retry-After"] is not None
+    all_well(gate, cart_id)
+    placed = eventually(
+        lambda: gate.check_out(cart_id, key="while-paused"), lambda answer: answer.status not in {503, 409}
+    )
+    assert placed.status == 202
+    assert gate.check_out(cart_id, key="another").body["order_id"] == placed.body["id"]
+    order = eventually(lambda: gate.order(placed.body["id"]), lambda order: order["status"] == "completed")
+    assert order["lines"][0]["quantity"] == 2
+
+
+def test_a_store_that_is_full_refuses_writes_and_limits_go_on(gate: RunningShop) -> None:
+    cart_id = gate.cart_of(_22423=1)
+    with redis.Redis(unix_socket_path=str(socket_path(gate.data_dir))) as operator, Kept(gate) as shopper:
+        operator.config_set("maxmemory", "1mb")
+        try:
+            local = eventually(lambda: shopper.get("/openapi.json"), lambda told: "limits" in degraded(told))
+            assert (local.status, local.headers["ratelimit"].startswith('"per-client";r=')) == (200, True)
+            assert gate.call("POST", "/v1/carts").status == 503
+        finally:
+            operator.config_set("maxmemory", "0")
+    all_well(gate, cart_id)
+
+
+# Drills of what orders depend on
+
+
+def drill(gate: RunningShop, name: str, *, tripped: bool = True) -> None:
+    assert gate.admin("POST", f"/admin/v1/drills/{name}", {"tripped": tripped}).status == 200
+
+
+def test_without_the_queue_orders_are_accepted_and_worked_off_later(gate: RunningShop) -> None:
+    drill(gate, "queue")
+    try:
+        placed = gate.check_out(gate.cart_of(_22423=1), key="no-queue")
+        assert (placed.status, placed.headers["Degraded"]) == (202, "queue")
+        assert gate.order(placed.body["id"])["status"] == "accepted"
+    finally:
+        drill(gate, "queue", tripped=False)
+    eventually(lambda: gate.order(placed.body["id"])["status"], lambda status: status == "completed")
+
+
+@pytest.mark.parametrize(("name", "before"), [("payment", "stock_confirmed"), ("shipping", "payment_authorised")])
+def test_without_a_service_orders_wait_for_it_and_none_is_cancelled(gate: RunningShop, name: str, before: str) -> None:
+    drill(gate, name)
+    try:
+        placed = gate.check_out(gate.cart_of(_22423=1), key=f"no-{name}")
+        assert placed.status == 202
+        eventually(lambda: gate.order(placed.body["id"])["status"], lambda status: status == before)
+    finally:
+        drill(gate, name, tripped=False)
+    eventually(lambda: gate.order(placed.body["id"])["status"], lambda status: status == "completed")
 
 
 # Starting and stopping
