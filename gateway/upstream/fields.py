@@ -178,7 +178,9 @@ class Fields:
         if len(self._passed) + len(self._kept_back) >= _REMEMBERED_MOST:
             self._passed.clear()
             self._kept_back.clear()
-        if lower in _DROPPED or lower in _UNDERSTOOD:
+        # Many servers take `X_Forwarded_For` for `X-Forwarded-For` (RFC 3875, 4.1.18), which is ours to write. It is dropped.
+        read_as = lower.replace("_", "-")
+        if read_as in _DROPPED or read_as in _UNDERSTOOD:
             # A plain str: the parser's own kind is slower to look up, and equal to it.
             self._kept_back[str(name)] = lower
             return lower

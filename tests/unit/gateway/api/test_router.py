@@ -110,3 +110,14 @@ def test_a_prefix_of_everything_leaves_the_routes_that_are_nearer() -> None:
     assert router.find("GET", "/") == (everything, ("",))
     assert router.find("GET", "/v1/other") == (everything, ("v1/other",))
     assert router.find("GET", "/v1/carts/abc")[1] == ("abc",)
+
+
+@pytest.mark.parametrize("path", ["/d%72op/1", "/%64%72%6F%70/1", "/drop;jsessionid=1/1", "/d%72op;a/1"])
+def test_another_spelling_of_a_prefix_does_not_lead_past_it(path: str) -> None:
+    everything, drop = Endpoint("*", "/*", handler), Endpoint("*", "/drop/*", handler)
+    assert Router([everything, drop]).find("GET", path) == (drop, ("1",))
+
+
+def test_no_spelling_of_an_empty_segment_leads_to_a_prefix() -> None:
+    everything, drop = Endpoint("*", "/*", handler), Endpoint("*", "/drop/*", handler)
+    assert Router([everything, drop]).find("GET", "/;/drop/1")[0] is everything

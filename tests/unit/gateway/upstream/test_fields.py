@@ -92,6 +92,16 @@ def test_what_a_stranger_says_about_the_way_is_not_believed() -> None:
     assert value(lines, "Forwarded") == 'for=203.0.113.9;host="shop.example";proto=http'
 
 
+@pytest.mark.parametrize(
+    "name", ["X_Forwarded_For", "x-forwarded_proto", "Content_Length", "Transfer_Encoding", "X_Api_Key", "Cookie_"]
+)
+def test_what_many_servers_take_for_a_field_of_the_gateway_stays_here(name: str) -> None:
+    lines = sent(request(raw=((name, "6.6.6.6"),), peer=LB, x_forwarded_for="198.51.100.7", cookie="a=b"))
+    assert (value(lines, name) is None) is (name != "Cookie_")
+    assert value(lines, "X-Forwarded-For") == "198.51.100.7, 10.0.0.1"
+    assert value(lines, "Cookie") == "a=b"
+
+
 def test_what_a_trusted_proxy_says_is_passed_on_with_its_own_address() -> None:
     lines = sent(request(peer=LB, x_forwarded_for="198.51.100.7, 2001:db8::1", x_forwarded_proto="https"))
     assert value(lines, "X-Forwarded-For") == "198.51.100.7, 2001:db8::1, 10.0.0.1"
