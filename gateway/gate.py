@@ -11,7 +11,7 @@ from typing import Any
 from multidict import CIMultiDict
 
 from gateway.api.binding import Route, bind
-from gateway.api.router import Endpoint, Router
+from gateway.api.router import Endpoint, Router, Unread
 from gateway.config.policies import BREAKERS, Forward, Policies
 from gateway.edge.access_log import AccessLog, Outcome
 from gateway.edge.breaker import Breaker
@@ -28,6 +28,7 @@ from gateway.policy.addresses import peer_of
 from gateway.server.commands import Command, Refused
 from gateway.server.edge_server import ADDRESS_FIELDS, EdgeServer
 from gateway.server.policies_in_force import Swap
+from gateway.server.unread import UnreadRefusals
 from gateway.upstream.cache import ResponseCache
 from gateway.upstream.forward import forward
 from gateway.upstream.jwks import Jwks
@@ -72,6 +73,8 @@ class Gate:
         self._inner: dict[Endpoint, Handler] = {}
         self.timetable = Timetable(policies, apply=self._apply, prewarm=self._prewarm)
         self.server = EdgeServer(Router(()))
+        self._unread = UnreadRefusals(self.server, state.shedder)
+        state.shedder.on_turning_away = self._turn_away
         self._put_in_force(self.timetable.effective, read_secret(policies), _open_log(policies))
 
     # Policies
@@ -121,6 +124,9 @@ class Gate:
         self._policies = policies
         self.server.router = self._router(policies)
 
+    def _turn_away(self, turns_away: bool) -> None:
+        self.server.unread = self._unread if turns_away else None
+
     def _take_log(self, log: AccessLog | None) -> None:
         old, self._access_log = self._access_log, log
         self.server.access_log = log
@@ -164,6 +170,8 @@ class Gate:
             body_limit=route.body_limit,
             criticality=route.criticality,
         )
+        level = stacks.unread_level(route)
+        endpoint.unread = None if level is None else Unread(level, stacks.lines_of(route))
         self._inner[endpoint] = inner
         return endpoint
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from gateway import problems
@@ -14,6 +14,13 @@ from gateway.http import Handler, Request, Response, header
 DEFAULT_BODY_LIMIT: Final = 64 * 1024
 
 
+class Unread(NamedTuple):
+    """What a refusal of a request that nobody reads needs: its criticality, the most critical 0, and its header lines."""
+
+    criticality: int
+    lines: bytes
+
+
 class Endpoint:
     """Where requests of a route end: its handler, wrapped in all its layers.
 
@@ -21,7 +28,7 @@ class Endpoint:
     own. One that `streams` takes bodies as they come where they have not come whole. The least critical are refused first.
     """
 
-    __slots__ = ("body_limit", "criticality", "handler", "hot", "method", "path", "streams", "tally")
+    __slots__ = ("body_limit", "criticality", "handler", "hot", "method", "path", "streams", "tally", "unread")
 
     def __init__(
         self,
@@ -42,6 +49,8 @@ class Endpoint:
         self.streams = streams
         self.criticality = criticality
         self.tally = Tally()
+        # How its requests may be refused before they are read; None where they may not.
+        self.unread: Unread | None = None
 
 
 Params = tuple[str, ...]

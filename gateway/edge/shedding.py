@@ -49,6 +49,9 @@ class Shedder:
         self.refused = [0] * _LEVELS
         self.passed = [0] * _LEVELS
         self.round_s = 0.0
+        # Told whenever there begins or ends to be a kind of request that is refused whole.
+        self.on_turning_away: Callable[[bool], None] = lambda _turns_away: None
+        self._turns_away = False
         self._table = table
         self._limits: dict[str, ConcurrencyLimit] = {}
         self._looked_at = clock()
@@ -83,6 +86,10 @@ class Shedder:
             return False
         self.passed[criticality] += 1
         return True
+
+    def refuses_all(self, criticality: int) -> bool:
+        """Whether every request of that criticality is refused now."""
+        return self._table.on and self.pressure.shares[criticality] >= 1.0
 
     def passed_after_all(self, criticality: int) -> None:
         """One that was not admitted is served all the same."""
@@ -120,6 +127,10 @@ class Shedder:
         if self._table.on:
             arrived = [new - old for new, old in zip(come, self._arrived, strict=True)]
             self.pressure.observe(late_s, round_s, now - self._looked_at, arrived)
+        turns_away = self.refuses_all(_LEVELS - 1)
+        if turns_away is not self._turns_away:
+            self._turns_away = turns_away
+            self.on_turning_away(turns_away)
         for limit in self._limits.values():
             limit.learn(now)
         self._recent.note(now, self.passed, self.refused)

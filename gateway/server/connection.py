@@ -44,12 +44,13 @@ if TYPE_CHECKING:
 
     from gateway.api.router import Endpoint
     from gateway.server.edge_server import EdgeServer
+    from gateway.server.unread import UnreadRefusals
 
 _log = logging.getLogger("peakgate")
 
 MAX_HEADER_BYTES: Final = 32 * 1024
 # More of an answer than this is not left with the transport while the shopper does not read, but for the last piece.
-_UNSENT_MOST: Final = 16 * 1024
+_UNSENT_MOST: Final = 4 * 1024
 # So many requests are parsed while others wait for their answers, and none behind so many bytes: parsed, they take
 # between two and twenty times as much.
 _WAITING_MOST: Final = 2
@@ -68,6 +69,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         *("_answering", "_body", "_body_bytes", "_closes_after", "_coroutine", "_edge", "_header_bytes", "_host"),
+        "_is_between",
         *("_peer", "_receiving_since", "_request", "_rest", "_socket", "_streaming", "_unread", "_unread_since"),
     )
 
@@ -86,6 +88,8 @@ class Connection(RequestHandler):
         self._host: str | None = None
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
+        # Whether nothing has come since the end of a message.
+        self._is_between = False
         self._receiving_since = 0.0
         # What has come and is not parsed yet; no more is read meanwhile.
         self._rest = b""
@@ -125,6 +129,9 @@ class Connection(RequestHandler):
             return
         if self._rest:
             data, self._rest = self._rest + data, b""
+        was_between, self._is_between = self._is_between, False
+        if self._edge.unread is not None and was_between and self._refuse_unread(self._edge.unread, data):
+            return
         messages: Sequence[Any]
         fault: HttpProcessingError | None = None
         try:
@@ -160,9 +167,23 @@ class Connection(RequestHandler):
             and self._take_short(*messages[0])
         ):
             parser.message_consumed()
+            # Without a body, the message ended where this segment does.
+            self._is_between = messages[0][1] is EMPTY_PAYLOAD and data[-4:] == _SECTION_END
             return
         self._queue(messages, len(data))
         self._take_next()
+
+    def _refuse_unread(self, unread: UnreadRefusals, data: bytes) -> bool:
+        """Refuse what has come without parsing it, if that is to be and can be; says whether it was."""
+        if self._host is None or not self._is_idle or self.transport is None or self._edge.is_draining:
+            return False
+        refusal = unread.answer(data, self._host, self._peer)
+        if refusal is None:
+            return False
+        self.transport.write(refusal)
+        self._is_between = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
 
     def _feed_on(
         self, parser: Any, messages: Sequence[Any], data: bytes

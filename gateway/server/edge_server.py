@@ -14,6 +14,7 @@ from gateway.api.router import Endpoint, Router
 from gateway.http import Request, Response
 from gateway.server.connection import Connection
 from gateway.server.normal_way import normal_way
+from gateway.server.unread import UnreadRefusals
 from gateway.server.wire import RequestIds, ResponseWriter
 
 # What an upstream may build addresses of, the host first.
@@ -55,6 +56,8 @@ class EdgeServer(web.Server):
         # May be replaced while serving: each request asks it once.
         self.router = router
         self.access_log: AccessLog | None = None
+        # Refuses what is not worth parsing; there is one only while there is such.
+        self.unread: UnreadRefusals | None = None
         # How shoppers last called us, so that what is fetched for them beforehand is found by them.
         self.last_address: dict[str, str] = {"Host": "localhost"}
         self.ids = RequestIds()

@@ -37,14 +37,14 @@ class ResponseWriter:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._common = b""
+        self.common = b""
         # Lines that every answer has besides; whoever sets them calls `refresh`.
         self.extra = b""
         self.refresh()
 
     def refresh(self) -> None:
         """Format the lines that all responses have: `Server`, and `Date` (RFC 9110, 6.6.1)."""
-        self._common = f"Server: {SERVER}\r\nDate: {formatdate(self._clock(), usegmt=True)}\r\n".encode() + self.extra
+        self.common = f"Server: {SERVER}\r\nDate: {formatdate(self._clock(), usegmt=True)}\r\n".encode() + self.extra
 
     def render(self, response: Response, request: Request, *, close: bool = False) -> bytes:
         """The whole response to a request, ready for one write."""
@@ -54,11 +54,11 @@ class ResponseWriter:
             lines += CLOSE
         if status in _BODILESS:
             return b"%b%bX-Request-Id: %b\r\n%b\r\n" % (
-                *(_STATUS_LINES[status], self._common, request.id.encode(), lines),
+                *(_STATUS_LINES[status], self.common, request.id.encode(), lines),
             )
         return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
             _STATUS_LINES[status],
-            self._common,
+            self.common,
             request.id.encode(),
             response.content_type,
             len(body),
@@ -71,7 +71,7 @@ class ResponseWriter:
         framing = b"Transfer-Encoding: chunked" if response.length is None else b"Content-Length: %d" % response.length
         return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\n%b\r\n%b%b%b\r\n" % (
             _STATUS_LINES[response.status],
-            self._common,
+            self.common,
             request.id.encode(),
             response.content_type,
             framing,
@@ -102,6 +102,10 @@ class RequestIds:
         parent = headers.get("traceparent")
         if parent is not None and (trace_id := _trace_id(parent)):
             return trace_id
+        return self.next()
+
+    def next(self) -> str:
+        """The id of a request that carries none."""
         return f"{self._process}{next(self._count):08x}"
 
 
