@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from cart.errors import CartNotFound, QuantityLimit
 from gateway.api.router import Endpoint, Router
 from gateway.http import Request, Response, StreamedResponse, header
 from gateway.server.edge_server import EdgeServer
-from gateway.server.listeners import open_listeners
+from gateway.server.listeners import BACKLOG, open_listeners
 from store import StoreOverloaded, StoreUnavailable
 from tests.raw_http import RawClient
 
@@ -42,11 +42,11 @@ def chunked(path: str, *chunks: bytes, trailers: bytes = b"", method: str = "POS
 class Small:
     """The server, and the strings a test pulls."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, more_endpoints: Callable[[Small], list[Endpoint]] = lambda _: [], **options: Any) -> None:
         self.gate = asyncio.Event()
         self.running = 0
         self.finished: list[str] = []
-        self.edge = EdgeServer(Router(self._endpoints()), **{"linger_s": 0.05, **options})
+        self.edge = EdgeServer(Router(self._endpoints() + more_endpoints(self)), **{"linger_s": 0.05, **options})
         self.port = 0
 
     async def client(self) -> RawClient:
@@ -197,7 +197,7 @@ async def small_server(**options: Any) -> AsyncIterator[Small]:
     """A `Small` that listens on a loopback port."""
     small = Small(**options)
     (listener,) = open_listeners("127.0.0.1", 0, 1)
-    server = await asyncio.get_running_loop().create_server(small.edge, sock=listener)
+    server = await asyncio.get_running_loop().create_server(small.edge, sock=listener, backlog=BACKLOG)
     small.port = server.sockets[0].getsockname()[1]
     try:
         yield small
