@@ -9,7 +9,7 @@ from gateway.http import Handler, Layer, Request, Response, header, settled
 from gateway.metrics import Metric, Sample
 
 # What can be degraded; docs/degrading.md tells for each what a shopper gets instead.
-PARTS: Final = ("prices", "products", "limits", "queue", "search", "cache", "upstream", "waiting-room", "identity")
+PARTS: Final = ("prices", "products", "limits", "queue", "cache", "waiting-room")
 _LINES: Final = {what: header("Degraded", what) for what in PARTS}
 
 

@@ -167,7 +167,10 @@ class Stacks:
 
         What waits for an upstream counts for that one alone: while it hangs, it takes no room from the others.
         """
-        rooms = [waiting_room(self._state.rooms[room.name], sells=sells) for room in self._rooms(method, path)]
+        mark = self._state.degraded.mark
+        rooms = [
+            waiting_room(self._state.rooms[room.name], sells=sells, mark=mark) for room in self._rooms(method, path)
+        ]
         return stack(
             switches(self._state.switches.of_route(method, path)),
             *rooms,

@@ -173,8 +173,11 @@ class SwitchBoard:
 
 
 def client_key(request: Request) -> str:
-    """Who a share is counted by: the shopper, else the API key, else the address."""
-    return request.shopper or request.api_key or request.client
+    """Who a share is counted by: the API key, else the address.
+
+    Not the shopper: who that is, a worker knows only once it has verified the token, so the first answer of each would differ.
+    """
+    return request.api_key or request.client
 
 
 def switches(switches_for_route: Sequence[LiveSwitch], *, rng: Callable[[], float] = random.random) -> Layer:

@@ -24,6 +24,8 @@ TOKEN_HEADER: Final = "Waiting-Room-Token"  # noqa: S105 - the name of a field
 PLACE_LIFE_S: Final = 86_400
 # Passes whose signature need not be looked at again: some 400 bytes each.
 KNOWN_MOST: Final = 20_000
+# What is degraded where the store cannot be asked.
+DEGRADED: Final = "waiting-room"
 # When to ask again of a room that has no answer now.
 UNKNOWN_RETRY_S: Final = 10
 _HOW: Final = f"Ask again after Retry-After, with the token in the header {TOKEN_HEADER}."
@@ -36,6 +38,8 @@ _DETAILS: Final = {
 _NO_STORE: Final = header("Cache-Control", "no-store")
 # The answer that carries a pass is its shopper's alone; whatever else it says of caching, the stricter holds (RFC 9111, 5.2.2.7).
 _PRIVATE: Final = header("Cache-Control", "private")
+
+Mark = Callable[[Request, str], None]
 
 
 class RoomStore(Protocol):
@@ -162,7 +166,7 @@ class WaitingRoom:
 
     # Those who are not
 
-    async def ask(self, request: Request) -> Session | Response:
+    async def ask(self, request: Request, mark: Mark) -> Session | Response:
         """The session of the shopper if it is his turn, else the answer that tells him to wait."""
         now = self._now()
         token = self._token_of(request)
@@ -175,6 +179,7 @@ class WaitingRoom:
             visit = await self.store.visit(self.table, held, secrets.token_urlsafe(12))
         except StoreError:
             # Nobody new comes in while nobody can count; a place that is held stays what it is.
+            mark(request, DEGRADED)
             return self._answer("unknown", request, ticket, token, None)
         if visit.answer == "full":
             return self._answer("full", request, None, None, None)
@@ -225,11 +230,12 @@ class WaitingRoom:
         return header("Set-Cookie", f"{self._cookie}={token}; {attributes}")
 
 
-def waiting_room(room: WaitingRoom, *, sells: bool = False) -> Layer:
+def waiting_room(room: WaitingRoom, *, sells: bool = False, mark: Mark = lambda _request, _what: None) -> Layer:
     """Serve those whom `room` has admitted; tell the others their place. An admitted shopper costs no call to the store.
 
     `sells`: a 202 of this route is an order, so that no stock is left for that shopper. Preflights pass (they carry no
-    cookie). The state is in `room`, which may be turned off, or given another table, while requests come.
+    cookie). `mark` is told of each answer that knows no place since the store is away. The state is in `room`, which may be
+    turned off, or given another table, while requests come.
     """
 
     def layer(handler: Handler) -> Handler:
@@ -243,7 +249,7 @@ def waiting_room(room: WaitingRoom, *, sells: bool = False) -> Layer:
             return outcome if not sells or isinstance(outcome, Response) else sell(outcome, session)
 
         async def ask(request: Request) -> Response:
-            session = await room.ask(request)
+            session = await room.ask(request, mark)
             if isinstance(session, Response):
                 return session
             outcome = handler(request)

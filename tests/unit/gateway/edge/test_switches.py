@@ -88,13 +88,18 @@ def test_two_switches_pick_other_clients() -> None:
     assert share_served(behind(board)) == pytest.approx(0.25, abs=0.05)
 
 
-def test_a_share_is_counted_by_shopper_else_key_else_address() -> None:
+def test_a_share_is_counted_by_key_else_address() -> None:
     request = a_request()
     assert client_key(request) == "192.0.2.1"
     request.api_key = "partner"
     assert client_key(request) == "partner"
+
+
+def test_a_client_gets_the_same_answer_whether_its_token_is_known_to_the_worker_or_not() -> None:
+    request = a_request()
+    before = client_key(request)
     request.shopper = "ada"
-    assert client_key(request) == "ada"
+    assert client_key(request) == before
 
 
 def test_a_feature_is_asked_for_by_name() -> None:

@@ -12,6 +12,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.config.policies import Room
+from gateway.edge.degraded import Degraded
 from gateway.edge.room_keeper import RoomKeeper, Signals
 from gateway.edge.waiting_room import KNOWN_MOST, Rooms, WaitingRoom, cookie, prefers_html, waiting_room
 from gateway.http import Handler, Request, Response, settled
@@ -122,7 +123,8 @@ class Shop:
         self.status = 200
         self.rooms = Rooms(self.store, SECRET, secure_cookies=secure_cookies, now=self.clock, rng=lambda: 0.5)
         self.rooms.update([table])
-        self.handler = waiting_room(self.rooms["drop"], sells=sells)(self.serve)
+        self.degraded = Degraded()
+        self.handler = waiting_room(self.rooms["drop"], sells=sells, mark=self.degraded.mark)(self.serve)
 
     def serve(self, _request: Request) -> Response:
         self.served += 1
@@ -426,6 +428,14 @@ async def test_a_place_is_no_pass(shop: Shop) -> None:
 
 
 # The store is away
+
+
+async def test_an_answer_that_knows_no_place_says_that_it_is_degraded(shop: Shop) -> None:
+    await shop.shopper().get()
+    assert shop.degraded.counts["waiting-room"] == 0
+    shop.store.is_away = True
+    await shop.shopper().get()
+    assert shop.degraded.counts["waiting-room"] == 1
 
 
 async def test_without_the_store_nobody_new_comes_in(shop: Shop) -> None:
