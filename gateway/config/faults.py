@@ -60,7 +60,7 @@ def cross_faults(policies: Policies, values: Mapping[str, Any], places: Places) 
         *_duplicates(values),
         *_shopper_faults(policies.shoppers, where),
         *_limit_faults(policies, where),
-        *_breaker_faults(policies, names["upstreams"], where),
+        *_breaker_faults(policies, names["upstreams"]),
         *_room_faults(policies.rooms, where),
         *(fault for upstream in policies.upstreams for fault in _upstream_faults(upstream, where)),
         *_route_faults(policies, names["upstreams"], where),
@@ -153,13 +153,13 @@ def _limit_faults(policies: Policies, where: _Where) -> Iterator[Fault]:
         yield Fault(where(cache, "entry_most_bytes"), f"must not be above memory_bytes, {cache.memory_bytes}")
 
 
-def _breaker_faults(policies: Policies, upstreams: set[str], where: _Where) -> Iterator[Fault]:
+def _breaker_faults(policies: Policies, upstreams: set[str]) -> Iterator[Fault]:
     known = (*DEPENDENCIES, *sorted(upstreams))
     for name, breaker in policies.breaker.items():
         if name not in known:
             yield Fault(("breaker", name), f"there is nothing of that name; there is {', '.join(known)}")
         if breaker.open_s > breaker.open_most_s:
-            yield Fault(where(breaker, "open_s"), f"must not be above open_most_s, {breaker.open_most_s:g}")
+            yield Fault(("breaker", name, "open_s"), f"must not be above open_most_s, {breaker.open_most_s:g}")
 
 
 def _room_faults(rooms: Iterable[Room], where: _Where) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from gateway.config.faults import CHECKS, cross_faults
 from gateway.config.lines import Place, line_index, path_text
 from gateway.config.options import OF_THE_FILE, OPTIONS
-from gateway.config.policies import BREAKERS, Policies
+from gateway.config.policies import BREAKERS, Breaker, Policies
 from gateway.config.tables import NO_CONTROL, Fault, Reader, has_control, shown
 
 NAME: Final = "peakgate.toml"
@@ -85,20 +85,21 @@ def read_text(text: str, *, name: str = NAME) -> Config:
     for key in values:
         if key not in OPTIONS and key not in Policies.__struct_fields__:
             reader.unknown((key,), (*OF_THE_FILE, *Policies.__struct_fields__))
+    policies = _fitted(policies, values)
     faults = [*setting_faults, *reader.faults, *cross_faults(policies, values, reader.places)]
     if faults:
         raise ConfigError(_told(name, lines, faults))
-    return Config(name=name, text=text, policies=_fitted(policies, values), settings=settings, lines=lines)
+    return Config(name=name, text=text, policies=policies, settings=settings, lines=lines)
 
 
 def _fitted(policies: Policies, values: Mapping[str, Any]) -> Policies:
     """What a breaker's table leaves out is as fits its dependency, as it is where there is no table at all."""
-    fitted = {
-        name: replace(BREAKERS[name], **{key: getattr(table, key) for key in values["breaker"][name]})
-        if name in BREAKERS
-        else table
-        for name, table in policies.breaker.items()
-    }
+    fitted = dict(policies.breaker)
+    for name in fitted.keys() & BREAKERS.keys():
+        written = values["breaker"][name]
+        # What is no table, and keys there are none of, have faults of their own.
+        known = [key for key in Breaker.__struct_fields__ if isinstance(written, dict) and key in written]
+        fitted[name] = replace(BREAKERS[name], **{key: getattr(fitted[name], key) for key in known})
     return replace(policies, breaker=fitted)
 
 

@@ -171,7 +171,7 @@ def test_what_is_no_toml_is_one_fault_with_its_line(text: str, fault: str) -> No
         ("shedding.concurrency_least = 3000", "shedding.concurrency_least: must not be above concurrency_most, 2000"),
         ("cache.entry_most_bytes = 100000000", "cache.entry_most_bytes: must not be above memory_bytes, 67108864"),
         ("breaker.stor = {}", "breaker.stor: there is nothing of that name; there is store, payment, shipping, queue"),
-        ("breaker.store.open_s = 60", "breaker.store.open_s: must not be above open_most_s, 30"),
+        ("breaker.store.open_s = 60", "breaker.store.open_s: must not be above open_most_s, 1"),
         ("cors = {origins = ['*'], credentials = true}", 'cors.credentials: must not be true for the origin "*"'),
         ("shoppers.issuer = 'x'", "shoppers.issuer: needs jwks_url, or HS256 and hs256_secret_file, to verify"),
         ("shoppers.algorithms = ['HS256']", "shoppers.algorithms: HS256 needs hs256_secret_file"),
@@ -334,6 +334,14 @@ def test_a_shared_secret_may_be_configured_on_purpose(tmp_path: Path) -> None:
     assert read_text(text).policies.shoppers.algorithms == ("HS256",)
     (tmp_path / "secret").write_text("sesame" + " " * 32)
     assert faults_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
+
+
+def test_times_of_a_breaker_are_compared_as_they_come_into_force() -> None:
+    assert read_text("[breaker.store]\nopen_most_s = 0.8").policies.breaker["store"].open_s == 0.2
+    assert faults_of("[breaker.store]\nopen_s = 9\n[breaker.queue]\nopen_s = 9") == [
+        "f:2: breaker.store.open_s: must not be above open_most_s, 1"
+    ]
+    assert faults_of("[breaker]\nstore = 1\nqueue = {open = 1}")[0].startswith("f:2: breaker.store: must be a table")
 
 
 @pytest.mark.parametrize("mark", ["-----BEGIN PUBLIC KEY-----\n", "ssh-ed25519 ", "ecdsa-sha2-nistp256 "])
