@@ -8,12 +8,12 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.console.metrics_page import metrics_page
 from gateway.console.status import Status
@@ -53,7 +53,8 @@ class Drill(Struct, frozen=True, forbid_unknown_fields=True):
     """A dependency cut off on purpose, to see what happens; or let back in."""
 
     tripped: bool = True
-    reason: str | None = None
+    # On one line, as the log has it.
+    reason: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")] | None = None
 
 
 class Problem(Exception):

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import msgspec
@@ -328,7 +329,7 @@ class Jwks:
         """Where the keys come from, how old they are, and what went wrong last."""
         age_s = self.age_s
         return {
-            "url": self._url,
+            "url": None if self._url is None else _shown(self._url),
             "keys": len(self.keys),
             "age_s": None if age_s is None else round(age_s, 1),
             "failures_in_row": self._failures_in_row,
@@ -348,3 +349,9 @@ class Jwks:
             yield Metric(
                 "peakgate_jwks_age_seconds", "Time since the issuer last showed its keys.", "gauge", [Sample({}, age_s)]
             )
+
+
+def _shown(url: str) -> str:
+    """A URL without what may be secret in it: user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -213,6 +213,8 @@ async def test_a_dependency_is_cut_off_on_purpose_and_let_back_in(desk: Desk, fl
     await desk.call("POST", "/admin/v1/drills/payment", {"tripped": False})
     assert [each["tripped"] for each in worker.told] == [True, False]
     assert worker.told[0] == {"name": "payment", "tripped": True, "reason": "game day"}
+    for reason in ("game\nday", "game\u2028day", "\x1b[2J", "d" * 201):
+        assert (await desk.call("POST", "/admin/v1/drills/payment", {"reason": reason})).status == 422
 
 
 async def test_one_worker_that_could_not_is_told_beside_those_that_could(desk: Desk, fleet: Fleet) -> None:

@@ -332,3 +332,5 @@ async def test_what_is_seen_of_it() -> None:
             ("peakgate_jwks_age_seconds", 7),
         ]
         assert jwks.snapshot() == {"url": URL, "keys": 3, "age_s": 7.0, "failures_in_row": 0, "last_error": None}
+        jwks.update("https://peakgate:sesame@issuer.example:8443/keys?token=sesame", 300.0)
+        assert jwks.snapshot()["url"] == "https://issuer.example:8443/keys"
