@@ -35,7 +35,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from gateway import problems
 from gateway.edge.refusals import answer
 from gateway.http import Request, Response, StreamedResponse, unread
-from gateway.server.normal_way import PIECE_BYTES, as_stream_response, in_pieces
+from gateway.server.normal_way import PIECE_BYTES, as_stream_response, in_pieces, is_ambiguous
 from gateway.server.target import is_ambiguous_path, is_host, says_twice
 from gateway.server.wire import peer_address
 
@@ -381,7 +381,7 @@ class Connection(RequestHandler):
         self._answering = self._request = None
         if self.transport is None:
             return  # the shopper has hung up
-        close = self._closes_after or edge.is_draining
+        close = self._closes_after or edge.is_draining or (response.status == 400 and is_ambiguous(response))
         self.transport.write(edge.writer.render(response, request, close=close))
         if close:
             self.force_close()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("peakgate")
 
+_AMBIGUOUS: Final = b'"type":"/problems/%b"' % problems.AMBIGUOUS.slug.encode()
 # A longer answer is handed to the transport piece by piece, as the shopper reads.
 PIECE_BYTES: Final = 32 * 1024
 # What a body must bring on average, after `_Patience.most_s`. 2G does ten times as much.
@@ -65,7 +66,7 @@ def normal_way(
         if len(response.body) > PIECE_BYTES and request.method != "HEAD":
             response = in_pieces(response)
         answered = as_stream_response(response, request, edge.writer)
-        if edge.is_draining:
+        if edge.is_draining or is_ambiguous(response):
             answered.force_close()
         if isinstance(response, StreamedResponse):
             await _stream(message, answered, response, edge)
@@ -95,6 +96,11 @@ def as_stream_response(response: Response, request: Request, writer: ResponseWri
         streamed.content_length = response.length
         return streamed
     return web.Response(status=response.status, headers=headers, body=response.body or None)
+
+
+def is_ambiguous(response: Response) -> bool:
+    """Whether a request is refused behind the server because it has two readings: then nothing more is read of its sender."""
+    return response.status == 400 and _AMBIGUOUS in response.body
 
 
 def in_pieces(response: Response) -> StreamedResponse:
