@@ -19,7 +19,7 @@ from gateway.edge.redis_quota import RedisQuota
 from gateway.edge.security_headers import security_headers
 from gateway.edge.shedding import STORE, IsReplay, Shedder, shedding
 from gateway.edge.shopper_tokens import ShopperTokens
-from gateway.edge.switches import SwitchBoard, switches
+from gateway.edge.switches import SwitchBoard, feature, switches
 from gateway.edge.waiting_room import Rooms, waiting_room
 from gateway.http import Handler, Layer, Outcome, Request, Response, stack
 
@@ -62,7 +62,11 @@ class Stacks:
             "x_content_type_options": fields.x_content_type_options,
         }
         self._content_policy = {"content_security_policy": fields.content_security_policy}
-        self._compression = compression(policies.compression.least_bytes) if policies.compression.on else _nothing
+        self._compression = (
+            feature(state.switches, "compression", compression(policies.compression.least_bytes))
+            if policies.compression.on
+            else _nothing
+        )
 
     def of_route(self, route: Route) -> Layer:
         """Those of a call of the API."""

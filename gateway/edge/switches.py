@@ -144,6 +144,10 @@ class SwitchBoard:
         """The switches that a route goes through."""
         return [live for name, live in self._switches.items() if applies(self._routes[name], method, path)]
 
+    def has(self, name: str) -> bool:
+        """Whether the file has a switch of that name."""
+        return name in self._switches
+
     def is_on(self, name: str, key: str) -> bool:
         """Whether a feature is there for a client. See `Features`."""
         live = self._switches.get(name)
@@ -198,6 +202,22 @@ def switches(switches_for_route: Sequence[LiveSwitch], *, rng: Callable[[], floa
         return switched
 
     return layer
+
+
+def feature(board: SwitchBoard, name: str, layer: Layer) -> Layer:
+    """`layer` for those to whom the switch `name` gives the feature, for all where there is no such switch."""
+    if not board.has(name):
+        return layer
+
+    def switchable(handler: Handler) -> Handler:
+        with_it = layer(handler)
+
+        def featured(request: Request) -> Outcome:
+            return with_it(request) if board.is_on(name, client_key(request)) else handler(request)
+
+        return featured
+
+    return switchable
 
 
 def _refusal(request: Request, rng: Callable[[], float]) -> Response:

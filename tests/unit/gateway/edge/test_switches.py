@@ -15,6 +15,7 @@ from gateway.edge.switches import (
     SwitchBoard,
     UnknownSwitch,
     client_key,
+    feature,
     switches,
 )
 from gateway.http import Handler, Request, Response
@@ -172,3 +173,29 @@ def test_its_state_and_counts_can_be_seen_and_outlive_a_reload() -> None:
     open_ratio, refused = board.metrics()
     assert [(sample.labels, sample.value) for sample in open_ratio.samples] == [({"switch": "search"}, 0.0)]
     assert [(sample.labels, sample.value) for sample in refused.samples] == [({"switch": "search"}, 3)]
+
+
+def packed(handler: Handler) -> Handler:
+    return lambda _request: PACKED
+
+
+PACKED = Response(200, b"packed")
+
+
+@pytest.mark.parametrize(
+    ("board", "answered"),
+    [
+        (SwitchBoard([]), PACKED),
+        (SwitchBoard([Switch(name="compression")]), PACKED),
+        (SwitchBoard([Switch(name="compression", on=False)]), SERVED),
+    ],
+)
+def test_a_feature_that_is_off_leaves_its_layer_out(board: SwitchBoard, answered: Response) -> None:
+    assert answer(feature(board, "compression", packed)(served), a_request()) is answered
+
+
+def test_a_feature_is_turned_off_by_hand_at_once() -> None:
+    board = SwitchBoard([Switch(name="compression")])
+    handler = feature(board, "compression", packed)(served)
+    board.turn("compression", on=False)
+    assert answer(handler, a_request()) is SERVED
