@@ -13,6 +13,7 @@ from gateway.config.lines import Place
 from gateway.config.policies import (
     Cors,
     Event,
+    Forward,
     Headers,
     HealthCheck,
     Identity,
@@ -34,6 +35,7 @@ _UNIQUE: Final = (
     (("routes",), "prefix"),
 )
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_SENT_PREFIX: Final = re.compile(r"[!$%&'()+,./0-9:;=@A-Z_a-z~-]+")  # RFC 3986, 3.3
 _ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 # As long as what the signature is made with (RFC 7518, 3.2).
@@ -265,6 +267,15 @@ def _sent_path_fault(path: str) -> str | None:
     return None if path.isascii() and " " not in path else "must be percent-encoded, as it is sent"
 
 
+def _prefix_fault(prefix: str) -> str | None:
+    """What no path that is sent, or that is taken as unambiguous, ever begins with."""
+    if not _SENT_PREFIX.fullmatch(prefix):
+        return "must be percent-encoded, as it is sent"
+    if any(segment in {"", ".", ".."} for segment in prefix.split("/")[1:-1]):
+        return "must have no empty segment, nor . or .."
+    return None
+
+
 def _origin_fault(origin: str) -> str | None:
     is_right = origin == "*" or _ORIGIN.fullmatch(origin)
     return None if is_right else f'must be "*" or an origin such as https://shop.example, not {origin!r}'
@@ -287,6 +298,7 @@ CHECKS: Final[Checks] = {
     (Room, "skus"): _sku_fault,
     (Upstream, "targets"): _target_fault,
     (HealthCheck, "path"): _sent_path_fault,
+    (Forward, "prefix"): _prefix_fault,
     (Event, "start"): _time_fault,
     (Event, "end"): _time_fault,
     (Event, "prewarm"): _sent_path_fault,

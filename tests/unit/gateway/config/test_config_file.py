@@ -336,6 +336,19 @@ def test_a_shared_secret_may_be_configured_on_purpose(tmp_path: Path) -> None:
     assert faults_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
 
 
+@pytest.mark.parametrize("prefix", ["/schöne schuhe/", "/a b/", "/{sku}/", '/"/', "/a//b/", "//", "/a/../b/", "/./"])
+def test_a_prefix_that_nothing_begins_with_is_a_fault(prefix: str) -> None:
+    text = f"[[upstreams]]\nname = 'web'\ntargets = ['http://h']\n[[routes]]\nprefix = '{prefix}'\nupstream = 'web'"
+    (fault,) = faults_of(text)
+    assert fault.startswith("f:5: routes[0].prefix: must ")
+
+
+@pytest.mark.parametrize("prefix", ["/", "/shop/", "/a/b-c_d~e.f/", "/caf%C3%A9/", "/.well-known/", "/@x/(1)/"])
+def test_a_prefix_as_paths_are_sent_is_none(prefix: str) -> None:
+    text = f"[[upstreams]]\nname = 'web'\ntargets = ['http://h']\n[[routes]]\nprefix = '{prefix}'\nupstream = 'web'"
+    assert read_text(text).policies.routes[0].prefix == prefix
+
+
 def test_times_of_a_breaker_are_compared_as_they_come_into_force() -> None:
     assert read_text("[breaker.store]\nopen_most_s = 0.8").policies.breaker["store"].open_s == 0.2
     assert faults_of("[breaker.store]\nopen_s = 9\n[breaker.queue]\nopen_s = 9") == [
