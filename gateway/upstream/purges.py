@@ -136,7 +136,7 @@ class PurgeLog:
         found: list[tuple[int, Purge]] = []
         position = self.position
         while True:
-            start = f"({position >> 24}-{position & 0xFFFFFF}" if position else "-"
+            start = f"({position >> _SEQUENCE_BITS}-{position & ((1 << _SEQUENCE_BITS) - 1)}" if position else "-"
             entries: Any = await self._store.execute("XRANGE", _KEY, start, "+", "COUNT", _READ_AT_A_TIME)
             found += [(_position(entry_id), _decoded(fields[1])) for entry_id, fields in entries]
             if found:
@@ -150,6 +150,8 @@ class PurgeLog:
         return found
 
 
+# A million purges in a millisecond, and 64 bits in all until the year 2248: positions are kept beside answers.
+_SEQUENCE_BITS: Final = 20
 _DECODER: Final = msgspec.json.Decoder(Purge)
 _EVERYTHING: Final = Purge("prefix", "/")
 
@@ -173,4 +175,4 @@ def _decoded(encoded: bytes) -> Purge:
 def _position(entry_id: bytes | str) -> int:
     """A stream id, `<ms>-<sequence>`, as one number."""
     moment, _, sequence = (entry_id.decode() if isinstance(entry_id, bytes) else entry_id).partition("-")
-    return int(moment) << 24 | int(sequence)
+    return int(moment) << _SEQUENCE_BITS | int(sequence)

@@ -98,6 +98,18 @@ async def test_what_one_worker_fetched_the_other_need_not(one: Worker, two: Work
     assert cache_status(await two.ask()) == "hit; ttl=50"
 
 
+async def test_what_was_fetched_after_a_purge_is_shared_as_well(one: Worker, two: Worker) -> None:
+    await one.ask()
+    await one.written()
+    await one.cache.purge(tag="shoe")
+    await one.cache.poll()
+    await one.ask()
+    await one.written()
+    await two.cache.poll()
+    assert cache_status(await two.ask()) == "hit; ttl=60; detail=shared"
+    assert (one.origin.times, two.origin.times) == (2, 0)
+
+
 async def test_variants_are_shared(one: Worker, two: Worker) -> None:
     def answer(request: Request) -> Response:
         return says(
