@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Final, Protocol
 
 # The upstream is not read from while more than the first is held, until it is less than the second. One read of the
-# event loop (up to 256 KiB) may come on top.
-HIGH_WATER: Final = 64 * 1024
-LOW_WATER: Final = 32 * 1024
+# event loop may come on top.
+HIGH_WATER: Final = 16 * 1024
+LOW_WATER: Final = 8 * 1024
 
 
 class Source(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from typing import Final, Protocol, cast
 
 from gateway.http import Response, StreamedResponse
@@ -20,6 +21,8 @@ from gateway.upstream.errors import BadAnswer, CutOff, HungUp, TimedOut, Upstrea
 SHORT_MOST: Final = 64 * 1024
 # A header section; interim answers before it count too.
 HEAD_MOST: Final = 64 * 1024
+# One read brings at most one and a half times this: a shopper who does not read makes us hold two of them, and no more.
+RECEIVE_BUFFER_BYTES: Final = 24 * 1024
 _INTERIM_MOST: Final = 16
 _NEVER: Final = math.inf
 _BODILESS: Final = frozenset({204, 304})
@@ -81,6 +84,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self._transport = cast("asyncio.Transport", transport)
+        if (own := transport.get_extra_info("socket")) is not None:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self.is_open = True
 
     # Asking
