@@ -141,7 +141,8 @@ async def _gate(
         checkout, routes = await _shop(settings, till, prices, stack)
     vitals = Vitals(
         checks={"store": client.ping, "upstreams": upstreams.check},
-        to_start=("store",),
+        # The store has answered already, or we would not be here: a worker that nobody has probed yet is no newcomer to it.
+        to_start=(),
         # Nobody but this host has what is embedded.
         always=("store",) if store.is_embedded else (),
         breakers=breakers.states,
