@@ -1,5 +1,6 @@
 """Who is asking, and how much each may: identity, sign-in and rate limits of a running gateway."""
 
+import itertools
 import re
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from gateway.edge.identity import digest_of
 from tests.e2e.running_shop import RunningShop, eventually
-from tests.e2e.surroundings import Kept, Neighbour, count, crowd, open_shop, part
+from tests.e2e.surroundings import Kept, Neighbour, Page, count, crowd, open_shop, part
 from tests.issuer import AUDIENCE, ISSUER, Issuer, bearer
 
 PARTNER, RESELLER = "partner-key-0123456789", "reseller-key-012345678"
@@ -104,7 +105,14 @@ def gate(tmp_path_factory: pytest.TempPathFactory, signing: Signing) -> Iterator
 
 
 def test_of_two_hundred_at_once_a_quota_of_fifty_lets_fifty_through(gate: RunningShop) -> None:
-    answers = crowd(gate, 200, "GET", "/v1/products", {"X-Forwarded-For": "198.51.100.1"})
+    clients = itertools.count(1)
+
+    def at_once() -> list[Page]:
+        """All that a client who has not been seen before is told."""
+        return crowd(gate, 200, "GET", "/v1/products", {"X-Forwarded-For": f"192.0.2.{next(clients)}"})
+
+    # On a machine that is too busy the store may be given up for a moment, and the answers say so.
+    answers = eventually(at_once, lambda answers: all("degraded" not in answer.headers for answer in answers))
     assert Counter(answer.status for answer in answers) == {200: 50, 429: 150}
     assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"per-address";q=50;w=3600'}
     left = [re.fullmatch(r'"per-address";r=(\d+);t=(\d+)', answer.headers["ratelimit"]) for answer in answers]
@@ -123,12 +131,12 @@ def test_of_two_hundred_at_once_a_quota_of_fifty_lets_fifty_through(gate: Runnin
     # Whichever worker they reached: the kernel spreads connections over both.
     served_by = eventually(
         lambda: [worker.get("GET /v1/products", {}) for worker in part(gate, "requests")],
-        lambda served_by: sum(sum(served.values()) for served in served_by) == 200,
+        lambda served_by: sum(sum(served.values()) for served in served_by) >= 200,
     )
     assert all(served_by)
     eventually(
         lambda: count(gate, "peakgate_limit_decisions_total", limit="per-address", outcome="taken"),
-        lambda taken: taken == 50,
+        lambda taken: taken >= 50,
     )
 
 
