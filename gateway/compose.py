@@ -171,6 +171,7 @@ async def _gate(
             upstreams=upstreams,
             cache=cache,
             breakers=breakers,
+            serves_shoppers=settings.serves_shoppers,
         )
     except OSError as error:
         raise CannotStart(f"{error.filename}: {error.strerror}") from error

@@ -54,6 +54,7 @@ class Gate:
         upstreams: Upstreams,
         cache: ResponseCache,
         breakers: Breakers,
+        serves_shoppers: bool = True,
     ) -> None:
         self._routes = routes
         self._pages = pages
@@ -62,6 +63,7 @@ class Gate:
         self._upstreams = upstreams
         self._cache = cache
         self._breakers = breakers
+        self._serves_shoppers = serves_shoppers
         self._guards: dict[str, tuple[Breaker, UpstreamGuard]] = {}
         self._secret: bytes | None = None
         self._access_log: AccessLog | None = None
@@ -146,7 +148,7 @@ class Gate:
         stacks = Stacks(policies, self._state)
         self._inner = {}
         own = [self._endpoint(stacks, route) for route in self._routes]
-        forwards = [self._forward(stacks, rule) for rule in policies.routes]
+        forwards = [self._forward(stacks, rule) for rule in policies.routes] if self._serves_shoppers else []
         pages = [_page(stacks, page) for page in self._pages]
         layered = {id(endpoint) for endpoint in (*own, *forwards, *pages)}
         router = Router([*own, *forwards, *pages])
@@ -208,6 +210,9 @@ class Gate:
         endpoint, params = self.server.router.find("GET", path)
         handler = self._inner.get(endpoint, endpoint.handler)
         headers = CIMultiDict(self.server.last_address)
+        hosts = (event.prewarm_host for event in self._policies.events if target in event.prewarm)
+        if host := next(filter(None, hosts), None):
+            headers["Host"] = host
         request = Request("GET", path, query, headers, b"", self.server.ids.of(headers), params, started_at=monotonic())
         response = await settled(handler(request))
         if isinstance(response, StreamedResponse):

@@ -203,7 +203,7 @@ class Cache(Table, frozen=True):
 
 
 class Switch(Table, frozen=True):
-    """Turns a feature or some routes off, or down to a share of clients. `disabled` (503) is what the others get."""
+    """Turns routes, or the feature of its name (`compression`), off or down to a share of clients; others get a 503."""
 
     name: Name
     routes: tuple[RoutePattern, ...] = ()
@@ -220,6 +220,8 @@ class Event(Table, frozen=True):
     # How long before the start what is listed in `prewarm` is fetched and rooms of the event open.
     prewarm_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     prewarm: tuple[Annotated[str, Meta(pattern="^/")], ...] = ()
+    # The Host they are asked for by, as what is forwarded is kept by it; that of the last shopper unless given.
+    prewarm_host: str | None = None
     # Limits by name get this quota, rooms and switches by name are turned on or off; before and after they are as written.
     limits: dict[str, Count] = field(default_factory=dict)
     # What every other limit keeps of its quota.

@@ -67,6 +67,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "Event.start": "When it begins: a time with its zone.",
     "Event.end": "When it is over and everything is as written again.",
     "Event.prewarm": "Paths that are fetched before the start, so that they are cached.",
+    "Event.prewarm_host": "The Host they are asked for by; that of the last shopper unless given.",
     "Event.rooms": "Rooms by name: true opens, false closes.",
     "Event.switches": "Switches by name: true turns on, false off.",
     "Cors.credentials": "Whether pages may send cookies and sign-ins.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
-from gateway.http import Request, Response
+from gateway.http import Request, Response, StreamedResponse
 from gateway.metrics import Metric, Sample
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class AccessLog:
             "status": response.status,
             "duration_ms": round(elapsed_s * 1000, 3),
             "request_bytes": len(request.body),
-            "response_bytes": len(response.body),
+            # Unknown where the answer comes in pieces without a length.
+            "response_bytes": response.length if isinstance(response, StreamedResponse) else len(response.body),
             "process": os.getpid(),
         }
         if request.api_key is not None:

@@ -177,7 +177,7 @@ class Connection(RequestHandler):
         """Refuse what has come without parsing it, if that is to be and can be; says whether it was."""
         if self._host is None or not self._is_idle or self.transport is None or self._edge.is_draining:
             return False
-        refusal = unread.answer(data, self._host, self._peer)
+        refusal = unread.answer(data, self._host)
         if refusal is None:
             return False
         self.transport.write(refusal)

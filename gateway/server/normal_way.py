@@ -66,7 +66,7 @@ def normal_way(
         if len(response.body) > PIECE_BYTES and request.method != "HEAD":
             response = in_pieces(response)
         answered = as_stream_response(response, request, edge.writer)
-        if edge.is_draining or is_ambiguous(response):
+        if edge.is_draining or is_ambiguous(response) or _is_left_over(message, request):
             answered.force_close()
         if isinstance(response, StreamedResponse):
             await _stream(message, answered, response, edge)
@@ -96,6 +96,11 @@ def as_stream_response(response: Response, request: Request, writer: ResponseWri
         streamed.content_length = response.length
         return streamed
     return web.Response(status=response.status, headers=headers, body=response.body or None)
+
+
+def _is_left_over(message: web.BaseRequest, request: Request) -> bool:
+    """Whether a streamed body was not taken to its end: what follows it on the connection has no sure beginning."""
+    return request.stream is not None and (not message.content.at_eof() or message.content.exception() is not None)
 
 
 def is_ambiguous(response: Response) -> bool:

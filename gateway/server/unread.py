@@ -52,7 +52,7 @@ class UnreadRefusals:
         # The answer in parts, by the header lines that it has.
         self._parts: dict[bytes, tuple[bytes, ...]] = {}
 
-    def answer(self, data: bytes, host: str, peer: str) -> bytes | None:
+    def answer(self, data: bytes, host: str) -> bytes | None:
         """The whole refusal of the request in `data`, None where the usual way must decide."""
         path = _path_of(data, host)
         if path is None or is_ambiguous_path(path):
@@ -62,9 +62,12 @@ class UnreadRefusals:
             return None
         self._refuser.refused[endpoint.unread.criticality] += 1
         endpoint.tally.add(503, 0.0)
-        request_id = self._server.ids.next().encode()
+        name = self._server.ids.next()
+        request_id = name.encode()
+        # Who asks is not read; those behind one balancer must not come again all at once.
+        when = self._refuser.retry_after(name)
         start, after_id, after_when, end = self._rendered(endpoint.unread.lines)
-        return b"".join((start, request_id, after_id, self._refuser.retry_after(peer), after_when, request_id, end))
+        return b"".join((start, request_id, after_id, when, after_when, request_id, end))
 
     def _rendered(self, lines: bytes) -> tuple[bytes, ...]:
         """The answer without what each request has for itself; rendered once until the date changes."""

@@ -52,6 +52,8 @@ _UNDERSTOOD: Final = frozenset(
         *("x-forwarded-host", "traceparent", "tracestate", TIMEOUT_FIELD.lower()),
     }
 )
+# What some servers take for the address that was asked for.
+_REWRITES: Final = frozenset({"x-original-url", "x-rewrite-url"})
 # Cookies of the gateway itself, such as a place in a waiting room.
 _OWN_COOKIE: Final = "peakgate_"
 _REMEMBERED_MOST: Final = 1_000
@@ -180,7 +182,7 @@ class Fields:
             self._kept_back.clear()
         # Many servers take `X_Forwarded_For` for `X-Forwarded-For` (RFC 3875, 4.1.18), which is ours to write. It is dropped.
         read_as = lower.replace("_", "-")
-        if read_as in _DROPPED or read_as in _UNDERSTOOD:
+        if read_as in _DROPPED or read_as in _UNDERSTOOD or read_as in _REWRITES or read_as.startswith("x-forwarded-"):
             # A plain str: the parser's own kind is slower to look up, and equal to it.
             self._kept_back[str(name)] = lower
             return lower
@@ -218,7 +220,7 @@ class Fields:
         """`X-Forwarded-*`, `Forwarded` (RFC 7239) and `Via` (RFC 9110, 7.6.3)."""
         node, is_trusted = self._peers.get(peer) or self._learn_peer(peer)
         hop = f'{node};host="{host}";proto={self._scheme}' if host else f"{node};proto={self._scheme}"
-        clients, proto, asked_host = peer or "unknown", self._scheme, host
+        clients, proto, asked_host, others = peer or "unknown", self._scheme, host, ""
         if is_trusted:
             before = given.get("x-forwarded-for")
             said = given.get("forwarded") or (before and _forwarded(before))
@@ -226,9 +228,11 @@ class Fields:
             hop = f"{said}, {hop}" if said else hop
             proto = given.get("x-forwarded-proto", proto)
             asked_host = given.get("x-forwarded-host", host)
+            others = "".join(f"{name}: {value}\r\n" for name, value in given.items() if _is_of_a_proxy(name))
         via = f"{given['via']}, 1.1 peakgate" if "via" in given else "1.1 peakgate"
         asked = f"X-Forwarded-Host: {asked_host}\r\n" if asked_host else ""
-        return f"X-Forwarded-For: {clients}\r\nX-Forwarded-Proto: {proto}\r\n{asked}Forwarded: {hop}\r\nVia: {via}\r\n"
+        ours = f"X-Forwarded-For: {clients}\r\nX-Forwarded-Proto: {proto}\r\n{asked}"
+        return f"{ours}{others}Forwarded: {hop}\r\nVia: {via}\r\n"
 
     def _learn_peer(self, peer: str) -> tuple[str, bool]:
         if len(self._peers) >= _REMEMBERED_MOST:
@@ -293,6 +297,11 @@ def _of_this_hop_removed(given: dict[str, str], lines: list[str]) -> list[str]:
     for name in named & {"traceparent", "tracestate", "via", "forwarded"}:
         given.pop(name, None)
     return [line for line in lines if line.partition(":")[0].lower() not in named]
+
+
+def _is_of_a_proxy(name: str) -> bool:
+    """Whether a field is one like `X-Forwarded-Port`, which only a trusted proxy may say and which goes on as it is."""
+    return name.startswith("x-forwarded-") and name not in _UNDERSTOOD
 
 
 def _node(address: str) -> str:

@@ -243,6 +243,8 @@ class Jwks:
         None when there is nothing to wait for: keys were asked for a moment ago, so that tokens with made-up key names
         cannot make us hammer the issuer.
         """
+        if self._is_due and self.is_away:
+            return None  # it hangs or fails, and more who wait for it would only be held up
         if not self._is_due:
             now = self._clock()
             if self._url is None or now < self._may_ask_at:

@@ -280,7 +280,8 @@ class NoTargetLeft(Exception):
     """Upstreams none of whose targets could be asked, and why."""
 
     def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {fault}" for name, fault in faults.items()))
+        # Told to whoever asks for our health; where the targets are is for the operator alone.
+        super().__init__(f"no target to ask: {', '.join(faults)}")
         self.faults = faults
 
 

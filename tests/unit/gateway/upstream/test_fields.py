@@ -92,6 +92,17 @@ def test_what_a_stranger_says_about_the_way_is_not_believed() -> None:
     assert value(lines, "Forwarded") == 'for=203.0.113.9;host="shop.example";proto=http'
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl"])
+def test_what_else_a_proxy_may_say_is_believed_of_our_own_only(name: str) -> None:
+    assert value(sent(request(raw=((name, "666"),), peer="203.0.113.9")), name) is None
+    assert value(sent(request(raw=((name, "443"),), peer=LB)), name) == "443"
+
+
+@pytest.mark.parametrize("name", ["X-Original-URL", "X-Rewrite-URL"])
+def test_nobody_asks_for_another_address_by_a_field(name: str) -> None:
+    assert value(sent(request(raw=((name, "/admin"),), peer=LB)), name) is None
+
+
 @pytest.mark.parametrize(
     "name", ["X_Forwarded_For", "x-forwarded_proto", "Content_Length", "Transfer_Encoding", "X_Api_Key", "Cookie_"]
 )
