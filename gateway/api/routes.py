@@ -156,7 +156,7 @@ def product_routes(products: ProductHandlers) -> Sequence[Route]:
 
 
 def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
-    """The checkout and order calls. They wait for more than one thing, so they get tasks of their own."""
+    """The checkout and order calls. Most wait for more than one thing, so they get tasks of their own."""
     order = "/v1/orders/{order_id}"
     row = _rows("orders", criticality="checkout", answers="Order", hot=False)
     return (
@@ -167,6 +167,8 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
                 body, idempotency_key=request.headers.get("Idempotency-Key"), owner=request.shopper
             ),
             "Order a cart, once",
+            # It runs in a task of its own, which is all that is waited for; so that refusing one is as cheap as others.
+            hot=True,
             body=CheckoutRequest,
             inspect=_refuse_card_numbers,
             status=202,

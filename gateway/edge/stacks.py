@@ -88,8 +88,11 @@ class Stacks:
         )
 
     def unread_level(self, route: Route) -> int | None:
-        """The criticality by which requests of a route may be refused unread; a waiting room has another answer."""
-        is_simple = route.method == "GET" and route.hot and route.path not in _PROBES
+        """The criticality by which requests of a route may be refused unread.
+
+        A waiting room has another answer, and a checkout may have been answered before.
+        """
+        is_simple = route.hot and route.path not in _PROBES and (route.method, route.path) != CHECKOUT
         if not is_simple or not self._policies.shedding.on or self._rooms(route.method, route.path):
             return None
         return CRITICALITIES.index(route.criticality)

@@ -88,8 +88,8 @@ class Connection(RequestHandler):
         self._host: str | None = None
         # How much of a header section has come that is not complete yet, and since when.
         self._header_bytes = 0
-        # Whether nothing has come since the end of a message.
-        self._is_between = False
+        # Whether nothing has come since the end of a message, or at all.
+        self._is_between = True
         self._receiving_since = 0.0
         # What has come and is not parsed yet; no more is read meanwhile.
         self._rest = b""
@@ -167,8 +167,7 @@ class Connection(RequestHandler):
             and self._take_short(*messages[0])
         ):
             parser.message_consumed()
-            # Without a body, the message ended where this segment does.
-            self._is_between = messages[0][1] is EMPTY_PAYLOAD and data[-4:] == _SECTION_END
+            self._is_between = _ends_with(messages[0], data, was_begun=not was_between)
             return
         self._queue(messages, len(data))
         self._take_next()
@@ -560,6 +559,17 @@ class Connection(RequestHandler):
         """Close the connection unless something is being received or answered on it."""
         if self._is_idle and not self._messages and not self._header_bytes:
             self.force_close()
+
+
+def _ends_with(parsed: tuple[RawRequestMessage, StreamReader], data: bytes, *, was_begun: bool) -> bool:
+    """Whether the message parsed last surely ends where `data` does; it `was_begun` before `data` came, or maybe."""
+    message, body = parsed
+    if body is EMPTY_PAYLOAD:
+        return data[-4:] == _SECTION_END
+    length = message.headers.get("Content-Length")
+    if was_begun or length is None:
+        return False
+    return data.find(_SECTION_END) + len(_SECTION_END) + int(length) == len(data)
 
 
 def _problem_of(error: BaseException) -> problems.Problem:

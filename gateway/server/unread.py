@@ -1,12 +1,14 @@
 """Refuse from the bytes of a request, unparsed, what all of its kind are refused: the fastest no there is.
 
 A worker at several times what it can serve is busy with saying no, so a no must cost little beside a yes. Only what cannot be
-misread is taken: one whole GET without a body, of a host that the connection has named before, after a message whose end was
-certain. Whatever else it says does not matter, as the answer is the same. In all other cases the usual way decides.
+misread is taken: one whole message, whose body if any is as long as it says, of a host that the connection has named before,
+after a message whose end was certain. Whatever else it says does not matter, as the answer is the same. In all other cases
+the usual way decides.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway import problems
@@ -16,13 +18,14 @@ from gateway.server.target import is_ambiguous_path
 if TYPE_CHECKING:
     from gateway.server.edge_server import EdgeServer
 
-# With any of these a body could follow, the connection could end, or the answer would be another one.
-_TELLING: Final = (
-    *(b"\r\ncontent-length", b"\r\ntransfer-encoding", b"\r\nexpect", b"\r\nupgrade", b"\r\nconnection"),
-    *(b"\r\ntraceparent", b"\r\norigin", b"\r\n ", b"\r\n\t"),
+# With any of these the body could end elsewhere, the connection could end, or the answer would be another one.
+_TELLING: Final = re.compile(
+    rb"\r\n(?:transfer-encoding|expect|upgrade|connection|traceparent|origin|[ \t])", re.IGNORECASE
 )
+_LENGTH: Final = re.compile(rb"\r\ncontent-length(?:: (\d{1,5})(?=\r\n))?", re.IGNORECASE)
+_HOST: Final = re.compile(rb"\r\nhost(?:: ([^\r]*))?", re.IGNORECASE)
+_REQUEST_LINE: Final = re.compile(rb"(GET|POST|PUT|PATCH|DELETE) (/[!-~]*) HTTP/1\.1\r\n")
 _LONGEST: Final = 4 * 1024
-_END_OF_LINE: Final = b" HTTP/1.1\r\n"
 # What a header section may be made of; anything else is for the parser to refuse.
 _TEXT: Final = bytes(range(32, 127)) + b"\t\r\n"
 _ID, _WHEN = "@" * 16, b"Retry-After: @\r\n"
@@ -54,10 +57,10 @@ class UnreadRefusals:
 
     def answer(self, data: bytes, host: str) -> bytes | None:
         """The whole refusal of the request in `data`, None where the usual way must decide."""
-        path = _path_of(data, host)
-        if path is None or is_ambiguous_path(path):
+        asked = _asked_by(data, host)
+        if asked is None or is_ambiguous_path(asked[1]):
             return None
-        endpoint, _ = self._server.router.find("GET", path)
+        endpoint, _ = self._server.router.find(*asked)
         if endpoint.unread is None or not self._refuser.refuses_all(endpoint.unread.criticality):
             return None
         self._refuser.refused[endpoint.unread.criticality] += 1
@@ -84,21 +87,20 @@ class UnreadRefusals:
         return parts
 
 
-def _path_of(data: bytes, host: str) -> str | None:
-    """The path of a GET that has one reading and is all that `data` holds, None if that is not certain."""
-    if data[:5] != b"GET /" or data[-4:] != b"\r\n\r\n" or len(data) > _LONGEST:
+def _asked_by(data: bytes, host: str) -> tuple[str, str] | None:
+    """Method and path of the one whole message in `data`, None where it could be read in another way."""
+    end = data.find(b"\r\n\r\n")
+    line = _REQUEST_LINE.match(data)
+    if line is None or end < 0 or len(data) > _LONGEST:
         return None
-    ends = data.count(b"\r\n")
-    if data.count(b"\r\n\r\n") != 1 or data.count(b"\n") != ends or data.count(b"\r") != ends:
+    head = data[: end + 2]
+    ends = head.count(b"\r\n")
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or head.translate(None, _TEXT) or _TELLING.search(head):
         return None
-    end = data.find(b"\r\n")
-    target = data[4 : end + 2].removesuffix(_END_OF_LINE)
-    if len(target) == end - 2 or b" " in target or data.translate(None, _TEXT):
+    lengths = _LENGTH.findall(head)
+    if len(data) - end - 4 != (int(lengths[0] or -1) if lengths else 0) or len(lengths) > 1:
         return None
-    fields = data[end:].lower()
-    if any(name in fields for name in _TELLING) or fields.count(b"\r\nhost:") != 1:
+    if _HOST.findall(head) != [host.encode()]:
         return None
-    if b"\r\nhost: %b\r\n" % host.lower().encode() not in fields:
-        return None
-    path, _, query = target.partition(b"?")
-    return None if b"#" in query else path.decode()
+    path, _, query = line[2].partition(b"?")
+    return None if b"#" in query else (line[1].decode(), path.decode())

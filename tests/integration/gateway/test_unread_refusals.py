@@ -1,4 +1,4 @@
-"""While all of a kind are refused, a plain GET is refused from its bytes; whatever is not plain goes the usual way."""
+"""While all of a kind are refused, a plain request is refused from its bytes; whatever is not plain goes the usual way."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def turning_away(criticality: int = 3) -> AsyncIterator[tuple[Small, RawCl
     """A server whose `/plain` is turned away, and a connection that has been served once before."""
     async with small_server() as server, await server.client() as client:
         refuser = Refuser()
-        for path in ("/plain", "/about/x"):
-            server.edge.router.find("GET", path)[0].unread = Unread(criticality, LINES)
+        for method, path in (("GET", "/plain"), ("GET", "/about/x"), ("POST", "/wait")):
+            server.edge.router.find(method, path)[0].unread = Unread(criticality, LINES)
         # The second of a connection is the first to go the short way.
         for _ in range(2):
             assert (await client.ask(get("/plain"))).status == 200
@@ -68,7 +68,10 @@ async def test_what_is_more_critical_or_has_no_refusal_is_served() -> None:
     "message",
     [
         get("/plain", method="HEAD"),
-        get("/plain", "Content-Length: 0"),
+        get("/plain", "Content-Length: 0", "Content-Length: 0"),
+        get("/plain", "Content-Length: +0"),
+        get("/plain", "Content-Length : 0"),
+        get("/plain", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
         get("/plain", "Connection: keep-alive"),
         get("/plain", "Origin: https://shop.example"),
         get("/plain", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -85,7 +88,8 @@ async def test_what_is_more_critical_or_has_no_refusal_is_served() -> None:
         get("/pl ain"),
         get("http://shop/plain"),
         get("/plain") + get("/plain"),
-        post("/echo", b"{}"),
+        post("/wait", b"{}") + b"x",
+        post("/wait", b"{}", method="TRACE"),
     ],
 )
 async def test_what_is_not_plain_is_parsed(message: bytes) -> None:
@@ -102,6 +106,12 @@ async def test_what_comes_in_pieces_is_parsed() -> None:
         assert sum(refuser.refused) == 0
 
 
+async def test_a_message_whose_body_is_on_its_way_is_waited_for() -> None:
+    async with turning_away() as (_, client, refuser):
+        assert (await client.ask(get("/plain", "Content-Length: 1"), b"x")).status == 200
+        assert sum(refuser.refused) == 0
+
+
 async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
     async with turning_away() as (_, client, refuser):
         body = get("/plain")
@@ -110,9 +120,21 @@ async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
         assert sum(refuser.refused) == 0
 
 
-async def test_behind_a_body_the_next_is_parsed_and_the_one_after_it_is_not() -> None:
+async def test_what_has_a_whole_body_is_refused_with_it() -> None:
+    async with turning_away() as (server, client, refuser):
+        for _ in range(2):
+            assert (await client.ask(post("/wait", b"GET / HTTP/1.1\r\n\r\n"))).status == 503
+        assert (await client.ask(get("/plain"))).status == 503
+        assert (await client.ask(post("/echo", b"{}"))).body == b"{}"
+        assert (await client.ask(get("/plain"))).status == 503
+        assert refuser.refused[3] == 4
+        assert server.running == 0
+
+
+async def test_behind_a_body_that_came_in_pieces_the_next_is_parsed_and_the_one_after_it_is_not() -> None:
     async with turning_away() as (_, client, refuser):
-        assert (await client.ask(post("/echo", b"{}"))).status == 200
+        whole = post("/echo", b"abcd")
+        assert (await client.ask(whole[:-2], whole[-2:])).body == b"abcd"
         assert (await client.ask(get("/plain"))).status == 200
         assert (await client.ask(get("/plain"))).status == 503
         assert refuser.refused[3] == 1
