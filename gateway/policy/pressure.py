@@ -17,8 +17,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-# What the share moves by each second, and what it is changed by at once, for each target that a round is off.
-MOVES_PER_S: Final = 1.0
+# What the share moves by each second, and what it is changed by at once, for each target that a round is off. It rises more
+# slowly than it falls: a pause of the machine is answered at once, and must not leave a share behind that lasts.
+RISES_PER_S: Final = 0.6
+FALLS_PER_S: Final = 1.5
 AT_ONCE: Final = 0.15
 # When so many are refused and rounds are long still, it is the refusals that take the time: then it helps no more to refuse the rest.
 MOST_REFUSED: Final = 0.97
@@ -52,7 +54,8 @@ class Pressure:
         standing_s = min(round_s, max(late_s, self._round_before_s))
         self._round_before_s = round_s
         off = standing_s / self.target_s - 1.0
-        moved = self._moved + MOVES_PER_S * min(off, MOST_MOVED) * min(over_s, MOST_OVER_S)
+        per_s = RISES_PER_S if off > 0 else FALLS_PER_S
+        moved = self._moved + per_s * min(off, MOST_MOVED) * min(over_s, MOST_OVER_S)
         self._moved = min(max(moved, 0.0), MOST_REFUSED)
         kept = max(1.0 - over_s / MIX_S, 0.0)
         self._mix = [old * kept + new for old, new in zip(self._mix, arrived, strict=True)]

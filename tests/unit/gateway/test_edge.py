@@ -11,7 +11,7 @@ import pytest
 from cart.errors import QuantityLimit
 from gateway.edge.deadline import deadline
 from gateway.edge.refusals import answer
-from gateway.http import Handler, Layer, Request, Response, stack
+from gateway.http import Handler, Layer, Request, Response, settled, stack
 from store import StoreUnavailable
 from tests.virtual_time import in_virtual_time, loop_time
 
@@ -37,12 +37,12 @@ async def with_a_timeout_of_its_own(_request: Request) -> Response:
 
 @in_virtual_time
 async def test_an_answer_in_time_is_passed_on() -> None:
-    assert (await deadline(10)(at_once)(a_request())).body == b"done"
+    assert (await settled(deadline(10)(at_once)(a_request()))).body == b"done"
 
 
 @in_virtual_time
 async def test_an_answer_that_takes_too_long_is_given_up_with_503() -> None:
-    given_up = await deadline(10)(after_an_hour)(a_request())
+    given_up = await settled(deadline(10)(after_an_hour)(a_request()))
     assert loop_time() == pytest.approx(10)
     assert given_up.status == 503
     assert b"Retry-After" in given_up.headers
@@ -52,14 +52,14 @@ async def test_an_answer_that_takes_too_long_is_given_up_with_503() -> None:
 @in_virtual_time
 async def test_a_timeout_of_the_handlers_own_is_not_the_deadline() -> None:
     with pytest.raises(TimeoutError):
-        await deadline(10)(with_a_timeout_of_its_own)(a_request())
+        await settled(deadline(10)(with_a_timeout_of_its_own)(a_request()))
 
 
 def naming(name: str, seen: list[str]) -> Layer:
     def layer(handler: Handler) -> Handler:
         async def named(request: Request) -> Response:
             seen.append(name)
-            return await handler(request)
+            return await settled(handler(request))
 
         return named
 
@@ -69,7 +69,7 @@ def naming(name: str, seen: list[str]) -> Layer:
 @in_virtual_time
 async def test_the_first_layer_named_is_the_outermost() -> None:
     seen: list[str] = []
-    await stack(naming("outer", seen), naming("inner", seen))(at_once)(a_request())
+    await settled(stack(naming("outer", seen), naming("inner", seen))(at_once)(a_request()))
     assert seen == ["outer", "inner"]
 
 
