@@ -114,10 +114,10 @@ class Shedding(Table, frozen=True):
     """How much a worker takes on at a time."""
 
     on: bool = True
-    concurrency_least: Count = 500
+    concurrency_least: Count = 1000
     concurrency_most: Count = 2_000
     # How long the loop may take for all that is ready, before the least critical are refused; times of answers are a few of that.
-    lag_target_s: Seconds = 0.01
+    lag_target_s: Seconds = 0.03
 
 
 class Room(Table, frozen=True):
