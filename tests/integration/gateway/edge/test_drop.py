@@ -92,12 +92,14 @@ async def test_a_drop_of_a_thousand_sneakers_forms_an_orderly_queue(
     let_scripts_go_by_it(monkeypatch)
     clock = RoomClock(store)
     await clock.move(0)
-    second = await open_client(store_url, deadline_s=10.0)
-    drop = Drop([RedisRooms(store), RedisRooms(second)], clock)
+    # Thousands come in one tick, and what is late on a busy machine is no fault of the queue.
+    first, second = [await open_client(store_url, deadline_s=10.0) for _ in range(2)]
+    drop = Drop([RedisRooms(first), RedisRooms(second)], clock)
 
     admitted_by = [0]
     while drop.stock and drop.second < 300:
         admitted_by.append(await drop.one_second())
+    await first.close()
     await second.close()
 
     # Every pair was sold, to those who came first, and nobody was let in for nothing.
