@@ -163,7 +163,7 @@ async def _gate(
     pages = page_endpoints(routes, version("peakgate"))
     try:
         gate = Gate(
-            *(policies,),
+            policies,
             routes=routes,
             pages=pages,
             state=state,

@@ -25,7 +25,7 @@ from gateway.edge.upstream_guard import UpstreamGuard
 from gateway.http import Handler, Request, StreamedResponse, settled
 from gateway.metrics import Observed
 from gateway.policy.addresses import peer_of
-from gateway.server.commands import Command, Refused
+from gateway.server.commands import Command, Refused, snapshot_of
 from gateway.server.edge_server import ADDRESS_FIELDS, EdgeServer
 from gateway.server.policies_in_force import Swap
 from gateway.server.unread import UnreadRefusals
@@ -163,14 +163,15 @@ class Gate:
         inner: Handler = bind(route, mark)
         if route.is_public:
             is_tripped = self._breakers.of("store").refuses
-            inner = response_cache(self._cache, key_fields=(), is_tripped=is_tripped, mark=mark, degraded="products")(
-                inner
+            # Our own answers are made anew as quickly as they are validated.
+            cached = response_cache(
+                self._cache, key_fields=(), is_tripped=is_tripped, mark=mark, degraded="products", validates=False
             )
+            inner = cached(inner)
         endpoint = Endpoint(
             *(route.method, route.path, stacks.of_route(route)(inner)),
             hot=route.hot,
             body_limit=route.body_limit,
-            criticality=route.criticality,
         )
         level = stacks.unread_level(route)
         endpoint.unread = None if level is None else Unread(level, stacks.lines_of(route))
@@ -187,7 +188,6 @@ class Gate:
             *("*", f"{rule.prefix}*", stacks.of_forward(rule)(inner)),
             body_limit=rule.body_most_bytes,
             streams=True,
-            criticality=rule.criticality,
         )
         self._inner[endpoint] = inner
         return endpoint
@@ -250,12 +250,9 @@ class Gate:
         """What the operator can have a worker do, besides taking policies."""
         return {"snapshot": self._snapshot, "purge": self._purge, "switch": self._switch, "drill": self._drill}
 
-    async def _snapshot(self, _facts: dict[str, Any]) -> Any:
-        parts = self.parts
-        return {
-            "parts": {name: part.snapshot() for name, part in parts.items()},
-            "metrics": [metric for part in parts.values() for metric in part.metrics()],
-        }
+    async def _snapshot(self, facts: dict[str, Any]) -> Any:
+        # The parts of this moment: the access log comes and goes with the policies.
+        return await snapshot_of(self.parts)(facts)
 
     async def _purge(self, facts: dict[str, Any]) -> int:
         return await self._cache.purge(**facts)

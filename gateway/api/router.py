@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from gateway import problems
-from gateway.config.policies import Criticality
 from gateway.edge.record import Tally
 from gateway.http import Handler, Request, Response, header
 
@@ -25,10 +24,10 @@ class Endpoint:
     """Where requests of a route end: its handler, wrapped in all its layers.
 
     A `hot` handler answers at once or awaits nothing but futures, so that the short path may run it without a task of its
-    own. One that `streams` takes bodies as they come where they have not come whole. The least critical are refused first.
+    own. One that `streams` takes bodies as they come where they have not come whole.
     """
 
-    __slots__ = ("body_limit", "criticality", "handler", "hot", "method", "path", "streams", "tally", "unread")
+    __slots__ = ("body_limit", "handler", "hot", "method", "path", "streams", "tally", "unread")
 
     def __init__(
         self,
@@ -39,7 +38,6 @@ class Endpoint:
         hot: bool = True,
         body_limit: int = DEFAULT_BODY_LIMIT,
         streams: bool = False,
-        criticality: Criticality = "optional",
     ) -> None:
         self.method = method
         self.path = path
@@ -47,7 +45,6 @@ class Endpoint:
         self.hot = hot
         self.body_limit = body_limit
         self.streams = streams
-        self.criticality = criticality
         self.tally = Tally()
         # How its requests may be refused before they are read; None where they may not.
         self.unread: Unread | None = None

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway import problems
 from gateway.config.policies import Switch, applies
@@ -27,14 +27,6 @@ class UnknownSwitch(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
-
-
-class Features(Protocol):
-    """Who is asked whether a feature is there for a client."""
-
-    def is_on(self, name: str, key: str) -> bool:
-        """Whether the switch `name` lets the client `key` (see `client_key`) through; a feature without a switch is on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +128,6 @@ class SwitchBoard:
             raise UnknownSwitch(name)
         live.turn(Override(on, percent))
 
-    def overrides(self) -> Mapping[str, Override]:
-        """What operators have turned: for a process that takes the place of this one."""
-        return {name: live.override for name, live in self._switches.items() if live.override != Override()}
-
     def of_route(self, method: str, path: str) -> Sequence[LiveSwitch]:
         """The switches that a route goes through."""
         return [live for name, live in self._switches.items() if applies(self._routes[name], method, path)]
@@ -149,7 +137,7 @@ class SwitchBoard:
         return name in self._switches
 
     def is_on(self, name: str, key: str) -> bool:
-        """Whether a feature is there for a client. See `Features`."""
+        """Whether a feature is there for the client `key` (see `client_key`); one without a switch is on."""
         live = self._switches.get(name)
         if live is None or live.lets_through(key):
             return True

@@ -11,7 +11,6 @@ from gateway.config.policies import Switch
 from gateway.edge.switches import (
     RETRY_LEAST_S,
     RETRY_MOST_S,
-    Override,
     SwitchBoard,
     UnknownSwitch,
     client_key,
@@ -136,10 +135,10 @@ def test_what_an_operator_has_turned_off_no_reload_and_no_event_turns_on() -> No
     board.turn("search", on=False)
     board.update([search(percent=80.0), Switch(name="new")])
     assert answer(handler, a_request()).status == 503
-    assert board.overrides() == {"search": Override(on=False)}
+    assert board.snapshot()["search"]["override"] == {"on": False, "percent": None}
     board.update([])
     board.update([search()])
-    assert board.overrides() == {}
+    assert board.snapshot()["search"]["override"] == {"on": None, "percent": None}
 
 
 def test_a_switch_that_is_none_cannot_be_turned() -> None:
