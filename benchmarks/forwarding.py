@@ -18,9 +18,9 @@ from benchmarks.gateway_process import await_port, free_port, start_child, stop_
 from benchmarks.processes import CpuTime, cpu_time, pin
 from benchmarks.text_table import table
 from gateway.config.policies import Forward, Upstream
-from gateway.http import Request, Response
-from gateway.upstream.forward import forward
-from gateway.upstream.upstreams import Upstreams
+from gateway.http.message import Request, Response
+from gateway.proxy.forward import forward
+from gateway.proxy.upstreams import Upstreams
 
 CONCURRENCY = 64
 REQUESTS = 40_000

@@ -16,10 +16,10 @@ import uvloop
 
 from benchmarks.text_table import table
 from gateway.config.policies import Limit
-from gateway.edge.rate_limit import rate_limit
-from gateway.edge.redis_quota import RedisQuota
-from gateway.http import Handler, Outcome, Request, Response
-from gateway.server.worker import GC_THRESHOLDS
+from gateway.http.message import Handler, Request, Response, ResponseOrAwaitable
+from gateway.process.worker import GC_THRESHOLDS
+from gateway.ratelimit.rate_limit import rate_limit
+from gateway.ratelimit.redis_quota import RedisQuota
 from store import Client
 
 PER_TICK: Final = 64
@@ -56,7 +56,7 @@ async def measure(limits: Sequence[Limit], callers: int) -> float:
     began = time.process_time()
     for _ in range(TICKS):
         for request in requests:
-            request.notes = b""
+            request.extra_headers = b""
             _run(handler, request)
         # The batch is sent, the reply read, and its callers go on.
         for _ in range(2):
@@ -78,7 +78,7 @@ def _reply(limits: Sequence[Limit], callers: int) -> bytes:
 
 def _run(handler: Handler, request: Request) -> None:
     """As the short path does."""
-    outcome: Outcome = handler(request)
+    outcome: ResponseOrAwaitable = handler(request)
     if not isinstance(outcome, Response):
         _Running(outcome).step()
 

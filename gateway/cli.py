@@ -225,7 +225,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _serve(args: argparse.Namespace) -> int:
     # It would end what has not begun; the parent heeds it as soon as it can.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    from gateway.server.run import CannotServe, run
+    from gateway.process.serve import CannotServe, run
 
     try:
         return 0 if run(_settings(args), say=_say) else 1
@@ -235,31 +235,31 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _config_check(args: argparse.Namespace) -> int:
-    from gateway.config_command import check
+    from gateway.commands.config import check
 
     return check(args.file, say=_say)
 
 
 def _config_show(args: argparse.Namespace) -> int:
-    from gateway.config_command import show
+    from gateway.commands.config import show
 
     return show(read(_flags(args), os.environ))
 
 
 def _config_schema(_args: argparse.Namespace) -> int:
-    from gateway.config_command import print_schema
+    from gateway.commands.config import print_schema
 
     return print_schema()
 
 
 def _config_hash_key(args: argparse.Namespace) -> int:
-    from gateway.config_command import hash_key
+    from gateway.commands.config import hash_key
 
     return hash_key(args.name, new=args.new, say=_say)
 
 
 def _import(args: argparse.Namespace) -> int:
-    from gateway.catalog_command import import_file
+    from gateway.commands.catalog import import_file
 
     return import_file(args.file, _settings(args), skip_bad=args.skip_bad, say=_say)
 

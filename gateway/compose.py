@@ -36,23 +36,18 @@ from gateway.api.binding import Route
 from gateway.api.health import Vitals, health_routes
 from gateway.api.pages import page_endpoints
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.auth.identity import Callers
+from gateway.auth.jwks import Jwks
+from gateway.auth.shopper_tokens import ShopperTokens
+from gateway.cache.cache import ResponseCache
 from gateway.config.policies import Policies
-from gateway.edge.breaker import State
-from gateway.edge.breakers import Breakers
-from gateway.edge.degraded import Degraded
-from gateway.edge.guarded_search import GuardedSearch, speaks_against_search
-from gateway.edge.identity import Callers
-from gateway.edge.redis_quota import RedisQuota
-from gateway.edge.redis_rooms import RedisRooms
-from gateway.edge.room_keeper import RoomKeeper, Signals
-from gateway.edge.shedding import IsReplay, Shedder
-from gateway.edge.shopper_tokens import ShopperTokens
-from gateway.edge.stacks import EdgeState
-from gateway.edge.store_guard import StoreGuard
-from gateway.edge.switches import SwitchBoard
-from gateway.edge.waiting_room import Rooms
-from gateway.gate import Gate, read_secret
-from gateway.http import Request
+from gateway.control.commands import Command
+from gateway.http.message import Request
+from gateway.pipeline.degraded import Degraded
+from gateway.pipeline.stacks import EdgeState
+from gateway.pipeline.switches import SwitchBoard
+from gateway.policies.active import Prepare
+from gateway.policies.gate import Gate, read_secret
 from gateway.prerequisites import (
     BLOCKING_DEADLINE_S,
     CannotStart,
@@ -62,13 +57,18 @@ from gateway.prerequisites import (
     open_store,
     shared_secret,
 )
-from gateway.server.commands import Command
+from gateway.proxy.upstreams import Upstreams
+from gateway.ratelimit.redis_quota import RedisQuota
+from gateway.resilience.breaker import State
+from gateway.resilience.breakers import Breakers
+from gateway.resilience.guarded_search import GuardedSearch, speaks_against_search
+from gateway.resilience.shedding import IsReplay, Shedder
+from gateway.resilience.store_guard import StoreGuard
 from gateway.server.edge_server import EdgeServer
-from gateway.server.policies_in_force import Prepare
 from gateway.settings import Settings
-from gateway.upstream.cache import ResponseCache
-from gateway.upstream.jwks import Jwks
-from gateway.upstream.upstreams import Upstreams
+from gateway.waitingroom.keeper import RoomKeeper, Signals
+from gateway.waitingroom.redis_rooms import RedisRooms
+from gateway.waitingroom.waiting_room import Rooms
 from store import Client, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge import redis_rooms
+from gateway.waitingroom import redis_rooms
 from store import Script, Store
 
 _KEY = "room-clock"

@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 
 from cart.errors import InvalidBody
-from gateway import problems
-from gateway.api.conditions import matches_none
-from gateway.api.router import DEFAULT_BODY_LIMIT
 from gateway.config.policies import Criticality
-from gateway.http import Handler, Request, Response, header
+from gateway.http import problems
+from gateway.http.conditions import matches_none
+from gateway.http.endpoint import DEFAULT_BODY_LIMIT
+from gateway.http.message import Handler, Request, Response, header
 
 
 class Answer(Protocol):
@@ -63,7 +63,7 @@ class Route:
         return f"{self.method} {self.path}"
 
 
-# Told of a request whose answer is degraded, and what about it is (`gateway.edge.degraded`).
+# Told of a request whose answer is degraded, and what about it is (`gateway.pipeline.degraded`).
 Mark = Callable[[Request, str], None]
 
 
@@ -100,7 +100,7 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
     def decode(request: Request) -> Any:
         media_type = request.headers.get("Content-Type")
         if media_type is not None and media_type != "application/json" and not _is_json(media_type):
-            raise _Undecodable(problems.refuse(problems.UNSUPPORTED_MEDIA_TYPE, request.id))
+            raise _Undecodable(problems.response(problems.UNSUPPORTED_MEDIA_TYPE, request.id))
         body = request.body
         if inspect is not None:
             inspect(body)
@@ -115,7 +115,7 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
                 raise InvalidBody([_pointed(error)]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             members = {"errors": [{"pointer": "", "detail": str(error)}]}
-            raise _Undecodable(problems.refuse(problems.MALFORMED_JSON, request.id, members)) from None
+            raise _Undecodable(problems.response(problems.MALFORMED_JSON, request.id, members)) from None
 
     return decode
 
@@ -138,7 +138,7 @@ def _encoder(route: Route, mark: Mark) -> Callable[[Request, Any], Response]:
         if isinstance(result, Response):
             return result
         body = result.to_json()
-        return Response(status, body, headers=headers(result, body) if headers is not None else b"")
+        return Response(status, body, header_block=headers(result, body) if headers is not None else b"")
 
     return encode
 
@@ -154,7 +154,7 @@ def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str], mark: Mark
             body = result.to_json()
             tag = etag(result, body)
             lines = header("ETag", tag) + (headers(result, body) if headers is not None else b"")
-            encoded = result.encoded = (route, tag, Response(status, body, headers=lines))
+            encoded = result.encoded = (route, tag, Response(status, body, header_block=lines))
         _, tag, response = encoded
         if result.degraded:
             for what in result.degraded:
@@ -162,7 +162,7 @@ def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str], mark: Mark
         if has_conditions:
             known = request.headers.get("If-None-Match")
             if known is not None and matches_none(known, tag):
-                return Response(304, headers=response.headers)
+                return Response(304, header_block=response.header_block)
         return cast(Response, response)
 
     return encode

@@ -12,7 +12,7 @@ import orjson
 from checkout.errors import OrderNotFound
 from checkout.handlers import CheckoutHandlers, OrderEvent
 from checkout.model import shown_entry
-from gateway.http import Request, StreamedResponse, header
+from gateway.http.message import Request, StreamedResponse, header
 from store import StoreError
 
 # A stream on which nothing happens says so: balancers close silent connections, and only a write finds out who has gone.
@@ -30,7 +30,7 @@ async def order_events(checkout: CheckoutHandlers, request: Request) -> Streamed
     await checkout.read(order_id, owner=request.shopper)
     lines = _lines(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0, owner=request.shopper)
     no_store = header("Cache-Control", "no-store")
-    return StreamedResponse(200, lines, headers=no_store, content_type=_MEDIA_TYPE, is_resumable=True)
+    return StreamedResponse(200, lines, header_block=no_store, content_type=_MEDIA_TYPE, is_resumable=True)
 
 
 async def _lines(

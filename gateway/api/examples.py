@@ -15,8 +15,8 @@ from cart.errors import Refusal
 from cart.model import Money, OrderId, Sku
 from checkout import errors as checkout
 from checkout.model import order_number
-from gateway import problems
-from gateway.problems import Problem
+from gateway.http import problems
+from gateway.http.problems import Problem
 
 _CART_ID: Final = "7fmzxw6ylqnb2k3tgcvd5hsr4a"
 _ORDER_ID: Final = "7fzqk3d5wmx2anbt6hcvr4ylse"
@@ -108,5 +108,5 @@ def of_problem(row: Problem) -> dict[str, Any]:
     """The body that a row of the page of problems is answered with, its facts filled in."""
     kind = next((kind for kind, known in problems.REFUSALS.items() if known is row), None)
     facts = row.members(_FACTS[kind]) if kind in _FACTS else None
-    body: dict[str, Any] = orjson.loads(problems.refuse(row, "4f0c2a7e9b31d586", facts).body)
+    body: dict[str, Any] = orjson.loads(problems.response(row, "4f0c2a7e9b31d586", facts).body)
     return body

@@ -13,8 +13,9 @@ from typing import Final, Protocol
 import orjson
 
 from gateway.api.binding import Call, Route
-from gateway.api.router import Endpoint, Router
-from gateway.http import Request, Response, header
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Request, Response, header
+from gateway.http.router import Router
 
 # Raises when the dependency is not there.
 Check = Callable[[], Awaitable[object]]
@@ -132,9 +133,9 @@ async def _outcome(check: Check) -> str:
 def _by_status(endpoints: Iterable[Endpoint]) -> dict[str, int]:
     totals: Counter[str] = Counter()
     for endpoint in endpoints:
-        totals.update({str(status): count for status, count in endpoint.tally.by_status.items()})
+        totals.update({str(status): count for status, count in endpoint.stats.by_status.items()})
     return dict(sorted(totals.items()))
 
 
 def _answer(status: int, body: Mapping[str, object]) -> Response:
-    return Response(status, orjson.dumps(body), headers=header("Cache-Control", "no-store"))
+    return Response(status, orjson.dumps(body), header_block=header("Cache-Control", "no-store"))

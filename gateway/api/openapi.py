@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway import problems
 from gateway.api import examples
 from gateway.api.binding import Route
 from gateway.api.schemas import SCHEMAS
+from gateway.http import problems
 
 _REF: Final = "#/components/schemas/"
 _DESCRIPTION: Final = (

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import orjson
 
-from gateway import problems
 from gateway.api.binding import Route
 from gateway.api.openapi import document
-from gateway.api.router import Endpoint
-from gateway.http import Response, header
+from gateway.http import problems
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Response, header
 
 _TYPES: Final = {
     "html": b"text/html; charset=utf-8",
@@ -30,13 +30,13 @@ _PAGE_HEADERS: Final = (
 def page_endpoints(routes: Iterable[Route], version: str) -> Sequence[Endpoint]:
     """The endpoints of all documents, made once."""
     spec = orjson.dumps(document(routes, version), option=orjson.OPT_INDENT_2)
-    endpoints = [_fixed("/openapi.json", Response(200, spec, headers=header("Cache-Control", "no-cache")))]
+    endpoints = [_fixed("/openapi.json", Response(200, spec, header_block=header("Cache-Control", "no-cache")))]
     for file in resources.files("gateway.api").joinpath("docs_page").iterdir():
         suffix = file.name.rpartition(".")[2]
         if suffix not in _TYPES:
             continue
         path = "/docs" if file.name == "index.html" else f"/docs/{file.name}"
-        response = Response(200, file.read_bytes(), headers=_PAGE_HEADERS, content_type=_TYPES[suffix])
+        response = Response(200, file.read_bytes(), header_block=_PAGE_HEADERS, content_type=_TYPES[suffix])
         endpoints.append(_fixed(path, response))
     endpoints += [_fixed(f"/problems/{row.slug}", _described(row)) for row in problems.ALL]
     return endpoints

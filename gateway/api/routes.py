@@ -20,9 +20,9 @@ from checkout.handlers import CheckoutHandlers
 from checkout.model import CheckoutRequest
 from checkout.till import Placed
 from gateway.api.binding import Route
-from gateway.api.conditions import content_tag, if_match, versioned_tag
 from gateway.api.events import order_events
-from gateway.http import Request, header
+from gateway.http.conditions import content_tag, if_match, versioned_tag
+from gateway.http.message import Request, header
 
 # 1,000 lines of the longest SKU, escaped, with their quantities.
 BATCH_BODY_LIMIT: Final = 512 * 1024

@@ -24,7 +24,7 @@ from gateway.config.policies import (
     applies,
 )
 from gateway.config.tables import Checks, Fault
-from gateway.policy.addresses import parse_network
+from gateway.http.addresses import parse_network
 
 # What has a breaker besides the upstreams.
 DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "search")

@@ -32,19 +32,19 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestPayloadError, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from gateway import problems
-from gateway.edge.refusals import answer
-from gateway.http import Request, Response, StreamedResponse, unread
+from gateway.http import problems
+from gateway.http.error_responses import answer
+from gateway.http.message import Request, Response, StreamedResponse, unread
 from gateway.server.normal_way import PIECE_BYTES, as_stream_response, in_pieces, is_ambiguous
-from gateway.server.target import is_ambiguous_path, is_host, says_twice
-from gateway.server.wire import peer_address
+from gateway.server.request_check import is_ambiguous_path, is_host, says_twice
+from gateway.server.response_writer import peer_address
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.api.router import Endpoint
+    from gateway.http.endpoint import Endpoint
+    from gateway.server.early_reject import UnreadRefusals
     from gateway.server.edge_server import EdgeServer
-    from gateway.server.unread import UnreadRefusals
 
 _log = logging.getLogger("peakgate")
 
@@ -273,7 +273,7 @@ class Connection(RequestHandler):
         refused = self._refused(request, endpoint)
         if refused is not None:
             self._closes_after = True
-            self._finish(problems.refuse(refused, request.id))
+            self._finish(problems.response(refused, request.id))
             return True
         try:
             outcome = endpoint.handler(request)
@@ -520,7 +520,7 @@ class Connection(RequestHandler):
         if self.transport is None:
             return
         request = unread(self._edge.ids.of({}))
-        self.transport.write(self._edge.writer.render(problems.refuse(problem, request.id), request, close=True))
+        self.transport.write(self._edge.writer.render(problems.response(problem, request.id), request, close=True))
         # To close at once, while the shopper still sends, would reset the connection and lose the answer on its way.
         self.transport.write_eof()
         self._loop.call_later(self._edge.linger_s, self.transport.abort)
@@ -537,12 +537,12 @@ class Connection(RequestHandler):
             raise exc  # the shopper has hung up: there is nobody to answer
         request_id = self._edge.ids.of({})
         if isinstance(exc, HttpProcessingError):
-            response = problems.refuse(_problem_of(exc), request_id)
+            response = problems.response(_problem_of(exc), request_id)
         else:
             self.logger.error("a request failed outside its handler (request %s)", request_id, exc_info=exc)
             if request.writer.output_size > 0:
                 raise ConnectionError("half an answer is sent already; the other half cannot be an error")
-            response = problems.refuse(problems.INTERNAL, request_id)
+            response = problems.response(problems.INTERNAL, request_id)
         answered = as_stream_response(response, unread(request_id), self._edge.writer)
         answered.force_close()
         return answered

@@ -10,12 +10,13 @@ from typing import Any, Final, cast
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
 
-from gateway.api.router import Endpoint, Router
-from gateway.http import Request, Response
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Request, Response
+from gateway.http.router import Router
 from gateway.server.connection import Connection
+from gateway.server.early_reject import UnreadRefusals
 from gateway.server.normal_way import normal_way
-from gateway.server.unread import UnreadRefusals
-from gateway.server.wire import RequestIds, ResponseWriter
+from gateway.server.response_writer import RequestIds, ResponseWriter
 
 # What an upstream may build addresses of, the host first.
 ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host")
@@ -87,7 +88,7 @@ class EdgeServer(web.Server):
     def record(self, endpoint: Endpoint, request: Request, response: Response) -> None:
         """Note an answer: how many, how long it took, and a line in the access log for some."""
         elapsed_s = monotonic() - request.started_at
-        endpoint.tally.add(response.status, elapsed_s)
+        endpoint.stats.add(response.status, elapsed_s)
         if self.access_log is not None:
             self.access_log(endpoint, request, response, elapsed_s)
 

@@ -13,16 +13,16 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 
-from gateway import problems
-from gateway.edge.refusals import answer
-from gateway.http import BodyMalformed, BodyTooLarge, BodyTooSlow, Request, Response, StreamedResponse, settled
-from gateway.server.target import has_two_readings
-from gateway.server.wire import SERVER, peer_address
+from gateway.http import problems
+from gateway.http.error_responses import answer
+from gateway.http.message import BodyMalformed, BodyTooLarge, BodyTooSlow, Request, Response, StreamedResponse, resolve
+from gateway.server.request_check import has_two_readings
+from gateway.server.response_writer import SERVER, peer_address
 
 if TYPE_CHECKING:
-    from gateway.api.router import Endpoint
+    from gateway.http.endpoint import Endpoint
     from gateway.server.edge_server import EdgeServer
-    from gateway.server.wire import ResponseWriter
+    from gateway.server.response_writer import ResponseWriter
 
 _log = logging.getLogger("peakgate")
 
@@ -56,7 +56,7 @@ def normal_way(
             refused.force_close()
             return refused
         try:
-            response = await settled(endpoint.handler(request))
+            response = await resolve(endpoint.handler(request))
         except (Exception, asyncio.CancelledError) as error:
             # Whatever it is, the shopper gets an answer.
             if _is_being_cancelled():
@@ -86,7 +86,7 @@ def as_stream_response(response: Response, request: Request, writer: ResponseWri
     headers: CIMultiDict[str] = CIMultiDict()
     headers["Server"] = SERVER
     headers["X-Request-Id"] = request.id
-    for line in (writer.extra + response.headers + request.notes).decode("latin-1").split("\r\n")[:-1]:
+    for line in (writer.extra + response.header_block + request.extra_headers).decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(": ")
         headers.add(name, value)
     if response.status not in {204, 304}:
@@ -113,7 +113,7 @@ def in_pieces(response: Response) -> StreamedResponse:
     return StreamedResponse(
         response.status,
         _slices(response.body),
-        headers=response.headers,
+        header_block=response.header_block,
         content_type=response.content_type,
         length=len(response.body),
     )
@@ -136,17 +136,17 @@ def _target(message: web.BaseRequest) -> tuple[str, str]:
 async def _receive(message: web.BaseRequest, endpoint: Endpoint, request: Request, timeout_s: float) -> Response | None:
     """Give the request its body; or the answer to one that is ambiguous, too large, too slow, encoded, or expects what we do not do."""
     if has_two_readings(message.method, message.raw_path, message.version, message.headers):
-        return problems.refuse(problems.AMBIGUOUS, request.id)
+        return problems.response(problems.AMBIGUOUS, request.id)
     if not message.body_exists:
         return None
     if not endpoint.streams and "Content-Encoding" in message.headers:
-        return problems.refuse(problems.UNSUPPORTED_MEDIA_TYPE, request.id)
+        return problems.response(problems.UNSUPPORTED_MEDIA_TYPE, request.id)
     if (message.content_length or 0) > endpoint.body_limit:
-        return problems.refuse(problems.BODY_TOO_LARGE, request.id)
+        return problems.response(problems.BODY_TOO_LARGE, request.id)
     expected = message.headers.get("Expect")
     if expected is not None:
         if expected.lower() != "100-continue":
-            return problems.refuse(problems.EXPECTATION_FAILED, request.id)
+            return problems.response(problems.EXPECTATION_FAILED, request.id)
         if message.version >= (1, 1) and not message.content.is_eof():
             await message.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # aiohttp refuses to answer with an error where something was sent; an interim response is nothing yet.
@@ -158,11 +158,11 @@ async def _receive(message: web.BaseRequest, endpoint: Endpoint, request: Reques
         async with asyncio.timeout(timeout_s):
             request.body = await _read(message, endpoint.body_limit, timeout_s)
     except (TimeoutError, BodyTooSlow):
-        return problems.refuse(problems.REQUEST_TIMEOUT, request.id)
+        return problems.response(problems.REQUEST_TIMEOUT, request.id)
     except BodyTooLarge:
-        return problems.refuse(problems.BODY_TOO_LARGE, request.id)
+        return problems.response(problems.BODY_TOO_LARGE, request.id)
     except (web.RequestPayloadError, BodyMalformed):
-        return problems.refuse(problems.MALFORMED_REQUEST, request.id)
+        return problems.response(problems.MALFORMED_REQUEST, request.id)
     return None
 
 

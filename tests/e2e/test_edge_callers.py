@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.edge.identity import digest_of
+from gateway.auth.identity import digest_of
 from tests.e2e.running_shop import RunningShop, eventually
 from tests.e2e.surroundings import Kept, Neighbour, Page, count, crowd, open_shop, part
 from tests.issuer import AUDIENCE, ISSUER, Issuer, bearer

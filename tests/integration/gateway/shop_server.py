@@ -25,9 +25,10 @@ from checkout.redis_orders import RedisOrders
 from checkout.redis_stock import RedisStock
 from checkout.stored import product_key
 from gateway.api.binding import bind
-from gateway.api.router import Endpoint, Router
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
-from gateway.http import Layer, stack
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Layer, stack
+from gateway.http.router import Router
 from gateway.server.edge_server import EdgeServer
 from store import Store
 from tests.integration.gateway.small_server import get, post

@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 
 from cart.errors import CartNotFound, QuantityLimit
-from gateway.api.router import Endpoint, Router
-from gateway.http import Request, Response, StreamedResponse, header
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Request, Response, StreamedResponse, header
+from gateway.http.router import Router
 from gateway.server.edge_server import EdgeServer
 from gateway.server.listeners import BACKLOG, open_listeners
 from store import StoreOverloaded, StoreUnavailable
@@ -93,13 +94,13 @@ class Small:
 
     async def _dressed(self, _request: Request) -> Response:
         lines = header("ETag", '"1.00c0ffee"') + header("Cache-Control", "no-store") + header("Location", "/v1/x%2Fy")
-        return Response(201, b"<p>", headers=lines, content_type=b"text/html; charset=utf-8")
+        return Response(201, b"<p>", header_block=lines, content_type=b"text/html; charset=utf-8")
 
     async def _nothing(self, _request: Request) -> Response:
         return Response(204)
 
     async def _same(self, _request: Request) -> Response:
-        return Response(304, headers=header("ETag", '"1.2"'))
+        return Response(304, header_block=header("ETag", '"1.2"'))
 
     async def _empty(self, _request: Request) -> Response:
         return Response(200)

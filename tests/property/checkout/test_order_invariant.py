@@ -74,7 +74,7 @@ async def check(tokens: Sequence[str], plan: Plan, copies: int, workers: int) ->
             await asyncio.sleep(1)
         for member in crew:
             member.cancel()
-    await office.faults.settled()
+    await office.faults.resolve()
 
     check_books(office, orders, dead={order_id_of(body) for body, _ in queue.dead})
 

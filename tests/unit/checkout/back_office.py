@@ -101,7 +101,7 @@ class Faults:
         self.under_way.add(call)
         return await asyncio.shield(call)
 
-    async def settled(self) -> None:
+    async def resolve(self) -> None:
         """All calls have taken effect, also those that nobody waits for any more; but those that never will."""
         if self.under_way:
             _, endless = await asyncio.wait(self.under_way, timeout=3600)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from gateway.api.binding import Route, bind
-from gateway.edge.degraded import Degraded
-from gateway.http import Request, settled
+from gateway.http.message import Request, resolve
+from gateway.pipeline.degraded import Degraded
 
 
 class View(msgspec.Struct):
@@ -23,8 +23,8 @@ async def asked(view: View, degraded: Degraded, *, tag: str | None = None) -> tu
 
     route = Route(method="GET", path="/x", call=call, summary="", tag="x", etag=lambda _view, _body: '"1"')
     request = Request("GET", "/x", "", {} if tag is None else {"If-None-Match": tag}, b"", "id", ())
-    response = await settled(bind(route, degraded.mark)(request))
-    return response.status, response.headers, request.notes
+    response = await resolve(bind(route, degraded.mark)(request))
+    return response.status, response.header_block, request.extra_headers
 
 
 async def test_what_a_view_says_of_itself_is_a_note_of_the_request_and_no_part_of_the_answer_kept() -> None:

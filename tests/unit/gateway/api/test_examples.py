@@ -8,11 +8,11 @@ import jsonschema
 import msgspec
 import pytest
 
-from gateway import problems
 from gateway.api import examples
 from gateway.api.binding import Route
 from gateway.api.openapi import document
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.http import problems
 
 # The rows only call their handlers when a request comes.
 NOBODY = cast(Any, None)

@@ -11,8 +11,9 @@ import orjson
 
 from gateway.api.binding import bind
 from gateway.api.health import Check, Vitals, health_routes
-from gateway.api.router import Endpoint, Router
-from gateway.http import Request, Response, settled
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Request, Response, resolve
+from gateway.http.router import Router
 from tests.virtual_time import in_virtual_time, loop_time
 
 
@@ -55,8 +56,8 @@ class Worker:
         self.handlers = {row.path: bind(row) for row in rows}
 
     async def ask(self, path: str = "/readyz") -> Any:
-        response = await settled(self.handlers[path](Request("GET", path, "", {}, b"", "id", ())))
-        assert response.headers == b"Cache-Control: no-store\r\n"
+        response = await resolve(self.handlers[path](Request("GET", path, "", {}, b"", "id", ())))
+        assert response.header_block == b"Cache-Control: no-store\r\n"
         return response.status, orjson.loads(response.body)
 
     async def status(self) -> tuple[int, str]:
@@ -174,7 +175,7 @@ async def test_one_who_asks_and_leaves_takes_nothing_away_from_the_others() -> N
 
 def test_answers_are_counted_by_status_over_all_routes() -> None:
     endpoint = Endpoint("GET", "/x", handler)
-    endpoint.tally.add(200, 0.001)
-    endpoint.tally.add(503, 0.001)
+    endpoint.stats.add(200, 0.001)
+    endpoint.stats.add(503, 0.001)
     _, body = asked("/readyz", {}, endpoint=endpoint)
     assert body["worker"]["answers"] == {"200": 1, "503": 1}

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway import problems
 from gateway.api.health import Vitals, health_routes
 from gateway.api.openapi import document
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.http import problems
 
 # The rows only call their handlers when a request comes.
 NOBODY = cast(Any, None)

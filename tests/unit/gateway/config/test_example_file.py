@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from msgspec import inspect
 
+from gateway.commands.config import own_routes
 from gateway.config.faults import idle_patterns
 from gateway.config.file import NAME, read_text
 from gateway.config.options import OF_THE_FILE, OPTIONS
 from gateway.config.policies import BREAKERS, Policies
-from gateway.config_command import own_routes
 
 TEXT = (Path(__file__).parents[4] / "examples" / NAME).read_text(encoding="utf-8")
 # With every key that is left out written.

@@ -1,0 +1,253 @@
+"""The admin API: its routes, who may use them, and its problems. docs/admin.md is its manual."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+import orjson
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from gateway.admin.metrics_page import metrics_page
+from gateway.admin.status import Status
+from gateway.admin.status_page import status_page
+from gateway.admin.workers import NoAnswer, WorkerRefused, Workers
+from gateway.control.runtime_directory import RuntimeDirectory
+
+_log = logging.getLogger("peakgate")
+
+BODY_LIMIT: Final = 64 * 1024
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Purge(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to throw out of the response caches: exactly one of the three. `soft` marks it stale instead."""
+
+    url: str | None = None
+    prefix: str | None = None
+    tag: str | None = None
+    soft: bool = False
+
+
+class Turn(Struct, frozen=True, forbid_unknown_fields=True):
+    """A switch by hand; what is null is as the configuration says."""
+
+    on: bool | None = None
+    percent: float | None = None
+
+
+class Drill(Struct, frozen=True, forbid_unknown_fields=True):
+    """A dependency cut off on purpose, to see what happens; or let back in."""
+
+    tripped: bool = True
+    # On one line, as the log has it.
+    reason: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")] | None = None
+
+
+class Problem(Exception):
+    """What is answered in place of a result (RFC 9457)."""
+
+    def __init__(self, status: int, slug: str, title: str, **members: Any) -> None:
+        super().__init__(title)
+        self.status = status
+        self.body = {"type": f"/problems/{slug}", "title": title, "status": status, **members}
+
+
+@dataclass(frozen=True)
+class Admin:
+    """The API over its parts. `replace_workers` has the parent replace them, one by one."""
+
+    status: Status
+    workers: Workers
+    runtime: RuntimeDirectory
+    token: str
+    replace_workers: Callable[[], None]
+    expose_metrics: bool = False
+
+    def application(self) -> web.Application:
+        """All of it, for aiohttp's server."""
+        app = web.Application(middlewares=[_answer_problems, self._check_token], client_max_size=BODY_LIMIT)
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/metrics", self._metrics),
+                web.get("/admin/v1/status", self._status),
+                web.post("/admin/v1/reload", self._reload),
+                web.post("/admin/v1/purge", self._purge),
+                web.post("/admin/v1/switches/{name}", self._switch),
+                web.post("/admin/v1/drills/{dependency}", self._drill),
+                web.post("/admin/v1/workers/replace", self._replace),
+            ]
+        )
+        return app
+
+    # Who may
+
+    @web.middleware
+    async def _check_token(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        is_open = self.expose_metrics and request.path == "/metrics" and request.method in {"GET", "HEAD"}
+        if is_open or self._knows_token(request):
+            return await handler(request)
+        raise Problem(
+            401,
+            "unauthenticated",
+            "The admin token is needed",
+            detail="Send it as `Authorization: Bearer <token>`. A browser may send it as a password, but only to look.",
+        )
+
+    def _knows_token(self, request: web.Request) -> bool:
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        given = credentials.strip()
+        # A browser sends a password along with whatever another site makes it send: with one, nothing can be changed.
+        if scheme.lower() == "basic" and request.method in {"GET", "HEAD"}:
+            given = _password(given)
+        elif scheme.lower() != "bearer":
+            return False
+        return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
+
+    # To look at
+
+    async def _page(self, _request: web.Request) -> web.Response:
+        page = status_page(await self.status.as_json())
+        return web.Response(text=page, content_type="text/html", headers=_HEADERS)
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return _json(200, await self.status.as_json())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        gathered = await self.status.gather()
+        page, content_type = metrics_page(self.status, gathered, accept=request.headers.get("Accept", ""))
+        return web.Response(body=page, headers={**_HEADERS, "Content-Type": content_type})
+
+    # To change
+
+    async def _reload(self, _request: web.Request) -> web.Response:
+        reload = await self.status.reloader.reload()
+        if reload.outcome == "refused":
+            raise Problem(
+                422,
+                "configuration-refused",
+                "The configuration is refused; the one before it stays in force",
+                faults=list(reload.faults),
+            )
+        return _json(200, reload)
+
+    async def _purge(self, request: web.Request) -> web.Response:
+        purge = await _body(request, Purge)
+        what = {name: value for name in ("url", "prefix", "tag") if (value := getattr(purge, name)) is not None}
+        if len(what) != 1:
+            raise _invalid("exactly one of url, prefix and tag is needed")
+        told = await self._tell_all("purge", **what, soft=purge.soft)
+        return _json(200, {"purged": sum(each.get("done", 0) for each in told.values()), "workers": told})
+
+    async def _switch(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        turn = await _body(request, Turn)
+        if turn.percent is not None and not 0 <= turn.percent <= 100:
+            raise _invalid("percent must be from 0 to 100")
+        known = {each.name for each in self.status.reloader.in_force.policies.switches}
+        if name not in known:
+            raise Problem(404, "switch-not-found", "There is no such switch", switches=sorted(known))
+        facts = msgspec.to_builtins(turn)
+        others = {each: turned for each, turned in self.runtime.turned.items() if each != name and each in known}
+        is_turned = turn != Turn()
+        # Before the workers are told, so that one that starts meanwhile finds it.
+        before, self.runtime.turned = self.runtime.turned, {**others, name: facts} if is_turned else others
+        try:
+            told = await self._tell_all("switch", name=name, **facts)
+        except Problem:
+            self.runtime.turned = before
+            raise
+        return _json(200, {"name": name, **facts, "workers": told})
+
+    async def _drill(self, request: web.Request) -> web.Response:
+        drill = msgspec.to_builtins(await _body(request, Drill))
+        told = await self._tell_all("drill", name=request.match_info["dependency"], **drill)
+        return _json(200, {"name": request.match_info["dependency"], **drill, "workers": told})
+
+    async def _replace(self, _request: web.Request) -> web.Response:
+        self.replace_workers()
+        return _json(202, {"detail": "The workers are replaced one by one; /admin/v1/status shows how far it is."})
+
+    async def _tell_all(self, command: str, **facts: Any) -> Mapping[str, Any]:
+        """What each worker says to it. A problem if none of them could do it."""
+        answers = await self.workers.ask_all(command, **facts)
+        self.status.forget()
+        faults = {worker: str(answer) for worker, answer in answers.items() if isinstance(answer, Exception)}
+        if len(faults) == len(answers):
+            raise Problem(_status_of(list(answers.values())), "not-done", "No worker could do it", workers=faults)
+        return {
+            worker: {"fault": faults[worker]} if worker in faults else {"done": answer}
+            for worker, answer in answers.items()
+        }
+
+
+def _status_of(answers: Sequence[Any]) -> int:
+    return 422 if any(isinstance(answer, WorkerRefused) for answer in answers) else 503
+
+
+@web.middleware
+async def _answer_problems(request: web.Request, handler: Answer) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return _problem(problem)
+    except web.HTTPException as error:
+        slug = error.reason.lower().replace(" ", "-")
+        response = _problem(Problem(error.status, slug, error.reason))
+        response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
+        return response
+    except NoAnswer as error:
+        return _problem(Problem(503, "no-answer", "A worker does not answer", detail=str(error)))
+    except Exception:  # noqa: BLE001 - whatever it was, the others are answered
+        _log.exception("the admin API failed at %s %s", request.method, request.path)
+        return _problem(Problem(500, "internal-error", "Something is wrong here; the log says what"))
+
+
+def _problem(problem: Problem) -> web.Response:
+    response = _json(problem.status, problem.body)
+    response.content_type = "application/problem+json"
+    if problem.status == 401:
+        response.headers.add("WWW-Authenticate", 'Bearer realm="peakgate"')
+        response.headers.add("WWW-Authenticate", 'Basic realm="peakgate", charset="UTF-8"')
+    return response
+
+
+def _json(status: int, value: Any) -> web.Response:
+    body = orjson.dumps(msgspec.to_builtins(value), option=orjson.OPT_APPEND_NEWLINE)
+    return web.Response(status=status, body=body, content_type="application/json", headers=_HEADERS)
+
+
+async def _body(request: web.Request, kind: type[Any]) -> Any:
+    """The body as `kind`. Raises `Problem`."""
+    try:
+        return msgspec.json.decode(await request.read() or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise Problem(400, "malformed-json", "The body is not JSON", detail=str(error)) from error
+
+
+def _invalid(what: str) -> Problem:
+    return Problem(422, "invalid-body", "The request breaks a rule", detail=what)
+
+
+def _password(credentials: str) -> str:
+    """Of Basic credentials (RFC 7617); empty if they are none."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""

@@ -1,0 +1,114 @@
+"""Prometheus' text of everything that the workers count, and of what the control process itself knows."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import CollectorRegistry
+
+from gateway.admin.status import Gathered, Status
+from gateway.control.runtime_directory import ChildState
+from gateway.metrics import Metric, Sample
+
+
+def metrics_page(status: Status, gathered: Gathered, *, accept: str) -> tuple[bytes, str]:
+    """The page and its content type: the text format, or OpenMetrics for who accepts it."""
+    encode, content_type = choose_encoder(accept)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families([*_of_gateway(status, gathered), *_of_workers(gathered)]))
+    return encode(registry), content_type
+
+
+class _Families:
+    """What prometheus_client calls a collector: it gives families that are at hand."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._families: dict[str, Family] = {}
+        for metric in metrics:
+            self._add(metric)
+
+    def collect(self) -> Iterable[Family]:
+        return self._families.values()
+
+    def _add(self, metric: Metric) -> None:
+        """One family for all workers: the text format knows no second one of the same name."""
+        # The name that the library has for a counter is without the suffix that its samples have.
+        name = metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
+        family = self._families.get(name)
+        if family is None:
+            family = self._families[name] = Family(name, metric.help, metric.kind)
+        for sample_name, labels, value in _samples(metric):
+            family.add_sample(sample_name, dict(labels), value)
+
+
+def _samples(metric: Metric) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    for sample in metric.samples:
+        if metric.kind == "counter":
+            yield metric.name.removesuffix("_total") + "_total", sample.labels, sample.value
+        elif metric.kind == "gauge":
+            yield metric.name, sample.labels, sample.value
+        elif "sum" in sample.labels:
+            labels = {name: value for name, value in sample.labels.items() if name != "sum"}
+            yield f"{metric.name}_sum", labels, sample.value
+        else:
+            yield f"{metric.name}_bucket", sample.labels, sample.value
+            if sample.labels["le"] == "+Inf":
+                labels = {name: value for name, value in sample.labels.items() if name != "le"}
+                yield f"{metric.name}_count", labels, sample.value
+
+
+def _of_workers(gathered: Gathered) -> Iterator[Metric]:
+    for view in gathered.workers:
+        for metric in view.metrics:
+            samples = [Sample({"worker": view.child.name, **each.labels}, each.value) for each in metric.samples]
+            yield Metric(metric.name, metric.help, metric.kind, samples)
+
+
+def _of_gateway(status: Status, gathered: Gathered) -> Iterator[Metric]:
+    reloader = status.reloader
+    yield _gauge(
+        "peakgate_build_info",
+        "1; what runs.",
+        [Sample({"version": status.version, "python": platform.python_version()}, 1.0)],
+    )
+    yield _gauge(
+        "peakgate_up",
+        "1 for a worker that answers the control process, 0 for one that does not.",
+        [Sample({"worker": view.child.name}, float(view.silence is None)) for view in gathered.workers],
+    )
+    yield Metric(
+        "peakgate_restarts_total",
+        "How often a process was started again after it had died.",
+        "counter",
+        [Sample({"process": child.service}, child.restarts) for child in _by_service(gathered)],
+    )
+    yield Metric(
+        "peakgate_reloads_total",
+        "Reloads of the configuration by their outcome.",
+        "counter",
+        [Sample({"outcome": outcome}, count) for outcome, count in sorted(reloader.counts.items())],
+    )
+    last = reloader.last
+    yield _gauge(
+        "peakgate_last_reload_refused",
+        "1 if the last reload was refused, so that the file is not what is in force.",
+        [Sample({}, float(last is not None and last.outcome == "refused"))],
+    )
+    if last is not None:
+        yield _gauge("peakgate_last_reload_time_seconds", "When it was, in Unix seconds.", [Sample({}, last.at)])
+    yield _gauge(
+        "peakgate_settings_need_restart",
+        "How many settings of the file in force differ from those that the gateway was started with.",
+        [Sample({}, float(len(reloader.needs_restart)))],
+    )
+
+
+def _by_service(gathered: Gathered) -> Iterable[ChildState]:
+    return {child.service: child for child in gathered.children}.values()
+
+
+def _gauge(name: str, what: str, samples: list[Sample]) -> Metric:
+    return Metric(name, what, "gauge", samples)

@@ -1,0 +1,1 @@
+"""Client identity, access tokens and their keys."""

@@ -1,0 +1,1 @@
+"""How the control process and the workers talk."""

@@ -1,0 +1,91 @@
+"""What is kept of every answer: counts and times by route, and a line in the access log for some."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Final, Protocol
+
+from gateway.metrics import Metric, Sample
+
+# Seconds, upper bounds: what a shop's dashboards ask for, from a cached answer to a checkout that hangs.
+BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class RouteStats:
+    """Answers of one endpoint by status, and how long they took."""
+
+    __slots__ = ("by_bound", "by_status", "seconds")
+
+    def __init__(self) -> None:
+        self.by_status: dict[int, int] = {}
+        self.by_bound = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+
+    def add(self, status: int, elapsed_s: float) -> None:
+        """Note an answer."""
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+        self.by_bound[bisect_left(BOUNDS, elapsed_s)] += 1
+        self.seconds += elapsed_s
+
+
+class Counted(Protocol):
+    """An endpoint, as far as its statistics are concerned."""
+
+    method: str
+    path: str
+    stats: RouteStats
+
+
+class RouteStatsTable:
+    """The stats of all routes of a process, by method and path template. They outlive a change of routes."""
+
+    def __init__(self) -> None:
+        self._stats: dict[tuple[str, str], RouteStats] = {}
+
+    def of(self, method: str, path: str) -> RouteStats:
+        """The stats of a route."""
+        return self._stats.setdefault((method, path), RouteStats())
+
+    def adopt(self, endpoints: Iterable[Counted]) -> None:
+        """Let endpoints go on with the stats of their routes."""
+        for endpoint in endpoints:
+            endpoint.stats = self.of(endpoint.method, endpoint.path)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Answers by route and status."""
+        return {
+            f"{method} {path}": {str(status): count for status, count in sorted(stats.by_status.items())}
+            for (method, path), stats in self._stats.items()
+            if stats.by_status
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        """Answers by route and status, and the time they took by route."""
+        used = [(route, stats) for route, stats in self._stats.items() if stats.by_status]
+        yield Metric(
+            "peakgate_requests_total",
+            "Requests answered, by route and status.",
+            "counter",
+            [
+                Sample({"method": method, "route": path, "status": str(status)}, count)
+                for (method, path), stats in used
+                for status, count in stats.by_status.items()
+            ],
+        )
+        yield Metric(
+            "peakgate_request_seconds",
+            "Time from a whole request to its answer, by route.",
+            "histogram",
+            [sample for route, stats in used for sample in _histogram(route, stats)],
+        )
+
+
+def _histogram(route: tuple[str, str], stats: RouteStats) -> Sequence[Sample]:
+    labels = {"method": route[0], "route": route[1]}
+    bounds = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+    buckets = [
+        Sample({**labels, "le": le}, total) for le, total in zip(bounds, accumulate(stats.by_bound), strict=True)
+    ]
+    return [*buckets, Sample({**labels, "sum": ""}, stats.seconds)]

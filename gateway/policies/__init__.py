@@ -1,0 +1,1 @@
+"""The active policies of a worker, and how others replace them."""

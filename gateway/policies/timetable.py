@@ -1,0 +1,123 @@
+"""Put policies in force as events begin, and take them back as they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gateway.config.policies import Policies
+from gateway.metrics import Metric, Sample
+from gateway.policies.schedule import in_force, next_change, to_prewarm
+
+_log = logging.getLogger("peakgate")
+
+# The wall clock may be set while nobody looks; a missed moment is made good after so long.
+LONGEST_WAIT_S: Final = 15.0
+
+
+class Timetable:
+    """The events of a worker.
+
+    `apply` puts policies in force; `prewarm` fetches a path, so that its answer is cached. Both may fail: the first is tried
+    again, the second is not. `now` is in Unix seconds. `policies` are the file's, `effective` what is in force of them.
+    """
+
+    def __init__(
+        self,
+        policies: Policies,
+        *,
+        apply: Callable[[Policies], Awaitable[None]],
+        prewarm: Callable[[str], Awaitable[object]],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._apply = apply
+        self._prewarm = prewarm
+        self._now = now
+        self._policies = policies
+        self.effective = self.at_this_moment(policies)
+        self._prewarmed: frozenset[str] = frozenset()
+        self._updated = asyncio.Event()
+
+    def at_this_moment(self, policies: Policies) -> Policies:
+        """What of a file's policies is in force now."""
+        return in_force(policies, self._moment())
+
+    def update(self, policies: Policies, effective: Policies) -> None:
+        """Go by another file from now on, of which `effective` has been put in force."""
+        self._policies = policies
+        self.effective = effective
+        self._updated.set()
+
+    async def run(self) -> None:
+        """Follow the events until cancelled."""
+        async with asyncio.TaskGroup() as beside:
+            await self._follow(beside)
+
+    async def _follow(self, beside: asyncio.TaskGroup) -> None:
+        while True:
+            self._updated.clear()
+            await self._catch_up()
+            if new := self._to_prewarm_now():
+                # Beside: what hangs must not keep an event from its start.
+                beside.create_task(self._prewarm_all(new))
+            next_at = next_change(self._policies, self._moment())
+            wait_s = LONGEST_WAIT_S if next_at is None else min(LONGEST_WAIT_S, next_at.timestamp() - self._now())
+            try:
+                async with asyncio.timeout(max(wait_s, 0)):
+                    await self._updated.wait()
+            except TimeoutError:
+                continue
+
+    async def _catch_up(self) -> None:
+        policies = self._policies
+        effective = self.at_this_moment(policies)
+        if effective != self.effective:
+            try:
+                await self._apply(effective)
+            except Exception:  # noqa: BLE001 - whatever it was, the other events still come
+                _log.exception("what the events ask for could not be put in force; it is tried again")
+            else:
+                if policies is self._policies:  # else a reload came in between and has put its own in force
+                    self.effective = effective
+
+    def _to_prewarm_now(self) -> Sequence[str]:
+        """Paths that have not been fetched since their event came near."""
+        wanted = to_prewarm(self._policies, self._moment())
+        new = [path for path in wanted if path not in self._prewarmed]
+        self._prewarmed = frozenset(wanted)
+        return new
+
+    async def _prewarm_all(self, paths: Iterable[str]) -> None:
+        """One after the other, so as not to be the burst that is feared."""
+        for path in paths:
+            try:
+                await self._prewarm(path)
+            except Exception as error:  # noqa: BLE001 - an answer that is not cached is only slower
+                _log.warning("cannot fetch %s before its event: %s", path, error)
+
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Which events there are, and when something changes next."""
+        at = self._moment()
+        next_at = next_change(self._policies, at)
+        return {
+            "running": [event.name for event in self._policies.events if event.start <= at < event.end],
+            "coming": [event.name for event in self._policies.events if at < event.start],
+            "next_change": next_at.isoformat() if next_at else None,
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        """Which events are running."""
+        at = self._moment()
+        yield Metric(
+            "peakgate_event_running",
+            "1 while an event of the configuration is running.",
+            "gauge",
+            [Sample({"event": each.name}, float(each.start <= at < each.end)) for each in self._policies.events],
+        )

@@ -1,0 +1,1 @@
+"""Rate limits: GCRA quotas, shared through the store."""

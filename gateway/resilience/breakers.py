@@ -1,0 +1,117 @@
+"""All breakers of a worker: by the name of their dependency, in force over reloads, shown and worked by operators."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from gateway.config.policies import BREAKERS
+from gateway.config.policies import Breaker as Table
+from gateway.metrics import Metric, Sample
+from gateway.resilience.breaker import Breaker, Change, State
+
+
+class Breakers:
+    """The registry. A dependency's breaker is made when somebody first asks for it and stays the same from then on.
+
+    `tables` are those of the file, by name; a dependency without one has what fits it. Long-lived: `update` puts other
+    tables in force and keeps every state.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Table],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        rng: Callable[[], float] = random.random,
+        on_change: Callable[[str, Change], None] | None = None,
+    ) -> None:
+        self._tables = tables
+        self._clock = clock
+        self._now = now
+        self._rng = rng
+        self._on_change = on_change
+        self._breakers: dict[str, Breaker] = {}
+
+    def of(self, name: str, *, is_failure: Callable[[Exception], bool] | None = None) -> Breaker:
+        """The breaker of a dependency; `is_failure` is heeded when it is made."""
+        breaker = self._breakers.get(name)
+        if breaker is None:
+            options: dict[str, Any] = {} if is_failure is None else {"is_failure": is_failure}
+            breaker = self._breakers[name] = Breaker(
+                name,
+                self._table(name),
+                clock=self._clock,
+                now=self._now,
+                rng=self._rng,
+                on_change=self._on_change,
+                **options,
+            )
+        return breaker
+
+    def update(self, tables: Mapping[str, Table]) -> None:
+        """Put these tables in force; one that is left out is as if it had never been written."""
+        self._tables = tables
+        for name, breaker in self._breakers.items():
+            breaker.retable(self._table(name))
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Forget the breakers of all other dependencies: they are gone from the file."""
+        kept = set(names)
+        self._breakers = {name: breaker for name, breaker in self._breakers.items() if name in kept}
+
+    def trip(self, name: str, reason: str) -> None:
+        """Cut a dependency off until `release`, for a drill. Raises `KeyError` for one that has no breaker."""
+        self._breakers[name].trip(reason)
+
+    def release(self, name: str) -> None:
+        """Let a dependency come back that was cut off by `trip`: with a probe, then a ramp. Raises `KeyError`."""
+        self._breakers[name].release()
+
+    def states(self) -> dict[str, str]:
+        """Where each stands, in a word."""
+        return {name: breaker.state.value for name, breaker in self._breakers.items()}
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """See `gateway.metrics.Observed`."""
+        return {name: breaker.snapshot() for name, breaker in self._breakers.items()}
+
+    def metrics(self) -> Iterable[Metric]:
+        """See `gateway.metrics.Observed`."""
+        breakers = self._breakers.items()
+        yield Metric(
+            "peakgate_breaker_state",
+            "1 for the state that the breaker of a dependency is in, 0 for the others.",
+            "gauge",
+            [
+                Sample({"dependency": name, "state": state.value}, float(breaker.state is state))
+                for name, breaker in breakers
+                for state in State
+            ],
+        )
+        yield Metric(
+            "peakgate_breaker_calls_total",
+            "Calls of a dependency by their outcome; those refused were never made.",
+            "counter",
+            [
+                Sample({"dependency": name, "outcome": outcome}, float(count))
+                for name, breaker in breakers
+                for outcome, count in breaker.outcomes.items()
+            ],
+        )
+        yield Metric(
+            "peakgate_breaker_changes_total",
+            "How often the breaker of a dependency has come into a state.",
+            "counter",
+            [
+                Sample({"dependency": name, "state": state.value}, float(count))
+                for name, breaker in breakers
+                for state, count in breaker.changes.items()
+            ],
+        )
+
+    def _table(self, name: str) -> Table:
+        return self._tables.get(name) or BREAKERS.get(name) or Table()

@@ -1,0 +1,1 @@
+"""Waiting rooms: a queue before a route."""

@@ -1,0 +1,86 @@
+"""Waiting rooms in Redis or Valkey: who waits, in which order, who is in, and how fast it goes. One hash slot per room."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
+
+from gateway.config.policies import Room
+from gateway.waitingroom.admission import Standing, Visit, session_life_s
+from store import Script, Store
+
+# Each place takes some 160 bytes; beyond this, arrivals are told to come again, without a place.
+WAITING_MOST: Final = 1_000_000
+# A pass is valid a little less long than the session it stands for, so that no clock makes it outlive its slot.
+SESSION_GRACE_S: Final = 2.0
+
+
+def _script(name: str) -> Script:
+    texts = [Script.from_package("gateway.waitingroom", f"scripts/{each}.lua").text for each in ("room", name)]
+    return Script("\n".join(texts))
+
+
+VISIT: Final = _script("room_visit")
+TOUCH: Final = _script("room_touch")
+BOUGHT: Final = _script("room_bought")
+KEEP: Final = _script("room_keep")
+
+
+def room_keys(name: str) -> list[str]:
+    """The keys of a room, in the order of the scripts."""
+    return [f"{{room:{name}}}:{part}" for part in ("state", "waiting", "seen", "active", "bought")]
+
+
+class RedisRooms:
+    """A `RoomStore`. Every call is one script, atomic for all workers and gateways, on the clock of the server.
+
+    A call costs a few logarithms of the number of shoppers, and clears away a hundred forgotten ones at most. Rate, cap
+    and times come with each call, so a changed table is in force at the next. Raises `StoreError`.
+    """
+
+    def __init__(self, store: Store, *, waiting_most: int = WAITING_MOST) -> None:
+        self._store = store
+        self._waiting_most = waiting_most
+
+    async def visit(self, room: Room, held: str | None, fresh: str) -> Visit:
+        """See `RoomStore.visit`."""
+        reply = await self._run(VISIT, room, held or "", fresh, self._waiting_most)
+        answer, place_id, number, ahead, spare, per_s = reply
+        return Visit(
+            answer=answer.decode(),
+            place_id=place_id.decode(),
+            number=number,
+            ahead=ahead,
+            spare=None if spare < 0 else spare,
+            per_s=float(per_s),
+        )
+
+    def touch(self, room: Room, place_id: str) -> Awaitable[Any]:
+        """See `RoomStore.touch`."""
+        return self._run(TOUCH, room, place_id)
+
+    def bought(self, room: Room, place_id: str) -> Awaitable[Any]:
+        """See `RoomStore.bought`."""
+        return self._run(BOUGHT, room, place_id)
+
+    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> Standing:
+        """See `RoomStore.keep`."""
+        known = "none" if not room.skus else "" if stock is None else stock
+        reply: Sequence[Any] = await self._run(KEEP, room, reporter, factor, why, known)
+        waiting, active, bought, admitted, tokens, per_s, in_force, reason, units = reply
+        return Standing(
+            waiting=waiting,
+            active=active,
+            bought=bought,
+            admitted=admitted,
+            tokens=float(tokens),
+            per_s=float(per_s),
+            factor=float(in_force),
+            why=reason.decode(),
+            stock=None if units < 0 else units,
+        )
+
+    def _run(self, script: Script, room: Room, *args: str | float) -> Awaitable[Any]:
+        session_ms = round((session_life_s(room.session_s) + SESSION_GRACE_S) * 1000)
+        limits = (room.rate_per_s, room.active_most, round(room.away_s * 1000), session_ms)
+        return self._store.run(script, room_keys(room.name), [*limits, *args])

@@ -1,0 +1,68 @@
+"""Fetching an issuer's keys over HTTP, from one that behaves and from others."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from gateway.auth.jwks import MOST_BYTES, BadKeySet, Jwks, fetch_document, parse_key_set
+from tests.issuer import Issuer, IssuerServer, issuer_server
+
+
+@pytest.fixture
+async def shown() -> AsyncIterator[IssuerServer]:
+    async with issuer_server(Issuer()) as shown:
+        yield shown
+
+
+async def test_the_keys_are_what_the_issuer_shows(shown: IssuerServer) -> None:
+    assert len(parse_key_set(await fetch_document(shown.url))) == 3
+
+
+@pytest.mark.parametrize("status", [204, 301, 302, 307, 401, 404, 500, 503])
+async def test_any_other_answer_than_200_is_refused_and_no_redirect_is_followed(
+    shown: IssuerServer, status: int
+) -> None:
+    shown.answer = web.Response(status=status, headers={"Location": shown.url})
+    with pytest.raises(BadKeySet, match=str(status)):
+        await fetch_document(shown.url)
+    assert shown.fetches == 1
+
+
+async def test_no_more_is_read_than_a_key_set_may_have(shown: IssuerServer) -> None:
+    shown.answer = web.Response(body=b" " * (8 * MOST_BYTES))
+    document = await fetch_document(shown.url)
+    assert len(document) == MOST_BYTES + 1
+    with pytest.raises(BadKeySet, match="larger"):
+        parse_key_set(document)
+
+
+async def test_nothing_is_unpacked(shown: IssuerServer) -> None:
+    packed = gzip.compress(shown.issuer.document())
+    shown.answer = web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+    assert await fetch_document(shown.url) == packed
+
+
+async def test_an_issuer_that_is_not_there_is_an_error_that_keeps_the_keys(shown: IssuerServer) -> None:
+    jwks = Jwks(shown.url, asked_s=0.0)
+    fetching = asyncio.create_task(jwks.run())
+    for answer in (None, web.Response(status=500)):
+        shown.answer = answer
+        renewal = jwks.renewal()
+        assert renewal is not None
+        await renewal
+    assert (len(jwks.keys), jwks.is_away) == (3, True)
+    fetching.cancel()
+    with suppress(asyncio.CancelledError):
+        await fetching
+
+
+async def test_a_port_that_nobody_listens_on_is_told(unused_tcp_port: int) -> None:
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await fetch_document(f"http://127.0.0.1:{unused_tcp_port}/jwks.json")

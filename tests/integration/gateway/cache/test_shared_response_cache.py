@@ -1,0 +1,293 @@
+"""Two workers' response caches over one store: the second tier, and purges that reach both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import pytest
+
+from gateway.cache.cache import POLL_TRUSTED_S, ResponseCache
+from gateway.cache.purges import Purge, PurgeLog
+from gateway.cache.response_cache import response_cache
+from gateway.cache.second_tier import Kept, StoreCache, Variants
+from gateway.config.policies import Cache
+from gateway.http.message import Handler, Request, Response, header, resolve
+from store import Client, Script, Store, StoreUnavailable
+from store.client import Arg
+from tests.unit.gateway.cache.cached_origin import Clock, Origin, cache_status, get, says
+from tests.waiting import until
+
+SHARED = Cache(shared=True, stale_if_error_s=30.0)
+
+
+class FlakyStore:
+    """A store that can be away."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.is_away = False
+
+    def _refused(self) -> asyncio.Future[Any]:
+        refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        refused.set_exception(StoreUnavailable("away"))
+        return refused
+
+    def execute(self, *command: Arg) -> Awaitable[Any]:
+        return self._refused() if self.is_away else self._store.execute(*command)
+
+    def execute_blocking(self, *command: Arg, timeout_s: float) -> Awaitable[Any]:
+        raise NotImplementedError
+
+    def run(self, script: Script, keys: object, args: object = ()) -> Awaitable[Any]:
+        raise NotImplementedError
+
+
+class Worker:
+    """A cache of its own in front of an origin of its own."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store = FlakyStore(store)
+        self.origin = Origin(
+            lambda _request: says(("Cache-Control", "max-age=60"), ("Cache-Tag", "shoe"), ("ETag", '"a"'))
+        )
+        self.cache = ResponseCache(SHARED, store=self.store, clock=clock, now=clock.wall)
+        self.front: Handler = response_cache(self.cache)(self.origin)
+
+    async def ask(self, request: Request | None = None) -> Response:
+        return await resolve(self.front(request or get()))
+
+    async def written(self) -> None:
+        """Until what is written behind is there."""
+        await until(lambda: not self.cache._behind)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def one(store: Client, clock: Clock) -> AsyncIterator[Worker]:
+    worker = Worker(store, clock)
+    await worker.cache.poll()
+    yield worker
+    await worker.cache.close()
+
+
+@pytest.fixture
+async def two(store: Client, clock: Clock) -> AsyncIterator[Worker]:
+    worker = Worker(store, clock)
+    await worker.cache.poll()
+    yield worker
+    await worker.cache.close()
+
+
+async def test_what_one_worker_fetched_the_other_need_not(one: Worker, two: Worker, clock: Clock) -> None:
+    await one.ask()
+    await one.written()
+    clock.time += 10
+    await two.cache.poll()
+    answer = await two.ask()
+    assert (answer.status, answer.body) == (200, b"body")
+    assert cache_status(answer) == "hit; ttl=50; detail=shared"
+    assert b"Age: 10\r\n" in answer.header_block
+    assert b"Cache-Tag" not in answer.header_block
+    assert two.origin.times == 0
+    assert cache_status(await two.ask()) == "hit; ttl=50"
+
+
+async def test_what_was_fetched_after_a_purge_is_shared_as_well(one: Worker, two: Worker) -> None:
+    await one.ask()
+    await one.written()
+    await one.cache.purge(tag="shoe")
+    await one.cache.poll()
+    await one.ask()
+    await one.written()
+    await two.cache.poll()
+    assert cache_status(await two.ask()) == "hit; ttl=60; detail=shared"
+    assert (one.origin.times, two.origin.times) == (2, 0)
+
+
+async def test_variants_are_shared(one: Worker, two: Worker) -> None:
+    def answer(request: Request) -> Response:
+        return says(
+            ("Cache-Control", "max-age=60"),
+            ("Vary", "Accept-Language"),
+            body=request.headers["Accept-Language"].encode(),
+        )
+
+    one.origin.answer = two.origin.answer = answer
+    for language in ("en", "de"):
+        await one.ask(get(Accept_Language=language))
+    await one.written()
+    for language in ("en", "de"):
+        assert (await two.ask(get(Accept_Language=language))).body == language.encode()
+    assert two.origin.times == 0
+    await two.ask(get(Accept_Language="fr"))
+    assert two.origin.times == 1
+
+
+async def test_something_stale_from_the_other_worker_is_validated_and_stands_in(
+    one: Worker, two: Worker, clock: Clock
+) -> None:
+    await one.ask()
+    await one.written()
+    clock.time += 70
+    await two.cache.poll()
+    two.origin.answer = lambda _request: says(status=503)
+    assert (await two.ask()).status == 200
+    assert two.origin.seen[0].headers["If-None-Match"] == '"a"'
+
+
+@pytest.mark.parametrize("what", [{"url": "/shoes"}, {"prefix": "/sh"}, {"tag": "shoe"}])
+async def test_a_purge_reaches_the_other_worker_and_the_second_tier(
+    one: Worker, two: Worker, what: dict[str, str]
+) -> None:
+    await one.ask()
+    await one.written()
+    await two.ask()
+    assert await one.cache.purge(**what) == 1  # type: ignore[arg-type] # no `soft` among them
+    await one.ask()
+    assert one.origin.times == 2
+    await two.cache.poll()
+    await one.cache.poll()
+    assert cache_status(await one.ask()).startswith("hit")
+    assert two.cache.snapshot()["entries"] == 0
+
+
+async def test_a_soft_purge_reaches_the_other_worker_and_the_second_tier(one: Worker, two: Worker) -> None:
+    await one.ask()
+    await one.written()
+    await two.cache.purge(tag="shoe", soft=True)
+    two.origin.answer = lambda _request: says(status=503)
+    assert (await two.ask()).status == 200
+    await one.cache.poll()
+    await one.ask()
+    assert one.origin.times == 2
+
+
+async def test_a_change_is_told_to_the_other_worker(one: Worker, two: Worker) -> None:
+    await one.ask()
+    await one.written()
+    await two.ask()
+    await one.ask(get(method="POST"))
+    assert one.cache.snapshot()["purges_not_yet_told"] == 1
+    # Before it is told, too, what is in the second tier is void here.
+    await one.ask()
+    assert one.origin.times == 3
+    await one.written()
+    await one.cache.poll()
+    await two.cache.poll()
+    assert two.cache.snapshot()["entries"] == 0
+
+
+async def test_a_worker_that_begins_later_takes_nothing_that_was_purged(
+    one: Worker, store: Client, clock: Clock
+) -> None:
+    await one.ask()
+    await one.written()
+    await one.cache.purge(tag="shoe")
+    late = Worker(store, clock)
+    await late.cache.poll()
+    await late.ask()
+    assert late.origin.times == 1
+    await late.cache.close()
+
+
+async def test_a_worker_that_does_not_hear_of_purges_does_not_trust_the_second_tier(
+    one: Worker, two: Worker, clock: Clock
+) -> None:
+    await one.ask()
+    await one.written()
+    clock.time += POLL_TRUSTED_S + 1
+    await two.ask()
+    assert two.origin.times == 1
+
+
+async def test_a_store_that_is_away_costs_only_what_was_shared(one: Worker, two: Worker, clock: Clock) -> None:
+    await one.ask()
+    await one.written()
+    two.store.is_away = True
+    assert (await two.ask()).status == 200
+    await two.written()
+    assert two.origin.times == 1
+    assert cache_status(await two.ask()).startswith("hit")
+    assert two.cache.counts.shared_errors == 2
+
+
+async def test_a_purge_without_the_store_is_told_when_it_is_back(one: Worker, two: Worker) -> None:
+    await one.ask()
+    await one.written()
+    await two.ask()
+    one.store.is_away = True
+    assert await one.cache.purge(url="/shoes") == 1
+    await one.cache.poll()
+    one.store.is_away = False
+    # What is in the second tier is void here, told or not.
+    await one.ask()
+    assert one.origin.times == 2
+    await one.cache.poll()
+    await two.cache.poll()
+    assert two.cache.snapshot()["entries"] == 0
+    assert one.cache.snapshot()["purges_not_yet_told"] == 0
+
+
+async def test_purges_reach_the_other_worker_without_a_second_tier(store: Client, clock: Clock) -> None:
+    caches = [ResponseCache(Cache(), store=store, clock=clock, now=clock.wall) for _ in range(2)]
+    origins = [Origin(), Origin()]
+    fronts = [response_cache(cache)(origin) for cache, origin in zip(caches, origins, strict=True)]
+    for front in fronts:
+        await resolve(front(get()))
+    assert await caches[0].purge(prefix="/") == 1
+    await caches[1].poll()
+    assert caches[1].snapshot()["entries"] == 0
+    assert await store.execute("KEYS", "peakgate:cache:*") == [b"peakgate:cache:purges"]
+
+
+async def test_following_purges_goes_on_by_itself(one: Worker, two: Worker) -> None:
+    await two.ask()
+    following = asyncio.create_task(two.cache.run())
+    await one.cache.purge(prefix="/")
+    await until(lambda: two.cache.snapshot()["entries"] == 0)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+
+
+async def test_the_log_is_read_in_pages_and_once(store: Client) -> None:
+    log, reader = PurgeLog(store), PurgeLog(store)
+    positions = [await log.publish(Purge("tag", f"t{number}")) for number in range(1_500)]
+    assert [position for position, _ in await reader.read()] == positions
+    assert await reader.read() == []
+    await log.publish(Purge("url", "/\udce9/x", soft=True))
+    assert [purge for _, purge in await reader.read()] == [Purge("prefix", "/")]
+    await store.execute("XADD", "peakgate:cache:purges", "*", "purge", b'{"kind":"moon"}')
+    assert [purge for _, purge in await reader.read()] == [Purge("prefix", "/")]
+
+
+async def test_the_second_tier_is_an_aiocache_cache(store: Client, one: Worker) -> None:
+    await one.ask()
+    await one.written()
+    tier = StoreCache(store)
+    key = "/shoes\nshop.example"
+    kept = await tier.get(key)
+    assert isinstance(kept, Kept)
+    assert await tier.exists(key)
+    assert 0 < await store.execute("PTTL", tier.build_key(key)) <= 90_000
+    assert await tier.delete(key) == 1
+    assert await tier.get(key) is None
+    await tier.set(key, Variants(("accept",)), ttl=5)
+    assert await tier.get(key) == Variants(("accept",))
+    await store.execute("SET", tier.build_key(key), b"\x00\x00\x00\x05other version")
+    assert await tier.get(key) is None
+
+
+async def test_private_answers_never_reach_the_store(one: Worker, store: Client) -> None:
+    one.origin.answer = lambda _request: Response(
+        200, b"secret", header_block=header("Cache-Control", "private, max-age=60")
+    )
+    await one.ask()
+    await one.written()
+    assert await store.execute("KEYS", "peakgate:cache:*") == []

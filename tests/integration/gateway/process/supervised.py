@@ -1,0 +1,138 @@
+"""A supervised program of its own process, for the tests of the supervisor: `supervised.py MODE WORKERS DRAIN_S [FILE]`.
+
+Its workers answer every connection with their name and process id. It prints its port once all are ready. With a file,
+they depend on something, and the file grows whenever that is looked after.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.process import supervisor
+from gateway.server.listeners import open_listeners
+
+
+def serve(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    """Answer until SIGTERM, then what has connected already."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    assert listener is not None
+    say_ready()
+    while not told:
+        select.select([listener], [], [], 0.02)
+        answer_waiting(listener, name)
+
+
+def answer_waiting(listener: socket.socket | None, name: str) -> None:
+    assert listener is not None
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        return
+    with connection:
+        connection.setblocking(True)
+        asked = connection.recv(100)
+        if asked == b"die":
+            os._exit(3)
+        connection.sendall(f"{name} {os.getpid()}".encode())
+
+
+def say(what: object) -> None:
+    os.write(sys.stdout.fileno(), f"{what}\n".encode())
+
+
+def fail(_listener: socket.socket | None, _name: str, _say_ready: Callable[[], None]) -> None:
+    """Fail before being ready."""
+    raise RuntimeError("cannot start")
+
+
+def ignore_signals(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    """Go on whatever is said, and say that it was."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: say("told"))
+    assert listener is not None
+    say_ready()
+    while True:
+        select.select([listener], [], [], 1.0)
+        answer_waiting(listener, name)
+
+
+def die_soon(_listener: socket.socket | None, _name: str, say_ready: Callable[[], None]) -> None:
+    """Be ready, and be gone."""
+    say_ready()
+
+
+def fail_when_replaced(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    """The first workers serve; those that are to replace them fail."""
+    if name.endswith("b"):
+        raise RuntimeError("cannot replace")
+    serve(listener, name, say_ready)
+
+
+class Dependency:
+    """Counts in a file how often it was looked after."""
+
+    def revive(self) -> float | None:
+        """As the embedded store's."""
+        with Path(sys.argv[4]).open("a") as counted:
+            counted.write(".")
+        return None
+
+    def disown(self) -> None:
+        """Nothing is held here."""
+
+
+def control(_listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    """Say what it is told."""
+    numbers = {signal.SIGHUP, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    # One that is ignored is thrown away, also while it is blocked.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    say(f"{name} {os.getpid()}")
+    say_ready()
+    while signal.sigwait(numbers) == signal.SIGHUP:
+        say(f"{name} heeds")
+
+
+def late_control(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    """The same, once it is told to go on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    say(os.getpid())
+    signal.sigwait({signal.SIGUSR2})
+    control(listener, name, say_ready)
+
+
+CONTROLS = {each.__name__: each for each in (control, late_control)}
+MODES = {each.__name__: each for each in (serve, fail, ignore_signals, die_soon, fail_when_replaced)}
+
+
+def main() -> int:
+    """Supervise until told to stop."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    supervisor.KILL_MARGIN_S = 0.1  # type: ignore[misc]
+    listeners = open_listeners("127.0.0.1", 0, int(sys.argv[2]))
+    port = listeners[0].getsockname()[1]
+    services = [
+        supervisor.Service(str(index), listener, MODES.get(sys.argv[1], serve))
+        for index, listener in enumerate(listeners)
+    ]
+    if sys.argv[1] in CONTROLS:
+        control = CONTROLS[sys.argv[1]]
+        services.append(supervisor.Service("control", None, control, rolls=False, heeds_hup=True))
+    ended_well = supervisor.Supervisor(
+        services,
+        on_ready=lambda: say(port),
+        dependency=Dependency() if len(sys.argv) > 4 else None,
+        drain_timeout_s=float(sys.argv[3]),
+    ).run()
+    return 0 if ended_well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.http.message import StreamedResponse
+from gateway.proxy.errors import BadAnswer, CutOff, TimedOut
+from tests.integration.gateway.proxy.raw_upstream import OK, Peer, forwarding, once, request, unused_url, whole
+from tests.waiting import until
+
+BIG = 100_000
+
+
+async def hang(peer: Peer) -> None:
+    await peer.request()
+    await peer.gone()
+
+
+async def reset(peer: Peer) -> None:
+    await peer.request()
+    peer.reset()
+
+
+NO_ANSWERS = {
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+    "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
+    "a status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "both lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both lengths, the other way round": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n"
+    ),
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
+    "a length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "a list of lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+    "a length with a sign": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+    "a coding within a coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a coding twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a folded line": b"HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\nContent-Length: 2\r\n\r\nok",
+    "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+    "a bare line feed": b"HTTP/1.1 200 OK\r\nX: one\nY: two\r\nContent-Length: 2\r\n\r\nok",
+    "a bare carriage return": b"HTTP/1.1 200 OK\r\nX: one\rY: two\r\nContent-Length: 2\r\n\r\nok",
+    "a NUL": b"HTTP/1.1 200 OK\r\nX: one\x00\r\nContent-Length: 2\r\n\r\nok",
+    "a header section without end": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+    "a header section that is too large": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "interim answers without end": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000,
+    "two types": b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "half a short body": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
+    "an interim answer and no other": b"HTTP/1.1 100 Continue\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
+async def test_what_is_no_answer_becomes_a_502_and_is_not_asked_for_again(sent: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(sent)
+        if not sent.endswith((b"Content-Le", b"ok", b"100 Continue\r\n\r\n")):
+            await peer.gone()  # the gateway must close by itself
+
+    async with forwarding(script) as (gate, servers):
+        answer = await gate.ask()
+        assert answer.status == 502
+        await until(lambda: servers[0].open == 0)
+        assert len(servers[0].requests) == 1
+        assert gate.pool.targets[0].idle == 0
+
+
+async def test_one_that_hangs_is_given_up_with_a_504() -> None:
+    async with forwarding(hang) as (gate, servers):
+        answer = await gate.ask()
+        assert answer.status == 504
+        await until(lambda: servers[0].open == 0)
+        assert gate.pool.outcomes["timed_out"] == 1
+
+
+async def test_one_that_hangs_in_a_short_body_is_given_up_with_a_504() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok")
+        await peer.gone()
+
+    async with forwarding(script) as (gate, _):
+        assert (await gate.ask()).status == 504
+
+
+async def test_a_short_body_that_dribbles_is_given_up_as_a_whole() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+        while not peer.writer.is_closing():
+            await peer.send(b"x")
+            await asyncio.sleep(0.01)
+
+    async with forwarding(script) as (gate, _):
+        assert (await gate.ask()).status == 504
+
+
+async def test_a_reset_is_a_502_and_is_tried_again_where_that_is_allowed() -> None:
+    async with forwarding(reset, retries=2) as (gate, servers):
+        assert (await gate.ask()).status == 502
+        assert len(servers[0].requests) == 3
+        assert (await gate.ask(request("POST", body=b"{}"))).status == 502
+        assert len(servers[0].requests) == 4
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nbegun" % BIG,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nbegun",
+    ],
+)
+async def test_half_a_long_answer_is_never_taken_for_a_whole_one(sent: bytes) -> None:
+    async with forwarding(once(sent)) as (gate, _):
+        answer = await gate.ask()
+        assert isinstance(answer, StreamedResponse)
+        assert await anext(answer.chunks) == b"begun"
+        with pytest.raises(CutOff):
+            await anext(answer.chunks)
+        assert gate.pool.targets[0].cut_off == 1
+
+
+async def test_a_reset_does_not_end_a_body_that_ends_with_its_connection() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nbegun")
+        await begun.wait()
+        peer.reset()
+
+    begun = asyncio.Event()
+    async with forwarding(script) as (gate, _):
+        answer = await gate.ask()
+        assert isinstance(answer, StreamedResponse)
+        assert await anext(answer.chunks) == b"begun"
+        begun.set()
+        with pytest.raises(CutOff):
+            await anext(answer.chunks)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"zz\r\n",
+        b"5\r\nbegun!!",
+        b"-1\r\n",
+        b"0x5\r\nbegun\r\n",
+        b"5;" + b"x" * 2000,
+        b"0\r\nno trailer\r\n\r\n",
+        b"5\nbegun\n",
+    ],
+)
+async def test_chunks_that_are_none_cut_the_answer_off(bad: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n", bad)
+        await peer.gone()
+
+    async with forwarding(script) as (gate, servers):
+        answer = await gate.ask()
+        if not isinstance(answer, StreamedResponse):
+            assert answer.status == 502  # both pieces came at once
+            return
+        with pytest.raises(BadAnswer):
+            await whole(answer)
+        await until(lambda: servers[0].open == 0)
+
+
+async def test_a_long_body_that_stops_is_given_up() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nbegun" % BIG)
+        await peer.gone()
+
+    async with forwarding(script) as (gate, servers):
+        answer = await gate.ask()
+        with pytest.raises(TimedOut):
+            await whole(answer)
+        await until(lambda: servers[0].open == 0)
+
+
+async def test_what_comes_behind_an_answer_costs_the_connection_but_not_the_answer() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        await peer.gone()
+
+    async with forwarding(script) as (gate, servers):
+        for _ in range(3):
+            assert await gate.body_of() == b"ok"
+        assert servers[0].connections == 3
+
+
+async def test_what_an_upstream_says_unasked_costs_the_connection() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await until(lambda: idle() == 1 or peer.number > 1)
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        await peer.gone()
+
+    async with forwarding(script) as (gate, servers):
+
+        def idle() -> int:
+            return gate.pool.targets[0].idle
+
+        assert await gate.body_of() == b"ok"
+        await until(lambda: servers[0].open == 0)
+        assert gate.pool.targets[0].idle == 0
+        assert await gate.body_of() == b"ok"
+        assert servers[0].connections == 2
+
+
+async def test_nobody_there_is_a_502() -> None:
+    async with forwarding(unused_url()) as (gate, _):
+        answer = await gate.ask()
+        assert answer.status == 502
+        assert b"127.0.0.1" not in answer.body
+        assert gate.pool.outcomes["not_reached"] == 1
+
+
+async def test_an_answer_in_single_bytes_is_read_like_any_other() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-One: 1\r\nContent-Length: 5\r\n\r\nhello"
+    async with forwarding(once(*(bytes([byte]) for byte in answer)), timeout_s=5.0, idle_timeout_s=5.0) as (gate, _):
+        got = await gate.ask()
+        assert (got.status, got.content_type, got.header_block) == (200, b"text/plain", b"X-One: 1\r\n")
+        assert got.body == b"hello"

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.integration.gateway.proxy.raw_upstream import OK, Peer, always, forwarding, request, unused_url
+from tests.waiting import until
+
+
+class ClosesIdle:
+    """Answers one request on each connection, and hangs up just when the second comes."""
+
+    def __init__(self, stale: int = 1_000_000) -> None:
+        self.stale = stale
+
+    async def __call__(self, peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+        self.stale -= 1
+        peer.reset()
+
+
+async def test_an_idle_connection_that_was_closed_is_no_failure_and_costs_no_budget() -> None:
+    async with forwarding(ClosesIdle(), retries=0, table={"failures_to_eject": 1}) as (gate, servers):
+        left = gate.pool.budget.left
+        assert await gate.body_of() == b"ok"
+        assert await gate.body_of() == b"ok"
+        assert servers[0].connections == 2
+        assert gate.pool.retries == {"free": 1}
+        assert gate.pool.budget.left >= left
+        assert gate.pool.targets[0].health.state == "in"
+
+
+async def test_what_must_not_be_done_twice_is_not_sent_twice() -> None:
+    async with forwarding(ClosesIdle(), retries=5) as (gate, servers):
+        assert await gate.body_of() == b"ok"
+        assert (await gate.ask(request("POST", body=b"{}"))).status == 502
+        assert len(servers[0].requests) == 2
+        assert gate.pool.retries == {}
+
+
+async def test_another_target_is_tried_when_one_cannot_be_reached() -> None:
+    async with forwarding(unused_url(), always(OK), table={"failures_to_eject": 1000}) as (gate, _):
+        for _ in range(30):
+            assert await gate.body_of() == b"ok"
+        assert gate.pool.outcomes == {"2xx": 30}
+        assert gate.pool.retries["budgeted"] > 0
+
+
+async def test_retries_end_with_their_number() -> None:
+    async def reset(peer: Peer) -> None:
+        await peer.request()
+        peer.reset()
+
+    async with forwarding(reset, retries=3) as (gate, servers):
+        assert (await gate.ask()).status == 502
+        assert len(servers[0].requests) == 4
+
+
+async def test_retries_end_with_their_budget() -> None:
+    async with forwarding(unused_url(), retries=1, table={"failures_to_eject": 1000}) as (gate, _):
+        while gate.pool.retries["denied"] == 0:
+            await gate.ask()
+        asked, retried = gate.pool.outcomes["not_reached"], gate.pool.retries["budgeted"]
+        # 10 a second over ten seconds, and one for every five requests.
+        assert retried <= 100 + 10 + asked * 0.2
+
+
+async def test_nothing_is_tried_again_that_was_answered_in_part() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 2")
+        peer.reset()
+
+    async with forwarding(script, retries=5) as (gate, servers):
+        assert (await gate.ask()).status == 502
+        assert len(servers[0].requests) == 1
+
+
+async def test_the_deadline_holds_for_all_attempts_together() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if peer.number == 1:
+            peer.reset()
+        await peer.gone()
+
+    async with forwarding(script, retries=5, timeout_s=0.3) as (gate, servers):
+        assert (await gate.ask()).status == 504
+        assert len(servers[0].requests) == 2
+        second = servers[0].requests[1]
+        left_ms = int(second.partition(b"Request-Timeout-Ms: ")[2].partition(b"\r\n")[0])
+        assert 0 < left_ms <= 300
+
+
+# Connections
+
+
+async def test_the_connection_used_last_is_used_first() -> None:
+    async with forwarding(always(OK)) as (gate, servers):
+        await asyncio.gather(*(gate.ask() for _ in range(5)))
+        assert servers[0].connections == 5
+        assert gate.pool.targets[0].idle == 5
+        newest = gate.pool.targets[0]._idle[-1]
+        for _ in range(3):
+            await gate.ask()
+            assert gate.pool.targets[0]._idle[-1] is newest
+        assert servers[0].connections == 5
+
+
+async def test_connections_that_nobody_needs_are_closed() -> None:
+    async with forwarding(always(OK)) as (gate, servers):
+        await gate.ask()
+        target = gate.pool.targets[0]
+        target._idle[0].idle_since -= 3600
+        await until(lambda: servers[0].open == 0)
+        assert target.idle == 0
+
+
+async def test_no_more_connections_are_opened_than_allowed_and_those_who_wait_get_the_next() -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await go_on.wait()
+            await peer.send(OK)
+
+    async with forwarding(script, table={"connections_most": 2}, timeout_s=20.0) as (gate, servers):
+        asking = [asyncio.ensure_future(gate.ask()) for _ in range(4)]
+        await until(lambda: len(servers[0].requests) == 2)
+        # As many wait as are served; more are told so at once.
+        refused = await gate.ask()
+        assert refused.status == 503
+        assert b"Retry-After" in refused.header_block
+        go_on.set()
+        assert {(await each).status for each in asking} == {200}
+        assert servers[0].connections == 2
+        assert gate.pool.outcomes["all_busy"] == 1
+
+
+async def test_who_waits_for_a_connection_in_vain_is_told_so() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.gone()
+
+    table = {"connections_most": 1, "connect_timeout_s": 0.1}
+    async with forwarding(script, table=table, timeout_s=20.0) as (gate, servers):
+        first = asyncio.ensure_future(gate.ask())
+        await until(lambda: servers[0].requests)
+        assert (await gate.ask()).status == 503
+        assert gate.pool.targets[0].health.state == "in"
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_a_lost_connection_makes_room_for_one_who_waits() -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await go_on.wait()
+        if peer.number > 1:
+            await peer.send(OK)
+
+    async with forwarding(script, table={"connections_most": 1}, timeout_s=20.0) as (gate, servers):
+        first = asyncio.ensure_future(gate.ask(request("POST")))
+        await until(lambda: servers[0].requests)
+        second = asyncio.ensure_future(gate.ask())
+        await until(lambda: gate.pool.targets[0].outstanding == 2)
+        go_on.set()
+        assert (await first).status == 502
+        assert (await second).status == 200
+
+
+async def test_giving_up_while_waiting_or_connecting_leaks_nothing() -> None:
+    async with forwarding(always(OK), table={"connections_most": 2}, timeout_s=20.0) as (gate, _):
+        target = gate.pool.targets[0]
+        for turns in range(12):
+            asking = [asyncio.ensure_future(gate.ask()) for _ in range(4)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for each in asking:
+                each.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            await until(lambda: target.outstanding == 0)
+            assert (await gate.ask()).status == 200

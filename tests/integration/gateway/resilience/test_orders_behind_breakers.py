@@ -1,0 +1,257 @@
+"""Orders while payment, carrier or queue are away, in virtual time: none is lost, none is declined for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from cart.model import OrderId, unix_ms
+from checkout.errors import Declined, DependencyTripped, NoAnswer
+from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, speaks_against_service
+from checkout.model import Order, OrderStatus
+from checkout.outbox import OutboxDispatcher
+from checkout.ports import OutboxEntry, Outgoing
+from checkout.worker import OrderWorker
+from checkout.workflow import Workflow, order_steps
+from gateway.resilience.breaker import Breaker, State
+from gateway.resilience.breakers import Breakers
+from tests.unit.checkout.back_office import BackOffice, MemoryQueue, an_order, message_of
+from tests.virtual_time import in_virtual_time, loop_time
+
+
+class Away:
+    """A service that hangs or fails while `how` says so."""
+
+    def __init__(self, service: Any) -> None:
+        self.how: str | None = None
+        self.calls = 0
+        self._service = service
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._service, name)
+
+        async def call(*args: Any) -> Any:
+            self.calls += 1
+            if self.how == "hangs":
+                await asyncio.Event().wait()
+            if self.how == "fails":
+                raise NoAnswer("connection refused")
+            return await method(*args)
+
+        return call
+
+
+class Bench:
+    """A back office whose payment service and carrier are behind breakers, and its worker."""
+
+    def __init__(self) -> None:
+        self.office, self.queue = BackOffice(), MemoryQueue()
+        self.breakers = Breakers({}, clock=loop_time, now=loop_time)
+        self.payments, self.shipping = Away(self.office.payments), Away(self.office.shipping)
+        steps = order_steps(
+            stock=self.office.stock,
+            payments=GuardedPayments(self.payments, self.breaker("payment")),
+            shipping=GuardedShipping(self.shipping, self.breaker("shipping")),
+            notifications=self.office.notifications,
+        )
+        self.worker = OrderWorker(self.queue, Workflow(self.office.orders, steps, clock_ms=unix_ms))
+
+    def breaker(self, name: str) -> Breaker:
+        return self.breakers.of(name, is_failure=speaks_against_service)
+
+    async def accept(self, count: int, *, token: str = "tok_ok") -> list[Order]:
+        orders = [await self.office.accept(token=token) for _ in range(count)]
+        await self.queue.send([message_of(order) for order in orders])
+        return orders
+
+    def statuses(self) -> set[OrderStatus]:
+        return {self.office.now(order).status for order in self.office.accepted}
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        running = asyncio.ensure_future(self.worker.run())
+        try:
+            yield
+        finally:
+            self.worker.stop()
+            await running
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(100_000):
+        while not condition():  # noqa: ASYNC110 - waiting is free in virtual time
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("service", ["payment", "shipping"])
+@pytest.mark.parametrize("how", ["hangs", "fails"])
+@in_virtual_time
+async def test_orders_wait_for_a_service_that_is_away_and_complete_when_it_is_back(service: str, how: str) -> None:
+    bench = Bench()
+    away = bench.payments if service == "payment" else bench.shipping
+    breaker = bench.breaker(service)
+    away.how = how
+    async with bench.working():
+        await bench.accept(40)
+        await until(lambda: breaker.state is State.TRIPPED)
+        cut_off_at, asked_before = loop_time(), away.calls
+        await bench.accept(40)
+        # Far longer than it takes to use up the deliveries and the attempts of an order.
+        await asyncio.sleep(1800)
+        assert bench.statuses() <= {OrderStatus.STOCK_CONFIRMED, OrderStatus.PAYMENT_AUTHORISED, OrderStatus.ACCEPTED}
+        assert not bench.queue.dead
+        # Besides the calls that were under way when it tripped, one probe every half a minute or so.
+        assert away.calls - asked_before < 40 + (loop_time() - cut_off_at) / 10
+
+        away.how = None
+        await until(lambda: not len(bench.queue))
+    assert bench.statuses() == {OrderStatus.COMPLETED}
+    assert (bench.worker.processed, bench.worker.failed, bench.worker.dead_lettered) == (80, 0, 0)
+    assert bench.worker.deferred > 0
+    assert bench.office.captured() == sum(order.total for order in bench.office.accepted)
+    assert breaker.state is State.PASSING
+
+
+@in_virtual_time
+async def test_declined_payments_are_answers_and_trip_nothing() -> None:
+    bench = Bench()
+    async with bench.working():
+        await bench.accept(50, token="tok_declined")
+        await until(lambda: not len(bench.queue))
+    assert bench.statuses() == {OrderStatus.CANCELLED}
+    assert bench.breaker("payment").state is State.PASSING
+
+
+@in_virtual_time
+async def test_a_payment_that_alone_is_never_answered_still_ends_its_order() -> None:
+    bench = Bench()
+    async with bench.working():
+        (silent,) = await bench.accept(1, token="tok_timeout")
+        await bench.accept(20)
+        await until(lambda: not len(bench.queue))
+    assert bench.office.now(silent).status is OrderStatus.CANCELLED
+    assert bench.worker.processed == 21
+
+
+@in_virtual_time
+async def test_an_order_cancelled_while_payment_and_carrier_are_cut_off_is_undone_when_they_are_back() -> None:
+    bench = Bench()
+    bench.breaker("payment")
+    bench.breaker("shipping")
+    bench.breakers.trip("shipping", "drill")
+    async with bench.working():
+        (order,) = await bench.accept(1)
+        await until(lambda: bench.statuses() == {OrderStatus.PAYMENT_AUTHORISED})
+        bench.breakers.trip("payment", "drill")
+        await bench.office.orders.cancel(bench.office.now(order), at=unix_ms(), message=b"")
+        await asyncio.sleep(1800)
+        assert len(bench.queue) == 1
+        assert [state.value for state in bench.office.ledger(order)] == ["authorised"]
+
+        bench.breakers.release("shipping")
+        bench.breakers.release("payment")
+        await until(lambda: not len(bench.queue))
+    assert [state.value for state in bench.office.ledger(order)] == ["authorised", "voided"]
+    assert bench.office.sold() == 0
+    assert bench.worker.failed == 0
+
+
+# The queue
+
+
+class Outbox:
+    def __init__(self) -> None:
+        self.entries: dict[str, OutboxEntry] = {}
+
+    def write(self, count: int) -> list[OutboxEntry]:
+        first = len(self.entries)
+        written = [OutboxEntry("7f", f"{n}-0", OrderId(f"order {n}"), b"%d" % n) for n in range(first, first + count)]
+        self.entries |= {entry.entry_id: entry for entry in written}
+        return written
+
+    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+        return list(self.entries.values())[:per_partition]
+
+    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
+        for entry in entries:
+            self.entries.pop(entry.entry_id, None)
+
+
+class FlakyQueue:
+    def __init__(self) -> None:
+        self.is_away = True
+        self.asked = 0
+        self.sent: set[OrderId] = set()
+
+    async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
+        self.asked += 1
+        if self.is_away:
+            raise NoAnswer("no queue")
+        self.sent.update(message.order_id for message in messages)
+        return [True] * len(messages)
+
+
+@in_virtual_time
+async def test_the_outbox_keeps_orders_while_the_queue_is_cut_off_and_sends_them_later() -> None:
+    outbox, queue = Outbox(), FlakyQueue()
+    breaker = Breakers({}, clock=loop_time, now=loop_time).of("queue")
+    dispatcher = OutboxDispatcher(outbox, GuardedSink(queue, breaker))
+    running = asyncio.ensure_future(dispatcher.run())
+    for entry in outbox.write(100):
+        dispatcher.submit(entry)
+    await until(lambda: breaker.state is State.TRIPPED)
+    asked_at, asked_before = loop_time(), queue.asked
+    await asyncio.sleep(600)
+    assert len(outbox.entries) == 100
+    assert queue.asked - asked_before < 4 + (loop_time() - asked_at) / 4
+
+    queue.is_away = False
+    await until(lambda: not outbox.entries)
+    assert len(queue.sent) == 100
+    await until(lambda: breaker.state is State.PASSING)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+# The guards themselves
+
+
+@in_virtual_time
+async def test_a_call_that_hangs_ends_at_the_deadline_inside_its_guard() -> None:
+    bench = Bench()
+    bench.payments.how = "hangs"
+    with pytest.raises(TimeoutError):
+        await GuardedPayments(bench.payments, bench.breaker("payment"), deadline_s=1.5).authorise(an_order())
+    assert loop_time() == pytest.approx(1.5)
+    assert bench.breaker("payment").outcomes["failed"] == 1
+
+
+@pytest.mark.parametrize("call", ["authorise", "capture", "void"])
+@in_virtual_time
+async def test_every_call_of_a_guarded_payment_service_is_guarded(call: str) -> None:
+    bench = Bench()
+    bench.breakers.trip("payment", "drill")
+    with pytest.raises(DependencyTripped):
+        await getattr(GuardedPayments(bench.payments, bench.breaker("payment")), call)(an_order())
+    assert bench.payments.calls == 0
+
+
+@pytest.mark.parametrize("call", ["arrange", "cancel"])
+@in_virtual_time
+async def test_every_call_of_a_guarded_carrier_is_guarded(call: str) -> None:
+    bench = Bench()
+    bench.breakers.trip("shipping", "drill")
+    with pytest.raises(DependencyTripped):
+        await getattr(GuardedShipping(bench.shipping, bench.breaker("shipping")), call)(an_order())
+    assert bench.shipping.calls == 0
+
+
+def test_only_a_final_no_does_not_speak_against_a_service() -> None:
+    assert not speaks_against_service(Declined("no funds"))
+    assert speaks_against_service(NoAnswer("gone"))
+    assert speaks_against_service(TimeoutError())

@@ -1,0 +1,140 @@
+"""While all of a kind are refused, a plain request is refused from its bytes; whatever is not plain goes the usual way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.http.endpoint import Unread
+from gateway.http.message import header
+from gateway.server.early_reject import UnreadRefusals
+from tests.integration.gateway.small_server import Small, get, post, small_server
+from tests.raw_http import RawClient
+
+LINES = header("Referrer-Policy", "no-referrer")
+
+
+class Refuser:
+    """Refuses all that is less critical than the checkout."""
+
+    def __init__(self) -> None:
+        self.refused = [0] * 5
+
+    def refuses_all(self, criticality: int) -> bool:
+        return criticality > 0
+
+    def retry_after(self, _client: str) -> bytes:
+        return header("Retry-After", 7)
+
+
+@asynccontextmanager
+async def turning_away(criticality: int = 3) -> AsyncIterator[tuple[Small, RawClient, Refuser]]:
+    """A server whose `/plain` is turned away, and a connection that has been served once before."""
+    async with small_server() as server, await server.client() as client:
+        refuser = Refuser()
+        for method, path in (("GET", "/plain"), ("GET", "/about/x"), ("POST", "/wait")):
+            server.edge.router.find(method, path)[0].unread = Unread(criticality, LINES)
+        # The second of a connection is the first to go the short way.
+        for _ in range(2):
+            assert (await client.ask(get("/plain"))).status == 200
+        server.finished.clear()
+        server.edge.unread = UnreadRefusals(server.edge, refuser)
+        yield server, client, refuser
+
+
+async def test_a_plain_get_is_refused_as_the_layer_would() -> None:
+    async with turning_away() as (server, client, refuser):
+        for _ in range(3):
+            answer = await client.ask(get("/plain?x=1", "User-Agent: curl", "Authorization: Bearer x.y.z"))
+            assert (answer.status, answer.problem) == (503, "overloaded")
+            assert dict(answer.headers)["Retry-After"] == "7"
+            assert dict(answer.headers)["Referrer-Policy"] == "no-referrer"
+            assert answer.json()["instance"] == dict(answer.headers)["X-Request-Id"]
+        assert refuser.refused[3] == 3
+        assert server.finished == []
+        assert server.edge.router.find("GET", "/plain")[0].stats.by_status[503] == 3
+
+
+async def test_what_is_more_critical_or_has_no_refusal_is_served() -> None:
+    async with turning_away(criticality=0) as (_, client, refuser):
+        assert (await client.ask(get("/plain"))).status == 200
+        assert (await client.ask(get("/dressed"))).status == 201
+        assert sum(refuser.refused) == 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        get("/plain", method="HEAD"),
+        get("/plain", "Content-Length: 0", "Content-Length: 0"),
+        get("/plain", "Content-Length: +0"),
+        get("/plain", "Content-Length : 0"),
+        get("/plain", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        get("/plain", "Connection: keep-alive"),
+        get("/plain", "Origin: https://shop.example"),
+        get("/plain", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        get("/plain").replace(b"Host: shop", b"Host: other"),
+        get("/plain").replace(b"Host:", b"Host :"),
+        get("/plain").replace(b"Host: shop", b"Host: shop\r\nHost: shop"),
+        get("/plain").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        get("/plain", "X: \x01"),
+        get("/plain", "X: a\r\n b"),
+        get("/plain", "X: a\n\n"),
+        get("/plain", "X: " + "a" * 5000),
+        get("/about/x/..", ""),
+        get("/plain#x"),
+        get("/pl ain"),
+        get("http://shop/plain"),
+        get("/plain") + get("/plain"),
+        post("/wait", b"{}") + b"x",
+        post("/wait", b"{}", method="TRACE"),
+    ],
+)
+async def test_what_is_not_plain_is_parsed(message: bytes) -> None:
+    async with turning_away() as (_, client, refuser):
+        await client.send(message)
+        await client.answer(method=message.partition(b" ")[0].decode())
+        assert sum(refuser.refused) == 0
+
+
+async def test_what_comes_in_pieces_is_parsed() -> None:
+    async with turning_away() as (_, client, refuser):
+        whole = get("/plain")
+        assert (await client.ask(whole[:10], whole[10:])).status == 200
+        assert sum(refuser.refused) == 0
+
+
+async def test_a_message_whose_body_is_on_its_way_is_waited_for() -> None:
+    async with turning_away() as (_, client, refuser):
+        assert (await client.ask(get("/plain", "Content-Length: 1"), b"x")).status == 200
+        assert sum(refuser.refused) == 0
+
+
+async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
+    async with turning_away() as (_, client, refuser):
+        body = get("/plain")
+        head = get("/echo", f"Content-Length: {len(body)}", method="POST")
+        assert (await client.ask(head, body, method="POST")).body == body
+        assert sum(refuser.refused) == 0
+
+
+async def test_what_has_a_whole_body_is_refused_with_it() -> None:
+    async with turning_away() as (server, client, refuser):
+        for _ in range(2):
+            assert (await client.ask(post("/wait", b"GET / HTTP/1.1\r\n\r\n"))).status == 503
+        assert (await client.ask(get("/plain"))).status == 503
+        assert (await client.ask(post("/echo", b"{}"))).body == b"{}"
+        assert (await client.ask(get("/plain"))).status == 503
+        assert refuser.refused[3] == 4
+        assert server.running == 0
+
+
+async def test_behind_a_body_that_came_in_pieces_the_next_is_parsed_and_the_one_after_it_is_not() -> None:
+    async with turning_away() as (_, client, refuser):
+        whole = post("/echo", b"abcd")
+        assert (await client.ask(whole[:-2], whole[-2:])).body == b"abcd"
+        assert (await client.ask(get("/plain"))).status == 200
+        assert (await client.ask(get("/plain"))).status == 503
+        assert refuser.refused[3] == 1

@@ -1,0 +1,155 @@
+"""What must hold of the response cache whatever comes: its bound, its variants, what may never be kept."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.cache.cache import ResponseCache
+from gateway.cache.cache_control import directives
+from gateway.cache.freshness import Arrival, Defaults, terms
+from gateway.cache.memory_store import BoundedMemoryCache
+from gateway.cache.response_cache import response_cache
+from gateway.config.policies import Cache
+from gateway.http.message import Request, Response, header, resolve
+from tests.unit.gateway.cache.cached_origin import Clock, get
+
+
+class Thing:
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.was_used = False
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["place", "drop", "use", "resize"]), st.sampled_from("abcdefgh"), st.integers(0, 150)),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_no_more_is_stored_than_the_bound(steps: list[tuple[str, str, int]]) -> None:
+    alive: dict[str, Thing] = {}
+
+    def dropped(key: str, thing: Thing) -> None:
+        assert alive.pop(key) is thing
+
+    cache: BoundedMemoryCache[Thing] = BoundedMemoryCache(100, dropped)
+    for what, key, size in steps:
+        if what == "place":
+            thing = Thing(size)
+            cache.place(key, thing)
+            if cache.peek(key) is thing:
+                alive[key] = thing
+        elif what == "drop":
+            cache.drop(key)
+        elif what == "resize":
+            cache.resize(size)
+        elif (used := cache.peek(key)) is not None:
+            used.was_used = True
+        assert cache.entries.bytes <= cache.entries.most_bytes
+        assert cache.entries.bytes == sum(thing.size + 2 * len(key) for key, thing in cache.entries.items())
+        assert dict(cache.entries) == alive
+
+
+FIELDS = ("Accept", "Accept-Language", "X-Tier")
+asking = st.tuples(
+    st.sampled_from(["/a", "/b"]),
+    st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(["", "x", "y"]), max_size=3),
+    st.sets(st.sampled_from(FIELDS)),
+    st.integers(0, 40),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(asking, max_size=25))
+def test_nobody_is_served_what_another_selects(asked: list[tuple[str, dict[str, str], set[str], int]]) -> None:
+    clock = Clock()
+
+    async def run() -> None:
+        cache = ResponseCache(Cache(memory_bytes=20_000), clock=clock, now=clock.wall)
+        varies: set[str] = set()
+
+        def origin(request: Request) -> Response:
+            # All fields that the answer depends on are named, and only these make its body.
+            body = repr([(name, request.headers.get(name)) for name in sorted(varies)]).encode()
+            lines = header("Cache-Control", "max-age=60") + (header("Vary", ", ".join(varies)) if varies else b"")
+            return Response(200, body, header_block=lines)
+
+        front = response_cache(cache)(origin)
+        for target, headers, names, later_s in asked:
+            varies.clear()
+            varies.update(names)
+            request = get(target)
+            for name, value in headers.items():
+                request.headers[name] = value  # type: ignore[index] # a test's own headers
+            answer = await resolve(front(request))
+            named: list[tuple[str, str | None]] = ast.literal_eval(answer.body.decode())
+            assert all(headers.get(name) == value for name, value in named)
+            clock.time += later_s
+            assert cache.snapshot()["bytes"] <= 20_000
+        await cache.close()
+
+    asyncio.run(run())
+
+
+texts = st.text(alphabet='max-ge=10,"privtno-s\\; \tPRIVATE', max_size=40)
+words = st.sampled_from(
+    [
+        "max-age=60",
+        "s-maxage=9",
+        "public",
+        "no-cache",
+        "must-revalidate",
+        "must-understand",
+        "immutable",
+        'x="z',
+        'y="a, b"',
+        "=",
+        "",
+    ]
+)
+
+
+@given(
+    st.lists(words),
+    st.sampled_from(["private", "Private", 'private="a"', "no-store", "NO-STORE", "no-store=x"]),
+    st.lists(words),
+    st.booleans(),
+)
+def test_what_is_forbidden_is_never_kept(before: list[str], forbids: str, after: list[str], is_signed_in: bool) -> None:
+    line = ", ".join([*before, forbids, *after])
+    if "must-understand" in directives([line]) and "store" in forbids.lower():
+        return
+    arrival = Arrival(delay_s=0, at=0, has_credentials=is_signed_in)
+    assert terms(200, {"cache-control": [line], "etag": ['"a"']}, arrival, Defaults(60, 60)) is None
+
+
+@given(st.lists(words))
+def test_answers_to_the_signed_in_are_kept_with_permission_only(said: list[str]) -> None:
+    line = ", ".join(said)
+    kept = terms(
+        200, {"cache-control": [line], "etag": ['"a"']}, Arrival(delay_s=0, at=0, has_credentials=True), Defaults()
+    )
+    if kept is not None:
+        assert {"public", "must-revalidate", "s-maxage"} & directives([line]).keys()
+
+
+values: st.SearchStrategy[Any] = st.lists(texts, max_size=3)
+
+
+@given(st.integers(200, 599), values, values, values, values, st.floats(0, 1e6))
+def test_no_header_makes_it_fail_or_live_for_ever(
+    status: int, control: list[str], expires: list[str], age: list[str], vary: list[str], delay_s: float
+) -> None:
+    fields = {"cache-control": control, "expires": expires, "age": age, "vary": vary, "date": expires}
+    kept = terms(
+        status, {name: value for name, value in fields.items() if value}, Arrival(delay_s=delay_s, at=1e9), Defaults()
+    )
+    if kept is not None:
+        assert 0 <= kept.lifetime_s <= 2**31
+        assert kept.age_s >= delay_s

@@ -1,0 +1,293 @@
+"""Who may use the admin API, what it does, and how it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from aiohttp import BasicAuth
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.admin.admin import Admin
+from gateway.admin.reloading import Reloader
+from gateway.admin.status import Status
+from gateway.admin.workers import Workers
+from gateway.control.runtime_directory import RuntimeDirectory
+from tests.unit.gateway.admin.small_workers import Fleet, write
+
+TOKEN = "a-token-of-the-tests"
+SWITCH = '[[switches]]\nname = "search"\n'
+
+
+class Told(NamedTuple):
+    status: int
+    headers: Any
+    body: Any
+
+
+class Desk:
+    """The API, and a client of it that knows the token."""
+
+    def __init__(self, client: TestClient[Any, Any], replaced: list[str]) -> None:
+        self.client = client
+        self.replaced = replaced
+
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> Told:
+        headers = headers or {"Authorization": f"Bearer {TOKEN}"}
+        async with self.client.request(method, path, json=body, headers=headers) as response:
+            is_json = "json" in response.content_type
+            return Told(
+                response.status,
+                response.headers,
+                await (response.json(content_type=None) if is_json else response.text()),
+            )
+
+
+def admin_of(file: Path, workers: Workers, runtime: RuntimeDirectory, *, replaced: list[str], **more: Any) -> Admin:
+    reloader = Reloader(file, workers, runtime, started_with={})
+    status = Status(workers, runtime, reloader, version="1.2.3")
+    return Admin(status, workers, runtime, TOKEN, lambda: replaced.append("asked"), **more)
+
+
+@pytest.fixture
+async def desk(file: Path, workers: Workers, runtime: RuntimeDirectory, fleet: Fleet) -> AsyncIterator[Desk]:
+    replaced: list[str] = []
+    admin = admin_of(file, workers, runtime, replaced=replaced)
+    async with TestClient(TestServer(admin.application())) as client:
+        yield Desk(client, replaced)
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
+
+
+EVERYTHING = [
+    *(("GET", path) for path in ("/", "/metrics", "/admin/v1/status", "/no-such")),
+    *(
+        ("POST", f"/admin/v1/{path}")
+        for path in ("reload", "purge", "switches/search", "drills/store", "workers/replace")
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), EVERYTHING)
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", f"bearer{TOKEN}", TOKEN, "Basic %%", basic("wrong")],
+)
+async def test_nothing_is_told_or_done_without_the_token(
+    desk: Desk, method: str, path: str, authorization: str
+) -> None:
+    told = await desk.call(method, path, Authorization=authorization)
+    assert told.status == 401
+    assert told.body["type"] == "/problems/unauthenticated"
+    assert told.headers["Content-Type"] == "application/problem+json"
+    assert {each.split()[0] for each in told.headers.getall("WWW-Authenticate")} == {"Bearer", "Basic"}
+    assert desk.replaced == []
+
+
+async def test_a_browser_may_look_with_the_token_as_its_password_but_change_nothing(desk: Desk) -> None:
+    assert (await desk.call("GET", "/", Authorization=basic(TOKEN))).status == 200
+    assert (await desk.call("GET", "/admin/v1/status", Authorization=basic(TOKEN))).status == 200
+    assert (await desk.call("POST", "/admin/v1/workers/replace", Authorization=basic(TOKEN))).status == 401
+    assert BasicAuth.decode(basic(TOKEN)).password == TOKEN
+
+
+async def test_metrics_may_be_open_to_all_and_nothing_else_is(
+    file: Path, workers: Workers, runtime: RuntimeDirectory
+) -> None:
+    admin = admin_of(file, workers, runtime, replaced=[], expose_metrics=True)
+    async with TestClient(TestServer(admin.application())) as client:
+        assert [(await client.get(path)).status for path in ("/metrics", "/", "/metrics/")] == [200, 401, 401]
+        assert (await client.post("/metrics")).status == 401
+
+
+async def test_status_tells_of_every_worker(desk: Desk, fleet: Fleet) -> None:
+    worker = await fleet.start("0a")
+    told = (await desk.call("GET", "/admin/v1/status")).body
+    assert (told["version"], told["last_reload"], told["policies"]["digest"]) == ("1.2.3", None, worker.digest)
+    (shown,) = told["workers"]
+    assert (shown["name"], shown["answers"], shown["digest"], shown["state"]) == ("0a", True, worker.digest, "ready")
+    assert shown["parts"]["shedding"] == {"on": True, "level": 0.5}
+
+
+async def test_a_worker_that_does_not_answer_is_shown_so_and_holds_up_nobody(
+    file: Path, runtime: RuntimeDirectory, fleet: Fleet
+) -> None:
+    await fleet.start("0a")
+    (await fleet.start("1a")).stuck_in = "vitals"
+    admin = admin_of(file, Workers(runtime, answer_timeout_s=0.3), runtime, replaced=[])
+    async with TestClient(TestServer(admin.application())) as client:
+        desk = Desk(client, [])
+        well, stuck = (await desk.call("GET", "/admin/v1/status")).body["workers"]
+        assert (well["answers"], stuck["answers"], stuck["silence"]) == (True, False, "did not answer within 0.3 s")
+        assert "did not answer within 0.3 s" in (await desk.call("GET", "/")).body
+        assert 'peakgate_up{worker="1a"} 0.0' in (await desk.call("GET", "/metrics")).body
+
+
+async def test_many_who_look_at_once_cost_a_worker_one_look(desk: Desk, fleet: Fleet) -> None:
+    worker = await fleet.start("0a")
+    paths = ("/", "/metrics", "/admin/v1/status") * 5
+    assert {told.status for told in await asyncio.gather(*(desk.call("GET", path) for path in paths))} == {200}
+    assert worker.part.looks == 1
+
+
+async def test_a_reload_answers_how_it_went(desk: Desk, fleet: Fleet, file: Path) -> None:
+    worker = await fleet.start("0a")
+    before = worker.digest
+    await desk.call("GET", "/admin/v1/status")
+    write(file, SWITCH)
+    applied = await desk.call("POST", "/admin/v1/reload")
+    assert (applied.status, applied.body["outcome"], applied.body["digest"]) == (200, "applied", worker.digest)
+    assert worker.digest != before
+    assert (await desk.call("GET", "/admin/v1/status")).body["workers"][0]["digest"] == worker.digest
+
+
+async def test_a_bad_file_is_a_problem_with_all_faults_and_stays_visible(desk: Desk, file: Path) -> None:
+    write(file, "limit = 1\nroom = 2\n")
+    refused = await desk.call("POST", "/admin/v1/reload")
+    assert (refused.status, refused.body["type"]) == (422, "/problems/configuration-refused")
+    assert len(refused.body["faults"]) == 2
+    last = (await desk.call("GET", "/admin/v1/status")).body["last_reload"]
+    assert (last["outcome"], last["faults"]) == ("refused", refused.body["faults"])
+    page = (await desk.call("GET", "/")).body
+    assert "The last reload was refused" in page
+    assert "did you mean limits?" in page
+    assert "peakgate_last_reload_refused 1.0" in (await desk.call("GET", "/metrics")).body
+
+
+@pytest.mark.parametrize("what", [{"url": "https://shop.example/a"}, {"prefix": "/v1/products"}, {"tag": "sale"}])
+async def test_a_purge_reaches_every_worker(desk: Desk, fleet: Fleet, what: dict[str, str]) -> None:
+    workers = [await fleet.start("0a"), await fleet.start("1a")]
+    told = await desk.call("POST", "/admin/v1/purge", {**what, "soft": True})
+    assert (told.status, told.body) == (200, {"purged": 6, "workers": {"0a": {"done": 3}, "1a": {"done": 3}}})
+    assert [worker.told for worker in workers] == [[{**what, "soft": True}]] * 2
+
+
+@pytest.mark.parametrize("body", [{}, {"soft": True}, {"url": "a", "tag": "b"}, {"url": 1}, {"no": "such"}, [], "x"])
+async def test_a_purge_names_one_thing(desk: Desk, fleet: Fleet, body: object) -> None:
+    worker = await fleet.start("0a")
+    told = await desk.call("POST", "/admin/v1/purge", body)
+    assert (told.status, told.body["type"], worker.told) == (422, "/problems/invalid-body", [])
+
+
+async def test_a_switch_turned_by_hand_is_turned_everywhere_and_remembered(
+    desk: Desk, fleet: Fleet, file: Path, runtime: RuntimeDirectory
+) -> None:
+    worker = await fleet.start("0a")
+    write(file, SWITCH)
+    await desk.call("POST", "/admin/v1/reload")
+    told = await desk.call("POST", "/admin/v1/switches/search", {"on": False})
+    assert (told.status, told.body["on"], told.body["workers"]) == (200, False, {"0a": {"done": 3}})
+    assert worker.told == [{"name": "search", "on": False, "percent": None}]
+    assert runtime.turned == {"search": {"on": False, "percent": None}}
+    await desk.call("POST", "/admin/v1/switches/search", {})
+    assert worker.told[-1] == {"name": "search", "on": None, "percent": None}
+    assert runtime.turned == {}
+
+
+async def test_a_switch_that_is_none_or_cannot_be_turned_so_is_a_problem(
+    desk: Desk, fleet: Fleet, file: Path, runtime: RuntimeDirectory
+) -> None:
+    worker = await fleet.start("0a")
+    write(file, SWITCH)
+    await desk.call("POST", "/admin/v1/reload")
+    unknown = await desk.call("POST", "/admin/v1/switches/serach", {"on": False})
+    assert (unknown.status, unknown.body["switches"]) == (404, ["search"])
+    assert (await desk.call("POST", "/admin/v1/switches/search", {"percent": 101})).status == 422
+    worker.refuses_because = "broken"
+    refused = await desk.call("POST", "/admin/v1/switches/search", {"on": False})
+    assert (refused.status, refused.body["workers"]) == (422, {"0a": "broken"})
+    assert runtime.turned == {}
+
+
+async def test_a_dependency_is_cut_off_on_purpose_and_let_back_in(desk: Desk, fleet: Fleet) -> None:
+    worker = await fleet.start("0a")
+    told = await desk.call("POST", "/admin/v1/drills/payment", {"reason": "game day"})
+    assert (told.status, told.body["tripped"], told.body["workers"]) == (200, True, {"0a": {"done": 3}})
+    await desk.call("POST", "/admin/v1/drills/payment", {"tripped": False})
+    assert [each["tripped"] for each in worker.told] == [True, False]
+    assert worker.told[0] == {"name": "payment", "tripped": True, "reason": "game day"}
+    for reason in ("game\nday", "game\u2028day", "\x1b[2J", "d" * 201):
+        assert (await desk.call("POST", "/admin/v1/drills/payment", {"reason": reason})).status == 422
+
+
+async def test_one_worker_that_could_not_is_told_beside_those_that_could(desk: Desk, fleet: Fleet) -> None:
+    await fleet.start("0a")
+    (await fleet.start("1a")).refuses_because = "no cache here"
+    told = await desk.call("POST", "/admin/v1/purge", {"tag": "sale"})
+    assert told.body["workers"] == {"0a": {"done": 3}, "1a": {"fault": "no cache here"}}
+
+
+async def test_workers_are_replaced_when_asked(desk: Desk) -> None:
+    assert (await desk.call("POST", "/admin/v1/workers/replace")).status == 202
+    assert desk.replaced == ["asked"]
+
+
+async def test_what_is_not_there_is_a_problem_as_well(desk: Desk) -> None:
+    assert (await desk.call("GET", "/no-such")).body["type"] == "/problems/not-found"
+    wrong = await desk.call("GET", "/admin/v1/reload")
+    assert (wrong.status, wrong.headers["Allow"]) == (405, "POST")
+    too_large = await desk.call("POST", "/admin/v1/purge", {"tag": "x" * 70_000})
+    assert (too_large.status, too_large.headers["Content-Type"]) == (413, "application/problem+json")
+
+
+async def test_malformed_json_is_told(desk: Desk) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with desk.client.post("/admin/v1/purge", data=b"{", headers=headers) as response:
+        assert (response.status, (await response.json(content_type=None))["type"]) == (400, "/problems/malformed-json")
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/admin/v1/status"])
+async def test_nothing_of_it_is_kept_or_framed(desk: Desk, path: str) -> None:
+    headers = (await desk.call("GET", path)).headers
+    assert headers["Cache-Control"] == "no-store"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "script" not in headers["Content-Security-Policy"]
+
+
+async def test_metrics_of_all_workers_are_families_that_prometheus_reads(desk: Desk, fleet: Fleet) -> None:
+    await fleet.start("0a")
+    await fleet.start("1a")
+    fleet.list("0a", "1a", restarts=2)
+    told = await desk.call("GET", "/metrics")
+    assert told.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(told.body)}
+    assert told.body.count("# TYPE peakgate_things_total counter") == 1
+    things = families["peakgate_things"]
+    assert (things.type, things.documentation) == ("counter", "Things.")
+    assert [(each.labels, each.value) for each in things.samples] == [
+        ({"kind": "a", "worker": "0a"}, 3.0),
+        ({"kind": "a", "worker": "1a"}, 3.0),
+    ]
+    waits = {(each.name, each.labels.get("le")): each.value for each in families["peakgate_wait_seconds"].samples}
+    assert waits == {
+        ("peakgate_wait_seconds_bucket", "0.1"): 1.0,
+        ("peakgate_wait_seconds_bucket", "+Inf"): 4.0,
+        ("peakgate_wait_seconds_count", None): 4.0,
+        ("peakgate_wait_seconds_sum", None): 2.5,
+    }
+    assert families["peakgate_wait_seconds"].type == "histogram"
+    assert {each.labels["worker"] for each in families["peakgate_up"].samples} == {"0a", "1a"}
+    assert {each.labels["process"]: each.value for each in families["peakgate_restarts"].samples} == {
+        "0": 2.0,
+        "1": 2.0,
+        "control": 0.0,
+    }
+    assert families["peakgate_build_info"].samples[0].labels["version"] == "1.2.3"
+
+
+async def test_openmetrics_is_spoken_with_who_asks_for_it(desk: Desk) -> None:
+    told = await desk.call(
+        "GET",
+        "/metrics",
+        Authorization=f"Bearer {TOKEN}",
+        Accept="application/openmetrics-text; version=1.0.0,text/plain;q=0.5",
+    )
+    assert told.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert told.body.endswith("# EOF\n")

@@ -1,0 +1,133 @@
+"""The operator's page says what is wrong, and says it in words."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from gateway.admin.status_page import status_page
+from gateway.admin.troubles import Trouble, troubles
+from tests.unit.gateway.admin.nights import AT, bad_night, breaker, silent, status, worker
+
+VOID = {"meta"}
+
+
+class Reader(HTMLParser):
+    """Takes a page apart; fails at one whose tags do not match."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_quiet_night_says_so_first() -> None:
+    told = status(worker("0a", {"breakers": {"store": breaker("passing")}}), worker("1a"))
+    assert troubles(told) == []
+    page = Reader(status_page(told))
+    assert page.text.index("all is well") < page.text.index("Workers")
+
+
+def test_a_bad_night_has_its_alarms_first_and_the_title_counts_them() -> None:
+    found = troubles(bad_night())
+    assert [each.level for each in found] == sorted((each.level for each in found), key=lambda level: level != "alarm")
+    page = status_page(bad_night())
+    assert f"<title>({len(found)}) 8 alarms</title>" in page
+    texts = "\n".join(each.text for each in found)
+    for told in (
+        "The last reload was refused",
+        "Worker 2a did not answer within 1 s",
+        "Worker 3a goes by other policies: 77ab00c1d2e3",
+        "payment is tripped in workers 0a, 3a: 31 of 40 calls failed within 60 s",
+        "pages: http://10.0.0.6:8080 is ejected",
+        "18,220 wait in the room drop",
+        "The switch reviews is off",
+        "The switch search is at 25 %",
+        "Worker 1 died once",
+        "Load is shed, pressure up to 1.8 of 5, in workers 0a, 1b, 3a",
+        "Rate limits are kept without the store in workers 0a, 1b, 3a: StoreTimeout",
+        "The event midnight-drop is running",
+        "The keys of the token issuer cannot be fetched: 503",
+    ):
+        assert told in texts
+
+
+def test_it_is_a_whole_document_without_a_script_that_refreshes_itself() -> None:
+    page = Reader(status_page(bad_night()))
+    assert page.tags.count("h1") == page.tags.count("main") == 1
+    assert ("lang", "en") in page.attributes
+    assert ("http-equiv", "refresh") in page.attributes
+    assert "script" not in page.tags
+    assert not any(name in {"src", "href"} or name.startswith("on") for name, _ in page.attributes)
+    assert page.tags.count("th") == sum(name == "scope" for name, _ in page.attributes)
+
+
+def test_what_others_have_written_is_never_markup() -> None:
+    nasty = "<script>alert(1)</script>&\"'"
+    told = status(
+        worker(
+            "0a",
+            {
+                "breakers": {nasty: breaker("tripped", nasty)},
+                "upstreams": {nasty: {"targets": [{"url": nasty, "state": nasty, "reason": nasty}]}},
+                nasty: {nasty: nasty},
+                "other": {nasty: {nasty: [nasty, {nasty: nasty}]}},
+            },
+        ),
+        policies={"file": nasty, "digest": nasty, "needs_restart": [nasty]},
+        last_reload={"at": AT, "outcome": "refused", "faults": [nasty], "digest": None, "behind": [nasty]},
+        version=nasty,
+    )
+    assert "script" not in Reader(status_page(told)).tags
+
+
+def test_workers_that_see_the_same_share_a_row() -> None:
+    store = {"breakers": {"store": breaker("passing")}}
+    assert ">0a, 1a<" in status_page(status(worker("0a", store), worker("1a", store)))
+
+
+def test_times_sizes_and_shares_are_for_people() -> None:
+    text = Reader(status_page(bad_night())).text
+    assert "95 s ago (2026-11-21 11:36:54 UTC)" in text
+    assert "in 60 min" in text
+    assert "91.6 MiB" in text
+    assert "200: 3,613,653; 202: 2,193; 503: 63,132" in text
+    assert "Answered without the upstream: 90.0% of 300,000." in text
+
+
+def test_what_never_was_degraded_is_left_out() -> None:
+    told = status(worker("0a", {"degraded": {"prices": 0, "cache": 2}}))
+    page = status_page(told)
+    assert re.search(r">cache</th><td>2</td>", page)
+    assert ">prices<" not in page
+    assert "None since the start" in status_page(status(worker("0a", {"degraded": {"prices": 0}})))
+
+
+@pytest.mark.parametrize("state", ["starting", "stopping"])
+def test_a_worker_that_comes_or_goes_is_no_alarm(state: str) -> None:
+    told = status(silent("0a", state, "is not there"))
+    assert troubles(told) == [Trouble("note", f"Worker 0a is {state}")]
+
+
+def test_settings_that_wait_for_a_restart_are_noted() -> None:
+    told = status(worker("0a"), policies={"file": "f", "digest": "a903db7670fc", "needs_restart": ["port"]})
+    assert troubles(told) == [Trouble("note", "Settings of the file that need a restart: port")]

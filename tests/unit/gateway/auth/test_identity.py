@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import orjson
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.auth.identity import UNKNOWN, Callers, digest_of, identity
+from gateway.auth.shopper_tokens import ShopperTokens
+from gateway.config.policies import ApiKey, Identity, Shoppers
+from gateway.http.message import Request, Response
+from tests.issuer import AUDIENCE, ISSUER, NOW, bearer, signed
+
+SECRET = b"a secret that is longer than the hash of HS256"
+BEHIND_PROXIES = Identity(trusted_proxies=("10.0.0.0/8",))
+
+
+class NoKeys:
+    keys = None
+    is_away = False
+
+    def renewal(self) -> None:
+        return None
+
+    def on_change(self, call: object) -> None:
+        pass
+
+
+def tokens() -> ShopperTokens:
+    shoppers = Shoppers(issuer=ISSUER, audience=AUDIENCE, algorithms=("HS256",))
+    return ShopperTokens(shoppers, NoKeys(), secret=SECRET, now=lambda: NOW)  # type: ignore[arg-type]
+
+
+def a_request(peer: str, *lines: tuple[str, str]) -> Request:
+    return Request("GET", "/", "", CIMultiDictProxy(CIMultiDict(lines)), b"", "id", (), peer)
+
+
+class Door:
+    """The layer before a handler that notes who came."""
+
+    def __init__(self, policy: Identity | Callers, tokens: ShopperTokens | None = None) -> None:
+        self.callers = policy if isinstance(policy, Callers) else Callers(policy)
+        self.came: list[Request] = []
+        self._handler = identity(self.callers, tokens)(self._let_in)
+
+    def _let_in(self, request: Request) -> Response:
+        self.came.append(request)
+        return Response(200)
+
+    def ask(self, peer: str, *lines: tuple[str, str]) -> Response:
+        answer = self._handler(a_request(peer, *lines))
+        assert isinstance(answer, Response)
+        return answer
+
+    def client(self, peer: str, *lines: tuple[str, str]) -> str:
+        assert self.ask(peer, *lines).status == 200
+        return self.came[-1].client
+
+
+@pytest.mark.parametrize(
+    ("peer", "client"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", UNKNOWN),
+    ],
+)
+def test_without_proxies_the_peer_is_the_client(peer: str, client: str) -> None:
+    door = Door(Identity())
+    for _ in range(2):
+        assert door.client(peer, ("X-Forwarded-For", "198.51.100.1")) == client
+        assert door.came[-1].peer == peer
+        assert (door.came[-1].api_key, door.came[-1].shopper) == (None, None)
+
+
+def test_behind_proxies_the_client_is_who_they_say() -> None:
+    door = Door(BEHIND_PROXIES)
+    for _ in range(2):
+        assert door.client("10.0.0.1", ("X-Forwarded-For", "192.0.2.7")) == "192.0.2.7"
+        assert door.client("10.0.0.1", ("x-forwarded-for", "2001:db8::7, 10.0.0.2")) == "2001:db8::/64"
+        assert door.client("10.0.0.2", ("X-Forwarded-For", "192.0.2.8")) == "192.0.2.8"
+        assert door.client("10.0.0.1") == "10.0.0.1"
+        assert door.client("192.0.2.9", ("X-Forwarded-For", "192.0.2.7")) == "192.0.2.9"
+        assert door.client("10.0.0.1", ("Forwarded", "for=192.0.2.7")) == "10.0.0.1"
+
+
+def test_several_lines_are_one_list_in_their_order() -> None:
+    door = Door(BEHIND_PROXIES)
+    lines = [("X-Forwarded-For", "203.0.113.1"), ("X-Forwarded-For", "192.0.2.7"), ("X-Forwarded-For", "10.0.0.2")]
+    assert door.client("10.0.0.1", *lines) == "192.0.2.7"
+    assert door.client("10.0.0.1", *lines[::-1]) == "203.0.113.1"
+
+
+def test_a_denied_address_gets_403_by_whatever_way_it_comes() -> None:
+    door = Door(Identity(trusted_proxies=("10.0.0.0/8",), deny=("192.0.2.0/24", "2001:db8::7")))
+    for _ in range(2):
+        for peer, lines in [
+            ("192.0.2.7", []),
+            ("10.0.0.1", [("X-Forwarded-For", "192.0.2.7")]),
+            ("::ffff:192.0.2.7", []),
+            ("2001:db8::7", []),
+        ]:
+            answer = door.ask(peer, *lines)
+            assert (answer.status, orjson.loads(answer.body)["type"]) == (403, "/problems/forbidden")
+        assert door.client("2001:db8::8") == "2001:db8::/64"
+        assert door.client("192.0.3.1") == "192.0.3.1"
+    assert door.callers.denied == 8
+
+
+def test_with_an_allow_list_nobody_else_is_let_in() -> None:
+    door = Door(Identity(trusted_proxies=("10.0.0.0/8",), allow=("192.0.2.0/24",)))
+    assert door.client("192.0.2.7") == "192.0.2.7"
+    assert door.client("10.0.0.1", ("X-Forwarded-For", "192.0.2.7")) == "192.0.2.7"
+    for peer in ("198.51.100.1", "10.0.0.1", "2001:db8::1", ""):
+        assert door.ask(peer).status == 403
+
+
+KEYS = Identity(
+    api_keys=(ApiKey(name="app", sha256=digest_of("s3cret-of-the-app")), ApiKey(name="pos", sha256="0" * 64))
+)
+
+
+def test_a_known_key_tells_its_name() -> None:
+    door = Door(KEYS)
+    for _ in range(2):
+        assert door.ask("192.0.2.7", ("x-api-key", "s3cret-of-the-app")).status == 200
+        assert door.came[-1].api_key == "app"
+    assert door.ask("192.0.2.7").status == 200
+    assert door.came[-1].api_key is None
+
+
+@pytest.mark.parametrize(
+    "key", ["", "wrong", "s3cret-of-the-app ", "0" * 64, digest_of("s3cret-of-the-app"), "x" * 9000, "\udcff"]
+)
+def test_an_unknown_key_gets_401(key: str) -> None:
+    door = Door(KEYS)
+    for _ in range(2):
+        answer = door.ask("192.0.2.7", ("X-Api-Key", key))
+        assert (answer.status, orjson.loads(answer.body)["type"]) == (401, "/problems/unauthenticated")
+        assert b"WWW-Authenticate: ApiKey" in answer.header_block
+    assert door.callers.unknown_keys == 2
+    assert len(door.callers.known_keys) == 0
+
+
+def test_where_no_keys_are_configured_the_header_is_not_ours() -> None:
+    assert Door(Identity()).ask("192.0.2.7", ("X-Api-Key", "of another system")).status == 200
+
+
+def test_a_verified_token_tells_its_shopper_and_any_other_is_left_to_authentication() -> None:
+    verifying = tokens()
+    door = Door(Identity(), verifying)
+    authorization = bearer(signed(SECRET, "HS256"))
+    for value in (authorization, "Bearer garbage", "Basic x"):
+        assert door.ask("192.0.2.7", ("Authorization", value)).status == 200
+        assert door.came[-1].shopper is None
+    assert verifying.judge(authorization) == "ada"
+    door.ask("192.0.2.7", ("Authorization", authorization))
+    assert door.came[-1].shopper == "ada"
+
+
+def test_other_policies_hold_for_layers_made_since_and_counts_go_on() -> None:
+    door = Door(Identity(deny=("192.0.2.7",)))
+    assert door.ask("192.0.2.7").status == 403
+    with pytest.raises(ValueError, match="neither an address"):
+        door.callers.update(Identity(deny=("the office",)))
+    door.callers.update(Identity(deny=("192.0.2.8",)))
+    after = Door(door.callers)
+    assert after.ask("192.0.2.7").status == 200
+    assert after.ask("192.0.2.8").status == 403
+    assert door.callers.denied == 2
+
+
+def test_what_is_remembered_of_clients_is_bounded() -> None:
+    door = Door(Callers(BEHIND_PROXIES, most_clients=10))
+    for number in range(100):
+        door.client(f"192.0.2.{number}")
+        door.client("10.0.0.1", ("X-Forwarded-For", f"192.0.2.{number}"))
+    assert door.callers.snapshot()["clients_remembered"] <= 20
+
+
+def test_long_ways_that_callers_make_up_are_remembered_in_lesser_number() -> None:
+    door = Door(Callers(BEHIND_PROXIES, most_clients=100))
+    for number in range(100):
+        made_up = "x" * 8_000 + f", 192.0.2.{number}"
+        assert door.client("10.0.0.1", ("X-Forwarded-For", made_up)) == f"192.0.2.{number}"
+    assert door.callers.snapshot()["clients_remembered"] <= 4
+
+
+def test_what_is_seen_of_it() -> None:
+    door = Door(Identity(trusted_proxies=("10.0.0.0/8",), deny=("192.0.2.7",), api_keys=KEYS.api_keys))
+    door.ask("192.0.2.7")
+    door.ask("192.0.2.8", ("X-Api-Key", "wrong"))
+    (refused,) = door.callers.metrics()
+    assert [(sample.labels["reason"], sample.value) for sample in refused.samples] == [("address", 1), ("api-key", 1)]
+    assert door.callers.snapshot() == {
+        "trusted_proxies": 1,
+        "allow": 0,
+        "deny": 1,
+        "api_keys": ["app", "pos"],
+        "clients_remembered": 2,
+        "denied": 1,
+        "unknown_keys": 1,
+    }

@@ -1,0 +1,147 @@
+"""Commands over a worker's socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.control.commands import Refused, serve_commands
+from gateway.control.runtime_directory import RuntimeDirectory, runtime_directory
+
+
+async def add(facts: dict[str, Any]) -> Any:
+    return facts["a"] + facts["b"]
+
+
+async def refuse(_facts: dict[str, Any]) -> Any:
+    raise Refused("not today")
+
+
+async def unspeakable(_facts: dict[str, Any]) -> Any:
+    return object()
+
+
+COMMANDS = {"add": add, "refuse": refuse, "unspeakable": unspeakable}
+
+
+@pytest.fixture
+async def path() -> AsyncIterator[Path]:
+    with runtime_directory() as runtime:
+        async with serve_commands(runtime.socket_of("0a"), COMMANDS):
+            yield runtime.socket_of("0a")
+
+
+async def say(path: Path, *lines: bytes) -> list[Any]:
+    """Replies to lines that are all sent at once on one connection."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"".join(line + b"\n" for line in lines))
+    replies = [json.loads(await reader.readline()) for _ in lines]
+    writer.close()
+    await writer.wait_closed()
+    return replies
+
+
+async def test_a_command_gets_its_facts_and_gives_its_value(path: Path) -> None:
+    assert await say(path, b'{"command": "add", "a": 2, "b": 3}') == [{"value": 5}]
+
+
+async def test_commands_on_one_connection_are_answered_in_their_order(path: Path) -> None:
+    lines = [json.dumps({"command": "add", "a": each, "b": 0}).encode() for each in range(5)]
+    assert await say(path, *lines) == [{"value": each} for each in range(5)]
+
+
+async def test_what_cannot_be_done_is_refused_in_words(path: Path) -> None:
+    assert await say(path, b'{"command": "refuse"}', b'{"command": "fly"}', b'{"command": 7}', b"{}") == [
+        {"refused": "not today"},
+        {"refused": "this worker knows no command 'fly'"},
+        {"refused": "this worker knows no command 7"},
+        {"refused": "this worker knows no command None"},
+    ]
+
+
+async def test_a_command_that_fails_is_logged_and_leaves_the_connection(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed, unspeakable, after = await say(
+        path, b'{"command": "add"}', b'{"command": "unspeakable"}', b'{"command": "add", "a": 1, "b": 1}'
+    )
+    assert failed == {"refused": "add failed: KeyError: 'a'"}
+    assert unspeakable["refused"].startswith("unspeakable failed: TypeError")
+    assert after == {"value": 2}
+    assert "the command add failed" in caplog.text
+
+
+async def test_what_is_no_json_is_no_command(path: Path) -> None:
+    (reply,) = await say(path, b"hello")
+    assert reply["refused"].startswith("this is no command")
+
+
+async def test_long_lines_pass_both_ways(path: Path) -> None:
+    long = "x" * 1_000_000
+    reader, writer = await asyncio.open_unix_connection(path, limit=2_000_000)
+    writer.write(json.dumps({"command": "add", "a": long, "b": "y"}).encode() + b"\n")
+    assert json.loads(await reader.readline())["value"] == long + "y"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_what_a_crashed_worker_left_behind_is_replaced() -> None:
+    with runtime_directory() as runtime:
+        path = runtime.socket_of("0a")
+        path.touch()
+        async with serve_commands(path, COMMANDS):
+            assert await say(path, b'{"command": "add", "a": 1, "b": 1}') == [{"value": 2}]
+        assert not path.exists()
+
+
+async def test_the_end_ends_open_connections() -> None:
+    with runtime_directory() as runtime:
+        async with serve_commands(runtime.socket_of("0a"), COMMANDS):
+            reader, writer = await asyncio.open_unix_connection(runtime.socket_of("0a"))
+            writer.write(b'{"command": "add", "a": 1, "b": 1}\n')
+            await reader.readline()
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_the_folder_is_private_and_gone_in_the_end() -> None:
+    with runtime_directory() as runtime:
+        assert runtime.path.stat().st_mode & 0o777 == 0o700
+        assert len(str(runtime.socket_of("255b"))) < 108
+        kept = runtime.path
+    assert not kept.exists()
+
+
+def test_a_long_temporary_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    with runtime_directory() as runtime:
+        assert len(str(runtime.socket_of("255b"))) < 108
+    assert list(deep.iterdir()) == []
+
+
+def test_what_was_never_written_is_empty(tmp_path: Path) -> None:
+    runtime = RuntimeDirectory(tmp_path)
+    assert (runtime.children, runtime.turned, runtime.reloads) == ([], {}, {})
+
+
+async def test_a_connection_that_is_open_at_the_end_is_closed_and_is_no_fault() -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+    with runtime_directory() as runtime:
+        path = runtime.socket_of("0a")
+        async with serve_commands(path, COMMANDS):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b'{"command": "add", "a": 2, "b": 3}\n')
+            await reader.readline()
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+    assert faults == []

@@ -1,0 +1,138 @@
+"""The page of problems: no refusal without a row, no row that contradicts another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+from cart.catalog.ports import SearchUnavailable
+from cart.errors import CartClosed, Refusal
+from checkout import errors as _  # noqa: F401 - its refusals are to be known
+from gateway.http import problems
+from store import StoreOverloaded, StoreTimeout, StoreUnavailable
+
+
+def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from below(each)
+
+
+@pytest.mark.parametrize("kind", sorted(below(Refusal), key=str))
+def test_every_refusal_has_a_row(kind: type[BaseException]) -> None:
+    assert problems.of_error(kind.__new__(kind)) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "slug"),
+    [
+        (StoreUnavailable("away"), "dependency-unavailable"),
+        (StoreTimeout("late"), "dependency-unavailable"),
+        (SearchUnavailable("locked"), "dependency-unavailable"),
+        (StoreOverloaded("full"), "overloaded"),
+    ],
+)
+def test_a_dependency_that_is_away_is_503_and_says_when_to_come_back(error: Exception, slug: str) -> None:
+    problem = problems.of_error(error)
+    assert problem is not None
+    assert (problem.slug, problem.status, problem.header_lines) == (slug, 503, b"Retry-After: 1\r\n")
+
+
+def test_a_slug_has_one_status() -> None:
+    assert len({(row.slug, row.status) for row in problems.ALL}) == len({row.slug for row in problems.ALL})
+
+
+def test_what_is_no_refusal_has_no_row() -> None:
+    assert problems.of_error(RuntimeError()) is None
+
+
+# What callers are promised: slugs and statuses as they are documented. A row of its own kind is added here with its use.
+PROMISED = {
+    "malformed-json": 400,
+    "invalid-body": 422,
+    "cart-not-found": 404,
+    "line-not-found": 404,
+    "product-not-found": 404,
+    "order-not-found": 404,
+    "cart-full": 422,
+    "quantity-limit": 422,
+    "version-mismatch": 412,
+    "cart-closed": 409,
+    "cart-empty": 422,
+    "idempotency-key-missing": 400,
+    "idempotency-key-reused": 422,
+    "idempotency-key-in-progress": 409,
+    "price-changed": 409,
+    "out-of-stock": 409,
+    "total-mismatch": 409,
+    "card-data-refused": 422,
+    "overloaded": 503,
+    "ambiguous-request": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "quota-exceeded": 429,
+    "not-implemented": 501,
+    "bad-gateway": 502,
+    "gateway-timeout": 504,
+    "waiting-room": 503,
+    "disabled": 503,
+    "sold-out": 409,
+    "dependency-unavailable": 503,
+    "body-too-large": 413,
+    "unsupported-media-type": 415,
+    "headers-too-large": 431,
+    # Of HTTP itself, and of what the page of problems adds.
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "malformed-request": 400,
+    "request-timeout": 408,
+    "expectation-failed": 417,
+    "too-late-to-cancel": 409,
+    "internal-error": 500,
+}
+
+
+def test_slugs_and_statuses_are_those_that_are_promised() -> None:
+    assert {row.slug: row.status for row in problems.ALL} == PROMISED
+
+
+@pytest.mark.parametrize("row", problems.ALL, ids=lambda row: row.slug)
+def test_an_answer_has_all_members_of_a_problem(row: problems.Problem) -> None:
+    answer = problems.response(row, "0123abcd")
+    body = orjson.loads(answer.body)
+    assert answer.content_type == b"application/problem+json"
+    assert body["type"] == f"/problems/{row.slug}"
+    assert body["status"] == answer.status == row.status
+    assert body["title"] == row.title
+    assert body["detail"]
+    assert body["instance"] == "0123abcd"
+
+
+def test_facts_become_members_and_may_say_more_than_the_title() -> None:
+    refused = CartClosed("an-order")
+    row = problems.of_error(refused)
+    assert row is not None
+    body = orjson.loads(problems.response(row, "id", row.members(refused)).body)
+    assert body["order_id"] == "an-order"
+    assert body["detail"] == "The cart has been ordered."
+    assert body["title"] == row.title
+
+
+# Layers that know how long, and spread clients over it.
+LAYERS_SAY_WHEN = (problems.OVERLOADED, problems.WAITING_ROOM, problems.DISABLED)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in problems.ALL if row.status == 503 and row not in LAYERS_SAY_WHEN],
+    ids=lambda row: row.title[:30],
+)
+def test_what_may_be_tried_again_says_when(row: problems.Problem) -> None:
+    assert b"Retry-After: 1\r\n" in problems.response(row, "id").header_block
+
+
+def test_a_slug_has_one_status_and_one_title() -> None:
+    rows = {(row.slug, row.status, row.title) for row in problems.ALL}
+    assert len(rows) == len({row[0] for row in rows})

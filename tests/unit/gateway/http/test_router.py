@@ -1,0 +1,124 @@
+"""From method and path to an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Request, Response, resolve
+from gateway.http.router import Router
+
+
+async def handler(request: Request) -> Response:
+    return Response(200, request.method.encode())
+
+
+CARTS = Endpoint("POST", "/v1/carts", handler)
+CART = Endpoint("GET", "/v1/carts/{cart_id}", handler)
+LINE = Endpoint("PUT", "/v1/carts/{cart_id}/lines/{sku}", handler)
+NO_LINE = Endpoint("DELETE", "/v1/carts/{cart_id}/lines/{sku}", handler)
+MINE = Endpoint("GET", "/v1/carts/mine", handler)
+ROUTER = Router([CARTS, CART, LINE, NO_LINE, MINE])
+
+
+def answered(method: str, path: str) -> Response:
+    endpoint, params = ROUTER.find(method, path)
+    return asyncio.run(resolve(endpoint.handler(Request(method, path, "", {}, b"", "id", params))))
+
+
+def test_a_path_leads_to_its_endpoint_with_its_variables() -> None:
+    assert ROUTER.find("POST", "/v1/carts") == (CARTS, ())
+    assert ROUTER.find("GET", "/v1/carts/abc") == (CART, ("abc",))
+    assert ROUTER.find("PUT", "/v1/carts/abc/lines/BANK%20CHARGES") == (LINE, ("abc", "BANK CHARGES"))
+    assert ROUTER.find("DELETE", "/v1/carts/abc/lines/a%2Fb") == (NO_LINE, ("abc", "a/b"))
+
+
+def test_what_is_spelled_out_comes_before_a_variable() -> None:
+    assert ROUTER.find("GET", "/v1/carts/mine") == (MINE, ())
+
+
+def test_head_goes_with_get_and_with_nothing_else() -> None:
+    assert ROUTER.find("HEAD", "/v1/carts/abc") == (CART, ("abc",))
+    assert answered("HEAD", "/v1/carts").status == 405
+
+
+def test_options_tells_what_a_path_takes() -> None:
+    assert answered("OPTIONS", "/v1/carts/abc/lines/x").header_block == b"Allow: DELETE, OPTIONS, PUT\r\n"
+    assert answered("OPTIONS", "/v1/carts/abc").header_block == b"Allow: GET, HEAD, OPTIONS\r\n"
+    assert answered("OPTIONS", "/v1/carts/abc").status == 204
+
+
+@pytest.mark.parametrize("method", ["PATCH", "get", "BREW", ""])
+def test_another_method_is_405_with_what_is_allowed(method: str) -> None:
+    answer = answered(method, "/v1/carts/abc")
+    assert answer.status == 405
+    assert answer.header_block == b"Allow: GET, HEAD, OPTIONS\r\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/carts/",
+        "/v1//carts",
+        "//v1/carts",
+        "/v1/carts/abc/",
+        "/v1/carts/abc/lines",
+        "/v1/Carts",
+        "/v1/carts/abc/lines/%FF",
+        "/v1/carts//lines/x",
+        "v1/carts",
+        "/v1/carts/abc/lines/x/y",
+    ],
+)
+def test_other_paths_lead_nowhere(path: str) -> None:
+    assert answered("GET", path).status == 404
+    assert answered("OPTIONS", path).status == 404
+
+
+def test_the_server_itself_has_options_and_nothing_else() -> None:
+    assert answered("OPTIONS", "*").status == 204
+    assert answered("GET", "*").status == 405
+
+
+def test_answers_are_counted_by_status() -> None:
+    endpoint = Endpoint("GET", "/", handler)
+    for status in (200, 200, 404):
+        endpoint.stats.add(status, 0.002)
+    assert endpoint.stats.by_status == {200: 2, 404: 1}
+
+
+def test_what_lies_below_a_prefix_goes_to_the_nearest_one() -> None:
+    shop, pictures = Endpoint("*", "/shop/*", handler), Endpoint("*", "/shop/pictures/*", handler)
+    router = Router([shop, pictures, Endpoint("GET", "/shop/cart", handler)])
+    assert router.find("GET", "/shop/") == (shop, ("",))
+    assert router.find("PUT", "/shop/a/b%2Fc") == (shop, ("a/b%2Fc",))
+    assert router.find("GET", "/shop/pictures/1.png") == (pictures, ("1.png",))
+    assert router.find("GET", "/shop/cart")[0].path == "/shop/cart"
+    assert router.find("POST", "/shop/cart")[0].path == "/shop/cart"
+    assert router.find("GET", "/shop/cart/x") == (shop, ("cart/x",))
+    assert router.find("GET", "/shop")[0].path == "*"
+
+
+def test_a_prefix_of_everything_leaves_the_routes_that_are_nearer() -> None:
+    everything = Endpoint("*", "/*", handler)
+    router = Router([everything, Endpoint("GET", "/v1/carts/{cart_id}", handler)])
+    assert router.find("GET", "/") == (everything, ("",))
+    assert router.find("GET", "/v1/other") == (everything, ("v1/other",))
+    assert router.find("GET", "/v1/carts/abc")[1] == ("abc",)
+
+
+@pytest.mark.parametrize("path", ["/d%72op/1", "/%64%72%6F%70/1", "/drop;jsessionid=1/1", "/d%72op;a/1"])
+def test_another_spelling_of_a_prefix_does_not_lead_past_it(path: str) -> None:
+    everything, drop = Endpoint("*", "/*", handler), Endpoint("*", "/drop/*", handler)
+    assert Router([everything, drop]).find("GET", path) == (drop, ("1",))
+
+
+def test_no_spelling_of_an_empty_segment_leads_to_a_prefix() -> None:
+    everything, drop = Endpoint("*", "/*", handler), Endpoint("*", "/drop/*", handler)
+    assert Router([everything, drop]).find("GET", "/;/drop/1")[0] is everything

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, Callable
+
+import brotli
+import pytest
+import zstandard
+
+from gateway.http.message import Request, Response, StreamedResponse, header, resolve
+from gateway.pipeline.compression import chosen, compression
+
+TEXT = b'{"name":"a mug"}' * 200
+UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: zlib.decompress(data, 31),
+    "br": brotli.decompress,
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+}
+
+
+def packed(response: Response, accepted: str = "gzip", least_bytes: int = 100) -> tuple[Response, bytes]:
+    request = Request("GET", "/v1/products", "", {"Accept-Encoding": accepted}, b"", "id", ())
+
+    async def later(_request: Request) -> Response:
+        return response
+
+    handler = compression(least_bytes)(later)
+    return asyncio.run(resolve(handler(request))), request.extra_headers
+
+
+@pytest.mark.parametrize("coding", UNPACK)
+def test_text_is_compressed_as_the_shopper_takes_it(coding: str) -> None:
+    answer, notes = packed(Response(200, TEXT), coding)
+    assert f"Content-Encoding: {coding}\r\n".encode() in answer.header_block
+    assert b"Vary: Accept-Encoding\r\n" in notes
+    assert len(answer.body) < len(TEXT) / 5
+    assert UNPACK[coding](answer.body) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, br", "br"),
+        ("GZIP", "gzip"),
+        ("gzip;q=0, br;q=0.5", "br"),
+        ("*", "zstd"),
+        ("*, zstd;q=0", "br"),
+        ("identity", None),
+        ("*;q=0", None),
+        ("gzip; q=0", None),
+        ("", None),
+        (",;,=", None),
+    ],
+)
+def test_the_first_of_ours_that_is_taken_is_chosen(accepted: str, coding: str | None) -> None:
+    found = chosen(accepted)
+    assert (found.name if found else None) == coding
+
+
+def test_a_strong_tag_becomes_weak_and_a_weak_one_stays() -> None:
+    assert b'ETag: W/"1"\r\n' in packed(Response(200, TEXT, header_block=header("ETag", '"1"')))[0].header_block
+    assert b'ETag: W/"1"\r\n' in packed(Response(200, TEXT, header_block=header("ETag", 'W/"1"')))[0].header_block
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        Response(200, b"short"),
+        Response(200, TEXT, content_type=b"image/png"),
+        Response(200, TEXT, content_type=b"text/event-stream"),
+        Response(200, TEXT, header_block=header("Content-Encoding", "br")),
+        Response(200, TEXT, header_block=header("Cache-Control", "public, No-Transform")),
+        Response(206, TEXT),
+        Response(204),
+        Response(304),
+    ],
+    ids=["short", "a picture", "events", "compressed", "not to be changed", "a part", "nothing", "not modified"],
+)
+def test_others_go_as_they_are(response: Response) -> None:
+    assert packed(response)[0] is response
+
+
+def test_who_takes_nothing_gets_it_plain_but_caches_are_told() -> None:
+    answer, notes = packed(Response(200, TEXT), "identity")
+    assert answer.body == TEXT
+    assert b"Vary: Accept-Encoding\r\n" in notes
+
+
+@pytest.mark.parametrize("coding", UNPACK)
+def test_what_comes_in_pieces_is_compressed_in_pieces_that_can_be_read_at_once(coding: str) -> None:
+    closed = []
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        try:
+            for _ in range(3):
+                yield TEXT
+        finally:
+            closed.append(True)
+
+    async def read() -> list[bytes]:
+        handler = compression(100)(
+            lambda _request: StreamedResponse(200, pieces(), content_type=b"text/html", length=9)
+        )
+        answer = await resolve(handler(Request("GET", "/", "", {"Accept-Encoding": coding}, b"", "id", ())))
+        assert isinstance(answer, StreamedResponse)
+        assert answer.length is None
+        return [piece async for piece in answer.chunks]
+
+    found = asyncio.run(read())
+    assert len(found) == 4
+    assert all(found)
+    assert UNPACK[coding](b"".join(found)) == TEXT * 3
+    assert closed

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from gateway.http.message import Request, Response, header
+from gateway.pipeline.security_headers import security_headers
+
+FIELDS = {"x_content_type_options": "nosniff", "strict_transport_security": "", "referrer_policy": "no-referrer"}
+
+
+def lines(*, where_missing: bool, said: bytes = b"") -> bytes:
+    request = Request("GET", "/", "", {}, b"", "id", ())
+    layer = security_headers(FIELDS, where_missing=where_missing)
+    answer = layer(lambda _request: Response(200, header_block=said))(request)
+    assert isinstance(answer, Response)
+    return answer.header_block + request.extra_headers
+
+
+def test_answers_have_what_is_configured() -> None:
+    assert lines(where_missing=False) == b"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
+
+
+def test_what_an_answer_says_itself_stands() -> None:
+    said = header("referrer-policy", "origin")
+    assert lines(where_missing=True, said=said) == said + b"X-Content-Type-Options: nosniff\r\n"

@@ -1,0 +1,200 @@
+"""Kill switches: off, on, and on for some; turned by the file and by an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.config.policies import Switch
+from gateway.http.message import Handler, Request, Response
+from gateway.pipeline.switches import (
+    RETRY_LEAST_S,
+    RETRY_MOST_S,
+    SwitchBoard,
+    UnknownSwitch,
+    client_key,
+    feature,
+    switches,
+)
+
+SERVED = Response(200, b"served")
+
+
+def a_request(client: str = "192.0.2.1") -> Request:
+    return Request("GET", "/v1/products", "", {}, b"", "0123abcd", (), client)
+
+
+def served(_request: Request) -> Response:
+    return SERVED
+
+
+def search(**members: Any) -> Switch:
+    return Switch(**{"name": "search", "routes": ("GET /v1/products",), **members})
+
+
+def behind(board: SwitchBoard, *, chance: float = 0.0) -> Handler:
+    return switches(board.of_route("GET", "/v1/products"), rng=lambda: chance)(served)
+
+
+def answer(handler: Handler, request: Request) -> Response:
+    outcome = handler(request)
+    assert isinstance(outcome, Response), "nothing has to be waited for"
+    return outcome
+
+
+def share_served(handler: Handler, clients: int = 2_000) -> float:
+    return sum(answer(handler, a_request(f"10.0.{n >> 8}.{n & 255}")) is SERVED for n in range(clients)) / clients
+
+
+def test_a_route_without_a_switch_has_no_layer() -> None:
+    board = SwitchBoard([search(routes=("POST /v1/checkout",)), Switch(name="feature")])
+    assert behind(board) is served
+
+
+def test_what_is_on_is_passed_on() -> None:
+    assert answer(behind(SwitchBoard([search()])), a_request()) is SERVED
+
+
+def test_what_is_off_is_refused_with_503_disabled() -> None:
+    refused = answer(behind(SwitchBoard([search(on=False)])), a_request())
+    assert refused.status == 503
+    assert orjson.loads(refused.body)["type"] == "/problems/disabled"
+    assert orjson.loads(refused.body)["instance"] == "0123abcd"
+
+
+def test_clients_are_told_to_come_back_at_different_moments() -> None:
+    off = SwitchBoard([search(on=False)])
+    told = {answer(behind(off, chance=chance), a_request()).header_block for chance in (0.0, 0.5, 1 - 2**-53)}
+    assert told == {b"Retry-After: %d\r\n" % seconds for seconds in (RETRY_LEAST_S, 45, RETRY_MOST_S)}
+
+
+def test_a_percentage_lets_about_that_many_clients_through() -> None:
+    assert share_served(behind(SwitchBoard([search(percent=25.0)]))) == pytest.approx(0.25, abs=0.05)
+    assert share_served(behind(SwitchBoard([search(percent=0.0)]))) == 0
+
+
+def test_a_client_gets_the_same_answer_in_every_process() -> None:
+    clients = [f"192.0.2.{n}" for n in range(100)]
+    first, second = (behind(SwitchBoard([search(percent=50.0)])) for _ in range(2))
+    assert [answer(first, a_request(c)).status for c in clients] == [
+        answer(second, a_request(c)).status for c in clients
+    ]
+
+
+def test_two_switches_pick_other_clients() -> None:
+    board = SwitchBoard([search(percent=50.0), search(name="other", percent=50.0)])
+    assert share_served(behind(board)) == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_share_is_counted_by_key_else_address() -> None:
+    request = a_request()
+    assert client_key(request) == "192.0.2.1"
+    request.api_key = "partner"
+    assert client_key(request) == "partner"
+
+
+def test_a_client_gets_the_same_answer_whether_its_token_is_known_to_the_worker_or_not() -> None:
+    request = a_request()
+    before = client_key(request)
+    request.shopper = "ada"
+    assert client_key(request) == before
+
+
+def test_a_feature_is_asked_for_by_name() -> None:
+    board = SwitchBoard([Switch(name="hints", percent=50.0), Switch(name="reviews", on=False)])
+    answers = {key: board.is_on("hints", key) for key in map(str, range(100))}
+    assert set(answers.values()) == {True, False}
+    assert answers == {key: board.is_on("hints", key) for key in answers}
+    assert not board.is_on("reviews", "ada")
+    assert board.is_on("never-heard-of", "ada")
+
+
+def test_the_file_is_followed_without_composing_again() -> None:
+    board = SwitchBoard([search()])
+    handler = behind(board)
+    board.update([search(on=False)])
+    assert answer(handler, a_request()).status == 503
+
+
+def test_what_an_operator_turns_is_so_at_once_until_taken_back() -> None:
+    board = SwitchBoard([search()])
+    handler = behind(board)
+    board.turn("search", on=False)
+    assert answer(handler, a_request()).status == 503
+    board.turn("search", percent=50.0)
+    assert share_served(handler) == pytest.approx(0.5, abs=0.05)
+    board.turn("search")
+    assert share_served(handler) == 1
+
+
+def test_what_an_operator_has_turned_off_no_reload_and_no_event_turns_on() -> None:
+    board = SwitchBoard([search()])
+    handler = behind(board)
+    board.turn("search", on=False)
+    board.update([search(percent=80.0), Switch(name="new")])
+    assert answer(handler, a_request()).status == 503
+    assert board.snapshot()["search"]["override"] == {"on": False, "percent": None}
+    board.update([])
+    board.update([search()])
+    assert board.snapshot()["search"]["override"] == {"on": None, "percent": None}
+
+
+def test_a_switch_that_is_none_cannot_be_turned() -> None:
+    with pytest.raises(UnknownSwitch) as caught:
+        SwitchBoard([search()]).turn("serach", on=False)
+    assert caught.value.name == "serach"
+
+
+@pytest.mark.parametrize("percent", [-1.0, 100.5, float("nan")])
+def test_a_percentage_that_is_none_is_refused(percent: float) -> None:
+    with pytest.raises(ValueError, match="0 to 100"):
+        SwitchBoard([search()]).turn("search", percent=percent)
+
+
+def test_its_state_and_counts_can_be_seen_and_outlive_a_reload() -> None:
+    board = SwitchBoard([search(percent=75.0)])
+    board.turn("search", on=False)
+    for _ in range(3):
+        answer(behind(board), a_request())
+    board.update([search(percent=75.0)])
+    assert board.snapshot() == {
+        "search": {
+            "on": False,
+            "percent": 75.0,
+            "configured": {"on": True, "percent": 75.0},
+            "override": {"on": False, "percent": None},
+            "routes": ["GET /v1/products"],
+            "refused": 3,
+        }
+    }
+    open_ratio, refused = board.metrics()
+    assert [(sample.labels, sample.value) for sample in open_ratio.samples] == [({"switch": "search"}, 0.0)]
+    assert [(sample.labels, sample.value) for sample in refused.samples] == [({"switch": "search"}, 3)]
+
+
+def packed(handler: Handler) -> Handler:
+    return lambda _request: PACKED
+
+
+PACKED = Response(200, b"packed")
+
+
+@pytest.mark.parametrize(
+    ("board", "answered"),
+    [
+        (SwitchBoard([]), PACKED),
+        (SwitchBoard([Switch(name="compression")]), PACKED),
+        (SwitchBoard([Switch(name="compression", on=False)]), SERVED),
+    ],
+)
+def test_a_feature_that_is_off_leaves_its_layer_out(board: SwitchBoard, answered: Response) -> None:
+    assert answer(feature(board, "compression", packed)(served), a_request()) is answered
+
+
+def test_a_feature_is_turned_off_by_hand_at_once() -> None:
+    board = SwitchBoard([Switch(name="compression")])
+    handler = feature(board, "compression", packed)(served)
+    board.turn("compression", on=False)
+    assert answer(handler, a_request()) is SERVED

@@ -1,0 +1,102 @@
+"""Layers, and what becomes of errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import orjson
+import pytest
+
+from cart.errors import QuantityLimit
+from gateway.http.error_responses import answer
+from gateway.http.message import Handler, Layer, Request, Response, resolve, stack
+from gateway.pipeline.deadline import deadline
+from store import StoreUnavailable
+from tests.virtual_time import in_virtual_time, loop_time
+
+
+def a_request() -> Request:
+    return Request("POST", "/v1/checkout", "q=secret", {}, b"4111111111111111", "0123abcd", ())
+
+
+async def at_once(_request: Request) -> Response:
+    return Response(200, b"done")
+
+
+async def after_an_hour(_request: Request) -> Response:
+    await asyncio.sleep(3600)
+    return Response(200)
+
+
+async def with_a_timeout_of_its_own(_request: Request) -> Response:
+    async with asyncio.timeout(1):
+        await asyncio.sleep(3600)
+    return Response(200)
+
+
+@in_virtual_time
+async def test_an_answer_in_time_is_passed_on() -> None:
+    assert (await resolve(deadline(10)(at_once)(a_request()))).body == b"done"
+
+
+@in_virtual_time
+async def test_an_answer_that_takes_too_long_is_given_up_with_503() -> None:
+    given_up = await resolve(deadline(10)(after_an_hour)(a_request()))
+    assert loop_time() == pytest.approx(10)
+    assert given_up.status == 503
+    assert b"Retry-After" in given_up.header_block
+    assert orjson.loads(given_up.body)["type"] == "/problems/dependency-unavailable"
+
+
+@in_virtual_time
+async def test_a_timeout_of_the_handlers_own_is_not_the_deadline() -> None:
+    with pytest.raises(TimeoutError):
+        await resolve(deadline(10)(with_a_timeout_of_its_own)(a_request()))
+
+
+def naming(name: str, seen: list[str]) -> Layer:
+    def layer(handler: Handler) -> Handler:
+        async def named(request: Request) -> Response:
+            seen.append(name)
+            return await resolve(handler(request))
+
+        return named
+
+    return layer
+
+
+@in_virtual_time
+async def test_the_first_layer_named_is_the_outermost() -> None:
+    seen: list[str] = []
+    await resolve(stack(naming("outer", seen), naming("inner", seen))(at_once)(a_request()))
+    assert seen == ["outer", "inner"]
+
+
+def test_a_stack_of_nothing_costs_nothing() -> None:
+    assert stack()(at_once) is at_once
+
+
+def test_a_refusal_is_answered_with_its_row_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    refused = answer(QuantityLimit(7), a_request())
+    assert refused.status == 422
+    assert orjson.loads(refused.body)["limit"] == 7
+    assert answer(StoreUnavailable("away"), a_request()).status == 503
+    assert not caplog.records
+
+
+def test_an_error_is_a_500_that_tells_nothing_and_is_logged_under_the_id_of_the_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failed = answer(RuntimeError("the inside of the shop"), a_request())
+    assert failed.status == 500
+    assert b"inside of the shop" not in failed.body
+    assert orjson.loads(failed.body)["instance"] == "0123abcd"
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "POST /v1/checkout" in record.getMessage()
+    assert "0123abcd" in record.getMessage()
+    assert record.exc_info is not None
+    # Neither the body nor the query: they may hold what no log may.
+    assert "4111" not in caplog.text
+    assert "secret" not in caplog.text

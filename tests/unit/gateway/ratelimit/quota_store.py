@@ -1,0 +1,78 @@
+"""A store that knows one script, `take.lua`, by the model it was written after; and what a test does to it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway.ratelimit.gcra import SLACK, Bucket, Rate, admit
+from store import Script, StoreUnavailable
+
+
+class QuotaStore:
+    """Answers at once while `mode` is `answers`, fails while it `fails`, says nothing while it `hangs`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.mode = "answers"
+        self.calls: list[tuple[Sequence[Any], Sequence[Any]]] = []
+        # What waits for `answer_late`.
+        self.hanging: list[tuple[asyncio.Future[Any], Sequence[Any], Sequence[Any]]] = []
+        self._clock = clock
+        self._stored: dict[Any, tuple[float, float]] = {}
+
+    def run(self, _script: Script, keys: Sequence[Any], args: Sequence[Any] = ()) -> asyncio.Future[Any]:
+        """As `Store.run`."""
+        self.calls.append((keys, args))
+        reply = asyncio.get_running_loop().create_future()
+        if self.mode == "answers":
+            reply.set_result(self.take(keys, args, self._clock() * 1e6))
+        elif self.mode == "fails":
+            reply.set_exception(StoreUnavailable("it was killed"))
+        else:
+            self.hanging.append((reply, keys, args))
+        return reply
+
+    def answer_late(self) -> None:
+        """Answer all that hangs, in its order."""
+        for reply, keys, args in self.hanging:
+            reply.set_result(self.take(keys, args, self._clock() * 1e6))
+        self.hanging.clear()
+
+    def execute(self, *_command: Any) -> Any:
+        """As `Store.execute`."""
+        raise NotImplementedError
+
+    def execute_blocking(self, *_command: Any, timeout_s: float) -> Any:
+        """As `Store.execute_blocking`."""
+        raise NotImplementedError
+
+    def take(self, keys: Sequence[Any], args: Sequence[Any], now_us: float) -> list[int]:
+        """What the script replies."""
+        *limits, shape = args
+        numbers = (each for (each,) in struct.iter_unpack("<H", shape))
+        asks = next(numbers)
+        buckets = [self._bucket(key, limits, next(numbers)) for key in keys]
+        before = [bucket.left(now_us) for bucket in buckets]
+        keys_of = [[next(numbers) - 1 for _ in range(next(numbers))] for _ in range(asks)]
+        granted, short = [0] * asks, [0] * len(keys)
+        for ask in numbers:
+            found_short = admit([buckets[key] for key in keys_of[ask - 1]], now_us)
+            for key, bucket in enumerate(buckets):
+                short[key] += bucket in found_short
+            granted[ask - 1] += all(bucket.shadow for bucket in found_short)
+        left = [bucket.left(now_us) for bucket in buckets]
+        for key, bucket, had, has in zip(keys, buckets, before, left, strict=True):
+            if has < had:
+                self._stored[key] = (bucket._level, bucket._at_us)
+        return [*granted, *left, *(bucket.take(now_us, 0).wait_us for bucket in buckets), *short]
+
+    def _bucket(self, key: Any, limits: Sequence[bytes], limit: int) -> Bucket:
+        interval, burst, shadow = itertools.islice(limits, limit * 3 - 3, limit * 3)
+        bucket = Bucket(Rate(float(interval), int(burst)), shadow=shadow == b"1")
+        level, bucket._at_us = self._stored.get(key, (0.0, 0.0))
+        # A limit that was lowered since is used up, no more.
+        bucket._level = min(level, int(burst) + SLACK)
+        return bucket

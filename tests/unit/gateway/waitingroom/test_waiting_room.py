@@ -1,0 +1,624 @@
+"""The layer: whom it lets pass without a question, what it tells the others, and what they carry."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from typing import Any
+
+import orjson
+import pytest
+from multidict import CIMultiDict
+
+from gateway.config.policies import Room
+from gateway.http.message import Handler, Request, Response, resolve
+from gateway.pipeline.degraded import Degraded
+from gateway.waitingroom.admission import Standing, Visit
+from gateway.waitingroom.keeper import RoomKeeper, Signals
+from gateway.waitingroom.waiting_room import KNOWN_MOST, Rooms, WaitingRoom, cookie, prefers_html, waiting_room
+from store import StoreUnavailable
+
+SECRET = b"s" * 32
+SESSION_S = 400.0
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+TABLE = Room(name="drop", routes=("*",), rate_per_s=10.0, active_most=100, session_s=SESSION_S, away_s=60.0)
+STANDING = Standing(7, 3, 1, 20, 0.5, 2.0, 0.5, "checkout is being shed", None)
+
+
+class FakeStore:
+    """A `RoomStore` that says what it is told to, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.answer: tuple[Any, ...] = ("waiting", 4, None)
+        self.held: list[str | None] = []
+        self.touched: list[str] = []
+        self.buyers: list[str] = []
+        self.kept: list[tuple[str, float, str, int | None]] = []
+        self.gone: set[str] = set()
+
+    async def visit(self, room: Room, held: str | None, fresh: str) -> Visit:
+        self.held.append(held)
+        if self.is_away:
+            raise StoreUnavailable("away")
+        answer, ahead, spare = self.answer
+        if answer == "full":
+            return Visit("full", "", 0, 0, None, 1.0)
+        return Visit(answer, fresh if held is None or held in self.gone else held, ahead + 1, ahead, spare, 2.0)
+
+    def touch(self, room: Room, place_id: str) -> Awaitable[Any]:
+        self.touched.append(place_id)
+        return self._reply()
+
+    def bought(self, room: Room, place_id: str) -> Awaitable[Any]:
+        self.buyers.append(place_id)
+        return self._reply()
+
+    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> Standing:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        self.kept.append((room.name, factor, why, stock))
+        return STANDING
+
+    def _reply(self) -> asyncio.Future[int]:
+        reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if self.is_away:
+            reply.set_exception(StoreUnavailable("away"))
+        else:
+            reply.set_result(1)
+        return reply
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_795_759_200.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shopper:
+    """Somebody with a browser's cookies, or with the token of an answer."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.cookie: str | None = None
+        self.token: str | None = None
+        self.asked_store = False
+
+    async def get(self, *, method: str = "GET", **headers: str) -> Response:
+        fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+        if self.cookie is not None:
+            fields["Cookie"] = f"theme=dark; {self.cookie}; xpeakgate_drop=1"
+        if self.token is not None:
+            fields["Waiting-Room-Token"] = self.token
+        request = Request(method, "/v1/carts", "", fields, b"", "r1", ())
+        outcome = self.handler(request)
+        self.asked_store = not isinstance(outcome, Response)
+        response = await resolve(outcome)
+        self.head = (response.header_block + request.extra_headers).decode()
+        return response
+
+    def field(self, name: str) -> str | None:
+        found = re.search(rf"^{name}: (.*)\r$", self.head, re.MULTILINE)
+        return found[1] if found else None
+
+    def take_cookie(self) -> str:
+        line = self.field("Set-Cookie")
+        assert line is not None
+        self.cookie, _, attributes = line.partition("; ")
+        return attributes
+
+
+class Shop:
+    """A room, what stands behind it, and those who come."""
+
+    def __init__(
+        self, *, sells: bool = False, table: Room = TABLE, clock: Clock | None = None, secure_cookies: bool = False
+    ) -> None:
+        self.clock = clock or Clock()
+        self.store = FakeStore()
+        self.served = 0
+        self.status = 200
+        self.rooms = Rooms(self.store, SECRET, secure_cookies=secure_cookies, now=self.clock, rng=lambda: 0.5)
+        self.rooms.update([table])
+        self.degraded = Degraded()
+        self.handler = waiting_room(self.rooms["drop"], sells=sells, mark=self.degraded.mark)(self.serve)
+
+    def serve(self, _request: Request) -> Response:
+        self.served += 1
+        return Response(self.status, b"{}")
+
+    def shopper(self) -> Shopper:
+        return Shopper(self.handler)
+
+    async def admitted(self) -> Shopper:
+        shopper = self.shopper()
+        self.store.answer = ("admitted", 0, None)
+        await shopper.get()
+        shopper.take_cookie()
+        self.store.answer = ("waiting", 4, None)
+        return shopper
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def members(response: Response) -> dict[str, Any]:
+    facts: dict[str, Any] = orjson.loads(response.body)
+    return facts
+
+
+# Waiting
+
+
+async def test_who_must_wait_is_told_place_and_time_and_gets_a_token(shop: Shop) -> None:
+    shopper = shop.shopper()
+
+    response = await shopper.get()
+
+    facts = members(response)
+    assert (response.status, facts["type"]) == (503, "/problems/waiting-room")
+    assert (facts["position"], facts["eta_seconds"]) == (5, 3)
+    assert (shopper.field("Retry-After"), shopper.field("Cache-Control")) == ("3", "no-store")
+    assert facts["token"]
+    assert shop.served == 0
+
+
+async def test_a_token_in_the_header_holds_the_place(shop: Shop) -> None:
+    shopper = shop.shopper()
+    shopper.token = members(await shopper.get())["token"]
+
+    again = members(await shopper.get())
+
+    assert again["token"] == shopper.token
+    assert shop.store.held[0] is None
+    assert shop.store.held[1] in shopper.token
+
+
+async def test_a_cookie_holds_the_place(shop: Shop) -> None:
+    shopper = shop.shopper()
+    await shopper.get()
+    attributes = shopper.take_cookie()
+
+    await shopper.get()
+
+    assert attributes == "Path=/; Max-Age=86400; HttpOnly; SameSite=Lax"
+    assert shop.store.held[1] is not None
+
+
+async def test_over_https_the_cookie_is_for_https_only(shop: Shop) -> None:
+    shopper = shop.shopper()
+    await shopper.get(X_Forwarded_Proto="https")
+
+    assert shopper.take_cookie().endswith("; Secure")
+
+
+async def test_cookies_are_for_https_only_where_that_is_set() -> None:
+    shopper = Shop(secure_cookies=True).shopper()
+    await shopper.get()
+
+    assert shopper.take_cookie().endswith("; Secure")
+
+
+async def test_a_browser_gets_a_page_that_asks_again(shop: Shop) -> None:
+    shopper = shop.shopper()
+
+    response = await shopper.get(Accept=BROWSER)
+
+    assert (response.status, response.content_type) == (503, b"text/html; charset=utf-8")
+    assert (shopper.field("Refresh"), shopper.field("Retry-After"), shopper.field("Cache-Control")) == (
+        "3",
+        "3",
+        "no-store",
+    )
+    assert shopper.field("Content-Security-Policy") is not None
+    assert b"Place 5 in the queue" in response.body
+
+
+async def test_a_form_gets_a_page_that_does_not_ask_again(shop: Shop) -> None:
+    shopper = shop.shopper()
+
+    await shopper.get(method="POST", Accept=BROWSER)
+
+    assert shopper.field("Refresh") is None
+
+
+@pytest.mark.parametrize("accept", ["", BROWSER])
+async def test_the_tail_is_told_that_it_is_sold_out_and_keeps_its_place(shop: Shop, accept: str) -> None:
+    shop.store.answer = ("waiting", 4, 4)
+    shopper = shop.shopper()
+
+    response = await shopper.get(Accept=accept)
+
+    assert response.status == 409
+    assert b"sold out" in response.body.lower()
+    assert shopper.field("Retry-After") == "20"
+    shopper.take_cookie()
+    await shopper.get()
+    assert shop.store.held[1] is not None
+
+
+async def test_a_place_that_was_given_up_is_replaced_by_a_new_one(shop: Shop) -> None:
+    shopper = shop.shopper()
+    shopper.token = members(await shopper.get())["token"]
+    await shopper.get()
+    held = shop.store.held[1]
+    assert held is not None
+    shop.store.gone.add(held)
+
+    again = members(await shopper.get())
+
+    assert again["token"] != shopper.token
+
+
+async def test_a_room_that_is_full_gives_no_place(shop: Shop) -> None:
+    shop.store.answer = ("full", 0, None)
+    shopper = shop.shopper()
+
+    response = await shopper.get()
+
+    assert response.status == 503
+    assert (members(response)["position"], members(response)["token"]) == (None, None)
+    assert shopper.field("Set-Cookie") is None
+
+
+async def test_preflights_pass(shop: Shop) -> None:
+    assert (await shop.shopper().get(method="OPTIONS", Access_Control_Request_Method="GET")).status == 200
+
+
+async def test_other_questions_about_options_wait_like_all_others(shop: Shop) -> None:
+    assert (await shop.shopper().get(method="OPTIONS")).status == 503
+
+
+# Admitted
+
+
+async def test_who_is_admitted_is_served_and_gets_a_pass(shop: Shop) -> None:
+    shop.store.answer = ("admitted", 0, None)
+    shopper = shop.shopper()
+
+    response = await shopper.get()
+
+    assert (response.status, shop.served) == (200, 1)
+    assert shopper.field("Waiting-Room-Token") is not None
+    # Nobody else may be given this answer with its pass.
+    assert shopper.field("Cache-Control") == "private"
+    assert shopper.take_cookie() == "Path=/; Max-Age=500; HttpOnly; SameSite=Lax"
+
+
+async def test_an_admitted_shopper_is_served_without_a_question(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    asked = len(shop.store.held)
+
+    for _ in range(10):
+        shop.clock.now += 9
+        assert (await shopper.get()).status == 200
+        assert not shopper.asked_store
+        assert shopper.head == ""
+
+    assert len(shop.store.held) == asked
+    assert shop.store.touched == []
+
+
+async def test_a_pass_is_good_with_every_gateway_that_has_the_secret(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    other = Shop(clock=shop.clock)
+    shopper.handler = other.handler
+
+    assert (await shopper.get()).status == 200
+    assert other.store.held == []
+
+
+async def test_a_session_in_use_is_renewed_at_a_quarter_of_its_time_and_the_store_is_told_once(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    shop.clock.now += SESSION_S / 4
+
+    await shopper.get()
+    first = shopper.cookie
+    shopper.take_cookie()
+    await shopper.get()
+
+    assert shopper.cookie != first
+    assert len(shop.store.touched) == 1
+    assert not shopper.asked_store
+
+
+async def test_a_client_that_never_takes_the_new_pass_is_served_as_long_as_it_is_there(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    asked = len(shop.store.held)
+    for _ in range(30):
+        shop.clock.now += SESSION_S / 8
+        assert (await shopper.get()).status == 200
+
+    assert len(shop.store.held) == asked
+    assert len(shop.store.touched) == 15
+
+
+async def test_who_was_idle_for_a_session_is_still_in_and_later_must_ask(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    shop.clock.now += SESSION_S
+    assert (await shopper.get()).status == 200
+
+    shop.clock.now += SESSION_S * 1.25
+
+    assert (await shopper.get()).status == 503
+    # His session may have gone on elsewhere, so it is asked about.
+    assert shop.store.held[-1] is not None
+
+
+async def test_an_expired_place_is_not_asked_about(shop: Shop) -> None:
+    shopper = shop.shopper()
+    shopper.token = members(await shopper.get())["token"]
+    shop.clock.now += 86_400
+
+    await shopper.get()
+
+    assert shop.store.held == [None, None]
+
+
+async def test_an_order_tells_the_room_that_no_stock_is_left_for_its_shopper() -> None:
+    shop = Shop(sells=True)
+    shopper = shop.shopper()
+    shop.store.answer = ("admitted", 0, None)
+    shop.status = 202
+
+    await shopper.get()
+
+    assert len(shop.store.buyers) == 1
+
+
+async def test_an_order_of_a_known_shopper_tells_it_too_and_a_refused_one_does_not() -> None:
+    shop = Shop(sells=True)
+
+    async def serve(_request: Request) -> Response:
+        return Response(shop.status, b"{}")
+
+    shop.handler = waiting_room(shop.rooms["drop"], sells=True)(serve)
+    shopper = await shop.admitted()
+    shop.status = 409
+    await shopper.get()
+    assert shop.store.buyers == []
+
+    shop.status = 202
+    await shopper.get()
+
+    assert len(shop.store.buyers) == 1
+
+
+async def test_what_is_remembered_of_passes_is_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.waitingroom.waiting_room.KNOWN_MOST", 3)
+    shoppers = [await shop.admitted() for _ in range(10)]
+
+    assert KNOWN_MOST > 3
+    assert len(shop.rooms["drop"]._known) == 3
+    assert {(await shopper.get()).status for shopper in shoppers} == {200}
+
+
+# Tokens that are not ours
+
+
+@pytest.mark.parametrize("token", ["", "x", "pass.1.abc.1.9999999999.AAAA", "pass." * 100])
+async def test_a_token_that_is_not_ours_makes_a_newcomer(shop: Shop, token: str) -> None:
+    shopper = shop.shopper()
+    shopper.token = token
+
+    assert (await shopper.get()).status == 503
+    assert shop.store.held == [None]
+
+
+async def test_a_pass_of_another_room_makes_a_newcomer(shop: Shop) -> None:
+    other = WaitingRoom(Room(name="sale", routes=("*",), rate_per_s=1, active_most=1), shop.store, SECRET)
+    shop.store.answer = ("admitted", 0, None)
+    elsewhere = Shopper(waiting_room(other)(shop.serve))
+    await elsewhere.get()
+    shop.store.answer = ("waiting", 4, None)
+    shopper = shop.shopper()
+    shopper.token = elsewhere.field("Waiting-Room-Token")
+
+    assert (await shopper.get()).status == 503
+    assert shop.store.held[-1] is None
+
+
+async def test_a_place_is_no_pass(shop: Shop) -> None:
+    shopper = shop.shopper()
+    token = members(await shopper.get())["token"]
+    shopper.token = token.replace("place", "pass", 1)
+
+    assert (await shopper.get()).status == 503
+
+
+# The store is away
+
+
+async def test_an_answer_that_knows_no_place_says_that_it_is_degraded(shop: Shop) -> None:
+    await shop.shopper().get()
+    assert shop.degraded.counts["waiting-room"] == 0
+    shop.store.is_away = True
+    await shop.shopper().get()
+    assert shop.degraded.counts["waiting-room"] == 1
+
+
+async def test_without_the_store_nobody_new_comes_in(shop: Shop) -> None:
+    shop.store.is_away = True
+    shopper = shop.shopper()
+
+    response = await shopper.get()
+
+    assert (response.status, shop.served) == (503, 0)
+    assert members(response)["position"] is None
+    assert shopper.field("Retry-After") == "10"
+    assert b"One moment" in (await shopper.get(Accept=BROWSER)).body
+
+
+async def test_without_the_store_a_place_is_kept(shop: Shop) -> None:
+    shopper = shop.shopper()
+    shopper.token = members(await shopper.get())["token"]
+    shop.store.is_away = True
+
+    response = await shopper.get()
+
+    assert members(response)["token"] == shopper.token
+    assert b"You have not lost it" in (await shopper.get(Accept=BROWSER)).body
+
+
+async def test_without_the_store_those_who_are_in_are_served(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    shop.store.is_away = True
+    for _ in range(10):
+        shop.clock.now += SESSION_S / 2
+        assert (await shopper.get()).status == 200
+
+
+# Reload
+
+
+async def test_a_room_that_is_off_or_gone_lets_everybody_pass(shop: Shop) -> None:
+    off = Room(name="drop", routes=("*",), rate_per_s=1.0, active_most=1, on=False)
+    shop.rooms.update([off])
+    assert (await shop.shopper().get()).status == 200
+
+    shop.rooms.update([TABLE])
+    assert (await shop.shopper().get()).status == 503
+
+    shop.rooms.update([])
+    assert (await shop.shopper().get()).status == 200
+    assert len(shop.rooms) == 0
+
+
+async def test_whoever_was_in_is_still_in_after_a_reload(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    room = shop.rooms["drop"]
+
+    shop.rooms.update([Room(name="drop", routes=("*",), rate_per_s=99.0, active_most=9)])
+
+    assert shop.rooms["drop"] is room
+    assert room.table.rate_per_s == 99.0
+    assert (await shopper.get()).status == 200
+
+
+# The keeper
+
+
+def keeper(shop: Shop, *, stock: int | Exception = 5, shed: float = 0.0, age: float | None = None) -> RoomKeeper:
+    async def queue_age_s() -> float | None:
+        return age
+
+    async def stock_of(_skus: object) -> int:
+        if isinstance(stock, Exception):
+            raise stock
+        return stock
+
+    return RoomKeeper(shop.rooms, Signals(lambda: shed, queue_age_s, stock_of), reporter="w1", clock=lambda: 1000.0)
+
+
+async def test_the_keeper_tells_every_open_room_what_it_sees() -> None:
+    shop = Shop(table=Room(name="drop", routes=("*",), rate_per_s=1.0, active_most=1, skus=("SNEAKER",)))
+
+    await keeper(shop, shed=0.5).tick()
+
+    assert shop.store.kept == [("drop", 0.5, "checkout is being shed", 5)]
+
+
+async def test_each_room_has_its_own_bound_for_the_age_of_orders(shop: Shop) -> None:
+    patient = Room(name="patient", routes=("*",), rate_per_s=1.0, active_most=1, queue_age_most_s=600.0)
+    shop.rooms.update([TABLE, patient])
+
+    await keeper(shop, age=100.0).tick()
+
+    assert {(name, factor) for name, factor, _, _ in shop.store.kept} == {("drop", 0.5), ("patient", 1.0)}
+
+
+async def test_a_stock_that_cannot_be_read_is_not_known() -> None:
+    shop = Shop(table=Room(name="drop", routes=("*",), rate_per_s=1.0, active_most=1, skus=("SNEAKER",)))
+
+    await keeper(shop, stock=StoreUnavailable("away")).tick()
+
+    assert shop.store.kept == [("drop", 1.0, "", None)]
+
+
+async def test_a_room_that_is_off_is_not_kept(shop: Shop) -> None:
+    shop.rooms["drop"].is_on = False
+
+    await keeper(shop).tick()
+
+    assert shop.store.kept == []
+
+
+async def test_a_store_that_is_away_leaves_the_room_as_it_was(shop: Shop) -> None:
+    kept = keeper(shop)
+    await kept.tick()
+    shop.store.is_away = True
+
+    await kept.tick()
+
+    assert shop.rooms["drop"].standing == STANDING
+
+
+# What is seen
+
+
+async def test_how_a_room_is_doing_can_be_seen(shop: Shop) -> None:
+    await keeper(shop).tick()
+    await shop.shopper().get()
+
+    seen = shop.rooms.snapshot()["drop"]
+
+    assert orjson.loads(orjson.dumps(seen)) == seen
+    assert (seen["waiting"], seen["active"], seen["factor"], seen["why"]) == (7, 3, 0.5, "checkout is being shed")
+    assert (seen["bound_by"], seen["answers"]["waiting"]) == ("the rate", 1)
+
+
+async def test_what_is_counted_is_labelled_by_room_and_answer_only(shop: Shop) -> None:
+    await keeper(shop).tick()
+
+    families = {metric.name: metric for metric in shop.rooms.metrics()}
+
+    assert families["peakgate_room_waiting"].samples[0].value == 7
+    assert {frozenset(each.labels) for metric in families.values() for each in metric.samples} == {
+        frozenset({"room"}),
+        frozenset({"room", "answer"}),
+    }
+
+
+# Fields
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("application/json", False),
+        ("application/problem+json, text/html;q=0.5", False),
+        (BROWSER, True),
+        ("text/html", True),
+        ("text/*", True),
+        ("text/html;q=0", False),
+        ("text/html;q=nonsense", False),
+        ("TEXT/HTML; Q=0.9, application/json;q=0.1", True),
+        (",;,=;q=", False),
+    ],
+)
+def test_a_page_is_for_those_who_prefer_one(accept: str, html: bool) -> None:
+    assert prefers_html(accept) is html
+
+
+@pytest.mark.parametrize(
+    ("cookies", "value"),
+    [
+        ("room=a", "a"),
+        ("x=1; room=a; y=2", "a"),
+        ("x=1;room=a", "a"),
+        ("broom=b; room=a", "a"),
+        ("broom=b", None),
+        ("room=", ""),
+        ("room=a ;x=1", "a"),
+        ("", None),
+    ],
+)
+def test_a_cookie_is_found_by_its_whole_name(cookies: str, value: str | None) -> None:
+    assert cookie(cookies, "room=") == value
