@@ -16,6 +16,7 @@ COPY gateway/ gateway/
 COPY cart/ cart/
 COPY checkout/ checkout/
 COPY store/ store/
+COPY primitives/ primitives/
 COPY benchmarks/ benchmarks/
 RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --no-deps /dist/*.whl

@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
-CODE := gateway cart checkout store benchmarks tests
+CODE := gateway cart checkout store primitives benchmarks tests
 
 PORT ?= $(or $(PEAKGATE_PORT),8080)
 IMAGE ?= peakgate:latest

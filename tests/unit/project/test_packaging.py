@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("gateway", "cart", "checkout", "store", "benchmarks")
+PACKAGES = ("gateway", "cart", "checkout", "store", "primitives", "benchmarks")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 

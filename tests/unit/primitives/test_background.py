@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from primitives.background import STABLE_S, BackgroundTask, BackgroundTasks
+from primitives.backoff import Backoff
+from tests.virtual_time import in_virtual_time, loop_time
+from tests.waiting import until
+
+
+class Flaky:
+    """Fails the first `failures` runs, each after `lasts_s`, then runs until cancelled or stopped."""
+
+    def __init__(self, failures: int, *, lasts_s: float = 0.0) -> None:
+        self.failures = failures
+        self.lasts_s = lasts_s
+        self.started_at: list[float] = []
+        self.stopping = asyncio.Event()
+        self.was_cancelled = False
+
+    async def run(self) -> None:
+        self.started_at.append(loop_time())
+        if len(self.started_at) <= self.failures:
+            await asyncio.sleep(self.lasts_s)
+            raise ValueError(f"failure {len(self.started_at)}")
+        try:
+            await self.stopping.wait()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+
+
+def supervised(flaky: Flaky) -> BackgroundTask:
+    return BackgroundTask("flaky", flaky.run, backoff=Backoff(1.0, 8.0, chance=lambda: 1.0), clock=loop_time)
+
+
+@in_virtual_time
+async def test_a_task_that_dies_is_restarted_with_back_off() -> None:
+    flaky = Flaky(5)
+    task = supervised(flaky)
+    await until(lambda: len(flaky.started_at) == 6, within_s=100.0)
+    assert flaky.started_at == pytest.approx([0.0, 1.0, 3.0, 7.0, 15.0, 23.0])
+    assert task.state.restarts == 5
+    assert task.state.is_running
+    await task.close()
+
+
+@in_virtual_time
+async def test_the_death_of_a_task_is_reported_until_it_runs_again() -> None:
+    tasks = BackgroundTasks()
+    flaky = Flaky(1)
+    task = tasks.start("flaky", flaky.run)
+    await until(lambda: tasks.failing)
+    assert tasks.failing == {"flaky": "ValueError: failure 1"}
+    assert not tasks.states["flaky"].is_running
+    await until(lambda: not tasks.failing)
+    assert tasks.states["flaky"].restarts == 1
+    assert tasks.states["flaky"].last_error == "ValueError: failure 1"
+    await task.close()
+
+
+@in_virtual_time
+async def test_a_task_that_ran_long_starts_with_the_first_delay_again() -> None:
+    flaky = Flaky(3, lasts_s=STABLE_S)
+    task = supervised(flaky)
+    await until(lambda: len(flaky.started_at) == 4, within_s=1000.0, step_s=1.0)
+    assert flaky.started_at == pytest.approx([0.0, STABLE_S + 1, 2 * (STABLE_S + 1), 3 * (STABLE_S + 1)])
+    await task.close()
+
+
+async def test_closing_cancels_a_task() -> None:
+    flaky = Flaky(0)
+    task = BackgroundTask("flaky", flaky.run)
+    await until(lambda: flaky.started_at)
+    await task.close()
+    assert flaky.was_cancelled
+
+
+async def test_closing_asks_a_task_with_a_stop_to_end_by_itself() -> None:
+    flaky = Flaky(0)
+    task = BackgroundTask("flaky", flaky.run, stop=flaky.stopping.set)
+    await until(lambda: flaky.started_at)
+    await task.close()
+    assert not flaky.was_cancelled
+    assert task.state.restarts == 0
+
+
+async def test_closing_waits_for_a_stop_that_is_awaited() -> None:
+    flaky = Flaky(0)
+
+    async def stop() -> None:
+        await asyncio.sleep(0)
+        flaky.stopping.set()
+
+    task = BackgroundTask("flaky", flaky.run, stop=stop)
+    await until(lambda: flaky.started_at)
+    await task.close()
+    assert not flaky.was_cancelled
+
+
+@in_virtual_time
+async def test_closing_ends_a_task_that_waits_for_its_restart() -> None:
+    flaky = Flaky(1)
+    task = BackgroundTask("flaky", flaky.run, stop=flaky.stopping.set)
+    await until(lambda: not task.state.is_running)
+    await task.close()
+    assert len(flaky.started_at) == 1
