@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
@@ -32,6 +30,8 @@ from checkout.sandbox import SandboxNotifications, SandboxPayments, SandboxShipp
 from checkout.sweeper import StockSweeper
 from checkout.worker import OrderWorker
 from checkout.workflow import Workflow, order_steps
+from gateway.admin.background_stats import BackgroundStats
+from gateway.admin.worker_commands import WorkerCommands
 from gateway.api.binding import Route
 from gateway.api.health import Vitals, health_routes
 from gateway.api.pages import page_endpoints
@@ -43,11 +43,17 @@ from gateway.cache.cache import ResponseCache
 from gateway.config.policies import Policies
 from gateway.control.commands import Command
 from gateway.http.message import Request
+from gateway.http.router import Router
+from gateway.metrics import Observed
 from gateway.pipeline.degraded import Degraded
 from gateway.pipeline.stacks import EdgeState
 from gateway.pipeline.switches import SwitchBoard
-from gateway.policies.active import Prepare
-from gateway.policies.gate import Gate, read_secret
+from gateway.policies.active import ActivePolicies, read_secret
+from gateway.policies.prewarm import Prewarmer
+from gateway.policies.reload import Prepare
+from gateway.policies.router_builder import Backends, Surface
+from gateway.policies.schedule import effective_policies
+from gateway.policies.timetable import Timetable
 from gateway.prerequisites import (
     BLOCKING_DEADLINE_S,
     CannotStart,
@@ -64,17 +70,18 @@ from gateway.resilience.breakers import Breakers
 from gateway.resilience.guarded_search import GuardedSearch, speaks_against_search
 from gateway.resilience.shedding import IsReplay, Shedder
 from gateway.resilience.store_guard import StoreGuard
+from gateway.resilience.upstream_guard import UpstreamGuards
+from gateway.server.early_reject import UnreadRefusals
 from gateway.server.edge_server import EdgeServer
 from gateway.settings import Settings
 from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.redis_rooms import RedisRooms
 from gateway.waitingroom.waiting_room import Rooms
+from primitives.background import BackgroundTasks
 from store import Client, StoreUnavailable
 
 if TYPE_CHECKING:
     from checkout.queues.sqs_queue import SqsQueue
-
-_log = logging.getLogger("peakgate")
 
 _DAY_S: Final = 86_400
 # What is not sent by then is found by another process' sweep.
@@ -102,28 +109,35 @@ class _Till:
 
 
 async def gateway(settings: Settings, store: StoreAddress, stack: AsyncExitStack, *, worker_name: str) -> Gateway:
-    """Build one worker process. `worker_name` tells it from the workers beside it, and is the same after a restart.
+    """Build one worker process. `worker_name` differs from those of other workers, and is the same after a restart.
 
-    What is opened is closed by `stack`, in reverse: orders in hand are finished before the store goes.
+    Everything opened is closed by `stack`, in reverse: orders in progress are finished before the store is closed.
     Raises `CannotStart`.
     """
+    background = _Background(stack)
     breakers = Breakers(settings.policies.breaker)
     client = await open_store(store.url, stack)
-    _run_beside(stack, "store guard", StoreGuard(client, breakers.of("store")).watch())
+    background.start("store guard", StoreGuard(client, breakers.of("store")).watch)
     queue = await _queue(settings, store, client, stack, worker_name=worker_name)
     orders = RedisOrders(client, durability=await durability(settings, store, client, stack))
     till = _Till(client, orders, RedisStock(client), queue, breakers)
     if settings.works_orders:
-        _work_orders(settings, till, stack)
-    gate = await _gate(settings, store, till, stack, worker_name=worker_name)
-    return Gateway(gate.server, gate.commands, gate.prepare)
+        _work_orders(settings, till, background)
+    return await _edge(settings, store, till, stack, background, worker_name=worker_name)
 
 
-async def _gate(
-    settings: Settings, store: StoreAddress, till: _Till, stack: AsyncExitStack, *, worker_name: str
-) -> Gate:
-    """The routes of the process behind the layers of the edge."""
-    policies, client, breakers = settings.policies, till.client, till.breakers
+async def _edge(
+    settings: Settings,
+    store: StoreAddress,
+    till: _Till,
+    stack: AsyncExitStack,
+    background: _Background,
+    *,
+    worker_name: str,
+) -> Gateway:
+    """The server of the process: its routes behind the layers of the edge."""
+    client, breakers = till.client, till.breakers
+    policies = effective_policies(settings.policies, datetime.now(UTC))
     secret = await shared_secret(client)
     jwks = Jwks(policies.shoppers.jwks_url, refresh_s=policies.shoppers.refresh_s)
     upstreams = Upstreams(policies.upstreams)
@@ -132,62 +146,93 @@ async def _gate(
     stack.push_async_callback(cache.close)
     quota = RedisQuota(client, share=1 / (settings.workers * settings.gateways), secret=secret)
     stack.push_async_callback(quota.close)
-    shedder = Shedder(policies.shedding)
-    rooms = Rooms(RedisRooms(client), secret)
     prices = RedisPriceBook(client)
     checkout: CheckoutHandlers | None = None
     routes: Sequence[Route] = ()
     if settings.serves_shoppers:
-        checkout, routes = await _shop(settings, till, prices, stack)
+        checkout, routes = await _shop(settings, till, prices, stack, background)
     vitals = Vitals(
         checks={"store": client.ping, "upstreams": upstreams.check},
-        # The store has answered already, or we would not be here: a worker that nobody has probed yet is no newcomer to it.
+        # The store has replied already during the start, so a worker that no probe has reached yet may still be ready.
         to_start=(),
-        # Nobody but this host has what is embedded.
+        # An embedded store belongs to this host alone.
         always=("store",) if store.is_embedded else (),
         breakers=breakers.states,
+        background=lambda: background.tasks.failing,
     )
     routes = (*routes, *health_routes(vitals))
     state = EdgeState(
         callers=Callers(policies.identity),
         tokens=_tokens(policies, jwks),
         switches=SwitchBoard(policies.switches),
-        rooms=rooms,
-        shedder=shedder,
+        rooms=Rooms(RedisRooms(client), secret),
+        shedder=Shedder(policies.shedding),
         quota=quota,
         degraded=Degraded(),
         is_replay=_is_replay(checkout),
         are_prices_stale=lambda: prices.is_stale,
         is_queue_away=lambda: breakers.of("queue").state is not State.PASSING,
     )
+    server = EdgeServer(Router(()))
+    vitals.edge = server
+    _reject_early(server, state.shedder)
     pages = page_endpoints(routes, version("peakgate"))
     try:
-        gate = Gate(
+        active = ActivePolicies(
             policies,
-            routes=routes,
-            pages=pages,
+            server,
+            surface=Surface(routes, pages, serves_shoppers=settings.serves_shoppers),
             state=state,
+            backends=Backends(upstreams, cache, breakers, UpstreamGuards(breakers)),
             jwks=jwks,
-            upstreams=upstreams,
-            cache=cache,
-            breakers=breakers,
-            serves_shoppers=settings.serves_shoppers,
         )
     except OSError as error:
         raise CannotStart(f"{error.filename}: {error.strerror}") from error
-    stack.push_async_callback(gate.close)
-    vitals.edge = gate.server
+    stack.push_async_callback(active.close)
+    timetable = Timetable(
+        settings.policies, effective=policies, apply=active.apply, prewarm=Prewarmer(server, active).fetch
+    )
     signals = Signals(
-        checkout_shed_share=lambda: shedder.shed_share("checkout"),
+        checkout_shed_share=lambda: state.shedder.shed_share("checkout"),
         queue_age_s=till.queue.oldest_age_s,
         stock_of=_stock_of(RedisCatalog(client)),
     )
-    _run_beside(stack, "waiting rooms", RoomKeeper(rooms, signals, reporter=worker_name).run())
-    _run_beside(stack, "keys of the issuer", jwks.run())
-    _run_beside(stack, "load shedding", shedder.watch())
-    _run_beside(stack, "purges", cache.run())
-    _run_beside(stack, "timetable", gate.timetable.run())
-    return gate
+    background.start("waiting rooms", RoomKeeper(state.rooms, signals, reporter=worker_name).run)
+    background.start("keys of the issuer", jwks.run)
+    background.start("load shedding", state.shedder.watch)
+    background.start("purges", cache.run)
+    background.start("timetable", timetable.run)
+
+    def parts() -> Mapping[str, Observed]:
+        return {
+            **active.parts,
+            "identity": state.callers,
+            "tokens": state.tokens,
+            "issuer": jwks,
+            "switches": state.switches,
+            "rooms": state.rooms,
+            "shedding": state.shedder,
+            "limits": state.quota,
+            "breakers": breakers,
+            "upstreams": upstreams,
+            "cache": cache,
+            "degraded": state.degraded,
+            "events": timetable,
+            "background": BackgroundStats(background.tasks),
+        }
+
+    commands = WorkerCommands(parts, cache=cache, switches=state.switches, breakers=breakers)
+    return Gateway(server, commands.by_name, partial(timetable.prepare, prepare=active.prepare))
+
+
+def _reject_early(server: EdgeServer, shedder: Shedder) -> None:
+    """Let the server reject from their bytes the requests that the shedder rejects whatever they are."""
+    early = UnreadRefusals(server, shedder)
+
+    def switch(is_rejecting: bool) -> None:
+        server.unread = early if is_rejecting else None
+
+    shedder.on_turning_away = switch
 
 
 def _tokens(policies: Policies, jwks: Jwks) -> ShopperTokens:
@@ -212,7 +257,7 @@ def _stock_of(catalog: RedisCatalog) -> Callable[[Sequence[str]], Awaitable[int]
 
 
 async def _shop(
-    settings: Settings, till: _Till, prices: RedisPriceBook, stack: AsyncExitStack
+    settings: Settings, till: _Till, prices: RedisPriceBook, stack: AsyncExitStack, background: _Background
 ) -> tuple[CheckoutHandlers, Sequence[Route]]:
     """Everything shoppers call."""
     catalog = RedisCatalog(till.client)
@@ -230,9 +275,9 @@ async def _shop(
         message=order_accepted,
         dispatch=dispatcher.submit,
     )
-    _run_beside(stack, "prices", prices.watch())
-    _run_beside(stack, "stock sweeper", StockSweeper(till.orders, till.stock).run())
-    _run_beside(stack, "outbox", dispatcher.run())
+    background.start("prices", prices.watch)
+    background.start("stock sweeper", StockSweeper(till.orders, till.stock).run)
+    background.start("outbox", dispatcher.run)
     stack.push_async_callback(dispatcher.drain, _OUTBOX_DRAIN_S)
     stack.push_async_callback(checkout.close)
     return checkout, (
@@ -252,7 +297,7 @@ async def _shop(
     )
 
 
-def _work_orders(settings: Settings, till: _Till, stack: AsyncExitStack) -> None:
+def _work_orders(settings: Settings, till: _Till, background: _Background) -> None:
     """Everything that works off accepted orders."""
     guard = partial(till.breakers.of, is_failure=speaks_against_service)
     steps = order_steps(
@@ -268,7 +313,7 @@ def _work_orders(settings: Settings, till: _Till, stack: AsyncExitStack) -> None
         # Else a long outage of the store would use up the deliveries of a queue that is elsewhere.
         is_outage=lambda error: isinstance(error, DependencyTripped | StoreUnavailable),
     )
-    _run_beside(stack, "order worker", worker.run(), stop=worker.stop)
+    background.start("order worker", worker.run, stop=worker.stop)
 
 
 async def _queue(
@@ -321,23 +366,13 @@ async def open_catalog(
 # Background
 
 
-def _run_beside(
-    stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None], *, stop: Callable[[], object] | None = None
-) -> None:
-    """Run `work` until the stack closes; then `stop` it and wait for its end, or cancel it."""
-    task = asyncio.create_task(work, name=name)
+class _Background:
+    """The background tasks of the process, each closed by the stack in its place."""
 
-    def report(done: asyncio.Task[None]) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            _log.critical("%s stopped working", name, exc_info=error)
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self.tasks = BackgroundTasks()
 
-    task.add_done_callback(report)
-
-    async def end() -> None:
-        stopped = stop() if stop is not None else task.cancel()
-        if asyncio.iscoroutine(stopped):
-            await stopped
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
-
-    stack.push_async_callback(end)
+    def start(self, name: str, run: Callable[[], Awaitable[None]], *, stop: Callable[[], object] | None = None) -> None:
+        """Run a task under supervision until the stack closes."""
+        self._stack.push_async_callback(self.tasks.start(name, run, stop=stop).close)

@@ -47,6 +47,8 @@ class Vitals:
     to_start: Collection[str] | None = None
     always: Collection[str] = ()
     breakers: Callable[[], Mapping[str, str]] = dict
+    # The last error of each background task that died and waits for its restart.
+    background: Callable[[], Mapping[str, str]] = dict
 
 
 def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic) -> Sequence[Route]:
@@ -59,10 +61,10 @@ def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic
     async def readyz(_request: Request, _body: None) -> Response:
         assert vitals.edge is not None
         found = await readiness.found()
-        breakers = vitals.breakers()
-        status = "draining" if vitals.edge.is_draining else readiness.judged(found, breakers)
+        breakers, background = vitals.breakers(), vitals.background()
+        status = "draining" if vitals.edge.is_draining else readiness.judged(found, breakers, background)
         worker = {"process": os.getpid(), "answers": _by_status(vitals.edge.router.endpoints)}
-        body = {"status": status, "checks": found, "breakers": breakers, "worker": worker}
+        body = {"status": status, "checks": found, "breakers": breakers, "background": background, "worker": worker}
         return _answer(200 if status in _READY else 503, body)
 
     return (
@@ -91,14 +93,14 @@ class _Readiness:
             self._looking = asyncio.create_task(self._look())
         return await asyncio.shield(self._looking)
 
-    def judged(self, found: Mapping[str, str], breakers: Mapping[str, str]) -> str:
+    def judged(self, found: Mapping[str, str], breakers: Mapping[str, str], background: Mapping[str, str]) -> str:
         """The status of a worker that does not drain."""
         away = {name for name, outcome in found.items() if outcome != _OK}
         to_start = self._vitals.checks if self._vitals.to_start is None else self._vitals.to_start
         self._has_started = self._has_started or away.isdisjoint(to_start)
         if not self._has_started or not away.isdisjoint(self._vitals.always):
             return "unavailable"
-        return "degraded" if away or set(breakers.values()) - {"passing"} else "ready"
+        return "degraded" if away or background or set(breakers.values()) - {"passing"} else "ready"
 
     async def _look(self) -> Mapping[str, str]:
         try:

@@ -15,6 +15,8 @@ from typing import Final
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+# The request header fields from which an upstream may build addresses; the host comes first.
+ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host")
 # A way through more proxies than this is none of ours; walking it is work that a caller could make us do.
 MOST_HOPS: Final = 32
 # An IPv6 customer has at least a /64 and may use any address of it (RFC 6177), so that is what counts as one client.

@@ -1,77 +1,108 @@
-"""The policies that a worker goes by, and how others take their place: prepared first, swapped in when all workers can."""
+"""The active policies of a worker, and their swap while it serves."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
-from gateway.config.file import Config, ConfigError, read_text
-from gateway.config.policies import Policies
-from gateway.control.commands import Command, Refused
-from gateway.metrics import Metric, Sample
-
-_log = logging.getLogger("peakgate")
-
-# Puts what was prepared in force: at once, without waiting or failing.
-Swap = Callable[[], None]
-# Builds what the policies ask for beside what runs. Raises `Refused`, or anything else, for what cannot be.
-Prepare = Callable[[Policies], Awaitable[Swap]]
+from gateway.auth.jwks import Jwks
+from gateway.auth.shopper_tokens import checked_secret
+from gateway.config.policies import BREAKERS, Policies
+from gateway.control.commands import Refused
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Handler
+from gateway.http.route_stats import RouteStatsTable
+from gateway.metrics import Observed
+from gateway.pipeline.access_log import AccessLog
+from gateway.pipeline.stacks import EdgeState
+from gateway.policies.access_log_slot import AccessLogSlot
+from gateway.policies.reload import Swap
+from gateway.policies.router_builder import Backends, Surface, build_router
+from gateway.server.edge_server import EdgeServer
 
 
 class ActivePolicies:
-    """What a worker was last told to go by. `on_reload` says what to do with others; until then they are taken as they are."""
+    """Keeps a server by policies. `prepare` builds what other policies need; the swap it returns makes them active.
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self._prepare: Prepare = _nothing_to_prepare
-        self._prepared: tuple[Config, Swap] | None = None
+    The state and the backends are given and live on over a swap. Raises `OSError` where the access log or the secret
+    cannot be read.
+    """
 
-    def on_reload(self, prepare: Prepare) -> None:
-        """From now on, new policies are built by `prepare` and put in force by what it returns."""
-        self._prepare = prepare
+    def __init__(
+        self,
+        policies: Policies,
+        server: EdgeServer,
+        *,
+        surface: Surface,
+        state: EdgeState,
+        backends: Backends,
+        jwks: Jwks,
+    ) -> None:
+        self._server = server
+        self._surface = surface
+        self._state = state
+        self._backends = backends
+        self._jwks = jwks
+        self._stats = RouteStatsTable()
+        self._secret = read_secret(policies)
+        self._log = AccessLogSlot(policies.access_log)
+        self.policies = policies
+        # The handlers of endpoints without the layers that may reject a request.
+        self.inner: Mapping[Endpoint, Handler] = {}
+        self._activate(policies, self._secret, self._log.log)
+
+    async def prepare(self, policies: Policies) -> Swap:
+        """Open and check everything that these policies need. Raises `Refused`, and then nothing has changed."""
+        try:
+            secret = read_secret(policies)
+            checked_secret(policies.shoppers, secret)
+            log = await self._log.prepare(policies.access_log)
+        except OSError as error:
+            raise Refused(f"{error.filename}: {error.strerror}") from error
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        return lambda: self._activate(policies, secret, log)
+
+    async def apply(self, policies: Policies) -> None:
+        """Make other policies of the same file active, as an event begins or ends."""
+        self._activate(policies, self._secret, self._log.log)
+
+    def _activate(self, policies: Policies, secret: bytes | None, log: AccessLog | None) -> None:
+        state, backends = self._state, self._backends
+        # First what may raise: then nothing has changed.
+        state.tokens.update(policies.shoppers, secret=secret)
+        self._secret = secret
+        state.callers.update(policies.identity)
+        backends.upstreams.update(policies.upstreams)
+        self._jwks.update(policies.shoppers.jwks_url, policies.shoppers.refresh_s)
+        state.switches.update(policies.switches)
+        state.rooms.update(policies.rooms)
+        state.shedder.update(policies.shedding)
+        state.quota.update(policies.limits)
+        backends.cache.update(policies.cache)
+        backends.breakers.update(policies.breaker)
+        backends.breakers.keep([*BREAKERS, "search", *(upstream.name for upstream in policies.upstreams)])
+        self._log.swap(policies.access_log, log)
+        self._server.access_log = log
+        built = build_router(policies, self._surface, state, backends)
+        self._stats.adopt(built.router.endpoints)
+        self.policies, self.inner = policies, built.inner
+        self._server.router = built.router
 
     @property
-    def commands(self) -> Mapping[str, Command]:
-        """`prepare {text}` builds policies, `commit {digest}` puts the ones prepared last in force."""
-        return {"prepare": self._on_prepare, "commit": self._on_commit}
+    def parts(self) -> Mapping[str, Observed]:
+        """The parts that operators can look at, by name; the access log comes and goes with the policies."""
+        parts: dict[str, Observed] = {"requests": self._stats}
+        if self._log.log is not None:
+            parts["access_log"] = self._log.log
+        return parts
 
-    async def take(self, text: str) -> None:
-        """Both at once, for a text that is not in force already. Raises `Refused`."""
-        if text != self.config.text:
-            digest = await self._on_prepare({"text": text})
-            await self._on_commit({"digest": digest})
-
-    async def _on_prepare(self, facts: dict[str, Any]) -> str:
-        try:
-            config = read_text(facts["text"])
-        except ConfigError as error:
-            raise Refused("; ".join(error.faults)) from error
-        self._prepared = (config, await self._prepare(config.policies))
-        return config.digest
-
-    async def _on_commit(self, facts: dict[str, Any]) -> str:
-        if self._prepared is None or self._prepared[0].digest != facts["digest"]:
-            raise Refused(f"{facts['digest']} was not prepared here")
-        config, swap = self._prepared
-        self._prepared = None
-        swap()
-        self.config = config
-        return config.digest
-
-    def snapshot(self) -> Mapping[str, Any]:
-        """See `gateway.metrics.Observed`."""
-        return {"digest": self.config.digest}
-
-    def metrics(self) -> Iterable[Metric]:
-        """See `gateway.metrics.Observed`."""
-        yield Metric(
-            "peakgate_policies_info",
-            "1 for the digest of the policies that the worker goes by.",
-            "gauge",
-            [Sample({"digest": self.config.digest}, 1.0)],
-        )
+    async def close(self) -> None:
+        """Write the rest of the access log."""
+        await self._log.close()
 
 
-async def _nothing_to_prepare(_policies: Policies) -> Swap:
-    return lambda: None
+def read_secret(policies: Policies) -> bytes | None:
+    """The shared secret of HS256, None where that is not used. Raises `OSError`."""
+    file = policies.shoppers.hs256_secret_file
+    return None if file is None else Path(file).read_bytes().rstrip(b"\r\n")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gateway.config.policies import Event, Limit, Policies, Room, Switch
 
 
-def in_force(policies: Policies, at: datetime) -> Policies:
+def effective_policies(policies: Policies, at: datetime) -> Policies:
     """The policies of the file as they are at a moment, which knows its time zone.
 
     Limits and switches follow an event from its start to before its end; rooms follow it from `prewarm_s` earlier, so that
@@ -34,7 +34,7 @@ def in_force(policies: Policies, at: datetime) -> Policies:
 
 
 def next_change(policies: Policies, at: datetime) -> datetime | None:
-    """The next moment at which `in_force` or `to_prewarm` may tell something else, None if never."""
+    """The next moment at which `effective_policies` or `to_prewarm` may tell something else, None if never."""
     moments = (moment for event in policies.events for moment in (_opens(event), event.start, event.end))
     return min((moment for moment in moments if moment > at), default=None)
 

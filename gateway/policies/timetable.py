@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from gateway.config.policies import Policies
 from gateway.metrics import Metric, Sample
-from gateway.policies.schedule import in_force, next_change, to_prewarm
+from gateway.policies.reload import Prepare, Swap
+from gateway.policies.schedule import effective_policies, next_change, to_prewarm
 
 _log = logging.getLogger("peakgate")
 
@@ -32,19 +33,31 @@ class Timetable:
         *,
         apply: Callable[[Policies], Awaitable[None]],
         prewarm: Callable[[str], Awaitable[object]],
+        effective: Policies | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._apply = apply
         self._prewarm = prewarm
         self._now = now
         self._policies = policies
-        self.effective = self.at_this_moment(policies)
+        self.effective = effective or self.at_this_moment(policies)
         self._prewarmed: frozenset[str] = frozenset()
         self._updated = asyncio.Event()
 
     def at_this_moment(self, policies: Policies) -> Policies:
         """What of a file's policies is in force now."""
-        return in_force(policies, self._moment())
+        return effective_policies(policies, self._moment())
+
+    async def prepare(self, policies: Policies, prepare: Prepare) -> Swap:
+        """Prepare the policies of another file as its events change them now; the swap makes the timetable follow it."""
+        effective = self.at_this_moment(policies)
+        swap = await prepare(effective)
+
+        def swap_both() -> None:
+            swap()
+            self.update(policies, effective)
+
+        return swap_both
 
     def update(self, policies: Policies, effective: Policies) -> None:
         """Go by another file from now on, of which `effective` has been put in force."""

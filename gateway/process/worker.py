@@ -18,7 +18,7 @@ from gateway import compose, prerequisites
 from gateway.config.file import ConfigError, read_text
 from gateway.control.commands import Command, Refused, serve_commands, snapshot_of
 from gateway.control.runtime_directory import RuntimeDirectory
-from gateway.policies.active import ActivePolicies
+from gateway.policies.reload import PolicyReload
 from gateway.process.process_stats import ProcessFacts
 from gateway.server.listeners import BACKLOG
 from gateway.settings import Settings
@@ -66,7 +66,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, told_to_stop.set)
     config = read_text(runtime.policies)
     settings = replace(settings, policies=config.policies, config_text=config.text)
-    policies = ActivePolicies(config)
+    policies = PolicyReload(config)
     async with AsyncExitStack() as stack:
         gateway = await compose.gateway(settings, store, stack, worker_name=f"{place}:{name}")
         policies.on_reload(gateway.prepare)
@@ -88,7 +88,7 @@ async def _serve(
             await gateway.edge.drain(settings.drain_timeout)
 
 
-async def _catch_up(runtime: RuntimeDirectory, policies: ActivePolicies, commands: Mapping[str, Command]) -> None:
+async def _catch_up(runtime: RuntimeDirectory, policies: PolicyReload, commands: Mapping[str, Command]) -> None:
     """Take what was decided while this worker started. From here on it is told, as its socket is open."""
     try:
         await policies.take(runtime.policies)

@@ -10,6 +10,7 @@ from typing import Final
 
 from checkout.errors import DependencyTripped
 from gateway.resilience.breaker import Breaker, Calling
+from gateway.resilience.breakers import Breakers
 
 # A loop's time may lag behind the clock by as much; between a trip and its probe nothing begins.
 _CLOCKS_DIFFER_S: Final = 0.05
@@ -65,3 +66,19 @@ class UpstreamGuard:
         assert self._probe is not None
         call, self._probe = self._probe, None
         return call
+
+
+class UpstreamGuards:
+    """The guard of each upstream. An upstream that was removed from the policies and put back has a new breaker and guard."""
+
+    def __init__(self, breakers: Breakers) -> None:
+        self._breakers = breakers
+        self._guards: dict[str, tuple[Breaker, UpstreamGuard]] = {}
+
+    def of(self, upstream: str) -> UpstreamGuard:
+        """The guard on the breaker of this upstream."""
+        breaker = self._breakers.of(upstream)
+        cached = self._guards.get(upstream)
+        if cached is None or cached[0] is not breaker:
+            cached = self._guards[upstream] = (breaker, UpstreamGuard(breaker))
+        return cached[1]

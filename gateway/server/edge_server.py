@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
 
+from gateway.http.addresses import ADDRESS_FIELDS
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response
 from gateway.http.router import Router
@@ -18,8 +19,6 @@ from gateway.server.early_reject import UnreadRefusals
 from gateway.server.normal_way import normal_way
 from gateway.server.response_writer import RequestIds, ResponseWriter
 
-# What an upstream may build addresses of, the host first.
-ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host")
 # Longer than the 60 s after which a balancer gives up an idle connection, so that it never sends into a closed one.
 KEEPALIVE_S: Final = 75.0
 RECEIVE_TIMEOUT_S: Final = 10.0

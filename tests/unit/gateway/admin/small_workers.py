@@ -13,7 +13,7 @@ from gateway.config.policies import Policies
 from gateway.control.commands import Command, Refused, serve_commands, snapshot_of
 from gateway.control.runtime_directory import ChildState, RuntimeDirectory
 from gateway.metrics import Metric, Sample
-from gateway.policies.active import ActivePolicies, Swap
+from gateway.policies.reload import PolicyReload, Swap
 
 
 def write(file: Path, text: str | None) -> None:
@@ -53,7 +53,7 @@ class SmallWorker:
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
-        self.policies = ActivePolicies(read_text(text))
+        self.policies = PolicyReload(read_text(text))
         self.policies.on_reload(self._prepare)
         self.refuses_because: str | None = None
         self.stuck_in: str | None = None

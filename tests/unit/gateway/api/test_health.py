@@ -179,3 +179,11 @@ def test_answers_are_counted_by_status_over_all_routes() -> None:
     endpoint.stats.add(503, 0.001)
     _, body = asked("/readyz", {}, endpoint=endpoint)
     assert body["worker"]["answers"] == {"200": 1, "503": 1}
+
+
+async def test_a_background_task_that_waits_for_its_restart_is_reported_and_degrades_the_worker() -> None:
+    vitals = Vitals(checks={}, background=lambda: {"stock sweeper": "ValueError: no such partition"})
+    status, body = await Worker(vitals).ask()
+    assert status == 200
+    assert body["status"] == "degraded"
+    assert body["background"] == {"stock sweeper": "ValueError: no such partition"}

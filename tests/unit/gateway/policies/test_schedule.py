@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.config.policies import Event, Limit, Policies, Room, Switch
-from gateway.policies.schedule import in_force, next_change, to_prewarm
+from gateway.policies.schedule import effective_policies, next_change, to_prewarm
 
 START = datetime(2026, 11, 27, 9, tzinfo=UTC)
 END = START + timedelta(hours=3)
@@ -37,17 +37,17 @@ def quotas(policies: Policies) -> list[tuple[int, int | None]]:
 
 
 def test_without_an_event_the_file_is_in_force() -> None:
-    assert in_force(shop(), DURING) == shop()
+    assert effective_policies(shop(), DURING) == shop()
 
 
 @pytest.mark.parametrize("at", [START - timedelta(days=1), END, END + timedelta(days=1)])
 def test_before_and_after_an_event_the_file_is_in_force(at: datetime) -> None:
     policies = shop(sale(limits={"a": 5}, rooms={"drop": True}, switches={"search": False}))
-    assert in_force(policies, at) is policies
+    assert effective_policies(policies, at) is policies
 
 
 def test_an_event_tightens_what_it_names_and_nothing_else() -> None:
-    now = in_force(shop(sale(limits={"b": 10}, rooms={"drop": True}, switches={"search": False})), DURING)
+    now = effective_policies(shop(sale(limits={"b": 10}, rooms={"drop": True}, switches={"search": False})), DURING)
     assert quotas(now) == [(100, None), (10, 20)]
     assert [room.on for room in now.rooms] == [True]
     assert [switch.on for switch in now.switches] == [False, False]
@@ -55,7 +55,7 @@ def test_an_event_tightens_what_it_names_and_nothing_else() -> None:
 
 def test_it_begins_with_its_start_and_ends_with_its_end() -> None:
     policies = shop(sale(limits={"a": 5}))
-    assert [in_force(policies, at).limits[0].quota for at in (START - MOMENT, START, END - MOMENT, END)] == [
+    assert [effective_policies(policies, at).limits[0].quota for at in (START - MOMENT, START, END - MOMENT, END)] == [
         100,
         5,
         5,
@@ -66,34 +66,34 @@ def test_it_begins_with_its_start_and_ends_with_its_end() -> None:
 def test_its_room_opens_as_it_prewarms() -> None:
     policies = shop(sale(rooms={"drop": True}, limits={"a": 5}))
     opens = START - timedelta(minutes=10)
-    assert not in_force(policies, opens - MOMENT).rooms[0].on
-    early = in_force(policies, opens)
+    assert not effective_policies(policies, opens - MOMENT).rooms[0].on
+    early = effective_policies(policies, opens)
     assert early.rooms[0].on
     assert early.limits[0].quota == 100
 
 
 def test_a_factor_takes_from_every_limit_that_is_not_named() -> None:
-    now = in_force(shop(sale(limits={"a": 70}, limits_factor=0.25)), DURING)
+    now = effective_policies(shop(sale(limits={"a": 70}, limits_factor=0.25)), DURING)
     assert quotas(now) == [(70, None), (25, 50)]
 
 
 def test_no_factor_takes_the_last_request() -> None:
     policies = Policies(limits=(Limit(name="a", by="address", quota=1, burst=1),), events=(sale(limits_factor=0.1),))
-    assert quotas(in_force(policies, DURING)) == [(1, 1)]
+    assert quotas(effective_policies(policies, DURING)) == [(1, 1)]
 
 
 def test_where_events_overlap_the_tighter_wins() -> None:
     mild = sale("mild", limits={"a": 50}, rooms={"drop": False}, switches={"search": True, "hints": True})
     stern = sale("stern", limits={"a": 5, "b": 60}, rooms={"drop": True}, switches={"search": False})
     for policies in (shop(mild, stern), shop(stern, mild)):
-        now = in_force(policies, DURING)
+        now = effective_policies(policies, DURING)
         assert quotas(now) == [(5, None), (60, 120)]
         assert now.rooms[0].on
         assert [switch.on for switch in now.switches] == [False, True]
 
 
 def test_an_event_alone_may_loosen() -> None:
-    now = in_force(shop(sale(limits={"a": 500}, switches={"hints": True})), DURING)
+    now = effective_policies(shop(sale(limits={"a": 500}, switches={"hints": True})), DURING)
     assert now.limits[0].quota == 500
     assert now.switches[1].on
 
@@ -101,8 +101,8 @@ def test_an_event_alone_may_loosen() -> None:
 def test_times_of_other_zones_are_the_same_times() -> None:
     there = timezone(timedelta(hours=14))
     policies = shop(sale(start=START.astimezone(there), end=END.astimezone(there), limits={"a": 5}))
-    assert in_force(policies, START).limits[0].quota == 5
-    assert in_force(policies, END.astimezone(there)).limits[0].quota == 100
+    assert effective_policies(policies, START).limits[0].quota == 5
+    assert effective_policies(policies, END.astimezone(there)).limits[0].quota == 100
 
 
 def test_the_next_change_is_each_boundary_in_turn() -> None:

@@ -7,7 +7,7 @@ import pytest
 from gateway.config.file import read_text
 from gateway.config.policies import Policies
 from gateway.control.commands import Refused
-from gateway.policies.active import ActivePolicies, Swap
+from gateway.policies.reload import PolicyReload, Swap
 
 ONE = '[[switches]]\nname = "search"\n'
 OTHER = '[[switches]]\nname = "reviews"\n'
@@ -36,13 +36,13 @@ def gateway() -> Gateway:
 
 
 @pytest.fixture
-def policies(gateway: Gateway) -> ActivePolicies:
-    policies = ActivePolicies(read_text(""))
+def policies(gateway: Gateway) -> PolicyReload:
+    policies = PolicyReload(read_text(""))
     policies.on_reload(gateway.prepare)
     return policies
 
 
-async def test_nothing_changes_before_the_second_step(policies: ActivePolicies, gateway: Gateway) -> None:
+async def test_nothing_changes_before_the_second_step(policies: PolicyReload, gateway: Gateway) -> None:
     before = policies.config.digest
     digest = await policies.commands["prepare"]({"text": ONE})
     assert (gateway.names, policies.config.digest) == ([], before)
@@ -51,7 +51,7 @@ async def test_nothing_changes_before_the_second_step(policies: ActivePolicies, 
     assert policies.snapshot() == {"digest": digest}
 
 
-async def test_what_was_not_prepared_is_not_put_in_force(policies: ActivePolicies, gateway: Gateway) -> None:
+async def test_what_was_not_prepared_is_not_put_in_force(policies: PolicyReload, gateway: Gateway) -> None:
     digest = await policies.commands["prepare"]({"text": ONE})
     with pytest.raises(Refused, match="was not prepared"):
         await policies.commands["commit"]({"digest": "another"})
@@ -62,7 +62,7 @@ async def test_what_was_not_prepared_is_not_put_in_force(policies: ActivePolicie
 
 @pytest.mark.parametrize(("text", "why"), [("no", "is not TOML"), (OTHER, "there are no reviews")])
 async def test_what_cannot_be_is_refused_and_changes_nothing(
-    policies: ActivePolicies, gateway: Gateway, text: str, why: str
+    policies: PolicyReload, gateway: Gateway, text: str, why: str
 ) -> None:
     before = policies.config.digest
     with pytest.raises(Refused, match=why):
@@ -71,20 +71,20 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(
 
 
 async def test_a_worker_that_started_meanwhile_takes_both_steps_at_once(
-    policies: ActivePolicies, gateway: Gateway
+    policies: PolicyReload, gateway: Gateway
 ) -> None:
     await policies.take(ONE)
     assert gateway.names == ["search"]
     assert policies.config.text == ONE
 
 
-async def test_what_is_in_force_already_is_not_built_again(policies: ActivePolicies, gateway: Gateway) -> None:
+async def test_what_is_in_force_already_is_not_built_again(policies: PolicyReload, gateway: Gateway) -> None:
     await policies.take(ONE)
     gateway.names = ["as it was"]
     await policies.take(ONE)
     assert gateway.names == ["as it was"]
 
 
-def test_the_digest_is_a_metric(policies: ActivePolicies) -> None:
+def test_the_digest_is_a_metric(policies: PolicyReload) -> None:
     (metric,) = policies.metrics()
     assert metric.samples[0].labels == {"digest": policies.config.digest}
