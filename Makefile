@@ -50,15 +50,32 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 # --- run and test ----------------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: $(VENV)/.run ## Serve the sample shop on port 8080, data in var/ (PORT, ARGS).
+run: $(VENV)/.run interpreted ## Serve the sample shop on port 8080, data in var/ (PORT, ARGS).
 	@echo "Starting on http://localhost:$(PORT), with the API to read and try on http://localhost:$(PORT)/docs. Then:"
 	@echo "  curl -s http://localhost:$(PORT)/v1/products/85123A"
 	@echo "  curl -s -X POST http://localhost:$(PORT)/v1/carts"
 	@exec $(BIN)/peakgate serve --port $(PORT) --data-dir var --catalog examples/catalog.csv $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev ## Run every test (ARGS adds pytest options).
+test: $(VENV)/.dev interpreted ## Run every test (ARGS adds pytest options).
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: compiled
+compiled: $(VENV)/.dev ## Compile the hot modules in place; needs a C compiler and a minute or two.
+	@echo "Compiling the hot modules with mypyc"
+	@PEAKGATE_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 2 >build-compiled.log 2>&1 \
+		|| { tail -n 40 build-compiled.log >&2; exit 1; }
+	@rm -f build-compiled.log
+	@$(BIN)/peakgate --version
+
+.PHONY: interpreted
+interpreted: ## Remove compiled modules, so that edited sources are the ones that run.
+	@find $(CODE) -name '*.cpython-*.so' -delete; rm -f ./*__mypyc.cpython-*.so
+
+.PHONY: test-compiled
+test-compiled: compiled ## Run the unit, contract and property tests against the compiled modules.
+	@$(BIN)/python -m pytest tests/unit tests/contract tests/property $(ARGS)
+	@$(MAKE) interpreted
 
 .PHONY: check
 check: $(VENV)/.dev ## Formatting, lint, types, import directions, dependencies, Dockerfile.
