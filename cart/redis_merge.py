@@ -66,7 +66,7 @@ class Merges:
             if await self.undo(target, source, attempt):
                 return await self._target(target, write)
             # Settled means fenced by a call that wanted to change the source: try again with what that left.
-            if absorbed[0] != b"resolve":
+            if absorbed[0] != b"settled":
                 raise refusal_of(absorbed, write)
         raise StoreOverloaded("other calls about the same carts got in between, again and again")
 

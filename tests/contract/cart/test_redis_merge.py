@@ -174,7 +174,7 @@ async def test_lines_that_arrive_after_their_attempt_was_fenced_are_refused(stor
     assert changed.status == "open"
 
     late = await merges.absorb(target.id, source.id, begun[1], hash_of(begun[2]), strategy="sum", write=at())
-    assert late == [b"resolve"]
+    assert late == [b"settled"]
     assert await carts.read(target.id) == target
 
 
@@ -186,7 +186,7 @@ async def test_lines_that_arrive_after_a_later_attempt_are_refused(store: Store)
     merged = await carts.merge(target.id, source.id, "sum", write=at())
 
     late = await merges.absorb(target.id, source.id, begun[1], hash_of(begun[2]), strategy="sum", write=at())
-    assert late == [b"resolve"]
+    assert late == [b"settled"]
     assert await carts.read(target.id) == merged
 
 

@@ -81,8 +81,8 @@ async def test_no_unit_is_lost_and_none_doubled(store: Store, raced: list[Deed],
             expected += Counter({Sku(f"added {number}"): 1})
         if deed.target == deed.source and isinstance(result, StoreUnavailable):
             uncertain.add(Sku(f"added {number}"))
-    for _, resolve in itertools.product(range(2), cart_ids):
+    for _, cart_id in itertools.product(range(2), cart_ids):
         after = await usable_units(store, cart_ids)
         assert after - expected <= Counter(uncertain)
         assert expected - after == Counter()
-        await RedisCarts(store).settle(resolve)
+        await RedisCarts(store).settle(cart_id)
