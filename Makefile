@@ -21,6 +21,9 @@ PORT ?= $(or $(PEAKGATE_PORT),8080)
 IMAGE ?= peakgate:latest
 BASE_IMAGE ?= python:3.11-slim-bookworm
 ARGS ?=
+# Processes that tests run in; a number, or auto for one for each core.
+TEST_WORKERS ?= auto
+PYTEST = $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## List what can be made.
@@ -57,8 +60,8 @@ run: $(VENV)/.run interpreted ## Serve the sample shop on port 8080, data in var
 	@exec $(BIN)/peakgate serve --port $(PORT) --data-dir var --catalog examples/catalog.csv $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev interpreted ## Run every test (ARGS adds pytest options).
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev interpreted ## Run every test on all cores (ARGS adds pytest options, such as one test to run).
+	@$(PYTEST) $(ARGS)
 
 .PHONY: compiled
 compiled: $(VENV)/.dev ## Compile the hot modules in place; needs a C compiler and a minute or two.
@@ -74,7 +77,7 @@ interpreted: ## Remove compiled modules, so that edited sources are the ones tha
 
 .PHONY: test-compiled
 test-compiled: compiled ## Run the unit, contract and property tests against the compiled modules.
-	@$(BIN)/python -m pytest tests/unit tests/contract tests/property $(ARGS)
+	@$(PYTEST) tests/unit tests/contract tests/property $(ARGS)
 	@$(MAKE) interpreted
 
 .PHONY: check

@@ -234,7 +234,7 @@ class MemoryStock:
         self._clock_ms = clock_ms
 
     def taken(self, sku: Sku) -> int:
-        """How many of a SKU are held, or sold and not resolve yet."""
+        """How many of a SKU are held, or sold and not settled yet."""
         return sum(hold.quantity for (held, _), hold in self._holds.items() if held == sku)
 
     async def hold(self, order_id: OrderId, lines: Sequence[StockLine], *, fence: int) -> list[Shortage]:

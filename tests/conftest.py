@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one embedded server for the session, or the one that PEAKGATE_TEST_STORE_URL names."""
+"""Fixtures of all tests: a store that the tests may empty, one for each worker of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pytest
 from store import Client, open_client
 from store.embedded import EmbeddedServer
 
+# Servers have 16 databases unless they are configured otherwise.
+DATABASES = 16
+
 
 @pytest.fixture(scope="session")
 def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that the tests may empty."""
+    """The address of a database that no other test worker uses: of a server of its own, or of the one given."""
     if url := os.environ.get("PEAKGATE_TEST_STORE_URL"):
-        yield url
+        yield with_database(url, worker_number())
         return
     server = EmbeddedServer(tmp_path_factory.mktemp("valkey"))
     server.start()
@@ -25,8 +28,19 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Client]:
-    """A client of an empty store."""
+    """A client of an empty database."""
     client = await open_client(store_url, deadline_s=5.0)
-    await client.execute("FLUSHALL")
+    await client.execute("FLUSHDB")
     yield client
     await client.close()
+
+
+def worker_number() -> int:
+    """The number of this worker of pytest-xdist, from 0; 0 without xdist."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def with_database(url: str, number: int) -> str:
+    """The address of a database of the server at `url`, which must not name one itself."""
+    assert number < DATABASES, f"a given store serves at most {DATABASES} test workers"
+    return f"{url}{'&' if '?' in url else '?'}db={number}"

@@ -74,7 +74,7 @@ class Shop(ABC):
 
     @abstractmethod
     async def taken(self, sku: Sku) -> int:
-        """How many are held, or sold and not resolve."""
+        """How many are held, or sold and not settled."""
 
     @abstractmethod
     async def run_out(self, cart_id: CartId, key: str) -> None:

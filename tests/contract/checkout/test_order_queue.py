@@ -55,7 +55,7 @@ async def redis_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> 
         return opened
 
     store = await client()
-    await store.execute("FLUSHALL")
+    await store.execute("FLUSHDB")
 
     async def worker(name: str) -> RedisQueue:
         return RedisQueue(

@@ -93,7 +93,7 @@ async def test_what_a_worker_has_in_hand_does_not_come_again_after_an_error(
 async def test_a_store_that_was_emptied_gets_its_group_again(open_queue: OpenQueue, store: Client) -> None:
     queue = open_queue()
     await queue.receive(10, 0)
-    await store.execute("FLUSHALL")
+    await store.execute("FLUSHDB")
 
     with pytest.raises(NoAnswer):
         await queue.receive(10, 0)

@@ -84,7 +84,7 @@ class Trade:
         self.orders: dict[CartId, OrderId] = {}
 
     async def open(self) -> None:
-        await self.client.execute("FLUSHALL")
+        await self.client.execute("FLUSHDB")
         for sku, quantity in STOCK.items():
             await self.shop.stock_up(sku, quantity)
         self.carts = [(await self.shop.cart({MUG: 2, BOX: 1})).id for _ in range(CARTS)]

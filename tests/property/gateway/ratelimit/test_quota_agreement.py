@@ -50,7 +50,7 @@ async def _compare(store_url: str, batches: list[Batch]) -> None:
     async with contextlib.AsyncExitStack() as stack:
         client = await open_client(store_url, deadline_s=20.0)
         stack.push_async_callback(client.close)
-        await client.execute("FLUSHALL")
+        await client.execute("FLUSHDB")
         model = QuotaStore(lambda: 0.0)
         now_us = 1_763_723_561_123_456
         for elapsed_us, limits, asks, order in batches:

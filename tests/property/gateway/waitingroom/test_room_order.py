@@ -77,7 +77,7 @@ def test_the_room_keeps_its_order(store_url: str, happenings: list[tuple[str, ob
             clients = [await open_client(store_url, deadline_s=10.0) for _ in range(GATEWAYS)]
             for client in clients:
                 stack.push_async_callback(client.close)
-            await clients[0].execute("FLUSHALL")
+            await clients[0].execute("FLUSHDB")
             clock = RoomClock(clients[0])
             await clock.move(0)
             crowd = Crowd([RedisRooms(client) for client in clients], clock)

@@ -83,7 +83,8 @@ P384 = ec.generate_private_key(ec.SECP384R1())
         {"kty": "AKP", "kid": "bad"},
         {},
     ],
-    ids=lambda jwk: " ".join(f"{name}={value}" for name, value in jwk.items() if name != "kid")[:40],
+    # Without the keys themselves, which differ in every process.
+    ids=lambda jwk: " ".join(f"{name}={value}" for name, value in jwk.items() if len(str(value)) < 10),
 )
 def test_a_key_that_can_not_verify_here_is_passed_over(jwk: dict[str, Any]) -> None:
     keys = parse_key_set(key_set(jwk, GOOD))
