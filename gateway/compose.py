@@ -36,7 +36,7 @@ from gateway.api.binding import Route
 from gateway.api.health import Vitals, health_routes
 from gateway.api.pages import page_endpoints
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
-from gateway.auth.identity import Callers
+from gateway.auth.client_identifier import ClientIdentifier
 from gateway.auth.jwks import Jwks
 from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.cache.cache import ResponseCache
@@ -162,7 +162,7 @@ async def _edge(
     )
     routes = (*routes, *health_routes(vitals))
     state = EdgeState(
-        callers=Callers(policies.identity),
+        clients=ClientIdentifier(policies.identity),
         tokens=_tokens(policies, jwks),
         switches=SwitchBoard(policies.switches),
         rooms=Rooms(RedisRooms(client), secret),
@@ -206,7 +206,7 @@ async def _edge(
     def parts() -> Mapping[str, Observed]:
         return {
             **active.parts,
-            "identity": state.callers,
+            "identity": state.clients,
             "tokens": state.tokens,
             "issuer": jwks,
             "switches": state.switches,

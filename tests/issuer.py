@@ -82,7 +82,7 @@ def shown(key: Any, **members: Any) -> dict[str, Any]:
 
 
 class IssuerServer:
-    """Shows an issuer's keys over HTTP, or whatever `answer` says."""
+    """Shows an issuer's keys over HTTP, or sends `answer`."""
 
     def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer

@@ -24,7 +24,7 @@ TITLES: Final[Mapping[str, str]] = {
     "switches": "Switches",
     "events": "Events",
     "requests": "Answers",
-    "identity": "Callers",
+    "identity": "Clients",
     "tokens": "Shoppers' tokens",
     "issuer": "Token issuer",
 }

@@ -1,70 +1,73 @@
-"""Let in who is signed in, or says nothing of it; refuse whoever says so and is not."""
+"""Authenticate shoppers by their bearer token; deny a request whose token is not valid."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
-from gateway.auth.shopper_tokens import Refused, ShopperTokens
+from gateway.auth.denial import Denial
+from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.http import problems
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, header, resolve
 
 
 def authentication(tokens: ShopperTokens) -> Layer:
-    """Set `request.shopper` from `Authorization`; refuse with 401 what is no valid token (RFC 6750, 3).
+    """Set `request.shopper` from `Authorization`; deny with 401 a token that is not valid (RFC 6750, 3).
 
-    Without the header a request goes on as nobody's. Other schemes than `Bearer` are refused, too: a shopper who believes to
-    be signed in must not be served as a stranger. Where no way to verify tokens is configured there is no layer, and the
-    header is not looked at. A token that cannot be judged because the issuer is away gets 503, for it may well be good.
+    A request without the header stays anonymous. Schemes other than `Bearer` are denied too: a shopper who believes to be
+    signed in must not be served as anonymous. Without keys or a secret there is no layer, and the header is not read.
+    While the issuer's keys are unavailable a token of an unknown key gets 503, because it may be good.
     """
 
     def layer(handler: Handler) -> Handler:
-        def authenticated(request: Request) -> ResponseOrAwaitable:
-            # The layer of identity has found the token among those verified.
+        def authenticate(request: Request) -> ResponseOrAwaitable:
+            # The identity layer has set the shopper of a cached token.
             if request.shopper is not None:
                 return handler(request)
             authorization = request.headers.get("Authorization")
             if authorization is None:
                 return handler(request)
-            verdict = tokens.judge(authorization)
-            if isinstance(verdict, str):
-                request.shopper = verdict
+            result = tokens.verify(authorization)
+            if isinstance(result, str):
+                request.shopper = result
                 return handler(request)
-            if isinstance(verdict, Refused):
-                return _refuse(request, verdict)
-            return _when_told(request, authorization, verdict)
+            if isinstance(result, Denial):
+                return _deny(request, result)
+            return _authenticate_after(result, tokens, authorization, request, handler)
 
-        async def _when_told(request: Request, authorization: str, renewal: asyncio.Future[None]) -> Response:
-            # Awaits nothing but a future, which ends within the time limit of a fetch: fit for routes without a task.
-            await renewal
-            verdict = tokens.judge(authorization, may_wait=False)
-            if not isinstance(verdict, str):
-                assert isinstance(verdict, Refused)
-                return _refuse(request, verdict)
-            request.shopper = verdict
-            return await resolve(handler(request))
+        return authenticate
 
-        return authenticated
-
-    return layer if tokens.is_on else _unchanged
+    return layer if tokens.is_on else _no_layer
 
 
-def _unchanged(handler: Handler) -> Handler:
+async def _authenticate_after(
+    refresh: asyncio.Future[None], tokens: ShopperTokens, authorization: str, request: Request, handler: Handler
+) -> Response:
+    # Awaits only a future, which is done within the time limit of a fetch: fit for routes without a task.
+    await refresh
+    result = tokens.verify(authorization, may_wait=False)
+    if not isinstance(result, str):
+        assert isinstance(result, Denial)
+        return _deny(request, result)
+    request.shopper = result
+    return await resolve(handler(request))
+
+
+def _no_layer(handler: Handler) -> Handler:
     return handler
 
 
-def _refuse(request: Request, why: Refused) -> Response:
-    if why is Refused.ISSUER_AWAY:
-        return problems.response(problems.TIMED_OUT, request.id, {"detail": why.value + "."})
-    return problems.response(
-        problems.UNAUTHENTICATED, request.id, {"detail": why.value + "."}, header_block=_CHALLENGES[why]
-    )
+def _deny(request: Request, why: Denial) -> Response:
+    detail = {"detail": why.value + "."}
+    if why is Denial.ISSUER_UNAVAILABLE:
+        return problems.response(problems.TIMED_OUT, request.id, detail)
+    return problems.response(problems.UNAUTHENTICATED, request.id, detail, header_block=_CHALLENGES[why])
 
 
-def _challenge(why: Refused) -> bytes:
-    # RFC 6750, 3.1: without a token of the scheme there is no error to speak of.
-    told = "" if why is Refused.SCHEME else f', error="invalid_token", error_description="{why.value}"'
-    return header("WWW-Authenticate", f'Bearer realm="peakgate"{told}')
+def _challenge(why: Denial) -> bytes:
+    # RFC 6750, 3.1: no error code where the request has no token of the scheme.
+    error = "" if why is Denial.SCHEME else f', error="invalid_token", error_description="{why.value}"'
+    return header("WWW-Authenticate", f'Bearer realm="peakgate"{error}')
 
 
-_CHALLENGES: Final = {why: _challenge(why) for why in Refused}
+_CHALLENGES: Final = {why: _challenge(why) for why in Denial}

@@ -8,7 +8,8 @@ from typing import Final
 
 from gateway.api.binding import Route
 from gateway.auth.authentication import authentication
-from gateway.auth.identity import Callers, identity
+from gateway.auth.client_identifier import ClientIdentifier
+from gateway.auth.identity import identity
 from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.config.policies import CRITICALITIES, Criticality, Forward, Limit, Policies, Room, applies
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, stack
@@ -34,7 +35,7 @@ _PROBES: Final = frozenset({"/healthz", "/readyz"})
 class EdgeState:
     """What the layers of a worker share. It outlives the policies: what they count and know goes on."""
 
-    callers: Callers
+    clients: ClientIdentifier
     tokens: ShopperTokens
     switches: SwitchBoard
     rooms: Rooms
@@ -150,7 +151,7 @@ class Stacks:
     def _outside(self, method: str, path: str, *, is_page: bool) -> Layer:
         """What every answer passes, refusals too: browsers must be able to read those. Then, who is asking."""
         return stack(
-            self._for_browsers(method, path, is_page=is_page), identity(self._state.callers, self._state.tokens)
+            self._for_browsers(method, path, is_page=is_page), identity(self._state.clients, self._state.tokens)
         )
 
     def _for_browsers(self, method: str, path: str, *, is_page: bool) -> Layer:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.auth.jwks import Jwks
-from gateway.auth.shopper_tokens import checked_secret
+from gateway.auth.token_verifier import checked_secret
 from gateway.config.policies import BREAKERS, Policies
 from gateway.control.commands import Refused
 from gateway.http.endpoint import Endpoint
@@ -72,7 +72,7 @@ class ActivePolicies:
         # First what may raise: then nothing has changed.
         state.tokens.update(policies.shoppers, secret=secret)
         self._secret = secret
-        state.callers.update(policies.identity)
+        state.clients.update(policies.identity)
         backends.upstreams.update(policies.upstreams)
         self._jwks.update(policies.shoppers.jwks_url, policies.shoppers.refresh_s)
         state.switches.update(policies.switches)

@@ -127,4 +127,4 @@ class _Build:
 
     def _trusts(self, peer: str) -> bool:
         """Whether a peer is a proxy of the operator, whose forwarding header fields are believed."""
-        return (address := peer_of(peer)) is not None and address in self._state.callers.trusted
+        return (address := peer_of(peer)) is not None and address in self._state.clients.trusted

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.auth.identity import digest_of
+from gateway.auth.client_identifier import api_key_digest
 from tests.e2e.running_shop import RunningShop, eventually
 from tests.e2e.surroundings import Kept, Neighbour, Page, count, crowd, open_shop, part
 from tests.issuer import AUDIENCE, ISSUER, Issuer, bearer
@@ -22,10 +22,10 @@ trusted_proxies = ["127.0.0.0/8", "10.9.0.0/16"]
 deny = ["203.0.113.66", "2001:db8:bad::/48"]
 [[identity.api_keys]]
 name = "partner"
-sha256 = "{digest_of(PARTNER)}"
+sha256 = "{api_key_digest(PARTNER)}"
 [[identity.api_keys]]
 name = "reseller"
-sha256 = "{digest_of(RESELLER)}"
+sha256 = "{api_key_digest(RESELLER)}"
 
 [shoppers]
 issuer = "{ISSUER}"

@@ -11,7 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.auth.jwks import MOST_BYTES, BadKeySet, Jwks, fetch_document, parse_key_set
+from gateway.auth.jwks import Jwks
+from gateway.auth.key_fetch import fetch_document
+from gateway.auth.key_set import MAX_BYTES, InvalidKeySet, parse_key_set
 from tests.issuer import Issuer, IssuerServer, issuer_server
 
 
@@ -21,48 +23,46 @@ async def shown() -> AsyncIterator[IssuerServer]:
         yield shown
 
 
-async def test_the_keys_are_what_the_issuer_shows(shown: IssuerServer) -> None:
+async def test_the_keys_of_the_issuer_are_fetched(shown: IssuerServer) -> None:
     assert len(parse_key_set(await fetch_document(shown.url))) == 3
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 307, 401, 404, 500, 503])
-async def test_any_other_answer_than_200_is_refused_and_no_redirect_is_followed(
-    shown: IssuerServer, status: int
-) -> None:
+async def test_any_status_but_200_is_an_error_and_redirects_are_not_followed(shown: IssuerServer, status: int) -> None:
     shown.answer = web.Response(status=status, headers={"Location": shown.url})
-    with pytest.raises(BadKeySet, match=str(status)):
+    with pytest.raises(InvalidKeySet, match=str(status)):
         await fetch_document(shown.url)
     assert shown.fetches == 1
 
 
 async def test_no_more_is_read_than_a_key_set_may_have(shown: IssuerServer) -> None:
-    shown.answer = web.Response(body=b" " * (8 * MOST_BYTES))
+    shown.answer = web.Response(body=b" " * (8 * MAX_BYTES))
     document = await fetch_document(shown.url)
-    assert len(document) == MOST_BYTES + 1
-    with pytest.raises(BadKeySet, match="larger"):
+    assert len(document) == MAX_BYTES + 1
+    with pytest.raises(InvalidKeySet, match="larger"):
         parse_key_set(document)
 
 
-async def test_nothing_is_unpacked(shown: IssuerServer) -> None:
+async def test_nothing_is_decompressed(shown: IssuerServer) -> None:
     packed = gzip.compress(shown.issuer.document())
     shown.answer = web.Response(body=packed, headers={"Content-Encoding": "gzip"})
     assert await fetch_document(shown.url) == packed
 
 
-async def test_an_issuer_that_is_not_there_is_an_error_that_keeps_the_keys(shown: IssuerServer) -> None:
-    jwks = Jwks(shown.url, asked_s=0.0)
+async def test_an_error_of_the_issuer_keeps_the_keys(shown: IssuerServer) -> None:
+    jwks = Jwks(shown.url, min_requested_s=0.0)
     fetching = asyncio.create_task(jwks.run())
     for answer in (None, web.Response(status=500)):
         shown.answer = answer
-        renewal = jwks.renewal()
-        assert renewal is not None
-        await renewal
-    assert (len(jwks.keys), jwks.is_away) == (3, True)
+        refresh = jwks.refresh()
+        assert refresh is not None
+        await refresh
+    assert (len(jwks.keys), jwks.is_unavailable) == (3, True)
     fetching.cancel()
     with suppress(asyncio.CancelledError):
         await fetching
 
 
-async def test_a_port_that_nobody_listens_on_is_told(unused_tcp_port: int) -> None:
+async def test_a_closed_port_is_an_error(unused_tcp_port: int) -> None:
     with pytest.raises(aiohttp.ClientConnectionError):
         await fetch_document(f"http://127.0.0.1:{unused_tcp_port}/jwks.json")

@@ -11,7 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.auth.authentication import authentication
-from gateway.auth.identity import Callers, digest_of, identity
+from gateway.auth.client_identifier import ClientIdentifier, api_key_digest
+from gateway.auth.identity import identity
 from gateway.auth.jwks import Jwks
 from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.config.policies import ApiKey, Identity, Shoppers
@@ -25,7 +26,7 @@ from tests.raw_http import Answer
 POLICY = Identity(
     trusted_proxies=("127.0.0.0/8",),
     deny=("192.0.2.0/24",),
-    api_keys=(ApiKey(name="app", sha256=digest_of("the-key-of-the-app")),),
+    api_keys=(ApiKey(name="app", sha256=api_key_digest("the-key-of-the-app")),),
 )
 
 
@@ -85,7 +86,7 @@ async def signed_in(place: Store | None) -> AsyncIterator[SignedIn]:
         jwks = Jwks(shown.url)
         tokens = ShopperTokens(Shoppers(issuer=ISSUER, audience=AUDIENCE, jwks_url=shown.url), jwks, now=lambda: NOW)
         fetching = asyncio.create_task(jwks.run())
-        layers = stack(identity(Callers(POLICY), tokens), authentication(tokens))
+        layers = stack(identity(ClientIdentifier(POLICY), tokens), authentication(tokens))
         async with shop_server(layers=layers, store=place) as shop:
             yield SignedIn(shop, shown, tokens)
         fetching.cancel()
@@ -111,7 +112,7 @@ def cart_calls(cart: str, other: str) -> list[tuple[str, str, Any]]:
     ]
 
 
-async def test_a_shoppers_cart_is_not_found_by_anybody_else(signed_in: SignedIn) -> None:
+async def test_a_shoppers_cart_is_not_found_by_others(signed_in: SignedIn) -> None:
     cart, other = await signed_in.cart_of("ada"), await signed_in.cart_of(None)
     read = await signed_in.call("ada", "GET", cart)
     for stranger in STRANGERS:
@@ -126,7 +127,7 @@ async def test_a_shoppers_cart_is_not_found_by_anybody_else(signed_in: SignedIn)
     assert (await signed_in.call("ada", *last)).status == 204
 
 
-async def test_a_tag_says_nothing_to_others(signed_in: SignedIn) -> None:
+async def test_an_entity_tag_reveals_nothing_to_others(signed_in: SignedIn) -> None:
     cart = await signed_in.cart_of("ada")
     tag = (await signed_in.call("ada", "GET", cart))["ETag"]
     assert (await signed_in.call("ada", "GET", cart, None, f"If-None-Match: {tag}")).status == 304
@@ -138,7 +139,7 @@ async def test_a_tag_says_nothing_to_others(signed_in: SignedIn) -> None:
         assert refused.status == 404
 
 
-async def test_requests_of_several_shoppers_on_one_connection_are_told_apart(signed_in: SignedIn) -> None:
+async def test_requests_of_several_shoppers_on_one_connection_stay_separate(signed_in: SignedIn) -> None:
     """As behind a balancer: nothing that was learned of one request holds for the next."""
     cart = await signed_in.cart_of("ada")
     by_ada, by_bob = get(cart, *signed_in.as_shopper("ada")), get(cart, *signed_in.as_shopper("bob"))
@@ -147,7 +148,7 @@ async def test_requests_of_several_shoppers_on_one_connection_are_told_apart(sig
             assert [(await client.ask(each)).status for each in (by_ada, by_bob, get(cart))] == [200, 404, 404]
 
 
-async def test_an_anonymous_cart_is_open_to_who_knows_it_and_is_claimed_by_merging(signed_in: SignedIn) -> None:
+async def test_an_anonymous_cart_is_open_to_all_who_know_its_id_and_is_claimed_by_merging(signed_in: SignedIn) -> None:
     anonymous = await signed_in.cart_of(None)
     assert (await signed_in.call("bob", "GET", anonymous)).status == 200
     mine = (await signed_in.call("ada", "POST", "/v1/carts"))["Location"]
@@ -181,7 +182,7 @@ async def test_an_order_of_a_shoppers_cart_is_theirs(signed_in: SignedIn) -> Non
     assert (events.status, events.body.count(b"event: status")) == (200, 2)
 
 
-async def test_the_replay_of_a_checkout_tells_others_nothing(signed_in: SignedIn) -> None:
+async def test_the_replay_of_a_checkout_reveals_nothing_to_others(signed_in: SignedIn) -> None:
     cart = await signed_in.cart_of("ada")
     placed = await signed_in.order("ada", cart)
     for stranger in STRANGERS:
@@ -192,12 +193,12 @@ async def test_the_replay_of_a_checkout_tells_others_nothing(signed_in: SignedIn
     assert (replayed.status, replayed.body, replayed["Idempotent-Replayed"]) == (202, placed.body, "true")
 
 
-async def test_an_anonymous_order_is_open_to_who_knows_it(signed_in: SignedIn) -> None:
+async def test_an_anonymous_order_is_open_to_all_who_know_its_id(signed_in: SignedIn) -> None:
     order = (await signed_in.order("ada", await signed_in.cart_of(None)))["Location"]
     assert (await signed_in.call("bob", "GET", order)).status == 200
 
 
-async def test_who_says_to_be_signed_in_and_is_not_is_refused_everywhere(signed_in: SignedIn) -> None:
+async def test_an_invalid_token_is_denied_everywhere(signed_in: SignedIn) -> None:
     cart = await signed_in.cart_of(None)
     expired = signed_in.shown.issuer.token(exp=NOW - 3600)
     for line in (f"Authorization: {bearer(expired)}", "Authorization: Bearer x.y.z", "Authorization: Basic YTpi"):
@@ -208,7 +209,7 @@ async def test_who_says_to_be_signed_in_and_is_not_is_refused_everywhere(signed_
     assert (await signed_in.shop.call("GET", cart)).status == 200
 
 
-async def test_a_new_key_of_the_issuer_is_fetched_for_the_first_who_come_with_it(signed_in: SignedIn) -> None:
+async def test_a_new_key_of_the_issuer_is_fetched_once_for_its_first_tokens(signed_in: SignedIn) -> None:
     cart = await signed_in.cart_of("ada")
     fetched = signed_in.shown.fetches
     signed_in.shown.issuer.keys = {"ec-2": ("ES256", ec.generate_private_key(ec.SECP256R1()))}
@@ -220,7 +221,7 @@ async def test_a_new_key_of_the_issuer_is_fetched_for_the_first_who_come_with_it
     assert signed_in.shown.fetches == fetched + 1
 
 
-async def test_a_client_is_who_the_proxy_says_and_may_be_denied(signed_in: SignedIn) -> None:
+async def test_a_forwarded_client_may_be_denied(signed_in: SignedIn) -> None:
     for forwarded, status in (("192.0.2.7", 403), ("198.51.100.7", 200), ("192.0.2.7, 198.51.100.7", 200)):
         answer = await signed_in.call("ada", "GET", "/v1/products", None, f"X-Forwarded-For: {forwarded}")
         assert answer.status == status
@@ -230,7 +231,7 @@ async def test_a_client_is_who_the_proxy_says_and_may_be_denied(signed_in: Signe
     assert (split.status, split.problem) == (403, "forbidden")
 
 
-async def test_an_api_key_is_known_or_refused(signed_in: SignedIn) -> None:
+async def test_an_unknown_api_key_is_denied(signed_in: SignedIn) -> None:
     good = await signed_in.call(None, "GET", "/v1/products", None, "X-Api-Key: the-key-of-the-app")
     assert good.status == 200
     bad = await signed_in.call(None, "GET", "/v1/products", None, "X-Api-Key: made-up")

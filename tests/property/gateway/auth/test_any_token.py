@@ -1,4 +1,4 @@
-"""Whatever a caller writes into `Authorization`, there is a verdict, and only what the issuer signed is believed."""
+"""Any `Authorization` gets a result, and only tokens that the issuer signed are accepted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth.jwks import parse_key_set
-from gateway.auth.shopper_tokens import Refused, ShopperTokens
+from gateway.auth.denial import Denial
+from gateway.auth.key_set import parse_key_set
+from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.config.policies import Shoppers
 from tests.issuer import AUDIENCE, ISSUER, NOW, Issuer, bearer
 
@@ -19,12 +20,12 @@ from tests.issuer import AUDIENCE, ISSUER, NOW, Issuer, bearer
 class Shown:
     """An issuer's keys, which do not change."""
 
-    is_away = False
+    is_unavailable = False
 
     def __init__(self, issuer: Issuer) -> None:
         self.keys = parse_key_set(issuer.document())
 
-    def renewal(self) -> asyncio.Future[None] | None:
+    def refresh(self) -> asyncio.Future[None] | None:
         return None
 
     def on_change(self, call: object) -> None:
@@ -57,20 +58,22 @@ def segment(content: bytes) -> str:
 
 
 @given(st.text(st.characters(codec="latin-1"), max_size=200))
-def test_any_text_is_refused(text: str) -> None:
-    assert isinstance(TOKENS.judge(text), Refused)
-    assert isinstance(TOKENS.judge(f"Bearer {text}"), Refused)
+def test_any_text_is_denied(text: str) -> None:
+    assert isinstance(TOKENS.verify(text), Denial)
+    assert isinstance(TOKENS.verify(f"Bearer {text}"), Denial)
 
 
 @given(head=HEADERS, claims=JSON, signature=st.binary(max_size=80))
-def test_what_the_issuer_has_not_signed_is_refused(head: dict[str, Any], claims: object, signature: bytes) -> None:
+def test_a_token_that_the_issuer_has_not_signed_is_denied(
+    head: dict[str, Any], claims: object, signature: bytes
+) -> None:
     token = ".".join(map(segment, (json.dumps(head).encode(), json.dumps(claims).encode(), signature)))
-    assert isinstance(TOKENS.judge(bearer(token)), Refused)
+    assert isinstance(TOKENS.verify(bearer(token)), Denial)
 
 
 @given(good=st.sampled_from(GOOD), at=st.integers(min_value=7), put=st.sampled_from("Ax_-.=~\n"), cut=st.booleans())
-def test_a_token_changed_anywhere_is_refused(good: str, at: int, put: str, cut: bool) -> None:
+def test_a_token_changed_anywhere_is_denied(good: str, at: int, put: str, cut: bool) -> None:
     at = 7 + at % (len(good) - 7)
     changed = good[:at] + put + good[at + cut :]
-    assert TOKENS.judge(good) == "ada"
-    assert changed == good or isinstance(TOKENS.judge(changed), Refused) or changed.rstrip("=") == good
+    assert TOKENS.verify(good) == "ada"
+    assert changed == good or isinstance(TOKENS.verify(changed), Denial) or changed.rstrip("=") == good

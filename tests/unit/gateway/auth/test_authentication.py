@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.auth.authentication import authentication
+from gateway.auth.denial import Denial
 from gateway.auth.jwks import Jwks
-from gateway.auth.shopper_tokens import Refused, ShopperTokens
+from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.config.policies import Shoppers
 from gateway.http.message import Handler, Request, Response, ResponseOrAwaitable, resolve
 from tests.issuer import AUDIENCE, ISSUER, NOW, Issuer, bearer
@@ -23,11 +24,11 @@ CHALLENGE = re.compile(
 
 
 class Door:
-    """The layer, the keys of an issuer behind it, and a handler that tells who came."""
+    """The layer, the keys of an issuer behind it, and a handler that records shoppers."""
 
     def __init__(self, shoppers: Shoppers = SHOPPERS) -> None:
         self.issuer = Issuer()
-        self.is_away = False
+        self.is_unavailable = False
         self.fetches = 0
         self.jwks = Jwks(URL, fetch=self._fetch, clock=self._time)
         self.tokens = ShopperTokens(shoppers, self.jwks, now=lambda: NOW)
@@ -44,7 +45,7 @@ class Door:
     async def _fetch(self, _url: str) -> bytes:
         self.fetches += 1
         await asyncio.sleep(0.1)
-        if self.is_away:
+        if self.is_unavailable:
             raise ConnectionRefusedError("away")
         return self.issuer.document()
 
@@ -60,27 +61,27 @@ class Door:
 
 
 async def ready(door: Door) -> asyncio.Task[None]:
-    """Run the keys until they are there; whoever gets the task ends it."""
+    """Run the keys until the first fetch is done. The caller ends the task."""
     task = asyncio.create_task(door.jwks.run())
-    renewal = door.jwks.renewal()
-    assert renewal is not None
-    await renewal
+    refresh = door.jwks.refresh()
+    assert refresh is not None
+    await refresh
     return task
 
 
-def test_without_the_header_a_request_is_nobodys() -> None:
+def test_a_request_without_the_header_is_anonymous() -> None:
     door = Door()
     assert isinstance(door.ask(None), Response)
     assert door.came == [None]
 
 
-def test_one_who_is_known_already_is_not_asked_again() -> None:
+def test_a_request_with_a_known_shopper_is_not_verified_again() -> None:
     door = Door()
-    assert isinstance(door.ask("whatever", shopper="ada"), Response)
+    assert isinstance(door.ask("Bearer x", shopper="ada"), Response)
     assert door.came == ["ada"]
 
 
-def test_where_no_tokens_are_configured_the_layer_is_the_handler() -> None:
+def test_without_configured_tokens_the_layer_is_the_handler() -> None:
     door = Door(Shoppers())
     assert door.handler == door._let_in
     assert isinstance(door.ask("Basic x"), Response)
@@ -88,7 +89,7 @@ def test_where_no_tokens_are_configured_the_layer_is_the_handler() -> None:
 
 
 @in_virtual_time
-async def test_a_good_token_is_let_in_without_waiting() -> None:
+async def test_a_good_token_is_accepted_without_waiting() -> None:
     door = Door()
     keys = await ready(door)
     for _ in range(2):
@@ -99,10 +100,10 @@ async def test_a_good_token_is_let_in_without_waiting() -> None:
     keys.cancel()
 
 
-@pytest.mark.parametrize("why", [why for why in Refused if why is not Refused.ISSUER_AWAY])
-def test_each_refusal_tells_why_and_how_to_sign_in(why: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("why", [why for why in Denial if why is not Denial.ISSUER_UNAVAILABLE])
+def test_each_denial_says_why_and_how_to_sign_in(why: Denial, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
-    monkeypatch.setattr(door.tokens, "judge", lambda _authorization: why)
+    monkeypatch.setattr(door.tokens, "verify", lambda _authorization: why)
     answer = door.ask("Bearer x")
     assert isinstance(answer, Response)
     body = orjson.loads(answer.body)
@@ -110,12 +111,12 @@ def test_each_refusal_tells_why_and_how_to_sign_in(why: Refused, monkeypatch: py
     found = CHALLENGE.fullmatch(answer.header_block)
     assert found is not None
     # RFC 6750, 3.1: no error for one who did not try with a token.
-    assert (found[1] is None) == (why is Refused.SCHEME)
+    assert (found[1] is None) == (why is Denial.SCHEME)
     assert door.came == []
 
 
 @in_virtual_time
-async def test_fifty_with_a_new_key_make_one_fetch_and_are_all_let_in() -> None:
+async def test_fifty_tokens_of_a_new_key_share_one_fetch_and_are_all_accepted() -> None:
     door = Door()
     keys = await ready(door)
     door.issuer.keys["ec-2"] = ("ES256", ec.generate_private_key(ec.SECP256R1()))
@@ -128,7 +129,7 @@ async def test_fifty_with_a_new_key_make_one_fetch_and_are_all_let_in() -> None:
 
 
 @in_virtual_time
-async def test_a_made_up_key_is_refused_after_one_fetch_and_then_at_once() -> None:
+async def test_a_made_up_key_is_denied_after_one_fetch_and_then_at_once() -> None:
     door = Door()
     keys = await ready(door)
     stranger = Issuer()
@@ -143,7 +144,7 @@ async def test_a_made_up_key_is_refused_after_one_fetch_and_then_at_once() -> No
 
 
 @in_virtual_time
-async def test_before_the_keys_have_come_a_token_waits_for_them() -> None:
+async def test_before_the_first_fetch_a_token_waits_for_the_keys() -> None:
     door = Door()
     keys = asyncio.create_task(door.jwks.run())
     assert (await resolve(door.ask(bearer(door.issuer.token())))).status == 200
@@ -152,33 +153,33 @@ async def test_before_the_keys_have_come_a_token_waits_for_them() -> None:
 
 
 @in_virtual_time
-async def test_when_the_issuer_is_away_from_the_start_it_is_not_the_shoppers_fault() -> None:
+async def test_an_issuer_that_was_never_reachable_gives_503() -> None:
     door = Door()
-    door.is_away = True
+    door.is_unavailable = True
     keys = asyncio.create_task(door.jwks.run())
     answer = await resolve(door.ask(bearer(door.issuer.token())))
     body = orjson.loads(answer.body)
     assert (answer.status, body["type"]) == (503, "/problems/dependency-unavailable")
     assert b"Retry-After" in answer.header_block
-    door.is_away = False
+    door.is_unavailable = False
     await asyncio.sleep(2)
     assert (await resolve(door.ask(bearer(door.issuer.token())))).status == 200
     keys.cancel()
 
 
 @in_virtual_time
-async def test_stale_keys_do_while_the_issuer_is_away() -> None:
+async def test_stale_keys_verify_while_the_issuer_is_unavailable() -> None:
     door = Door()
     keys = await ready(door)
-    door.is_away = True
+    door.is_unavailable = True
     await asyncio.sleep(3000)
-    assert door.jwks.is_away
+    assert door.jwks.is_unavailable
     assert (await resolve(door.ask(bearer(door.issuer.token())))).status == 200
     keys.cancel()
 
 
 @in_virtual_time
-async def test_a_rotation_ends_the_tokens_of_the_key_taken_back() -> None:
+async def test_a_rotation_ends_the_tokens_of_the_withdrawn_key() -> None:
     door = Door()
     keys = await ready(door)
     old = bearer(door.issuer.token("ec-1"))

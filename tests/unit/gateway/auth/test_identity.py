@@ -4,7 +4,8 @@ import orjson
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.auth.identity import UNKNOWN, Callers, digest_of, identity
+from gateway.auth.client_identifier import UNKNOWN, ClientIdentifier, api_key_digest
+from gateway.auth.identity import identity
 from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.config.policies import ApiKey, Identity, Shoppers
 from gateway.http.message import Request, Response
@@ -16,9 +17,9 @@ BEHIND_PROXIES = Identity(trusted_proxies=("10.0.0.0/8",))
 
 class NoKeys:
     keys = None
-    is_away = False
+    is_unavailable = False
 
-    def renewal(self) -> None:
+    def refresh(self) -> None:
         return None
 
     def on_change(self, call: object) -> None:
@@ -35,12 +36,12 @@ def a_request(peer: str, *lines: tuple[str, str]) -> Request:
 
 
 class Door:
-    """The layer before a handler that notes who came."""
+    """The layer before a handler that records requests."""
 
-    def __init__(self, policy: Identity | Callers, tokens: ShopperTokens | None = None) -> None:
-        self.callers = policy if isinstance(policy, Callers) else Callers(policy)
+    def __init__(self, policy: Identity | ClientIdentifier, tokens: ShopperTokens | None = None) -> None:
+        self.clients = policy if isinstance(policy, ClientIdentifier) else ClientIdentifier(policy)
         self.came: list[Request] = []
-        self._handler = identity(self.callers, tokens)(self._let_in)
+        self._handler = identity(self.clients, tokens)(self._let_in)
 
     def _let_in(self, request: Request) -> Response:
         self.came.append(request)
@@ -74,7 +75,7 @@ def test_without_proxies_the_peer_is_the_client(peer: str, client: str) -> None:
         assert (door.came[-1].api_key, door.came[-1].shopper) == (None, None)
 
 
-def test_behind_proxies_the_client_is_who_they_say() -> None:
+def test_behind_proxies_the_client_is_the_forwarded_address() -> None:
     door = Door(BEHIND_PROXIES)
     for _ in range(2):
         assert door.client("10.0.0.1", ("X-Forwarded-For", "192.0.2.7")) == "192.0.2.7"
@@ -92,7 +93,7 @@ def test_several_lines_are_one_list_in_their_order() -> None:
     assert door.client("10.0.0.1", *lines[::-1]) == "203.0.113.1"
 
 
-def test_a_denied_address_gets_403_by_whatever_way_it_comes() -> None:
+def test_a_denied_address_gets_403_directly_and_behind_proxies() -> None:
     door = Door(Identity(trusted_proxies=("10.0.0.0/8",), deny=("192.0.2.0/24", "2001:db8::7")))
     for _ in range(2):
         for peer, lines in [
@@ -105,10 +106,10 @@ def test_a_denied_address_gets_403_by_whatever_way_it_comes() -> None:
             assert (answer.status, orjson.loads(answer.body)["type"]) == (403, "/problems/forbidden")
         assert door.client("2001:db8::8") == "2001:db8::/64"
         assert door.client("192.0.3.1") == "192.0.3.1"
-    assert door.callers.denied == 8
+    assert door.clients.denied == 8
 
 
-def test_with_an_allow_list_nobody_else_is_let_in() -> None:
+def test_with_an_allow_list_all_others_are_denied() -> None:
     door = Door(Identity(trusted_proxies=("10.0.0.0/8",), allow=("192.0.2.0/24",)))
     assert door.client("192.0.2.7") == "192.0.2.7"
     assert door.client("10.0.0.1", ("X-Forwarded-For", "192.0.2.7")) == "192.0.2.7"
@@ -117,11 +118,11 @@ def test_with_an_allow_list_nobody_else_is_let_in() -> None:
 
 
 KEYS = Identity(
-    api_keys=(ApiKey(name="app", sha256=digest_of("s3cret-of-the-app")), ApiKey(name="pos", sha256="0" * 64))
+    api_keys=(ApiKey(name="app", sha256=api_key_digest("s3cret-of-the-app")), ApiKey(name="pos", sha256="0" * 64))
 )
 
 
-def test_a_known_key_tells_its_name() -> None:
+def test_a_known_key_gives_its_name() -> None:
     door = Door(KEYS)
     for _ in range(2):
         assert door.ask("192.0.2.7", ("x-api-key", "s3cret-of-the-app")).status == 200
@@ -131,7 +132,7 @@ def test_a_known_key_tells_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "wrong", "s3cret-of-the-app ", "0" * 64, digest_of("s3cret-of-the-app"), "x" * 9000, "\udcff"]
+    "key", ["", "wrong", "s3cret-of-the-app ", "0" * 64, api_key_digest("s3cret-of-the-app"), "x" * 9000, "\udcff"]
 )
 def test_an_unknown_key_gets_401(key: str) -> None:
     door = Door(KEYS)
@@ -139,66 +140,66 @@ def test_an_unknown_key_gets_401(key: str) -> None:
         answer = door.ask("192.0.2.7", ("X-Api-Key", key))
         assert (answer.status, orjson.loads(answer.body)["type"]) == (401, "/problems/unauthenticated")
         assert b"WWW-Authenticate: ApiKey" in answer.header_block
-    assert door.callers.unknown_keys == 2
-    assert len(door.callers.known_keys) == 0
+    assert door.clients.unknown_keys == 2
+    assert len(door.clients.names_by_key) == 0
 
 
-def test_where_no_keys_are_configured_the_header_is_not_ours() -> None:
+def test_without_configured_keys_the_header_is_ignored() -> None:
     assert Door(Identity()).ask("192.0.2.7", ("X-Api-Key", "of another system")).status == 200
 
 
-def test_a_verified_token_tells_its_shopper_and_any_other_is_left_to_authentication() -> None:
+def test_a_cached_token_gives_its_shopper_and_any_other_is_left_to_authentication() -> None:
     verifying = tokens()
     door = Door(Identity(), verifying)
     authorization = bearer(signed(SECRET, "HS256"))
     for value in (authorization, "Bearer garbage", "Basic x"):
         assert door.ask("192.0.2.7", ("Authorization", value)).status == 200
         assert door.came[-1].shopper is None
-    assert verifying.judge(authorization) == "ada"
+    assert verifying.verify(authorization) == "ada"
     door.ask("192.0.2.7", ("Authorization", authorization))
     assert door.came[-1].shopper == "ada"
 
 
-def test_other_policies_hold_for_layers_made_since_and_counts_go_on() -> None:
+def test_new_policies_apply_to_new_layers_and_counts_go_on() -> None:
     door = Door(Identity(deny=("192.0.2.7",)))
     assert door.ask("192.0.2.7").status == 403
     with pytest.raises(ValueError, match="neither an address"):
-        door.callers.update(Identity(deny=("the office",)))
-    door.callers.update(Identity(deny=("192.0.2.8",)))
-    after = Door(door.callers)
+        door.clients.update(Identity(deny=("the office",)))
+    door.clients.update(Identity(deny=("192.0.2.8",)))
+    after = Door(door.clients)
     assert after.ask("192.0.2.7").status == 200
     assert after.ask("192.0.2.8").status == 403
-    assert door.callers.denied == 2
+    assert door.clients.denied == 2
 
 
-def test_what_is_remembered_of_clients_is_bounded() -> None:
-    door = Door(Callers(BEHIND_PROXIES, most_clients=10))
+def test_cached_clients_are_bounded() -> None:
+    door = Door(ClientIdentifier(BEHIND_PROXIES, max_clients=10))
     for number in range(100):
         door.client(f"192.0.2.{number}")
         door.client("10.0.0.1", ("X-Forwarded-For", f"192.0.2.{number}"))
-    assert door.callers.snapshot()["clients_remembered"] <= 20
+    assert door.clients.snapshot()["cached_clients"] <= 20
 
 
-def test_long_ways_that_callers_make_up_are_remembered_in_lesser_number() -> None:
-    door = Door(Callers(BEHIND_PROXIES, most_clients=100))
+def test_the_cache_of_clients_is_bounded_by_size() -> None:
+    door = Door(ClientIdentifier(BEHIND_PROXIES, max_clients=100))
     for number in range(100):
         made_up = "x" * 8_000 + f", 192.0.2.{number}"
         assert door.client("10.0.0.1", ("X-Forwarded-For", made_up)) == f"192.0.2.{number}"
-    assert door.callers.snapshot()["clients_remembered"] <= 4
+    assert door.clients.snapshot()["cached_clients"] <= 4
 
 
-def test_what_is_seen_of_it() -> None:
+def test_its_snapshot_and_metrics() -> None:
     door = Door(Identity(trusted_proxies=("10.0.0.0/8",), deny=("192.0.2.7",), api_keys=KEYS.api_keys))
     door.ask("192.0.2.7")
     door.ask("192.0.2.8", ("X-Api-Key", "wrong"))
-    (refused,) = door.callers.metrics()
-    assert [(sample.labels["reason"], sample.value) for sample in refused.samples] == [("address", 1), ("api-key", 1)]
-    assert door.callers.snapshot() == {
+    (denied,) = door.clients.metrics()
+    assert [(sample.labels["reason"], sample.value) for sample in denied.samples] == [("address", 1), ("api-key", 1)]
+    assert door.clients.snapshot() == {
         "trusted_proxies": 1,
         "allow": 0,
         "deny": 1,
         "api_keys": ["app", "pos"],
-        "clients_remembered": 2,
+        "cached_clients": 2,
         "denied": 1,
         "unknown_keys": 1,
     }

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 
-from gateway.auth.jwks import MOST_BYTES, MOST_KEYS, BadKeySet, Jwks, parse_key_set
+from gateway.auth.jwks import Jwks
+from gateway.auth.key_set import MAX_BYTES, MAX_KEYS, InvalidKeySet, parse_key_set
 from gateway.metrics import Metric
 from tests.issuer import Issuer, new_rsa, shown
 from tests.virtual_time import in_virtual_time, loop_time
@@ -51,7 +52,7 @@ def test_of_two_keys_with_one_name_the_first_counts() -> None:
     assert found.public.public_numbers() == first.public_key().public_numbers()
 
 
-def test_a_private_key_shown_by_mistake_is_used_as_the_public_one() -> None:
+def test_a_private_key_published_by_mistake_is_used_as_the_public_one() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     private = {**shown(key, kid="1"), "d": "AAAA"}
     found = parse_key_set(key_set(private)).find("ES256", "1")
@@ -86,11 +87,11 @@ P384 = ec.generate_private_key(ec.SECP384R1())
     # Without the keys themselves, which differ in every process.
     ids=lambda jwk: " ".join(f"{name}={value}" for name, value in jwk.items() if len(str(value)) < 10),
 )
-def test_a_key_that_can_not_verify_here_is_passed_over(jwk: dict[str, Any]) -> None:
+def test_a_key_that_cannot_verify_here_is_skipped(jwk: dict[str, Any]) -> None:
     keys = parse_key_set(key_set(jwk, GOOD))
     assert len(keys) == 1
     assert keys.find("RS256", "good") is not None
-    with pytest.raises(BadKeySet, match="none of the keys"):
+    with pytest.raises(InvalidKeySet, match="none of the keys"):
         parse_key_set(key_set(jwk))
 
 
@@ -99,28 +100,28 @@ def test_a_key_that_can_not_verify_here_is_passed_over(jwk: dict[str, Any]) -> N
     [
         *(b"", b"{", b"null", b"[]", b"{}", b'{"keys":{}}', b'{"keys":"x"}', b"\xff", b"<html>", b"[" * 100_000),
         b'{"keys":[]}',
-        key_set(*[GOOD] * (MOST_KEYS + 1)),
-        b'{"keys":[],"more":"%b"}' % (b"x" * MOST_BYTES),
+        key_set(*[GOOD] * (MAX_KEYS + 1)),
+        b'{"keys":[],"more":"%b"}' % (b"x" * MAX_BYTES),
         b'{"keys":[' + b"[" * 20_000,
     ],
     ids=lambda document: repr(document[:20]),
 )
-def test_what_is_no_key_set_is_refused(document: bytes) -> None:
-    with pytest.raises(BadKeySet):
+def test_a_document_that_is_not_a_key_set_is_an_error(document: bytes) -> None:
+    with pytest.raises(InvalidKeySet):
         parse_key_set(document)
 
 
-class Shown:
-    """What a test has the issuer answer, and when it was asked."""
+class FakeIssuer:
+    """An issuer whose responses a test sets; it records when it is fetched."""
 
     def __init__(self, *, takes_s: float = 0.1) -> None:
         self.issuer = Issuer()
         self.answer: bytes | Exception | None = None
         self.takes_s = takes_s
-        self.asked_at: list[float] = []
+        self.fetched_at: list[float] = []
 
     async def fetch(self, url: str) -> bytes:
-        self.asked_at.append(loop_time())
+        self.fetched_at.append(loop_time())
         await asyncio.sleep(self.takes_s)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -128,7 +129,7 @@ class Shown:
 
 
 @asynccontextmanager
-async def running(issuer: Shown, url: str | None = URL, **options: Any) -> AsyncIterator[Jwks]:
+async def running(issuer: FakeIssuer, url: str | None = URL, **options: Any) -> AsyncIterator[Jwks]:
     jwks = Jwks(url, fetch=issuer.fetch, clock=loop_time, rng=lambda: 1.0, **{"refresh_s": 300.0, **options})
     task = asyncio.create_task(jwks.run())
     try:
@@ -139,44 +140,44 @@ async def running(issuer: Shown, url: str | None = URL, **options: Any) -> Async
             await task
 
 
-async def renewed(jwks: Jwks) -> None:
-    renewal = jwks.renewal()
-    assert renewal is not None
-    await renewal
+async def refreshed(jwks: Jwks) -> None:
+    refresh = jwks.refresh()
+    assert refresh is not None
+    await refresh
 
 
 @in_virtual_time
 async def test_keys_are_fetched_at_once_and_then_each_refresh() -> None:
-    issuer = Shown(takes_s=0.0)
+    issuer = FakeIssuer(takes_s=0.0)
     async with running(issuer) as jwks:
-        await renewed(jwks)
+        await refreshed(jwks)
         assert len(jwks.keys) == 3
         await asyncio.sleep(901)
-        assert issuer.asked_at == pytest.approx([0, 300, 600, 900])
+        assert issuer.fetched_at == pytest.approx([0, 300, 600, 900])
 
 
 @in_virtual_time
 async def test_refreshes_are_spread() -> None:
-    issuer = Shown(takes_s=0.0)
+    issuer = FakeIssuer(takes_s=0.0)
     chances = iter([0.0, 0.5, 1.0])
     jwks = Jwks(URL, fetch=issuer.fetch, clock=loop_time, rng=lambda: next(chances, 1.0), refresh_s=100.0)
     task = asyncio.create_task(jwks.run())
     await asyncio.sleep(271)
-    assert issuer.asked_at == pytest.approx([0, 80, 170, 270])
+    assert issuer.fetched_at == pytest.approx([0, 80, 170, 270])
     task.cancel()
 
 
 @in_virtual_time
-async def test_an_issuer_that_is_away_keeps_its_keys_and_is_asked_again_less_and_less_often() -> None:
-    issuer = Shown(takes_s=0.0)
+async def test_keys_stay_while_the_issuer_fails_and_fetches_back_off() -> None:
+    issuer = FakeIssuer(takes_s=0.0)
     async with running(issuer) as jwks:
-        await renewed(jwks)
+        await refreshed(jwks)
         keys = jwks.keys
         issuer.answer = ConnectionRefusedError("connection refused")
         await asyncio.sleep(316)
-        assert issuer.asked_at == pytest.approx([0, 300, 301, 303, 307, 315])
+        assert issuer.fetched_at == pytest.approx([0, 300, 301, 303, 307, 315])
         assert jwks.keys is keys
-        assert jwks.is_away
+        assert jwks.is_unavailable
         assert jwks.age_s == pytest.approx(316)
         assert jwks.snapshot()["last_error"] == "connection refused"
         assert jwks.snapshot()["failures_in_row"] == 5
@@ -185,61 +186,59 @@ async def test_an_issuer_that_is_away_keeps_its_keys_and_is_asked_again_less_and
         assert (jwks.snapshot()["failures_in_row"], jwks.snapshot()["last_error"]) == (0, None)
 
 
-@pytest.mark.parametrize(
-    "answer", [b"<html>", key_set(), b"x" * (MOST_BYTES + 1), TimeoutError(), ValueError("no URL")]
-)
-def test_nonsense_keeps_the_keys_there_are(answer: bytes | Exception) -> None:
+@pytest.mark.parametrize("answer", [b"<html>", key_set(), b"x" * (MAX_BYTES + 1), TimeoutError(), ValueError("no URL")])
+def test_an_invalid_response_keeps_the_keys(answer: bytes | Exception) -> None:
     @in_virtual_time
     async def play() -> None:
-        issuer = Shown()
+        issuer = FakeIssuer()
         async with running(issuer) as jwks:
-            await renewed(jwks)
+            await refreshed(jwks)
             keys = jwks.keys
             issuer.answer = answer
-            await renewed(jwks)
+            await refreshed(jwks)
             assert jwks.keys is keys
-            assert jwks.is_away
+            assert jwks.is_unavailable
             assert jwks.snapshot()["last_error"]
 
     play()
 
 
 @in_virtual_time
-async def test_an_issuer_that_hangs_is_given_up_on() -> None:
-    issuer = Shown(takes_s=1e6)
+async def test_a_fetch_that_hangs_times_out() -> None:
+    issuer = FakeIssuer(takes_s=1e6)
     async with running(issuer, timeout_s=3.0) as jwks:
-        await renewed(jwks)
+        await refreshed(jwks)
         assert loop_time() == pytest.approx(3.0)
-        assert jwks.is_away
+        assert jwks.is_unavailable
 
 
 @in_virtual_time
-async def test_all_who_ask_share_one_fetch() -> None:
-    issuer = Shown()
+async def test_all_waiters_share_one_fetch() -> None:
+    issuer = FakeIssuer()
     async with running(issuer) as jwks:
-        await renewed(jwks)
-        renewals = [jwks.renewal() for _ in range(50)]
-        await asyncio.gather(*[renewal for renewal in renewals if renewal is not None])
-        assert None not in renewals
-        assert len(issuer.asked_at) == 2
+        await refreshed(jwks)
+        refreshes = [jwks.refresh() for _ in range(50)]
+        await asyncio.gather(*[refresh for refresh in refreshes if refresh is not None])
+        assert None not in refreshes
+        assert len(issuer.fetched_at) == 2
 
 
 @in_virtual_time
-async def test_made_up_key_names_do_not_hammer_the_issuer() -> None:
-    issuer = Shown(takes_s=0.0)
-    async with running(issuer, asked_s=5.0) as jwks:
-        await renewed(jwks)
+async def test_made_up_key_names_do_not_flood_the_issuer() -> None:
+    issuer = FakeIssuer(takes_s=0.0)
+    async with running(issuer, min_requested_s=5.0) as jwks:
+        await refreshed(jwks)
         while loop_time() < 21:
-            if (renewal := jwks.renewal()) is not None:
-                await renewal
+            if (refresh := jwks.refresh()) is not None:
+                await refresh
             await asyncio.sleep(0.01)
-        assert len(issuer.asked_at) == 1 + 5
+        assert len(issuer.fetched_at) == 1 + 5
 
 
 @in_virtual_time
-async def test_one_who_stops_waiting_does_not_stop_the_others() -> None:
-    async with running(Shown()) as jwks:
-        first, second = jwks.renewal(), jwks.renewal()
+async def test_a_cancelled_waiter_does_not_cancel_the_others() -> None:
+    async with running(FakeIssuer()) as jwks:
+        first, second = jwks.refresh(), jwks.refresh()
         assert first is not None
         assert second is not None
         first.cancel()
@@ -248,40 +247,40 @@ async def test_one_who_stops_waiting_does_not_stop_the_others() -> None:
 
 
 @in_virtual_time
-async def test_those_who_listen_are_told_of_other_keys_and_of_nothing_else() -> None:
-    issuer, told = Shown(takes_s=0.0), []
+async def test_listeners_are_called_for_changed_keys_only() -> None:
+    issuer, calls = FakeIssuer(takes_s=0.0), []
     async with running(issuer) as jwks:
-        jwks.on_change(lambda: told.append(len(jwks.keys)))
-        await renewed(jwks)
+        jwks.on_change(lambda: calls.append(len(jwks.keys)))
+        await refreshed(jwks)
         await asyncio.sleep(1000)
-        assert told == [3]
+        assert calls == [3]
         del issuer.issuer.keys["rsa-1"]
         await asyncio.sleep(300)
-        assert told == [3, 2]
+        assert calls == [3, 2]
 
 
 @in_virtual_time
 async def test_another_url_begins_without_keys() -> None:
-    issuer = Shown()
+    issuer = FakeIssuer()
     async with running(issuer) as jwks:
-        await renewed(jwks)
+        await refreshed(jwks)
         jwks.update(URL, 100.0)
         assert len(jwks.keys) == 3
         jwks.update(URL + "?other", 100.0)
         assert len(jwks.keys) == 0
-        await renewed(jwks)
+        await refreshed(jwks)
         assert len(jwks.keys) == 3
         jwks.update(None, 100.0)
         assert len(jwks.keys) == 0
-        assert jwks.renewal() is None
+        assert jwks.refresh() is None
         jwks.update(URL, 100.0)
-        await renewed(jwks)
+        await refreshed(jwks)
         assert len(jwks.keys) == 3
 
 
 @in_virtual_time
-async def test_keys_that_come_from_a_url_that_was_left_meanwhile_are_not_taken() -> None:
-    first, second = Shown(takes_s=1.0), Shown(takes_s=1.0)
+async def test_keys_of_a_url_replaced_during_the_fetch_are_dropped() -> None:
+    first, second = FakeIssuer(takes_s=1.0), FakeIssuer(takes_s=1.0)
 
     async def fetch(url: str) -> bytes:
         return await (first if url == URL else second).fetch(url)
@@ -289,43 +288,43 @@ async def test_keys_that_come_from_a_url_that_was_left_meanwhile_are_not_taken()
     del second.issuer.keys["rsa-1"], second.issuer.keys["ec-1"]
     jwks = Jwks(URL, fetch=fetch, clock=loop_time)
     task = asyncio.create_task(jwks.run())
-    renewal = jwks.renewal()
-    assert renewal is not None
+    refresh = jwks.refresh()
+    assert refresh is not None
     await asyncio.sleep(0.5)
     jwks.update(URL + "?other", 300.0)
-    await renewal
+    await refresh
     assert len(jwks.keys) == 1
     task.cancel()
 
 
 @in_virtual_time
-async def test_nobody_waits_for_keys_when_all_ends() -> None:
-    issuer = Shown(takes_s=1e6)
+async def test_shutdown_wakes_all_waiters() -> None:
+    issuer = FakeIssuer(takes_s=1e6)
     async with running(issuer, timeout_s=1e5) as jwks:
-        renewal = jwks.renewal()
+        refresh = jwks.refresh()
         await asyncio.sleep(1)
-    assert renewal is not None
-    await renewal
-    assert jwks.renewal() is None
+    assert refresh is not None
+    await refresh
+    assert jwks.refresh() is None
 
 
 def test_without_a_url_there_is_nothing_to_wait_for() -> None:
     @in_virtual_time
     async def play() -> None:
-        async with running(Shown(), url=None) as jwks:
-            assert jwks.renewal() is None
-            assert not jwks.is_away
+        async with running(FakeIssuer(), url=None) as jwks:
+            assert jwks.refresh() is None
+            assert not jwks.is_unavailable
 
     play()
 
 
 @in_virtual_time
-async def test_what_is_seen_of_it() -> None:
-    issuer = Shown(takes_s=0.0)
+async def test_its_snapshot_and_metrics() -> None:
+    issuer = FakeIssuer(takes_s=0.0)
     value: Callable[[Metric], float] = lambda metric: metric.samples[0].value  # noqa: E731
     async with running(issuer) as jwks:
         assert [metric.name for metric in jwks.metrics()] == ["peakgate_jwks_fetches_total", "peakgate_jwks_keys"]
-        await renewed(jwks)
+        await refreshed(jwks)
         await asyncio.sleep(7)
         assert [(metric.name, value(metric)) for metric in jwks.metrics()] == [
             ("peakgate_jwks_fetches_total", 1),
