@@ -13,7 +13,7 @@ from cart.ports import Write
 class MemoryCarts:
     """A `Carts` in a dict. Nothing here awaits, so every call is one atomic change.
 
-    `by_id` may be read and written by the tests and fakes of other parts, such as a checkout that closes a cart.
+    `by_id` and `replace` serve the fakes of other parts, such as a checkout that closes a cart.
     """
 
     def __init__(self, *, clock_ms: Callable[[], int] = unix_ms) -> None:
@@ -68,6 +68,15 @@ class MemoryCarts:
 
     async def settle(self, cart_id: CartId) -> None:
         """See `Carts.settle`: here a merge is never cut short."""
+
+    def replace(self, cart: Cart) -> None:
+        """Put a later state of a cart in place of the stored one; it expires as much later as it was changed later."""
+        self._expires_at[cart.id] += cart.updated_at - self.by_id[cart.id].updated_at
+        self.by_id[cart.id] = cart
+
+    def expires_at(self, cart_id: CartId) -> float:
+        """When the cart expires, in Unix milliseconds."""
+        return self._expires_at[cart_id]
 
     def _find(self, cart_id: CartId, owner: str | None) -> Cart:
         cart = self.by_id.get(cart_id)

@@ -97,7 +97,7 @@ class MemoryOrders:
         cart = self._carts.by_id.get(claim.cart_id)
         if cart is None or cart.status != "open" or cart.version != cart_version or not self._is_in_force(claim):
             return None
-        self._carts.by_id[cart.id] = _ordered(cart, order)
+        self._carts.replace(_ordered(cart, order))
         self.orders[order.id] = Receipt(order, claim.key_hash, claim.fingerprint, is_kept=self.keeps)
         self._keys[claim.key_hash] = (claim.fingerprint, self._clock_ms() + KEY_MS)
         del self._leases[cart.id]
@@ -113,9 +113,7 @@ class MemoryOrders:
         self._keys.pop(claim.key_hash, None)
         cart = self._carts.by_id[order.cart_id]
         self._claims[cart.id, cart.version - 1] = (0, tuple(order.skus))
-        self._carts.by_id[cart.id] = msgspec.structs.replace(
-            cart, status="open", order_id=None, version=cart.version + 1
-        )
+        self._carts.replace(msgspec.structs.replace(cart, status="open", order_id=None, version=cart.version + 1))
         return True
 
     async def release(self, claim: Claim, *, nothing_held: bool) -> bool:

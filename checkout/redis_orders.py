@@ -150,9 +150,12 @@ class RedisOrders:
 
     async def release(self, claim: Claim, *, nothing_held: bool) -> bool:
         """See `Orders.release`."""
-        is_released, _ = await asyncio.gather(
+        is_released, is_forgotten = await asyncio.gather(
             self._release_cart(claim, nothing_held=nothing_held), self._forget_key(claim, CLAIM_MS)
         )
+        if is_released and not is_forgotten:
+            # A commit of this claim was lost on its way, but the key it remembers for a day was not.
+            await self._forget_key(claim, KEY_MS)
         return bool(is_released)
 
     def _release_cart(self, claim: Claim, *, nothing_held: bool) -> Awaitable[Any]:

@@ -10,6 +10,7 @@ from cart.memory import MemoryCarts
 from cart.model import Cart, CartId, Limits, Line, Product, Sku, new_cart_id, unix_ms
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
+from cart.stored import cart_key
 from checkout.durability import Durability
 from checkout.handlers import CheckoutHandlers
 from checkout.memory import MemoryOrders, MemoryStock
@@ -77,6 +78,10 @@ class Shop(ABC):
         """How many are held, or sold and not settled."""
 
     @abstractmethod
+    async def cart_expires_at(self, cart_id: CartId) -> int:
+        """When the cart is deleted by itself, in Unix milliseconds."""
+
+    @abstractmethod
     async def run_out(self, cart_id: CartId, key: str) -> None:
         """The claim of this cart and key has run out."""
 
@@ -137,6 +142,9 @@ class MemoryShop(Shop):
     async def taken(self, sku: Sku) -> int:
         return self.memory_stock.taken(sku)
 
+    async def cart_expires_at(self, cart_id: CartId) -> int:
+        return int(self.memory_carts.expires_at(cart_id))
+
     async def run_out(self, cart_id: CartId, key: str) -> None:
         self.now_ms += CLAIM_MS
 
@@ -165,6 +173,9 @@ class RedisShop(Shop):
     async def taken(self, sku: Sku) -> int:
         holds = await self.store.execute("HGETALL", holds_key(sku))
         return sum(int(hold.split()[0]) for hold in holds.values())
+
+    async def cart_expires_at(self, cart_id: CartId) -> int:
+        return int(await self.store.execute("PEXPIRETIME", cart_key(cart_id)))
 
     async def run_out(self, cart_id: CartId, key: str) -> None:
         # The server's clock cannot be moved, but what it would have deleted can be.

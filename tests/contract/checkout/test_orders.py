@@ -105,6 +105,28 @@ async def test_a_key_serves_one_body(shop: Shop) -> None:
     assert isinstance(await shop.orders.begin(a_claim(other, "t3", key="k2", body="b2")), Claimed)
 
 
+async def test_a_repeat_that_is_refused_leaves_the_key_to_the_checkout_that_runs(shop: Shop) -> None:
+    cart, other = await shop.cart(), await shop.cart()
+    await begun(shop, cart)
+    with pytest.raises(IdempotencyKeyInProgress):
+        await shop.orders.begin(a_claim(cart, "t2"))
+    assert await shop.orders.knows_key("k1")
+    with pytest.raises(IdempotencyKeyReused):
+        await shop.orders.begin(a_claim(other, "t3", body="b2"))
+
+
+async def test_the_key_of_a_commit_that_was_not_made_runs_out_with_its_claim(shop: Shop) -> None:
+    cart, other = await shop.cart(), await shop.cart()
+    await begun(shop, cart)
+    await shop.add(cart.id, MUG)
+    order = order_of(cart, shop.now())
+    assert await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}") is None
+    assert await shop.orders.knows_key("k1")
+    await shop.run_out(cart.id, "k1")
+    assert not await shop.orders.knows_key("k1")
+    assert isinstance(await shop.orders.begin(a_claim(other, "t2", body="b2")), Claimed)
+
+
 async def test_a_key_is_free_again_when_its_checkout_is_refused(shop: Shop) -> None:
     cart, other = await shop.cart(), await shop.cart()
     await begun(shop, cart)
@@ -141,12 +163,26 @@ async def test_a_commit_makes_the_cart_an_order(shop: Shop) -> None:
 
 async def test_a_committed_cart_expires_as_after_any_other_change(shop: Shop) -> None:
     cart = await shop.cart()
+    expires_at = await shop.cart_expires_at(cart.id)
+    assert expires_at == cart.expires_at(LIMITS)
     await begun(shop, cart)
     order = order_of(cart, cart.updated_at + 5_000)
     await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}")
     now = await shop.carts.read(cart.id)
     assert now.updated_at == cart.updated_at + 5_000
-    assert now.expires_at(LIMITS) == cart.expires_at(LIMITS) + 5_000
+    assert now.expires_at(LIMITS) == expires_at + 5_000
+    assert await shop.cart_expires_at(cart.id) == expires_at + 5_000
+
+
+async def test_a_commit_never_shortens_the_life_of_a_cart(shop: Shop) -> None:
+    cart = await shop.cart()
+    expires_at = await shop.cart_expires_at(cart.id)
+    await begun(shop, cart)
+    # The clock of another machine is behind that of the machine that wrote the cart.
+    order = order_of(cart, cart.updated_at - 5_000)
+    await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}")
+    assert (await shop.carts.read(cart.id)).updated_at == cart.updated_at
+    assert await shop.cart_expires_at(cart.id) == expires_at
 
 
 async def test_a_cart_that_changed_is_not_committed(shop: Shop) -> None:

@@ -8,6 +8,7 @@ import itertools
 import pytest
 
 from cart.errors import Refusal
+from checkout.errors import IdempotencyKeyReused
 from checkout.handlers import CheckoutHandlers
 from checkout.redis_orders import RedisOrders
 from checkout.redis_stock import RedisStock
@@ -97,6 +98,26 @@ async def test_a_lost_connection_leaves_nothing_behind_that_the_next_try_must_wa
     placed = await shop.handlers().place(request, idempotency_key=KEY)
     assert placed.replayed is is_ordered
     assert await accounts(shop) == [(8, 2), (9, 1)]
+
+
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize("at", range(1, 7))
+async def test_a_lost_connection_leaves_the_key_free_unless_the_cart_was_ordered(
+    shop: RedisShop, at: int, ran: bool
+) -> None:
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    lost = StoreUnavailable("the connection was lost", may_have_run=True)
+    with pytest.raises(StoreUnavailable):
+        await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=lost)).place(
+            a_request(cart), idempotency_key=KEY
+        )
+    placing = shop.handlers().place(a_request(await shop.cart({MUG: 1})), idempotency_key=KEY)
+    is_key_stored = (at, ran) != (5, False)  # the write of the key itself was lost
+    if is_key_stored and (await shop.carts.read(cart.id)).status == "ordered":
+        with pytest.raises(IdempotencyKeyReused):
+            await placing
+    else:
+        assert not (await placing).replayed
 
 
 @pytest.mark.parametrize("ran", [False, True])
