@@ -65,9 +65,9 @@ from gateway.prerequisites import (
 )
 from gateway.proxy.upstreams import Upstreams
 from gateway.ratelimit.redis_quota import RedisQuota
-from gateway.resilience.breaker import State
+from gateway.resilience.breaker_model import State
 from gateway.resilience.breakers import Breakers
-from gateway.resilience.guarded_search import GuardedSearch, speaks_against_search
+from gateway.resilience.guarded_search import GuardedSearch, is_search_failure
 from gateway.resilience.shedding import IsReplay, Shedder
 from gateway.resilience.store_guard import StoreGuard
 from gateway.resilience.upstream_guard import UpstreamGuards
@@ -171,7 +171,7 @@ async def _edge(
         degraded=Degraded(),
         is_replay=_is_replay(checkout),
         are_prices_stale=lambda: prices.is_stale,
-        is_queue_away=lambda: breakers.of("queue").state is not State.PASSING,
+        is_queue_away=lambda: breakers.of("queue").state is not State.CLOSED,
     )
     server = EdgeServer(Router(()))
     vitals.edge = server
@@ -262,7 +262,7 @@ async def _shop(
     """Everything shoppers call."""
     catalog = RedisCatalog(till.client)
     search = GuardedSearch(
-        await _search(settings.data_dir, stack), till.breakers.of("search", is_failure=speaks_against_search)
+        await _search(settings.data_dir, stack), till.breakers.of("search", is_failure=is_search_failure)
     )
     carts = RedisCarts(till.client)
     outbox = RedisOutbox(till.client)

@@ -30,7 +30,7 @@ TITLES: Final[Mapping[str, str]] = {
 }
 # Columns of parts that tell more of a thing than a table can hold; the rest is in /admin/v1/status.
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
-    "breakers": ("state", "reason", "since", "held"),
+    "breakers": ("state", "reason", "since", "forced_open"),
     "rooms": ("on", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "told_sold_out"),
     "switches": ("on", "percent", "override", "routes", "refused"),
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
@@ -230,9 +230,9 @@ def _shown(key: str, value: Any, at: float) -> str:
 
 # Words that are seen from afar. They are words, so that colour is not needed to read them.
 _LEVELS: Final = {
-    **{("state", word): "well" for word in ("ready", "passing", "in")},
-    **{("state", word): "note" for word in ("starting", "stopping", "probing", "ramping")},
-    **{("state", word): "alarm" for word in ("tripped", "ejected", "unhealthy")},
+    **{("state", word): "well" for word in ("ready", "closed", "in")},
+    **{("state", word): "note" for word in ("starting", "stopping", "half-open", "ramping")},
+    **{("state", word): "alarm" for word in ("open", "ejected", "unhealthy")},
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 Status = Mapping[str, Any]
 # What a breaker and an upstream's target say of themselves when all is well.
-PASSING = "passing"
+CLOSED = "closed"
 RAMPING = "ramping"
 IN = "in"
 
@@ -82,7 +82,7 @@ def _shedding_troubles(status: Status) -> Iterator[Trouble]:
     pressures = {worker: told.get("pressure") or 0 for worker, told in _parts(status, "shedding")}
     if at_work := [worker for worker, pressure in pressures.items() if pressure > 0]:
         most = max(pressures.values())
-        yield Trouble("alarm", f"Load is shed, pressure up to {most:.2g} of 5, in {_workers(at_work)}")
+        yield Trouble("alarm", f"Load is shed, up to {most:.0%} of requests, in {_workers(at_work)}")
 
 
 def _limit_troubles(status: Status) -> Iterator[Trouble]:
@@ -109,12 +109,14 @@ def _event_troubles(status: Status) -> Iterator[Trouble]:
 def _breaker_troubles(status: Status) -> Iterator[Trouble]:
     seen: dict[tuple[str, str, str], list[str]] = {}
     for worker, name, breaker in named(status, "breakers"):
-        state = breaker.get("state", PASSING)
-        if state != PASSING:
+        state = breaker.get("state", CLOSED)
+        if state != CLOSED:
             seen.setdefault((name, state, breaker.get("reason") or ""), []).append(worker)
     for (name, state, reason), workers in seen.items():
-        # What is ramping is on its way back and refuses fewer every second.
-        yield Trouble("note" if state == RAMPING else "alarm", _told(f"{name} is {state}", workers, reason))
+        # A ramping breaker rejects fewer calls every second.
+        yield Trouble(
+            "note" if state == RAMPING else "alarm", _told(f"The breaker of {name} is {state}", workers, reason)
+        )
 
 
 def _target_troubles(status: Status) -> Iterator[Trouble]:

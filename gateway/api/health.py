@@ -100,7 +100,7 @@ class _Readiness:
         self._has_started = self._has_started or away.isdisjoint(to_start)
         if not self._has_started or not away.isdisjoint(self._vitals.always):
             return "unavailable"
-        return "degraded" if away or background or set(breakers.values()) - {"passing"} else "ready"
+        return "degraded" if away or background or set(breakers.values()) - {"closed"} else "ready"
 
     async def _look(self) -> Mapping[str, str]:
         try:

@@ -92,7 +92,7 @@ def response_cache(
     `key_fields` are request fields that are part of the address, the host first: all that the handler's answers depend on
     without saying so in `Vary` (`("Host", "X-Forwarded-Proto")` where both are passed on; none for a handler of our own).
     While `is_tripped` says that there is no use in trying, what is stale is served at once; it must say False when a probe
-    is due (`Breaker.refuses`). `mark` is told of each answer that stands in for an error, by the name `degraded`.
+    is due (`Breaker.is_rejecting`). `mark` is told of each answer that stands in for an error, by the name `degraded`.
     Without `validates` what is stale is fetched as a whole: a handler of our own has it at hand, and a 304 costs more.
     """
     if not cache.is_on:

@@ -81,7 +81,7 @@ class ActivePolicies:
         state.quota.update(policies.limits)
         backends.cache.update(policies.cache)
         backends.breakers.update(policies.breaker)
-        backends.breakers.keep([*BREAKERS, "search", *(upstream.name for upstream in policies.upstreams)])
+        backends.breakers.retain([*BREAKERS, "search", *(upstream.name for upstream in policies.upstreams)])
         self._log.swap(policies.access_log, log)
         self._server.access_log = log
         built = build_router(policies, self._surface, state, backends)

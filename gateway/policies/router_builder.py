@@ -83,7 +83,7 @@ class _Build:
             cached = response_cache(
                 self._backends.cache,
                 key_fields=(),
-                is_tripped=self._backends.breakers.of("store").refuses,
+                is_tripped=self._backends.breakers.of("store").is_rejecting,
                 mark=mark,
                 degraded="products",
                 validates=False,
@@ -108,7 +108,7 @@ class _Build:
             rule, backends.upstreams[rule.upstream], guard=backends.guards.of(rule.upstream), trusts=self._trusts
         )
         if rule.cache:
-            is_tripped = backends.breakers.of(rule.upstream).refuses
+            is_tripped = backends.breakers.of(rule.upstream).is_rejecting
             mark = self._state.degraded.mark
             inner = response_cache(backends.cache, key_fields=ADDRESS_FIELDS, is_tripped=is_tripped, mark=mark)(inner)
         endpoint = Endpoint(

@@ -1,4 +1,4 @@
-"""All breakers of a worker: by the name of their dependency, in force over reloads, shown and worked by operators."""
+"""All circuit breakers of a worker, by the name of their dependency."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 from gateway.config.policies import BREAKERS
 from gateway.config.policies import Breaker as Table
 from gateway.metrics import Metric, Sample
-from gateway.resilience.breaker import Breaker, Change, State
+from gateway.resilience.breaker import Breaker
+from gateway.resilience.breaker_model import Change, State
 
 
 class Breakers:
-    """The registry. A dependency's breaker is made when somebody first asks for it and stays the same from then on.
+    """The registry. The breaker of a dependency is created by its first `of` and stays the same from then on.
 
-    `tables` are those of the file, by name; a dependency without one has what fits it. Long-lived: `update` puts other
-    tables in force and keeps every state.
+    `tables` are those of the file, by name; a dependency without one has its defaults. Long-lived: `update` applies
+    other tables and keeps every state.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Breakers:
         self._breakers: dict[str, Breaker] = {}
 
     def of(self, name: str, *, is_failure: Callable[[Exception], bool] | None = None) -> Breaker:
-        """The breaker of a dependency; `is_failure` is heeded when it is made."""
+        """The breaker of a dependency. `is_failure` is used by the first call only, which creates it."""
         breaker = self._breakers.get(name)
         if breaker is None:
             options: dict[str, Any] = {} if is_failure is None else {"is_failure": is_failure}
@@ -53,26 +54,26 @@ class Breakers:
         return breaker
 
     def update(self, tables: Mapping[str, Table]) -> None:
-        """Put these tables in force; one that is left out is as if it had never been written."""
+        """Apply these tables; a dependency without one has its defaults again."""
         self._tables = tables
         for name, breaker in self._breakers.items():
-            breaker.retable(self._table(name))
+            breaker.reconfigure(self._table(name))
 
-    def keep(self, names: Iterable[str]) -> None:
-        """Forget the breakers of all other dependencies: they are gone from the file."""
-        kept = set(names)
-        self._breakers = {name: breaker for name, breaker in self._breakers.items() if name in kept}
+    def retain(self, names: Iterable[str]) -> None:
+        """Drop the breakers of all other dependencies, which are gone from the file."""
+        names = set(names)
+        self._breakers = {name: breaker for name, breaker in self._breakers.items() if name in names}
 
     def trip(self, name: str, reason: str) -> None:
-        """Cut a dependency off until `release`, for a drill. Raises `KeyError` for one that has no breaker."""
+        """Force a breaker open until `release`, for a drill. Raises `KeyError` for a dependency without one."""
         self._breakers[name].trip(reason)
 
     def release(self, name: str) -> None:
-        """Let a dependency come back that was cut off by `trip`: with a probe, then a ramp. Raises `KeyError`."""
+        """Let a dependency recover that `trip` cut off: by a probe, then a ramp. Raises `KeyError`."""
         self._breakers[name].release()
 
     def states(self) -> dict[str, str]:
-        """Where each stands, in a word."""
+        """The state of each breaker."""
         return {name: breaker.state.value for name, breaker in self._breakers.items()}
 
     def snapshot(self) -> Mapping[str, Any]:
@@ -94,7 +95,7 @@ class Breakers:
         )
         yield Metric(
             "peakgate_breaker_calls_total",
-            "Calls of a dependency by their outcome; those refused were never made.",
+            "Calls of a dependency by outcome; rejected calls were not made.",
             "counter",
             [
                 Sample({"dependency": name, "outcome": outcome}, float(count))
@@ -104,7 +105,7 @@ class Breakers:
         )
         yield Metric(
             "peakgate_breaker_changes_total",
-            "How often the breaker of a dependency has come into a state.",
+            "Changes of the breaker of a dependency, by the state it changed to.",
             "counter",
             [
                 Sample({"dependency": name, "state": state.value}, float(count))

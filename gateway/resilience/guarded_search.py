@@ -1,4 +1,4 @@
-"""The product search behind a breaker: an index that fails or hangs is left alone, and can be drilled."""
+"""The product search behind a circuit breaker, so that an index that fails or hangs gets no calls."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from checkout.errors import DependencyTripped
 from checkout.ports import Guard
 
 
-def speaks_against_search(error: Exception) -> bool:
-    """Whether the index has failed: a cursor of another query is the shopper's."""
+def is_search_failure(error: Exception) -> bool:
+    """Whether an exception is a failure of the index; a cursor of another query is an error of the client."""
     return not isinstance(error, ForeignCursor)
 
 
 class GuardedSearch:
-    """A `ProductSearch` that raises `SearchUnavailable` while it is cut off. Imports are not kept from it."""
+    """A `ProductSearch` that raises `SearchUnavailable` while its breaker is open. Imports are not guarded."""
 
     def __init__(self, search: ProductSearch, guard: Guard) -> None:
         self._search = search

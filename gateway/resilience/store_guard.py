@@ -1,7 +1,7 @@
-"""Cut the store off when it fails, without a cost to the calls that reach it.
+"""The circuit breaker of the store, at no cost to the calls that reach it.
 
-The store's client only counts. A watcher beside it reads the counts some times a second, and its breaker decides by
-them; while it is tripped the client refuses by itself, and the watcher asks for signs of life.
+The store's client only counts. A watcher reads the counts several times a second and records them with the breaker.
+While the breaker is open the client rejects calls by itself, and the watcher sends pings as probes.
 """
 
 from __future__ import annotations
@@ -10,36 +10,37 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-from gateway.resilience.breaker import Breaker, State
+from gateway.resilience.breaker import Breaker
+from gateway.resilience.breaker_model import State
 from store import StoreError
 
 TICK_S: Final = 0.05
 
 
 class Guarded(Protocol):
-    """What is needed of `store.Client`."""
+    """The part of `store.Client` that a guard uses."""
 
     answered: int
     failed: int
 
     @property
     def oldest_queued_at(self) -> float | None:
-        """The loop's time at which the oldest call was made that has no reply yet."""
+        """The loop's time of the oldest call without a reply."""
         ...
 
     def admit_only(self, admits: Callable[[], bool] | None) -> None:
-        """Send only calls that this is true for; None for all."""
+        """Send only calls for which this is true; None for all."""
         ...
 
     def ping(self) -> Awaitable[Any]:
-        """Ask for a sign of life."""
+        """Ping the server."""
         ...
 
 
 class StoreGuard:
-    """Connects a client with the breaker of its server. `watch` must run beside it.
+    """Connects a client with the breaker of its server. `watch` must run in the background.
 
-    Lives as long as its client; a reload changes the table of the breaker and nothing here.
+    Lives as long as its client. A reload changes only the table of the breaker.
     """
 
     def __init__(
@@ -57,54 +58,54 @@ class StoreGuard:
         self._loop_time = asyncio.get_running_loop().time
         self._answered = store.answered
         self._failed = store.failed
-        self._looked_at = self._loop_time()
+        self._checked_at = self._loop_time()
         self._is_gated = False
 
     async def watch(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
-            await self.look()
+            await self.check()
             await self._sleep(self._tick_s)
 
-    async def look(self) -> None:
-        """Read the counts once, probe if it is time, and let through what the breaker lets through."""
-        self._count()
+    async def check(self) -> None:
+        """Record the counts once, send the probe if it is due, and gate the client as the breaker's state requires."""
+        self._record()
         self._gate()
         if self._breaker.probe_is_due:
             await self._probe()
             self._gate()
 
-    def _count(self) -> None:
+    def _record(self) -> None:
         store = self._store
         answered, failed = store.answered - self._answered, store.failed - self._failed
         self._answered, self._failed = store.answered, store.failed
         slow = answered if self._is_slow() else 0
         if answered or failed:
-            self._breaker.observe(calls=answered + failed, failures=failed, slow=slow)
+            self._breaker.record(calls=answered + failed, failures=failed, slow=slow)
 
     def _is_slow(self) -> bool:
-        """Whether the oldest call had waited too long at the look before, and waits still.
+        """Whether the oldest call had waited too long at the previous check, and still waits.
 
-        At the look before: a reply that had come by then has been read since, so what is slow is not this process.
+        A reply that had arrived by the previous check has been read since, so this process is not the slow part.
         """
-        looked_at, self._looked_at = self._looked_at, self._loop_time()
+        checked_at, self._checked_at = self._checked_at, self._loop_time()
         oldest = self._store.oldest_queued_at
-        return oldest is not None and looked_at - oldest >= self._breaker.table.slow_call_s
+        return oldest is not None and checked_at - oldest >= self._breaker.table.slow_call_s
 
     async def _probe(self) -> None:
         try:
             with self._breaker.calling():
                 await self._store.ping()
         except StoreError:
-            pass  # the breaker has been told
+            pass  # the breaker has counted it
 
     def _gate(self) -> None:
-        is_passing = self._breaker.state is State.PASSING
-        if is_passing is self._is_gated:
-            self._store.admit_only(None if is_passing else self._admits)
-            self._is_gated = not is_passing
+        is_closed = self._breaker.state is State.CLOSED
+        if is_closed is self._is_gated:
+            self._store.admit_only(None if is_closed else self._admits)
+            self._is_gated = not is_closed
 
     def _admits(self) -> bool:
-        admitted = self._breaker.admits()
-        self._breaker.outcomes["refused"] += not admitted
-        return admitted
+        is_admitted = self._breaker.admits()
+        self._breaker.outcomes["rejected"] += not is_admitted
+        return is_admitted

@@ -1,4 +1,4 @@
-"""The breaker of an upstream, as forwarding works it: entered and left by plain calls, which cost no context manager."""
+"""The circuit breaker of an upstream, entered and left by plain calls, which cost no context manager."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Callable
 from typing import Final
 
 from checkout.errors import DependencyTripped
-from gateway.resilience.breaker import Breaker, Calling
+from gateway.resilience.breaker import Breaker, GuardedCall
 from gateway.resilience.breakers import Breakers
 
-# A loop's time may lag behind the clock by as much; between a trip and its probe nothing begins.
+# The loop's time may lag behind the clock by this much. No call begins between a trip and its probe.
 _CLOCKS_DIFFER_S: Final = 0.05
 
 
 class UpstreamGuard:
-    """A `gateway.proxy.ports.Guard` on a breaker. Stands for one upstream and lives as long as the breaker does.
+    """A `gateway.proxy.ports.Guard` on the breaker of one upstream. Lives as long as the breaker does.
 
-    An outcome does not say which call it is of. A probe is known by its age where that is told; any other outcome is taken
-    for that of the call that began first: so late news of calls from before the trip can never end a probe early, and
-    there never are two.
+    An outcome does not name its call. The success of a probe is recognised by its age. Any other outcome is taken for
+    that of the oldest call, so that late outcomes of calls from before the trip never end a probe early, and there are
+    never two probes.
     """
 
     def __init__(self, breaker: Breaker, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._breaker = breaker
         self._clock = clock
-        self._probe: Calling | None = None
-        self._others: deque[Calling] = deque()
+        self._probe: GuardedCall | None = None
+        self._others: deque[GuardedCall] = deque()
 
     def try_enter(self) -> bool:
         """See `Guard.try_enter`."""
@@ -45,22 +45,22 @@ class UpstreamGuard:
 
     def succeeded(self, elapsed_s: float) -> None:
         """See `Guard.succeeded`."""
-        begun_at = self._clock() - elapsed_s
-        call = self._ended(is_probe=self._probe is not None and begun_at >= self._probe.begun_at - _CLOCKS_DIFFER_S)
-        call.begun_at = begun_at
+        began_at = self._clock() - elapsed_s
+        call = self._take(is_probe=self._probe is not None and began_at >= self._probe.began_at - _CLOCKS_DIFFER_S)
+        call.began_at = began_at
         self._breaker.leave(call, None)
 
     def failed(self, reason: str) -> None:
         """See `Guard.failed`."""
-        call = self._ended()
+        call = self._take()
         call.failed(reason)
         self._breaker.leave(call, None)
 
     def abandoned(self) -> None:
         """See `Guard.abandoned`."""
-        self._breaker.leave(self._ended(), asyncio.CancelledError())
+        self._breaker.leave(self._take(), asyncio.CancelledError())
 
-    def _ended(self, *, is_probe: bool = False) -> Calling:
+    def _take(self, *, is_probe: bool = False) -> GuardedCall:
         if self._others and not is_probe:
             return self._others.popleft()
         assert self._probe is not None

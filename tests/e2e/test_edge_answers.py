@@ -260,9 +260,9 @@ def test_readiness_tells_of_each_dependency(gate: RunningShop) -> None:
     assert (ready.status, ready.body["status"]) == (200, "ready")
     assert set(ready.body["checks"]) == {"store", "upstreams"}
     assert set(ready.body["breakers"]) >= {"store", "payment", "shipping", "queue", "search", "web"}
-    assert set(ready.body["breakers"].values()) == {"passing"}
+    assert set(ready.body["breakers"].values()) == {"closed"}
     gate.admin("POST", "/admin/v1/drills/payment", {})
     degraded = gate.call("GET", "/readyz")
     assert (degraded.status, degraded.body["status"]) == (200, "degraded")
-    assert degraded.body["breakers"]["payment"] == "tripped"
+    assert degraded.body["breakers"]["payment"] == "open"
     gate.admin("POST", "/admin/v1/drills/payment", {"tripped": False})

@@ -112,7 +112,7 @@ def test_under_load_the_breaker_cuts_a_paused_store_off_and_lets_it_back(gate: R
 
     with paused(gate):
         assert {answer.status for answer in crowd(gate, 200, "GET", path)} == {503}
-        eventually(states, lambda states: states and "passing" not in states)
+        eventually(states, lambda states: states and "closed" not in states)
         cut_off = crowd(gate, 20, "GET", path)
         assert {(answer.status, answer.body["type"]) for answer in cut_off} == {
             (503, "/problems/dependency-unavailable")
@@ -120,7 +120,7 @@ def test_under_load_the_breaker_cuts_a_paused_store_off_and_lets_it_back(gate: R
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in cut_off)
         eventually(lambda: count(gate, "peakgate_breaker_changes_total"), lambda found: found >= 2)
     all_well(gate, cart_id)
-    assert states() == ["passing", "passing"]
+    assert states() == ["closed", "closed"]
 
 
 def test_each_worker_grants_its_share_of_a_quota_while_the_store_is_paused(gate: RunningShop) -> None:

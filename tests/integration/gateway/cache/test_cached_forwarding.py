@@ -73,10 +73,10 @@ async def test_an_upstream_that_hangs_is_waited_for_once_and_then_served_stale()
             return self.breaker.admits()
 
         def succeeded(self, elapsed_s: float) -> None:
-            self.breaker.observe(calls=1, failures=0)
+            self.breaker.record(calls=1, failures=0)
 
         def failed(self, reason: str) -> None:
-            self.breaker.observe(calls=1, failures=1)
+            self.breaker.record(calls=1, failures=1)
 
         def abandoned(self) -> None:
             pass
@@ -84,14 +84,14 @@ async def test_an_upstream_that_hangs_is_waited_for_once_and_then_served_stale()
     clock = Clock()
     breaker = Breaker("shop", Table(minimum_calls=1), clock=clock)
     async with forwarding(script, guard=Guard(breaker), retries=0) as (gate, servers):
-        layer = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall), is_tripped=breaker.refuses)
+        layer = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall), is_tripped=breaker.is_rejecting)
         front = layer(gate.handler)
         await ask(front)
         await ask(front, request(path="/others"))
         clock.time += 61
         hangs = True
         assert (await ask(front)).body == b"hello"
-        assert breaker.refuses()
+        assert breaker.is_rejecting()
         for path in ("/things", "/others"):
             answer = front(request(path=path))
             assert isinstance(answer, Response)

@@ -17,7 +17,8 @@ from checkout.outbox import OutboxDispatcher
 from checkout.ports import OutboxEntry, Outgoing
 from checkout.worker import OrderWorker
 from checkout.workflow import Workflow, order_steps
-from gateway.resilience.breaker import Breaker, State
+from gateway.resilience.breaker import Breaker
+from gateway.resilience.breaker_model import State
 from gateway.resilience.breakers import Breakers
 from tests.unit.checkout.back_office import BackOffice, MemoryQueue, an_order, message_of
 from tests.virtual_time import in_virtual_time, loop_time
@@ -97,7 +98,7 @@ async def test_orders_wait_for_a_service_that_is_away_and_complete_when_it_is_ba
     away.how = how
     async with bench.working():
         await bench.accept(40)
-        await until(lambda: breaker.state is State.TRIPPED)
+        await until(lambda: breaker.state is State.OPEN)
         cut_off_at, asked_before = loop_time(), away.calls
         await bench.accept(40)
         # Far longer than it takes to use up the deliveries and the attempts of an order.
@@ -113,7 +114,7 @@ async def test_orders_wait_for_a_service_that_is_away_and_complete_when_it_is_ba
     assert (bench.worker.processed, bench.worker.failed, bench.worker.dead_lettered) == (80, 0, 0)
     assert bench.worker.deferred > 0
     assert bench.office.captured() == sum(order.total for order in bench.office.accepted)
-    assert breaker.state is State.PASSING
+    assert breaker.state is State.CLOSED
 
 
 @in_virtual_time
@@ -123,7 +124,7 @@ async def test_declined_payments_are_answers_and_trip_nothing() -> None:
         await bench.accept(50, token="tok_declined")
         await until(lambda: not len(bench.queue))
     assert bench.statuses() == {OrderStatus.CANCELLED}
-    assert bench.breaker("payment").state is State.PASSING
+    assert bench.breaker("payment").state is State.CLOSED
 
 
 @in_virtual_time
@@ -203,7 +204,7 @@ async def test_the_outbox_keeps_orders_while_the_queue_is_cut_off_and_sends_them
     running = asyncio.ensure_future(dispatcher.run())
     for entry in outbox.write(100):
         dispatcher.submit(entry)
-    await until(lambda: breaker.state is State.TRIPPED)
+    await until(lambda: breaker.state is State.OPEN)
     asked_at, asked_before = loop_time(), queue.asked
     await asyncio.sleep(600)
     assert len(outbox.entries) == 100
@@ -212,7 +213,7 @@ async def test_the_outbox_keeps_orders_while_the_queue_is_cut_off_and_sends_them
     queue.is_away = False
     await until(lambda: not outbox.entries)
     assert len(queue.sent) == 100
-    await until(lambda: breaker.state is State.PASSING)
+    await until(lambda: breaker.state is State.CLOSED)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

@@ -1,4 +1,4 @@
-"""Whatever calls do and whenever they end, a breaker keeps its rules."""
+"""Rules of a breaker for calls that overlap and end in any order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from checkout.errors import DependencyTripped
 from gateway.config.policies import Breaker as Table
-from gateway.resilience.breaker import Breaker, Calling, State
+from gateway.resilience.breaker import Breaker, GuardedCall
+from gateway.resilience.breaker_model import State
 from gateway.resilience.breaker_window import ramp_share
 
 TABLE = Table(window_s=4.0, minimum_calls=3, open_s=1.0, open_most_s=8.0, ramp_s=3.0, slow_call_s=1.0)
@@ -24,12 +25,12 @@ class BreakerRules(RuleBasedStateMachine):
         super().__init__()
         self.time = 100.0
         self.chance = 0.5
-        self.under_way: list[Calling] = []
-        self.probes: list[Calling] = []
-        self.tripped_at = 0.0
+        self.running: list[GuardedCall] = []
+        self.probes: list[GuardedCall] = []
+        self.opened_at = 0.0
         # A probe was given up, or an operator has ended a drill.
         self.may_come_at_once = False
-        self.held = False
+        self.is_forced_open = False
         self.changes: list[State] = []
         self.breaker = Breaker(
             "it",
@@ -37,21 +38,21 @@ class BreakerRules(RuleBasedStateMachine):
             clock=lambda: self.time,
             now=lambda: self.time,
             rng=lambda: self.chance,
-            on_change=lambda _name, change: self.told(change.state),
+            on_change=lambda _name, change: self.changed(change.state),
         )
 
-    def told(self, state: State) -> None:
-        before = self.changes[-1] if self.changes else State.PASSING
+    def changed(self, state: State) -> None:
+        before = self.changes[-1] if self.changes else State.CLOSED
         allowed = {
-            State.PASSING: {State.TRIPPED},
-            State.TRIPPED: {State.PROBING, State.TRIPPED},  # again only by an operator
-            State.PROBING: {State.RAMPING, State.TRIPPED},
-            State.RAMPING: {State.PASSING, State.TRIPPED},
+            State.CLOSED: {State.OPEN},
+            State.OPEN: {State.HALF_OPEN, State.OPEN},  # again only by an operator
+            State.HALF_OPEN: {State.RAMPING, State.OPEN},
+            State.RAMPING: {State.CLOSED, State.OPEN},
         }
         assert state in allowed[before]
         self.changes.append(state)
-        if state is State.TRIPPED:
-            self.tripped_at = self.time
+        if state is State.OPEN:
+            self.opened_at = self.time
             self.may_come_at_once = False
 
     @rule(seconds=st.floats(0, 5), chance=st.floats(0, 0.999))
@@ -66,25 +67,25 @@ class BreakerRules(RuleBasedStateMachine):
         try:
             calling.__enter__()
         except DependencyTripped:
-            assert before in (State.TRIPPED, State.PROBING, State.RAMPING)
+            assert before in (State.OPEN, State.HALF_OPEN, State.RAMPING)
             assert not due_before
             return
-        self.under_way.append(calling)
-        if before is State.PASSING:
+        self.running.append(calling)
+        if before is State.CLOSED:
             return
         if before is State.RAMPING:
             began_at = self.breaker.snapshot()["since"]
             assert self.chance < ramp_share(self.time - began_at, TABLE.ramp_s)
             return
-        assert before is State.TRIPPED, "let through beside a probe"
-        assert self.may_come_at_once or self.time - self.tripped_at >= TABLE.open_s / 2, "let through too early"
-        assert not self.held, "let through although an operator holds it"
+        assert before is State.OPEN, "admitted beside a probe"
+        assert self.may_come_at_once or self.time - self.opened_at >= TABLE.open_s / 2, "admitted too early"
+        assert not self.is_forced_open, "admitted although forced open"
         self.probes.append(calling)
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 1000), outcome=st.sampled_from([None, ValueError(), asyncio.CancelledError()]))
     def a_call_ends(self, which: int, outcome: BaseException | None) -> None:
-        calling = self.under_way.pop(which % len(self.under_way))
+        calling = self.running.pop(which % len(self.running))
         calling.__exit__(type(outcome) if outcome else None, outcome, None)
         if calling in self.probes:
             self.probes.remove(calling)
@@ -93,29 +94,29 @@ class BreakerRules(RuleBasedStateMachine):
     @rule()
     def an_operator_cuts_it_off(self) -> None:
         self.breaker.trip("drill")
-        self.held = True
-        self.probes.clear()  # what they tell is no news any more
+        self.is_forced_open = True
+        self.probes.clear()  # their outcomes are outdated
 
     @rule()
     def an_operator_lets_it_come_back(self) -> None:
         self.breaker.release()
-        self.may_come_at_once = self.may_come_at_once or self.held
-        self.held = False
+        self.may_come_at_once = self.may_come_at_once or self.is_forced_open
+        self.is_forced_open = False
 
     @rule(calls=st.integers(0, 10), data=st.data())
     def calls_are_counted_from_outside(self, calls: int, data: Any) -> None:
-        self.breaker.observe(calls=calls, failures=data.draw(st.integers(0, calls)))
+        self.breaker.record(calls=calls, failures=data.draw(st.integers(0, calls)))
 
     @invariant()
     def there_is_one_probe_at_most(self) -> None:
         assert len(self.probes) <= 1
-        if self.breaker.state is State.PROBING:
+        if self.breaker.state is State.HALF_OPEN:
             assert len(self.probes) == 1
 
     @invariant()
-    def what_is_held_stays_cut_off(self) -> None:
-        if self.held:
-            assert self.breaker.state is State.TRIPPED
+    def a_forced_open_breaker_stays_open(self) -> None:
+        if self.is_forced_open:
+            assert self.breaker.state is State.OPEN
             assert not self.breaker.admits()
 
     @invariant()

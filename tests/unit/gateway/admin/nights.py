@@ -49,7 +49,7 @@ def breaker(state: str, reason: str = "") -> dict[str, Any]:
         "state": state,
         "reason": reason,
         "since": AT - 95,
-        "held": False,
+        "forced_open": False,
         "retry_after_s": 1.5,
         "window": {"calls": 40, "failures": 31, "slow": 2},
         "outcomes": {"success": 100, "failure": 31},
@@ -61,8 +61,8 @@ def bad_night() -> dict[str, Any]:
     """Much at once."""
     parts: dict[str, Any] = {
         "breakers": {
-            "payment": breaker("tripped", "31 of 40 calls failed within 60 s"),
-            "store": breaker("passing"),
+            "payment": breaker("open", "31 of 40 calls failed within 60 s"),
+            "store": breaker("closed"),
             "queue": breaker("ramping", "a probe came back well"),
         },
         "requests": {"GET /v1/products": {"200": 1_204_551, "503": 21_044}, "POST /v1/checkout": {"202": 731}},
@@ -71,7 +71,7 @@ def bad_night() -> dict[str, Any]:
             "limit": 84,
             "in_hand": 84,
             "late_ms": 12.5,
-            "pressure": 1.75,
+            "pressure": 0.75,
             "refused": {"checkout": 0, "cart-write": 0, "cart-read": 12, "browse": 21_044, "optional": 977},
         },
         "limits": {
@@ -140,7 +140,7 @@ def bad_night() -> dict[str, Any]:
         "/etc/peakgate/peakgate.toml:14: limits[0].quota: must be a number from 1 to 1,000,000,000, not 'fifty'",
         "/etc/peakgate/peakgate.toml:31: rooms[0].rate: there is no such key; did you mean rate_per_s?",
     ]
-    other = {**parts, "degraded": {"prices": 9}, "breakers": {**parts["breakers"], "payment": breaker("probing", "")}}
+    other = {**parts, "degraded": {"prices": 9}, "breakers": {**parts["breakers"], "payment": breaker("half-open", "")}}
     return status(
         worker("0a", parts),
         worker("1b", other, restarts=1, started_at=AT - 40),

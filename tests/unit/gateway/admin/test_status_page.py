@@ -41,7 +41,7 @@ class Reader(HTMLParser):
 
 
 def test_a_quiet_night_says_so_first() -> None:
-    told = status(worker("0a", {"breakers": {"store": breaker("passing")}}), worker("1a"))
+    told = status(worker("0a", {"breakers": {"store": breaker("closed")}}), worker("1a"))
     assert troubles(told) == []
     page = Reader(status_page(told))
     assert page.text.index("all is well") < page.text.index("Workers")
@@ -57,13 +57,13 @@ def test_a_bad_night_has_its_alarms_first_and_the_title_counts_them() -> None:
         "The last reload was refused",
         "Worker 2a did not answer within 1 s",
         "Worker 3a goes by other policies: 77ab00c1d2e3",
-        "payment is tripped in workers 0a, 3a: 31 of 40 calls failed within 60 s",
+        "The breaker of payment is open in workers 0a, 3a: 31 of 40 calls failed within 60 s",
         "pages: http://10.0.0.6:8080 is ejected",
         "18,220 wait in the room drop",
         "The switch reviews is off",
         "The switch search is at 25 %",
         "Worker 1 died once",
-        "Load is shed, pressure up to 1.8 of 5, in workers 0a, 1b, 3a",
+        "Load is shed, up to 75% of requests, in workers 0a, 1b, 3a",
         "Rate limits are kept without the store in workers 0a, 1b, 3a: StoreTimeout",
         "The event midnight-drop is running",
         "The keys of the token issuer cannot be fetched: 503",
@@ -87,7 +87,7 @@ def test_what_others_have_written_is_never_markup() -> None:
         worker(
             "0a",
             {
-                "breakers": {nasty: breaker("tripped", nasty)},
+                "breakers": {nasty: breaker("open", nasty)},
                 "upstreams": {nasty: {"targets": [{"url": nasty, "state": nasty, "reason": nasty}]}},
                 nasty: {nasty: nasty},
                 "other": {nasty: {nasty: [nasty, {nasty: nasty}]}},
@@ -101,7 +101,7 @@ def test_what_others_have_written_is_never_markup() -> None:
 
 
 def test_workers_that_see_the_same_share_a_row() -> None:
-    store = {"breakers": {"store": breaker("passing")}}
+    store = {"breakers": {"store": breaker("closed")}}
     assert ">0a, 1a<" in status_page(status(worker("0a", store), worker("1a", store)))
 
 

@@ -131,12 +131,12 @@ async def test_a_worker_is_not_ready_without_what_is_always_needed() -> None:
 
 
 async def test_breakers_are_told_and_one_that_does_not_pass_degrades() -> None:
-    breakers = {"payment": "passing"}
+    breakers = {"payment": "closed"}
     worker = Worker(Vitals({}, breakers=lambda: breakers))
     assert await worker.status() == (200, "ready")
-    breakers["payment"] = "tripped"
+    breakers["payment"] = "open"
     status, body = await worker.ask()
-    assert (status, body["status"], body["breakers"]) == (200, "degraded", {"payment": "tripped"})
+    assert (status, body["status"], body["breakers"]) == (200, "degraded", {"payment": "open"})
 
 
 @in_virtual_time

@@ -7,17 +7,17 @@ import pytest
 from cart.catalog.memory import MemorySearch
 from cart.catalog.ports import ForeignCursor, SearchUnavailable
 from cart.model import Sku
-from gateway.resilience.breaker import State
+from gateway.resilience.breaker_model import State
 from gateway.resilience.breakers import Breakers
-from gateway.resilience.guarded_search import GuardedSearch, speaks_against_search
+from gateway.resilience.guarded_search import GuardedSearch, is_search_failure
 
 
 def guarded() -> tuple[GuardedSearch, Breakers]:
     breakers = Breakers({})
-    return GuardedSearch(MemorySearch(), breakers.of("search", is_failure=speaks_against_search)), breakers
+    return GuardedSearch(MemorySearch(), breakers.of("search", is_failure=is_search_failure)), breakers
 
 
-async def test_it_finds_what_the_index_has() -> None:
+async def test_it_returns_hits_of_the_index() -> None:
     search, _ = guarded()
     await search.upsert([(Sku("A"), "RED HEART")])
     await search.mark_imported("digest")
@@ -25,7 +25,7 @@ async def test_it_finds_what_the_index_has() -> None:
     assert await search.has_imported("digest")
 
 
-async def test_a_search_that_is_cut_off_is_said_to_be_unavailable() -> None:
+async def test_an_open_breaker_makes_the_search_unavailable() -> None:
     search, breakers = guarded()
     breakers.trip("search", "drill")
     with pytest.raises(SearchUnavailable):
@@ -39,4 +39,4 @@ async def test_cursors_of_other_queries_do_not_cut_it_off() -> None:
     for _ in range(50):
         with pytest.raises(ForeignCursor):
             await search.page(limit=10, cursor="1:other")
-    assert breakers.of("search").state is State.PASSING
+    assert breakers.of("search").state is State.CLOSED

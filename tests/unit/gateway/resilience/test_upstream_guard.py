@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway.config.policies import Breaker as Table
-from gateway.resilience.breaker import Breaker, State
+from gateway.resilience.breaker import Breaker
+from gateway.resilience.breaker_model import State
 from gateway.resilience.upstream_guard import UpstreamGuard
 
 
@@ -14,14 +15,14 @@ class Bench:
         self.breaker = Breaker("reviews", table, clock=lambda: self.time, rng=lambda: 0.0)
         self.guard = UpstreamGuard(self.breaker, clock=lambda: self.time)
 
-    def stands(self, state: State) -> bool:
+    def is_in(self, state: State) -> bool:
         return self.breaker.state is state
 
     def trip(self) -> None:
         for _ in range(3):
             assert self.guard.try_enter()
             self.guard.failed("status 503")
-        assert self.stands(State.TRIPPED)
+        assert self.is_in(State.OPEN)
 
 
 def test_failures_cut_the_upstream_off_and_a_good_probe_brings_it_back() -> None:
@@ -32,37 +33,37 @@ def test_failures_cut_the_upstream_off_and_a_good_probe_brings_it_back() -> None
     assert bench.guard.try_enter()
     assert not bench.guard.try_enter()
     bench.guard.succeeded(0.01)
-    assert bench.stands(State.RAMPING)
+    assert bench.is_in(State.RAMPING)
 
 
-def test_slow_answers_cut_it_off_too() -> None:
+def test_slow_responses_trip_it_too() -> None:
     bench = Bench()
     for _ in range(3):
         assert bench.guard.try_enter()
         bench.time += 2.5
         bench.guard.succeeded(2.5)
-    assert bench.stands(State.TRIPPED)
+    assert bench.is_in(State.OPEN)
 
 
-def test_shoppers_who_leave_say_nothing() -> None:
+def test_abandoned_calls_do_not_count() -> None:
     bench = Bench()
     for _ in range(9):
         assert bench.guard.try_enter()
         bench.guard.abandoned()
-    assert bench.stands(State.PASSING)
+    assert bench.is_in(State.CLOSED)
 
 
-def test_a_probe_that_a_shopper_left_makes_room_for_the_next() -> None:
+def test_an_abandoned_probe_allows_the_next_one() -> None:
     bench = Bench()
     bench.trip()
     bench.time += 1.0
     assert bench.guard.try_enter()
     bench.guard.abandoned()
     assert bench.guard.try_enter()
-    assert bench.stands(State.PROBING)
+    assert bench.is_in(State.HALF_OPEN)
 
 
-def test_late_news_of_a_call_from_before_the_trip_does_not_end_the_probe() -> None:
+def test_a_late_outcome_of_a_call_from_before_the_trip_does_not_end_the_probe() -> None:
     bench = Bench()
     for _ in range(3):
         assert bench.guard.try_enter()
@@ -72,12 +73,12 @@ def test_late_news_of_a_call_from_before_the_trip_does_not_end_the_probe() -> No
     bench.guard.failed("late")
     bench.guard.succeeded(1.5)
     bench.guard.abandoned()
-    assert bench.stands(State.PROBING)
+    assert bench.is_in(State.HALF_OPEN)
     bench.guard.failed("status 503")
-    assert bench.stands(State.TRIPPED)
+    assert bench.is_in(State.OPEN)
 
 
-def test_a_probe_that_succeeds_is_known_by_its_age_although_older_calls_are_under_way() -> None:
+def test_a_good_probe_is_recognised_by_its_age_while_older_calls_run() -> None:
     bench = Bench()
     assert bench.guard.try_enter()
     bench.trip()
@@ -85,6 +86,6 @@ def test_a_probe_that_succeeds_is_known_by_its_age_although_older_calls_are_unde
     assert bench.guard.try_enter()
     bench.time += 0.01
     bench.guard.succeeded(0.01)
-    assert bench.stands(State.RAMPING)
+    assert bench.is_in(State.RAMPING)
     bench.guard.failed("late")
     assert bench.breaker.snapshot()["window"]["calls"] == 0
