@@ -24,7 +24,7 @@ Arg = bytes | str | int | float
 class Durability(Protocol):
     """Writes by script, and tells whether the write is as durable as was promised."""
 
-    reply_is_enough: bool
+    reply_is_durable: bool
     """Whether the reply of a write is the promise itself."""
 
     def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[tuple[Any, bool]]:
@@ -35,7 +35,7 @@ class Durability(Protocol):
 class OnReply:
     """The reply is the promise: the store keeps orders in memory, or flushes its file before it replies."""
 
-    reply_is_enough = True
+    reply_is_durable = True
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -60,7 +60,7 @@ class AofWait:
     finds out; without it nothing is ever kept.
     """
 
-    reply_is_enough = False
+    reply_is_durable = False
 
     def __init__(self, store: Store, *, wait_ms: int = WAIT_MS) -> None:
         self._store = store
@@ -90,13 +90,13 @@ class AofWait:
         # All are queued before the first await, so they leave in one write on one connection, or fail together.
         replies = [self._store.execute("EVALSHA", w.script.sha, len(w.keys), *w.keys, *w.args) for w in batch]
         results = await asyncio.gather(*replies, self._wait(), return_exceptions=True)
-        is_kept = not isinstance(results[-1], BaseException) and results[-1][0] >= 1
+        is_durable = not isinstance(results[-1], BaseException) and results[-1][0] >= 1
         unknown: list[_Write] = []
         for write, result in zip(batch, results[:-1], strict=True):
             if isinstance(result, ReplyError) and result.code == "NOSCRIPT":
                 unknown.append(write)
             else:
-                _resolve(write.done, result, is_kept)
+                _resolve(write.done, result, is_durable)
         if unknown:
             await self._load({write.script for write in unknown}, unknown)
 
@@ -109,18 +109,18 @@ class AofWait:
             await asyncio.gather(*(self._store.execute("SCRIPT", "LOAD", script.text) for script in scripts))
         except StoreError as error:
             for write in writes:
-                _resolve(write.done, error, is_kept=False)
+                _resolve(write.done, error, is_durable=False)
         else:
             self._gathered[:0] = writes
 
 
-def _resolve(done: asyncio.Future[tuple[Any, bool]], result: Any, is_kept: bool) -> None:
+def _resolve(done: asyncio.Future[tuple[Any, bool]], result: Any, is_durable: bool) -> None:
     if done.done():
         return
     if isinstance(result, BaseException):
         done.set_exception(result)
     else:
-        done.set_result((result, is_kept))
+        done.set_result((result, is_durable))
 
 
 async def fsync_policy(store: Store) -> str | None:

@@ -86,7 +86,7 @@ class CardDataRefused(Refusal):
     """The body holds what looks like a card number; it must not be kept, logged or passed on."""
 
 
-class OrderNotKept(Refusal):
+class OrderNotDurable(Refusal):
     """The order could not be made as durable as promised in time; it was undone and may be tried again with the same key."""
 
 
@@ -125,7 +125,7 @@ class Declined(Exception):
         self.detail = detail
 
 
-class NoAnswer(Exception):
+class ServiceUnavailable(Exception):
     """An outside service could not be reached or did not answer: what was asked may or may not have been done."""
 
 

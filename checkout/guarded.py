@@ -18,7 +18,7 @@ from checkout.ports import Guard, OrderSink, Outgoing, Payments, Shipping
 DEADLINE_S: Final = 4.0
 
 
-def speaks_against_service(error: Exception) -> bool:
+def is_service_failure(error: Exception) -> bool:
     """Whether the service has failed: a final no is an answer."""
     return not isinstance(error, Declined)
 

@@ -17,8 +17,8 @@ from cart.model import CartId, parse_cart_id, parse_order_id, unix_ms
 from cart.ports import PriceBook
 from checkout.errors import CancelTooLate, IdempotencyKeyMissing, OrderNotFound, StatusConflict
 from checkout.model import CANCELLABLE, CancelReason, CheckoutRequest, HistoryEntry, Order
+from checkout.place_order import OrderPlacement, Placed, Purchase
 from checkout.ports import Claim, Merges, Orders, OutboxEntry, Stock
-from checkout.till import Placed, Purchase, Till
 
 FREE_SHIPPING: Final = {"standard": 0}
 
@@ -55,7 +55,7 @@ class CheckoutHandlers:
         new_token: Callable[[], str] = lambda: secrets.token_hex(8),
         poll_s: float = 0.25,
     ) -> None:
-        self._till = Till(
+        self._placement = OrderPlacement(
             orders=orders,
             stock=stock,
             prices=prices,
@@ -78,20 +78,20 @@ class CheckoutHandlers:
 
         Raises `IdempotencyKeyMissing`, `InvalidBody`, `CartNotFound`, `CartClosed` (ordered by another key, or merged),
         `IdempotencyKeyReused`, `IdempotencyKeyInProgress`, `CartEmpty`, `PriceChanged`, `TotalMismatch`, `OutOfStock` and
-        `OrderNotKept`; the cart, the stock and the key are then as they were.
+        `OrderNotDurable`; the cart, the stock and the key are then as they were.
         """
         purchase = self._checked(request, _checked_key(idempotency_key), owner)
         # A shopper who hangs up, or a deadline, must not stop a checkout between its steps: it ends by itself.
-        task = asyncio.create_task(self._till.place(purchase))
+        task = asyncio.create_task(self._placement.place(purchase))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def has_met(self, idempotency_key: str | None) -> bool:
+    async def is_known_idempotency_key(self, idempotency_key: str | None) -> bool:
         """Whether a checkout with this key was kept or is running, so that placing it again is only a look at its order."""
         if not idempotency_key or not _KEY.fullmatch(idempotency_key):
             return False
-        return await self._orders.knows_key(_hash_of(idempotency_key))
+        return await self._orders.has_key(_hash_of(idempotency_key))
 
     async def read(self, order_id: str, *, owner: str | None = None) -> Order:
         """The order as it stands. Raises `OrderNotFound`."""
@@ -122,11 +122,11 @@ class CheckoutHandlers:
             return cancelled
 
     async def events(
-        self, order_id: str, *, after: int = 0, pulse_s: float = math.inf, owner: str | None = None
+        self, order_id: str, *, after: int = 0, heartbeat_s: float = math.inf, owner: str | None = None
     ) -> AsyncIterator[OrderEvent | None]:
         """What happened to the order after event number `after`, and what does from now on; ends with its final status.
 
-        None tells that nothing has happened for `pulse_s`. Raises `OrderNotFound`, at the first step.
+        None tells that nothing has happened for `heartbeat_s`. Raises `OrderNotFound`, at the first step.
         """
         quiet_s = 0.0
         while True:
@@ -137,7 +137,7 @@ class CheckoutHandlers:
                 return
             quiet_s = 0.0 if len(order.history) > after else quiet_s + self._poll_s
             after = max(after, len(order.history))
-            if quiet_s >= pulse_s:
+            if quiet_s >= heartbeat_s:
                 quiet_s = 0.0
                 yield None
             await asyncio.sleep(self._poll_s)

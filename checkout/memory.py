@@ -22,12 +22,12 @@ from checkout.ports import (
     CLAIM_MS,
     HOLD_MS,
     KEY_MS,
-    Abandoned,
+    AbandonedClaim,
     AlreadyOrdered,
     Claim,
     Claimed,
     Committed,
-    MergeUnsettled,
+    MergeUnfinished,
     OutboxEntry,
     Receipt,
     StockLine,
@@ -41,15 +41,15 @@ class _Lease(msgspec.Struct, frozen=True):
 
 
 class MemoryOrders:
-    """`Orders`, `Claims` and `Outbox` in dicts, beside the carts. Nothing here waits, so every call is one atomic change.
+    """`Orders`, `OpenClaims` and `Outbox` in dicts, beside the carts. Nothing here waits, so every call is one atomic change.
 
-    `keeps` says whether what is written becomes as durable as promised; tests turn it off.
+    `is_durable` says whether what is written becomes as durable as promised; tests turn it off.
     """
 
     def __init__(self, carts: MemoryCarts, *, clock_ms: Callable[[], int] = unix_ms) -> None:
         self.orders: dict[OrderId, Receipt] = {}
         self.entries: dict[str, tuple[int, OutboxEntry]] = {}
-        self.keeps = True
+        self.is_durable = True
         self._carts = carts
         self._clock_ms = clock_ms
         self._keys: dict[str, tuple[str, int]] = {}
@@ -60,12 +60,12 @@ class MemoryOrders:
 
     # Orders
 
-    async def knows_key(self, key_hash: str) -> bool:
-        """See `Orders.knows_key`."""
+    async def has_key(self, key_hash: str) -> bool:
+        """See `Orders.has_key`."""
         _, until_ms = self._keys.get(key_hash, ("", 0))
         return until_ms > self._clock_ms()
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         """See `Orders.begin`."""
         fingerprint, until_ms = self._keys.get(claim.key_hash, ("", 0))
         is_new = until_ms <= self._clock_ms()
@@ -76,11 +76,11 @@ class MemoryOrders:
             self._keys[claim.key_hash] = (claim.fingerprint, self._clock_ms() + CLAIM_MS)
         return begun
 
-    def _claim_cart(self, claim: Claim, cart: Cart) -> Claimed | AlreadyOrdered | MergeUnsettled:
+    def _claim_cart(self, claim: Claim, cart: Cart) -> Claimed | AlreadyOrdered | MergeUnfinished:
         if cart.order_id is not None:
             return AlreadyOrdered(cart.order_id)
         if cart.status == "merging":
-            return MergeUnsettled()
+            return MergeUnfinished()
         if cart.status != "open":
             raise CartClosed
         now = self._clock_ms()
@@ -88,9 +88,9 @@ class MemoryOrders:
         if lease is not None and lease.token != claim.token and lease.until_ms > now:
             raise IdempotencyKeyInProgress
         self._leases[cart.id] = _Lease(claim.token, cart.version, now + CLAIM_MS)
-        may_hold = (cart.id, cart.version) in self._claims
+        may_have_holds = (cart.id, cart.version) in self._claims
         self._claims[cart.id, cart.version] = (now, tuple(cart.skus))
-        return Claimed(cart, next(self._fences), may_hold)
+        return Claimed(cart, next(self._fences), may_have_holds)
 
     async def commit(self, claim: Claim, order: Order, *, cart_version: int, message: bytes) -> Committed | None:
         """See `Orders.commit`."""
@@ -98,15 +98,15 @@ class MemoryOrders:
         if cart is None or cart.status != "open" or cart.version != cart_version or not self._is_in_force(claim):
             return None
         self._carts.replace(_ordered(cart, order))
-        self.orders[order.id] = Receipt(order, claim.key_hash, claim.fingerprint, is_kept=self.keeps)
+        self.orders[order.id] = Receipt(order, claim.key_hash, claim.fingerprint, is_durable=self.is_durable)
         self._keys[claim.key_hash] = (claim.fingerprint, self._clock_ms() + KEY_MS)
         del self._leases[cart.id]
         del self._claims[cart.id, cart.version]
-        return Committed(self._post(order, message), self.keeps)
+        return Committed(self._post(order, message), self.is_durable)
 
-    async def retract(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
-        """See `Orders.retract`."""
-        if self.orders[order.id].is_kept or entry.entry_id not in self.entries:
+    async def roll_back(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
+        """See `Orders.roll_back`."""
+        if self.orders[order.id].is_durable or entry.entry_id not in self.entries:
             return False
         del self.entries[entry.entry_id]
         del self.orders[order.id]
@@ -136,8 +136,8 @@ class MemoryOrders:
     async def receipt(self, order_id: OrderId) -> Receipt | None:
         """See `Orders.receipt`."""
         receipt = self.orders.get(order_id)
-        if receipt is not None and self.keeps and not receipt.is_kept:
-            receipt = self.orders[order_id] = msgspec.structs.replace(receipt, is_kept=True)
+        if receipt is not None and self.is_durable and not receipt.is_durable:
+            receipt = self.orders[order_id] = msgspec.structs.replace(receipt, is_durable=True)
         return receipt
 
     async def transition(
@@ -174,16 +174,16 @@ class MemoryOrders:
 
     # Claims
 
-    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
-        """See `Claims.abandoned`."""
+    async def abandoned(self, *, before_ms: int) -> Sequence[AbandonedClaim]:
+        """See `OpenClaims.abandoned`."""
         return [
-            Abandoned(order_id_for(*key), skus, record=(key, begun_ms))
+            AbandonedClaim(order_id_for(*key), skus, record=(key, begun_ms))
             for key, (begun_ms, skus) in self._claims.items()
             if begun_ms < before_ms
         ]
 
-    async def forget(self, claims: Sequence[Abandoned]) -> None:
-        """See `Claims.forget`."""
+    async def delete_claims(self, claims: Sequence[AbandonedClaim]) -> None:
+        """See `OpenClaims.delete_claims`."""
         for claim in claims:
             key, begun_ms = claim.record
             if key in self._claims and self._claims[key][0] == begun_ms:
@@ -191,16 +191,16 @@ class MemoryOrders:
 
     # Outbox
 
-    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
-        """See `Outbox.waiting`."""
+    async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+        """See `Outbox.unsent`."""
         found: dict[str, list[OutboxEntry]] = {}
         for written_ms, entry in self.entries.values():
             if written_ms < before_ms:
                 found.setdefault(entry.partition, []).append(entry)
         return [entry for entries in found.values() for entry in entries[:per_partition]]
 
-    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
-        """See `Outbox.sent`."""
+    async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
+        """See `Outbox.mark_sent`."""
         for entry in entries:
             self.entries.pop(entry.entry_id, None)
 
@@ -253,7 +253,7 @@ class MemoryStock:
 
     async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
         """See `Stock.release`."""
-        self._give_back(order_id, skus, lambda hold: hold.until_ms is not None and hold.fence <= fence)
+        self._return(order_id, skus, lambda hold: hold.until_ms is not None and hold.fence <= fence)
 
     async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.confirm`."""
@@ -264,12 +264,12 @@ class MemoryStock:
         if missing:
             raise StockNotHeld(missing)
 
-    async def give_back(self, order_id: OrderId, skus: Collection[Sku]) -> None:
-        """See `Stock.give_back`."""
-        self._give_back(order_id, skus, lambda _hold: True)
+    async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.cancel`."""
+        self._return(order_id, skus, lambda _hold: True)
 
-    async def settle(self, order_id: OrderId, skus: Collection[Sku]) -> None:
-        """See `Stock.settle`."""
+    async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.complete`."""
         for sku in skus:
             hold = self._holds.get((sku, order_id))
             if hold is not None and hold.until_ms is None:
@@ -278,10 +278,10 @@ class MemoryStock:
     async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
         """See `Stock.expire`."""
         now = self._clock_ms()
-        self._give_back(order_id, skus, lambda hold: hold.until_ms is not None and hold.until_ms <= now)
+        self._return(order_id, skus, lambda hold: hold.until_ms is not None and hold.until_ms <= now)
         return not any((sku, order_id) in self._holds for sku in skus)
 
-    def _give_back(self, order_id: OrderId, skus: Collection[Sku], condition: Callable[[_Hold], bool]) -> None:
+    def _return(self, order_id: OrderId, skus: Collection[Sku], condition: Callable[[_Hold], bool]) -> None:
         for sku in skus:
             hold = self._holds.get((sku, order_id))
             if hold is not None and condition(hold):

@@ -192,14 +192,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "email": self.email,
             "created_at": rfc3339(self.created_at),
             "updated_at": rfc3339(self.updated_at),
-            "history": [shown_entry(entry) for entry in self.history],
+            "history": [history_entry_json(entry) for entry in self.history],
         }
         if self.reason is None:
             del shown["reason"]
         return shown
 
 
-def shown_entry(entry: HistoryEntry) -> dict[str, str]:
+def history_entry_json(entry: HistoryEntry) -> dict[str, str]:
     """A history entry as the API shows it."""
     shown = {"status": entry.status.value, "at": rfc3339(entry.at)}
     return shown if entry.detail is None else shown | {"detail": entry.detail}

@@ -26,7 +26,7 @@ class OutboxDispatcher:
     that were never acknowledged: their process died, its memory was full, or the queue refused one of a batch.
 
     `run` must run beside it. `senders` batches are under way at once. `max_waiting` bounds what is remembered while the
-    queue is away; the rest is left to the sweep. An entry is swept when it is `min_age_ms` old: by then the process that
+    queue is away; the rest is left to the sweep. An entry is sweep when it is `min_age_ms` old: by then the process that
     wrote it has sent it or, if the order could not be kept, taken it back.
     """
 
@@ -58,7 +58,7 @@ class OutboxDispatcher:
         self._chance = chance
         self._waiting: deque[OutboxEntry] = deque()
         # Those waiting and those under way, so that a sweep does not send them a second time.
-        self._remembered: set[tuple[str, str]] = set()
+        self._known: set[tuple[str, str]] = set()
         self._has_work = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -66,14 +66,14 @@ class OutboxDispatcher:
     @property
     def waiting(self) -> int:
         """How many entries this process remembers that the queue does not have yet."""
-        return len(self._remembered)
+        return len(self._known)
 
     def submit(self, entry: OutboxEntry) -> None:
         """Send the entry soon; returns at once."""
         name = (entry.partition, entry.entry_id)
-        if name in self._remembered or len(self._remembered) >= self._max_waiting:
+        if name in self._known or len(self._known) >= self._max_waiting:
             return
-        self._remembered.add(name)
+        self._known.add(name)
         self._waiting.append(entry)
         self._has_work.set()
         self._is_idle.clear()
@@ -97,7 +97,7 @@ class OutboxDispatcher:
 
     async def sweep(self) -> int:
         """Submit the older entries of all partitions; returns how many were found."""
-        entries = await self._outbox.waiting(before_ms=self._clock_ms() - self._min_age_ms, per_partition=BATCH)
+        entries = await self._outbox.unsent(before_ms=self._clock_ms() - self._min_age_ms, per_partition=BATCH)
         for entry in entries:
             self.submit(entry)
         return len(entries)
@@ -108,7 +108,7 @@ class OutboxDispatcher:
                 await self.sweep()
             except Exception as error:  # noqa: BLE001 - it is only late
                 logger.warning(
-                    "the outbox could not be swept; the next sweep tries again: %s: %s", type(error).__name__, error
+                    "the outbox could not be sweep; the next sweep tries again: %s: %s", type(error).__name__, error
                 )
             # Not all processes at the same moment.
             await self._sleep(self._sweep_s * (0.5 + self._chance()))
@@ -143,21 +143,21 @@ class OutboxDispatcher:
         if not any(taken):
             logger.warning("the queue refused a whole batch of %d orders; they stay in the outbox", len(batch))
             return False
-        await self._strike_out([entry for entry, is_taken in zip(batch, taken, strict=True) if is_taken])
+        await self._mark_sent([entry for entry, is_taken in zip(batch, taken, strict=True) if is_taken])
         self._forget(batch)
         return True
 
-    async def _strike_out(self, entries: Sequence[OutboxEntry]) -> None:
+    async def _mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         try:
-            await self._outbox.sent(entries)
+            await self._outbox.mark_sent(entries)
         except Exception as error:  # noqa: BLE001 - it is only late
             logger.warning(
                 "orders that were sent stay in the outbox; they will be sent again: %s: %s", type(error).__name__, error
             )
 
     def _forget(self, batch: Sequence[OutboxEntry]) -> None:
-        self._remembered.difference_update((entry.partition, entry.entry_id) for entry in batch)
-        if not self._remembered:
+        self._known.difference_update((entry.partition, entry.entry_id) for entry in batch)
+        if not self._known:
             self._is_idle.set()
 
     def _backoff_s(self, failures: int) -> float:

@@ -38,13 +38,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 class Claimed(msgspec.Struct, frozen=True):
     """The cart is this claim's alone for `CLAIM_MS`.
 
-    `fence` rises with every claim in the cart's partition. `may_hold`: an earlier claim of this version of the cart has
+    `fence` rises with every claim in the cart's partition. `may_have_holds`: an earlier claim of this version of the cart has
     not told its end, so it may have left holds.
     """
 
     cart: Cart
     fence: int
-    may_hold: bool
+    may_have_holds: bool
 
 
 class AlreadyOrdered(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class AlreadyOrdered(msgspec.Struct, frozen=True):
     order_id: OrderId
 
 
-class MergeUnsettled(msgspec.Struct, frozen=True):
+class MergeUnfinished(msgspec.Struct, frozen=True):
     """A merge of the cart was cut short; `Merges.settle` it and ask again."""
 
 
@@ -67,29 +67,29 @@ class OutboxEntry(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The order stands. `is_kept`: as durable as was promised; if not, it must be retracted."""
+    """The order stands. `is_durable`: as durable as was promised; if not, it must be retracted."""
 
     entry: OutboxEntry
-    is_kept: bool
+    is_durable: bool
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A stored order with the key and the body it was ordered by; `is_kept` as in `Committed`."""
+    """A stored order with the key and the body it was ordered by; `is_durable` as in `Committed`."""
 
     order: Order
     key_hash: str
     fingerprint: str
-    is_kept: bool
+    is_durable: bool
 
 
 class Orders(Protocol):
     """A place that keeps orders beside their carts. Each call is one atomic change, safe to repeat."""
 
-    async def knows_key(self, key_hash: str) -> bool:
+    async def has_key(self, key_hash: str) -> bool:
         """Whether the idempotency key is in use: a checkout with it is kept, or runs."""
         ...
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         """Claim the cart and the idempotency key, both for `CLAIM_MS`; the same claim may begin again.
 
         Raises `CartNotFound`, `CartClosed` (merged away), `IdempotencyKeyReused` (its other use may still be running) and
@@ -104,7 +104,7 @@ class Orders(Protocol):
         """
         ...
 
-    async def retract(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
+    async def roll_back(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
         """Undo a commit that could not be kept, and open the cart again.
 
         False leaves all as it is: the message may have gone out already, or a replay found the order kept after all.
@@ -191,11 +191,11 @@ class Stock(Protocol):
         """The order's holds become sales: they no longer expire. Raises `StockNotHeld`; some may be confirmed then."""
         ...
 
-    async def give_back(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+    async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """The order is cancelled: what it holds or was sold is available again."""
         ...
 
-    async def settle(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+    async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """The order is completed: what it was sold is gone for good, and nothing need be remembered of it.
 
         Call it after the transition to `completed`, and again whenever a message of a completed order is met.
@@ -207,7 +207,7 @@ class Stock(Protocol):
         ...
 
 
-class Abandoned(msgspec.Struct, frozen=True):
+class AbandonedClaim(msgspec.Struct, frozen=True):
     """A claim that was neither committed nor released; `record` is the adapter's own handle."""
 
     order_id: OrderId
@@ -215,14 +215,14 @@ class Abandoned(msgspec.Struct, frozen=True):
     record: Any
 
 
-class Claims(Protocol):
+class OpenClaims(Protocol):
     """The claims that left no word of their end, for the sweeper of stock."""
 
-    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
+    async def abandoned(self, *, before_ms: int) -> Sequence[AbandonedClaim]:
         """Those begun before `before_ms` (Unix milliseconds) whose order was never accepted."""
         ...
 
-    async def forget(self, claims: Sequence[Abandoned]) -> None:
+    async def delete_claims(self, claims: Sequence[AbandonedClaim]) -> None:
         """Their holds are given back. One that was begun again since is kept."""
         ...
 
@@ -233,11 +233,11 @@ class Claims(Protocol):
 class Outbox(Protocol):
     """Messages of accepted orders that the queue does not have yet."""
 
-    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+    async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
         """The oldest entries, of all partitions, that were written before `before_ms` (Unix milliseconds)."""
         ...
 
-    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
+    async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         """The queue has these."""
         ...
 
@@ -258,7 +258,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class OrderSink(Protocol):
-    """The end of a queue at which orders go in. Raises `NoAnswer` when it cannot be reached, `DependencyTripped` while cut off."""
+    """The end of a queue at which orders go in. Raises `ServiceUnavailable` when it cannot be reached, `DependencyTripped` while cut off."""
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
         """Send up to 10; tells for each whether the queue has it."""
@@ -268,7 +268,7 @@ class OrderSink(Protocol):
 class OrderQueue(OrderSink, Protocol):
     """A queue that delivers at least once. A delivery that is not done in time comes again, a few times, then is dead.
 
-    All raise `NoAnswer` when the queue cannot be reached.
+    All raise `ServiceUnavailable` when the queue cannot be reached.
     """
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
@@ -279,7 +279,7 @@ class OrderQueue(OrderSink, Protocol):
         """Keep the delivery from coming again for so long from now."""
         ...
 
-    async def done(self, deliveries: Sequence[Delivery]) -> None:
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """These never come again."""
         ...
 
@@ -302,7 +302,7 @@ class Backlog(Protocol):
     async def oldest_age_s(self) -> float | None:
         """For how many seconds the oldest order waits that is not done yet; None when there is none, or nobody knows.
 
-        Raises `NoAnswer`.
+        Raises `ServiceUnavailable`.
         """
         ...
 
@@ -323,7 +323,7 @@ class Guard(Protocol):
 class Payments(Protocol):
     """The payment service. Each call is idempotent by order id.
 
-    Raises `Declined` for a final no and `NoAnswer` when it is not known whether it was done.
+    Raises `Declined` for a final no and `ServiceUnavailable` when it is not known whether it was done.
     """
 
     async def authorise(self, order: Order) -> None:
@@ -343,7 +343,7 @@ class Payments(Protocol):
 
 
 class Shipping(Protocol):
-    """The carrier. Each call is idempotent by order id. Raises `Declined` and `NoAnswer` as `Payments` does."""
+    """The carrier. Each call is idempotent by order id. Raises `Declined` and `ServiceUnavailable` as `Payments` does."""
 
     async def arrange(self, order: Order) -> None:
         """Book the order's shipment to its address."""
@@ -355,7 +355,7 @@ class Shipping(Protocol):
 
 
 class Notifications(Protocol):
-    """Whoever tells the shopper. Idempotent by order id. Raises `Declined` and `NoAnswer` as `Payments` does."""
+    """Whoever tells the shopper. Idempotent by order id. Raises `Declined` and `ServiceUnavailable` as `Payments` does."""
 
     async def order_completed(self, order: Order) -> None:
         """The order is paid for and on its way."""

@@ -21,7 +21,9 @@ def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine,
     return tuple(OrderLine(line.sku, sold[line.sku].name, line.quantity, sold[line.sku].price) for line in cart.lines)
 
 
-def agree(cart: Cart, lines: tuple[OrderLine, ...], *, shipping: int, expected: ExpectedTotal | None) -> None:
+def require_price_consent(
+    cart: Cart, lines: tuple[OrderLine, ...], *, shipping: int, expected: ExpectedTotal | None
+) -> None:
     """Return if the shopper agrees to what the lines cost now.
 
     An `expected` total that is right is agreement to whatever prices make it up; without one, the prices must be those

@@ -15,12 +15,12 @@ from checkout.model import CancelReason, Order, OrderStatus
 from checkout.ports import (
     CLAIM_MS,
     KEY_MS,
-    Abandoned,
+    AbandonedClaim,
     AlreadyOrdered,
     Claim,
     Claimed,
     Committed,
-    MergeUnsettled,
+    MergeUnfinished,
     OutboxEntry,
     Receipt,
 )
@@ -28,12 +28,12 @@ from checkout.redis_turn import RedisTurn
 from checkout.stored import (
     ALL_PARTITIONS,
     claim_key,
-    claims_key,
     decode_order,
     encode_order,
-    encode_standing,
+    encode_state,
     fence_key,
     idempotency_key,
+    open_claims_key,
     order_key,
     outbox_key,
 )
@@ -49,17 +49,17 @@ TURN_KEY: Final = "claims:sweeper"
 
 BEGIN: Final = _script("begin")
 COMMIT: Final = _script("commit")
-RETRACT: Final = _script("retract")
+ROLL_BACK: Final = _script("roll_back")
 RELEASE: Final = _script("release")
-FORGET_KEY: Final = _script("forget_key")
-FORGET_CLAIM: Final = _script("forget_claim")
-MARK_KEPT: Final = _script("mark_kept")
+DELETE_KEY: Final = _script("delete_key")
+DELETE_CLAIM: Final = _script("delete_claim")
+MARK_DURABLE: Final = _script("mark_durable")
 TOUCH: Final = _script("touch")
 TRANSITION: Final = _script("transition")
 
 
 class RedisOrders:
-    """`Orders` and `Claims` on a store. Without a `durability`, the store's reply is all that is promised.
+    """`Orders` and `OpenClaims` on a store. Without a `durability`, the store's reply is all that is promised.
 
     A checkout takes two round trips here: `begin`, with the look at the idempotency key, and `commit`, with its keeping.
     """
@@ -71,11 +71,11 @@ class RedisOrders:
 
     # A checkout
 
-    async def knows_key(self, key_hash: str) -> bool:
-        """See `Orders.knows_key`."""
+    async def has_key(self, key_hash: str) -> bool:
+        """See `Orders.has_key`."""
         return bool(await self._store.execute("EXISTS", idempotency_key(key_hash)))
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         """See `Orders.begin`."""
         key = idempotency_key(claim.key_hash)
         # Both leave together. The key is claimed first, so of two bodies with one key only one gets beyond this point.
@@ -88,7 +88,7 @@ class RedisOrders:
         if is_claimed and is_reused:
             await self._release_cart(claim, nothing_held=not reply[2])
         elif not is_claimed and known is None:
-            await self._forget_key(claim, CLAIM_MS)
+            await self._delete_key(claim, CLAIM_MS)
         if is_reused:
             raise IdempotencyKeyReused
         return _begun(claim.cart_id, reply)
@@ -97,20 +97,20 @@ class RedisOrders:
         partition = partition_of(claim.cart_id)
         return self._store.run(
             BEGIN,
-            [cart_key(claim.cart_id), claim_key(claim.cart_id), claims_key(partition), fence_key(partition)],
+            [cart_key(claim.cart_id), claim_key(claim.cart_id), open_claims_key(partition), fence_key(partition)],
             [claim.token, CLAIM_MS, claim.owner or "", claim.cart_id],
         )
 
     async def commit(self, claim: Claim, order: Order, *, cart_version: int, message: bytes) -> Committed | None:
         """See `Orders.commit`."""
         partition = partition_of(order.id)
-        is_enough = self._durability.reply_is_enough
+        is_enough = self._durability.reply_is_durable
         committing = self._durability.write(
             COMMIT,
             [
                 cart_key(claim.cart_id),
                 claim_key(claim.cart_id),
-                claims_key(partition),
+                open_claims_key(partition),
                 order_key(order.id),
                 outbox_key(partition),
             ],
@@ -128,72 +128,72 @@ class RedisOrders:
             ],
         )
         remembering = self._store.execute("SET", idempotency_key(claim.key_hash), claim.fingerprint, "PX", KEY_MS)
-        (entry_id, is_kept), _ = await asyncio.gather(committing, remembering)
+        (entry_id, is_durable), _ = await asyncio.gather(committing, remembering)
         if entry_id is None:
             await self._store.execute("PEXPIRE", idempotency_key(claim.key_hash), CLAIM_MS)
             return None
-        if is_kept and not is_enough:
-            is_kept = await self._mark_kept(order.id)
-        return Committed(OutboxEntry(partition, entry_id.decode(), order.id, message), is_kept)
+        if is_durable and not is_enough:
+            is_durable = await self._mark_durable(order.id)
+        return Committed(OutboxEntry(partition, entry_id.decode(), order.id, message), is_durable)
 
-    async def retract(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
-        """See `Orders.retract`."""
+    async def roll_back(self, claim: Claim, order: Order, entry: OutboxEntry) -> bool:
+        """See `Orders.roll_back`."""
         partition = partition_of(order.id)
         is_undone = await self._store.run(
-            RETRACT,
-            [cart_key(order.cart_id), order_key(order.id), claims_key(partition), outbox_key(partition)],
+            ROLL_BACK,
+            [cart_key(order.cart_id), order_key(order.id), open_claims_key(partition), outbox_key(partition)],
             [order.cart_id, order.id, entry.entry_id, "\n".join(order.skus)],
         )
         if is_undone:
-            await self._forget_key(claim, KEY_MS)
+            await self._delete_key(claim, KEY_MS)
         return bool(is_undone)
 
     async def release(self, claim: Claim, *, nothing_held: bool) -> bool:
         """See `Orders.release`."""
-        is_released, is_forgotten = await asyncio.gather(
-            self._release_cart(claim, nothing_held=nothing_held), self._forget_key(claim, CLAIM_MS)
+        is_released, is_key_deleted = await asyncio.gather(
+            self._release_cart(claim, nothing_held=nothing_held), self._delete_key(claim, CLAIM_MS)
         )
-        if is_released and not is_forgotten:
+        if is_released and not is_key_deleted:
             # A commit of this claim was lost on its way, but the key it remembers for a day was not.
-            await self._forget_key(claim, KEY_MS)
+            await self._delete_key(claim, KEY_MS)
         return bool(is_released)
 
     def _release_cart(self, claim: Claim, *, nothing_held: bool) -> Awaitable[Any]:
-        keys = [claim_key(claim.cart_id), claims_key(partition_of(claim.cart_id))]
+        keys = [claim_key(claim.cart_id), open_claims_key(partition_of(claim.cart_id))]
         return self._store.run(RELEASE, keys, [claim.token, claim.cart_id, int(nothing_held)])
 
-    def _forget_key(self, claim: Claim, most_ms: int) -> Awaitable[Any]:
-        """Forget the idempotency key if it has at most `most_ms` to live: that of an accepted order has more than a claim's."""
-        return self._store.run(FORGET_KEY, [idempotency_key(claim.key_hash)], [claim.fingerprint, most_ms])
+    def _delete_key(self, claim: Claim, max_ttl_ms: int) -> Awaitable[Any]:
+        """Forget the idempotency key if it has at most `max_ttl_ms` to live: that of an accepted order has more than a claim's."""
+        return self._store.run(DELETE_KEY, [idempotency_key(claim.key_hash)], [claim.fingerprint, max_ttl_ms])
 
     # Orders
 
     async def read(self, order_id: OrderId) -> Order | None:
         """See `Orders.read`."""
-        doc, standing = await self._store.execute("HMGET", order_key(order_id), "doc", "standing")
-        return None if doc is None else decode_order(doc, standing)
+        doc, state = await self._store.execute("HMGET", order_key(order_id), "doc", "state")
+        return None if doc is None else decode_order(doc, state)
 
     async def receipt(self, order_id: OrderId) -> Receipt | None:
         """See `Orders.receipt`."""
-        doc, standing, key_hash, fingerprint, kept = await self._store.execute(
-            "HMGET", order_key(order_id), "doc", "standing", "key", "body", "kept"
+        doc, state, key_hash, fingerprint, kept = await self._store.execute(
+            "HMGET", order_key(order_id), "doc", "state", "key", "body", "durable"
         )
         if doc is None:
             return None
         return Receipt(
-            decode_order(doc, standing),
+            decode_order(doc, state),
             key_hash.decode(),
             fingerprint.decode(),
-            is_kept=kept == b"1" or await self._keep(order_id),
+            is_durable=kept == b"1" or await self._make_durable(order_id),
         )
 
-    async def _keep(self, order_id: OrderId) -> bool:
+    async def _make_durable(self, order_id: OrderId) -> bool:
         """Make sure of an order whose own checkout is still waiting for that, or was killed as it waited."""
-        _, is_kept = await self._durability.write(TOUCH, [order_key(order_id)], [])
-        return is_kept and await self._mark_kept(order_id)
+        _, is_durable = await self._durability.write(TOUCH, [order_key(order_id)], [])
+        return is_durable and await self._mark_durable(order_id)
 
-    async def _mark_kept(self, order_id: OrderId) -> bool:
-        return bool(await self._store.run(MARK_KEPT, [order_key(order_id)]))
+    async def _mark_durable(self, order_id: OrderId) -> bool:
+        return bool(await self._store.run(MARK_DURABLE, [order_key(order_id)]))
 
     async def transition(
         self,
@@ -217,7 +217,7 @@ class RedisOrders:
         return moved, OutboxEntry(partition, entry_id.decode(), order.id, message)
 
     async def _move(self, order: Order, moved: Order, keys: Sequence[str], *post: str | bytes) -> Any:
-        args = [order.status.value, moved.status.value, encode_standing(moved), *post]
+        args = [order.status.value, moved.status.value, encode_state(moved), *post]
         is_moved, found = (*await self._store.run(TRANSITION, keys, args), None)[:2]
         if not is_moved:
             raise StatusConflict(found.decode())
@@ -225,36 +225,36 @@ class RedisOrders:
 
     # Claims
 
-    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
-        """See `Claims.abandoned`. None while another process has the turn of looking for them."""
+    async def abandoned(self, *, before_ms: int) -> Sequence[AbandonedClaim]:
+        """See `OpenClaims.abandoned`. None while another process has the turn of looking for them."""
         if not await self._sweeping.take():
             return []
         notes = await asyncio.gather(
-            *(self._store.execute("HGETALL", claims_key(partition)) for partition in ALL_PARTITIONS)
+            *(self._store.execute("HGETALL", open_claims_key(partition)) for partition in ALL_PARTITIONS)
         )
-        claims = [_abandoned(name, note) for by_name in notes for name, note in by_name.items()]
+        claims = [_abandoned_claim(name, note) for by_name in notes for name, note in by_name.items()]
         return [claim for begun_ms, claim in claims if begun_ms < before_ms]
 
-    async def forget(self, claims: Sequence[Abandoned]) -> None:
-        """See `Claims.forget`."""
+    async def delete_claims(self, claims: Sequence[AbandonedClaim]) -> None:
+        """See `OpenClaims.delete_claims`."""
         await asyncio.gather(
             *(
-                self._store.run(FORGET_CLAIM, [claims_key(partition_of(claim.order_id))], claim.record)
+                self._store.run(DELETE_CLAIM, [open_claims_key(partition_of(claim.order_id))], claim.record)
                 for claim in claims
             )
         )
 
 
-def _begun(cart_id: CartId, reply: Sequence[Any]) -> Claimed | AlreadyOrdered | MergeUnsettled:
+def _begun(cart_id: CartId, reply: Sequence[Any]) -> Claimed | AlreadyOrdered | MergeUnfinished:
     match reply:
-        case [b"claimed", fence, may_hold, fields]:
+        case [b"claimed", fence, may_have_holds, fields]:
             cart = cart_from_hash(cart_id, hash_of(fields))
             assert cart is not None
-            return Claimed(cart, fence, bool(may_hold))
+            return Claimed(cart, fence, bool(may_have_holds))
         case [b"ordered", order_id]:
             return AlreadyOrdered(OrderId(order_id.decode()))
         case [b"merging", *_]:
-            return MergeUnsettled()
+            return MergeUnfinished()
         case [b"merged", *_]:
             raise CartClosed
         case [b"in-progress"]:
@@ -263,9 +263,9 @@ def _begun(cart_id: CartId, reply: Sequence[Any]) -> Claimed | AlreadyOrdered | 
             raise CartNotFound
 
 
-def _abandoned(name: bytes, note: bytes) -> tuple[int, Abandoned]:
-    """When the claim was made, and what is to be swept."""
+def _abandoned_claim(name: bytes, note: bytes) -> tuple[int, AbandonedClaim]:
+    """When the claim was made, and what is to be sweep."""
     cart_id, version = name.decode().split(" ")
     begun_ms, *skus = note.decode().split("\n")
     order_id = order_id_for(CartId(cart_id), int(version))
-    return int(begun_ms), Abandoned(order_id, tuple(map(Sku, skus)), record=(name, note))
+    return int(begun_ms), AbandonedClaim(order_id, tuple(map(Sku, skus)), record=(name, note))

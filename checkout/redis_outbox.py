@@ -18,7 +18,7 @@ TURN_KEY: Final = "outbox:sweeper"
 class RedisOutbox:
     """`Outbox` on a store. Entries carry the time of the server that wrote them.
 
-    One process has the turn of sweeping, until it has not swept for `turn_ms`: else every process would send again what
+    One process has the turn of sweeping, until it has not sweep for `turn_ms`: else every process would send again what
     a queue that was away left in the outbox.
     """
 
@@ -26,8 +26,8 @@ class RedisOutbox:
         self._store = store
         self._turn = RedisTurn(store, TURN_KEY, turn_ms=turn_ms)
 
-    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
-        """See `Outbox.waiting`. None while another process has the turn."""
+    async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+        """See `Outbox.unsent`. None while another process has the turn."""
         if not await self._turn.take():
             return []
         found = await asyncio.gather(
@@ -42,8 +42,8 @@ class RedisOutbox:
             for entry_id, fields in entries
         ]
 
-    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
-        """See `Outbox.sent`."""
+    async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
+        """See `Outbox.mark_sent`."""
         by_partition: dict[str, list[str]] = {}
         for entry in entries:
             by_partition.setdefault(entry.partition, []).append(entry.entry_id)

@@ -19,8 +19,8 @@ def _script(name: str) -> Script:
 
 HOLD: Final = _script("hold")
 CONFIRM: Final = _script("confirm")
-GIVE_BACK: Final = _script("give_back")
-SETTLE: Final = _script("settle")
+RETURN_STOCK: Final = _script("return_stock")
+COMPLETE: Final = _script("complete")
 
 
 class RedisStock:
@@ -50,7 +50,7 @@ class RedisStock:
 
     async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
         """See `Stock.release`."""
-        await self._give_back(order_id, skus, "claimed", fence)
+        await self._return(order_id, skus, "claimed", fence)
 
     async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.confirm`."""
@@ -59,21 +59,21 @@ class RedisStock:
         if missing:
             raise StockNotHeld(missing)
 
-    async def give_back(self, order_id: OrderId, skus: Collection[Sku]) -> None:
-        """See `Stock.give_back`."""
-        await self._give_back(order_id, skus, "any")
+    async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.cancel`."""
+        await self._return(order_id, skus, "any")
 
-    async def settle(self, order_id: OrderId, skus: Collection[Sku]) -> None:
-        """See `Stock.settle`."""
-        await _all(self._store.run(SETTLE, [holds_key(sku)], [order_id]) for sku in skus)
+    async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.complete`."""
+        await _all(self._store.run(COMPLETE, [holds_key(sku)], [order_id]) for sku in skus)
 
     async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
         """See `Stock.expire`."""
-        return all(await self._give_back(order_id, skus, "expired"))
+        return all(await self._return(order_id, skus, "expired"))
 
-    def _give_back(self, order_id: OrderId, skus: Collection[Sku], which: str, *fence: int) -> Awaitable[list[Any]]:
+    def _return(self, order_id: OrderId, skus: Collection[Sku], which: str, *fence: int) -> Awaitable[list[Any]]:
         return _all(
-            self._store.run(GIVE_BACK, [product_key(sku), holds_key(sku)], [order_id, which, *fence]) for sku in skus
+            self._store.run(RETURN_STOCK, [product_key(sku), holds_key(sku)], [order_id, which, *fence]) for sku in skus
         )
 
 

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 APPROVED: Final = "tok_ok"
 DECLINED: Final = "tok_declined"
 SLOW: Final = "tok_slow"
-SILENT: Final = "tok_timeout"
+TIMEOUT: Final = "tok_timeout"
 SLOW_S: Final = 2.0
 
 
@@ -58,12 +58,12 @@ class SandboxPayments:
     def __init__(self, *, remembered: int = 100_000, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.ledger: list[LedgerEntry] = []
         self._states: dict[OrderId, PaymentState] = {}
-        self._remembered = remembered
+        self._known = remembered
         self._sleep = sleep
 
     async def authorise(self, order: Order) -> None:
         """See `Payments.authorise`."""
-        if order.payment_token == SILENT:
+        if order.payment_token == TIMEOUT:
             await asyncio.Event().wait()
         if order.payment_token == SLOW:
             await self._sleep(SLOW_S)
@@ -95,34 +95,34 @@ class SandboxPayments:
         self._states.pop(order.id, None)  # so that the newest change is last
         self._states[order.id] = became
         self.ledger.append(LedgerEntry(order.id, became, order.total, order.currency))
-        if len(self._states) > self._remembered:
+        if len(self._states) > self._known:
             del self._states[next(iter(self._states))]
-        if len(self.ledger) > 2 * self._remembered:
-            del self.ledger[: self._remembered]
+        if len(self.ledger) > 2 * self._known:
+            del self.ledger[: self._known]
 
 
 class SandboxShipping:
-    """A `Shipping` that books everything; `booked` and `called_off` are the orders whose parcels are."""
+    """A `Shipping` that books everything; `booked` and `cancelled` are the orders whose parcels are."""
 
     def __init__(self, *, remembered: int = 100_000) -> None:
         self.booked: dict[OrderId, None] = {}
-        self.called_off: dict[OrderId, None] = {}
-        self._remembered = remembered
+        self.cancelled: dict[OrderId, None] = {}
+        self._known = remembered
 
     async def arrange(self, order: Order) -> None:
         """See `Shipping.arrange`."""
-        if order.id in self.called_off:
+        if order.id in self.cancelled:
             raise Declined("the shipment was called off")
         self._note(self.booked, order.id)
 
     async def cancel(self, order: Order) -> None:
         """See `Shipping.cancel`."""
         self.booked.pop(order.id, None)
-        self._note(self.called_off, order.id)
+        self._note(self.cancelled, order.id)
 
     def _note(self, orders: dict[OrderId, None], order_id: OrderId) -> None:
         orders[order_id] = None
-        if len(orders) > self._remembered:
+        if len(orders) > self._known:
             del orders[next(iter(orders))]
 
 

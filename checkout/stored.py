@@ -2,8 +2,8 @@
 
 Everything about a cart lies under the hash tag of its partition, so that one script can change it as one:
 
-    {7f}o:<order id>   hash: `doc` the order as it was accepted (JSON), `status`, `standing` what has changed since (JSON),
-                       `key` and `body` stand for the idempotency key and the body, `kept` 1 once durable as promised
+    {7f}o:<order id>   hash: `doc` the order as it was accepted (JSON), `status`, `state` what has changed since (JSON),
+                       `key` and `body` stand for the idempotency key and the body, `durable` 1 once durable as promised
     {7f}l:<cart id>    the claim of a running checkout: "token version"; runs out by itself
     {7f}claims         hash: "cart id version" → when it was claimed (ms) and the cart's SKUs, one a line; until the claim's end
     {7f}fence          counter of claims
@@ -25,7 +25,7 @@ from checkout.model import CancelReason, HistoryEntry, Order, OrderStatus
 ALL_PARTITIONS: Final = tuple(f"{number:02x}" for number in range(PARTITIONS))
 
 
-class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+class OrderState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The part of an order that changes."""
 
     status: OrderStatus
@@ -36,20 +36,20 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
 
 encode_order: Final = msgspec.json.Encoder().encode
 _decode_order: Final = msgspec.json.Decoder(Order).decode
-_decode_standing: Final = msgspec.json.Decoder(Standing).decode
+_decode_state: Final = msgspec.json.Decoder(OrderState).decode
 
 
-def encode_standing(order: Order) -> bytes:
+def encode_state(order: Order) -> bytes:
     """What is kept of an order that has moved on."""
-    return msgspec.json.encode(Standing(order.status, order.updated_at, order.history, order.reason))
+    return msgspec.json.encode(OrderState(order.status, order.updated_at, order.history, order.reason))
 
 
-def decode_order(doc: bytes, standing: bytes | None) -> Order:
+def decode_order(doc: bytes, state: bytes | None) -> Order:
     """The order as it stands."""
     order = _decode_order(doc)
-    if standing is None:
+    if state is None:
         return order
-    now = _decode_standing(standing)
+    now = _decode_state(state)
     return msgspec.structs.replace(
         order, status=now.status, updated_at=now.updated_at, history=now.history, reason=now.reason
     )
@@ -65,7 +65,7 @@ def claim_key(cart_id: CartId) -> str:
     return f"{{{partition_of(cart_id)}}}l:{cart_id}"
 
 
-def claims_key(partition: str) -> str:
+def open_claims_key(partition: str) -> str:
     """The key of a partition's hash of claims that have not told their end."""
     return f"{{{partition}}}claims"
 

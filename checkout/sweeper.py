@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cart.model import unix_ms
-from checkout.ports import CLAIM_MS, HOLD_MS, Claims, Stock
+from checkout.ports import CLAIM_MS, HOLD_MS, OpenClaims, Stock
 
 # A claim holds stock only while it is in force, so by then every hold of it has expired.
 AGE_MS: Final = CLAIM_MS + HOLD_MS
@@ -22,7 +22,7 @@ class StockSweeper:
 
     def __init__(
         self,
-        claims: Claims,
+        claims: OpenClaims,
         stock: Stock,
         *,
         interval_s: float = 10.0,
@@ -46,7 +46,7 @@ class StockSweeper:
                 await self.sweep()
             except Exception as error:  # noqa: BLE001 - it is only late
                 logger.warning(
-                    "stock could not be swept; the next sweep tries again: %s: %s", type(error).__name__, error
+                    "stock could not be sweep; the next sweep tries again: %s: %s", type(error).__name__, error
                 )
             await self._sleep(self._interval_s * (0.5 + self._chance()))
 
@@ -55,5 +55,5 @@ class StockSweeper:
         claims = await self._claims.abandoned(before_ms=self._clock_ms() - self._age_ms)
         # A claim whose holds have not all expired was begun again since, or its servers' clocks differ: next time.
         done = [claim for claim in claims if await self._stock.expire(claim.order_id, claim.skus)]
-        await self._claims.forget(done)
+        await self._claims.delete_claims(done)
         return len(done)

@@ -22,9 +22,9 @@ NOTICE_S: Final = 1.0
 # Doubled for every failure in a row, up to 0.8 s.
 FIRST_PAUSE_S: Final = 0.05
 FIRST_RETRY_S: Final = 2.0
-LONGEST_RETRY_S: Final = 120.0
+MAX_RETRY_S: Final = 120.0
 # How soon at least an order is tried again that met a service cut off.
-LEAST_DEFER_S: Final = 1.0
+MIN_DEFER_S: Final = 1.0
 
 
 class OrderWorkflow(Protocol):
@@ -141,7 +141,7 @@ class OrderWorker:
 
     async def _release(self, delivery: Delivery, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
-        delay_s = min(FIRST_RETRY_S * 4 ** (delivery.attempt - 1), LONGEST_RETRY_S) * self._jitter()
+        delay_s = min(FIRST_RETRY_S * 4 ** (delivery.attempt - 1), MAX_RETRY_S) * self._jitter()
         try:
             is_dead = await self._queue.release(delivery, delay_s, reason=reason)
         except Exception as fault:  # noqa: BLE001  it comes again by itself when its visibility ends
@@ -156,7 +156,7 @@ class OrderWorker:
     async def _defer(self, delivery: Delivery, error: Exception) -> None:
         retry_after_s = error.retry_after_s if isinstance(error, DependencyTripped) else 0.0
         # Spread over as long again: what comes back should not meet all of them at once.
-        delay_s = max(retry_after_s, LEAST_DEFER_S) * (1.0 + self._chance())
+        delay_s = max(retry_after_s, MIN_DEFER_S) * (1.0 + self._chance())
         try:
             await self._queue.defer(delivery, delay_s)
         except Exception as fault:  # noqa: BLE001  it comes again by itself when its visibility ends
@@ -172,7 +172,7 @@ class OrderWorker:
             if not batch:
                 return
             try:
-                await self._queue.done(batch)
+                await self._queue.acknowledge(batch)
             except Exception as error:  # noqa: BLE001  they come again, and nothing is done twice
                 _log.warning("could not tell the queue that %d deliveries are done: %s", len(batch), error)
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from cart.model import OrderId, unix_ms
-from checkout.errors import Declined, DependencyTripped, NoAnswer, OrderNotFound, StatusConflict
+from checkout.errors import Declined, DependencyTripped, OrderNotFound, ServiceUnavailable, StatusConflict
 from checkout.model import NEXT, Order, OrderStatus
 from checkout.ports import Notifications, Orders, Payments, Shipping, Stock
 from checkout.steps.arrange_shipping import ArrangeShipping
@@ -84,7 +84,7 @@ class Workflow:
                 known, order = order, await self._read(order_id)
                 if order.status is known.status:
                     raise
-        await self._conclude(order)
+        await self._finish(order)
         return order
 
     async def _read(self, order_id: OrderId) -> Order:
@@ -111,25 +111,25 @@ class Workflow:
     async def _failure_of(self, step: Step, order: Order) -> str | None:
         """Apply the step; tell why it failed for good, None if it is done."""
         try:
-            await self._persist(step.apply, order)
+            await self._with_retries(step.apply, order)
         except Declined as declined:
             return declined.detail
-        except (NoAnswer, TimeoutError):
-            if not step.gives_up:
+        except (ServiceUnavailable, TimeoutError):
+            if not step.timeout_is_failure:
                 raise
             return "no answer"
         return None
 
-    async def _conclude(self, order: Order) -> None:
+    async def _finish(self, order: Order) -> None:
         """Undo a cancelled order's steps, last first; let a completed order's steps forget it."""
         if order.status is OrderStatus.COMPLETED:
             for step in self._steps:
-                await self._persist(step.settle, order)
+                await self._with_retries(step.complete, order)
             return
         failures = []
         for step in reversed(self._begun(order)):
             try:
-                await self._persist(step.undo, order)
+                await self._with_retries(step.undo, order)
             except Exception as error:  # noqa: BLE001  one step that cannot be undone now must not keep the others
                 failures.append(error)
         if failures:
@@ -142,7 +142,7 @@ class Workflow:
             begun.extend(self._stages[reached.status])
         return begun
 
-    async def _persist(self, act: Callable[[Order], Awaitable[None]], order: Order) -> None:
+    async def _with_retries(self, act: Callable[[Order], Awaitable[None]], order: Order) -> None:
         """Call until it succeeds, is declined or finds its service cut off; raise the last failure when the attempts are used up."""
         for attempt in range(1, self._attempts + 1):
             try:

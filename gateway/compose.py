@@ -18,7 +18,7 @@ from cart.handlers import CartHandlers
 from cart.model import Sku
 from cart.redis_carts import RedisCarts
 from checkout.errors import DependencyTripped
-from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, speaks_against_service
+from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, is_service_failure
 from checkout.handlers import CheckoutHandlers
 from checkout.message import order_accepted
 from checkout.outbox import OutboxDispatcher
@@ -244,7 +244,7 @@ def _tokens(policies: Policies, jwks: Jwks) -> ShopperTokens:
 
 def _is_replay(checkout: CheckoutHandlers | None) -> IsReplay:
     async def is_replay(request: Request) -> bool:
-        return checkout is not None and await checkout.has_met(request.headers.get("Idempotency-Key"))
+        return checkout is not None and await checkout.is_known_idempotency_key(request.headers.get("Idempotency-Key"))
 
     return is_replay
 
@@ -299,7 +299,7 @@ async def _shop(
 
 def _work_orders(settings: Settings, till: _Till, background: _Background) -> None:
     """Everything that works off accepted orders."""
-    guard = partial(till.breakers.of, is_failure=speaks_against_service)
+    guard = partial(till.breakers.of, is_failure=is_service_failure)
     steps = order_steps(
         stock=till.stock,
         payments=GuardedPayments(SandboxPayments(), guard("payment")),

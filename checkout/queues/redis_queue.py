@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from checkout.errors import NoAnswer
+from checkout.errors import ServiceUnavailable
 from checkout.ports import Delivery, Outgoing
 from store import ReplyError, Script, Store, StoreError
 
@@ -71,7 +71,7 @@ class RedisQueue:
         replies = await asyncio.gather(*sent, return_exceptions=True)
         errors = [reply for reply in replies if isinstance(reply, BaseException)]
         if errors and len(errors) == len(messages):
-            raise NoAnswer(str(errors[0])) from errors[0]
+            raise ServiceUnavailable(str(errors[0])) from errors[0]
         return [not isinstance(reply, BaseException) for reply in replies]
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
@@ -80,41 +80,41 @@ class RedisQueue:
             if not self._has_group:
                 await self._make_group()
             if not self._has_own:
-                await self._take_up_own()
+                await self._release_own()
             return await self._claim(limit) or await self._read(limit, wait_s)
         except StoreError as error:
             # The group is gone when the store was emptied or replaced: make it again next time.
             if isinstance(error, ReplyError) and error.code == "NOGROUP":
                 self._has_group = False
-            raise NoAnswer(str(error)) from error
+            raise ServiceUnavailable(str(error)) from error
 
     async def extend(self, delivery: Delivery, seconds: float) -> None:
         """See `OrderQueue.extend`; for `visibility_s` at most."""
-        await _answer(self._set_idle([delivery.receipt], self._idle_ms(seconds)))
+        await _reply(self._set_idle([delivery.receipt], self._idle_ms(seconds)))
 
-    async def done(self, deliveries: Sequence[Delivery]) -> None:
-        """See `OrderQueue.done`."""
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See `OrderQueue.acknowledge`."""
         ids = [delivery.receipt for delivery in deliveries]
         # Both leave in one write. Should only the first arrive, the group forgets the entry when it meets it next.
         deleted = self._store.execute("XDEL", self._key, *ids)
         acknowledged = self._store.execute("XACK", self._key, self._group, *ids)
-        await _answer(asyncio.gather(deleted, acknowledged))
+        await _reply(asyncio.gather(deleted, acknowledged))
 
     async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
         """See `OrderQueue.release`; the delay is `visibility_s` at most."""
         idle_ms = self._idle_ms(delay_s)
         args = (self._group, self._consumer, delivery.receipt, idle_ms, self._max_deliveries, reason)
-        return bool(await _answer(self._store.run(_RELEASE, [self._key, self._dead_key], args)))
+        return bool(await _reply(self._store.run(_RELEASE, [self._key, self._dead_key], args)))
 
     async def defer(self, delivery: Delivery, delay_s: float) -> None:
         """See `OrderQueue.defer`; the delay is `visibility_s` at most."""
         args = (self._group, self._consumer, delivery.receipt, self._idle_ms(delay_s))
-        await _answer(self._store.run(_DEFER, [self._key], args))
+        await _reply(self._store.run(_DEFER, [self._key], args))
 
     async def oldest_age_s(self) -> float | None:
         """See `Backlog.oldest_age_s`."""
         # What is done is deleted, so the first entry is the oldest that is not; its id begins with its time, in ms.
-        entries = await _answer(self._store.execute("XRANGE", self._key, "-", "+", "COUNT", 1))
+        entries = await _reply(self._store.execute("XRANGE", self._key, "-", "+", "COUNT", 1))
         if not entries:
             return None
         written_ms, _, _ = entries[0][0].partition(b"-")
@@ -128,7 +128,7 @@ class RedisQueue:
                 raise
         self._has_group = True
 
-    async def _take_up_own(self) -> None:
+    async def _release_own(self) -> None:
         """Make what this consumer held before a restart visible at once. Only at the start: later it is in hand here."""
         start = "-"
         while True:
@@ -168,8 +168,8 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-async def _answer(reply: Awaitable[Any]) -> Any:
+async def _reply(reply: Awaitable[Any]) -> Any:
     try:
         return await reply
     except StoreError as error:
-        raise NoAnswer(str(error)) from error
+        raise ServiceUnavailable(str(error)) from error

@@ -22,7 +22,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from checkout.errors import NoAnswer
+from checkout.errors import ServiceUnavailable
 from checkout.ports import Delivery, Outgoing
 
 _log = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ _log = logging.getLogger(__name__)
 BATCH: Final = 10
 # What a batch may weigh at every queue; newer ones take 1 MiB.
 BATCH_BYTES: Final = 256 * 1024
-LONGEST_POLL_S: Final = 20
-LONGEST_VISIBILITY_S: Final = 12 * 3600
-LONGEST_DELAY_S: Final = 900
+MAX_POLL_S: Final = 20
+MAX_VISIBILITY_S: Final = 12 * 3600
+MAX_DELAY_S: Final = 900
 # A deferred message that was received so often is replaced by a copy that never was.
 COPY_AT_ATTEMPT: Final = 3
 CALL_DEADLINE_S: Final = 5.0
@@ -54,7 +54,7 @@ async def open_sqs_queue(
     config = AioConfig(
         max_pool_connections=50,
         connect_timeout=2,
-        read_timeout=LONGEST_POLL_S + CALL_DEADLINE_S,
+        read_timeout=MAX_POLL_S + CALL_DEADLINE_S,
         retries={"mode": "standard", "total_max_attempts": 3},
         tcp_keepalive=True,
     )
@@ -103,8 +103,8 @@ class SqsQueue:
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
         """See `OrderQueue.receive`. Waits whole seconds, rounded up, 20 at most."""
-        poll_s = min(math.ceil(wait_s), LONGEST_POLL_S)
-        reply = await _answer(
+        poll_s = min(math.ceil(wait_s), MAX_POLL_S)
+        reply = await _reply(
             self._client.receive_message(
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=min(limit, BATCH),
@@ -130,14 +130,14 @@ class SqsQueue:
         """See `OrderQueue.extend`."""
         await self._change_visibility(delivery, seconds)
 
-    async def done(self, deliveries: Sequence[Delivery]) -> None:
-        """See `OrderQueue.done`."""
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See `OrderQueue.acknowledge`."""
         batches = [deliveries[start : start + BATCH] for start in range(0, len(deliveries), BATCH)]
         await asyncio.gather(*(self._delete(batch) for batch in batches))
 
     async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
         """See `OrderQueue.release`. A dead letter goes to the redrive policy's queue at its next turn, without the reason."""
-        is_last = delivery.attempt >= await self._most_receives()
+        is_last = delivery.attempt >= await self._max_receives_of_queue()
         if is_last:
             _log.error("the queue will move a message to its dead-letter queue: %s", reason)
         await self._change_visibility(delivery, 0 if is_last else delay_s)
@@ -148,19 +148,19 @@ class SqsQueue:
 
         The copy is sent first: killed in between, both come, and nothing is done twice.
         """
-        if delivery.attempt < min(COPY_AT_ATTEMPT, await self._most_receives()):
+        if delivery.attempt < min(COPY_AT_ATTEMPT, await self._max_receives_of_queue()):
             await self._change_visibility(delivery, delay_s)
             return
         copying = self._client.send_message(
             QueueUrl=self._queue_url, MessageBody=delivery.body.decode(), **self._apart(delivery, delay_s)
         )
-        await _answer(copying)
+        await _reply(copying)
         await self._delete([delivery])
 
     def _apart(self, delivery: Delivery, delay_s: float) -> dict[str, Any]:
         """What keeps the copy of a message away for a while, and from being taken for a duplicate of it."""
         if not self._is_fifo:
-            return {"DelaySeconds": min(math.ceil(delay_s), LONGEST_DELAY_S)}
+            return {"DelaySeconds": min(math.ceil(delay_s), MAX_DELAY_S)}
         # FIFO queues know no delay of one message: this one comes at once, and is deferred by its visibility then.
         group = hashlib.sha256(delivery.body).hexdigest()
         return {"MessageGroupId": group, "MessageDeduplicationId": secrets.token_hex(16)}
@@ -174,7 +174,7 @@ class SqsQueue:
 
     async def _send_part(self, part: Sequence[Outgoing]) -> list[bool]:
         entries = [self._entry(str(index), message) for index, message in enumerate(part)]
-        reply = await _answer(self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries))
+        reply = await _reply(self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries))
         for failed in reply.get("Failed", ()):
             _log.warning("the queue refused a message: %s %s", failed["Code"], failed.get("Message", ""))
         sent = {entry["Id"] for entry in reply.get("Successful", ())}
@@ -188,23 +188,25 @@ class SqsQueue:
 
     async def _delete(self, batch: Sequence[Delivery]) -> None:
         entries = [{"Id": str(index), "ReceiptHandle": delivery.receipt} for index, delivery in enumerate(batch)]
-        reply = await _answer(self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries))
+        reply = await _reply(self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries))
         if failed := reply.get("Failed"):
-            raise NoAnswer(f"{len(failed)} of {len(batch)} messages were not deleted: {failed[0]['Code']}")
+            raise ServiceUnavailable(f"{len(failed)} of {len(batch)} messages were not deleted: {failed[0]['Code']}")
 
     async def _change_visibility(self, delivery: Delivery, seconds: float) -> None:
         change = self._client.change_message_visibility(
             QueueUrl=self._queue_url, ReceiptHandle=delivery.receipt, VisibilityTimeout=_visibility(seconds)
         )
-        await _answer(change, lost_is_fine=True)
+        await _reply(change, lost_is_fine=True)
 
-    async def _most_receives(self) -> float:
+    async def _max_receives_of_queue(self) -> float:
         """How often the queue delivers a message: asked once, when first needed; infinite where it does not say."""
         if self._max_receives is None:
             asked = self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"])
             try:
-                reply = await _answer(asked)
-            except NoAnswer as error:  # the worker may lack this one permission: only its count of dead letters suffers
+                reply = await _reply(asked)
+            except (
+                ServiceUnavailable
+            ) as error:  # the worker may lack this one permission: only its count of dead letters suffers
                 _log.warning("cannot read the queue's redrive policy: %s", error)
                 return math.inf
             policy = msgspec.json.decode(reply.get("Attributes", {}).get("RedrivePolicy", "{}"))
@@ -227,10 +229,10 @@ def _parts(messages: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
 
 
 def _visibility(seconds: float) -> int:
-    return min(math.ceil(seconds), LONGEST_VISIBILITY_S)
+    return min(math.ceil(seconds), MAX_VISIBILITY_S)
 
 
-async def _answer(
+async def _reply(
     call: Awaitable[Mapping[str, Any]], deadline_s: float = CALL_DEADLINE_S, *, lost_is_fine: bool = False
 ) -> Mapping[str, Any]:
     try:
@@ -239,6 +241,6 @@ async def _answer(
     except ClientError as error:
         if lost_is_fine and error.response["Error"]["Code"].endswith(_LOST):
             return {}
-        raise NoAnswer(str(error)) from error
+        raise ServiceUnavailable(str(error)) from error
     except (BotoCoreError, TimeoutError) as error:
-        raise NoAnswer(f"{type(error).__name__}: {error}") from error
+        raise ServiceUnavailable(f"{type(error).__name__}: {error}") from error

@@ -18,7 +18,7 @@ redis.call('HSET', KEYS[1], '\1s', 'ordered', '\1o', ARGV[5], '\1v', version + 1
 if expires > 0 then
     redis.call('PEXPIREAT', KEYS[1], expires + now - updated)
 end
-redis.call('HSET', KEYS[4], 'doc', ARGV[6], 'status', 'accepted', 'key', ARGV[7], 'body', ARGV[8], 'kept', ARGV[9])
+redis.call('HSET', KEYS[4], 'doc', ARGV[6], 'status', 'accepted', 'key', ARGV[7], 'body', ARGV[8], 'durable', ARGV[9])
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[3], ARGV[4] .. ' ' .. version)
 return redis.call('XADD', KEYS[5], '*', 'order', ARGV[5], 'message', ARGV[10])

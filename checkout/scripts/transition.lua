@@ -6,5 +6,5 @@ local status = redis.call('HGET', KEYS[1], 'status') or ''
 if status ~= ARGV[1] then
     return {0, status}
 end
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'standing', ARGV[3])
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'state', ARGV[3])
 return {1, KEYS[2] and redis.call('XADD', KEYS[2], '*', 'order', ARGV[4], 'message', ARGV[5])}

@@ -10,7 +10,7 @@ class ArrangeShipping(Step):
 
     reaches = OrderStatus.SHIPPING_ARRANGED
     fails_as = CancelReason.SHIPPING_FAILED
-    gives_up = True
+    timeout_is_failure = True
 
     def __init__(self, shipping: Shipping) -> None:
         self._shipping = shipping

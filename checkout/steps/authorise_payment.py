@@ -11,7 +11,7 @@ class AuthorisePayment(Step):
     reaches = OrderStatus.PAYMENT_AUTHORISED
     fails_as = CancelReason.PAYMENT_DECLINED
     # Stock must not wait for a payment that nobody answers for. What was reserved after all is let go of by `undo`.
-    gives_up = True
+    timeout_is_failure = True
 
     def __init__(self, payments: Payments) -> None:
         self._payments = payments

@@ -24,8 +24,8 @@ class ConfirmStock(Step):
 
     async def undo(self, order: Order) -> None:
         """See `Step.undo`."""
-        await self._stock.give_back(order.id, order.skus)
+        await self._stock.cancel(order.id, order.skus)
 
-    async def settle(self, order: Order) -> None:
-        """See `Step.settle`."""
-        await self._stock.settle(order.id, order.skus)
+    async def complete(self, order: Order) -> None:
+        """See `Step.complete`."""
+        await self._stock.complete(order.id, order.skus)

@@ -12,7 +12,7 @@ class Notify(Step):
     """
 
     reaches = OrderStatus.COMPLETED
-    gives_up = True
+    timeout_is_failure = True
 
     def __init__(self, notifications: Notifications) -> None:
         self._notifications = notifications

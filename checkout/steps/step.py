@@ -20,7 +20,7 @@ class Step(ABC):
     fails_as: CancelReason | None = None
     """Why the order is cancelled when the step fails for good; None if the order goes on without it."""
 
-    gives_up: bool = False
+    timeout_is_failure: bool = False
     """Whether no answer, after all retries, is a failure for good. If not, the order waits and is tried again later."""
 
     @abstractmethod
@@ -30,5 +30,5 @@ class Step(ABC):
     async def undo(self, order: Order) -> None:  # noqa: B027  a step may leave nothing to undo
         """The order is cancelled: make it as if `apply` had never been called, whether it was or not."""
 
-    async def settle(self, order: Order) -> None:  # noqa: B027  most remember nothing
+    async def complete(self, order: Order) -> None:  # noqa: B027  most remember nothing
         """The order is completed: forget what only `undo` would need."""

@@ -11,7 +11,7 @@ import orjson
 
 from checkout.errors import OrderNotFound
 from checkout.handlers import CheckoutHandlers, OrderEvent
-from checkout.model import shown_entry
+from checkout.model import history_entry_json
 from gateway.http.message import Request, StreamedResponse, header
 from store import StoreError
 
@@ -42,7 +42,7 @@ async def _lines(
     """
     while True:
         try:
-            async for event in checkout.events(order_id, after=seen, pulse_s=PULSE_S, owner=owner):
+            async for event in checkout.events(order_id, after=seen, heartbeat_s=PULSE_S, owner=owner):
                 yield _PULSE if event is None else _told(event)
                 seen = seen if event is None else event.number
         except StoreError:
@@ -55,4 +55,4 @@ async def _lines(
 
 
 def _told(event: OrderEvent) -> bytes:
-    return b"id: %d\nevent: status\ndata: %b\n\n" % (event.number, orjson.dumps(shown_entry(event.entry)))
+    return b"id: %d\nevent: status\ndata: %b\n\n" % (event.number, orjson.dumps(history_entry_json(event.entry)))

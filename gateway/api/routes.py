@@ -18,7 +18,7 @@ from checkout.cards import contains_card_number
 from checkout.errors import CardDataRefused
 from checkout.handlers import CheckoutHandlers
 from checkout.model import CheckoutRequest
-from checkout.till import Placed
+from checkout.place_order import Placed
 from gateway.api.binding import Route
 from gateway.api.events import order_events
 from gateway.http.conditions import content_tag, if_match, versioned_tag

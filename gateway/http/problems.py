@@ -119,7 +119,7 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
     checkout.CardDataRefused: Problem(
         "card-data-refused", 422, "Card numbers are never accepted; send the token of the payment provider"
     ),
-    checkout.OrderNotKept: _unavailable("The order could not be kept safely in time; nothing was ordered."),
+    checkout.OrderNotDurable: _unavailable("The order could not be kept safely in time; nothing was ordered."),
     checkout.CancelTooLate: Problem(
         "too-late-to-cancel", 409, "The order cannot be cancelled any more", lambda e: {"order_status": e.status}
     ),

@@ -15,6 +15,6 @@ def bare_shop(request: pytest.FixtureRequest) -> Shop:
 @pytest.fixture
 async def shop(bare_shop: Shop) -> Shop:
     """A shop with 10 mugs and 10 boxes."""
-    await bare_shop.stock_up(MUG, 10)
-    await bare_shop.stock_up(BOX, 10)
+    await bare_shop.set_stock(MUG, 10)
+    await bare_shop.set_stock(BOX, 10)
     return bare_shop

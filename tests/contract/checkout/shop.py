@@ -16,7 +16,7 @@ from checkout.handlers import CheckoutHandlers
 from checkout.memory import MemoryOrders, MemoryStock
 from checkout.message import order_accepted
 from checkout.model import AddressBody, CheckoutRequest, ExpectedTotal, PaymentBody
-from checkout.ports import CLAIM_MS, HOLD_MS, Claim, Claims, Orders, Outbox, OutboxEntry, Stock
+from checkout.ports import CLAIM_MS, HOLD_MS, Claim, OpenClaims, Orders, Outbox, OutboxEntry, Stock
 from checkout.redis_orders import RedisOrders
 from checkout.redis_outbox import RedisOutbox
 from checkout.redis_stock import RedisStock
@@ -32,7 +32,7 @@ ADDRESS = AddressBody(
 )
 
 
-class AllOrders(Orders, Claims, Protocol):
+class AllOrders(Orders, OpenClaims, Protocol):
     """What both adapters of orders implement."""
 
 
@@ -68,7 +68,7 @@ class Shop(ABC):
     def now(self) -> int: ...
 
     @abstractmethod
-    async def stock_up(self, sku: Sku, quantity: int) -> None: ...
+    async def set_stock(self, sku: Sku, quantity: int) -> None: ...
 
     @abstractmethod
     async def available(self, sku: Sku) -> int: ...
@@ -82,7 +82,7 @@ class Shop(ABC):
         """When the cart is deleted by itself, in Unix milliseconds."""
 
     @abstractmethod
-    async def run_out(self, cart_id: CartId, key: str) -> None:
+    async def expire_claim(self, cart_id: CartId, key: str) -> None:
         """The claim of this cart and key has run out."""
 
     @abstractmethod
@@ -116,7 +116,7 @@ class Shop(ABC):
         line = Line(sku, quantity, self.prices.sold[sku].price)
         return await self.carts.add_line(cart_id, line, currency="GBP", write=self.write(owner=owner))
 
-    async def swept(self) -> int:
+    async def sweep(self) -> int:
         """Sweep as if all holds and claims had run out."""
         await self.expire_holds()
         return await StockSweeper(self.orders, self.stock, clock_ms=lambda: self.now() + CLAIM_MS + HOLD_MS + 1).sweep()
@@ -133,7 +133,7 @@ class MemoryShop(Shop):
     def now(self) -> int:
         return self.now_ms
 
-    async def stock_up(self, sku: Sku, quantity: int) -> None:
+    async def set_stock(self, sku: Sku, quantity: int) -> None:
         self.memory_stock.available[sku] = quantity
 
     async def available(self, sku: Sku) -> int:
@@ -145,7 +145,7 @@ class MemoryShop(Shop):
     async def cart_expires_at(self, cart_id: CartId) -> int:
         return int(self.memory_carts.expires_at(cart_id))
 
-    async def run_out(self, cart_id: CartId, key: str) -> None:
+    async def expire_claim(self, cart_id: CartId, key: str) -> None:
         self.now_ms += CLAIM_MS
 
     async def expire_holds(self) -> None:
@@ -164,7 +164,7 @@ class RedisShop(Shop):
     def now(self) -> int:
         return unix_ms()
 
-    async def stock_up(self, sku: Sku, quantity: int) -> None:
+    async def set_stock(self, sku: Sku, quantity: int) -> None:
         await self.store.execute("HSET", product_key(sku), "stock", quantity)
 
     async def available(self, sku: Sku) -> int:
@@ -177,7 +177,7 @@ class RedisShop(Shop):
     async def cart_expires_at(self, cart_id: CartId) -> int:
         return int(await self.store.execute("PEXPIRETIME", cart_key(cart_id)))
 
-    async def run_out(self, cart_id: CartId, key: str) -> None:
+    async def expire_claim(self, cart_id: CartId, key: str) -> None:
         # The server's clock cannot be moved, but what it would have deleted can be.
         await self.store.execute("DEL", claim_key(cart_id))
         if await self.store.execute("PTTL", idempotency_key(key)) <= CLAIM_MS:
@@ -221,9 +221,9 @@ class FailingStore:
         self.count += 1
         fails = self.count == self._at or (self.count > self._at and isinstance(self._error, Killed))
         runs = not fails or (self._ran and self.count == self._at)
-        return self._answer(send() if runs else None, fails)
+        return self._reply(send() if runs else None, fails)
 
-    async def _answer(self, reply: Awaitable[Any] | None, fails: bool) -> Any:
+    async def _reply(self, reply: Awaitable[Any] | None, fails: bool) -> Any:
         result = None if reply is None else await reply
         if fails:
             raise self._error

@@ -25,7 +25,7 @@ from checkout.errors import (
     TotalMismatch,
 )
 from checkout.model import NEXT, CancelReason, OrderStatus, PaymentBody
-from checkout.ports import AlreadyOrdered, Claim, Claimed, MergeUnsettled
+from checkout.ports import AlreadyOrdered, Claim, Claimed, MergeUnfinished
 from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, Shop, a_claim, a_request, pounds
 
 KEY = "4f1c-key"
@@ -78,7 +78,7 @@ async def test_the_message_of_an_order_goes_to_the_dispatcher_and_waits_in_the_o
     )
     (entry,) = shop.dispatched
     assert (entry.order_id, entry.message) == (placed.order.id, placed.order.id.encode())
-    assert await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10) == [entry]
+    assert await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10) == [entry]
 
 
 async def test_a_replay_gives_the_same_bytes_however_far_the_order_has_come(shop: Shop) -> None:
@@ -129,8 +129,8 @@ async def test_a_refused_checkout_uses_nothing_up(shop: Shop) -> None:
     with pytest.raises(OutOfStock):
         await shop.handlers().place(a_request(cart), idempotency_key=KEY)
     assert await nothing_happened(shop, cart)
-    await shop.run_out(cart.id, KEY)
-    await shop.stock_up(MUG, 11)
+    await shop.expire_claim(cart.id, KEY)
+    await shop.set_stock(MUG, 11)
     changed = a_request(cart, expected_total=pounds(11 * 255 + 1000))
     assert not (await shop.handlers().place(changed, idempotency_key=KEY)).replayed
 
@@ -143,7 +143,7 @@ async def test_an_empty_cart_cannot_be_ordered(shop: Shop) -> None:
 
 
 async def test_a_shortage_names_each_line_and_leaves_nothing_held(shop: Shop) -> None:
-    await shop.stock_up(BOX, 10)
+    await shop.set_stock(BOX, 10)
     cart = await shop.cart({MUG: 11, BOX: 3})
     with pytest.raises(OutOfStock) as refusal:
         await shop.handlers().place(a_request(cart), idempotency_key=KEY)
@@ -286,7 +286,7 @@ class Interfering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._orders, name)
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         begun = await self._orders.begin(claim)
         if self._times:
             self._times -= 1
@@ -319,7 +319,7 @@ async def test_a_cart_that_never_stands_still_is_left_alone(shop: Shop) -> None:
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
     placed = await shop.handlers().place(a_request(cart), idempotency_key=KEY)
     assert placed.order.lines[0].quantity == 4
-    await shop.swept()
+    await shop.sweep()
     assert (await shop.available(MUG), await shop.taken(MUG)) == (6, 4)
 
 
@@ -336,7 +336,7 @@ async def test_a_claim_that_ran_out_cannot_order_what_another_has_ordered(shop: 
     request = a_request(cart)
 
     async def another_is_faster() -> None:
-        await shop.run_out(cart.id, KEY)
+        await shop.expire_claim(cart.id, KEY)
         await shop.handlers().place(request, idempotency_key=KEY)
 
     orders: Any = Interfering(shop.orders, another_is_faster)

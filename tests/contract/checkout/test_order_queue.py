@@ -11,12 +11,12 @@ import pytest
 from aiobotocore.session import get_session
 
 from cart.model import OrderId
-from checkout.errors import NoAnswer
+from checkout.errors import ServiceUnavailable
 from checkout.ports import Backlog, Delivery, OrderQueue, Outgoing
 from checkout.queues.redis_queue import DEAD, RedisQueue
 from checkout.queues.sqs_queue import open_sqs_queue
 from store import Client, open_client
-from tests.unit.checkout.back_office import MemoryQueue
+from tests.unit.checkout.fake_services import MemoryQueue
 
 VISIBILITY_S = 1.0  # the least that SQS knows
 MAX_DELIVERIES = 2
@@ -185,7 +185,7 @@ async def test_what_is_done_never_comes_again(queue: OrderQueue) -> None:
     await queue.send(messages(b"done", b"left"))
     done, left = sorted(await receive(queue, 2), key=lambda delivery: delivery.body)
 
-    await queue.done([done])
+    await queue.acknowledge([done])
 
     again = await receive(queue, 1)
     assert bodies(again) == [left.body]
@@ -270,11 +270,11 @@ async def until_dead(shared: Shared) -> list[bytes]:
 async def test_a_delivery_that_is_done_can_neither_be_kept_nor_released(queue: OrderQueue) -> None:
     await queue.send(messages(b"done"))
     (delivery,) = await receive(queue, 1)
-    await queue.done([delivery])
+    await queue.acknowledge([delivery])
 
     await queue.extend(delivery, 1)
     assert not await queue.release(delivery, 0, reason="late")
-    await queue.done([delivery])
+    await queue.acknowledge([delivery])
 
     assert not await queue.receive(10, 0)
 
@@ -288,7 +288,7 @@ async def test_what_is_deferred_comes_again_however_often_and_is_never_dead(shar
         await shared.queue.defer(delivery, 0)
 
     (last,) = await receive(shared.queue, 1)
-    await shared.queue.done([last])
+    await shared.queue.acknowledge([last])
     assert not await shared.queue.receive(10, 1)
     assert not await shared.dead()
 
@@ -304,7 +304,7 @@ async def test_what_is_deferred_stays_away_for_its_delay(queue: OrderQueue) -> N
 async def test_a_delivery_that_is_done_cannot_be_deferred(queue: OrderQueue) -> None:
     await queue.send(messages(b"done"))
     (delivery,) = await receive(queue, 1)
-    await queue.done([delivery])
+    await queue.acknowledge([delivery])
     await queue.defer(delivery, 0)
     assert not await queue.receive(10, 1)
 
@@ -321,11 +321,11 @@ async def test_the_oldest_order_tells_for_how_long_it_has_waited(shared: Shared)
     await shared.queue.send([second])
     first_sent_at = await sent_at(shared.queue)
 
-    await shared.queue.done(received)
+    await shared.queue.acknowledge(received)
     received = await receive(shared.queue, 1)
     assert await sent_at(shared.queue) > first_sent_at
 
-    await shared.queue.done(received)
+    await shared.queue.acknowledge(received)
     assert not await shared.queue.receive(1, 0)
     assert await shared.queue.oldest_age_s() is None
 
@@ -368,9 +368,9 @@ async def test_a_queue_that_cannot_be_reached_gives_no_answer(absent: OrderQueue
         absent.send(messages(b"1", b"2")),
         absent.receive(10, 0),
         absent.extend(delivery, 1),
-        absent.done([delivery]),
+        absent.acknowledge([delivery]),
         absent.release(delivery, 0, reason="busy"),
         return_exceptions=True,
     )
 
-    assert [type(outcome) for outcome in outcomes] == [NoAnswer] * 5
+    assert [type(outcome) for outcome in outcomes] == [ServiceUnavailable] * 5

@@ -48,7 +48,7 @@ async def test_a_claim_shows_the_cart_as_it_is(shop: Shop) -> None:
     cart = await shop.cart()
     claimed = await begun(shop, cart)
     assert claimed.cart == cart
-    assert not claimed.may_hold
+    assert not claimed.may_have_holds
 
 
 async def test_a_claimed_cart_is_refused_to_other_claims_until_it_is_released(shop: Shop) -> None:
@@ -63,11 +63,11 @@ async def test_a_claimed_cart_is_refused_to_other_claims_until_it_is_released(sh
 async def test_a_claim_runs_out_by_itself_and_then_cannot_commit(shop: Shop) -> None:
     cart = await shop.cart()
     await begun(shop, cart, "t1")
-    await shop.run_out(cart.id, "k1")
+    await shop.expire_claim(cart.id, "k1")
     order = order_of(cart, shop.now())
     assert await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}") is None
     assert not await shop.orders.release(a_claim(cart), nothing_held=False)
-    assert (await begun(shop, cart, "t2")).may_hold
+    assert (await begun(shop, cart, "t2")).may_have_holds
 
 
 async def test_the_same_claim_may_begin_again(shop: Shop) -> None:
@@ -110,7 +110,7 @@ async def test_a_repeat_that_is_refused_leaves_the_key_to_the_checkout_that_runs
     await begun(shop, cart)
     with pytest.raises(IdempotencyKeyInProgress):
         await shop.orders.begin(a_claim(cart, "t2"))
-    assert await shop.orders.knows_key("k1")
+    assert await shop.orders.has_key("k1")
     with pytest.raises(IdempotencyKeyReused):
         await shop.orders.begin(a_claim(other, "t3", body="b2"))
 
@@ -121,9 +121,9 @@ async def test_the_key_of_a_commit_that_was_not_made_runs_out_with_its_claim(sho
     await shop.add(cart.id, MUG)
     order = order_of(cart, shop.now())
     assert await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}") is None
-    assert await shop.orders.knows_key("k1")
-    await shop.run_out(cart.id, "k1")
-    assert not await shop.orders.knows_key("k1")
+    assert await shop.orders.has_key("k1")
+    await shop.expire_claim(cart.id, "k1")
+    assert not await shop.orders.has_key("k1")
     assert isinstance(await shop.orders.begin(a_claim(other, "t2", body="b2")), Claimed)
 
 
@@ -143,7 +143,7 @@ async def test_a_key_is_not_used_up_by_a_cart_that_cannot_be_claimed(shop: Shop)
 async def test_the_key_of_an_accepted_order_stays_used(shop: Shop) -> None:
     cart, other = await shop.cart(), await shop.cart()
     await ordered(shop, cart)
-    await shop.run_out(cart.id, "k1")
+    await shop.expire_claim(cart.id, "k1")
     with pytest.raises(IdempotencyKeyReused):
         await shop.orders.begin(a_claim(other, "t2", body="b2"))
 
@@ -151,14 +151,14 @@ async def test_the_key_of_an_accepted_order_stays_used(shop: Shop) -> None:
 async def test_a_commit_makes_the_cart_an_order(shop: Shop) -> None:
     cart = await shop.cart()
     order, committed = await ordered(shop, cart)
-    assert committed.is_kept
+    assert committed.is_durable
     assert await shop.orders.read(order.id) == order
     now = await shop.carts.read(cart.id)
     assert (now.status, now.order_id, now.version, now.lines) == ("ordered", order.id, cart.version + 1, cart.lines)
     assert await shop.orders.begin(a_claim(cart, "t2", key="k2")) == AlreadyOrdered(order.id)
     receipt = await shop.orders.receipt(order.id)
     assert receipt is not None
-    assert (receipt.order, receipt.key_hash, receipt.fingerprint, receipt.is_kept) == (order, "k1", "b1", True)
+    assert (receipt.order, receipt.key_hash, receipt.fingerprint, receipt.is_durable) == (order, "k1", "b1", True)
 
 
 async def test_a_committed_cart_expires_as_after_any_other_change(shop: Shop) -> None:
@@ -214,7 +214,7 @@ async def test_a_claim_commits_once(shop: Shop) -> None:
 async def test_an_order_that_is_kept_is_not_retracted(shop: Shop) -> None:
     cart = await shop.cart()
     order, committed = await ordered(shop, cart)
-    assert not await shop.orders.retract(a_claim(cart), order, committed.entry)
+    assert not await shop.orders.roll_back(a_claim(cart), order, committed.entry)
     assert await shop.orders.read(order.id) == order
 
 
@@ -247,7 +247,7 @@ async def test_a_cancelled_order_is_posted_so_that_a_worker_undoes_it(shop: Shop
     cancelled, entry = await shop.orders.cancel(order, at=order.created_at + 1, message=b"again")
     assert cancelled.reason is CancelReason.REQUESTED
     assert await shop.orders.read(order.id) == cancelled
-    assert entry in await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    assert entry in await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10)
     with pytest.raises(StatusConflict):
         await shop.orders.cancel(order, at=order.created_at + 1, message=b"again")
 
@@ -268,7 +268,7 @@ async def test_an_abandoned_claim_tells_what_it_may_hold(shop: Shop) -> None:
     assert not await shop.orders.abandoned(before_ms=shop.now() - 1000)
     (claim,) = await shop.orders.abandoned(before_ms=shop.now() + 1000)
     assert (claim.order_id, claim.skus) == (order_id_for(cart.id, cart.version), (MUG,))
-    await shop.orders.forget([claim])
+    await shop.orders.delete_claims([claim])
     assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
 
 
@@ -288,19 +288,19 @@ async def test_an_empty_cart_that_was_abandoned_holds_nothing(shop: Shop) -> Non
 async def test_the_outbox_has_the_message_until_the_queue_has_it(shop: Shop) -> None:
     order, committed = await ordered(shop, await shop.cart())
     other, other_committed = await _another(shop)
-    assert not await shop.outbox.waiting(before_ms=shop.now() - 60_000, per_partition=10)
-    waiting = await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    assert not await shop.outbox.unsent(before_ms=shop.now() - 60_000, per_partition=10)
+    waiting = await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10)
     assert sorted(entry.order_id for entry in waiting) == sorted([order.id, other.id])
     assert committed.entry in waiting
-    await shop.outbox.sent([committed.entry])
-    assert await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10) == [other_committed.entry]
+    await shop.outbox.mark_sent([committed.entry])
+    assert await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10) == [other_committed.entry]
 
 
 async def test_the_outbox_gives_the_oldest_of_a_partition(shop: Shop) -> None:
     order, first = await ordered(shop, await shop.cart())
     confirmed = await shop.orders.transition(order, OrderStatus.STOCK_CONFIRMED, at=shop.now())
     await shop.orders.cancel(confirmed, at=shop.now(), message=b"again")
-    waiting = await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=1)
+    waiting = await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=1)
     assert waiting == [first.entry]
 
 

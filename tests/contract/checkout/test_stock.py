@@ -98,17 +98,17 @@ async def test_a_cancelled_order_gives_back_once(shop: Shop, sold: bool) -> None
     if sold:
         await shop.stock.confirm(ONE, [MUG])
     for _ in range(2):
-        await shop.stock.give_back(ONE, [MUG, BOX])
+        await shop.stock.cancel(ONE, [MUG, BOX])
     assert await counts(shop) == (10, 0)
 
 
 async def test_a_settled_sale_is_forgotten(shop: Shop) -> None:
     await hold(shop)
-    await shop.stock.settle(ONE, [MUG])
+    await shop.stock.complete(ONE, [MUG])
     assert await counts(shop) == (7, 3)
     await shop.stock.confirm(ONE, [MUG])
     for _ in range(2):
-        await shop.stock.settle(ONE, [MUG, BOX])
+        await shop.stock.complete(ONE, [MUG, BOX])
     assert await counts(shop) == (7, 0)
 
 
@@ -133,5 +133,5 @@ async def test_a_hold_that_is_taken_again_does_not_expire(shop: Shop) -> None:
 async def test_orders_do_not_touch_each_others_holds(shop: Shop) -> None:
     await hold(shop, ONE)
     await hold(shop, OTHER, mugs=2)
-    await shop.stock.give_back(ONE, [MUG])
+    await shop.stock.cancel(ONE, [MUG])
     assert await counts(shop) == (8, 2)

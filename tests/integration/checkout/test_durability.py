@@ -10,10 +10,10 @@ import pytest
 
 from cart.model import OrderId
 from checkout.durability import AofWait, OnReply, fsync_policy
-from checkout.errors import OrderNotKept
+from checkout.errors import OrderNotDurable
+from checkout.place_order import Placed
 from checkout.ports import Receipt
 from checkout.redis_orders import RedisOrders
-from checkout.till import Placed
 from store import Client, ReplyError, Script, StoreUnavailable, open_client
 from tests.contract.checkout.shop import MUG, RedisShop, a_request
 
@@ -75,7 +75,7 @@ async def everysec(store: Client) -> AsyncIterator[None]:
 @pytest.fixture
 async def shop(store: Client, commits: CommitStore) -> RedisShop:
     shop = RedisShop(store, durability=AofWait(commits))
-    await shop.stock_up(MUG, 10)
+    await shop.set_stock(MUG, 10)
     return shop
 
 
@@ -142,7 +142,7 @@ async def test_an_order_that_is_on_disk_is_accepted(shop: RedisShop, everysec: N
     placed = await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)
     receipt = await shop.orders.receipt(placed.order.id)
     assert receipt is not None
-    assert receipt.is_kept
+    assert receipt.is_durable
     assert len(shop.dispatched) == 1
 
 
@@ -152,16 +152,16 @@ async def test_an_order_that_is_not_on_disk_in_time_is_undone(shop: RedisShop, c
     await warm_up(shop)
     commits.answers = asyncio.Queue()
     commits.answers.put_nowait([0, 0])
-    with pytest.raises(OrderNotKept):
+    with pytest.raises(OrderNotDurable):
         await shop.handlers().place(request, idempotency_key=KEY)
     now = await shop.carts.read(cart.id)
     assert (now.status, now.lines, now.order_id) == ("open", cart.lines, None)
     assert now.version == cart.version + 2
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
-    assert not await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    assert not await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10)
     commits.answers = None
     assert not (await shop.handlers().place(request, idempotency_key=KEY)).replayed
-    await shop.swept()
+    await shop.sweep()
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
     assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
 
@@ -180,10 +180,10 @@ async def test_the_stock_of_an_undone_order_is_swept_if_the_process_ends_there(
             raise StoreUnavailable("gone")
 
     stock: Any = DyingStock()
-    with pytest.raises(OrderNotKept):
+    with pytest.raises(OrderNotDurable):
         await shop.handlers(stock=stock).place(a_request(await shop.cart()), idempotency_key=KEY)
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
-    assert await shop.swept() == 1
+    assert await shop.sweep() == 1
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
 
 
@@ -200,7 +200,7 @@ async def test_a_replay_does_not_answer_before_the_order_is_on_disk(
     elsewhere.answers = asyncio.Queue()
     elsewhere.answers.put_nowait([0, 0])
     other = RedisOrders(store, durability=AofWait(elsewhere))
-    with pytest.raises(OrderNotKept):
+    with pytest.raises(OrderNotDurable):
         await shop.handlers(orders=other).place(request, idempotency_key=KEY)
     commits.answers.put_nowait([1, 0])
     assert not (await first).replayed
@@ -218,7 +218,7 @@ async def test_a_replay_of_an_order_that_is_undone_under_its_eyes_makes_it_anew(
     class SlowToLook(RedisOrders):
         async def receipt(self, order_id: OrderId) -> Receipt | None:
             answers.put_nowait([0, 0])
-            with pytest.raises(OrderNotKept):
+            with pytest.raises(OrderNotDurable):
                 await first
             return await super().receipt(order_id)
 
@@ -240,7 +240,7 @@ async def test_an_order_that_a_replay_found_on_disk_is_not_undone(
     replay = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
     assert replay.replayed
     commits.answers.put_nowait([0, 0])
-    with pytest.raises(OrderNotKept):
+    with pytest.raises(OrderNotDurable):
         await first
     again = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
     assert isinstance(again, Placed)
@@ -252,12 +252,12 @@ async def warm_up(shop: RedisShop) -> None:
     """The server knows the script of a commit, so that a commit is one batch."""
     cart = await shop.cart()
     placed = await shop.handlers().place(a_request(cart), idempotency_key="warming up")
-    await shop.stock.give_back(placed.order.id, placed.order.skus)
-    await shop.outbox.sent(shop.dispatched)
+    await shop.stock.cancel(placed.order.id, placed.order.skus)
+    await shop.outbox.mark_sent(shop.dispatched)
     shop.dispatched.clear()
     # And that of a replay.
     assert await shop.orders.receipt(placed.order.id)
-    await shop.store.execute("HSET", f"{{{cart.id[:2]}}}o:{placed.order.id}", "kept", "0")
+    await shop.store.execute("HSET", f"{{{cart.id[:2]}}}o:{placed.order.id}", "durable", "0")
     assert await shop.orders.receipt(placed.order.id)
 
 

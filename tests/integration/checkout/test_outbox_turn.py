@@ -13,23 +13,23 @@ from tests.contract.checkout.shop import MUG, RedisShop, a_request
 
 async def test_while_one_process_sweeps_the_others_find_nothing(store: Client) -> None:
     shop = RedisShop(store)
-    await shop.stock_up(MUG, 10)
+    await shop.set_stock(MUG, 10)
     await shop.handlers().place(a_request(await shop.cart()), idempotency_key="key")
     one, other = RedisOutbox(store), RedisOutbox(store)
     soon = shop.now() + 1000
     for _ in range(2):
-        assert await one.waiting(before_ms=soon, per_partition=10) == shop.dispatched
-        assert await other.waiting(before_ms=soon, per_partition=10) == []
+        assert await one.unsent(before_ms=soon, per_partition=10) == shop.dispatched
+        assert await other.unsent(before_ms=soon, per_partition=10) == []
     assert 0 < await store.execute("PTTL", TURN_KEY) <= 15_000
     # The process that had the turn is gone, and its turn has run out.
     await store.execute("DEL", TURN_KEY)
-    assert await other.waiting(before_ms=soon, per_partition=10) == shop.dispatched
-    assert await one.waiting(before_ms=soon, per_partition=10) == []
+    assert await other.unsent(before_ms=soon, per_partition=10) == shop.dispatched
+    assert await one.unsent(before_ms=soon, per_partition=10) == []
 
 
 async def test_an_accepted_order_whose_process_died_reaches_the_queue_by_the_sweep(store: Client) -> None:
     shop = RedisShop(store)
-    await shop.stock_up(MUG, 10)
+    await shop.set_stock(MUG, 10)
     placed = await shop.handlers(message=lambda order: order.id.encode()).place(
         a_request(await shop.cart()), idempotency_key="key"
     )
@@ -50,7 +50,7 @@ async def test_an_accepted_order_whose_process_died_reaches_the_queue_by_the_swe
 
 async def test_while_one_process_looks_for_abandoned_claims_the_others_find_none(store: Client) -> None:
     shop = RedisShop(store)
-    await shop.stock_up(MUG, 10)
+    await shop.set_stock(MUG, 10)
     cart = await shop.cart()
     await shop.orders.begin(Claim(cart_id=cart.id, key_hash="k", fingerprint="f", token="t"))
     one, other = RedisOrders(store), RedisOrders(store)

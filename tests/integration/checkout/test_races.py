@@ -13,7 +13,7 @@ from cart.errors import Refusal
 from cart.model import CartId
 from checkout.errors import IdempotencyKeyInProgress, OutOfStock
 from checkout.handlers import CheckoutHandlers
-from checkout.till import Placed
+from checkout.place_order import Placed
 from store import Client, open_client
 from tests.contract.checkout.shop import BOX, MUG, RedisShop, a_request
 
@@ -37,7 +37,7 @@ def orders(answers: list[Placed | BaseException]) -> set[str]:
 
 async def test_what_is_scarce_is_sold_exactly_once(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
-    await shop.stock_up(MUG, 17)
+    await shop.set_stock(MUG, 17)
     carts = [await shop.cart({MUG: 2}) for _ in range(60)]
     answers = await asyncio.gather(
         *(
@@ -53,8 +53,8 @@ async def test_what_is_scarce_is_sold_exactly_once(shops: list[RedisShop]) -> No
 
 async def test_orders_that_want_each_others_last_piece_never_both_get_it(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
-    await shop.stock_up(MUG, 3)
-    await shop.stock_up(BOX, 3)
+    await shop.set_stock(MUG, 3)
+    await shop.set_stock(BOX, 3)
     carts = [await shop.cart({MUG: 1, BOX: 1} if number % 2 else {BOX: 1, MUG: 1}) for number in range(20)]
     waiting = dict(enumerate(carts))
     while waiting and await shop.available(MUG):
@@ -78,7 +78,7 @@ async def test_orders_that_want_each_others_last_piece_never_both_get_it(shops: 
 
 async def test_one_cart_and_two_keys_on_four_processes_make_one_order(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
-    await shop.stock_up(MUG, 1000)
+    await shop.set_stock(MUG, 1000)
     for round_number in range(20):
         cart = await shop.cart({MUG: 3})
         answers = await asyncio.gather(
@@ -97,7 +97,7 @@ async def test_one_cart_and_two_keys_on_four_processes_make_one_order(shops: lis
 
 async def test_the_same_key_is_answered_by_a_replay_or_by_in_progress(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
-    await shop.stock_up(MUG, 10)
+    await shop.set_stock(MUG, 10)
     request = a_request(await shop.cart())
     answers = [
         answer
@@ -114,7 +114,7 @@ async def test_the_same_key_is_answered_by_a_replay_or_by_in_progress(shops: lis
 
 async def test_a_cart_is_ordered_as_it_is_at_some_moment_of_its_changing(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
-    await shop.stock_up(MUG, 1000)
+    await shop.set_stock(MUG, 1000)
     for number in range(10):
         cart = await shop.cart({MUG: 1})
         placing = handlers[0].place(a_request(cart), idempotency_key=f"key {number}")
@@ -125,7 +125,7 @@ async def test_a_cart_is_ordered_as_it_is_at_some_moment_of_its_changing(shops: 
             assert placed.order.lines[0].quantity == now.lines[0].quantity
         else:
             assert isinstance(placed, IdempotencyKeyInProgress)
-    await shop.swept()
+    await shop.sweep()
     assert await shop.available(MUG) + await shop.taken(MUG) == 1000
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId
-from checkout.errors import NoAnswer
+from checkout.errors import ServiceUnavailable
 from checkout.ports import Delivery, Outgoing
 from checkout.queues.redis_queue import DEAD, QUEUE, RedisQueue
 from store import Client, StoreUnavailable, open_client
@@ -83,7 +83,7 @@ async def test_what_a_worker_has_in_hand_does_not_come_again_after_an_error(
     await send(queue, b"in hand")
     await queue.receive(10, 0)
     flaky.is_away = True
-    with pytest.raises(NoAnswer):
+    with pytest.raises(ServiceUnavailable):
         await queue.receive(10, 0)
     flaky.is_away = False
 
@@ -95,7 +95,7 @@ async def test_a_store_that_was_emptied_gets_its_group_again(open_queue: OpenQue
     await queue.receive(10, 0)
     await store.execute("FLUSHDB")
 
-    with pytest.raises(NoAnswer):
+    with pytest.raises(ServiceUnavailable):
         await queue.receive(10, 0)
     await send(queue, b"after")
 
@@ -113,7 +113,7 @@ async def test_nothing_is_left_of_what_is_done(open_queue: OpenQueue, store: Cli
     queue = open_queue()
     await send(queue, *[b"%d" % number for number in range(20)])
 
-    await queue.done([*await queue.receive(10, 0), *await queue.receive(10, 0)])
+    await queue.acknowledge([*await queue.receive(10, 0), *await queue.receive(10, 0)])
 
     assert await store.execute("XLEN", QUEUE) == 0
     assert await pending(store) == 0

@@ -28,7 +28,7 @@ async def blocking_store(store_url: str) -> AsyncIterator[Client]:
     await client.close()
 
 
-class BackOffice:
+class FakeServices:
     """What outlives a worker: the store, the queue in it, the payment service and the carrier."""
 
     def __init__(self, store: Client, blocking_store: Client) -> None:
@@ -84,62 +84,62 @@ class BackOffice:
 
 
 @pytest.fixture
-async def office(store: Client, blocking_store: Client) -> BackOffice:
-    office = BackOffice(store, blocking_store)
+async def services(store: Client, blocking_store: Client) -> FakeServices:
+    services = FakeServices(store, blocking_store)
     for sku in (MUG, BOX):
-        await office.shop.stock_up(sku, STOCK)
-    return office
+        await services.shop.set_stock(sku, STOCK)
+    return services
 
 
-async def test_a_hundred_orders_come_to_their_end(office: BackOffice) -> None:
-    orders = [await office.place("tok_declined" if number % 10 == 0 else "tok_ok", 2) for number in range(100)]
-    worker = office.worker(office.store, office.blocking_store)
+async def test_a_hundred_orders_come_to_their_end(services: FakeServices) -> None:
+    orders = [await services.place("tok_declined" if number % 10 == 0 else "tok_ok", 2) for number in range(100)]
+    worker = services.worker(services.store, services.blocking_store)
 
-    await office.work_off(worker)
+    await services.work_off(worker)
 
-    statuses = [await office.status(order) for order in orders]
+    statuses = [await services.status(order) for order in orders]
     assert statuses.count(OrderStatus.COMPLETED) == 90
     assert statuses.count(OrderStatus.CANCELLED) == 10
     assert (worker.processed, worker.failed, worker.dead_lettered) == (100, 0, 0)
-    assert office.captured() == sum(order.total for order in orders) * 90 // 100
-    assert await office.accounts() == [(STOCK - 180, 0), (STOCK - 90, 0)]
+    assert services.captured() == sum(order.total for order in orders) * 90 // 100
+    assert await services.accounts() == [(STOCK - 180, 0), (STOCK - 90, 0)]
 
 
-async def test_two_workers_at_once_do_everything_once(office: BackOffice, store_url: str) -> None:
-    orders = [await office.place("tok_ok", 1) for _ in range(40)]
+async def test_two_workers_at_once_do_everything_once(services: FakeServices, store_url: str) -> None:
+    orders = [await services.place("tok_ok", 1) for _ in range(40)]
     for order in orders:  # and each message twice
-        await office.queue.send([Outgoing(order.id, order_accepted(order))])
+        await services.queue.send([Outgoing(order.id, order_accepted(order))])
     other = await open_client(store_url, deadline_s=5.0)
-    one, two = office.worker(office.store, office.blocking_store), office.worker(office.store, other)
+    one, two = services.worker(services.store, services.blocking_store), services.worker(services.store, other)
 
-    await asyncio.gather(office.work_off(one), office.work_off(two))
+    await asyncio.gather(services.work_off(one), services.work_off(two))
     await other.close()
 
     assert one.processed + two.processed == 80
-    assert [office.ledger(order) for order in orders] == [DONE_ONCE] * 40
-    assert await office.accounts() == [(STOCK - 40, 0), (STOCK - 40, 0)]
+    assert [services.ledger(order) for order in orders] == [DONE_ONCE] * 40
+    assert await services.accounts() == [(STOCK - 40, 0), (STOCK - 40, 0)]
 
 
 @pytest.mark.parametrize("ran", [False, True], ids=["before", "after"])
-async def test_a_worker_killed_at_any_command_is_succeeded_by_another(office: BackOffice, ran: bool) -> None:
+async def test_a_worker_killed_at_any_command_is_succeeded_by_another(services: FakeServices, ran: bool) -> None:
     completed: list[Order] = []
     cancelled: list[Order] = []
     for at in range(1, 1000):
-        completed.append(await office.place("tok_ok", 2))
-        cancelled.append(await office.place("tok_declined", 3))
-        failing = FailingStore(office.store, at=at, ran=ran, error=Killed())
+        completed.append(await services.place("tok_ok", 2))
+        cancelled.append(await services.place("tok_declined", 3))
+        failing = FailingStore(services.store, at=at, ran=ran, error=Killed())
         try:
-            await office.work_off(office.worker(failing, failing))
+            await services.work_off(services.worker(failing, failing))
             break  # it got through with fewer commands
         except* Killed:
             pass
-        await office.work_off(office.worker(office.store, office.blocking_store))
+        await services.work_off(services.worker(services.store, services.blocking_store))
 
     assert len(completed) > 15
-    assert {await office.status(order) for order in completed} == {OrderStatus.COMPLETED}
-    assert {await office.status(order) for order in cancelled} == {OrderStatus.CANCELLED}
-    assert [office.ledger(order) for order in completed] == [DONE_ONCE] * len(completed)
-    assert [office.ledger(order) for order in cancelled] == [[PaymentState.VOIDED]] * len(cancelled)
-    assert office.captured() == sum(order.total for order in completed)
-    assert await office.accounts() == [(STOCK - 2 * len(completed), 0), (STOCK - len(completed), 0)]
-    assert await office.store.execute("XLEN", DEAD) == 0
+    assert {await services.status(order) for order in completed} == {OrderStatus.COMPLETED}
+    assert {await services.status(order) for order in cancelled} == {OrderStatus.CANCELLED}
+    assert [services.ledger(order) for order in completed] == [DONE_ONCE] * len(completed)
+    assert [services.ledger(order) for order in cancelled] == [[PaymentState.VOIDED]] * len(cancelled)
+    assert services.captured() == sum(order.total for order in completed)
+    assert await services.accounts() == [(STOCK - 2 * len(completed), 0), (STOCK - len(completed), 0)]
+    assert await services.store.execute("XLEN", DEAD) == 0

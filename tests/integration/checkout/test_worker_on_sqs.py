@@ -12,7 +12,7 @@ from checkout.model import OrderStatus
 from checkout.ports import Outgoing
 from checkout.queues.sqs_queue import open_sqs_queue
 from checkout.worker import OrderWorker
-from tests.unit.checkout.back_office import BackOffice, message_of
+from tests.unit.checkout.fake_services import FakeServices, message_of
 
 REGION = "eu-west-2"
 
@@ -28,13 +28,13 @@ async def test_orders_come_to_their_end_and_poison_to_the_dead_letters(admin: An
     described = await admin.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
     redrive = json.dumps({"deadLetterTargetArn": described["Attributes"]["QueueArn"], "maxReceiveCount": 1})
     url = (await admin.create_queue(QueueName="orders", Attributes={"RedrivePolicy": redrive}))["QueueUrl"]
-    office = BackOffice()
-    orders = [await office.accept() for _ in range(9)]
+    services = FakeServices()
+    orders = [await services.accept() for _ in range(9)]
 
     async with open_sqs_queue(url, endpoint_url=sqs_endpoint, region=REGION) as queue:
         poison = Outgoing(orders[0].id, b"not an order")
         assert all(await queue.send([poison, *map(message_of, orders)]))
-        worker = OrderWorker(queue, office.workflow(), wait_s=1)
+        worker = OrderWorker(queue, services.workflow(), wait_s=1)
         running = asyncio.ensure_future(worker.run())
         async with asyncio.timeout(30):
             dead: list[Any] = []
@@ -45,7 +45,7 @@ async def test_orders_come_to_their_end_and_poison_to_the_dead_letters(admin: An
         left = await admin.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
 
     assert [message["Body"] for message in dead] == ["not an order"]
-    assert {office.now(order).status for order in orders} == {OrderStatus.COMPLETED}
+    assert {services.now(order).status for order in orders} == {OrderStatus.COMPLETED}
     assert (worker.processed, worker.failed, worker.dead_lettered) == (9, 1, 1)
     assert left["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
     assert left["Attributes"]["ApproximateNumberOfMessages"] == "0"

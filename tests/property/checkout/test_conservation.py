@@ -48,9 +48,9 @@ class Add(msgspec.Struct, frozen=True):
 
 
 class TimePasses(msgspec.Struct, frozen=True):
-    """All claims run out; if `swept`, holds do as well, and the sweeper comes by."""
+    """All claims run out; if `sweep`, holds do as well, and the sweeper comes by."""
 
-    swept: bool
+    sweep: bool
 
 
 class End(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ class Trade:
     async def open(self) -> None:
         await self.client.execute("FLUSHDB")
         for sku, quantity in STOCK.items():
-            await self.shop.stock_up(sku, quantity)
+            await self.shop.set_stock(sku, quantity)
         self.carts = [(await self.shop.cart({MUG: 2, BOX: 1})).id for _ in range(CARTS)]
 
     async def happen(self, step: Step) -> None:
@@ -96,10 +96,10 @@ class Trade:
             case Add(cart, sku):
                 with contextlib.suppress(Refusal):
                     await self.shop.add(self.carts[cart], sku)
-            case TimePasses(swept):
-                await self._run_out()
-                if swept:
-                    await self.shop.swept()
+            case TimePasses(sweep):
+                await self._expire_claims()
+                if sweep:
+                    await self.shop.sweep()
             case End(cart, completes):
                 await self._end(self.carts[cart], completes)
 
@@ -111,9 +111,9 @@ class Trade:
             # One cart, one order, for ever.
             assert self.orders.setdefault(cart_id, placed.order.id) == placed.order.id
 
-    async def _run_out(self) -> None:
+    async def _expire_claims(self) -> None:
         for cart_id in self.carts:
-            await self.shop.run_out(cart_id, "")
+            await self.shop.expire_claim(cart_id, "")
 
     async def _end(self, cart_id: CartId, completes: bool) -> None:
         order_id = (await self.shop.carts.read(cart_id)).order_id
@@ -125,11 +125,11 @@ class Trade:
         await stock.confirm(order.id, order.skus)
         if not completes:
             await orders.transition(order, OrderStatus.CANCELLED, at=0, reason=CancelReason.PAYMENT_DECLINED)
-            await stock.give_back(order.id, order.skus)
+            await stock.cancel(order.id, order.skus)
             return
         while order.status in NEXT:
             order = await orders.transition(order, NEXT[order.status], at=0)
-        await stock.settle(order.id, order.skus)
+        await stock.complete(order.id, order.skus)
         for line in order.lines:
             self.gone[line.sku] += line.quantity
 
@@ -140,9 +140,9 @@ class Trade:
             assert available + taken + self.gone[sku] == quantity
 
     async def close(self) -> None:
-        """When all is quiet, stock is held for standing orders only, and each order's message is in the outbox once."""
-        await self._run_out()
-        await self.shop.swept()
+        """When all is quiet, stock is held for state orders only, and each order's message is in the outbox once."""
+        await self._expire_claims()
+        await self.shop.sweep()
         await self.check()
         held = dict.fromkeys(STOCK, 0)
         ordered = []
@@ -158,7 +158,7 @@ class Trade:
             for line in [] if order.status.is_final else order.lines:
                 held[line.sku] += line.quantity
         assert {sku: await self.shop.taken(sku) for sku in STOCK} == held
-        waiting = await self.shop.outbox.waiting(before_ms=self.shop.now() + 1000, per_partition=100)
+        waiting = await self.shop.outbox.unsent(before_ms=self.shop.now() + 1000, per_partition=100)
         assert sorted(entry.order_id for entry in waiting) == sorted(ordered)
         assert not await self.shop.orders.abandoned(before_ms=self.shop.now() + 1000)
 

@@ -1,4 +1,4 @@
-"""Whatever fails, in whatever order: no order is lost, none is paid twice, and money and stock agree."""
+"""Whatever fails, in whatever order: no order is lost, none is paid twice, and money and stock require_price_consent."""
 
 import asyncio
 from collections import Counter
@@ -11,13 +11,13 @@ from checkout.message import order_id_of
 from checkout.model import Order, OrderStatus
 from checkout.sandbox import PaymentState
 from checkout.worker import OrderWorker
-from tests.unit.checkout.back_office import (
-    ANSWER_LOST,
+from tests.unit.checkout.fake_services import (
     DECLINED,
     KILLED_AFTER,
     KILLED_BEFORE,
-    NO_ANSWER,
-    BackOffice,
+    REPLY_LOST,
+    UNAVAILABLE,
+    FakeServices,
     Fault,
     Faults,
     Killed,
@@ -31,7 +31,7 @@ Plan = Mapping[str, list[Fault]]
 BUG = Fault(RuntimeError("a bug"))
 WELL = Fault()
 faults = st.one_of(
-    st.sampled_from([NO_ANSWER, ANSWER_LOST, DECLINED, KILLED_BEFORE, KILLED_AFTER, BUG]),
+    st.sampled_from([UNAVAILABLE, REPLY_LOST, DECLINED, KILLED_BEFORE, KILLED_AFTER, BUG]),
     # Within a deadline, past it, and past the visibility of a delivery.
     st.sampled_from([0.5, 4.0, 12.0, 70.0]).map(lambda delay_s: Fault(delay_s=delay_s)),
 )
@@ -41,7 +41,7 @@ plans = st.dictionaries(
     st.sampled_from(
         [
             *("MemoryOrders.read", "MemoryOrders.transition"),
-            *("MemoryStock.confirm", "MemoryStock.give_back", "MemoryStock.settle"),
+            *("MemoryStock.confirm", "MemoryStock.cancel", "MemoryStock.complete"),
             *("SandboxPayments.authorise", "SandboxPayments.capture", "SandboxPayments.void"),
             *("SandboxShipping.arrange", "SandboxShipping.cancel"),
             "CountingNotifications.order_completed",
@@ -64,32 +64,32 @@ def test_whatever_fails_the_books_are_right(tokens: list[str], plan: Plan, copie
 
 
 async def check(tokens: Sequence[str], plan: Plan, copies: int, workers: int) -> None:
-    office, queue = BackOffice(Faults(plan)), MemoryQueue()
-    orders = [await office.accept(token=token, quantity=number) for number, token in enumerate(tokens, start=1)]
+    services, queue = FakeServices(Faults(plan)), MemoryQueue()
+    orders = [await services.accept(token=token, quantity=number) for number, token in enumerate(tokens, start=1)]
     await queue.send([message_of(order) for order in orders] * copies)
 
     async with asyncio.TaskGroup() as group:
-        crew = [group.create_task(keep_working(office, queue)) for _ in range(workers)]
+        crew = [group.create_task(keep_working(services, queue)) for _ in range(workers)]
         while len(queue):  # noqa: ASYNC110  waiting is free in virtual time
             await asyncio.sleep(1)
         for member in crew:
             member.cancel()
-    await office.faults.resolve()
+    await services.faults.resolve()
 
-    check_books(office, orders, dead={order_id_of(body) for body, _ in queue.dead})
+    check_books(services, orders, dead={order_id_of(body) for body, _ in queue.dead})
 
 
-async def keep_working(office: BackOffice, queue: MemoryQueue) -> None:
+async def keep_working(services: FakeServices, queue: MemoryQueue) -> None:
     """A worker process and its successors."""
     while True:
         try:
-            await OrderWorker(queue, office.workflow(), concurrency=2).run()
+            await OrderWorker(queue, services.workflow(), concurrency=2).run()
         except* Killed:
             pass
 
 
-def check_books(office: BackOffice, orders: Sequence[Order], dead: set[str]) -> None:
-    now = [office.now(order) for order in orders]
+def check_books(services: FakeServices, orders: Sequence[Order], dead: set[str]) -> None:
+    now = [services.now(order) for order in orders]
     completed = [order for order in now if order.status is OrderStatus.COMPLETED]
     cancelled = [order for order in now if order.status is OrderStatus.CANCELLED]
     dead_lettered = [order for order in now if not order.status.is_final and order.id in dead]
@@ -97,21 +97,21 @@ def check_books(office: BackOffice, orders: Sequence[Order], dead: set[str]) -> 
     assert len(orders) == len(completed) + len(cancelled) + len(dead_lettered)
 
     # A dead letter may stand between the taking of the money and the last word about it; nothing else may.
-    paid = [order for order in now if office.ledger(order)[-1:] == [PaymentState.CAPTURED]]
+    paid = [order for order in now if services.ledger(order)[-1:] == [PaymentState.CAPTURED]]
     assert all(order in completed or order.id in dead for order in paid)
     assert all(order in paid for order in completed)
-    assert office.captured() == sum(order.total for order in paid)
+    assert services.captured() == sum(order.total for order in paid)
     for order in now:
-        assert max(Counter(office.ledger(order)).values(), default=0) <= 1
+        assert max(Counter(services.ledger(order)).values(), default=0) <= 1
 
     undone = [order for order in cancelled if order.id not in dead]
     for order in undone:
-        assert office.ledger(order)[-1:] in ([], [PaymentState.VOIDED], [PaymentState.REFUNDED])
-        assert order.id not in office.shipping.booked
+        assert services.ledger(order)[-1:] in ([], [PaymentState.VOIDED], [PaymentState.REFUNDED])
+        assert order.id not in services.shipping.booked
     may_be_undone = [order for order in cancelled if order.id in dead]
     sold = sum(line.quantity for order in [*completed, *dead_lettered] for line in order.lines)
     unsure = sum(line.quantity for order in may_be_undone for line in order.lines)
-    assert sold <= office.sold() <= sold + unsure
+    assert sold <= services.sold() <= sold + unsure
 
     for order in completed:
-        assert office.notifications.told[order.id] >= 1 or order.history[-1].detail
+        assert services.notifications.told[order.id] >= 1 or order.history[-1].detail

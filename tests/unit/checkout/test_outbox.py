@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId
-from checkout.errors import NoAnswer
+from checkout.errors import ServiceUnavailable
 from checkout.outbox import OutboxDispatcher
 from checkout.ports import OrderQueue, OutboxEntry, Outgoing
 from tests.virtual_time import in_virtual_time, loop_time
@@ -30,14 +30,14 @@ class FakeOutbox:
         self.entries |= {each.entry_id: (at_ms, each) for each in entries}
         return entries
 
-    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+    async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
         if self.fails:
-            raise NoAnswer
+            raise ServiceUnavailable
         return [each for at_ms, each in self.entries.values() if at_ms < before_ms][:per_partition]
 
-    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
+    async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         if self.fails:
-            raise NoAnswer
+            raise ServiceUnavailable
         for each in entries:
             del self.entries[each.entry_id]
 
@@ -60,7 +60,7 @@ class FakeQueue:
         self.tried_at.append(loop_time())
         await asyncio.sleep(self.takes_s)
         if self.is_away:
-            raise NoAnswer
+            raise ServiceUnavailable
         taken = [not self.refuses(message) for message in messages]
         self.batches.append([message.body for message, is_taken in zip(messages, taken, strict=True) if is_taken])
         return taken

@@ -4,7 +4,7 @@ import pytest
 
 from checkout.errors import Declined
 from checkout.sandbox import PaymentState, SandboxPayments, SandboxShipping
-from tests.unit.checkout.back_office import BackOffice, an_order
+from tests.unit.checkout.fake_services import FakeServices, an_order
 from tests.virtual_time import in_virtual_time, loop_time
 
 
@@ -131,12 +131,12 @@ async def test_a_booking_that_comes_after_its_cancellation_has_no_effect() -> No
 
 @in_virtual_time
 async def test_an_unanswered_payment_ends_as_declined_within_the_deadlines() -> None:
-    office = BackOffice()
-    order = await office.accept(token="tok_timeout")
+    services = FakeServices()
+    order = await services.accept(token="tok_timeout")
 
-    await office.workflow().run(order.id)
+    await services.workflow().run(order.id)
 
-    assert office.now(order).reason == "payment_declined"
+    assert services.now(order).reason == "payment_declined"
     assert loop_time() < 17
-    assert office.ledger(order) == [PaymentState.VOIDED]
-    assert office.sold() == 0
+    assert services.ledger(order) == [PaymentState.VOIDED]
+    assert services.sold() == 0

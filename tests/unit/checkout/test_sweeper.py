@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId, Sku
-from checkout.ports import Abandoned
+from checkout.ports import AbandonedClaim
 from checkout.sweeper import StockSweeper
 from tests.virtual_time import in_virtual_time
 
 
 class FakeClaims:
-    def __init__(self, *claims: Abandoned) -> None:
+    def __init__(self, *claims: AbandonedClaim) -> None:
         self.claims = list(claims)
         self.is_away = False
 
-    async def abandoned(self, *, before_ms: int) -> Sequence[Abandoned]:
+    async def abandoned(self, *, before_ms: int) -> Sequence[AbandonedClaim]:
         if self.is_away:
             raise ConnectionError("the store is away")
         return [claim for claim in self.claims if claim.record < before_ms]
 
-    async def forget(self, claims: Sequence[Abandoned]) -> None:
+    async def delete_claims(self, claims: Sequence[AbandonedClaim]) -> None:
         for claim in claims:
             self.claims.remove(claim)
 
@@ -37,15 +37,15 @@ class FakeStock:
         return order_id not in self.still_held
 
 
-def claim(name: str, *, begun_ms: int) -> Abandoned:
-    return Abandoned(OrderId(name), (Sku("MUG"),), record=begun_ms)
+def claim(name: str, *, begun_ms: int) -> AbandonedClaim:
+    return AbandonedClaim(OrderId(name), (Sku("MUG"),), record=begun_ms)
 
 
 def sweeper_of(claims: FakeClaims, stock: Any) -> StockSweeper:
     return StockSweeper(claims, stock, age_ms=70_000, clock_ms=lambda: 100_000, chance=lambda: 0.5)
 
 
-async def test_old_claims_give_back_their_stock_and_are_forgotten() -> None:
+async def test_old_claims_cancel_their_stock_and_are_forgotten() -> None:
     claims, stock = FakeClaims(claim("old", begun_ms=29_999), claim("young", begun_ms=30_000)), FakeStock()
     assert await sweeper_of(claims, stock).sweep() == 1
     assert stock.expired == ["old"]
@@ -69,5 +69,5 @@ async def test_it_goes_on_after_a_sweep_that_failed(caplog: pytest.LogCaptureFix
     await asyncio.sleep(10)
     running.cancel()
     assert stock.expired == ["old"]
-    told = "stock could not be swept; the next sweep tries again: ConnectionError: the store is away"
+    told = "stock could not be sweep; the next sweep tries again: ConnectionError: the store is away"
     assert [(record.message, record.exc_info) for record in caplog.records] == [(told, None)]

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId
-from checkout.errors import DependencyTripped, NoAnswer
+from checkout.errors import DependencyTripped, ServiceUnavailable
 from checkout.model import Order, OrderStatus
 from checkout.ports import Delivery, Outgoing
 from checkout.worker import OrderWorker
-from tests.unit.checkout.back_office import BackOffice, Killed, MemoryQueue, an_order, message_of
+from tests.unit.checkout.fake_services import FakeServices, Killed, MemoryQueue, an_order, message_of
 from tests.virtual_time import in_virtual_time, loop_time
 
 
@@ -66,45 +66,45 @@ async def fill(queue: MemoryQueue, count: int) -> list[Order]:
 
 @in_virtual_time
 async def test_orders_from_the_queue_are_brought_to_their_end() -> None:
-    office, queue = BackOffice(), MemoryQueue()
-    orders = [await office.accept() for _ in range(25)]
+    services, queue = FakeServices(), MemoryQueue()
+    orders = [await services.accept() for _ in range(25)]
     await queue.send([message_of(order) for order in orders])
 
-    async with working(OrderWorker(queue, office.workflow())) as worker:
+    async with working(OrderWorker(queue, services.workflow())) as worker:
         await until(lambda: not len(queue))
 
-    assert {office.now(order).status for order in orders} == {OrderStatus.COMPLETED}
+    assert {services.now(order).status for order in orders} == {OrderStatus.COMPLETED}
     assert (worker.processed, worker.failed, worker.dead_lettered) == (25, 0, 0)
-    assert office.captured() == sum(order.total for order in orders)
+    assert services.captured() == sum(order.total for order in orders)
 
 
 @in_virtual_time
 async def test_a_duplicate_of_a_finished_order_is_acknowledged_and_does_nothing() -> None:
-    office, queue = BackOffice(), MemoryQueue()
-    order = await office.accept()
+    services, queue = FakeServices(), MemoryQueue()
+    order = await services.accept()
     await queue.send([message_of(order)])
 
-    async with working(OrderWorker(queue, office.workflow())) as worker:
+    async with working(OrderWorker(queue, services.workflow())) as worker:
         await until(lambda: not len(queue))
-        after_first = office.now(order), list(office.payments.ledger), office.sold()
+        after_first = services.now(order), list(services.payments.ledger), services.sold()
         await queue.send([message_of(order)])
         await until(lambda: worker.processed == 2)
 
     assert not len(queue)
-    assert (office.now(order), office.payments.ledger, office.sold()) == after_first
+    assert (services.now(order), services.payments.ledger, services.sold()) == after_first
 
 
 @in_virtual_time
 async def test_a_poisoned_message_dies_alone() -> None:
-    office, queue = BackOffice(), MemoryQueue()
-    order = await office.accept()
+    services, queue = FakeServices(), MemoryQueue()
+    order = await services.accept()
     poisoned = Outgoing(order.id, b"\xff not an order")
     await queue.send([poisoned, message_of(order), poisoned])
 
-    async with working(OrderWorker(queue, office.workflow())) as worker:
+    async with working(OrderWorker(queue, services.workflow())) as worker:
         await until(lambda: not len(queue))
 
-    assert office.now(order).status is OrderStatus.COMPLETED
+    assert services.now(order).status is OrderStatus.COMPLETED
     assert (worker.processed, worker.failed, worker.dead_lettered) == (1, 10, 2)
     assert {reason.partition(":")[0] for _, reason in queue.dead} == {"NotAnOrderMessage"}
 
@@ -124,7 +124,9 @@ async def test_no_more_than_concurrency_orders_are_in_hand() -> None:
 @in_virtual_time
 async def test_a_failed_order_comes_again_each_time_later() -> None:
     queue = MemoryQueue()
-    workflow = ScriptedWorkflow(errors=[NoAnswer("away"), RuntimeError("odd"), NoAnswer("away"), KeyError("x")])
+    workflow = ScriptedWorkflow(
+        errors=[ServiceUnavailable("away"), RuntimeError("odd"), ServiceUnavailable("away"), KeyError("x")]
+    )
     await fill(queue, 1)
 
     async with working(OrderWorker(queue, workflow, chance=lambda: 1.0)) as worker:
@@ -137,13 +139,13 @@ async def test_a_failed_order_comes_again_each_time_later() -> None:
 
 @in_virtual_time
 async def test_an_order_that_fails_five_times_is_a_dead_letter_with_its_reason() -> None:
-    queue, workflow = MemoryQueue(), ScriptedWorkflow(errors=[NoAnswer("nobody there")] * 5)
+    queue, workflow = MemoryQueue(), ScriptedWorkflow(errors=[ServiceUnavailable("nobody there")] * 5)
     await fill(queue, 1)
 
     async with working(OrderWorker(queue, workflow)) as worker:
         await until(lambda: bool(queue.dead))
 
-    assert queue.dead[0][1] == "NoAnswer: nobody there"
+    assert queue.dead[0][1] == "ServiceUnavailable: nobody there"
     assert (worker.processed, worker.failed, worker.dead_lettered) == (0, 5, 1)
 
 
@@ -254,15 +256,15 @@ class Unreliable(MemoryQueue):
     def _may_fail(self, name: str) -> None:
         if name == self._failing and self._left:
             self._left -= 1
-            raise NoAnswer("the queue is away")
+            raise ServiceUnavailable("the queue is away")
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
         self._may_fail("receive")
         return await super().receive(limit, wait_s)
 
-    async def done(self, deliveries: Sequence[Delivery]) -> None:
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         self._may_fail("done")
-        await super().done(deliveries)
+        await super().acknowledge(deliveries)
 
     async def extend(self, delivery: Delivery, seconds: float) -> None:
         self._may_fail("extend")
@@ -299,9 +301,9 @@ async def test_while_everything_fails_less_is_taken_in() -> None:
 @in_virtual_time
 async def test_what_finishes_together_is_acknowledged_together() -> None:
     class Slow(MemoryQueue):
-        async def done(self, deliveries: Sequence[Delivery]) -> None:
+        async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
             await asyncio.sleep(0.01)
-            await super().done(deliveries)
+            await super().acknowledge(deliveries)
 
     queue = Slow()
     await fill(queue, 30)

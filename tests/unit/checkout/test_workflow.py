@@ -6,18 +6,18 @@ import msgspec
 import pytest
 
 from cart.model import OrderId
-from checkout.errors import Declined, DependencyTripped, NoAnswer, OrderNotFound
+from checkout.errors import Declined, DependencyTripped, OrderNotFound, ServiceUnavailable
 from checkout.model import NEXT, CancelReason, Order, OrderStatus
 from checkout.sandbox import PaymentState
 from checkout.steps.step import Step
 from checkout.workflow import Workflow, order_steps
-from tests.unit.checkout.back_office import (
-    ANSWER_LOST,
+from tests.unit.checkout.fake_services import (
     KILLED_AFTER,
     KILLED_BEFORE,
     MUG,
-    NO_ANSWER,
-    BackOffice,
+    REPLY_LOST,
+    UNAVAILABLE,
+    FakeServices,
     Fault,
     Killed,
 )
@@ -31,8 +31,8 @@ def statuses(order: Order) -> list[str]:
 
 
 @pytest.fixture
-def office() -> BackOffice:
-    return BackOffice()
+def services() -> FakeServices:
+    return FakeServices()
 
 
 class Silent:
@@ -50,12 +50,12 @@ class Silent:
 
 
 @in_virtual_time
-async def test_an_order_goes_all_the_way(office: BackOffice) -> None:
-    order = await office.accept(quantity=3)
+async def test_an_order_goes_all_the_way(services: FakeServices) -> None:
+    order = await services.accept(quantity=3)
 
-    result = await office.workflow().run(order.id)
+    result = await services.workflow().run(order.id)
 
-    assert result == office.now(order)
+    assert result == services.now(order)
     assert statuses(result) == [
         "accepted",
         "stock_confirmed",
@@ -63,130 +63,130 @@ async def test_an_order_goes_all_the_way(office: BackOffice) -> None:
         "shipping_arranged",
         "completed",
     ]
-    assert office.ledger(order) == DONE_ONCE
-    assert office.captured() == order.total
-    assert office.sold() == 3
-    assert order.id in office.shipping.booked
-    assert office.notifications.told == {order.id: 1}
+    assert services.ledger(order) == DONE_ONCE
+    assert services.captured() == order.total
+    assert services.sold() == 3
+    assert order.id in services.shipping.booked
+    assert services.notifications.told == {order.id: 1}
 
 
 @in_virtual_time
-async def test_a_completed_order_leaves_nothing_to_remember_in_its_stock(office: BackOffice) -> None:
-    order = await office.accept()
+async def test_a_completed_order_leaves_nothing_to_remember_in_its_stock(services: FakeServices) -> None:
+    order = await services.accept()
 
-    await office.workflow().run(order.id)
+    await services.workflow().run(order.id)
 
-    assert office.stock.taken(MUG) == 0
+    assert services.stock.taken(MUG) == 0
 
 
 @in_virtual_time
-async def test_running_a_finished_order_again_changes_nothing(office: BackOffice) -> None:
-    completed, cancelled = await office.accept(), await office.accept(token="tok_declined")
-    first = [await office.workflow().run(order.id) for order in (completed, cancelled)]
+async def test_running_a_finished_order_again_changes_nothing(services: FakeServices) -> None:
+    completed, cancelled = await services.accept(), await services.accept(token="tok_declined")
+    first = [await services.workflow().run(order.id) for order in (completed, cancelled)]
 
-    again = [await office.workflow().run(order.id) for order in (completed, cancelled)]
+    again = [await services.workflow().run(order.id) for order in (completed, cancelled)]
 
     assert again == first
-    assert office.ledger(completed) == DONE_ONCE
-    assert office.ledger(cancelled) == [PaymentState.VOIDED]
-    assert office.sold() == 2
-    assert office.notifications.told == {completed.id: 1}
+    assert services.ledger(completed) == DONE_ONCE
+    assert services.ledger(cancelled) == [PaymentState.VOIDED]
+    assert services.sold() == 2
+    assert services.notifications.told == {completed.id: 1}
 
 
 @in_virtual_time
-async def test_an_unknown_order_is_said_to_be_unknown(office: BackOffice) -> None:
+async def test_an_unknown_order_is_said_to_be_unknown(services: FakeServices) -> None:
     with pytest.raises(OrderNotFound):
-        await office.workflow().run(OrderId("7f" + "a" * 24))
+        await services.workflow().run(OrderId("7f" + "a" * 24))
 
 
 # --- failures for good
 
 
 @in_virtual_time
-async def test_a_declined_payment_cancels_the_order_and_gives_the_stock_back(office: BackOffice) -> None:
-    order = await office.accept(token="tok_declined")
+async def test_a_declined_payment_cancels_the_order_and_gives_the_stock_back(services: FakeServices) -> None:
+    order = await services.accept(token="tok_declined")
 
-    result = await office.workflow().run(order.id)
+    result = await services.workflow().run(order.id)
 
     assert statuses(result) == ["accepted", "stock_confirmed", "cancelled"]
     assert result.reason is CancelReason.PAYMENT_DECLINED
     assert result.history[-1].detail == "the payment was declined"
-    assert office.sold() == 0
-    assert office.captured() == 0
+    assert services.sold() == 0
+    assert services.captured() == 0
 
 
 @in_virtual_time
-async def test_stock_that_is_no_longer_held_cancels_the_order(office: BackOffice) -> None:
-    order = await office.accept()
-    await office.stock.give_back(order.id, [MUG])
+async def test_stock_that_is_no_longer_held_cancels_the_order(services: FakeServices) -> None:
+    order = await services.accept()
+    await services.stock.cancel(order.id, [MUG])
 
-    result = await office.workflow().run(order.id)
+    result = await services.workflow().run(order.id)
 
     assert statuses(result) == ["accepted", "cancelled"]
     assert result.reason is CancelReason.OUT_OF_STOCK
-    assert office.sold() == 0
+    assert services.sold() == 0
 
 
 @in_virtual_time
-async def test_steps_are_undone_in_reverse(office: BackOffice) -> None:
-    order = await office.accept()
-    await office.shipping.cancel(order)  # a carrier that declines from now on
+async def test_steps_are_undone_in_reverse(services: FakeServices) -> None:
+    order = await services.accept()
+    await services.shipping.cancel(order)  # a carrier that declines from now on
 
-    result = await office.workflow().run(order.id)
+    result = await services.workflow().run(order.id)
 
     assert result.reason is CancelReason.SHIPPING_FAILED
-    undone = office.faults.calls[office.faults.calls.index("SandboxShipping.arrange") + 2 :]
-    assert undone == ["SandboxShipping.cancel", "SandboxPayments.void", "MemoryStock.give_back"]
-    assert office.ledger(order) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
-    assert office.sold() == 0
+    undone = services.faults.calls[services.faults.calls.index("SandboxShipping.arrange") + 2 :]
+    assert undone == ["SandboxShipping.cancel", "SandboxPayments.void", "MemoryStock.cancel"]
+    assert services.ledger(order) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
+    assert services.sold() == 0
 
 
 @in_virtual_time
-async def test_one_step_that_cannot_be_undone_now_does_not_keep_the_others(office: BackOffice) -> None:
-    order = await office.accept(token="tok_declined")
+async def test_one_step_that_cannot_be_undone_now_does_not_keep_the_others(services: FakeServices) -> None:
+    order = await services.accept(token="tok_declined")
 
     with pytest.raises(TimeoutError):
-        await _workflow_with(office, payments=Silent(office.payments, "void")).run(order.id)
+        await _workflow_with(services, payments=Silent(services.payments, "void")).run(order.id)
 
-    assert office.now(order).status is OrderStatus.CANCELLED
-    assert office.sold() == 0
-    await office.workflow().run(order.id)
-    assert office.ledger(order) == [PaymentState.VOIDED]
+    assert services.now(order).status is OrderStatus.CANCELLED
+    assert services.sold() == 0
+    await services.workflow().run(order.id)
+    assert services.ledger(order) == [PaymentState.VOIDED]
 
 
 @in_virtual_time
-async def test_a_declined_capture_cancels_the_order(office: BackOffice) -> None:
-    order = await office.accept()
-    await office.payments.void(order)
-    stored = office.orders.orders[order.id]
+async def test_a_declined_capture_cancels_the_order(services: FakeServices) -> None:
+    order = await services.accept()
+    await services.payments.void(order)
+    stored = services.orders.orders[order.id]
     arranged = _at(order, OrderStatus.SHIPPING_ARRANGED)
-    office.orders.orders[order.id] = msgspec.structs.replace(stored, order=arranged)
+    services.orders.orders[order.id] = msgspec.structs.replace(stored, order=arranged)
 
-    result = await office.workflow().run(order.id)
+    result = await services.workflow().run(order.id)
 
     assert result.reason is CancelReason.PAYMENT_DECLINED
     assert statuses(result)[-2:] == ["shipping_arranged", "cancelled"]
-    assert office.captured() == 0
-    assert order.id in office.shipping.called_off
+    assert services.captured() == 0
+    assert order.id in services.shipping.cancelled
 
 
 @in_virtual_time
-async def test_a_service_that_takes_the_money_and_then_declines_does_not_keep_it(office: BackOffice) -> None:
-    order = await office.accept()
-    await office.payments.capture(order)
-    office.faults.at_call(8, Fault(Declined("odd")))
+async def test_a_service_that_takes_the_money_and_then_declines_does_not_keep_it(services: FakeServices) -> None:
+    order = await services.accept()
+    await services.payments.capture(order)
+    services.faults.at_call(8, Fault(Declined("odd")))
 
-    result = await office.workflow().run(order.id)
+    result = await services.workflow().run(order.id)
 
-    assert "SandboxPayments.capture" in office.faults.calls[7]
+    assert "SandboxPayments.capture" in services.faults.calls[7]
     assert result.reason is CancelReason.PAYMENT_DECLINED
-    assert office.captured() == 0
+    assert services.captured() == 0
 
 
 @in_virtual_time
-async def test_an_order_is_completed_even_if_nobody_can_be_told(office: BackOffice) -> None:
-    order = await office.accept()
-    workflow = _workflow_with(office, notifications=Silent(office.notifications, "order_completed"))
+async def test_an_order_is_completed_even_if_nobody_can_be_told(services: FakeServices) -> None:
+    order = await services.accept()
+    workflow = _workflow_with(services, notifications=Silent(services.notifications, "order_completed"))
 
     result = await workflow.run(order.id)
 
@@ -202,29 +202,29 @@ def _at(order: Order, status: OrderStatus) -> Order:
     return order
 
 
-def _workflow_with(office: BackOffice, **ports: Any) -> Workflow:
+def _workflow_with(services: FakeServices, **ports: Any) -> Workflow:
     given: dict[str, Any] = {
-        "stock": office.stock,
-        "payments": office.payments,
-        "shipping": office.shipping,
-        "notifications": office.notifications,
+        "stock": services.stock,
+        "payments": services.payments,
+        "shipping": services.shipping,
+        "notifications": services.notifications,
     }
-    return Workflow(office.orders, order_steps(**(given | ports)))
+    return Workflow(services.orders, order_steps(**(given | ports)))
 
 
 # --- failures that pass
 
 
 @in_virtual_time
-async def test_a_step_is_tried_three_times_with_growing_pauses(office: BackOffice) -> None:
-    order = await office.accept()
+async def test_a_step_is_tried_three_times_with_growing_pauses(services: FakeServices) -> None:
+    order = await services.accept()
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    outcomes: list[Exception | None] = [NoAnswer("away"), TimeoutError(), None]
-    workflow = _workflow_with(office, payments=_Failing(office.payments, outcomes))
+    outcomes: list[Exception | None] = [ServiceUnavailable("away"), TimeoutError(), None]
+    workflow = _workflow_with(services, payments=_Failing(services.payments, outcomes))
     workflow._sleep, workflow._chance = sleep, lambda: 1.0
 
     result = await workflow.run(order.id)
@@ -252,9 +252,11 @@ class _Failing:
 
 
 @in_virtual_time
-async def test_pauses_are_jittered_down_to_a_half(office: BackOffice) -> None:
-    order = await office.accept()
-    workflow = _workflow_with(office, payments=_Failing(office.payments, [NoAnswer("away"), NoAnswer("away"), None]))
+async def test_pauses_are_jittered_down_to_a_half(services: FakeServices) -> None:
+    order = await services.accept()
+    workflow = _workflow_with(
+        services, payments=_Failing(services.payments, [ServiceUnavailable("away"), ServiceUnavailable("away"), None])
+    )
     workflow._chance = lambda: 0.0
 
     await workflow.run(order.id)
@@ -263,10 +265,10 @@ async def test_pauses_are_jittered_down_to_a_half(office: BackOffice) -> None:
 
 
 @in_virtual_time
-async def test_a_carrier_that_never_answers_fails_the_order_after_three_deadlines(office: BackOffice) -> None:
-    order = await office.accept()
+async def test_a_carrier_that_never_answers_fails_the_order_after_three_deadlines(services: FakeServices) -> None:
+    order = await services.accept()
 
-    result = await _workflow_with(office, shipping=Silent(office.shipping, "arrange")).run(order.id)
+    result = await _workflow_with(services, shipping=Silent(services.shipping, "arrange")).run(order.id)
 
     assert result.reason is CancelReason.SHIPPING_FAILED
     assert result.history[-1].detail == "no answer"
@@ -274,84 +276,84 @@ async def test_a_carrier_that_never_answers_fails_the_order_after_three_deadline
 
 
 @in_virtual_time
-async def test_a_capture_that_is_not_answered_leaves_the_order_waiting(office: BackOffice) -> None:
-    order = await office.accept()
+async def test_a_capture_that_is_not_answered_leaves_the_order_waiting(services: FakeServices) -> None:
+    order = await services.accept()
 
     with pytest.raises(TimeoutError):
-        await _workflow_with(office, payments=Silent(office.payments, "capture")).run(order.id)
+        await _workflow_with(services, payments=Silent(services.payments, "capture")).run(order.id)
 
-    assert office.now(order).status is OrderStatus.SHIPPING_ARRANGED
-    assert (await office.workflow().run(order.id)).status is OrderStatus.COMPLETED
-    assert office.ledger(order) == DONE_ONCE
+    assert services.now(order).status is OrderStatus.SHIPPING_ARRANGED
+    assert (await services.workflow().run(order.id)).status is OrderStatus.COMPLETED
+    assert services.ledger(order) == DONE_ONCE
 
 
 @in_virtual_time
-async def test_a_fault_of_ours_cancels_no_order(office: BackOffice) -> None:
-    order = await office.accept()
-    broken = _Failing(office.payments, [TypeError("a bug")] * 3)
+async def test_a_fault_of_ours_cancels_no_order(services: FakeServices) -> None:
+    order = await services.accept()
+    broken = _Failing(services.payments, [TypeError("a bug")] * 3)
 
     with pytest.raises(TypeError):
-        await _workflow_with(office, payments=broken).run(order.id)
+        await _workflow_with(services, payments=broken).run(order.id)
 
-    assert office.now(order).status is OrderStatus.STOCK_CONFIRMED
+    assert services.now(order).status is OrderStatus.STOCK_CONFIRMED
 
 
 @in_virtual_time
-async def test_a_service_that_is_cut_off_is_asked_once_and_decides_nothing(office: BackOffice) -> None:
-    order = await office.accept()
-    cut_off = _Failing(office.payments, [DependencyTripped("payment", retry_after_s=1.0)])
+async def test_a_service_that_is_cut_off_is_asked_once_and_decides_nothing(services: FakeServices) -> None:
+    order = await services.accept()
+    cut_off = _Failing(services.payments, [DependencyTripped("payment", retry_after_s=1.0)])
 
     with pytest.raises(DependencyTripped):
-        await _workflow_with(office, payments=cut_off).run(order.id)
+        await _workflow_with(services, payments=cut_off).run(order.id)
 
     assert loop_time() == 0
-    assert office.now(order).status is OrderStatus.STOCK_CONFIRMED
-    assert (await office.workflow().run(order.id)).status is OrderStatus.COMPLETED
+    assert services.now(order).status is OrderStatus.STOCK_CONFIRMED
+    assert (await services.workflow().run(order.id)).status is OrderStatus.COMPLETED
 
 
 # --- several workers, kills, lost answers
 
 
 @in_virtual_time
-async def test_two_workers_on_one_order_do_everything_once(office: BackOffice) -> None:
-    order = await office.accept(token="tok_slow")
+async def test_two_workers_on_one_order_do_everything_once(services: FakeServices) -> None:
+    order = await services.accept(token="tok_slow")
 
-    results = await asyncio.gather(office.workflow().run(order.id), office.workflow().run(order.id))
+    results = await asyncio.gather(services.workflow().run(order.id), services.workflow().run(order.id))
 
     assert {result.status for result in results} == {OrderStatus.COMPLETED}
-    assert office.ledger(order) == DONE_ONCE
-    assert statuses(office.now(order)).count("completed") == 1
-    assert office.sold() == 2
+    assert services.ledger(order) == DONE_ONCE
+    assert statuses(services.now(order)).count("completed") == 1
+    assert services.sold() == 2
 
 
 @in_virtual_time
-async def test_an_order_cancelled_by_the_shopper_while_a_step_runs_is_undone(office: BackOffice) -> None:
-    order = await office.accept(token="tok_slow")
-    running = asyncio.ensure_future(office.workflow().run(order.id))
+async def test_an_order_cancelled_by_the_shopper_while_a_step_runs_is_undone(services: FakeServices) -> None:
+    order = await services.accept(token="tok_slow")
+    running = asyncio.ensure_future(services.workflow().run(order.id))
     await asyncio.sleep(1)
 
-    await office.orders.cancel(office.now(order), at=order.created_at, message=b"")
+    await services.orders.cancel(services.now(order), at=order.created_at, message=b"")
     result = await running
 
     assert result.reason is CancelReason.REQUESTED
-    assert office.ledger(order) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
-    assert office.sold() == 0
-    assert not office.notifications.told
+    assert services.ledger(order) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
+    assert services.sold() == 0
+    assert not services.notifications.told
 
 
 @in_virtual_time
-async def test_an_order_cancelled_and_undone_while_a_step_runs_stays_undone(office: BackOffice) -> None:
-    order = await office.accept(token="tok_slow")
-    slow = asyncio.ensure_future(office.workflow().run(order.id))
+async def test_an_order_cancelled_and_undone_while_a_step_runs_stays_undone(services: FakeServices) -> None:
+    order = await services.accept(token="tok_slow")
+    slow = asyncio.ensure_future(services.workflow().run(order.id))
     await asyncio.sleep(1)
-    await office.orders.cancel(office.now(order), at=order.created_at, message=b"")
-    await office.workflow().run(order.id)
+    await services.orders.cancel(services.now(order), at=order.created_at, message=b"")
+    await services.workflow().run(order.id)
 
     result = await slow
 
     assert result.reason is CancelReason.REQUESTED
-    assert office.ledger(order) == [PaymentState.VOIDED]
-    assert office.sold() == 0
+    assert services.ledger(order) == [PaymentState.VOIDED]
+    assert services.sold() == 0
 
 
 CALLS_OF_A_GOOD_ORDER = 11
@@ -362,70 +364,72 @@ CALLS_OF_A_DECLINED_ORDER = 7
 @pytest.mark.parametrize("number", range(1, CALLS_OF_A_GOOD_ORDER + 1))
 @in_virtual_time
 async def test_a_worker_killed_at_any_call_is_succeeded_by_another(
-    office: BackOffice, fault: Fault, number: int
+    services: FakeServices, fault: Fault, number: int
 ) -> None:
-    order = await office.accept()
-    office.faults.at_call(number, fault)
+    order = await services.accept()
+    services.faults.at_call(number, fault)
     with pytest.raises(Killed):
-        await office.workflow().run(order.id)
+        await services.workflow().run(order.id)
 
-    office.faults.never()
-    result = await office.workflow().run(order.id)
+    services.faults.never()
+    result = await services.workflow().run(order.id)
 
     assert result.status is OrderStatus.COMPLETED
-    assert office.ledger(order) == DONE_ONCE
-    assert office.captured() == order.total
-    assert office.sold() == 2
-    assert office.stock.taken(MUG) == 0
-    assert order.id in office.shipping.booked
+    assert services.ledger(order) == DONE_ONCE
+    assert services.captured() == order.total
+    assert services.sold() == 2
+    assert services.stock.taken(MUG) == 0
+    assert order.id in services.shipping.booked
 
 
 @in_virtual_time
-async def test_the_kills_above_cover_every_call(office: BackOffice) -> None:
-    good, declined = await office.accept(), await office.accept(token="tok_declined")
+async def test_the_kills_above_cover_every_call(services: FakeServices) -> None:
+    good, declined = await services.accept(), await services.accept(token="tok_declined")
 
-    await office.workflow().run(good.id)
-    calls_of_good = len(office.faults.calls)
-    await office.workflow().run(declined.id)
+    await services.workflow().run(good.id)
+    calls_of_good = len(services.faults.calls)
+    await services.workflow().run(declined.id)
 
     assert calls_of_good == CALLS_OF_A_GOOD_ORDER
-    assert len(office.faults.calls) - calls_of_good == CALLS_OF_A_DECLINED_ORDER
+    assert len(services.faults.calls) - calls_of_good == CALLS_OF_A_DECLINED_ORDER
 
 
 @pytest.mark.parametrize("fault", [KILLED_BEFORE, KILLED_AFTER], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, CALLS_OF_A_DECLINED_ORDER + 1))
 @in_virtual_time
 async def test_a_worker_killed_while_it_cancels_is_succeeded_by_another(
-    office: BackOffice, fault: Fault, number: int
+    services: FakeServices, fault: Fault, number: int
 ) -> None:
-    order = await office.accept(token="tok_declined")
-    office.faults.at_call(number, fault)
+    order = await services.accept(token="tok_declined")
+    services.faults.at_call(number, fault)
     with pytest.raises(Killed):
-        await office.workflow().run(order.id)
+        await services.workflow().run(order.id)
 
-    office.faults.never()
-    result = await office.workflow().run(order.id)
+    services.faults.never()
+    result = await services.workflow().run(order.id)
 
     assert result.reason is CancelReason.PAYMENT_DECLINED
-    assert office.ledger(order) == [PaymentState.VOIDED]
-    assert office.sold() == 0
+    assert services.ledger(order) == [PaymentState.VOIDED]
+    assert services.sold() == 0
 
 
-@pytest.mark.parametrize("fault", [NO_ANSWER, ANSWER_LOST], ids=["before", "after"])
+@pytest.mark.parametrize("fault", [UNAVAILABLE, REPLY_LOST], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, CALLS_OF_A_GOOD_ORDER + 1))
 @in_virtual_time
-async def test_a_call_that_fails_once_costs_at_most_another_run(office: BackOffice, fault: Fault, number: int) -> None:
-    order = await office.accept()
-    office.faults.at_call(number, fault)
+async def test_a_call_that_fails_once_costs_at_most_another_run(
+    services: FakeServices, fault: Fault, number: int
+) -> None:
+    order = await services.accept()
+    services.faults.at_call(number, fault)
 
     try:
-        result = await office.workflow().run(order.id)
-    except NoAnswer:  # of the store itself
-        result = await office.workflow().run(order.id)
+        result = await services.workflow().run(order.id)
+    except ServiceUnavailable:  # of the store itself
+        result = await services.workflow().run(order.id)
 
     assert result.status is OrderStatus.COMPLETED
-    assert office.ledger(order) == DONE_ONCE
-    assert office.sold() == 2
+    assert services.ledger(order) == DONE_ONCE
+    assert services.sold() == 2
 
 
 # --- the list of steps
@@ -455,6 +459,8 @@ def _leading_to(status: OrderStatus | None) -> Step:
         [*ALL_THE_WAY, OrderStatus.COMPLETED],
     ],
 )
-def test_steps_that_do_not_lead_to_completed_are_refused(office: BackOffice, reached: list[OrderStatus | None]) -> None:
+def test_steps_that_do_not_lead_to_completed_are_refused(
+    services: FakeServices, reached: list[OrderStatus | None]
+) -> None:
     with pytest.raises(ValueError, match="leads to"):
-        Workflow(office.orders, [_leading_to(status) for status in reached])
+        Workflow(services.orders, [_leading_to(status) for status in reached])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId, unix_ms
-from checkout.errors import Declined, DependencyTripped, NoAnswer
-from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, speaks_against_service
+from checkout.errors import Declined, DependencyTripped, ServiceUnavailable
+from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, is_service_failure
 from checkout.model import Order, OrderStatus
 from checkout.outbox import OutboxDispatcher
 from checkout.ports import OutboxEntry, Outgoing
@@ -20,7 +20,7 @@ from checkout.workflow import Workflow, order_steps
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.breaker_model import State
 from gateway.resilience.breakers import Breakers
-from tests.unit.checkout.back_office import BackOffice, MemoryQueue, an_order, message_of
+from tests.unit.checkout.fake_services import FakeServices, MemoryQueue, an_order, message_of
 from tests.virtual_time import in_virtual_time, loop_time
 
 
@@ -40,37 +40,37 @@ class Away:
             if self.how == "hangs":
                 await asyncio.Event().wait()
             if self.how == "fails":
-                raise NoAnswer("connection refused")
+                raise ServiceUnavailable("connection refused")
             return await method(*args)
 
         return call
 
 
 class Bench:
-    """A back office whose payment service and carrier are behind breakers, and its worker."""
+    """A back services whose payment service and carrier are behind breakers, and its worker."""
 
     def __init__(self) -> None:
-        self.office, self.queue = BackOffice(), MemoryQueue()
+        self.services, self.queue = FakeServices(), MemoryQueue()
         self.breakers = Breakers({}, clock=loop_time, now=loop_time)
-        self.payments, self.shipping = Away(self.office.payments), Away(self.office.shipping)
+        self.payments, self.shipping = Away(self.services.payments), Away(self.services.shipping)
         steps = order_steps(
-            stock=self.office.stock,
+            stock=self.services.stock,
             payments=GuardedPayments(self.payments, self.breaker("payment")),
             shipping=GuardedShipping(self.shipping, self.breaker("shipping")),
-            notifications=self.office.notifications,
+            notifications=self.services.notifications,
         )
-        self.worker = OrderWorker(self.queue, Workflow(self.office.orders, steps, clock_ms=unix_ms))
+        self.worker = OrderWorker(self.queue, Workflow(self.services.orders, steps, clock_ms=unix_ms))
 
     def breaker(self, name: str) -> Breaker:
-        return self.breakers.of(name, is_failure=speaks_against_service)
+        return self.breakers.of(name, is_failure=is_service_failure)
 
     async def accept(self, count: int, *, token: str = "tok_ok") -> list[Order]:
-        orders = [await self.office.accept(token=token) for _ in range(count)]
+        orders = [await self.services.accept(token=token) for _ in range(count)]
         await self.queue.send([message_of(order) for order in orders])
         return orders
 
     def statuses(self) -> set[OrderStatus]:
-        return {self.office.now(order).status for order in self.office.accepted}
+        return {self.services.now(order).status for order in self.services.accepted}
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -113,7 +113,7 @@ async def test_orders_wait_for_a_service_that_is_away_and_complete_when_it_is_ba
     assert bench.statuses() == {OrderStatus.COMPLETED}
     assert (bench.worker.processed, bench.worker.failed, bench.worker.dead_lettered) == (80, 0, 0)
     assert bench.worker.deferred > 0
-    assert bench.office.captured() == sum(order.total for order in bench.office.accepted)
+    assert bench.services.captured() == sum(order.total for order in bench.services.accepted)
     assert breaker.state is State.CLOSED
 
 
@@ -134,7 +134,7 @@ async def test_a_payment_that_alone_is_never_answered_still_ends_its_order() -> 
         (silent,) = await bench.accept(1, token="tok_timeout")
         await bench.accept(20)
         await until(lambda: not len(bench.queue))
-    assert bench.office.now(silent).status is OrderStatus.CANCELLED
+    assert bench.services.now(silent).status is OrderStatus.CANCELLED
     assert bench.worker.processed == 21
 
 
@@ -148,16 +148,16 @@ async def test_an_order_cancelled_while_payment_and_carrier_are_cut_off_is_undon
         (order,) = await bench.accept(1)
         await until(lambda: bench.statuses() == {OrderStatus.PAYMENT_AUTHORISED})
         bench.breakers.trip("payment", "drill")
-        await bench.office.orders.cancel(bench.office.now(order), at=unix_ms(), message=b"")
+        await bench.services.orders.cancel(bench.services.now(order), at=unix_ms(), message=b"")
         await asyncio.sleep(1800)
         assert len(bench.queue) == 1
-        assert [state.value for state in bench.office.ledger(order)] == ["authorised"]
+        assert [state.value for state in bench.services.ledger(order)] == ["authorised"]
 
         bench.breakers.release("shipping")
         bench.breakers.release("payment")
         await until(lambda: not len(bench.queue))
-    assert [state.value for state in bench.office.ledger(order)] == ["authorised", "voided"]
-    assert bench.office.sold() == 0
+    assert [state.value for state in bench.services.ledger(order)] == ["authorised", "voided"]
+    assert bench.services.sold() == 0
     assert bench.worker.failed == 0
 
 
@@ -174,10 +174,10 @@ class Outbox:
         self.entries |= {entry.entry_id: entry for entry in written}
         return written
 
-    async def waiting(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+    async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
         return list(self.entries.values())[:per_partition]
 
-    async def sent(self, entries: Sequence[OutboxEntry]) -> None:
+    async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         for entry in entries:
             self.entries.pop(entry.entry_id, None)
 
@@ -191,7 +191,7 @@ class FlakyQueue:
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
         self.asked += 1
         if self.is_away:
-            raise NoAnswer("no queue")
+            raise ServiceUnavailable("no queue")
         self.sent.update(message.order_id for message in messages)
         return [True] * len(messages)
 
@@ -253,6 +253,6 @@ async def test_every_call_of_a_guarded_carrier_is_guarded(call: str) -> None:
 
 
 def test_only_a_final_no_does_not_speak_against_a_service() -> None:
-    assert not speaks_against_service(Declined("no funds"))
-    assert speaks_against_service(NoAnswer("gone"))
-    assert speaks_against_service(TimeoutError())
+    assert not is_service_failure(Declined("no funds"))
+    assert is_service_failure(ServiceUnavailable("gone"))
+    assert is_service_failure(TimeoutError())

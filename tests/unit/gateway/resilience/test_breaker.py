@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from checkout.errors import Declined, DependencyTripped, NoAnswer
+from checkout.errors import Declined, DependencyTripped, ServiceUnavailable
 from gateway.config.policies import Breaker as Table
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.breaker_model import Change, State
@@ -46,8 +46,8 @@ class Bench:
 
     async def fail(self, times: int) -> None:
         for _ in range(times):
-            with pytest.raises((NoAnswer, DependencyTripped)):
-                await self.call(NoAnswer("no reply"))
+            with pytest.raises((ServiceUnavailable, DependencyTripped)):
+                await self.call(ServiceUnavailable("no reply"))
 
     async def opened(self) -> Bench:
         await self.fail(TABLE.minimum_calls)
@@ -67,8 +67,8 @@ async def test_it_stays_closed_while_few_calls_fail() -> None:
     for _ in range(10):
         assert await bench.call() == "done"
         await bench.fail(0)
-    with pytest.raises(NoAnswer):
-        await bench.call(NoAnswer("once"))
+    with pytest.raises(ServiceUnavailable):
+        await bench.call(ServiceUnavailable("once"))
     assert bench.is_in(State.CLOSED)
 
 
@@ -129,8 +129,8 @@ async def test_a_failure_that_trips_is_raised_as_an_outage() -> None:
     bench = Bench()
     await bench.fail(3)
     with pytest.raises(DependencyTripped) as tripped:
-        await bench.call(NoAnswer("no reply"))
-    assert isinstance(tripped.value.__cause__, NoAnswer)
+        await bench.call(ServiceUnavailable("no reply"))
+    assert isinstance(tripped.value.__cause__, ServiceUnavailable)
 
 
 async def test_an_error_that_is_no_failure_is_raised_in_any_state() -> None:
@@ -297,7 +297,7 @@ async def test_failed_probes_do_not_hide_the_first_trip(caplog: pytest.LogCaptur
         await bench.fail(1)
     snapshot = bench.breaker.snapshot()
     assert (snapshot["reason"], snapshot["since"]) == ("4 of 4 calls failed", opened_at)
-    assert snapshot["latest"]["reason"] == "the probe failed: NoAnswer: no reply"
+    assert snapshot["latest"]["reason"] == "the probe failed: ServiceUnavailable: no reply"
     assert snapshot["latest"]["at"] == 1_795_000_000.0 + bench.time
     assert [entry["state"] for entry in snapshot["history"]] == ["closed", "open"]
     assert caplog.messages == ["the breaker of payment is open: 4 of 4 calls failed"]

@@ -2,7 +2,7 @@
 -- KEYS 1 cart   2 order   3 claims that have not told their end   4 outbox
 -- ARGV 1 cart id   2 order id   3 outbox entry   4 SKUs of the order, one a line
 -- Replies 1, or 0 when a replay found the order kept after all, it has moved on, or its message has gone out
-local held = redis.call('HMGET', KEYS[2], 'kept', 'status')
+local held = redis.call('HMGET', KEYS[2], 'durable', 'status')
 if held[1] ~= '0' or held[2] ~= 'accepted' or redis.call('XDEL', KEYS[4], ARGV[3]) == 0 then
     return 0
 end

@@ -21,8 +21,8 @@ KEY = "the same key"
 @pytest.fixture
 async def shop(store: Client) -> RedisShop:
     shop = RedisShop(store)
-    await shop.stock_up(MUG, 10)
-    await shop.stock_up(BOX, 10)
+    await shop.set_stock(MUG, 10)
+    await shop.set_stock(BOX, 10)
     return shop
 
 
@@ -54,13 +54,13 @@ async def test_killed_at_any_command_it_ends_as_one_order(shop: RedisShop, at: i
         )
     # Whatever it held counts as held, and once its claim has run out the shopper's next try finds or makes the order.
     assert all(available + taken == 10 for available, taken in await accounts(shop))
-    await shop.run_out(cart.id, KEY)
+    await shop.expire_claim(cart.id, KEY)
     placed = await shop.handlers().place(request, idempotency_key=KEY)
     assert await accounts(shop) == [(8, 2), (9, 1)]
     assert (await shop.carts.read(cart.id)).order_id == placed.order.id
-    waiting = await shop.outbox.waiting(before_ms=shop.now() + 1000, per_partition=10)
+    waiting = await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10)
     assert [entry.order_id for entry in waiting] == [placed.order.id]
-    await shop.swept()
+    await shop.sweep()
     assert await accounts(shop) == [(8, 2), (9, 1)]
     await shop.stock.confirm(placed.order.id, placed.order.skus)
 
@@ -75,7 +75,7 @@ async def test_killed_at_any_command_and_never_tried_again_it_gives_back_what_it
         await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=Killed())).place(
             a_request(cart), idempotency_key=KEY
         )
-    await shop.swept()
+    await shop.sweep()
     is_ordered = (await shop.carts.read(cart.id)).status == "ordered"
     assert await accounts(shop) == ([(8, 2), (9, 1)] if is_ordered else [(10, 0), (10, 0)])
     assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
@@ -129,7 +129,7 @@ async def test_a_refusal_that_is_cut_short_leaves_nothing_held(shop: RedisShop, 
         failing = FailingStore(shop.store, at=at, ran=ran, error=error)
         with contextlib.suppress(Killed, StoreUnavailable, Refusal):
             await handlers_on(shop, failing).place(a_request(cart), idempotency_key=f"{KEY} {at}")
-        await shop.swept()
+        await shop.sweep()
         assert await accounts(shop) == [(10, 0), (10, 0)]
         if failing.count < at:
             break
@@ -144,9 +144,9 @@ async def test_killed_again_and_again_it_still_ends_as_one_order(shop: RedisShop
             await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=Killed())).place(
                 request, idempotency_key=KEY
             )
-        await shop.run_out(cart.id, KEY)
-        await shop.swept()
+        await shop.expire_claim(cart.id, KEY)
+        await shop.sweep()
     placed = await shop.handlers().place(request, idempotency_key=KEY)
-    await shop.swept()
+    await shop.sweep()
     assert placed.order.id == (await shop.carts.read(cart.id)).order_id
     assert await accounts(shop) == [(8, 2), (9, 1)]

@@ -1,6 +1,6 @@
 """One checkout, from the claim of the cart to the order: the steps, and how each is undone.
 
-Killed between any two of them, it leaves nothing behind that does not run out or is not swept: the claim runs out, holds
+Killed between any two of them, it leaves nothing behind that does not run out or is not sweep: the claim runs out, holds
 expire (`checkout.sweeper`), a committed order stands and its message waits in the outbox. What one process undoes late
 cannot hurt another that has begun since: the claim's token guards the cart, its fence guards the stock.
 """
@@ -20,7 +20,7 @@ from checkout.errors import (
     CartEmpty,
     IdempotencyKeyInProgress,
     IdempotencyKeyReused,
-    OrderNotKept,
+    OrderNotDurable,
     OutOfStock,
 )
 from checkout.model import CheckoutRequest, HistoryEntry, Order, OrderStatus
@@ -30,13 +30,13 @@ from checkout.ports import (
     Claimed,
     Committed,
     Merges,
-    MergeUnsettled,
+    MergeUnfinished,
     Orders,
     OutboxEntry,
     Stock,
     StockLine,
 )
-from checkout.pricing import agree, order_lines
+from checkout.pricing import order_lines, require_price_consent
 
 # How often a checkout looks at the cart again when it changed between being read and being ordered.
 TRIES: Final = 3
@@ -64,7 +64,7 @@ class Placed(msgspec.Struct, frozen=True):
         return self.order.as_accepted().to_json()
 
 
-class Till:
+class OrderPlacement:
     """Turns claimed carts into orders. See `CheckoutHandlers` for the parameters."""
 
     def __init__(
@@ -91,27 +91,27 @@ class Till:
         claim = purchase.claim
         for _ in range(TRIES):
             begun = await self._begin(claim)
-            if isinstance(begun, MergeUnsettled):
+            if isinstance(begun, MergeUnfinished):
                 await self._merges.settle(claim.cart_id)
             elif isinstance(begun, Claimed):
-                if (order := await self._sell(purchase, begun)) is not None:
+                if (order := await self._order_cart(purchase, begun)) is not None:
                     return Placed(order, replayed=False)
-            elif (order := await self._find(claim, begun.order_id)) is not None:
+            elif (order := await self._find_order(claim, begun.order_id)) is not None:
                 return Placed(order, replayed=True)
-        await self._let_go(claim, nothing_held=False)
+        await self._release_claim(claim, nothing_held=False)
         raise IdempotencyKeyInProgress
 
-    async def _begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnsettled:
+    async def _begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         try:
             return await self._orders.begin(claim)
         except Refusal:
             raise
         except Exception:
             # It may have run: a cart that nobody works on must not answer "in progress" until the claim runs out.
-            await self._let_go(claim, nothing_held=False)
+            await self._release_claim(claim, nothing_held=False)
             raise
 
-    async def _find(self, claim: Claim, order_id: OrderId) -> Order | None:
+    async def _find_order(self, claim: Claim, order_id: OrderId) -> Order | None:
         """The order that the cart became, if this is the same request again; None if it was undone meanwhile."""
         receipt = await self._orders.receipt(order_id)
         if receipt is None:
@@ -120,34 +120,34 @@ class Till:
             raise CartClosed(order_id)
         if receipt.fingerprint != claim.fingerprint:
             raise IdempotencyKeyReused
-        if not receipt.is_kept:
-            raise OrderNotKept
+        if not receipt.is_durable:
+            raise OrderNotDurable
         return receipt.order
 
-    async def _sell(self, purchase: Purchase, claimed: Claimed) -> Order | None:
+    async def _order_cart(self, purchase: Purchase, claimed: Claimed) -> Order | None:
         """Order the cart as it is now; None if it changed or the claim ran out before the order stood."""
         claim = purchase.claim
         try:
             order = await self._priced(purchase, claimed.cart)
         except Exception:
-            await self._let_go(claim, nothing_held=not claimed.may_hold)
+            await self._release_claim(claim, nothing_held=not claimed.may_have_holds)
             raise
         try:
             await self._hold(order, claimed.fence)
             committed = await self._commit(order, claimed, claim)
         except OutOfStock:
-            await self._let_go(claim, nothing_held=True)
+            await self._release_claim(claim, nothing_held=True)
             raise
         except Exception:
             # The commit may have run. If the claim can still be let go, it has not, and never will.
-            if await self._let_go(claim, nothing_held=False):
-                await self._put_back(order, claimed.fence)
+            if await self._release_claim(claim, nothing_held=False):
+                await self._release_stock(order, claimed.fence)
             raise
         if committed is None:
             return None
-        if not committed.is_kept:
-            await self._retract(order, claimed, claim, committed.entry)
-            raise OrderNotKept
+        if not committed.is_durable:
+            await self._roll_back(order, claimed, claim, committed.entry)
+            raise OrderNotDurable
         self._dispatch(committed.entry)
         return order
 
@@ -157,7 +157,7 @@ class Till:
             raise CartEmpty
         request = purchase.request
         lines = order_lines(cart, await self._prices.products(cart.skus))
-        agree(cart, lines, shipping=purchase.shipping, expected=request.expected_total)
+        require_price_consent(cart, lines, shipping=purchase.shipping, expected=request.expected_total)
         now = self._clock_ms()
         return Order(
             id=order_id_for(cart.id, cart.version),
@@ -193,16 +193,16 @@ class Till:
             await self._stock.release(order.id, order.skus, fence=claimed.fence)
         return committed
 
-    # Undoing. What fails here is only late: claims run out, and expired holds are swept.
+    # Undoing. What fails here is only late: claims run out, and expired holds are sweep.
 
-    async def _let_go(self, claim: Claim, *, nothing_held: bool) -> bool:
+    async def _release_claim(self, claim: Claim, *, nothing_held: bool) -> bool:
         try:
             return await self._orders.release(claim, nothing_held=nothing_held)
         except Exception as error:  # noqa: BLE001 - it is only late
             logger.warning("a claim could not be let go; it runs out by itself: %s: %s", type(error).__name__, error)
             return False
 
-    async def _put_back(self, order: Order, fence: int) -> None:
+    async def _release_stock(self, order: Order, fence: int) -> None:
         try:
             await self._stock.release(order.id, order.skus, fence=fence)
         except Exception as error:  # noqa: BLE001 - it is only late
@@ -210,9 +210,9 @@ class Till:
                 "stock could not be put back; its holds expire by themselves: %s: %s", type(error).__name__, error
             )
 
-    async def _retract(self, order: Order, claimed: Claimed, claim: Claim, entry: OutboxEntry) -> None:
+    async def _roll_back(self, order: Order, claimed: Claimed, claim: Claim, entry: OutboxEntry) -> None:
         try:
-            is_undone = await self._orders.retract(claim, order, entry)
+            is_undone = await self._orders.roll_back(claim, order, entry)
         except Exception as error:  # noqa: BLE001 - then the order stands
             logger.warning(
                 "an order that is not on disk yet could not be retracted; it stands: %s: %s",
@@ -221,4 +221,4 @@ class Till:
             )
             return
         if is_undone:
-            await self._put_back(order, claimed.fence)
+            await self._release_stock(order, claimed.fence)

@@ -12,7 +12,7 @@ import msgspec
 
 from cart.memory import MemoryCarts
 from cart.model import Sku, new_cart_id, order_id_for, unix_ms
-from checkout.errors import Declined, NoAnswer
+from checkout.errors import Declined, ServiceUnavailable
 from checkout.memory import MemoryOrders, MemoryStock
 from checkout.message import order_accepted
 from checkout.model import Address, HistoryEntry, Order, OrderLine, OrderStatus
@@ -110,7 +110,7 @@ class Faults:
             await asyncio.gather(*self.under_way, return_exceptions=True)
 
 
-class Behind:
+class FaultyPort:
     """A port behind faults."""
 
     def __init__(self, port: Any, faults: Faults) -> None:
@@ -178,7 +178,7 @@ class MemoryQueue:
     async def extend(self, delivery: Delivery, seconds: float) -> None:
         self._show_at(delivery, loop_time() + seconds)
 
-    async def done(self, deliveries: Sequence[Delivery]) -> None:
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         self.acknowledged.append(len(deliveries))
         for delivery in deliveries:
             self._waiting.pop(delivery.receipt, None)
@@ -209,7 +209,7 @@ class MemoryQueue:
         self.dead.append((self._waiting.pop(number)[0], reason))
 
 
-class BackOffice:
+class FakeServices:
     """Orders, stock, payment, shipping and notifications, each behind `faults`."""
 
     def __init__(self, faults: Faults | None = None) -> None:
@@ -226,22 +226,22 @@ class BackOffice:
         order = an_order(token=token, quantity=quantity)
         lines = [StockLine(line.sku, line.quantity) for line in order.lines]
         assert not await self.stock.hold(order.id, lines, fence=1)
-        self.orders.orders[order.id] = Receipt(order, "key", "fingerprint", is_kept=True)
+        self.orders.orders[order.id] = Receipt(order, "key", "fingerprint", is_durable=True)
         self.accepted.append(order)
         return order
 
     def workflow(self, **settings: Any) -> Workflow:
         """A workflow as a worker that just started has it."""
         steps = order_steps(
-            stock=self._behind(self.stock),
-            payments=self._behind(self.payments),
-            shipping=self._behind(self.shipping),
-            notifications=self._behind(self.notifications),
+            stock=self._faulty(self.stock),
+            payments=self._faulty(self.payments),
+            shipping=self._faulty(self.shipping),
+            notifications=self._faulty(self.notifications),
         )
-        return Workflow(self._behind(self.orders), steps, **{"clock_ms": unix_ms, "chance": lambda: 0.5} | settings)
+        return Workflow(self._faulty(self.orders), steps, **{"clock_ms": unix_ms, "chance": lambda: 0.5} | settings)
 
-    def _behind(self, port: Any) -> Any:
-        return Behind(port, self.faults)
+    def _faulty(self, port: Any) -> Any:
+        return FaultyPort(port, self.faults)
 
     def now(self, order: Order) -> Order:
         """The order as it stands."""
@@ -266,8 +266,8 @@ def message_of(order: Order) -> Outgoing:
     return Outgoing(order.id, order_accepted(order))
 
 
-NO_ANSWER = Fault(NoAnswer("gone"))
-ANSWER_LOST = Fault(NoAnswer("lost"), after=True)
+UNAVAILABLE = Fault(ServiceUnavailable("gone"))
+REPLY_LOST = Fault(ServiceUnavailable("lost"), after=True)
 DECLINED = Fault(Declined("computer says no"))
 KILLED_BEFORE = Fault(Killed())
 KILLED_AFTER = Fault(Killed(), after=True)
