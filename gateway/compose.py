@@ -68,7 +68,8 @@ from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.resilience.breaker_model import State
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.guarded_search import GuardedSearch, is_search_failure
-from gateway.resilience.shedding import IsReplay, Shedder
+from gateway.resilience.shedder import Shedder
+from gateway.resilience.shedding import IsReplay
 from gateway.resilience.store_guard import StoreGuard
 from gateway.resilience.upstream_guard import UpstreamGuards
 from gateway.server.early_reject import UnreadRefusals
@@ -232,7 +233,7 @@ def _reject_early(server: EdgeServer, shedder: Shedder) -> None:
     def switch(is_rejecting: bool) -> None:
         server.unread = early if is_rejecting else None
 
-    shedder.on_turning_away = switch
+    shedder.on_shedding_all = switch
 
 
 def _tokens(policies: Policies, jwks: Jwks) -> ShopperTokens:

@@ -21,7 +21,8 @@ from gateway.pipeline.security_headers import security_headers
 from gateway.pipeline.switches import SwitchBoard, feature, switches
 from gateway.ratelimit.rate_limit import rate_limit
 from gateway.ratelimit.redis_quota import RedisQuota
-from gateway.resilience.shedding import STORE, IsReplay, Shedder, shedding
+from gateway.resilience.shedder import Shedder
+from gateway.resilience.shedding import STORE, IsReplay, shedding
 from gateway.waitingroom.waiting_room import Rooms, waiting_room
 
 # For routes that wait for more than the store, which has deadlines of its own.

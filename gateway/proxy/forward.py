@@ -71,7 +71,7 @@ class _Forwarding:
     async def exchange(self, request: Request, onward: Onward) -> Response:
         """Ask with a complete body, if need be and allowed more than once."""
         upstream, started_at = self._upstream, self._now()
-        upstream.budget.request()
+        upstream.budget.count_request()
         deadline = started_at + onward.timeout_s
         timeout_ms = int(onward.timeout_s * 1000)
         retries, had_stale = 0, False
@@ -123,7 +123,7 @@ class _Forwarding:
     async def exchange_streaming(self, request: Request, onward: Onward, stream: AsyncIterator[bytes]) -> Response:
         """Ask with a body that still comes: once, since it cannot be had again. Needs a task of its own."""
         upstream, started_at = self._upstream, self._now()
-        upstream.budget.request()
+        upstream.budget.count_request()
         target = upstream.pick()
         connection: Connection | None = None
         try:

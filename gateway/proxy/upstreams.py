@@ -127,7 +127,7 @@ class UpstreamPool:
         return {
             "requests": dict(self.outcomes),
             "retries": dict(self.retries),
-            "retry_budget_left": round(self.budget.left, 1),
+            "retry_budget_left": round(self.budget.remaining, 1),
             "targets": [
                 {
                     "url": target.place.url,
@@ -247,7 +247,7 @@ class Upstreams:
                 "peakgate_upstream_retry_budget",
                 "Retries that could be made now.",
                 "gauge",
-                [Sample({"upstream": pool.name}, pool.budget.left) for pool in pools],
+                [Sample({"upstream": pool.name}, pool.budget.remaining) for pool in pools],
             ),
             Metric(
                 "peakgate_upstream_outstanding",

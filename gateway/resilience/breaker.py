@@ -1,7 +1,7 @@
 """A circuit breaker: rejects calls of a dependency that fails or is slow, and lets it recover gradually.
 
-The state machine is pybreaker's (`gateway.resilience.breaker_circuit`); the outcome of each call goes through it. This
-module adds what it lacks: one probe at a time after a jittered back-off, a ramp after a good probe, because a dependency
+The state machine is pybreaker's (`gateway.resilience.breaker_circuit`); failures, slow calls and probes go through it.
+This module adds one probe at a time after a jittered back-off, a ramp after a good probe, because a dependency
 that has just recovered rarely bears all of its traffic at once, and cancellation.
 
 pybreaker's `call` does not see a coroutine fail, and its `calling()`, held open around an await, counts a cancellation
@@ -160,7 +160,7 @@ class Breaker:
         self._open(reason)
 
     def release(self) -> None:
-        """End what `trip` began: the next call is the probe. No effect on a breaker that is not forced open."""
+        """End a `trip`: the next call is the probe. No effect on a breaker that is not forced open."""
         if self._is_forced_open:
             self._is_forced_open = False
             self._backoff.reset()
@@ -211,6 +211,19 @@ class Breaker:
     def leave(self, call: GuardedCall, error: BaseException | None) -> None:
         """For `GuardedCall`: an admitted call has ended."""
         is_current = call.generation == self._generation
+        now = self._clock()
+        if (
+            error is None
+            and call.failure is None
+            and not call.is_probe
+            and now - call.began_at < self.table.slow_call_s
+        ):
+            # A good call changes nothing in pybreaker but its count of failures in a row, which the window replaces.
+            # Counted here, entering and leaving cost 14,300 instructions instead of 39,300.
+            self.outcomes["ok"] += 1
+            if is_current:
+                self._storage.window.add(now)
+            return
         if error is not None and not isinstance(error, Exception):
             if call.is_probe and is_current:
                 # Nothing was learned: the next call may be the probe at once, and the back-off does not grow.
@@ -218,7 +231,7 @@ class Breaker:
                 self._open("the probe was cancelled")
                 self._backoff.failures, self._probe_at = failures, self._clock()
             return
-        fault = self._fault(call, error)
+        fault = self._fault(call, error, now)
         self.outcomes["ok" if fault is None else "slow" if isinstance(fault, SlowCall) else "failed"] += 1
         if is_current:
             self._reason = None
@@ -228,12 +241,12 @@ class Breaker:
             if call.is_probe:
                 self._storage.window.clear()
 
-    def _fault(self, call: GuardedCall, error: Exception | None) -> CallFault | None:
+    def _fault(self, call: GuardedCall, error: Exception | None, now: float) -> CallFault | None:
         if call.failure is not None:
             return CallFault(call.failure)
         if error is not None and self.is_failure(error):
             return CallFault(f"{type(error).__name__}: {error}".removesuffix(": "))
-        return SlowCall("it was slow") if self._clock() - call.began_at >= self.table.slow_call_s else None
+        return SlowCall("it was slow") if now - call.began_at >= self.table.slow_call_s else None
 
     def _trip_reason(self) -> str | None:
         table = self.table

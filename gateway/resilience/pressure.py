@@ -1,14 +1,14 @@
-"""Whom to refuse while the loop has more to do than it can: a controller that turns long rounds into shares to refuse.
+"""Load shedding by loop lag: a controller that turns lag into the share of requests to shed, by criticality.
 
-A round is the time in which the loop serves all that is ready. It is what everyone who comes waits, once for the request and
-once for each answer of a dependency, and it is what grows when more comes than can be served.
+The lag of the loop is the time in which it serves everything that is ready. Each request waits for it, once on arrival and
+once for each reply of a dependency, and it grows when more requests come than can be served.
 
-- How much to refuse is found as PIE finds it (RFC 8033, 4.2): a share that rises while rounds are longer than the target and
-  falls while they are shorter, faster the further they are off, and a part that follows at once, which keeps it from swinging.
-- One long round alone is no overload: a burst, or a pause, that is over with it. So the shorter of the last two counts
+- The share to shed is found as in PIE (RFC 8033, 4.2): an integral part rises while the lag is above the target and falls
+  while it is below, faster the further it is off; a proportional part acts at once, which dampens swings.
+- A single high lag is not an overload: a burst or a pause is over with it. So the lower of the last two lags counts
   (CoDel, RFC 8289: a standing queue, not a good one).
-- Whom to refuse is found as DAGOR finds it (Zhou et al., 2018): from how many of each criticality have come lately, the
-  least critical are refused up to that share of all. Of one criticality at most a part is refused and a part is not.
+- The requests to shed are chosen as in DAGOR (Zhou et al., 2018): from the recent arrivals of each criticality, the least
+  critical are shed up to that share of all. At most one criticality is shed in part.
 """
 
 from __future__ import annotations
@@ -17,74 +17,75 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-# What the share moves by each second, and what it is changed by at once, for each target that a round is off. It rises more
-# slowly than it falls: a pause of the machine is answered at once, and must not leave a share behind that lasts.
-RISES_PER_S: Final = 0.6
-FALLS_PER_S: Final = 1.5
+# The integral part changes by this much a second, and the proportional part by this much, for each target that the lag is
+# off. It rises more slowly than it falls: a pause of the machine must not leave a share behind that lasts.
+RISE_PER_S: Final = 0.6
+FALL_PER_S: Final = 1.5
 AT_ONCE: Final = 0.15
-# When so many are refused and rounds are long still, it is the refusals that take the time: then it helps no more to refuse the rest.
-MOST_REFUSED: Final = 0.97
-# Longer rounds than so many targets off tell nothing more.
-MOST_MOVED: Final = 3.0
-MOST_AT_ONCE: Final = 8.0
-# Nor does one of which nothing was seen for longer than this.
-MOST_OVER_S: Final = 0.1
-# For how long, about, an arrival counts in the mix.
+# If this share is shed and the lag is still high, shedding itself takes the time, and shedding the rest would not help.
+MAX_SHED: Final = 0.97
+# A lag this many targets off moves the parts no further.
+MAX_INTEGRAL_OFF: Final = 3.0
+MAX_AT_ONCE_OFF: Final = 8.0
+# Nor does a longer time between two observations.
+MAX_STEP_S: Final = 0.1
+# How long, about, an arrival counts in the mix.
 MIX_S: Final = 1.0
 
 
 class Pressure:
-    """`levels` criticalities, the most critical first (0). `value` is the share of all requests to refuse, 0 to 1."""
+    """The shares to shed of `levels` criticalities, the most critical first (0). `value` is the share of all requests."""
 
     def __init__(self, levels: int, *, target_s: float, rng: Callable[[], float] = random.random) -> None:
         self.target_s = target_s
         self.value = 0.0
-        # The share of each criticality to refuse.
+        # The share of each criticality to shed.
         self.shares = [0.0] * levels
         self._rng = rng
         self._mix = [0.0] * levels
-        self._moved = 0.0
-        self._round_before_s = 0.0
+        self._integral = 0.0
+        self._last_lag_s = 0.0
 
-    def observe(self, late_s: float, round_s: float, over_s: float, arrived: Sequence[int]) -> None:
-        """A round took `round_s` and began `late_s` after it was due, as the one before it took so long.
+    def observe(self, late_s: float, lag_s: float, elapsed_s: float, arrived: Sequence[int]) -> None:
+        """Adapt to a lag of `lag_s`, measured `late_s` after it was due, which was the lag before.
 
-        Since the last time `over_s` have passed, and so many of each criticality have come.
+        `arrived` are the arrivals of each criticality in the `elapsed_s` since the last observation.
         """
-        standing_s = min(round_s, max(late_s, self._round_before_s))
-        self._round_before_s = round_s
+        standing_s = min(lag_s, max(late_s, self._last_lag_s))
+        self._last_lag_s = lag_s
         off = standing_s / self.target_s - 1.0
-        per_s = RISES_PER_S if off > 0 else FALLS_PER_S
-        moved = self._moved + per_s * min(off, MOST_MOVED) * min(over_s, MOST_OVER_S)
-        self._moved = min(max(moved, 0.0), MOST_REFUSED)
-        kept = max(1.0 - over_s / MIX_S, 0.0)
-        self._mix = [old * kept + new for old, new in zip(self._mix, arrived, strict=True)]
-        # A moment's need is never taken from the most critical.
-        at_once = min(AT_ONCE * min(off, MOST_AT_ONCE), max(min(self._less_critical, MOST_REFUSED) - self._moved, 0.0))
-        self.value = max(self._moved + at_once, 0.0)
+        per_s = RISE_PER_S if off > 0 else FALL_PER_S
+        integral = self._integral + per_s * min(off, MAX_INTEGRAL_OFF) * min(elapsed_s, MAX_STEP_S)
+        self._integral = min(max(integral, 0.0), MAX_SHED)
+        decay = max(1.0 - elapsed_s / MIX_S, 0.0)
+        self._mix = [old * decay + new for old, new in zip(self._mix, arrived, strict=True)]
+        # The proportional part never sheds the most critical.
+        room = max(min(self._less_critical, MAX_SHED) - self._integral, 0.0)
+        at_once = min(AT_ONCE * min(off, MAX_AT_ONCE_OFF), room)
+        self.value = max(self._integral + at_once, 0.0)
         self._divide()
 
     @property
     def _less_critical(self) -> float:
-        """The share of those that came lately that are not of the most critical kind."""
-        come = sum(self._mix)
-        return 1.0 - self._mix[0] / come if come else 1.0
+        """The share of recent arrivals that are not of the most critical kind."""
+        total = sum(self._mix)
+        return 1.0 - self._mix[0] / total if total else 1.0
 
-    def relax(self) -> None:
-        """Forget all pressure."""
-        self.value = self._moved = self._round_before_s = 0.0
+    def reset(self) -> None:
+        """Shed nothing."""
+        self.value = self._integral = self._last_lag_s = 0.0
         self._divide()
 
     def sheds(self, criticality: int) -> bool:
-        """Whether to refuse one of that criticality now."""
+        """Whether to shed one request of that criticality now."""
         share = self.shares[criticality]
         return share > 0.0 and self._rng() < share
 
     def _divide(self) -> None:
-        """Refuse so many of each, the least critical first, as are `value` of all."""
+        """Set the share of each criticality, the least critical first, so that they add up to `value` of all."""
         left = self.value * sum(self._mix)
         for level in reversed(range(len(self._mix))):
-            come = self._mix[level]
-            # Those of whom none came lately go with the ones less critical than they are.
-            self.shares[level] = (min(left / come, 1.0) if come else 1.0) if left > 0.0 else 0.0
-            left -= come
+            recent = self._mix[level]
+            # A criticality without recent arrivals is shed with the next less critical one.
+            self.shares[level] = (min(left / recent, 1.0) if recent else 1.0) if left > 0.0 else 0.0
+            left -= recent

@@ -32,7 +32,7 @@ class UpstreamGuard:
 
     def try_enter(self) -> bool:
         """See `Guard.try_enter`."""
-        call = self._breaker.calling()
+        call = GuardedCall(self._breaker)
         try:
             self._breaker.enter(call)
         except DependencyTripped:

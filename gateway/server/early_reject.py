@@ -34,10 +34,10 @@ _ID, _WHEN = "@" * 16, b"Retry-After: @\r\n"
 class Refuser(Protocol):
     """Who decides how much is too much."""
 
-    refused: list[int]
+    shed: list[int]
 
-    def refuses_all(self, criticality: int) -> bool:
-        """Whether every request of that criticality is refused now."""
+    def sheds_all(self, criticality: int) -> bool:
+        """Whether every request of that criticality is shed now."""
         ...
 
     def retry_after(self, client: str) -> bytes:
@@ -61,9 +61,9 @@ class UnreadRefusals:
         if asked is None or is_ambiguous_path(asked[1]):
             return None
         endpoint, _ = self._server.router.find(*asked)
-        if endpoint.unread is None or not self._refuser.refuses_all(endpoint.unread.criticality):
+        if endpoint.unread is None or not self._refuser.sheds_all(endpoint.unread.criticality):
             return None
-        self._refuser.refused[endpoint.unread.criticality] += 1
+        self._refuser.shed[endpoint.unread.criticality] += 1
         endpoint.stats.add(503, 0.0)
         name = self._server.ids.next()
         request_id = name.encode()

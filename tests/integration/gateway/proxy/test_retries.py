@@ -24,12 +24,12 @@ class ClosesIdle:
 
 async def test_an_idle_connection_that_was_closed_is_no_failure_and_costs_no_budget() -> None:
     async with forwarding(ClosesIdle(), retries=0, table={"failures_to_eject": 1}) as (gate, servers):
-        left = gate.pool.budget.left
+        left = gate.pool.budget.remaining
         assert await gate.body_of() == b"ok"
         assert await gate.body_of() == b"ok"
         assert servers[0].connections == 2
         assert gate.pool.retries == {"free": 1}
-        assert gate.pool.budget.left >= left
+        assert gate.pool.budget.remaining >= left
         assert gate.pool.targets[0].health.state == "in"
 
 

@@ -20,9 +20,9 @@ class Refuser:
     """Refuses all that is less critical than the checkout."""
 
     def __init__(self) -> None:
-        self.refused = [0] * 5
+        self.shed = [0] * 5
 
-    def refuses_all(self, criticality: int) -> bool:
+    def sheds_all(self, criticality: int) -> bool:
         return criticality > 0
 
     def retry_after(self, _client: str) -> bytes:
@@ -52,7 +52,7 @@ async def test_a_plain_get_is_refused_as_the_layer_would() -> None:
             assert dict(answer.headers)["Retry-After"] == "7"
             assert dict(answer.headers)["Referrer-Policy"] == "no-referrer"
             assert answer.json()["instance"] == dict(answer.headers)["X-Request-Id"]
-        assert refuser.refused[3] == 3
+        assert refuser.shed[3] == 3
         assert server.finished == []
         assert server.edge.router.find("GET", "/plain")[0].stats.by_status[503] == 3
 
@@ -61,7 +61,7 @@ async def test_what_is_more_critical_or_has_no_refusal_is_served() -> None:
     async with turning_away(criticality=0) as (_, client, refuser):
         assert (await client.ask(get("/plain"))).status == 200
         assert (await client.ask(get("/dressed"))).status == 201
-        assert sum(refuser.refused) == 0
+        assert sum(refuser.shed) == 0
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,20 @@ async def test_what_is_not_plain_is_parsed(message: bytes) -> None:
     async with turning_away() as (_, client, refuser):
         await client.send(message)
         await client.answer(method=message.partition(b" ")[0].decode())
-        assert sum(refuser.refused) == 0
+        assert sum(refuser.shed) == 0
 
 
 async def test_what_comes_in_pieces_is_parsed() -> None:
     async with turning_away() as (_, client, refuser):
         whole = get("/plain")
         assert (await client.ask(whole[:10], whole[10:])).status == 200
-        assert sum(refuser.refused) == 0
+        assert sum(refuser.shed) == 0
 
 
 async def test_a_message_whose_body_is_on_its_way_is_waited_for() -> None:
     async with turning_away() as (_, client, refuser):
         assert (await client.ask(get("/plain", "Content-Length: 1"), b"x")).status == 200
-        assert sum(refuser.refused) == 0
+        assert sum(refuser.shed) == 0
 
 
 async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
@@ -117,7 +117,7 @@ async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
         body = get("/plain")
         head = get("/echo", f"Content-Length: {len(body)}", method="POST")
         assert (await client.ask(head, body, method="POST")).body == body
-        assert sum(refuser.refused) == 0
+        assert sum(refuser.shed) == 0
 
 
 async def test_what_has_a_whole_body_is_refused_with_it() -> None:
@@ -127,7 +127,7 @@ async def test_what_has_a_whole_body_is_refused_with_it() -> None:
         assert (await client.ask(get("/plain"))).status == 503
         assert (await client.ask(post("/echo", b"{}"))).body == b"{}"
         assert (await client.ask(get("/plain"))).status == 503
-        assert refuser.refused[3] == 4
+        assert refuser.shed[3] == 4
         assert server.running == 0
 
 
@@ -137,4 +137,4 @@ async def test_behind_a_body_that_came_in_pieces_the_next_is_parsed_and_the_one_
         assert (await client.ask(whole[:-2], whole[-2:])).body == b"abcd"
         assert (await client.ask(get("/plain"))).status == 200
         assert (await client.ask(get("/plain"))).status == 503
-        assert refuser.refused[3] == 1
+        assert refuser.shed[3] == 1

@@ -68,11 +68,11 @@ def bad_night() -> dict[str, Any]:
         "requests": {"GET /v1/products": {"200": 1_204_551, "503": 21_044}, "POST /v1/checkout": {"202": 731}},
         "shedding": {
             "on": True,
-            "limit": 84,
-            "in_hand": 84,
-            "late_ms": 12.5,
+            "limits": {"store": 84},
+            "in_flight": {"store": 84},
+            "loop_lag_ms": 12.5,
             "pressure": 0.75,
-            "refused": {"checkout": 0, "cart-write": 0, "cart-read": 12, "browse": 21_044, "optional": 977},
+            "shed": {"checkout": 0, "cart-write": 0, "cart-read": 12, "browse": 21_044, "optional": 977},
         },
         "limits": {
             "limits": {"per-address": {"taken": 1_204_551, "refused": 3_312, "remembered": 120}},

@@ -21,18 +21,18 @@ def taken(budget: RetryBudget) -> int:
     return count
 
 
-def test_a_quiet_upstream_may_be_asked_again_a_few_times_a_second() -> None:
+def test_a_quiet_upstream_has_a_few_retries_a_second() -> None:
     assert taken(RetryBudget(per_s=10, clock=Clock())) == 10 * WINDOW_S
 
 
-def test_a_busy_one_gets_a_fifth_of_its_requests_on_top() -> None:
+def test_a_busy_upstream_has_a_fifth_of_its_requests_on_top() -> None:
     budget = RetryBudget(share=0.2, per_s=10, clock=Clock())
     for _ in range(1000):
-        budget.request()
+        budget.count_request()
     assert taken(budget) == 200 + 10 * WINDOW_S
 
 
-def test_what_was_taken_comes_back_when_the_window_has_passed() -> None:
+def test_used_retries_come_back_after_the_window() -> None:
     clock = Clock()
     budget = RetryBudget(share=0.2, per_s=1, clock=clock)
     assert taken(budget) == WINDOW_S
@@ -42,14 +42,14 @@ def test_what_was_taken_comes_back_when_the_window_has_passed() -> None:
     assert taken(budget) == WINDOW_S
 
 
-def test_requests_of_long_ago_give_nothing() -> None:
+def test_old_requests_give_no_retries() -> None:
     clock = Clock()
     budget = RetryBudget(share=0.5, per_s=0, clock=clock)
     for _ in range(10):
-        budget.request()
-    assert budget.left == 5
+        budget.count_request()
+    assert budget.remaining == 5
     clock.now += 1_000_000
-    assert budget.left == 0
+    assert budget.remaining == 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, 30), st.integers(0, 30)), max_size=60))
@@ -63,7 +63,7 @@ def test_a_retry_is_granted_only_within_the_share_and_the_reserve_of_the_window(
     for passed_s, asked, wanted in steps:
         clock.now += passed_s
         for _ in range(asked):
-            budget.request()
+            budget.count_request()
             requests.append(clock.now)
         granted = [clock.now for _ in range(wanted) if budget.try_retry()]
         retries += granted
