@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from checkout.errors import Declined
-from checkout.model import Order
-from checkout.ports import Guard, OrderSink, Outgoing, Payments, Shipping
+from checkout.order import Order
+from checkout.ports.queue import OrderSink, Outgoing
+from checkout.ports.services import Guard, Payments, Shipping
 
 # Shorter than the workflow's own for a step.
 DEADLINE_S: Final = 4.0

@@ -16,9 +16,13 @@ from cart.errors import CartNotFound, InvalidBody
 from cart.model import CartId, parse_cart_id, parse_order_id, unix_ms
 from cart.ports import PriceBook
 from checkout.errors import CancelTooLate, IdempotencyKeyMissing, OrderNotFound, StatusConflict
-from checkout.model import CANCELLABLE, CancelReason, CheckoutRequest, HistoryEntry, Order
-from checkout.place_order import OrderPlacement, Placed, Purchase
-from checkout.ports import Claim, Merges, Orders, OutboxEntry, Stock
+from checkout.order import CANCELLABLE, CancelReason, HistoryEntry, Order
+from checkout.place_order import OrderPlacement
+from checkout.ports.orders import Claim, Merges, Orders
+from checkout.ports.outbox import OutboxEntry
+from checkout.ports.stock import Stock
+from checkout.purchase import PlacedOrder, Purchase
+from checkout.request import CheckoutRequest
 
 FREE_SHIPPING: Final = {"standard": 0}
 
@@ -71,9 +75,11 @@ class CheckoutHandlers:
         self._clock_ms = clock_ms
         self._new_token = new_token
         self._poll_s = poll_s
-        self._running: set[asyncio.Task[Placed]] = set()
+        self._running: set[asyncio.Task[PlacedOrder]] = set()
 
-    async def place(self, request: CheckoutRequest, *, idempotency_key: str | None, owner: str | None = None) -> Placed:
+    async def place(
+        self, request: CheckoutRequest, *, idempotency_key: str | None, owner: str | None = None
+    ) -> PlacedOrder:
         """Turn a cart into an order, once.
 
         Raises `IdempotencyKeyMissing`, `InvalidBody`, `CartNotFound`, `CartClosed` (ordered by another key, or merged),

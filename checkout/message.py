@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from cart.model import Money, OrderId, parse_order_id, rfc3339
-from checkout.model import Order
+from checkout.order import Order
 
 ORDER_ACCEPTED: Final = "shop.order.accepted.v1"
 SOURCE: Final = "/peakgate/checkout"

@@ -11,7 +11,8 @@ from typing import Final
 
 from cart.model import unix_ms
 from checkout.errors import DependencyTripped
-from checkout.ports import OrderSink, Outbox, OutboxEntry, Outgoing
+from checkout.ports.outbox import Outbox, OutboxEntry
+from checkout.ports.queue import OrderSink, Outgoing
 
 # What every queue takes at once.
 BATCH: Final = 10

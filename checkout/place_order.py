@@ -1,8 +1,8 @@
-"""One checkout, from the claim of the cart to the order: the steps, and how each is undone.
+"""The transaction of a checkout: claim the cart, price it, hold its stock, commit the order, and undo on failure.
 
-Killed between any two of them, it leaves nothing behind that does not run out or is not sweep: the claim runs out, holds
-expire (`checkout.sweeper`), a committed order stands and its message waits in the outbox. What one process undoes late
-cannot hurt another that has begun since: the claim's token guards the cart, its fence guards the stock.
+A process that dies between two steps leaves only state that expires or is swept: the claim expires, the holds expire and
+are released by `checkout.sweeper`, and a committed order is valid, with its message in the outbox. A process that undoes
+late changes nothing of a later checkout: the claim's token guards the cart, its fence guards the stock.
 """
 
 from __future__ import annotations
@@ -11,61 +11,25 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from cart.errors import CartClosed, Refusal
 from cart.model import Cart, OrderId, order_id_for
 from cart.ports import PriceBook
-from checkout.errors import (
-    CartEmpty,
-    IdempotencyKeyInProgress,
-    IdempotencyKeyReused,
-    OrderNotDurable,
-    OutOfStock,
-)
-from checkout.model import CheckoutRequest, HistoryEntry, Order, OrderStatus
-from checkout.ports import (
-    AlreadyOrdered,
-    Claim,
-    Claimed,
-    Committed,
-    Merges,
-    MergeUnfinished,
-    Orders,
-    OutboxEntry,
-    Stock,
-    StockLine,
-)
+from checkout.errors import CartEmpty, IdempotencyKeyInProgress, IdempotencyKeyReused, OrderNotDurable, OutOfStock
+from checkout.order import HistoryEntry, Order, OrderStatus
+from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, Committed, Merges, MergeUnfinished, Orders
+from checkout.ports.outbox import OutboxEntry
+from checkout.ports.stock import Stock, StockLine
 from checkout.pricing import order_lines, require_price_consent
+from checkout.purchase import PlacedOrder, Purchase
 
-# How often a checkout looks at the cart again when it changed between being read and being ordered.
-TRIES: Final = 3
+# Attempts of one checkout whose cart changes between the claim and the commit.
+MAX_ATTEMPTS: Final = 3
 
 logger = logging.getLogger(__name__)
 
 
-class Purchase(msgspec.Struct, frozen=True, kw_only=True):
-    """A checkout whose body is in order, and what its way of shipping costs."""
-
-    request: CheckoutRequest
-    claim: Claim
-    shipping_method: str
-    shipping: int
-
-
-class Placed(msgspec.Struct, frozen=True):
-    """An order that was accepted, now or (`replayed`) by an earlier request with the same key and body."""
-
-    order: Order
-    replayed: bool
-
-    def to_json(self) -> bytes:
-        """The order as it was accepted: a replay gives the same bytes, however far the order has come since."""
-        return self.order.as_accepted().to_json()
-
-
 class OrderPlacement:
-    """Turns claimed carts into orders. See `CheckoutHandlers` for the parameters."""
+    """Turns carts into orders. See `CheckoutHandlers` for the parameters."""
 
     def __init__(
         self,
@@ -86,18 +50,18 @@ class OrderPlacement:
         self._dispatch = dispatch
         self._clock_ms = clock_ms
 
-    async def place(self, purchase: Purchase) -> Placed:
-        """Order the cart, or find that it was; what is raised leaves cart, stock and key as they were."""
+    async def place(self, purchase: Purchase) -> PlacedOrder:
+        """Order the cart, or find the order it has become. If it raises, cart, stock and key are as before."""
         claim = purchase.claim
-        for _ in range(TRIES):
+        for _ in range(MAX_ATTEMPTS):
             begun = await self._begin(claim)
             if isinstance(begun, MergeUnfinished):
                 await self._merges.settle(claim.cart_id)
             elif isinstance(begun, Claimed):
                 if (order := await self._order_cart(purchase, begun)) is not None:
-                    return Placed(order, replayed=False)
+                    return PlacedOrder(order, replayed=False)
             elif (order := await self._find_order(claim, begun.order_id)) is not None:
-                return Placed(order, replayed=True)
+                return PlacedOrder(order, replayed=True)
         await self._release_claim(claim, nothing_held=False)
         raise IdempotencyKeyInProgress
 
@@ -107,12 +71,12 @@ class OrderPlacement:
         except Refusal:
             raise
         except Exception:
-            # It may have run: a cart that nobody works on must not answer "in progress" until the claim runs out.
+            # The script may have run. Without the release, retries would be refused until the claim expires.
             await self._release_claim(claim, nothing_held=False)
             raise
 
     async def _find_order(self, claim: Claim, order_id: OrderId) -> Order | None:
-        """The order that the cart became, if this is the same request again; None if it was undone meanwhile."""
+        """The order of the cart, if this request is a replay of it; None if the order was rolled back meanwhile."""
         receipt = await self._orders.receipt(order_id)
         if receipt is None:
             return None
@@ -125,10 +89,10 @@ class OrderPlacement:
         return receipt.order
 
     async def _order_cart(self, purchase: Purchase, claimed: Claimed) -> Order | None:
-        """Order the cart as it is now; None if it changed or the claim ran out before the order stood."""
+        """Order the claimed cart; None if it changed or the claim expired before the commit."""
         claim = purchase.claim
         try:
-            order = await self._priced(purchase, claimed.cart)
+            order = await self._price(purchase, claimed.cart)
         except Exception:
             await self._release_claim(claim, nothing_held=not claimed.may_have_holds)
             raise
@@ -139,7 +103,7 @@ class OrderPlacement:
             await self._release_claim(claim, nothing_held=True)
             raise
         except Exception:
-            # The commit may have run. If the claim can still be let go, it has not, and never will.
+            # The commit may have run. A claim that can be released was not committed, and never will be.
             if await self._release_claim(claim, nothing_held=False):
                 await self._release_stock(order, claimed.fence)
             raise
@@ -151,8 +115,8 @@ class OrderPlacement:
         self._dispatch(committed.entry)
         return order
 
-    async def _priced(self, purchase: Purchase, cart: Cart) -> Order:
-        """The order that the cart would become at the prices of now. Raises the refusals of `checkout.pricing`."""
+    async def _price(self, purchase: Purchase, cart: Cart) -> Order:
+        """The order of the cart at current prices. Raises `CartEmpty` and the refusals of `checkout.pricing`."""
         if not cart.lines:
             raise CartEmpty
         request = purchase.request
@@ -193,32 +157,37 @@ class OrderPlacement:
             await self._stock.release(order.id, order.skus, fence=claimed.fence)
         return committed
 
-    # Undoing. What fails here is only late: claims run out, and expired holds are sweep.
+    # Undoing. A failure here only delays: claims expire, and expired holds are swept.
 
     async def _release_claim(self, claim: Claim, *, nothing_held: bool) -> bool:
         try:
             return await self._orders.release(claim, nothing_held=nothing_held)
-        except Exception as error:  # noqa: BLE001 - it is only late
-            logger.warning("a claim could not be let go; it runs out by itself: %s: %s", type(error).__name__, error)
+        except Exception as error:  # noqa: BLE001 - the claim expires
+            logger.warning(
+                "releasing the claim of a cart failed; it expires in seconds: %s: %s", type(error).__name__, error
+            )
             return False
 
     async def _release_stock(self, order: Order, fence: int) -> None:
         try:
             await self._stock.release(order.id, order.skus, fence=fence)
-        except Exception as error:  # noqa: BLE001 - it is only late
+        except Exception as error:  # noqa: BLE001 - the holds expire
             logger.warning(
-                "stock could not be put back; its holds expire by themselves: %s: %s", type(error).__name__, error
+                "releasing held stock failed; the sweeper releases it when it expires: %s: %s",
+                type(error).__name__,
+                error,
             )
 
     async def _roll_back(self, order: Order, claimed: Claimed, claim: Claim, entry: OutboxEntry) -> None:
         try:
-            is_undone = await self._orders.roll_back(claim, order, entry)
-        except Exception as error:  # noqa: BLE001 - then the order stands
+            is_rolled_back = await self._orders.roll_back(claim, order, entry)
+        except Exception as error:  # noqa: BLE001 - the order then remains accepted
             logger.warning(
-                "an order that is not on disk yet could not be retracted; it stands: %s: %s",
+                "rolling back order %s, which is not durable yet, failed; it remains accepted: %s: %s",
+                order.number,
                 type(error).__name__,
                 error,
             )
             return
-        if is_undone:
+        if is_rolled_back:
             await self._release_stock(order, claimed.fence)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from cart.model import Cart, Money, Product, Sku
 from checkout.errors import ChangedPrice, OutOfStock, PriceChanged, Shortage, TotalMismatch
-from checkout.model import ExpectedTotal, OrderLine
+from checkout.order import OrderLine
+from checkout.request import ExpectedTotal
 
 
 def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine, ...]:

@@ -11,8 +11,8 @@ from cart.model import CartId, OrderId, Sku, order_id_for, partition_of
 from cart.stored import cart_from_hash, cart_key, hash_of
 from checkout.durability import Durability, OnReply
 from checkout.errors import IdempotencyKeyInProgress, IdempotencyKeyReused, StatusConflict
-from checkout.model import CancelReason, Order, OrderStatus
-from checkout.ports import (
+from checkout.order import CancelReason, Order, OrderStatus
+from checkout.ports.orders import (
     CLAIM_MS,
     KEY_MS,
     AbandonedClaim,
@@ -21,9 +21,9 @@ from checkout.ports import (
     Claimed,
     Committed,
     MergeUnfinished,
-    OutboxEntry,
     Receipt,
 )
+from checkout.ports.outbox import OutboxEntry
 from checkout.redis_turn import RedisTurn
 from checkout.stored import (
     ALL_PARTITIONS,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cart.model import OrderId
-from checkout.ports import OutboxEntry
+from checkout.ports.outbox import OutboxEntry
 from checkout.redis_turn import RedisTurn
 from checkout.stored import ALL_PARTITIONS, outbox_key
 from store import Store

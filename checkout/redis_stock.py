@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cart.model import OrderId, Sku
 from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
-from checkout.ports import HOLD_MS, StockLine
+from checkout.ports.stock import HOLD_MS, StockLine
 from checkout.stored import holds_key, product_key
 from store import Script, Store
 

@@ -16,7 +16,7 @@ import msgspec
 
 from cart.model import OrderId
 from checkout.errors import Declined
-from checkout.model import Order
+from checkout.order import Order
 
 _log = logging.getLogger(__name__)
 

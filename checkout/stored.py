@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from cart.model import PARTITIONS, CartId, OrderId, Sku, partition_of
-from checkout.model import CancelReason, HistoryEntry, Order, OrderStatus
+from checkout.order import CancelReason, HistoryEntry, Order, OrderStatus
 
 ALL_PARTITIONS: Final = tuple(f"{number:02x}" for number in range(PARTITIONS))
 

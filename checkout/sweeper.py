@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cart.model import unix_ms
-from checkout.ports import CLAIM_MS, HOLD_MS, OpenClaims, Stock
+from checkout.ports.orders import CLAIM_MS, OpenClaims
+from checkout.ports.stock import HOLD_MS, Stock
 
 # A claim holds stock only while it is in force, so by then every hold of it has expired.
 AGE_MS: Final = CLAIM_MS + HOLD_MS

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 from cart.model import OrderId
 from checkout.errors import DependencyTripped
 from checkout.message import order_id_of
-from checkout.model import Order
-from checkout.ports import Delivery, OrderQueue
+from checkout.order import Order
+from checkout.ports.queue import Delivery, OrderQueue
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cart.model import OrderId, unix_ms
 from checkout.errors import Declined, DependencyTripped, OrderNotFound, ServiceUnavailable, StatusConflict
-from checkout.model import NEXT, Order, OrderStatus
-from checkout.ports import Notifications, Orders, Payments, Shipping, Stock
+from checkout.order import NEXT, Order, OrderStatus
+from checkout.ports.orders import Orders
+from checkout.ports.services import Notifications, Payments, Shipping
+from checkout.ports.stock import Stock
 from checkout.steps.arrange_shipping import ArrangeShipping
 from checkout.steps.authorise_payment import AuthorisePayment
 from checkout.steps.capture_payment import CapturePayment

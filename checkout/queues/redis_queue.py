@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from checkout.errors import ServiceUnavailable
-from checkout.ports import Delivery, Outgoing
+from checkout.ports.queue import Delivery, Outgoing
 from store import ReplyError, Script, Store, StoreError
 
 _log = logging.getLogger(__name__)

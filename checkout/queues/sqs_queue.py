@@ -23,7 +23,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from checkout.errors import ServiceUnavailable
-from checkout.ports import Delivery, Outgoing
+from checkout.ports.queue import Delivery, Outgoing
 
 _log = logging.getLogger(__name__)
 

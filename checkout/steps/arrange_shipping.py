@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from checkout.model import CancelReason, Order, OrderStatus
-from checkout.ports import Shipping
+from checkout.order import CancelReason, Order, OrderStatus
+from checkout.ports.services import Shipping
 from checkout.steps.step import Step
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from checkout.model import CancelReason, Order
-from checkout.ports import Payments
+from checkout.order import CancelReason, Order
+from checkout.ports.services import Payments
 from checkout.steps.step import Step
 
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from checkout.errors import Declined, StockNotHeld
-from checkout.model import CancelReason, Order, OrderStatus
-from checkout.ports import Stock
+from checkout.order import CancelReason, Order, OrderStatus
+from checkout.ports.stock import Stock
 from checkout.steps.step import Step
 
 

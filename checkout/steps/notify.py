@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from checkout.model import Order, OrderStatus
-from checkout.ports import Notifications
+from checkout.order import Order, OrderStatus
+from checkout.ports.services import Notifications
 from checkout.steps.step import Step
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from checkout.model import CancelReason, Order, OrderStatus
+from checkout.order import CancelReason, Order, OrderStatus
 
 
 class Step(ABC):

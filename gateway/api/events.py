@@ -11,7 +11,7 @@ import orjson
 
 from checkout.errors import OrderNotFound
 from checkout.handlers import CheckoutHandlers, OrderEvent
-from checkout.model import history_entry_json
+from checkout.order import history_entry_json
 from gateway.http.message import Request, StreamedResponse, header
 from store import StoreError
 

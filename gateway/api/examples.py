@@ -14,7 +14,7 @@ from cart import errors as cart
 from cart.errors import Refusal
 from cart.model import Money, OrderId, Sku
 from checkout import errors as checkout
-from checkout.model import order_number
+from checkout.order import order_number
 from gateway.http import problems
 from gateway.http.problems import Problem
 

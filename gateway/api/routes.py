@@ -17,8 +17,8 @@ from cart.view import CartView
 from checkout.cards import contains_card_number
 from checkout.errors import CardDataRefused
 from checkout.handlers import CheckoutHandlers
-from checkout.model import CheckoutRequest
-from checkout.place_order import Placed
+from checkout.purchase import PlacedOrder
+from checkout.request import CheckoutRequest
 from gateway.api.binding import Route
 from gateway.api.events import order_events
 from gateway.http.conditions import content_tag, if_match, versioned_tag
@@ -247,7 +247,7 @@ def _refuse_card_numbers(body: bytes) -> None:
         raise CardDataRefused
 
 
-def _placed(placed: Placed, _body: bytes) -> bytes:
+def _placed(placed: PlacedOrder, _body: bytes) -> bytes:
     location = header("Location", f"/v1/orders/{placed.order.id}")
     return location + _REPLAYED if placed.replayed else location
 

@@ -89,7 +89,7 @@ class Breaker:
         return GuardedCall(self)
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Await `work()`, unless the circuit is open. See `checkout.ports.Guard`.
+        """Await `work()`, unless the circuit is open. See `checkout.ports.services.Guard`.
 
         A failure that trips the breaker, or comes before it is closed again, is raised as `DependencyTripped` too: the
         caller must not take it for a result of this one call.

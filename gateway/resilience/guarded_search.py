@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cart.catalog.ports import ForeignCursor, ProductSearch, SearchHits, SearchUnavailable
 from cart.model import Sku
 from checkout.errors import DependencyTripped
-from checkout.ports import Guard
+from checkout.ports.services import Guard
 
 
 def is_search_failure(error: Exception) -> bool:

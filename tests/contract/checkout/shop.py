@@ -13,13 +13,16 @@ from cart.redis_carts import RedisCarts
 from cart.stored import cart_key
 from checkout.durability import Durability
 from checkout.handlers import CheckoutHandlers
-from checkout.memory import MemoryOrders, MemoryStock
+from checkout.memory_orders import MemoryOrders
+from checkout.memory_stock import MemoryStock
 from checkout.message import order_accepted
-from checkout.model import AddressBody, CheckoutRequest, ExpectedTotal, PaymentBody
-from checkout.ports import CLAIM_MS, HOLD_MS, Claim, OpenClaims, Orders, Outbox, OutboxEntry, Stock
+from checkout.ports.orders import CLAIM_MS, Claim, OpenClaims, Orders
+from checkout.ports.outbox import Outbox, OutboxEntry
+from checkout.ports.stock import HOLD_MS, Stock
 from checkout.redis_orders import RedisOrders
 from checkout.redis_outbox import RedisOutbox
 from checkout.redis_stock import RedisStock
+from checkout.request import AddressBody, CheckoutRequest, ExpectedTotal, PaymentBody
 from checkout.stored import claim_key, holds_key, idempotency_key, product_key
 from checkout.sweeper import StockSweeper
 from store import Script, Store

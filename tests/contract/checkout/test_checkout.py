@@ -24,8 +24,9 @@ from checkout.errors import (
     Shortage,
     TotalMismatch,
 )
-from checkout.model import NEXT, CancelReason, OrderStatus, PaymentBody
-from checkout.ports import AlreadyOrdered, Claim, Claimed, MergeUnfinished
+from checkout.order import NEXT, CancelReason, OrderStatus
+from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, MergeUnfinished
+from checkout.request import PaymentBody
 from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, Shop, a_claim, a_request, pounds
 
 KEY = "4f1c-key"

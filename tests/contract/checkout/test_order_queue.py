@@ -12,7 +12,7 @@ from aiobotocore.session import get_session
 
 from cart.model import OrderId
 from checkout.errors import ServiceUnavailable
-from checkout.ports import Backlog, Delivery, OrderQueue, Outgoing
+from checkout.ports.queue import Backlog, Delivery, OrderQueue, Outgoing
 from checkout.queues.redis_queue import DEAD, RedisQueue
 from checkout.queues.sqs_queue import open_sqs_queue
 from store import Client, open_client

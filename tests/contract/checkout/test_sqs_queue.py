@@ -8,7 +8,7 @@ import pytest
 from aiobotocore.session import get_session
 
 from cart.model import OrderId
-from checkout.ports import Outgoing
+from checkout.ports.queue import Outgoing
 from checkout.queues.sqs_queue import SqsQueue, open_sqs_queue
 
 REGION = "eu-west-2"

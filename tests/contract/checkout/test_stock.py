@@ -6,7 +6,7 @@ import pytest
 
 from cart.model import OrderId, Sku, new_cart_id
 from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
-from checkout.ports import StockLine
+from checkout.ports.stock import StockLine
 from tests.contract.checkout.shop import BOX, MUG, Shop
 
 ONE, OTHER = OrderId(new_cart_id()), OrderId(new_cart_id())

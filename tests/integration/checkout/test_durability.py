@@ -11,8 +11,8 @@ import pytest
 from cart.model import OrderId
 from checkout.durability import AofWait, OnReply, fsync_policy
 from checkout.errors import OrderNotDurable
-from checkout.place_order import Placed
-from checkout.ports import Receipt
+from checkout.ports.orders import Receipt
+from checkout.purchase import PlacedOrder
 from checkout.redis_orders import RedisOrders
 from store import Client, ReplyError, Script, StoreUnavailable, open_client
 from tests.contract.checkout.shop import MUG, RedisShop, a_request
@@ -243,7 +243,7 @@ async def test_an_order_that_a_replay_found_on_disk_is_not_undone(
     with pytest.raises(OrderNotDurable):
         await first
     again = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
-    assert isinstance(again, Placed)
+    assert isinstance(again, PlacedOrder)
     assert again.order == replay.order
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from checkout.outbox import OutboxDispatcher
-from checkout.ports import Claim, Outgoing
+from checkout.ports.orders import Claim
+from checkout.ports.queue import Outgoing
 from checkout.redis_orders import TURN_KEY as CLAIMS_TURN_KEY
 from checkout.redis_orders import RedisOrders
 from checkout.redis_outbox import TURN_KEY, RedisOutbox

@@ -13,7 +13,7 @@ from cart.errors import Refusal
 from cart.model import CartId
 from checkout.errors import IdempotencyKeyInProgress, OutOfStock
 from checkout.handlers import CheckoutHandlers
-from checkout.place_order import Placed
+from checkout.purchase import PlacedOrder
 from store import Client, open_client
 from tests.contract.checkout.shop import BOX, MUG, RedisShop, a_request
 
@@ -31,8 +31,8 @@ def tills(shops: list[RedisShop]) -> list[CheckoutHandlers]:
     return [shop.handlers() for shop in shops]
 
 
-def orders(answers: list[Placed | BaseException]) -> set[str]:
-    return {answer.order.id for answer in answers if isinstance(answer, Placed)}
+def orders(answers: list[PlacedOrder | BaseException]) -> set[str]:
+    return {answer.order.id for answer in answers if isinstance(answer, PlacedOrder)}
 
 
 async def test_what_is_scarce_is_sold_exactly_once(shops: list[RedisShop]) -> None:
@@ -47,7 +47,7 @@ async def test_what_is_scarce_is_sold_exactly_once(shops: list[RedisShop]) -> No
         return_exceptions=True,
     )
     assert len(orders(answers)) == 8
-    assert all(isinstance(answer, Placed | OutOfStock) for answer in answers)
+    assert all(isinstance(answer, PlacedOrder | OutOfStock) for answer in answers)
     assert (await shop.available(MUG), await shop.taken(MUG)) == (1, 16)
 
 
@@ -65,7 +65,7 @@ async def test_orders_that_want_each_others_last_piece_never_both_get_it(shops: 
             ),
             return_exceptions=True,
         )
-        assert all(isinstance(answer, Placed | OutOfStock) for answer in answers)
+        assert all(isinstance(answer, PlacedOrder | OutOfStock) for answer in answers)
         waiting = {
             number: cart
             for (number, cart), answer in zip(waiting.items(), answers, strict=True)
@@ -90,8 +90,8 @@ async def test_one_cart_and_two_keys_on_four_processes_make_one_order(shops: lis
             return_exceptions=True,
         )
         assert len(orders(answers)) == 1
-        assert all(isinstance(answer, Placed | Refusal) for answer in answers)
-        assert sum(isinstance(answer, Placed) and not answer.replayed for answer in answers) == 1
+        assert all(isinstance(answer, PlacedOrder | Refusal) for answer in answers)
+        assert sum(isinstance(answer, PlacedOrder) and not answer.replayed for answer in answers) == 1
     assert (await shop.available(MUG), await shop.taken(MUG)) == (940, 60)
 
 
@@ -107,9 +107,9 @@ async def test_the_same_key_is_answered_by_a_replay_or_by_in_progress(shops: lis
         )
     ]
     assert len(orders(answers)) == 1
-    assert len({answer.to_json() for answer in answers if isinstance(answer, Placed)}) == 1
-    assert all(isinstance(answer, Placed | IdempotencyKeyInProgress) for answer in answers)
-    assert all(isinstance(answer, Placed) for answer in answers[4:])
+    assert len({answer.to_json() for answer in answers if isinstance(answer, PlacedOrder)}) == 1
+    assert all(isinstance(answer, PlacedOrder | IdempotencyKeyInProgress) for answer in answers)
+    assert all(isinstance(answer, PlacedOrder) for answer in answers[4:])
 
 
 async def test_a_cart_is_ordered_as_it_is_at_some_moment_of_its_changing(shops: list[RedisShop]) -> None:
@@ -120,7 +120,7 @@ async def test_a_cart_is_ordered_as_it_is_at_some_moment_of_its_changing(shops: 
         placing = handlers[0].place(a_request(cart), idempotency_key=f"key {number}")
         placed, _ = await asyncio.gather(placing, _add_mugs(shops[1], cart.id), return_exceptions=True)
         now = await shop.carts.read(cart.id)
-        if isinstance(placed, Placed):
+        if isinstance(placed, PlacedOrder):
             assert now.order_id == placed.order.id
             assert placed.order.lines[0].quantity == now.lines[0].quantity
         else:

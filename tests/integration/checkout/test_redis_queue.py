@@ -8,7 +8,7 @@ import pytest
 
 from cart.model import OrderId
 from checkout.errors import ServiceUnavailable
-from checkout.ports import Delivery, Outgoing
+from checkout.ports.queue import Delivery, Outgoing
 from checkout.queues.redis_queue import DEAD, QUEUE, RedisQueue
 from store import Client, StoreUnavailable, open_client
 

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from checkout.message import order_accepted
-from checkout.model import Order, OrderStatus, PaymentBody
-from checkout.ports import Outgoing
+from checkout.order import Order, OrderStatus
+from checkout.ports.queue import Outgoing
 from checkout.queues.redis_queue import DEAD, QUEUE, RedisQueue
 from checkout.redis_orders import RedisOrders
 from checkout.redis_stock import RedisStock
+from checkout.request import PaymentBody
 from checkout.sandbox import PaymentState, SandboxNotifications, SandboxPayments, SandboxShipping
 from checkout.worker import OrderWorker
 from checkout.workflow import Workflow, order_steps

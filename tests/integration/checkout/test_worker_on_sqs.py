@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiobotocore.session import get_session
 
-from checkout.model import OrderStatus
-from checkout.ports import Outgoing
+from checkout.order import OrderStatus
+from checkout.ports.queue import Outgoing
 from checkout.queues.sqs_queue import open_sqs_queue
 from checkout.worker import OrderWorker
 from tests.unit.checkout.fake_services import FakeServices, message_of

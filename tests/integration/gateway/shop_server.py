@@ -18,9 +18,11 @@ from cart.model import Sku
 from cart.ports import Carts
 from cart.redis_carts import RedisCarts
 from checkout.handlers import CheckoutHandlers
-from checkout.memory import MemoryOrders, MemoryStock
+from checkout.memory_orders import MemoryOrders
+from checkout.memory_stock import MemoryStock
 from checkout.message import order_accepted
-from checkout.ports import Orders, Stock
+from checkout.ports.orders import Orders
+from checkout.ports.stock import Stock
 from checkout.redis_orders import RedisOrders
 from checkout.redis_stock import RedisStock
 from checkout.stored import product_key

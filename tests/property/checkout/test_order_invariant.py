@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkout.message import order_id_of
-from checkout.model import Order, OrderStatus
+from checkout.order import Order, OrderStatus
 from checkout.sandbox import PaymentState
 from checkout.worker import OrderWorker
 from tests.unit.checkout.fake_services import (

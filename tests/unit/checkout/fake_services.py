@@ -13,10 +13,13 @@ import msgspec
 from cart.memory import MemoryCarts
 from cart.model import Sku, new_cart_id, order_id_for, unix_ms
 from checkout.errors import Declined, ServiceUnavailable
-from checkout.memory import MemoryOrders, MemoryStock
+from checkout.memory_orders import MemoryOrders
+from checkout.memory_stock import MemoryStock
 from checkout.message import order_accepted
-from checkout.model import Address, HistoryEntry, Order, OrderLine, OrderStatus
-from checkout.ports import Delivery, Outgoing, Receipt, StockLine
+from checkout.order import Address, HistoryEntry, Order, OrderLine, OrderStatus
+from checkout.ports.orders import Receipt
+from checkout.ports.queue import Delivery, Outgoing
+from checkout.ports.stock import StockLine
 from checkout.sandbox import PaymentState, SandboxPayments, SandboxShipping
 from checkout.workflow import Workflow, order_steps
 from tests.virtual_time import loop_time

@@ -10,7 +10,8 @@ import pytest
 from cart.model import OrderId
 from checkout.errors import ServiceUnavailable
 from checkout.outbox import OutboxDispatcher
-from checkout.ports import OrderQueue, OutboxEntry, Outgoing
+from checkout.ports.outbox import OutboxEntry
+from checkout.ports.queue import OrderQueue, Outgoing
 from tests.virtual_time import in_virtual_time, loop_time
 
 

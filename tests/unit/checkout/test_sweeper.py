@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId, Sku
-from checkout.ports import AbandonedClaim
+from checkout.ports.orders import AbandonedClaim
 from checkout.sweeper import StockSweeper
 from tests.virtual_time import in_virtual_time
 

@@ -7,8 +7,8 @@ import pytest
 
 from cart.model import OrderId
 from checkout.errors import DependencyTripped, ServiceUnavailable
-from checkout.model import Order, OrderStatus
-from checkout.ports import Delivery, Outgoing
+from checkout.order import Order, OrderStatus
+from checkout.ports.queue import Delivery, Outgoing
 from checkout.worker import OrderWorker
 from tests.unit.checkout.fake_services import FakeServices, Killed, MemoryQueue, an_order, message_of
 from tests.virtual_time import in_virtual_time, loop_time

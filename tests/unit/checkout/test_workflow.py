@@ -7,7 +7,7 @@ import pytest
 
 from cart.model import OrderId
 from checkout.errors import Declined, DependencyTripped, OrderNotFound, ServiceUnavailable
-from checkout.model import NEXT, CancelReason, Order, OrderStatus
+from checkout.order import NEXT, CancelReason, Order, OrderStatus
 from checkout.sandbox import PaymentState
 from checkout.steps.step import Step
 from checkout.workflow import Workflow, order_steps

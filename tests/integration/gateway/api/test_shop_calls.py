@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from cart.model import OrderId
-from checkout.model import Order
+from checkout.order import Order
 from gateway.api import events
 from store import StoreUnavailable
 from tests.integration.gateway.shop_server import BOX, MUG, ShopServer, shop_server

@@ -12,9 +12,10 @@ import pytest
 from cart.model import OrderId, unix_ms
 from checkout.errors import Declined, DependencyTripped, ServiceUnavailable
 from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, is_service_failure
-from checkout.model import Order, OrderStatus
+from checkout.order import Order, OrderStatus
 from checkout.outbox import OutboxDispatcher
-from checkout.ports import OutboxEntry, Outgoing
+from checkout.ports.outbox import OutboxEntry
+from checkout.ports.queue import Outgoing
 from checkout.worker import OrderWorker
 from checkout.workflow import Workflow, order_steps
 from gateway.resilience.breaker import Breaker

@@ -8,12 +8,11 @@ import msgspec
 import pytest
 
 from cart.model import CartId, OrderId, Sku, new_cart_id, order_id_for
-from checkout.model import (
+from checkout.order import (
     CANCELLABLE,
     NEXT,
     Address,
     CancelReason,
-    CheckoutRequest,
     HistoryEntry,
     Order,
     OrderLine,
@@ -21,6 +20,7 @@ from checkout.model import (
     may_move,
     order_number,
 )
+from checkout.request import CheckoutRequest
 
 NOW = 1_795_000_000_000
 BODY: dict[str, Any] = {

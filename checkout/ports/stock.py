@@ -1,0 +1,59 @@
+"""Stock: what is available of each SKU, held for a checkout, or sold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from cart.model import OrderId, Sku
+from checkout.errors import Shortage
+
+# Longer than the claim under which stock is held, so that an accepted order always finds its holds.
+HOLD_MS: Final = 60_000
+
+
+class StockLine(msgspec.Struct, frozen=True):
+    """A quantity of a SKU, for an order."""
+
+    sku: Sku
+    quantity: int
+
+
+class Stock(Protocol):
+    """The stock of each SKU. `available + held + sold` is constant, and `available` is never below zero.
+
+    Each call may be repeated: it takes effect once for each order.
+    """
+
+    async def hold(self, order_id: OrderId, lines: Sequence[StockLine], *, fence: int) -> list[Shortage]:
+        """Move the lines from available to held, for `HOLD_MS`; returns the lines that are short.
+
+        With a shortage, some of the other lines may be held: `release` them. Takes over a hold of the same order with a
+        lower fence. Raises `IdempotencyKeyInProgress` if a claim with a higher fence holds them.
+        """
+        ...
+
+    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
+        """Make available again the holds of this claim, but no sale and no hold of a claim with a higher fence."""
+        ...
+
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """Turn the order's holds into sales, which do not expire. Raises `StockNotHeld`; some may be confirmed then."""
+        ...
+
+    async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """Make available again all holds and sales of a cancelled order."""
+        ...
+
+    async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """Delete the records of a completed order's sales.
+
+        Call it after the transition to `completed`, and again for each further delivery of a completed order.
+        """
+        ...
+
+    async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
+        """Make available again the expired holds of an order that was never accepted; True if no hold is left."""
+        ...

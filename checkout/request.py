@@ -1,0 +1,95 @@
+"""The body of a checkout request: its shape, limits and further checks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from checkout.order import Address
+
+_Line = Annotated[str, Meta(min_length=1, max_length=200)]
+# Not `str.isprintable`, which rejects the ideographic space of Japanese addresses.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)*")
+
+
+class AddressBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `shipping_address` of a checkout; `postcode` may be empty where a country has none."""
+
+    name: _Line
+    line1: _Line
+    city: _Line
+    postcode: Annotated[str, Meta(max_length=20)]
+    country: Annotated[str, Meta(min_length=2, max_length=2, pattern="^[A-Za-z]{2}$", description="ISO 3166-1 alpha-2")]
+    line2: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class PaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The token of the shopper's means of payment at the payment service; never a card number."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=255)]
+
+    def __repr__(self) -> str:  # without the token, for logs
+        return "PaymentBody(token=...)"
+
+
+class ExpectedTotal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The total that the shopper expects to pay; if it is right, it is consent to the current prices."""
+
+    amount: Annotated[int, Meta(ge=0, le=2**53)]
+    currency: Annotated[str, Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$", description="ISO 4217")]
+
+
+class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of `POST /v1/checkout`. Decoding checks its shape and lengths; `faults` checks the rest."""
+
+    cart_id: Annotated[str, Meta(max_length=64)]
+    email: Annotated[str, Meta(min_length=3, max_length=254)]
+    shipping_address: AddressBody
+    payment: PaymentBody
+    shipping_method: Annotated[str, Meta(max_length=64)] | None = None
+    expected_total: ExpectedTotal | None = None
+
+    def __repr__(self) -> str:  # without the address, for logs
+        return f"CheckoutRequest(cart_id={self.cart_id!r})"
+
+    def faults(self) -> list[tuple[str, str]]:
+        """All faults of the contents, as (JSON pointer, detail) pairs."""
+        address = self.shipping_address
+        texts = {
+            "/shipping_address/name": address.name,
+            "/shipping_address/line1": address.line1,
+            "/shipping_address/city": address.city,
+            "/payment/token": self.payment.token,
+        }
+        found = [(pointer, "must not be blank") for pointer, text in texts.items() if not text.strip()]
+        texts |= {
+            "/email": self.email,
+            "/shipping_address/line2": address.line2 or "",
+            "/shipping_address/postcode": address.postcode,
+        }
+        # A line break in a name could inject a field into the header of an email.
+        found += [(at, "must not hold control characters") for at, text in texts.items() if _CONTROL.search(text)]
+        if not _EMAIL.fullmatch(self.email):
+            found.append(("/email", "must be an email address, such as ada@example.com"))
+        return found
+
+    def fingerprint(self) -> str:
+        """A hash of the decoded body (128 bits, in hex): formatting and member order do not change it."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
+
+    def address(self) -> Address:
+        """The address as the order stores it."""
+        given = self.shipping_address
+        return Address(
+            name=given.name,
+            line1=given.line1,
+            line2=given.line2 or None,
+            city=given.city,
+            postcode=given.postcode,
+            country=given.country.upper(),
+        )
