@@ -85,13 +85,13 @@ if TYPE_CHECKING:
     from checkout.queues.sqs_queue import SqsQueue
 
 _DAY_S: Final = 86_400
-# What is not sent by then is found by another process' sweep.
+# Orders that are not sent by then are sent by the sweep of another process.
 _OUTBOX_DRAIN_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A process ready to serve: its server, what it does for the control process by name, and how it takes other policies."""
+    """A worker ready to serve: its server, its commands by name, and the preparation of other policies."""
 
     edge: EdgeServer
     commands: Mapping[str, Command]
@@ -100,7 +100,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class _Till:
-    """What taking orders and working them off share."""
+    """The parts that taking orders and working them off share."""
 
     client: Client
     orders: RedisOrders
@@ -227,7 +227,7 @@ async def _edge(
 
 
 def _reject_early(server: EdgeServer, shedder: Shedder) -> None:
-    """Let the server reject from their bytes the requests that the shedder rejects whatever they are."""
+    """Reject requests from their bytes while the shedder rejects all of their kind."""
     early = UnreadRefusals(server, shedder)
 
     def switch(is_rejecting: bool) -> None:
@@ -359,7 +359,7 @@ async def _search(data_dir: Path, stack: AsyncExitStack) -> SqliteSearch:
 async def open_catalog(
     settings: Settings, store: StoreAddress, stack: AsyncExitStack
 ) -> tuple[RedisCatalog, SqliteSearch]:
-    """What an import writes to. Raises `CannotStart`."""
+    """The catalogue and the search index that an import writes to. Raises `CannotStart`."""
     client = await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)
     return RedisCatalog(client), await _search(settings.data_dir, stack)
 

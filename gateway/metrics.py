@@ -1,4 +1,4 @@
-"""How the parts of a worker tell what they count: `metrics()` of each yields these, the console gathers them."""
+"""Metrics: samples and families that the parts of a worker publish; the admin API gathers them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class Sample(Struct, frozen=True):
-    """One value with its labels. Labels take few values: names of the file and of routes, never of shoppers."""
+    """One value with its labels. Labels have few values: names of the configuration and of routes, never of shoppers."""
 
     labels: dict[str, str]
     value: float
@@ -28,12 +28,12 @@ class Metric(Struct, frozen=True):
 
 
 class Observed(Protocol):
-    """A part that can be looked at."""
+    """A part of a worker that operators can look at."""
 
     def snapshot(self) -> Mapping[str, Any]:
-        """Its state for people: JSON values only."""
+        """Its state for people, as JSON values."""
         ...
 
     def metrics(self) -> Iterable[Metric]:
-        """Its counts for machines."""
+        """Its metrics."""
         ...

@@ -1,4 +1,4 @@
-"""The admin API: its routes, who may use them, and its problems. docs/admin.md is its manual."""
+"""The admin API: routes, authentication and problems. docs/admin.md is its manual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from gateway.admin.metrics_page import metrics_page
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
-from gateway.admin.workers import NoAnswer, WorkerRefused, Workers
+from gateway.admin.workers import NoReply, WorkerFailed, Workers
 from gateway.control.runtime_directory import RuntimeDirectory
 
 _log = logging.getLogger("peakgate")
@@ -30,11 +30,11 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+AdminHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Purge(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to throw out of the response caches: exactly one of the three. `soft` marks it stale instead."""
+    """Removes responses from the caches by exactly one of the three; with `soft` it marks them stale instead."""
 
     url: str | None = None
     prefix: str | None = None
@@ -42,23 +42,23 @@ class Purge(Struct, frozen=True, forbid_unknown_fields=True):
     soft: bool = False
 
 
-class Turn(Struct, frozen=True, forbid_unknown_fields=True):
-    """A switch by hand; what is null is as the configuration says."""
+class SwitchOverride(Struct, frozen=True, forbid_unknown_fields=True):
+    """Overrides a switch; null leaves a value to the configuration."""
 
     on: bool | None = None
     percent: float | None = None
 
 
 class Drill(Struct, frozen=True, forbid_unknown_fields=True):
-    """A dependency cut off on purpose, to see what happens; or let back in."""
+    """Opens the breaker of a dependency on purpose, or releases it."""
 
     tripped: bool = True
-    # On one line, as the log has it.
+    # On one line, because it is logged.
     reason: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")] | None = None
 
 
 class Problem(Exception):
-    """What is answered in place of a result (RFC 9457)."""
+    """An error response (RFC 9457)."""
 
     def __init__(self, status: int, slug: str, title: str, **members: Any) -> None:
         super().__init__(title)
@@ -68,7 +68,7 @@ class Problem(Exception):
 
 @dataclass(frozen=True)
 class Admin:
-    """The API over its parts. `replace_workers` has the parent replace them, one by one."""
+    """The API. `replace_workers` asks the supervisor to replace the workers one by one."""
 
     status: Status
     workers: Workers
@@ -78,8 +78,8 @@ class Admin:
     expose_metrics: bool = False
 
     def application(self) -> web.Application:
-        """All of it, for aiohttp's server."""
-        app = web.Application(middlewares=[_answer_problems, self._check_token], client_max_size=BODY_LIMIT)
+        """The aiohttp application."""
+        app = web.Application(middlewares=[_problem_responses, self._check_token], client_max_size=BODY_LIMIT)
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -94,31 +94,31 @@ class Admin:
         )
         return app
 
-    # Who may
+    # Authentication
 
     @web.middleware
-    async def _check_token(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+    async def _check_token(self, request: web.Request, handler: AdminHandler) -> web.StreamResponse:
         is_open = self.expose_metrics and request.path == "/metrics" and request.method in {"GET", "HEAD"}
-        if is_open or self._knows_token(request):
+        if is_open or self._has_token(request):
             return await handler(request)
         raise Problem(
             401,
             "unauthenticated",
-            "The admin token is needed",
-            detail="Send it as `Authorization: Bearer <token>`. A browser may send it as a password, but only to look.",
+            "Unauthorized",
+            detail="Send the admin token as `Authorization: Bearer <token>`. Browsers may send it as a Basic password, for GET only.",
         )
 
-    def _knows_token(self, request: web.Request) -> bool:
+    def _has_token(self, request: web.Request) -> bool:
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         given = credentials.strip()
-        # A browser sends a password along with whatever another site makes it send: with one, nothing can be changed.
+        # Browsers attach a Basic password to requests that other sites cause (CSRF), so it only reads.
         if scheme.lower() == "basic" and request.method in {"GET", "HEAD"}:
             given = _password(given)
         elif scheme.lower() != "bearer":
             return False
         return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
 
-    # To look at
+    # Reading
 
     async def _page(self, _request: web.Request) -> web.Response:
         page = status_page(await self.status.as_json())
@@ -132,63 +132,72 @@ class Admin:
         page, content_type = metrics_page(self.status, gathered, accept=request.headers.get("Accept", ""))
         return web.Response(body=page, headers={**_HEADERS, "Content-Type": content_type})
 
-    # To change
+    # Changing
 
     async def _reload(self, _request: web.Request) -> web.Response:
         reload = await self.status.reloader.reload()
-        if reload.outcome == "refused":
+        if reload.outcome == "rejected":
             raise Problem(
                 422,
-                "configuration-refused",
-                "The configuration is refused; the one before it stays in force",
+                "configuration-rejected",
+                "The configuration is invalid; the policies before it stay active",
                 faults=list(reload.faults),
             )
         return _json(200, reload)
 
     async def _purge(self, request: web.Request) -> web.Response:
         purge = await _body(request, Purge)
-        what = {name: value for name in ("url", "prefix", "tag") if (value := getattr(purge, name)) is not None}
-        if len(what) != 1:
+        selectors = {name: value for name in ("url", "prefix", "tag") if (value := getattr(purge, name)) is not None}
+        if len(selectors) != 1:
             raise _invalid("exactly one of url, prefix and tag is needed")
-        told = await self._tell_all("purge", **what, soft=purge.soft)
-        return _json(200, {"purged": sum(each.get("done", 0) for each in told.values()), "workers": told})
+        results = await self._call_all("purge", **selectors, soft=purge.soft)
+        return _json(200, {"purged": sum(each.get("done", 0) for each in results.values()), "workers": results})
 
     async def _switch(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        turn = await _body(request, Turn)
-        if turn.percent is not None and not 0 <= turn.percent <= 100:
+        override = await _body(request, SwitchOverride)
+        if override.percent is not None and not 0 <= override.percent <= 100:
             raise _invalid("percent must be from 0 to 100")
-        known = {each.name for each in self.status.reloader.in_force.policies.switches}
+        known = {each.name for each in self.status.reloader.active.policies.switches}
         if name not in known:
-            raise Problem(404, "switch-not-found", "There is no such switch", switches=sorted(known))
-        facts = msgspec.to_builtins(turn)
-        others = {each: turned for each, turned in self.runtime.turned.items() if each != name and each in known}
-        is_turned = turn != Turn()
-        # Before the workers are told, so that one that starts meanwhile finds it.
-        before, self.runtime.turned = self.runtime.turned, {**others, name: facts} if is_turned else others
+            raise Problem(404, "switch-not-found", "Switch not found", switches=sorted(known))
+        arguments = msgspec.to_builtins(override)
+        others = {
+            each: switch_overrides
+            for each, switch_overrides in self.runtime.switch_overrides.items()
+            if each != name and each in known
+        }
+        is_overridden = override != SwitchOverride()
+        # Stored before the workers are called, so that a worker that starts meanwhile reads it.
+        before, self.runtime.switch_overrides = (
+            self.runtime.switch_overrides,
+            {**others, name: arguments} if is_overridden else others,
+        )
         try:
-            told = await self._tell_all("switch", name=name, **facts)
+            results = await self._call_all("switch", name=name, **arguments)
         except Problem:
-            self.runtime.turned = before
+            self.runtime.switch_overrides = before
             raise
-        return _json(200, {"name": name, **facts, "workers": told})
+        return _json(200, {"name": name, **arguments, "workers": results})
 
     async def _drill(self, request: web.Request) -> web.Response:
         drill = msgspec.to_builtins(await _body(request, Drill))
-        told = await self._tell_all("drill", name=request.match_info["dependency"], **drill)
-        return _json(200, {"name": request.match_info["dependency"], **drill, "workers": told})
+        results = await self._call_all("drill", name=request.match_info["dependency"], **drill)
+        return _json(200, {"name": request.match_info["dependency"], **drill, "workers": results})
 
     async def _replace(self, _request: web.Request) -> web.Response:
         self.replace_workers()
-        return _json(202, {"detail": "The workers are replaced one by one; /admin/v1/status shows how far it is."})
+        return _json(202, {"detail": "The workers are replaced one by one; /admin/v1/status shows the progress."})
 
-    async def _tell_all(self, command: str, **facts: Any) -> Mapping[str, Any]:
-        """What each worker says to it. A problem if none of them could do it."""
-        answers = await self.workers.ask_all(command, **facts)
+    async def _call_all(self, command: str, **arguments: Any) -> Mapping[str, Any]:
+        """The result of each worker. Raises `Problem` if all of them failed."""
+        answers = await self.workers.call_all(command, **arguments)
         self.status.forget()
         faults = {worker: str(answer) for worker, answer in answers.items() if isinstance(answer, Exception)}
         if len(faults) == len(answers):
-            raise Problem(_status_of(list(answers.values())), "not-done", "No worker could do it", workers=faults)
+            raise Problem(
+                _status_of(list(answers.values())), "command-failed", "No worker could run the command", workers=faults
+            )
         return {
             worker: {"fault": faults[worker]} if worker in faults else {"done": answer}
             for worker, answer in answers.items()
@@ -196,11 +205,11 @@ class Admin:
 
 
 def _status_of(answers: Sequence[Any]) -> int:
-    return 422 if any(isinstance(answer, WorkerRefused) for answer in answers) else 503
+    return 422 if any(isinstance(answer, WorkerFailed) for answer in answers) else 503
 
 
 @web.middleware
-async def _answer_problems(request: web.Request, handler: Answer) -> web.StreamResponse:
+async def _problem_responses(request: web.Request, handler: AdminHandler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Problem as problem:
@@ -210,11 +219,11 @@ async def _answer_problems(request: web.Request, handler: Answer) -> web.StreamR
         response = _problem(Problem(error.status, slug, error.reason))
         response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
         return response
-    except NoAnswer as error:
-        return _problem(Problem(503, "no-answer", "A worker does not answer", detail=str(error)))
-    except Exception:  # noqa: BLE001 - whatever it was, the others are answered
+    except NoReply as error:
+        return _problem(Problem(503, "no-reply", "A worker does not respond", detail=str(error)))
+    except Exception:  # noqa: BLE001 - a fault of ours is a 500, and the API goes on
         _log.exception("the admin API failed at %s %s", request.method, request.path)
-        return _problem(Problem(500, "internal-error", "Something is wrong here; the log says what"))
+        return _problem(Problem(500, "internal-error", "Internal error; see the log"))
 
 
 def _problem(problem: Problem) -> web.Response:
@@ -241,12 +250,12 @@ async def _body(request: web.Request, kind: type[Any]) -> Any:
         raise Problem(400, "malformed-json", "The body is not JSON", detail=str(error)) from error
 
 
-def _invalid(what: str) -> Problem:
-    return Problem(422, "invalid-body", "The request breaks a rule", detail=what)
+def _invalid(detail: str) -> Problem:
+    return Problem(422, "invalid-body", "Invalid body", detail=detail)
 
 
 def _password(credentials: str) -> str:
-    """Of Basic credentials (RFC 7617); empty if they are none."""
+    """The password of Basic credentials (RFC 7617); empty if they are malformed."""
     try:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError, ValueError):

@@ -1,4 +1,4 @@
-"""The bearer token of the admin API: read from a file, or made at the first start."""
+"""The bearer token of the admin API: read from a file, or generated at the first start."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final
 
 _log = logging.getLogger("peakgate")
 
-SHORTEST: Final = 16
+MIN_LENGTH: Final = 16
 _BYTES: Final = 32
 
 
 class TokenUnusable(Exception):
-    """The file cannot be used; the text says why."""
+    """The token file cannot be used, with the reason."""
 
 
-def read_or_make(path: Path) -> str:
-    """The token in the file; a random one is put there, for this user's eyes alone, if there is none. Raises `TokenUnusable`."""
+def read_or_create(path: Path) -> str:
+    """The token in the file. Without a file, writes a random one that only this user can read. Raises `TokenUnusable`."""
     try:
         token = _read(path)
-        return _made(path) if token is None else token
+        return _create(path) if token is None else token
     except OSError as error:
         raise TokenUnusable(f"cannot use the admin token file {path}: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -36,18 +36,18 @@ def _read(path: Path) -> str | None:
             mode = os.fstat(file.fileno()).st_mode
     except FileNotFoundError:
         return None
-    if len(token) < SHORTEST or not (token.isascii() and token.isprintable()) or " " in token:
+    if len(token) < MIN_LENGTH or not (token.isascii() and token.isprintable()) or " " in token:
         raise TokenUnusable(
-            f"the admin token file {path} must hold one word of {SHORTEST} or more printable ASCII characters; "
-            f"remove it to have one made"
+            f"the admin token file {path} must hold one word of {MIN_LENGTH} or more printable ASCII characters; "
+            f"remove it to have one generated"
         )
     if mode & 0o077:
-        # Not refused: what an orchestrator mounts as a secret often is like this.
+        # Accepted: orchestrators often mount secrets with such a mode.
         _log.warning("the admin token file %s can be read by others; chmod 600 keeps it private", path)
     return token
 
 
-def _made(path: Path) -> str:
+def _create(path: Path) -> str:
     token = secrets.token_urlsafe(_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
@@ -55,7 +55,7 @@ def _made(path: Path) -> str:
     try:
         with os.fdopen(fd, "w") as file:
             file.write(token + "\n")
-        # Unlike a rename it never takes the place of one that somebody else has just made.
+        # Unlike a rename, a link never replaces a file that another process has just written.
         os.link(scratch, path)
     except FileExistsError:
         return _read(path) or token

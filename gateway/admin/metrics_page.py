@@ -1,4 +1,4 @@
-"""Prometheus' text of everything that the workers count, and of what the control process itself knows."""
+"""Metrics of all workers and of the control process in Prometheus' text formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.metrics import Metric, Sample
 
 
 def metrics_page(status: Status, gathered: Gathered, *, accept: str) -> tuple[bytes, str]:
-    """The page and its content type: the text format, or OpenMetrics for who accepts it."""
+    """The page and its content type: the text format, or OpenMetrics where `accept` allows it."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families([*_of_gateway(status, gathered), *_of_workers(gathered)]))
@@ -23,7 +23,7 @@ def metrics_page(status: Status, gathered: Gathered, *, accept: str) -> tuple[by
 
 
 class _Families:
-    """What prometheus_client calls a collector: it gives families that are at hand."""
+    """A collector in the sense of prometheus_client."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._families: dict[str, Family] = {}
@@ -34,8 +34,8 @@ class _Families:
         return self._families.values()
 
     def _add(self, metric: Metric) -> None:
-        """One family for all workers: the text format knows no second one of the same name."""
-        # The name that the library has for a counter is without the suffix that its samples have.
+        """Merge the metric of all workers into one family: the text format allows one of each name."""
+        # The library names a counter's family without the suffix of its samples.
         name = metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
         family = self._families.get(name)
         if family is None:
@@ -71,17 +71,17 @@ def _of_gateway(status: Status, gathered: Gathered) -> Iterator[Metric]:
     reloader = status.reloader
     yield _gauge(
         "peakgate_build_info",
-        "1; what runs.",
+        "1, with the version that is running.",
         [Sample({"version": status.version, "python": platform.python_version()}, 1.0)],
     )
     yield _gauge(
         "peakgate_up",
-        "1 for a worker that answers the control process, 0 for one that does not.",
-        [Sample({"worker": view.child.name}, float(view.silence is None)) for view in gathered.workers],
+        "1 for a worker that responds to the control process, 0 for one that does not.",
+        [Sample({"worker": view.child.name}, float(view.no_reply_because is None)) for view in gathered.workers],
     )
     yield Metric(
         "peakgate_restarts_total",
-        "How often a process was started again after it had died.",
+        "How often a process was restarted after it died.",
         "counter",
         [Sample({"process": child.service}, child.restarts) for child in _by_service(gathered)],
     )
@@ -93,15 +93,17 @@ def _of_gateway(status: Status, gathered: Gathered) -> Iterator[Metric]:
     )
     last = reloader.last
     yield _gauge(
-        "peakgate_last_reload_refused",
-        "1 if the last reload was refused, so that the file is not what is in force.",
-        [Sample({}, float(last is not None and last.outcome == "refused"))],
+        "peakgate_last_reload_rejected",
+        "1 if the last reload was rejected, so that the file is not active.",
+        [Sample({}, float(last is not None and last.outcome == "rejected"))],
     )
     if last is not None:
-        yield _gauge("peakgate_last_reload_time_seconds", "When it was, in Unix seconds.", [Sample({}, last.at)])
+        yield _gauge(
+            "peakgate_last_reload_time_seconds", "Time of the last reload, in Unix seconds.", [Sample({}, last.at)]
+        )
     yield _gauge(
         "peakgate_settings_need_restart",
-        "How many settings of the file in force differ from those that the gateway was started with.",
+        "How many settings of the active file differ from those of the start.",
         [Sample({}, float(len(reloader.needs_restart)))],
     )
 
@@ -110,5 +112,5 @@ def _by_service(gathered: Gathered) -> Iterable[ChildState]:
     return {child.service: child for child in gathered.children}.values()
 
 
-def _gauge(name: str, what: str, samples: list[Sample]) -> Metric:
-    return Metric(name, what, "gauge", samples)
+def _gauge(name: str, description: str, samples: list[Sample]) -> Metric:
+    return Metric(name, description, "gauge", samples)

@@ -1,4 +1,4 @@
-"""What the operator and Prometheus are shown, gathered from all workers at once and kept for a moment."""
+"""The status of the gateway, gathered from all workers at once and cached for a moment."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.admin.reloading import Reload, Reloader
-from gateway.admin.workers import NoAnswer, WorkerRefused, Workers
+from gateway.admin.reloader import Reload, Reloader
+from gateway.admin.workers import NoReply, WorkerFailed, Workers
 from gateway.control.runtime_directory import CONTROL, ChildState, RuntimeDirectory
 from gateway.metrics import Metric
 
-# Several who look at the same time cost the workers no more than one.
-KEPT_S: Final = 0.5
+# Several readers at the same time cost the workers no more than one.
+MAX_AGE_S: Final = 0.5
 
 
 class WorkerView:
-    """A worker as it was when it was asked."""
+    """The replies of one worker."""
 
     def __init__(self, child: ChildState, vitals: Any, snapshot: Any) -> None:
         self.child = child
-        # Why it did not answer, if it did not.
-        self.silence = str(vitals) if isinstance(vitals, Exception) else None
-        told = [each for each in (vitals, snapshot) if not isinstance(each, Exception)]
-        self.parts: Mapping[str, Any] = {name: part for each in told for name, part in each["parts"].items()}
+        # Why it did not reply; None if it did.
+        self.no_reply_because = str(vitals) if isinstance(vitals, Exception) else None
+        replies = [each for each in (vitals, snapshot) if not isinstance(each, Exception)]
+        self.parts: Mapping[str, Any] = {name: part for each in replies for name, part in each["parts"].items()}
         self.metrics: Sequence[Metric] = [
-            metric for each in told for metric in msgspec.convert(each["metrics"], list[Metric])
+            metric for each in replies for metric in msgspec.convert(each["metrics"], list[Metric])
         ]
 
     @property
     def digest(self) -> str | None:
-        """Of the policies that it goes by."""
+        """The digest of its active policies."""
         policies = self.parts.get("policies")
         return None if policies is None else policies["digest"]
 
 
 class Gathered:
-    """Everything at one moment; `at` in Unix seconds."""
+    """The whole gateway at one moment; `at` in Unix seconds."""
 
     def __init__(self, at: float, workers: Sequence[WorkerView], children: Sequence[ChildState]) -> None:
         self.at = at
@@ -49,7 +49,7 @@ class Gathered:
 
 
 class Status:
-    """Asks the workers, at most twice a second."""
+    """Gathers snapshots from the workers, at most twice a second."""
 
     def __init__(
         self,
@@ -72,22 +72,22 @@ class Status:
         self._gathered_after: Reload | None = None
 
     async def gather(self) -> Gathered:
-        """How things are, no longer ago than a moment."""
-        if self._is_over():
+        """The status, at most `MAX_AGE_S` old."""
+        if self._is_stale():
             self._gathered_after = self.reloader.last
             self._gathering = asyncio.create_task(self._gather())
         assert self._gathering is not None
-        # Who hangs up does not take the answer from the others.
+        # A reader that hangs up must not cancel the gathering of the others.
         return await asyncio.shield(self._gathering)
 
     def forget(self) -> None:
-        """Something was changed: who looks next sees it. A reload need not say so."""
+        """Gather again for the next reader, after a change. A reload does so by itself."""
         self._gathering = None
 
-    def _is_over(self) -> bool:
+    def _is_stale(self) -> bool:
         if self._gathering is None or self._gathered_after is not self.reloader.last:
             return True
-        return self._gathering.done() and self._clock() - self._gathered_at >= KEPT_S
+        return self._gathering.done() and self._clock() - self._gathered_at >= MAX_AGE_S
 
     async def _gather(self) -> Gathered:
         children = self._runtime.children
@@ -101,29 +101,29 @@ class Status:
 
     async def _ask(self, child: ChildState, command: str) -> Any:
         try:
-            return await self._workers.ask(child.name, command)
-        except (NoAnswer, WorkerRefused) as error:
+            return await self._workers.call(child.name, command)
+        except (NoReply, WorkerFailed) as error:
             return error
 
     async def as_json(self) -> dict[str, Any]:
-        """The same for machines; docs/admin.md describes it."""
+        """The status as JSON; docs/admin.md describes it."""
         gathered = await self.gather()
         reloader = self.reloader
-        told = {
+        status = {
             "at": gathered.at,
             "version": self.version,
             "policies": {
                 "file": str(reloader.path),
-                "digest": reloader.in_force.digest,
+                "digest": reloader.active.digest,
                 "needs_restart": reloader.needs_restart,
             },
             "last_reload": reloader.last,
-            "switches_turned": self._runtime.turned,
+            "switch_overrides": self._runtime.switch_overrides,
             "workers": [
                 {
                     **asdict(view.child),
-                    "answers": view.silence is None,
-                    "silence": view.silence,
+                    "responds": view.no_reply_because is None,
+                    "no_reply_because": view.no_reply_because,
                     "digest": view.digest,
                     "parts": view.parts,
                 }
@@ -131,5 +131,5 @@ class Status:
             ],
             "control": [asdict(child) for child in gathered.children if child.service == CONTROL],
         }
-        plain: dict[str, Any] = msgspec.to_builtins(told)
+        plain: dict[str, Any] = msgspec.to_builtins(status)
         return plain

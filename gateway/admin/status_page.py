@@ -1,4 +1,4 @@
-"""The operator's live page: one HTML document, made on the server, readable at three in the morning."""
+"""The operator's live page: one HTML document, made on the server, readable at a glance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from html import escape
 from importlib import resources
 from typing import Any, Final
 
-from gateway.admin.troubles import Status, Trouble, named, troubles
+from gateway.admin.alerts import Alert, Status, find_alerts, named
 
-# Parts in the order in which a night's questions come; others follow by name.
+# Parts in the order in which an operator on call needs them; others follow by name.
 TITLES: Final[Mapping[str, str]] = {
     "breakers": "Circuit breakers",
     "shedding": "Load shedding",
@@ -20,27 +20,27 @@ TITLES: Final[Mapping[str, str]] = {
     "rooms": "Waiting rooms",
     "upstreams": "Upstreams",
     "cache": "Response cache",
-    "degraded": "Degraded answers",
+    "degraded": "Degraded responses",
     "switches": "Switches",
     "events": "Events",
-    "requests": "Answers",
+    "requests": "Responses",
     "identity": "Clients",
-    "tokens": "Shoppers' tokens",
+    "tokens": "Access tokens",
     "issuer": "Token issuer",
 }
-# Columns of parts that tell more of a thing than a table can hold; the rest is in /admin/v1/status.
+# The columns of parts whose items have more members than fit into a table; /admin/v1/status has all of them.
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "breakers": ("state", "reason", "since", "forced_open"),
     "rooms": ("on", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "told_sold_out"),
     "switches": ("on", "percent", "override", "routes", "refused"),
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
 }
-# Shown in the table of workers, or of no use at night.
+# Parts that the table of workers shows already.
 _ELSEWHERE: Final = frozenset({"process", "policies"})
-# What the cache answered without the upstream, and all that it was asked.
+# Counts of the cache: responses without a call of the upstream, and with one.
 _HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
 _FETCHES: Final = ("miss", "revalidated")
-# Parts that count what can happen; most of it never does.
+# Parts that consist of counters; zeros are left out.
 _COUNTS: Final = frozenset({"cache", "degraded"})
 _NOTHING: Final = "-"
 _MIB: Final = 1024 * 1024
@@ -49,19 +49,19 @@ Row = tuple[str, Sequence[str]]
 
 
 def status_page(status: Status) -> str:
-    """The page for what `/admin/v1/status` answers."""
-    found = troubles(status)
-    headline = _headline(found)
+    """The HTML page of a status, as `/admin/v1/status` gives it."""
+    alerts = find_alerts(status)
+    headline = _headline(alerts)
     names = {name for worker in status["workers"] for name in worker["parts"]} - _ELSEWHERE
     order = [*(name for name in TITLES if name in names), *sorted(names - TITLES.keys())]
     sections = [_workers(status), _policies(status), *(_part(status, name) for name in order)]
     return _template().format(
-        title=escape(f"({len(found)}) {headline}" if found else headline),
-        level=found[0].level if found else "well",
+        title=escape(f"({len(alerts)}) {headline}" if alerts else headline),
+        level=alerts[0].level if alerts else "well",
         headline=escape(headline),
         version=escape(status["version"]),
         at=_clock_time(status["at"]),
-        troubles=_trouble_list(found),
+        alerts=_alert_list(alerts),
         sections="\n".join(sections),
     )
 
@@ -71,23 +71,23 @@ def _template() -> str:
     return resources.files(__package__).joinpath("status_page.html").read_text(encoding="utf-8")
 
 
-def _headline(found: Sequence[Trouble]) -> str:
-    alarms = sum(trouble.level == "alarm" for trouble in found)
+def _headline(alerts: Sequence[Alert]) -> str:
+    alarms = sum(alert.level == "alarm" for alert in alerts)
     if alarms:
         return f"{alarms} alarm{'s' if alarms > 1 else ''}"
-    return "Peakgate runs; something to know" if found else "Peakgate: all is well"
+    return "Peakgate is running, with notes" if alerts else "Peakgate is running normally"
 
 
-def _trouble_list(found: Sequence[Trouble]) -> str:
-    items = "".join(f'<li class="{level}"><b>{level}</b>{escape(text)}</li>\n' for level, text in found)
-    return f'<ul class="troubles" aria-label="What wants a look">\n{items}</ul>' if found else ""
+def _alert_list(alerts: Sequence[Alert]) -> str:
+    items = "".join(f'<li class="{level}"><b>{level}</b>{escape(text)}</li>\n' for level, text in alerts)
+    return f'<ul class="alerts" aria-label="Alerts">\n{items}</ul>' if alerts else ""
 
 
 # Sections
 
 
 def _workers(status: Status) -> str:
-    columns = ("state", "answers", "process", "up since", "died", "policies", "connections", "memory", "CPU")
+    columns = ("state", "responds", "process", "started", "restarts", "policies", "connections", "memory", "CPU")
     rows = [(worker["name"], _worker_cells(worker, status["at"])) for worker in status["workers"]]
     return _section("Workers", _table("Worker", columns, rows))
 
@@ -96,7 +96,7 @@ def _worker_cells(worker: Mapping[str, Any], at: float) -> Sequence[str]:
     process = worker["parts"].get("process", {})
     return (
         _shown("state", worker["state"], at),
-        "yes" if worker["answers"] else f'<span class="note">{escape(str(worker["silence"]))}</span>',
+        "yes" if worker["responds"] else f'<span class="note">{escape(str(worker["no_reply_because"]))}</span>',
         str(worker["pid"]),
         _shown("started_at", worker["started_at"], at),
         str(worker["restarts"]),
@@ -107,7 +107,7 @@ def _worker_cells(worker: Mapping[str, Any], at: float) -> Sequence[str]:
 
 def _policies(status: Status) -> str:
     policies, last = status["policies"], status["last_reload"]
-    text = f"<p>In force: <b>{escape(policies['digest'])}</b>, read from {escape(policies['file'])}.</p>"
+    text = f"<p>Active: <b>{escape(policies['digest'])}</b>, read from {escape(policies['file'])}.</p>"
     if last is None:
         return _section("Policies", f"{text}\n<p>Not reloaded since the start.</p>")
     text += f"\n<p>Last reload: <b>{escape(last['outcome'])}</b>, {_shown('at', last['at'], status['at'])}.</p>"
@@ -117,39 +117,41 @@ def _policies(status: Status) -> str:
 
 
 def _part(status: Status, name: str) -> str:
-    told = {worker["name"]: worker["parts"][name] for worker in status["workers"] if worker["parts"].get(name)}
+    by_worker = {worker["name"]: worker["parts"][name] for worker in status["workers"] if worker["parts"].get(name)}
     title = TITLES.get(name, name.replace("_", " ").capitalize())
-    if not told:
+    if not by_worker:
         return _section(title, '<p class="soft">None.</p>')
     if name == "upstreams":
-        return _section(title, _things(status["at"], "targets", _targets(status)))
+        return _section(title, _items(status["at"], "targets", _targets(status)))
     if name == "requests":
-        return _section(title, _answers(told.values()))
-    if all(_is_things(part) for part in told.values()):
-        return _section(title, _things(status["at"], name, named(status, name)))
-    before = _hit_share(told) if name == "cache" else ""
-    # What a part tells of things by name has a table of its own.
-    nested = dict.fromkeys(key for part in told.values() for key, value in part.items() if value and _is_things(value))
-    facts = {worker: {key: part[key] for key in part if key not in nested} for worker, part in told.items()}
-    tables = [_things(status["at"], "", _of(told, key)) for key in nested]
-    return _section(title, before + "\n".join([*tables, _facts(status["at"], name, facts)]))
+        return _section(title, _responses(by_worker.values()))
+    if all(_is_items(part) for part in by_worker.values()):
+        return _section(title, _items(status["at"], name, named(status, name)))
+    before = _hit_share(by_worker) if name == "cache" else ""
+    # Members that map names to items have a table of their own.
+    nested = dict.fromkeys(
+        key for part in by_worker.values() for key, value in part.items() if value and _is_items(value)
+    )
+    values = {worker: {key: part[key] for key in part if key not in nested} for worker, part in by_worker.items()}
+    tables = [_items(status["at"], "", _of(by_worker, key)) for key in nested]
+    return _section(title, before + "\n".join([*tables, _values(status["at"], name, values)]))
 
 
-def _is_things(value: Any) -> bool:
-    """Whether it tells of several things by their name."""
+def _is_items(value: Any) -> bool:
+    """Whether a value maps names to items."""
     return isinstance(value, Mapping) and all(isinstance(each, Mapping) for each in value.values())
 
 
-def _of(told: Mapping[str, Mapping[str, Any]], key: str) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
-    for worker, part in told.items():
+def _of(by_worker: Mapping[str, Mapping[str, Any]], key: str) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    for worker, part in by_worker.items():
         for name, thing in (part.get(key) or {}).items():
             yield worker, name, thing
 
 
-def _answers(told: Iterable[Mapping[str, Mapping[str, int]]]) -> str:
-    """Totals of all workers; by route they are in the metrics."""
+def _responses(by_worker: Iterable[Mapping[str, Mapping[str, int]]]) -> str:
+    """Totals over all workers; the metrics have them by route."""
     totals: Counter[str] = Counter()
-    for routes in told:
+    for routes in by_worker:
         for by_status in routes.values():
             totals.update(by_status)
     counts = "; ".join(f"{escape(status)}: <b>{count:,}</b>" for status, count in sorted(totals.items()))
@@ -162,32 +164,36 @@ def _targets(status: Status) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
             yield worker, f"{name} {target.get('url', '')}", target
 
 
-def _things(at: float, part: str, told: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
-    """One row for each thing, or one for each worker where they see it differently."""
-    found = list(told)
-    columns = _COLUMNS.get(part) or list(dict.fromkeys(key for _, _, thing in found for key in thing))
+def _items(at: float, part: str, by_worker: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
+    """A row for each item; several rows where the workers have different values."""
+    items = list(by_worker)
+    columns = _COLUMNS.get(part) or list(dict.fromkeys(key for _, _, item in items for key in item))
     rows: dict[Row, list[str]] = {}
-    for worker, name, thing in found:
-        cells = tuple(_shown(key, thing.get(key), at) for key in columns)
+    for worker, name, item in items:
+        cells = tuple(_shown(key, item.get(key), at) for key in columns)
         rows.setdefault((name, cells), []).append(worker)
     lines = [(name, (", ".join(workers), *cells)) for (name, cells), workers in rows.items()]
     return _table("Name", ("workers", *(key.replace("_", " ") for key in columns)), sorted(lines))
 
 
-def _facts(at: float, part: str, told: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row for each fact and a column for each worker. What no worker has to tell of is left out."""
+def _values(at: float, part: str, by_worker: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row for each member and a column for each worker. Members without a value in any worker are left out."""
     nothing: tuple[Any, ...] = (None, "", [], {}) if part not in _COUNTS else (None, "", [], {}, 0)
-    keys = dict.fromkeys(key for facts in told.values() for key, value in facts.items() if value not in nothing)
+    keys = dict.fromkeys(key for values in by_worker.values() for key, value in values.items() if value not in nothing)
     if not keys:
         return '<p class="soft">None since the start.</p>'
-    rows = [(key.replace("_", " "), [_shown(key, facts.get(key), at) for facts in told.values()]) for key in keys]
-    return _table("", [f"worker {worker}" for worker in told], rows)
+    rows = [
+        (key.replace("_", " "), [_shown(key, values.get(key), at) for values in by_worker.values()]) for key in keys
+    ]
+    return _table("", [f"worker {worker}" for worker in by_worker], rows)
 
 
-def _hit_share(told: Mapping[str, Mapping[str, Any]]) -> str:
-    hits, fetches = (sum(facts.get(key, 0) for facts in told.values() for key in keys) for keys in (_HITS, _FETCHES))
-    asked = hits + fetches
-    return f"<p>Answered without the upstream: <b>{hits / asked:.1%}</b> of {asked:,}.</p>\n" if asked else ""
+def _hit_share(by_worker: Mapping[str, Mapping[str, Any]]) -> str:
+    hits, fetches = (
+        sum(values.get(key, 0) for values in by_worker.values() for key in keys) for keys in (_HITS, _FETCHES)
+    )
+    requests = hits + fetches
+    return f"<p>Hit ratio: <b>{hits / requests:.1%}</b> of {requests:,} requests.</p>\n" if requests else ""
 
 
 # Pieces
@@ -208,7 +214,7 @@ def _table(corner: str, columns: Sequence[str], rows: Iterable[Row]) -> str:
 
 
 def _shown(key: str, value: Any, at: float) -> str:
-    """A value for people, as HTML; its name tells what it is."""
+    """A value as HTML; its name gives its unit."""
     if value is None or value == "":
         return _NOTHING
     if isinstance(value, bool):
@@ -228,7 +234,7 @@ def _shown(key: str, value: Any, at: float) -> str:
     return f'<span class="{_LEVELS[key, text]}">{text}</span>' if (key, text) in _LEVELS else text
 
 
-# Words that are seen from afar. They are words, so that colour is not needed to read them.
+# Words that are coloured; they can be read without the colour.
 _LEVELS: Final = {
     **{("state", word): "well" for word in ("ready", "closed", "in")},
     **{("state", word): "note" for word in ("starting", "stopping", "half-open", "ramping")},

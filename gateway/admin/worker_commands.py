@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.cache.cache import ResponseCache
-from gateway.control.commands import Command, Refused, snapshot_of
+from gateway.control.commands import Command, CommandFailed, snapshot_of
 from gateway.metrics import Observed
 from gateway.pipeline.switches import SwitchBoard, UnknownSwitch
 from gateway.resilience.breakers import Breakers
@@ -33,26 +33,26 @@ class WorkerCommands:
         """Every command by its name on the control socket."""
         return {"snapshot": self._snapshot, "purge": self._purge, "switch": self._switch, "drill": self._drill}
 
-    async def _snapshot(self, facts: dict[str, Any]) -> Any:
-        return await snapshot_of(self._parts())(facts)
+    async def _snapshot(self, arguments: dict[str, Any]) -> Any:
+        return await snapshot_of(self._parts())(arguments)
 
-    async def _purge(self, facts: dict[str, Any]) -> int:
-        return await self._cache.purge(**facts)
+    async def _purge(self, arguments: dict[str, Any]) -> int:
+        return await self._cache.purge(**arguments)
 
-    async def _switch(self, facts: dict[str, Any]) -> None:
+    async def _switch(self, arguments: dict[str, Any]) -> None:
         try:
-            self._switches.turn(facts["name"], on=facts.get("on"), percent=facts.get("percent"))
+            self._switches.turn(arguments["name"], on=arguments.get("on"), percent=arguments.get("percent"))
         except UnknownSwitch as error:
-            raise Refused(f"there is no switch {error.name}") from error
+            raise CommandFailed(f"there is no switch {error.name}") from error
         except ValueError as error:
-            raise Refused(str(error)) from error
+            raise CommandFailed(str(error)) from error
 
-    async def _drill(self, facts: dict[str, Any]) -> None:
+    async def _drill(self, arguments: dict[str, Any]) -> None:
         """Trip the breaker of a dependency, or release it."""
         try:
-            if facts.get("tripped", True):
-                self._breakers.trip(facts["name"], facts.get("reason") or "a drill")
+            if arguments.get("tripped", True):
+                self._breakers.trip(arguments["name"], arguments.get("reason") or "a drill")
             else:
-                self._breakers.release(facts["name"])
+                self._breakers.release(arguments["name"])
         except KeyError:
-            raise Refused(f"there is no dependency {facts['name']}") from None
+            raise CommandFailed(f"there is no dependency {arguments['name']}") from None

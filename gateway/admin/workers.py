@@ -1,4 +1,4 @@
-"""The workers as the control process sees them: who lives, and a way to ask each without waiting for a stuck one."""
+"""Calls the workers over their control sockets, without waiting for one that is stuck."""
 
 from __future__ import annotations
 
@@ -8,69 +8,69 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.control.commands import LONGEST_LINE
+from gateway.control.commands import MAX_LINE_BYTES
 from gateway.control.runtime_directory import CONTROL, ChildState, RuntimeDirectory
 
-ANSWER_TIMEOUT_S: Final = 1.0
+REPLY_TIMEOUT_S: Final = 1.0
 
 
-class NoAnswer(Exception):
-    """The worker was not there, or not in time."""
+class NoReply(Exception):
+    """The worker did not reply in time."""
 
 
-class WorkerGone(NoAnswer):
-    """Nobody takes commands for it: it has not begun to, or has ended."""
+class WorkerGone(NoReply):
+    """The worker has no control socket: it is starting, or has ended."""
 
 
-class WorkerRefused(Exception):
-    """The worker cannot do it; the text says why."""
+class WorkerFailed(Exception):
+    """The worker could not run the command, with the reason."""
 
 
 class Workers:
     """All workers of this gateway. Every command has a connection of its own, so that none waits behind another."""
 
-    def __init__(self, runtime: RuntimeDirectory, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(self, runtime: RuntimeDirectory, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
         self._runtime = runtime
-        self._answer_timeout_s = answer_timeout_s
+        self._answer_timeout_s = reply_timeout_s
 
     def all(self) -> Sequence[ChildState]:
-        """Those that live, as the parent told last."""
+        """The running workers, as the supervisor published them last."""
         return [child for child in self._runtime.children if child.service != CONTROL]
 
-    async def ask(self, worker: str, command: str, *, timeout_s: float | None = None, **facts: Any) -> Any:
-        """The value of a command. Raises `NoAnswer` or `WorkerRefused`."""
+    async def call(self, worker: str, command: str, *, timeout_s: float | None = None, **arguments: Any) -> Any:
+        """The value of a command. Raises `NoReply` or `WorkerFailed`."""
         timeout_s = self._answer_timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                line = await self._exchange(worker, msgspec.json.encode({"command": command, **facts}))
+                line = await self._exchange(worker, msgspec.json.encode({"command": command, **arguments}))
         except TimeoutError as error:
-            raise NoAnswer(f"did not answer within {timeout_s:g} s") from error
+            raise NoReply(f"did not reply within {timeout_s:g} s") from error
         except (FileNotFoundError, ConnectionError) as error:
-            raise WorkerGone("is not there") from error
+            raise WorkerGone("is not running") from error
         except OSError as error:
-            # A worker that hangs accepts nothing, until no more callers fit in its queue.
-            raise NoAnswer(f"does not answer: {error.strerror}") from error
+            # The backlog of a worker that hangs is full.
+            raise NoReply(f"does not reply: {error.strerror}") from error
         if not line:
-            raise WorkerGone("ended before it answered")
+            raise WorkerGone("ended before it replied")
         reply = msgspec.json.decode(line, type=dict[str, Any])
         if "value" not in reply:
-            raise WorkerRefused(str(reply.get("refused")))
+            raise WorkerFailed(str(reply.get("error")))
         return reply["value"]
 
-    async def ask_all(self, command: str, *, timeout_s: float | None = None, **facts: Any) -> Mapping[str, Any]:
-        """The same of every worker at once, by name: its value, or the `NoAnswer` or `WorkerRefused` in its place."""
+    async def call_all(self, command: str, *, timeout_s: float | None = None, **arguments: Any) -> Mapping[str, Any]:
+        """Run a command in every worker at once; by name the value, or the `NoReply` or `WorkerFailed`."""
 
         async def outcome(worker: str) -> Any:
             try:
-                return await self.ask(worker, command, timeout_s=timeout_s, **facts)
-            except (NoAnswer, WorkerRefused) as error:
+                return await self.call(worker, command, timeout_s=timeout_s, **arguments)
+            except (NoReply, WorkerFailed) as error:
                 return error
 
         names = [worker.name for worker in self.all()]
         return dict(zip(names, await asyncio.gather(*map(outcome, names)), strict=True))
 
     async def _exchange(self, worker: str, line: bytes) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(self._runtime.socket_of(worker), limit=LONGEST_LINE)
+        reader, writer = await asyncio.open_unix_connection(self._runtime.socket_of(worker), limit=MAX_LINE_BYTES)
         try:
             writer.write(line + b"\n")
             return await reader.readline()

@@ -1,1 +1,1 @@
-"""How the control process and the workers talk."""
+"""Control sockets and shared state between the control process and the workers."""

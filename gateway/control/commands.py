@@ -1,7 +1,7 @@
-"""What a worker does for the control process: commands over a Unix socket, one JSON line each, answered by one.
+"""The control socket of a worker: commands as JSON lines over a Unix socket.
 
-A command is `{"command": name, …facts}`; its reply `{"value": …}` or `{"refused": why}`. Nobody but processes of this
-gateway can reach the socket, as it lies in a folder of their own.
+A command is `{"command": name, …arguments}`; its reply `{"value": …}` or `{"error": reason}`. The socket lies in a
+folder of this user alone, so only processes of this gateway can reach it.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ from gateway.metrics import Observed
 
 _log = logging.getLogger("peakgate")
 
-# Gets the facts, gives the value: plain JSON on both sides. Raises `Refused` for what it cannot do.
+# Takes arguments and returns a value: plain JSON both ways. Raises `CommandFailed`.
 Command = Callable[[dict[str, Any]], Awaitable[Any]]
-# Above the longest configuration that is read.
-LONGEST_LINE: Final = 32 * 1024 * 1024
+# More than the longest configuration that is read.
+MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 
 
-class Refused(Exception):
-    """A command cannot be done; the text says why, for the operator who gave it."""
+class CommandFailed(Exception):
+    """A command cannot be run, with the reason for the operator."""
 
 
 @asynccontextmanager
 async def serve_commands(path: Path, commands: Mapping[str, Command]) -> AsyncIterator[None]:
-    """Take commands at `path` while the context lasts. What a crashed worker has left there is replaced."""
+    """Serve commands at `path` while the context lasts. The socket of a crashed worker is replaced."""
     path.unlink(missing_ok=True)  # noqa: ASYNC240 - a name in a folder of our own
-    talks: set[asyncio.Task[None]] = set()
+    sessions: set[asyncio.Task[None]] = set()
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        talks.add(task)
+        sessions.add(task)
         try:
-            # Cancelled below; up to Python 3.11 a task of asyncio's streams that ends so is reported as a fault.
+            # Cancelled below; up to Python 3.11 asyncio logs a cancelled stream task as an error.
             with contextlib.suppress(asyncio.CancelledError):
-                await _talk(reader, writer, commands)
+                await _serve_session(reader, writer, commands)
         finally:
-            talks.discard(task)
+            sessions.discard(task)
             writer.close()
 
-    server = await asyncio.start_unix_server(talk, path, limit=LONGEST_LINE)
+    server = await asyncio.start_unix_server(session, path, limit=MAX_LINE_BYTES)
     try:
         yield
     finally:
         server.close()
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - as above
-        for task in tuple(talks):
+        for task in tuple(sessions):
             task.cancel()
 
 
 def snapshot_of(parts: Mapping[str, Observed]) -> Command:
-    """The command that tells of the parts of a worker: `{"parts": {name: snapshot}, "metrics": [family, …]}`."""
+    """The command that returns `{"parts": {name: snapshot}, "metrics": [family, …]}` of a worker's parts."""
 
     async def snapshot(_facts: dict[str, Any]) -> Any:
         return {
@@ -70,7 +70,9 @@ def snapshot_of(parts: Mapping[str, Observed]) -> Command:
     return snapshot
 
 
-async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, commands: Mapping[str, Command]) -> None:
+async def _serve_session(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, commands: Mapping[str, Command]
+) -> None:
     with contextlib.suppress(ConnectionError):
         while line := await reader.readline():
             writer.write(msgspec.json.encode(await _reply(line, commands)) + b"\n")
@@ -79,18 +81,18 @@ async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, comm
 
 async def _reply(line: bytes, commands: Mapping[str, Command]) -> dict[str, Any]:
     try:
-        facts = msgspec.json.decode(line, type=dict[str, Any])
+        arguments = msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        return {"refused": f"this is no command: {error}"}
-    name = facts.pop("command", None)
+        return {"error": f"not a command: {error}"}
+    name = arguments.pop("command", None)
     command = commands.get(name) if isinstance(name, str) else None
     if command is None:
-        return {"refused": f"this worker knows no command {name!r}"}
+        return {"error": f"unknown command {name!r}"}
     try:
-        # Encoded here, so that a value that is no JSON is this command's failure and not the connection's.
-        return {"value": msgspec.Raw(msgspec.json.encode(await command(facts)))}
-    except Refused as why:
-        return {"refused": str(why)}
-    except Exception as error:  # noqa: BLE001 - whatever it was, the worker and its other commands go on
+        # Encoded here, so that a value that is not JSON fails this command and not the connection.
+        return {"value": msgspec.Raw(msgspec.json.encode(await command(arguments)))}
+    except CommandFailed as why:
+        return {"error": str(why)}
+    except Exception as error:  # noqa: BLE001 - a command that fails must not end the session
         _log.exception("the command %s failed", name)
-        return {"refused": f"{name} failed: {type(error).__name__}: {error}"}
+        return {"error": f"{name} failed: {type(error).__name__}: {error}"}

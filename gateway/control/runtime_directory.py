@@ -1,6 +1,6 @@
-"""The private folder of a running gateway: what its processes leave for each other, and the sockets they talk over.
+"""The private folder of a running gateway: control sockets, and state that its processes share.
 
-It lives from start to stop and holds nothing that must survive it.
+It exists from start to stop and holds nothing that must survive a restart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 
 # Unix sockets have paths of up to 107 bytes; a worker's name and `.sock` take up to 16.
 _LONGEST: Final = 90
-# The service of the supervisor that is no worker.
+# The service of the supervisor that is the control process.
 CONTROL: Final = "control"
 T = TypeVar("T")
 
@@ -36,8 +36,8 @@ class ChildState:
 
 
 @dataclass(frozen=True)
-class Console:
-    """What the control process is told by the settings."""
+class ControlSettings:
+    """The settings of the control process."""
 
     # The file that a reload reads, and its text at the start.
     config_path: Path
@@ -47,60 +47,60 @@ class Console:
 
 
 class RuntimeDirectory:
-    """One folder, known by its path in every process. Everything in it is replaced whole: no reader sees half of it."""
+    """The folder, known by its path in every process. Files are replaced whole, so no reader sees half of one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def socket_of(self, worker: str) -> Path:
-        """Where a worker takes commands."""
+        """The path of a worker's control socket."""
         return self.path / f"{worker}.sock"
 
     def remove(self) -> None:
-        """Take it away with all that is in it."""
+        """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    # The configuration in force: workers start with it, whatever has become of the user's file.
+    # The active configuration: workers start with it, also where the operator's file has changed since.
 
     @property
     def policies(self) -> str:
-        """Its text."""
+        """The text of the active configuration."""
         return (self.path / "policies.toml").read_bytes().decode()
 
     @policies.setter
     def policies(self, text: str) -> None:
         self._write("policies.toml", text.encode())
 
-    # What the parent tells of its children
+    # Published by the supervisor
 
     @property
     def children(self) -> Sequence[ChildState]:
-        """All children that live."""
+        """All running children."""
         return self._read("children.json", list[ChildState], [])
 
     @children.setter
     def children(self, states: Sequence[ChildState]) -> None:
         self._write("children.json", msgspec.json.encode(states))
 
-    # What the control process must remember when it is started again
+    # State of the control process that survives its restart
 
     @property
-    def turned(self) -> Mapping[str, Mapping[str, Any]]:
-        """Switches that were turned by hand: `{name: {"on", "percent"}}`."""
+    def switch_overrides(self) -> Mapping[str, Mapping[str, Any]]:
+        """The operator's overrides of switches: `{name: {"on", "percent"}}`."""
         return self._read("switches.json", dict[str, dict[str, Any]], {})
 
-    @turned.setter
-    def turned(self, switches: Mapping[str, Mapping[str, Any]]) -> None:
+    @switch_overrides.setter
+    def switch_overrides(self, switches: Mapping[str, Mapping[str, Any]]) -> None:
         self._write("switches.json", msgspec.json.encode(switches))
 
     @property
     def reloads(self) -> Mapping[str, Any]:
-        """How the reloads went; empty before the first."""
+        """The outcomes of reloads; empty before the first."""
         return self._read("reloads.json", dict[str, Any], {})
 
     @reloads.setter
-    def reloads(self, told: Mapping[str, Any]) -> None:
-        self._write("reloads.json", msgspec.json.encode(told))
+    def reloads(self, outcomes: Mapping[str, Any]) -> None:
+        self._write("reloads.json", msgspec.json.encode(outcomes))
 
     def _read(self, name: str, kind: type[T], missing: T) -> T:
         try:
@@ -116,7 +116,7 @@ class RuntimeDirectory:
 
 @contextmanager
 def runtime_directory() -> Iterator[RuntimeDirectory]:
-    """Make the folder, for this user alone, and remove it in the end. Raises `OSError`."""
+    """Create the folder, readable by this user alone, and remove it at the end. Raises `OSError`."""
     path = tempfile.mkdtemp(prefix="peakgate-")
     if len(os.fsencode(path)) > _LONGEST:
         Path(path).rmdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.auth.jwks import Jwks
 from gateway.auth.token_verifier import checked_secret
 from gateway.config.policies import BREAKERS, Policies
-from gateway.control.commands import Refused
+from gateway.control.commands import CommandFailed
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Handler
 from gateway.http.route_stats import RouteStatsTable
@@ -22,7 +22,7 @@ from gateway.server.edge_server import EdgeServer
 
 
 class ActivePolicies:
-    """Keeps a server by policies. `prepare` builds what other policies need; the swap it returns makes them active.
+    """Applies policies to a server. `prepare` opens and checks the needs of new ones; its swap makes them active.
 
     The state and the backends are given and live on over a swap. Raises `OSError` where the access log or the secret
     cannot be read.
@@ -52,15 +52,15 @@ class ActivePolicies:
         self._activate(policies, self._secret, self._log.log)
 
     async def prepare(self, policies: Policies) -> Swap:
-        """Open and check everything that these policies need. Raises `Refused`, and then nothing has changed."""
+        """Open and check everything that these policies need. Raises `CommandFailed`, and then nothing has changed."""
         try:
             secret = read_secret(policies)
             checked_secret(policies.shoppers, secret)
             log = await self._log.prepare(policies.access_log)
         except OSError as error:
-            raise Refused(f"{error.filename}: {error.strerror}") from error
+            raise CommandFailed(f"{error.filename}: {error.strerror}") from error
         except ValueError as error:
-            raise Refused(str(error)) from error
+            raise CommandFailed(str(error)) from error
         return lambda: self._activate(policies, secret, log)
 
     async def apply(self, policies: Policies) -> None:
@@ -69,7 +69,7 @@ class ActivePolicies:
 
     def _activate(self, policies: Policies, secret: bytes | None, log: AccessLog | None) -> None:
         state, backends = self._state, self._backends
-        # First what may raise: then nothing has changed.
+        # The update that may raise comes first, while nothing has changed.
         state.tokens.update(policies.shoppers, secret=secret)
         self._secret = secret
         state.clients.update(policies.identity)

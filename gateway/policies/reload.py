@@ -1,4 +1,4 @@
-"""The policies that a worker goes by, and how others take their place: prepared first, swapped in when all workers can."""
+"""Reload of the policies of a worker in two phases: all workers prepare, then all commit."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 from gateway.config.file import Config, ConfigError, read_text
 from gateway.config.policies import Policies
-from gateway.control.commands import Command, Refused
+from gateway.control.commands import Command, CommandFailed
 from gateway.metrics import Metric, Sample
 
 _log = logging.getLogger("peakgate")
 
-# Puts what was prepared in force: at once, without waiting or failing.
+# Makes prepared policies active, without waiting or failing.
 Swap = Callable[[], None]
-# Builds what the policies ask for beside what runs. Raises `Refused`, or anything else, for what cannot be.
+# Builds new policies beside the active ones. Any exception rejects them.
 Prepare = Callable[[Policies], Awaitable[Swap]]
 
 
 class PolicyReload:
-    """What a worker was last told to go by. `on_reload` says what to do with others; until then they are taken as they are."""
+    """Prepares and commits the policies of a worker. Until `on_reload`, they are stored and change nothing."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -28,31 +28,31 @@ class PolicyReload:
         self._prepared: tuple[Config, Swap] | None = None
 
     def on_reload(self, prepare: Prepare) -> None:
-        """From now on, new policies are built by `prepare` and put in force by what it returns."""
+        """Build new policies with `prepare` from now on; the swap it returns makes them active."""
         self._prepare = prepare
 
     @property
     def commands(self) -> Mapping[str, Command]:
-        """`prepare {text}` builds policies, `commit {digest}` puts the ones prepared last in force."""
+        """`prepare {text}` builds policies, `commit {digest}` makes the ones prepared last active."""
         return {"prepare": self._on_prepare, "commit": self._on_commit}
 
     async def take(self, text: str) -> None:
-        """Both at once, for a text that is not in force already. Raises `Refused`."""
+        """Prepare and commit, unless the text is active already. Raises `CommandFailed`."""
         if text != self.config.text:
             digest = await self._on_prepare({"text": text})
             await self._on_commit({"digest": digest})
 
-    async def _on_prepare(self, facts: dict[str, Any]) -> str:
+    async def _on_prepare(self, arguments: dict[str, Any]) -> str:
         try:
-            config = read_text(facts["text"])
+            config = read_text(arguments["text"])
         except ConfigError as error:
-            raise Refused("; ".join(error.faults)) from error
+            raise CommandFailed("; ".join(error.faults)) from error
         self._prepared = (config, await self._prepare(config.policies))
         return config.digest
 
-    async def _on_commit(self, facts: dict[str, Any]) -> str:
-        if self._prepared is None or self._prepared[0].digest != facts["digest"]:
-            raise Refused(f"{facts['digest']} was not prepared here")
+    async def _on_commit(self, arguments: dict[str, Any]) -> str:
+        if self._prepared is None or self._prepared[0].digest != arguments["digest"]:
+            raise CommandFailed(f"{arguments['digest']} was not prepared here")
         config, swap = self._prepared
         self._prepared = None
         swap()
@@ -67,7 +67,7 @@ class PolicyReload:
         """See `gateway.metrics.Observed`."""
         yield Metric(
             "peakgate_policies_info",
-            "1 for the digest of the policies that the worker goes by.",
+            "1 for the digest of the worker's active policies.",
             "gauge",
             [Sample({"digest": self.config.digest}, 1.0)],
         )

@@ -22,7 +22,7 @@ from gateway.resilience.upstream_guard import UpstreamGuards
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """What a worker serves under any policies. Without `serves_shoppers` it forwards nothing."""
+    """The routes and pages of a worker under any policies. Without `serves_shoppers` it forwards nothing."""
 
     routes: Sequence[Route]
     pages: Sequence[Endpoint]

@@ -1,8 +1,8 @@
-"""Which policies are in force at a moment: those of the file, tightened by the events of that moment.
+"""The policies that are active at a moment: those of the file, changed by the events of that moment.
 
-Where events overlap the tighter wins: the smallest quota, a room that is on, a switch that is off. An event alone is
-taken at its word, also where it is looser than the file. Nothing is remembered, so every worker and every restart comes to
-the same, and what an event changed is as written again when it is over.
+Where events overlap, the stricter value wins: the smallest quota, a room that is on, a switch that is off. A single
+event may be looser than the file. The result depends on the file and the time alone, so every worker agrees, after a
+restart too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from gateway.config.policies import Event, Limit, Policies, Room, Switch
 
 
 def effective_policies(policies: Policies, at: datetime) -> Policies:
-    """The policies of the file as they are at a moment, which knows its time zone.
+    """The policies of the file at a moment, which has a time zone.
 
-    Limits and switches follow an event from its start to before its end; rooms follow it from `prewarm_s` earlier, so that
-    a line has formed when it starts.
+    Limits and switches change from the start of an event to before its end; rooms change `prewarm_s` earlier, so that
+    a queue has formed when it starts.
     """
     running = [event for event in policies.events if event.start <= at < event.end]
     opened = [event for event in policies.events if _opens(event) <= at < event.end]
@@ -34,7 +34,7 @@ def effective_policies(policies: Policies, at: datetime) -> Policies:
 
 
 def next_change(policies: Policies, at: datetime) -> datetime | None:
-    """The next moment at which `effective_policies` or `to_prewarm` may tell something else, None if never."""
+    """The next moment at which `effective_policies` or `to_prewarm` may return something else, None if never."""
     moments = (moment for event in policies.events for moment in (_opens(event), event.start, event.end))
     return min((moment for moment in moments if moment > at), default=None)
 
@@ -54,23 +54,23 @@ def _limit(limit: Limit, events: Iterable[Event]) -> Limit:
     quota = min((quota for quota in quotas if quota is not None), default=limit.quota)
     if quota == limit.quota:
         return limit
-    # A burst that is written goes with its quota: a tenth of the one is a tenth of the other.
+    # A burst of the file scales with its quota.
     burst = None if limit.burst is None else max(1, limit.burst * quota // limit.quota)
     return replace(limit, quota=quota, burst=burst)
 
 
 def _quota(limit: Limit, event: Event) -> int | None:
-    """What an event makes of a limit, None for nothing."""
+    """The quota of a limit during an event, None where it does not change."""
     if limit.name in event.limits:
         return event.limits[limit.name]
     return max(1, int(limit.quota * event.limits_factor)) if event.limits_factor < 1 else None
 
 
 def _room(room: Room, events: Iterable[Event]) -> Room:
-    said = [event.rooms[room.name] for event in events if room.name in event.rooms]
-    return replace(room, on=any(said)) if said else room
+    values = [event.rooms[room.name] for event in events if room.name in event.rooms]
+    return replace(room, on=any(values)) if values else room
 
 
 def _switch(switch: Switch, events: Iterable[Event]) -> Switch:
-    said = [event.switches[switch.name] for event in events if switch.name in event.switches]
-    return replace(switch, on=all(said)) if said else switch
+    values = [event.switches[switch.name] for event in events if switch.name in event.switches]
+    return replace(switch, on=all(values)) if values else switch

@@ -1,4 +1,4 @@
-"""Put policies in force as events begin, and take them back as they end."""
+"""Apply policies as events begin and end."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gateway.policies.schedule import effective_policies, next_change, to_prewar
 
 _log = logging.getLogger("peakgate")
 
-# The wall clock may be set while nobody looks; a missed moment is made good after so long.
+# The wall clock may be set meanwhile; a missed moment is caught up after this time.
 LONGEST_WAIT_S: Final = 15.0
 
 
 class Timetable:
     """The events of a worker.
 
-    `apply` puts policies in force; `prewarm` fetches a path, so that its answer is cached. Both may fail: the first is tried
-    again, the second is not. `now` is in Unix seconds. `policies` are the file's, `effective` what is in force of them.
+    `apply` makes policies active; `prewarm` fetches a path, so that its response is cached. Both may fail: `apply` is
+    tried again, `prewarm` is not. `now` is in Unix seconds. `policies` are the file's, `effective` the active ones.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Timetable:
         self._updated = asyncio.Event()
 
     def at_this_moment(self, policies: Policies) -> Policies:
-        """What of a file's policies is in force now."""
+        """The policies that a file's policies amount to now."""
         return effective_policies(policies, self._moment())
 
     async def prepare(self, policies: Policies, prepare: Prepare) -> Swap:
@@ -60,7 +60,7 @@ class Timetable:
         return swap_both
 
     def update(self, policies: Policies, effective: Policies) -> None:
-        """Go by another file from now on, of which `effective` has been put in force."""
+        """Follow another file from now on; its `effective` policies are active already."""
         self._policies = policies
         self.effective = effective
         self._updated.set()
@@ -75,7 +75,7 @@ class Timetable:
             self._updated.clear()
             await self._catch_up()
             if new := self._to_prewarm_now():
-                # Beside: what hangs must not keep an event from its start.
+                # In a task of its own: a fetch that hangs must not delay the start of an event.
                 beside.create_task(self._prewarm_all(new))
             next_at = next_change(self._policies, self._moment())
             wait_s = LONGEST_WAIT_S if next_at is None else min(LONGEST_WAIT_S, next_at.timestamp() - self._now())
@@ -91,10 +91,10 @@ class Timetable:
         if effective != self.effective:
             try:
                 await self._apply(effective)
-            except Exception:  # noqa: BLE001 - whatever it was, the other events still come
-                _log.exception("what the events ask for could not be put in force; it is tried again")
+            except Exception:  # noqa: BLE001 - the next attempt may succeed, and other events must still come
+                _log.exception("the policies of an event could not be applied; trying again")
             else:
-                if policies is self._policies:  # else a reload came in between and has put its own in force
+                if policies is self._policies:  # unless a reload came in between
                     self.effective = effective
 
     def _to_prewarm_now(self) -> Sequence[str]:
@@ -105,18 +105,18 @@ class Timetable:
         return new
 
     async def _prewarm_all(self, paths: Iterable[str]) -> None:
-        """One after the other, so as not to be the burst that is feared."""
+        """Fetch one after the other, so that pre-warming is no burst of its own."""
         for path in paths:
             try:
                 await self._prewarm(path)
-            except Exception as error:  # noqa: BLE001 - an answer that is not cached is only slower
+            except Exception as error:  # noqa: BLE001 - a response that is not cached is only slower
                 _log.warning("cannot fetch %s before its event: %s", path, error)
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
 
     def snapshot(self) -> Mapping[str, Any]:
-        """Which events there are, and when something changes next."""
+        """The running and coming events, and the time of the next change."""
         at = self._moment()
         next_at = next_change(self._policies, at)
         return {
@@ -126,7 +126,7 @@ class Timetable:
         }
 
     def metrics(self) -> Iterable[Metric]:
-        """Which events are running."""
+        """The running events."""
         at = self._moment()
         yield Metric(
             "peakgate_event_running",

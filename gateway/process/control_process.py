@@ -1,6 +1,6 @@
-"""The control process: the admin API, and the one that hands new policies to the workers.
+"""The control process: serves the admin API and sends new policies to the workers.
 
-It is a process of its own, so that it answers when the workers have no time for it.
+It is a process of its own, so that it responds while the workers are overloaded.
 """
 
 from __future__ import annotations
@@ -19,59 +19,62 @@ import uvloop
 from aiohttp import web
 
 from gateway.admin.admin import Admin
-from gateway.admin.reloading import Reloader
+from gateway.admin.reloader import Reloader
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
 from gateway.config.file import read_text
-from gateway.control.runtime_directory import Console, RuntimeDirectory
+from gateway.control.runtime_directory import ControlSettings, RuntimeDirectory
 
 _log = logging.getLogger("peakgate")
 
-# How often late-comers are looked for.
+# How often lagging workers are looked for.
 STEP_S: Final = 2.0
 _SHUTDOWN_S: Final = 1.0
 
 
 def run_control(
-    console: Console, runtime: RuntimeDirectory, listener: socket.socket | None, say_ready: Callable[[], None]
+    console: ControlSettings,
+    runtime: RuntimeDirectory,
+    listener: socket.socket | None,
+    notify_ready: Callable[[], None],
 ) -> None:
     """Serve until SIGTERM, reload at SIGHUP. Without a listener there is no admin API."""
     parent = os.getppid()
-    uvloop.run(_serve(console, runtime, listener, say_ready, parent))
+    uvloop.run(_serve(console, runtime, listener, notify_ready, parent))
     if os.getppid() != parent:
-        # It was killed, and cannot remove its folder any more.
+        # The supervisor was killed and could not remove its folder.
         runtime.remove()
 
 
 async def _serve(
-    console: Console,
+    console: ControlSettings,
     runtime: RuntimeDirectory,
     listener: socket.socket | None,
-    say_ready: Callable[[], None],
+    notify_ready: Callable[[], None],
     parent: int,
 ) -> None:
     loop = asyncio.get_running_loop()
-    told_to_stop, told_to_reload = asyncio.Event(), asyncio.Event()
+    stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
     workers = Workers(runtime)
     started_with = read_text(console.started_with).settings
     reloader = Reloader(console.config_path, workers, runtime, started_with=started_with)
-    loop.add_signal_handler(signal.SIGTERM, told_to_stop.set)
-    loop.add_signal_handler(signal.SIGHUP, told_to_reload.set)
+    loop.add_signal_handler(signal.SIGTERM, stop_requested.set)
+    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     async with AsyncExitStack() as stack:
         if listener is not None:
             status = Status(workers, runtime, reloader, version=version("peakgate"))
             admin = Admin(status, workers, runtime, console.token, _replacing(parent), console.expose_metrics)
             await _listen(admin.application(), listener, stack)
-        for work in (_reload_when_told(reloader, told_to_reload), _keep_in_step(reloader)):
+        for work in (_reload_on_request(reloader, reload_requested), _update_lagging_workers(reloader)):
             task = asyncio.create_task(work)
             stack.callback(task.cancel)
-        say_ready()
-        await told_to_stop.wait()
+        notify_ready()
+        await stop_requested.wait()
 
 
 def _replacing(parent: int) -> Callable[[], None]:
     def replace_workers() -> None:
-        # Without a parent, whoever adopts orphans is none of ours.
+        # An orphan's parent is another process.
         if os.getppid() == parent:
             os.kill(parent, signal.SIGUSR1)
 
@@ -85,23 +88,23 @@ async def _listen(application: web.Application, listener: socket.socket, stack: 
     await web.SockSite(runner, listener).start()
 
 
-async def _reload_when_told(reloader: Reloader, told: asyncio.Event) -> None:
+async def _reload_on_request(reloader: Reloader, requested: asyncio.Event) -> None:
     while True:
-        await told.wait()
-        # Several signals before it begins are one wish.
-        told.clear()
+        await requested.wait()
+        # Several signals before the reload starts cause one reload.
+        requested.clear()
         await _safely(reloader.reload)
 
 
-async def _keep_in_step(reloader: Reloader) -> None:
+async def _update_lagging_workers(reloader: Reloader) -> None:
     while True:
         await asyncio.sleep(STEP_S)
-        await _safely(reloader.keep_in_step)
+        await _safely(reloader.update_lagging_workers)
 
 
 async def _safely(work: Callable[[], Awaitable[object]]) -> None:
-    """What goes wrong once must not end it for good."""
+    """Log an exception instead of raising it."""
     try:
         await work()
-    except Exception:  # noqa: BLE001 - see above
-        _log.exception("the control process failed at something; it goes on")
+    except Exception:  # noqa: BLE001 - the next attempt may succeed
+        _log.exception("the control process failed at %s; it tries again", getattr(work, "__name__", work))

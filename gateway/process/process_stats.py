@@ -1,4 +1,4 @@
-"""What a worker knows of itself as a process: connections, memory, CPU time."""
+"""Statistics of a worker process: connections, memory, CPU time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Server(Protocol):
-    """What is to be known of the server."""
+    """The server, as far as its statistics are concerned."""
 
     is_draining: bool
 
     @property
     def connections(self) -> Sized:
-        """Those that are open."""
+        """The open connections."""
         ...
 
 
-class ProcessFacts:
-    """Shows the process that it is in."""
+class ProcessStats:
+    """Snapshot and metrics of the current process."""
 
     def __init__(self, server: Server, *, now: Callable[[], float] = time.time) -> None:
         self._server = server
@@ -51,8 +51,8 @@ class ProcessFacts:
         yield Metric("peakgate_cpu_seconds_total", "CPU time of the process.", "counter", [Sample({}, _cpu_s())])
 
 
-def _gauge(name: str, what: str, value: float) -> Metric:
-    return Metric(name, what, "gauge", [Sample({}, float(value))])
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return Metric(name, description, "gauge", [Sample({}, float(value))])
 
 
 def _cpu_s() -> float:
@@ -64,5 +64,5 @@ def _resident_bytes() -> int:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
     except FileNotFoundError:
-        # Not Linux: the most it ever was, in KiB on most systems.
+        # Not Linux: the peak, in KiB on most systems.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""`peakgate serve` from the parent's side: store, catalogue, sockets, workers; and everything down again."""
+"""`peakgate serve`: open sockets and store, import the catalogue, run the processes, stop everything."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cart.catalog.files import CatalogFileError
 from cart.catalog.importer import import_once
 from cart.catalog.ports import ImportBusy, SearchUnavailable
 from gateway import compose, prerequisites
-from gateway.admin.admin_token import TokenUnusable, read_or_make
+from gateway.admin.admin_token import TokenUnusable, read_or_create
 from gateway.config.file import NAME
-from gateway.control.runtime_directory import CONTROL, ChildState, Console, RuntimeDirectory, runtime_directory
+from gateway.control.runtime_directory import CONTROL, ChildState, ControlSettings, RuntimeDirectory, runtime_directory
 from gateway.process.supervisor import Service, Supervisor
 from gateway.process.worker import run_worker
 from gateway.server.listeners import CannotListen, open_listeners
@@ -29,10 +29,10 @@ _log = logging.getLogger("peakgate")
 
 
 class CannotServe(Exception):
-    """The gateway could not be started; the text says why."""
+    """The gateway cannot start, with the reason."""
 
 
-# What is wrong outside, and says so in words for its owner.
+# Faults of the environment, with a message for the operator.
 _FAULTS: Final = (
     *(CannotListen, EmbeddedServerError, TokenUnusable, prerequisites.CannotStart),
     *(CatalogFileError, ImportBusy, SearchUnavailable, StoreError),
@@ -40,9 +40,9 @@ _FAULTS: Final = (
 
 
 def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
-    """Serve until told to stop. False if a process could not be started. Raises `CannotServe`."""
+    """Serve until SIGTERM or SIGINT. False if a process could not be started. Raises `CannotServe`."""
     with ExitStack() as stack:
-        # One that comes while we start is heeded when there is somebody to heed it.
+        # A reload that is requested during the start runs after it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         try:
@@ -53,7 +53,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             store = prerequisites.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
             runtime = _runtime(settings, stack)
             asyncio.run(_prepare(settings, store))
-            token = read_or_make(settings.admin_token_path) if control is not None else ""
+            token = read_or_create(settings.admin_token_path) if control is not None else ""
         except _FAULTS as error:
             raise CannotServe(str(error)) from error
         url = _url(listeners[0])
@@ -63,7 +63,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
         return Supervisor(
             [*_workers(settings, store, runtime, listeners), _control(settings, token, runtime, control)],
             on_ready=lambda: say(f"ready on {url} ({about})"),
-            on_change=lambda children: _tell(runtime, children),
+            on_change=lambda children: _publish(runtime, children),
             dependency=embedded,
             drain_timeout_s=settings.drain_timeout,
         ).run()
@@ -99,32 +99,32 @@ def _runtime(settings: Settings, stack: ExitStack) -> RuntimeDirectory:
 def _workers(
     settings: Settings, store: prerequisites.StoreAddress, runtime: RuntimeDirectory, listeners: Sequence[socket.socket]
 ) -> Sequence[Service]:
-    # Other servers may work on the same store, on this machine or another, and take their orders under other names.
-    place = f"{socket.gethostname()}:{listeners[0].getsockname()[1]}"
+    # Gateways that share a store work off orders under different names.
+    gateway_name = f"{socket.gethostname()}:{listeners[0].getsockname()[1]}"
 
-    def serve(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+    def serve(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
         assert listener is not None
-        run_worker(settings, store, runtime, listener, name=name, place=place, say_ready=say_ready)
+        run_worker(settings, store, runtime, listener, name=name, gateway_name=gateway_name, notify_ready=notify_ready)
 
     return [Service(str(index), listener, serve) for index, listener in enumerate(listeners)]
 
 
 def _control(settings: Settings, token: str, runtime: RuntimeDirectory, listener: socket.socket | None) -> Service:
-    # Absolute, as the status shows it to somebody who is not here.
+    # Absolute, because the status page shows it.
     path = (settings.config or Path(NAME)).absolute()
-    console = Console(path, settings.config_text, token, settings.expose_metrics)
+    console = ControlSettings(path, settings.config_text, token, settings.expose_metrics)
 
-    def serve(listener: socket.socket | None, _name: str, say_ready: Callable[[], None]) -> None:
-        # The parent does without what only this process needs.
+    def serve(listener: socket.socket | None, _name: str, notify_ready: Callable[[], None]) -> None:
+        # Imported here, because only this process needs it.
         from gateway.process.control_process import run_control
 
-        run_control(console, runtime, listener, say_ready)
+        run_control(console, runtime, listener, notify_ready)
 
-    return Service(CONTROL, listener, serve, rolls=False, heeds_hup=True)
+    return Service(CONTROL, listener, serve, rolls=False, reloads_on_hup=True)
 
 
-def _tell(runtime: RuntimeDirectory, children: Sequence[ChildState]) -> None:
-    """Leave word of the children for the control process. A full disk is no reason for the parent to end."""
+def _publish(runtime: RuntimeDirectory, children: Sequence[ChildState]) -> None:
+    """Publish the children for the control process. A full disk does not end the supervisor."""
     try:
         runtime.children = children
     except OSError as error:
@@ -141,13 +141,13 @@ def _embedded(settings: Settings, stack: ExitStack) -> EmbeddedServer | None:
 
 
 async def _prepare(settings: Settings, store: prerequisites.StoreAddress) -> None:
-    """What must be right before any worker starts."""
+    """Check everything that workers need before one starts."""
     await prerequisites.check_store(settings, store)
     await compose.check_queue(settings)
     if settings.catalog is None and not settings.serves_shoppers:
         return
     async with AsyncExitStack() as stack:
-        # Also without a catalogue to import: a worker that finds the search unusable can only say so by dying.
+        # Opened without a catalogue too: a worker that finds the search index unusable can only exit.
         catalog, search = await compose.open_catalog(settings, store, stack)
         if settings.catalog is None:
             return
@@ -155,6 +155,6 @@ async def _prepare(settings: Settings, store: prerequisites.StoreAddress) -> Non
         if report is not None and report.refused:
             first = report.rejections[0]
             raise prerequisites.CannotStart(
-                f"{settings.catalog} has {report.rejected} wrong records, the first on line {first.line}: {first.reason}; "
-                f"nothing was imported (peakgate catalog import --skip-bad takes the others)"
+                f"{settings.catalog} has {report.rejected} invalid records, the first on line {first.line}: {first.reason}; "
+                f"nothing was imported (peakgate catalog import --skip-bad imports the others)"
             )

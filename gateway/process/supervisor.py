@@ -1,7 +1,7 @@
-"""The parent process: starts its children, keeps them running, replaces workers one by one, and stops everything.
+"""The supervisor: starts the child processes, restarts them, replaces workers one by one, stops everything.
 
-It serves nobody and runs no event loop, so it can fork at any time. SIGTERM or SIGINT stops, SIGUSR1 replaces the workers
-one after the other, SIGHUP is passed on to the children that heed it, a second SIGINT stops at once.
+It serves no requests and runs no event loop, so it can fork at any time. SIGTERM or SIGINT stops, SIGUSR1 replaces
+the workers one after the other, SIGHUP is forwarded to the children that reload, a second SIGINT stops at once.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from gateway.control.runtime_directory import ChildState
+from primitives.backoff import Backoff
 from store.embedded import die_with_parent
 
 _log = logging.getLogger("peakgate")
 
-BACKOFF_FIRST_S: Final = 0.1
-BACKOFF_MOST_S: Final = 5.0
-# A child that served this long before it died is replaced without waiting.
+FIRST_RESTART_S: Final = 0.1
+MAX_RESTART_S: Final = 5.0
+# A child that ran this long before it died is restarted with the first delay again.
 STABLE_S: Final = 10.0
-# What a child may take beyond its drain timeout before it is killed.
+# Time for a child beyond its drain timeout before it is killed.
 KILL_MARGIN_S: Final = 5.0
 _POLL_S: Final = 0.5
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-# A process is called this, and its slot, in `ps` and `top`.
+# Processes are named with this prefix in `ps` and `top`.
 _PROCESS_PREFIX: Final = "peakgate-"
 
 
@@ -45,25 +46,25 @@ class Dependency(Protocol):
         ...
 
     def disown(self) -> None:
-        """In a child: let go of what is the parent's alone."""
+        """In a child: drop everything that belongs to the supervisor alone."""
         ...
 
 
-# Serves the socket until SIGTERM: (listener, name of the child, what to call once it serves).
+# Serves the socket until SIGTERM: (listener, name of the child, callback for when it is ready).
 ChildMain = Callable[[socket.socket | None, str, Callable[[], None]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one child does. Its socket is opened beforehand and stays, whichever process serves it."""
+    """The work of one child. Its socket stays open while processes that serve it come and go."""
 
     name: str
     listener: socket.socket | None
     main: ChildMain
-    # SIGUSR1 replaces it without a gap, by a process of another name; two of them live for a moment.
+    # SIGUSR1 replaces it without a gap by a process of another name; both run for a moment.
     rolls: bool = True
-    # SIGHUP is passed on to it, once it is ready; the others ignore it.
-    heeds_hup: bool = False
+    # SIGHUP is forwarded to it once it is ready; the others ignore it.
+    reloads_on_hup: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class _Child:
 
 @dataclass(slots=True)
 class _Slot:
-    """A place for a child."""
+    """A service with its running child, if any."""
 
     service: Service
     child: _Child | None = None
@@ -88,24 +89,24 @@ class _Slot:
     generation: int = 0
     restarts: int = 0
     restart_at: float = 0.0
-    backoff_s: float = BACKOFF_FIRST_S
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_RESTART_S, MAX_RESTART_S))
     hup_is_due: bool = False
 
     @property
     def child_name(self) -> str:
-        """A name that no child living at the same time has, and that is the same again after a crash."""
+        """Unique among the running children, and the same again after a crash."""
         return f"{self.service.name}{'ab'[self.generation % 2]}" if self.service.rolls else self.service.name
 
     @property
     def children(self) -> list[_Child]:
-        """Those that live."""
+        """The running children of this slot."""
         return [child for child in (self.child, self.successor) if child is not None]
 
 
 class Supervisor:
-    """Runs every service in a process of its own until it is told to stop.
+    """Runs every service in a process of its own until a signal stops it.
 
-    `on_ready` is called once, when all of them serve; `on_change` whenever a child comes, gets ready, stops or goes.
+    `on_ready` is called once, when all children are ready; `on_change` whenever a child starts, is ready, stops or ends.
     """
 
     def __init__(
@@ -128,30 +129,30 @@ class Supervisor:
         self._now = now
         self._selector = selectors.DefaultSelector()
         self._rolling: deque[_Slot] = deque()
-        self._told: list[ChildState] = []
+        self._published: list[ChildState] = []
         self._announced = False
         self._failed = False
         self._stopping = False
         self._kill_at = float("inf")
 
     def run(self) -> bool:
-        """Return when everything has stopped: false if a child could not be started in the first place."""
+        """Run until everything has stopped; returns False if a child failed at the first start."""
         woken, wakes = socket.socketpair()
         woken.setblocking(False)
         wakes.setblocking(False)
         self._selector.register(woken, selectors.EVENT_READ)
         previous = {number: signal.signal(number, _noop) for number in _SIGNALS}
         signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
-        # Held back by who called, so that one that came too early is heeded now.
+        # `serve` blocked it during the start; a pending one is delivered now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         try:
             for slot in self._slots:
                 slot.child = self._spawn(slot)
-                self._tell()
+                self._publish()
             while not self._is_over():
                 self._wait(woken)
-                self._look_after()
-                self._tell()
+                self._reconcile()
+                self._publish()
         finally:
             signal.set_wakeup_fd(-1)
             for number, handler in previous.items():
@@ -176,7 +177,7 @@ class Supervisor:
             self._rolling = deque(slot for slot in self._slots if slot.service.rolls)
         elif number == signal.SIGHUP:
             for slot in self._slots:
-                slot.hup_is_due = slot.service.heeds_hup
+                slot.hup_is_due = slot.service.reloads_on_hup
         elif number in {signal.SIGTERM, signal.SIGINT}:
             if self._stopping and number == signal.SIGINT:
                 self._kill_at = 0.0
@@ -184,14 +185,14 @@ class Supervisor:
                 self._stop()
 
     def _on_pipe(self, child: _Child) -> None:
-        """A child says it is ready, or its end of the pipe closed because it died, which SIGCHLD tells too."""
+        """A child is ready, or its pipe closed because it died; SIGCHLD reports that too."""
         self._selector.unregister(child.ready_pipe)
         child.is_ready = os.read(child.ready_pipe, 1) == b"."
         os.close(child.ready_pipe)
         child.ready_pipe = -1
 
-    def _look_after(self) -> None:
-        """Bring every slot one step nearer to where it should be."""
+    def _reconcile(self) -> None:
+        """Bring every slot one step nearer to its desired state."""
         self._reap()
         if self._stopping:
             if self._clock() > self._kill_at:
@@ -204,13 +205,13 @@ class Supervisor:
                 slot.restarts += 1
                 slot.child = self._spawn(slot)
         self._roll()
-        self._pass_hup()
+        self._forward_hup()
         if not self._announced and all(slot.child is not None and slot.child.is_ready for slot in self._slots):
             self._announced = True
             self._on_ready()
 
     def _roll(self) -> None:
-        """Replace the workers one at a time: the next is ready before the last is told to stop."""
+        """Replace the workers one at a time: the successor is ready before its predecessor is stopped."""
         if not self._rolling:
             return
         slot = self._rolling[0]
@@ -221,21 +222,21 @@ class Supervisor:
             slot.child.is_stopping = True
             _kill(slot.child.pid, signal.SIGTERM)
 
-    def _pass_hup(self) -> None:
-        """What came while the child was not ready reaches it, or the one after it, when it is."""
+    def _forward_hup(self) -> None:
+        """Forward a SIGHUP to children that are ready; the others get it when they are."""
         for slot in self._slots:
             if slot.hup_is_due and slot.child is not None and slot.child.is_ready:
                 slot.hup_is_due = False
                 _kill(slot.child.pid, signal.SIGHUP)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         states = [
             ChildState(slot.service.name, child.name, child.pid, _state(child), child.started_at_wall, slot.restarts)
             for slot in self._slots
             for child in slot.children
         ]
-        if states != self._told:
-            self._told = states
+        if states != self._published:
+            self._published = states
             self._on_change(states)
 
     # Children
@@ -243,13 +244,13 @@ class Supervisor:
     def _spawn(self, slot: _Slot) -> _Child:
         reads, writes = os.pipe()
         parent = os.getpid()
-        # A signal to the child must wait until it has its own handlers: ours would swallow it, or tell the parent.
+        # A signal to the child must wait until it has its own handlers; ours would lose it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
                 os.close(reads)
-                self._be_child(slot, writes, parent, mask)
+                self._run_child(slot, writes, parent, mask)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writes)
@@ -257,15 +258,14 @@ class Supervisor:
         self._selector.register(reads, selectors.EVENT_READ, child)
         return child
 
-    def _be_child(self, slot: _Slot, ready_pipe: int, parent: int, mask: set[signal.Signals | int]) -> None:
-        """In the child: leave the parent's things behind, serve, and never return."""
+    def _run_child(self, slot: _Slot, ready_pipe: int, parent: int, mask: set[signal.Signals | int]) -> None:
+        """In the child: drop the supervisor's resources, serve, and never return."""
         status = 70
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-            # Ctrl-C goes to the whole group; the parent is the one that acts on it.
-            # A terminal that goes away tells the group SIGHUP; who heeds it from the parent says so when it is ready.
+            # Ctrl-C, and SIGHUP of a closed terminal, go to the whole process group; the supervisor acts on them.
             for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -279,11 +279,11 @@ class Supervisor:
             for other in self._slots:
                 if other is not slot and other.service.listener is not None:
                     other.service.listener.close()
-            slot.service.main(slot.service.listener, slot.child_name, lambda: _say_ready(ready_pipe))
+            slot.service.main(slot.service.listener, slot.child_name, lambda: _notify_ready(ready_pipe))
             status = 0
-        except SystemExit as told:
-            status = told.code if isinstance(told.code, int) else 1
-        except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as the parent
+        except SystemExit as exit_:
+            status = exit_.code if isinstance(exit_.code, int) else 1
+        except BaseException:  # noqa: BLE001 - this process must never go on as the supervisor
             _log.exception("%s failed", _title(slot))
         finally:
             logging.shutdown()
@@ -299,7 +299,7 @@ class Supervisor:
                 self._forget_pipe(slot.successor)
                 slot.successor = None
                 self._rolling.clear()
-                _log.error("the replacement of %s died; the workers that run are kept", _title(slot))
+                _log.error("the replacement of %s died; the running workers stay", _title(slot))
 
     def _on_exit(self, slot: _Slot, child: _Child) -> None:
         self._forget_pipe(child)
@@ -309,16 +309,16 @@ class Supervisor:
         if child.is_stopping or self._stopping:
             return
         if not self._announced and not child.is_ready:
-            # What fails at the first start fails at the next one too; the worker has logged why.
+            # A failure at the first start would repeat; the worker has logged the reason.
             self._failed = True
             self._stop()
             return
         now = self._clock()
         if now - child.started_at > STABLE_S:
-            slot.backoff_s = BACKOFF_FIRST_S
-        slot.restart_at = now + slot.backoff_s
-        _log.error("%s (process %d) died; it is started again in %.1f s", _title(slot), child.pid, slot.backoff_s)
-        slot.backoff_s = min(slot.backoff_s * 2, BACKOFF_MOST_S)
+            slot.backoff.reset()
+        delay_s = slot.backoff.next_delay_s()
+        slot.restart_at = now + delay_s
+        _log.error("%s (process %d) died; restarting it in %.1f s", _title(slot), child.pid, delay_s)
 
     def _forget_pipe(self, child: _Child) -> None:
         if child.ready_pipe != -1:
@@ -333,7 +333,7 @@ class Supervisor:
         self._rolling.clear()
         self._kill_at = self._clock() + self._drain_timeout_s + KILL_MARGIN_S
         for slot in self._slots:
-            # Nobody will take what still connects: refuse it at once.
+            # Connections that no process would accept are refused at once.
             if slot.service.listener is not None:
                 slot.service.listener.close()
         self._signal_all(signal.SIGTERM)
@@ -357,12 +357,12 @@ def _state(child: _Child) -> Literal["starting", "ready", "stopping"]:
 
 
 def _name_process(name: str) -> None:
-    """What `ps` and `top` show; the kernel keeps 15 bytes of it (Linux; elsewhere nothing)."""
+    """Set the name that `ps` and `top` show: 15 bytes on Linux, nothing elsewhere."""
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name)
 
 
-def _say_ready(pipe: int) -> None:
+def _notify_ready(pipe: int) -> None:
     os.write(pipe, b".")
     os.close(pipe)
 
@@ -380,4 +380,4 @@ def _kill(pid: int, number: signal.Signals) -> None:
 
 
 def _noop(_number: int, _frame: object) -> None:
-    """Only there so that the signal reaches the wake-up descriptor."""
+    """A Python handler must exist for the signal to reach the wake-up descriptor."""

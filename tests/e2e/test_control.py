@@ -104,7 +104,7 @@ def test_sighup_changes_every_worker_and_drops_no_connection(shop: RunningShop, 
         regular.goes_on()
         file.write_text(BAD)
         os.kill(shop.pid, signal.SIGHUP)
-        last = eventually(lambda: status(shop)["last_reload"], lambda last: last["outcome"] == "refused")
+        last = eventually(lambda: status(shop)["last_reload"], lambda last: last["outcome"] == "rejected")
         assert [fault.split(":")[1] for fault in last["faults"]] == ["2", "3"]
         assert all(fault in shop.log for fault in last["faults"])
         assert digests(shop) == {after}
@@ -121,7 +121,7 @@ def test_a_worker_that_is_started_after_a_bad_edit_goes_by_the_policies_in_force
     os.kill(victim, signal.SIGKILL)
     workers = eventually(
         lambda: status(shop)["workers"],
-        lambda found: len(found) == 2 and all(each["answers"] and each["pid"] != victim for each in found),
+        lambda found: len(found) == 2 and all(each["responds"] and each["pid"] != victim for each in found),
     )
     assert {each["digest"] for each in workers} == {digest}
     assert sorted(each["restarts"] for each in workers) == [0, 1]
@@ -162,10 +162,10 @@ def test_a_stopped_worker_is_shown_beside_the_others(shop: RunningShop) -> None:
     os.kill(victim, signal.SIGSTOP)
     try:
         workers = status(shop)["workers"]
-        assert {each["pid"]: each["answers"] for each in workers} == {pid: pid != victim for pid in shop.worker_pids()}
+        assert {each["pid"]: each["responds"] for each in workers} == {pid: pid != victim for pid in shop.worker_pids()}
     finally:
         os.kill(victim, signal.SIGCONT)
-    eventually(lambda: all(each["answers"] for each in status(shop)["workers"]))
+    eventually(lambda: all(each["responds"] for each in status(shop)["workers"]))
 
 
 def test_a_control_process_that_dies_comes_back_at_its_place_and_remembers(shop: RunningShop, file: Path) -> None:

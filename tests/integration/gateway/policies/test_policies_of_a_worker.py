@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from gateway import compose
 from gateway.compose import Gateway
 from gateway.config.policies import AccessLog, Forward, Policies, Shoppers, Switch, Upstream
-from gateway.control.commands import Refused
+from gateway.control.commands import CommandFailed
 from gateway.http.message import Request, resolve
 from gateway.prerequisites import StoreAddress
 from gateway.settings import Settings
@@ -41,7 +41,7 @@ async def test_a_shared_secret_that_is_no_good_is_refused_before_anything_change
     (tmp_path / "key.pem").write_text("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQ\n-----END PUBLIC KEY-----\n")
     shoppers = Shoppers(issuer="i", audience="a", algorithms=("HS256",), hs256_secret_file=str(tmp_path / "key.pem"))
     router = gateway.edge.router
-    with pytest.raises(Refused, match="is a key or a certificate"):
+    with pytest.raises(CommandFailed, match="is a key or a certificate"):
         await gateway.prepare(Policies(shoppers=shoppers))
     assert gateway.edge.router is router
 
@@ -54,7 +54,7 @@ async def test_policies_that_are_never_put_in_force_leave_no_log_open(gateway: G
     assert open_files(tmp_path) == ["first.log"]
 
 
-async def test_a_log_that_was_prepared_is_the_one_after_the_swap(gateway: Gateway, tmp_path: Path) -> None:
+async def test_the_prepared_log_is_open_after_the_swap(gateway: Gateway, tmp_path: Path) -> None:
     policies = Policies(access_log=AccessLog(file=str(tmp_path / "second.log")))
     swap = await gateway.prepare(policies)
     swap()
@@ -65,7 +65,7 @@ async def test_a_log_that_was_prepared_is_the_one_after_the_swap(gateway: Gatewa
 @pytest.mark.parametrize(
     ("named", "refused"), [("POST", {"POST"}), ("GET", {"GET", "HEAD"}), ("", {"GET", "HEAD", "POST", "PUT"})]
 )
-async def test_a_pattern_with_a_method_goes_for_what_is_forwarded_with_it(
+async def test_a_pattern_with_a_method_applies_to_forwards_with_it(
     gateway: Gateway, named: str, refused: set[str]
 ) -> None:
     policies = Policies(
@@ -84,7 +84,7 @@ async def test_a_pattern_with_a_method_goes_for_what_is_forwarded_with_it(
     assert statuses == {method: 503 if method in refused else 502 for method in statuses}
 
 
-async def test_what_waits_for_an_upstream_takes_no_room_from_what_waits_for_the_store(gateway: Gateway) -> None:
+async def test_requests_that_wait_for_an_upstream_take_no_room_from_store_requests(gateway: Gateway) -> None:
     policies = Policies(
         upstreams=(Upstream(name="web", targets=("http://127.0.0.1:9",)),),
         routes=(Forward(prefix="/pages/", upstream="web"),),

@@ -45,7 +45,7 @@ async def status(gateway: Gateway, method: str, path: str) -> int:
     return (await resolve(endpoint.handler(request))).status
 
 
-async def test_a_policy_of_one_method_holds_for_that_method_of_what_is_forwarded(gateway: Gateway) -> None:
+async def test_a_policy_of_one_method_holds_for_that_method_of_a_forward(gateway: Gateway) -> None:
     assert await status(gateway, "PUT", "/drop/1") == 503
     assert await status(gateway, "DELETE", "/drop/1") == 502
     assert [await status(gateway, "POST", "/drop/1") for _ in range(3)] == [502, 503, 503]

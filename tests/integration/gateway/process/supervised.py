@@ -19,12 +19,12 @@ from gateway.process import supervisor
 from gateway.server.listeners import open_listeners
 
 
-def serve(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+def serve(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
     """Answer until SIGTERM, then what has connected already."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
     assert listener is not None
-    say_ready()
+    notify_ready()
     while not told:
         select.select([listener], [], [], 0.02)
         answer_waiting(listener, name)
@@ -48,31 +48,31 @@ def say(what: object) -> None:
     os.write(sys.stdout.fileno(), f"{what}\n".encode())
 
 
-def fail(_listener: socket.socket | None, _name: str, _say_ready: Callable[[], None]) -> None:
+def fail(_listener: socket.socket | None, _name: str, _notify_ready: Callable[[], None]) -> None:
     """Fail before being ready."""
     raise RuntimeError("cannot start")
 
 
-def ignore_signals(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+def ignore_signals(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
     """Go on whatever is said, and say that it was."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: say("told"))
     assert listener is not None
-    say_ready()
+    notify_ready()
     while True:
         select.select([listener], [], [], 1.0)
         answer_waiting(listener, name)
 
 
-def die_soon(_listener: socket.socket | None, _name: str, say_ready: Callable[[], None]) -> None:
+def die_soon(_listener: socket.socket | None, _name: str, notify_ready: Callable[[], None]) -> None:
     """Be ready, and be gone."""
-    say_ready()
+    notify_ready()
 
 
-def fail_when_replaced(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+def fail_when_replaced(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
     """The first workers serve; those that are to replace them fail."""
     if name.endswith("b"):
         raise RuntimeError("cannot replace")
-    serve(listener, name, say_ready)
+    serve(listener, name, notify_ready)
 
 
 class Dependency:
@@ -88,24 +88,24 @@ class Dependency:
         """Nothing is held here."""
 
 
-def control(_listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+def control(_listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
     """Say what it is told."""
     numbers = {signal.SIGHUP, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     # One that is ignored is thrown away, also while it is blocked.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     say(f"{name} {os.getpid()}")
-    say_ready()
+    notify_ready()
     while signal.sigwait(numbers) == signal.SIGHUP:
         say(f"{name} heeds")
 
 
-def late_control(listener: socket.socket | None, name: str, say_ready: Callable[[], None]) -> None:
+def late_control(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
     """The same, once it is told to go on."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     say(os.getpid())
     signal.sigwait({signal.SIGUSR2})
-    control(listener, name, say_ready)
+    control(listener, name, notify_ready)
 
 
 CONTROLS = {each.__name__: each for each in (control, late_control)}
@@ -124,7 +124,7 @@ def main() -> int:
     ]
     if sys.argv[1] in CONTROLS:
         control = CONTROLS[sys.argv[1]]
-        services.append(supervisor.Service("control", None, control, rolls=False, heeds_hup=True))
+        services.append(supervisor.Service("control", None, control, rolls=False, reloads_on_hup=True))
     ended_well = supervisor.Supervisor(
         services,
         on_ready=lambda: say(port),

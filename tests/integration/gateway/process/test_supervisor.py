@@ -109,7 +109,7 @@ def test_a_worker_that_dies_is_replaced_by_one_of_the_same_name(run: Run) -> Non
     assert "worker 0" in log
 
 
-def test_a_worker_that_exits_unasked_is_replaced_too(run: Run) -> None:
+def test_a_worker_that_exits_by_itself_is_replaced_too(run: Run) -> None:
     shop = run("serve", 1)
     shop.wait_until_ready()
     _, before = shop.ask()
@@ -119,23 +119,26 @@ def test_a_worker_that_exits_unasked_is_replaced_too(run: Run) -> None:
     assert shop.end()[0] == 0
 
 
-def test_a_worker_that_dies_again_and_again_is_replaced_later_and_later(run: Run) -> None:
+def test_a_worker_that_dies_repeatedly_is_restarted_with_back_off(run: Run) -> None:
     shop = run("die_soon", 1)
     shop.wait_until_ready()
     assert shop.process.stderr is not None
     said = [shop.process.stderr.readline() for _ in range(4)]
-    assert [line.rpartition(" in ")[2].strip() for line in said] == ["0.1 s", "0.2 s", "0.4 s", "0.8 s"]
+    delays = [float(line.rpartition(" in ")[2].removesuffix(" s\n")) for line in said]
+    # A random half of each is left out; the log rounds to tenths.
+    for delay_s, longest_s in zip(delays, (0.1, 0.2, 0.4, 0.8), strict=True):
+        assert longest_s / 2 - 0.05 <= delay_s <= longest_s + 0.05
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
 
 
-def test_workers_that_cannot_start_end_it_with_false(run: Run) -> None:
+def test_run_returns_false_when_workers_cannot_start(run: Run) -> None:
     code, log = run("fail", 2).end()
     assert code == 1
     assert "cannot start" in log
 
 
-def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody(run: Run) -> None:
+def test_a_rolling_restart_replaces_every_worker_and_rejects_no_connection(run: Run) -> None:
     shop = run("serve", 3)
     shop.wait_until_ready()
     before = shop.workers(3)
@@ -169,7 +172,7 @@ def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody(run: Run) ->
     assert shop.end() == (0, "")
 
 
-def test_a_second_order_to_replace_them_while_the_first_runs_is_obeyed_as_well(run: Run) -> None:
+def test_a_second_rolling_restart_during_the_first_replaces_all_again(run: Run) -> None:
     shop = run("serve", 2)
     shop.wait_until_ready()
     before = set(shop.workers(2).values())
@@ -180,13 +183,13 @@ def test_a_second_order_to_replace_them_while_the_first_runs_is_obeyed_as_well(r
     assert shop.end()[0] == 0
 
 
-def test_replacements_that_cannot_start_leave_those_that_run(run: Run) -> None:
+def test_running_workers_stay_when_replacements_cannot_start(run: Run) -> None:
     shop = run("fail_when_replaced", 2)
     shop.wait_until_ready()
     before = shop.workers(2)
     shop.signal(signal.SIGUSR1)
     assert shop.process.stderr is not None
-    until_it_is_so(lambda: "are kept" in shop.process.stderr.readline())  # type: ignore[union-attr]
+    until_it_is_so(lambda: "running workers stay" in shop.process.stderr.readline())  # type: ignore[union-attr]
     assert shop.workers(2) == before
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
@@ -214,7 +217,7 @@ def test_a_second_interrupt_does_not_wait(run: Run) -> None:
     assert not any(map(is_alive, workers.values()))
 
 
-def test_an_interrupt_of_the_whole_group_is_the_parents_to_act_on(run: Run) -> None:
+def test_only_the_supervisor_acts_on_an_interrupt_of_the_group(run: Run) -> None:
     shop = run("serve", 2)
     shop.wait_until_ready()
     workers = shop.workers(2)
@@ -233,7 +236,7 @@ def test_workers_end_with_a_parent_that_is_killed(run: Run) -> None:
     until_it_is_so(lambda: not any(map(is_alive, workers.values())))
 
 
-def test_what_the_workers_depend_on_is_looked_after(run: Run, tmp_path: Path) -> None:
+def test_the_dependency_of_the_workers_is_revived(run: Run, tmp_path: Path) -> None:
     shop = run("serve", 1, str(tmp_path / "count"))
     shop.wait_until_ready()
     until_it_is_so(lambda: (tmp_path / "count").exists() and len((tmp_path / "count").read_text()) >= 3)
@@ -300,7 +303,7 @@ def test_a_child_that_does_not_roll_is_started_again_but_not_replaced(run: Run) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process name itself in a file")
-def test_children_are_told_apart_by_their_names(run: Run) -> None:
+def test_running_children_have_different_names(run: Run) -> None:
     shop = run("control", 2)
     heard(shop)
     shop.wait_until_ready()

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from gateway.config.file import read_text
 from gateway.config.policies import Policies
-from gateway.control.commands import Command, Refused, serve_commands, snapshot_of
+from gateway.control.commands import Command, CommandFailed, serve_commands, snapshot_of
 from gateway.control.runtime_directory import ChildState, RuntimeDirectory
 from gateway.metrics import Metric, Sample
 from gateway.policies.reload import PolicyReload, Swap
@@ -78,26 +78,26 @@ class SmallWorker:
         return {name: self._perhaps_stuck(name, command) for name, command in commands.items()}
 
     def _perhaps_stuck(self, name: str, command: Command) -> Command:
-        async def run(facts: dict[str, Any]) -> Any:
+        async def run(arguments: dict[str, Any]) -> Any:
             if self.stuck_in == name:
                 self.stuck += 1
                 await asyncio.Event().wait()
-            return await command(facts)
+            return await command(arguments)
 
         return run
 
     async def _prepare(self, _policies: Policies) -> Swap:
         if self.refuses_because is not None:
-            raise Refused(self.refuses_because)
+            raise CommandFailed(self.refuses_because)
         return self._swap
 
     def _swap(self) -> None:
         self.swaps += 1
 
-    async def _note(self, facts: dict[str, Any]) -> Any:
+    async def _note(self, arguments: dict[str, Any]) -> Any:
         if self.refuses_because is not None:
-            raise Refused(self.refuses_because)
-        self.told.append(facts)
+            raise CommandFailed(self.refuses_because)
+        self.told.append(arguments)
         return 3
 
 

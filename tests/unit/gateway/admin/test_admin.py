@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin.admin import Admin
-from gateway.admin.reloading import Reloader
+from gateway.admin.reloader import Reloader
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
 from gateway.control.runtime_directory import RuntimeDirectory
@@ -80,9 +80,7 @@ EVERYTHING = [
     "authorization",
     ["", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", f"bearer{TOKEN}", TOKEN, "Basic %%", basic("wrong")],
 )
-async def test_nothing_is_told_or_done_without_the_token(
-    desk: Desk, method: str, path: str, authorization: str
-) -> None:
+async def test_every_call_needs_the_token(desk: Desk, method: str, path: str, authorization: str) -> None:
     told = await desk.call(method, path, Authorization=authorization)
     assert told.status == 401
     assert told.body["type"] == "/problems/unauthenticated"
@@ -112,32 +110,36 @@ async def test_status_tells_of_every_worker(desk: Desk, fleet: Fleet) -> None:
     told = (await desk.call("GET", "/admin/v1/status")).body
     assert (told["version"], told["last_reload"], told["policies"]["digest"]) == ("1.2.3", None, worker.digest)
     (shown,) = told["workers"]
-    assert (shown["name"], shown["answers"], shown["digest"], shown["state"]) == ("0a", True, worker.digest, "ready")
+    assert (shown["name"], shown["responds"], shown["digest"], shown["state"]) == ("0a", True, worker.digest, "ready")
     assert shown["parts"]["shedding"] == {"on": True, "level": 0.5}
 
 
-async def test_a_worker_that_does_not_answer_is_shown_so_and_holds_up_nobody(
+async def test_a_worker_that_does_not_reply_is_shown_and_delays_no_other(
     file: Path, runtime: RuntimeDirectory, fleet: Fleet
 ) -> None:
     await fleet.start("0a")
     (await fleet.start("1a")).stuck_in = "vitals"
-    admin = admin_of(file, Workers(runtime, answer_timeout_s=0.3), runtime, replaced=[])
+    admin = admin_of(file, Workers(runtime, reply_timeout_s=0.3), runtime, replaced=[])
     async with TestClient(TestServer(admin.application())) as client:
         desk = Desk(client, [])
         well, stuck = (await desk.call("GET", "/admin/v1/status")).body["workers"]
-        assert (well["answers"], stuck["answers"], stuck["silence"]) == (True, False, "did not answer within 0.3 s")
-        assert "did not answer within 0.3 s" in (await desk.call("GET", "/")).body
+        assert (well["responds"], stuck["responds"], stuck["no_reply_because"]) == (
+            True,
+            False,
+            "did not reply within 0.3 s",
+        )
+        assert "did not reply within 0.3 s" in (await desk.call("GET", "/")).body
         assert 'peakgate_up{worker="1a"} 0.0' in (await desk.call("GET", "/metrics")).body
 
 
-async def test_many_who_look_at_once_cost_a_worker_one_look(desk: Desk, fleet: Fleet) -> None:
+async def test_many_readers_at_once_cost_a_worker_one_snapshot(desk: Desk, fleet: Fleet) -> None:
     worker = await fleet.start("0a")
     paths = ("/", "/metrics", "/admin/v1/status") * 5
     assert {told.status for told in await asyncio.gather(*(desk.call("GET", path) for path in paths))} == {200}
     assert worker.part.looks == 1
 
 
-async def test_a_reload_answers_how_it_went(desk: Desk, fleet: Fleet, file: Path) -> None:
+async def test_a_reload_responds_with_its_outcome(desk: Desk, fleet: Fleet, file: Path) -> None:
     worker = await fleet.start("0a")
     before = worker.digest
     await desk.call("GET", "/admin/v1/status")
@@ -151,14 +153,14 @@ async def test_a_reload_answers_how_it_went(desk: Desk, fleet: Fleet, file: Path
 async def test_a_bad_file_is_a_problem_with_all_faults_and_stays_visible(desk: Desk, file: Path) -> None:
     write(file, "limit = 1\nroom = 2\n")
     refused = await desk.call("POST", "/admin/v1/reload")
-    assert (refused.status, refused.body["type"]) == (422, "/problems/configuration-refused")
+    assert (refused.status, refused.body["type"]) == (422, "/problems/configuration-rejected")
     assert len(refused.body["faults"]) == 2
     last = (await desk.call("GET", "/admin/v1/status")).body["last_reload"]
-    assert (last["outcome"], last["faults"]) == ("refused", refused.body["faults"])
+    assert (last["outcome"], last["faults"]) == ("rejected", refused.body["faults"])
     page = (await desk.call("GET", "/")).body
-    assert "The last reload was refused" in page
+    assert "The last reload was rejected" in page
     assert "did you mean limits?" in page
-    assert "peakgate_last_reload_refused 1.0" in (await desk.call("GET", "/metrics")).body
+    assert "peakgate_last_reload_rejected 1.0" in (await desk.call("GET", "/metrics")).body
 
 
 @pytest.mark.parametrize("what", [{"url": "https://shop.example/a"}, {"prefix": "/v1/products"}, {"tag": "sale"}])
@@ -170,7 +172,7 @@ async def test_a_purge_reaches_every_worker(desk: Desk, fleet: Fleet, what: dict
 
 
 @pytest.mark.parametrize("body", [{}, {"soft": True}, {"url": "a", "tag": "b"}, {"url": 1}, {"no": "such"}, [], "x"])
-async def test_a_purge_names_one_thing(desk: Desk, fleet: Fleet, body: object) -> None:
+async def test_a_purge_needs_exactly_one_selector(desk: Desk, fleet: Fleet, body: object) -> None:
     worker = await fleet.start("0a")
     told = await desk.call("POST", "/admin/v1/purge", body)
     assert (told.status, told.body["type"], worker.told) == (422, "/problems/invalid-body", [])
@@ -185,13 +187,13 @@ async def test_a_switch_turned_by_hand_is_turned_everywhere_and_remembered(
     told = await desk.call("POST", "/admin/v1/switches/search", {"on": False})
     assert (told.status, told.body["on"], told.body["workers"]) == (200, False, {"0a": {"done": 3}})
     assert worker.told == [{"name": "search", "on": False, "percent": None}]
-    assert runtime.turned == {"search": {"on": False, "percent": None}}
+    assert runtime.switch_overrides == {"search": {"on": False, "percent": None}}
     await desk.call("POST", "/admin/v1/switches/search", {})
     assert worker.told[-1] == {"name": "search", "on": None, "percent": None}
-    assert runtime.turned == {}
+    assert runtime.switch_overrides == {}
 
 
-async def test_a_switch_that_is_none_or_cannot_be_turned_so_is_a_problem(
+async def test_an_unknown_switch_or_an_invalid_override_is_a_problem(
     desk: Desk, fleet: Fleet, file: Path, runtime: RuntimeDirectory
 ) -> None:
     worker = await fleet.start("0a")
@@ -203,7 +205,7 @@ async def test_a_switch_that_is_none_or_cannot_be_turned_so_is_a_problem(
     worker.refuses_because = "broken"
     refused = await desk.call("POST", "/admin/v1/switches/search", {"on": False})
     assert (refused.status, refused.body["workers"]) == (422, {"0a": "broken"})
-    assert runtime.turned == {}
+    assert runtime.switch_overrides == {}
 
 
 async def test_a_dependency_is_cut_off_on_purpose_and_let_back_in(desk: Desk, fleet: Fleet) -> None:
@@ -217,7 +219,7 @@ async def test_a_dependency_is_cut_off_on_purpose_and_let_back_in(desk: Desk, fl
         assert (await desk.call("POST", "/admin/v1/drills/payment", {"reason": reason})).status == 422
 
 
-async def test_one_worker_that_could_not_is_told_beside_those_that_could(desk: Desk, fleet: Fleet) -> None:
+async def test_the_fault_of_one_worker_is_listed_beside_the_results_of_others(desk: Desk, fleet: Fleet) -> None:
     await fleet.start("0a")
     (await fleet.start("1a")).refuses_because = "no cache here"
     told = await desk.call("POST", "/admin/v1/purge", {"tag": "sale"})
@@ -229,7 +231,7 @@ async def test_workers_are_replaced_when_asked(desk: Desk) -> None:
     assert desk.replaced == ["asked"]
 
 
-async def test_what_is_not_there_is_a_problem_as_well(desk: Desk) -> None:
+async def test_an_unknown_path_is_a_problem_too(desk: Desk) -> None:
     assert (await desk.call("GET", "/no-such")).body["type"] == "/problems/not-found"
     wrong = await desk.call("GET", "/admin/v1/reload")
     assert (wrong.status, wrong.headers["Allow"]) == (405, "POST")
@@ -237,14 +239,14 @@ async def test_what_is_not_there_is_a_problem_as_well(desk: Desk) -> None:
     assert (too_large.status, too_large.headers["Content-Type"]) == (413, "application/problem+json")
 
 
-async def test_malformed_json_is_told(desk: Desk) -> None:
+async def test_malformed_json_is_a_problem(desk: Desk) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with desk.client.post("/admin/v1/purge", data=b"{", headers=headers) as response:
         assert (response.status, (await response.json(content_type=None))["type"]) == (400, "/problems/malformed-json")
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/admin/v1/status"])
-async def test_nothing_of_it_is_kept_or_framed(desk: Desk, path: str) -> None:
+async def test_responses_are_neither_cached_nor_framed(desk: Desk, path: str) -> None:
     headers = (await desk.call("GET", path)).headers
     assert headers["Cache-Control"] == "no-store"
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
@@ -282,7 +284,7 @@ async def test_metrics_of_all_workers_are_families_that_prometheus_reads(desk: D
     assert families["peakgate_build_info"].samples[0].labels["version"] == "1.2.3"
 
 
-async def test_openmetrics_is_spoken_with_who_asks_for_it(desk: Desk) -> None:
+async def test_openmetrics_is_sent_where_it_is_accepted(desk: Desk) -> None:
     told = await desk.call(
         "GET",
         "/metrics",

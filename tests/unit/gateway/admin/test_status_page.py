@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from gateway.admin.alerts import Alert, find_alerts
 from gateway.admin.status_page import status_page
-from gateway.admin.troubles import Trouble, troubles
-from tests.unit.gateway.admin.nights import AT, bad_night, breaker, silent, status, worker
+from tests.unit.gateway.admin.statuses import AT, breaker, failing_gateway, status, without_reply, worker
 
 VOID = {"meta"}
 
@@ -40,39 +40,39 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def test_a_quiet_night_says_so_first() -> None:
-    told = status(worker("0a", {"breakers": {"store": breaker("closed")}}), worker("1a"))
-    assert troubles(told) == []
-    page = Reader(status_page(told))
-    assert page.text.index("all is well") < page.text.index("Workers")
+def test_a_healthy_gateway_has_no_alerts() -> None:
+    shown = status(worker("0a", {"breakers": {"store": breaker("closed")}}), worker("1a"))
+    assert find_alerts(shown) == []
+    page = Reader(status_page(shown))
+    assert page.text.index("running normally") < page.text.index("Workers")
 
 
-def test_a_bad_night_has_its_alarms_first_and_the_title_counts_them() -> None:
-    found = troubles(bad_night())
+def test_alarms_come_first_and_the_title_counts_them() -> None:
+    found = find_alerts(failing_gateway())
     assert [each.level for each in found] == sorted((each.level for each in found), key=lambda level: level != "alarm")
-    page = status_page(bad_night())
+    page = status_page(failing_gateway())
     assert f"<title>({len(found)}) 8 alarms</title>" in page
     texts = "\n".join(each.text for each in found)
-    for told in (
-        "The last reload was refused",
-        "Worker 2a did not answer within 1 s",
-        "Worker 3a goes by other policies: 77ab00c1d2e3",
+    for shown in (
+        "The last reload was rejected",
+        "Worker 2a did not reply within 1 s",
+        "Worker 3a has other policies: 77ab00c1d2e3",
         "The breaker of payment is open in workers 0a, 3a: 31 of 40 calls failed within 60 s",
         "pages: http://10.0.0.6:8080 is ejected",
-        "18,220 wait in the room drop",
+        "18,220 clients wait in the waiting room drop",
         "The switch reviews is off",
         "The switch search is at 25 %",
         "Worker 1 died once",
-        "Load is shed, up to 75% of requests, in workers 0a, 1b, 3a",
-        "Rate limits are kept without the store in workers 0a, 1b, 3a: StoreTimeout",
+        "Load is being shed, up to 75% of requests, in workers 0a, 1b, 3a",
+        "Rate limits run without the store in workers 0a, 1b, 3a: StoreTimeout",
         "The event midnight-drop is running",
         "The keys of the token issuer cannot be fetched: 503",
     ):
-        assert told in texts
+        assert shown in texts
 
 
-def test_it_is_a_whole_document_without_a_script_that_refreshes_itself() -> None:
-    page = Reader(status_page(bad_night()))
+def test_the_page_is_a_whole_document_that_reloads_without_a_script() -> None:
+    page = Reader(status_page(failing_gateway()))
     assert page.tags.count("h1") == page.tags.count("main") == 1
     assert ("lang", "en") in page.attributes
     assert ("http-equiv", "refresh") in page.attributes
@@ -81,9 +81,9 @@ def test_it_is_a_whole_document_without_a_script_that_refreshes_itself() -> None
     assert page.tags.count("th") == sum(name == "scope" for name, _ in page.attributes)
 
 
-def test_what_others_have_written_is_never_markup() -> None:
+def test_text_of_others_is_never_markup() -> None:
     nasty = "<script>alert(1)</script>&\"'"
-    told = status(
+    shown = status(
         worker(
             "0a",
             {
@@ -94,10 +94,10 @@ def test_what_others_have_written_is_never_markup() -> None:
             },
         ),
         policies={"file": nasty, "digest": nasty, "needs_restart": [nasty]},
-        last_reload={"at": AT, "outcome": "refused", "faults": [nasty], "digest": None, "behind": [nasty]},
+        last_reload={"at": AT, "outcome": "rejected", "faults": [nasty], "digest": None, "lagging_workers": [nasty]},
         version=nasty,
     )
-    assert "script" not in Reader(status_page(told)).tags
+    assert "script" not in Reader(status_page(shown)).tags
 
 
 def test_workers_that_see_the_same_share_a_row() -> None:
@@ -106,17 +106,17 @@ def test_workers_that_see_the_same_share_a_row() -> None:
 
 
 def test_times_sizes_and_shares_are_for_people() -> None:
-    text = Reader(status_page(bad_night())).text
+    text = Reader(status_page(failing_gateway())).text
     assert "95 s ago (2026-11-21 11:36:54 UTC)" in text
     assert "in 60 min" in text
     assert "91.6 MiB" in text
     assert "200: 3,613,653; 202: 2,193; 503: 63,132" in text
-    assert "Answered without the upstream: 90.0% of 300,000." in text
+    assert "Hit ratio: 90.0% of 300,000 requests." in text
 
 
-def test_what_never_was_degraded_is_left_out() -> None:
-    told = status(worker("0a", {"degraded": {"prices": 0, "cache": 2}}))
-    page = status_page(told)
+def test_counters_at_zero_are_left_out() -> None:
+    shown = status(worker("0a", {"degraded": {"prices": 0, "cache": 2}}))
+    page = status_page(shown)
     assert re.search(r">cache</th><td>2</td>", page)
     assert ">prices<" not in page
     assert "None since the start" in status_page(status(worker("0a", {"degraded": {"prices": 0}})))
@@ -124,10 +124,10 @@ def test_what_never_was_degraded_is_left_out() -> None:
 
 @pytest.mark.parametrize("state", ["starting", "stopping"])
 def test_a_worker_that_comes_or_goes_is_no_alarm(state: str) -> None:
-    told = status(silent("0a", state, "is not there"))
-    assert troubles(told) == [Trouble("note", f"Worker 0a is {state}")]
+    shown = status(without_reply("0a", state, "is not there"))
+    assert find_alerts(shown) == [Alert("note", f"Worker 0a is {state}")]
 
 
-def test_settings_that_wait_for_a_restart_are_noted() -> None:
-    told = status(worker("0a"), policies={"file": "f", "digest": "a903db7670fc", "needs_restart": ["port"]})
-    assert troubles(told) == [Trouble("note", "Settings of the file that need a restart: port")]
+def test_settings_that_need_a_restart_are_listed() -> None:
+    shown = status(worker("0a"), policies={"file": "f", "digest": "a903db7670fc", "needs_restart": ["port"]})
+    assert find_alerts(shown) == [Alert("note", "Settings of the file that need a restart: port")]

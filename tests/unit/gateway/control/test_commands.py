@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from gateway.control.commands import Refused, serve_commands
+from gateway.control.commands import CommandFailed, serve_commands
 from gateway.control.runtime_directory import RuntimeDirectory, runtime_directory
 
 
-async def add(facts: dict[str, Any]) -> Any:
-    return facts["a"] + facts["b"]
+async def add(arguments: dict[str, Any]) -> Any:
+    return arguments["a"] + arguments["b"]
 
 
 async def refuse(_facts: dict[str, Any]) -> Any:
-    raise Refused("not today")
+    raise CommandFailed("not today")
 
 
 async def unspeakable(_facts: dict[str, Any]) -> Any:
@@ -50,17 +50,17 @@ async def test_a_command_gets_its_facts_and_gives_its_value(path: Path) -> None:
     assert await say(path, b'{"command": "add", "a": 2, "b": 3}') == [{"value": 5}]
 
 
-async def test_commands_on_one_connection_are_answered_in_their_order(path: Path) -> None:
+async def test_commands_on_one_connection_get_replies_in_order(path: Path) -> None:
     lines = [json.dumps({"command": "add", "a": each, "b": 0}).encode() for each in range(5)]
     assert await say(path, *lines) == [{"value": each} for each in range(5)]
 
 
-async def test_what_cannot_be_done_is_refused_in_words(path: Path) -> None:
+async def test_a_command_that_fails_replies_with_the_reason(path: Path) -> None:
     assert await say(path, b'{"command": "refuse"}', b'{"command": "fly"}', b'{"command": 7}', b"{}") == [
-        {"refused": "not today"},
-        {"refused": "this worker knows no command 'fly'"},
-        {"refused": "this worker knows no command 7"},
-        {"refused": "this worker knows no command None"},
+        {"error": "not today"},
+        {"error": "unknown command 'fly'"},
+        {"error": "unknown command 7"},
+        {"error": "unknown command None"},
     ]
 
 
@@ -70,15 +70,15 @@ async def test_a_command_that_fails_is_logged_and_leaves_the_connection(
     failed, unspeakable, after = await say(
         path, b'{"command": "add"}', b'{"command": "unspeakable"}', b'{"command": "add", "a": 1, "b": 1}'
     )
-    assert failed == {"refused": "add failed: KeyError: 'a'"}
-    assert unspeakable["refused"].startswith("unspeakable failed: TypeError")
+    assert failed == {"error": "add failed: KeyError: 'a'"}
+    assert unspeakable["error"].startswith("unspeakable failed: TypeError")
     assert after == {"value": 2}
     assert "the command add failed" in caplog.text
 
 
-async def test_what_is_no_json_is_no_command(path: Path) -> None:
+async def test_bytes_that_are_not_json_are_not_a_command(path: Path) -> None:
     (reply,) = await say(path, b"hello")
-    assert reply["refused"].startswith("this is no command")
+    assert reply["error"].startswith("not a command")
 
 
 async def test_long_lines_pass_both_ways(path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_long_lines_pass_both_ways(path: Path) -> None:
     await writer.wait_closed()
 
 
-async def test_what_a_crashed_worker_left_behind_is_replaced() -> None:
+async def test_the_socket_of_a_crashed_worker_is_replaced() -> None:
     with runtime_directory() as runtime:
         path = runtime.socket_of("0a")
         path.touch()
@@ -110,7 +110,7 @@ async def test_the_end_ends_open_connections() -> None:
         await writer.wait_closed()
 
 
-def test_the_folder_is_private_and_gone_in_the_end() -> None:
+def test_the_folder_is_private_and_removed_at_the_end() -> None:
     with runtime_directory() as runtime:
         assert runtime.path.stat().st_mode & 0o777 == 0o700
         assert len(str(runtime.socket_of("255b"))) < 108
@@ -127,9 +127,9 @@ def test_a_long_temporary_folder_is_not_used(tmp_path: Path, monkeypatch: pytest
     assert list(deep.iterdir()) == []
 
 
-def test_what_was_never_written_is_empty(tmp_path: Path) -> None:
+def test_files_that_were_never_written_are_empty(tmp_path: Path) -> None:
     runtime = RuntimeDirectory(tmp_path)
-    assert (runtime.children, runtime.turned, runtime.reloads) == ([], {}, {})
+    assert (runtime.children, runtime.switch_overrides, runtime.reloads) == ([], {}, {})
 
 
 async def test_a_connection_that_is_open_at_the_end_is_closed_and_is_no_fault() -> None:

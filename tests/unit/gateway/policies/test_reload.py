@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config.file import read_text
 from gateway.config.policies import Policies
-from gateway.control.commands import Refused
+from gateway.control.commands import CommandFailed
 from gateway.policies.reload import PolicyReload, Swap
 
 ONE = '[[switches]]\nname = "search"\n'
@@ -22,7 +22,7 @@ class Gateway:
     async def prepare(self, policies: Policies) -> Swap:
         names = [switch.name for switch in policies.switches]
         if "reviews" in names:
-            raise Refused("there are no reviews")
+            raise CommandFailed("there are no reviews")
 
         def swap() -> None:
             self.names = names
@@ -51,21 +51,21 @@ async def test_nothing_changes_before_the_second_step(policies: PolicyReload, ga
     assert policies.snapshot() == {"digest": digest}
 
 
-async def test_what_was_not_prepared_is_not_put_in_force(policies: PolicyReload, gateway: Gateway) -> None:
+async def test_policies_that_were_not_prepared_are_not_committed(policies: PolicyReload, gateway: Gateway) -> None:
     digest = await policies.commands["prepare"]({"text": ONE})
-    with pytest.raises(Refused, match="was not prepared"):
+    with pytest.raises(CommandFailed, match="was not prepared"):
         await policies.commands["commit"]({"digest": "another"})
     await policies.commands["commit"]({"digest": digest})
-    with pytest.raises(Refused, match="was not prepared"):
+    with pytest.raises(CommandFailed, match="was not prepared"):
         await policies.commands["commit"]({"digest": digest})
 
 
 @pytest.mark.parametrize(("text", "why"), [("no", "is not TOML"), (OTHER, "there are no reviews")])
-async def test_what_cannot_be_is_refused_and_changes_nothing(
+async def test_invalid_policies_are_rejected_and_change_nothing(
     policies: PolicyReload, gateway: Gateway, text: str, why: str
 ) -> None:
     before = policies.config.digest
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(CommandFailed, match=why):
         await policies.take(text)
     assert (gateway.names, policies.config.digest) == ([], before)
 
@@ -78,7 +78,7 @@ async def test_a_worker_that_started_meanwhile_takes_both_steps_at_once(
     assert policies.config.text == ONE
 
 
-async def test_what_is_in_force_already_is_not_built_again(policies: PolicyReload, gateway: Gateway) -> None:
+async def test_active_policies_are_not_built_again(policies: PolicyReload, gateway: Gateway) -> None:
     await policies.take(ONE)
     gateway.names = ["as it was"]
     await policies.take(ONE)

@@ -46,14 +46,14 @@ def test_before_and_after_an_event_the_file_is_in_force(at: datetime) -> None:
     assert effective_policies(policies, at) is policies
 
 
-def test_an_event_tightens_what_it_names_and_nothing_else() -> None:
+def test_an_event_changes_the_limits_it_names_and_no_others() -> None:
     now = effective_policies(shop(sale(limits={"b": 10}, rooms={"drop": True}, switches={"search": False})), DURING)
     assert quotas(now) == [(100, None), (10, 20)]
     assert [room.on for room in now.rooms] == [True]
     assert [switch.on for switch in now.switches] == [False, False]
 
 
-def test_it_begins_with_its_start_and_ends_with_its_end() -> None:
+def test_an_event_lasts_from_its_start_to_before_its_end() -> None:
     policies = shop(sale(limits={"a": 5}))
     assert [effective_policies(policies, at).limits[0].quota for at in (START - MOMENT, START, END - MOMENT, END)] == [
         100,
@@ -63,7 +63,7 @@ def test_it_begins_with_its_start_and_ends_with_its_end() -> None:
     ]
 
 
-def test_its_room_opens_as_it_prewarms() -> None:
+def test_the_waiting_room_opens_with_the_pre_warming() -> None:
     policies = shop(sale(rooms={"drop": True}, limits={"a": 5}))
     opens = START - timedelta(minutes=10)
     assert not effective_policies(policies, opens - MOMENT).rooms[0].on
@@ -72,7 +72,7 @@ def test_its_room_opens_as_it_prewarms() -> None:
     assert early.limits[0].quota == 100
 
 
-def test_a_factor_takes_from_every_limit_that_is_not_named() -> None:
+def test_a_factor_scales_every_limit_that_is_not_named() -> None:
     now = effective_policies(shop(sale(limits={"a": 70}, limits_factor=0.25)), DURING)
     assert quotas(now) == [(70, None), (25, 50)]
 
@@ -92,7 +92,7 @@ def test_where_events_overlap_the_tighter_wins() -> None:
         assert [switch.on for switch in now.switches] == [False, True]
 
 
-def test_an_event_alone_may_loosen() -> None:
+def test_a_single_event_may_be_looser_than_the_file() -> None:
     now = effective_policies(shop(sale(limits={"a": 500}, switches={"hints": True})), DURING)
     assert now.limits[0].quota == 500
     assert now.switches[1].on

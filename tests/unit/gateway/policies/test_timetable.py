@@ -83,7 +83,7 @@ async def test_an_event_opens_its_room_tightens_and_reverts_at_its_moments() -> 
 
 
 @in_virtual_time
-async def test_who_starts_in_the_middle_of_an_event_is_in_it_from_the_first_moment() -> None:
+async def test_a_worker_that_starts_during_an_event_follows_it_at_once() -> None:
     day = Day()
     await asyncio.sleep(90 * 60)
     async with day.following(shop(prewarm=("/a",))) as timetable:
@@ -93,7 +93,7 @@ async def test_who_starts_in_the_middle_of_an_event_is_in_it_from_the_first_mome
 
 
 @in_virtual_time
-async def test_what_cannot_be_put_in_force_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_policies_that_fail_to_apply_are_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     day = Day()
     day.failures = 2
     async with day.following(shop(prewarm_s=0.0)):

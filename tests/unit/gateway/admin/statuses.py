@@ -7,8 +7,8 @@ from typing import Any
 AT = 1_795_261_109.0
 
 
-def worker(name: str, parts: dict[str, Any] | None = None, **told: Any) -> dict[str, Any]:
-    """One that is well, but for what is `told`."""
+def worker(name: str, parts: dict[str, Any] | None = None, **members: Any) -> dict[str, Any]:
+    """A healthy worker, except for the given members."""
     process = {"started_at": AT - 7200, "connections": 412, "memory_bytes": 96_000_000, "cpu_s": 4120.5}
     return {
         "service": name[0],
@@ -17,30 +17,30 @@ def worker(name: str, parts: dict[str, Any] | None = None, **told: Any) -> dict[
         "state": "ready",
         "started_at": AT - 7200,
         "restarts": 0,
-        "answers": True,
-        "silence": None,
+        "responds": True,
+        "no_reply_because": None,
         "digest": "a903db7670fc",
         "parts": {"process": process, "policies": {"digest": "a903db7670fc"}, **(parts or {})},
-        **told,
+        **members,
     }
 
 
-def silent(name: str, state: str, silence: str) -> dict[str, Any]:
-    """One that does not answer."""
-    return {**worker(name, state=state, answers=False, silence=silence, digest=None), "parts": {}}
+def without_reply(name: str, state: str, no_reply_because: str) -> dict[str, Any]:
+    """A worker that does not reply."""
+    return {**worker(name, state=state, responds=False, no_reply_because=no_reply_because, digest=None), "parts": {}}
 
 
-def status(*workers: dict[str, Any], **told: Any) -> dict[str, Any]:
-    """A gateway that is well, but for what is `told`."""
+def status(*workers: dict[str, Any], **members: Any) -> dict[str, Any]:
+    """A healthy gateway, except for the given members."""
     return {
         "at": AT,
         "version": "1.2.3",
         "policies": {"file": "/etc/peakgate/peakgate.toml", "digest": "a903db7670fc", "needs_restart": []},
         "last_reload": None,
-        "switches_turned": {},
+        "switch_overrides": {},
         "workers": list(workers),
         "control": [{"service": "control", "name": "control", "state": "ready", "restarts": 0}],
-        **told,
+        **members,
     }
 
 
@@ -57,7 +57,7 @@ def breaker(state: str, reason: str = "") -> dict[str, Any]:
     }
 
 
-def bad_night() -> dict[str, Any]:
+def failing_gateway() -> dict[str, Any]:
     """Much at once."""
     parts: dict[str, Any] = {
         "breakers": {
@@ -75,7 +75,7 @@ def bad_night() -> dict[str, Any]:
             "shed": {"checkout": 0, "cart-write": 0, "cart-read": 12, "browse": 21_044, "optional": 977},
         },
         "limits": {
-            "limits": {"per-address": {"taken": 1_204_551, "refused": 3_312, "remembered": 120}},
+            "limits": {"per-address": {"taken": 1_204_551, "rejected": 3_312, "remembered": 120}},
             "shadows": ["per-key"],
             "local_for_s": 12.5,
             "local_because": "StoreTimeout: no reply within 250 ms",
@@ -117,14 +117,14 @@ def bad_night() -> dict[str, Any]:
                 "percent": 100.0,
                 "override": {"on": False, "percent": None},
                 "routes": ["/v1/reviews*"],
-                "refused": 31,
+                "rejected": 31,
             },
             "search": {
                 "on": True,
                 "percent": 25.0,
                 "override": {"on": None, "percent": None},
                 "routes": ["/v1/products"],
-                "refused": 0,
+                "rejected": 0,
             },
         },
         "events": {"running": ["midnight-drop"], "coming": [], "next_change": "2026-11-21T12:38:29+00:00"},
@@ -144,14 +144,14 @@ def bad_night() -> dict[str, Any]:
     return status(
         worker("0a", parts),
         worker("1b", other, restarts=1, started_at=AT - 40),
-        silent("2a", "ready", "did not answer within 1 s"),
+        without_reply("2a", "ready", "did not reply within 1 s"),
         worker("3a", parts, digest="77ab00c1d2e3"),
         last_reload={
             "at": AT - 300,
-            "outcome": "refused",
+            "outcome": "rejected",
             "faults": faults,
             "digest": None,
             "needs_restart": [],
-            "behind": [],
+            "lagging_workers": [],
         },
     )

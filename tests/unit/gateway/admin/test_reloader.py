@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.admin.reloading import Reloader
+from gateway.admin.reloader import Reloader
 from gateway.admin.workers import Workers
 from gateway.control.runtime_directory import RuntimeDirectory
 from tests.unit.gateway.admin.small_workers import Fleet, write
@@ -41,12 +41,12 @@ async def test_a_good_file_is_in_force_in_every_worker(
     write(file, ONE)
     reload = await reloader.reload()
     assert (reload.outcome, reload.at, reload.digest) == ("applied", 7.0, first.digest)
-    assert first.digest == second.digest == reloader.in_force.digest
+    assert first.digest == second.digest == reloader.active.digest
     assert [first.swaps, second.swaps] == [1, 1]
     assert runtime.policies == ONE
 
 
-async def test_a_bad_file_is_refused_whole_with_every_fault(
+async def test_an_invalid_file_is_rejected_whole_with_every_fault(
     file: Path,
     fleet: Fleet,
     reloader: Reloader,
@@ -57,46 +57,44 @@ async def test_a_bad_file_is_refused_whole_with_every_fault(
     before = worker.digest
     write(file, '[[switches]]\nname = "Search"\npercent = 101\n')
     reload = await reloader.reload()
-    assert reload.outcome == "refused"
+    assert reload.outcome == "rejected"
     assert [fault.rpartition("/")[2].partition(": ")[0] for fault in reload.faults] == [
         "peakgate.toml:2",
         "peakgate.toml:3",
     ]
     assert (worker.digest, worker.swaps, runtime.policies) == (before, 0, "")
     assert [record.message for record in caplog.records][1:] == list(reload.faults)
-    assert reloader.counts == {"applied": 0, "unchanged": 0, "refused": 1}
+    assert reloader.counts == {"applied": 0, "unchanged": 0, "rejected": 1}
 
 
-async def test_a_file_that_is_gone_is_refused_too(file: Path, reloader: Reloader) -> None:
+async def test_a_missing_file_is_rejected_too(file: Path, reloader: Reloader) -> None:
     write(file, None)
     reload = await reloader.reload()
-    assert reload.outcome == "refused"
+    assert reload.outcome == "rejected"
     assert "cannot be read" in reload.faults[0]
 
 
-async def test_one_worker_that_cannot_prepare_keeps_all_where_they_are(
+async def test_a_worker_that_cannot_prepare_keeps_all_policies_unchanged(
     file: Path, fleet: Fleet, reloader: Reloader, runtime: RuntimeDirectory
 ) -> None:
     able, unable = await fleet.start("0a"), await fleet.start("1a")
     unable.refuses_because = "no such upstream"
     write(file, ONE)
     reload = await reloader.reload()
-    assert (reload.outcome, reload.faults) == ("refused", ("worker 1a: no such upstream",))
+    assert (reload.outcome, reload.faults) == ("rejected", ("worker 1a: no such upstream",))
     assert (able.swaps, unable.swaps, runtime.policies) == (0, 0, "")
 
 
-async def test_a_stuck_worker_does_not_hold_up_the_answer_for_ever(
-    file: Path, fleet: Fleet, reloader: Reloader
-) -> None:
+async def test_a_stuck_worker_delays_a_reload_within_a_bound(file: Path, fleet: Fleet, reloader: Reloader) -> None:
     able, stuck = await fleet.start("0a"), await fleet.start("1a")
     stuck.stuck_in = "prepare"
     write(file, ONE)
     reload = await reloader.reload()
-    assert (reload.outcome, able.swaps) == ("refused", 0)
-    assert reload.faults == ("worker 1a: did not answer within 0.2 s",)
+    assert (reload.outcome, able.swaps) == ("rejected", 0)
+    assert reload.faults == ("worker 1a: did not reply within 0.2 s",)
 
 
-async def test_a_worker_that_is_gone_keeps_nobody_back(file: Path, fleet: Fleet, reloader: Reloader) -> None:
+async def test_a_worker_that_is_gone_blocks_no_reload(file: Path, fleet: Fleet, reloader: Reloader) -> None:
     able = await fleet.start("0a")
     await fleet.start("1a")
     await fleet.stop("1a")
@@ -114,35 +112,35 @@ async def test_a_worker_that_started_with_the_old_text_is_brought_into_step(
     await reloader.reload()
     assert late.swaps == 0
     fleet.list("0a")
-    await reloader.keep_in_step()
-    assert (late.digest, late.swaps) == (reloader.in_force.digest, 1)
-    await reloader.keep_in_step()
+    await reloader.update_lagging_workers()
+    assert (late.digest, late.swaps) == (reloader.active.digest, 1)
+    await reloader.update_lagging_workers()
     assert late.swaps == 1
 
 
-async def test_a_worker_that_was_stuck_when_it_was_told_is_named_and_told_again(
+async def test_a_worker_stuck_during_a_reload_is_named_and_updated_later(
     file: Path, fleet: Fleet, runtime: RuntimeDirectory
 ) -> None:
-    reloader = reloader_of(file, Workers(runtime, answer_timeout_s=0.3), runtime)
+    reloader = reloader_of(file, Workers(runtime, reply_timeout_s=0.3), runtime)
     able, stuck = await fleet.start("0a"), await fleet.start("1a")
     stuck.stuck_in = "commit"
     write(file, ONE)
     reload = await reloader.reload()
-    assert (reload.outcome, reload.behind, able.swaps, stuck.swaps) == ("applied", ("1a",), 1, 0)
+    assert (reload.outcome, reload.lagging_workers, able.swaps, stuck.swaps) == ("applied", ("1a",), 1, 0)
     stuck.stuck_in = None
-    await reloader.keep_in_step()
+    await reloader.update_lagging_workers()
     assert stuck.digest == able.digest
 
 
 async def test_a_worker_that_hangs_does_not_keep_a_reload_waiting_for_its_turn(
     file: Path, fleet: Fleet, runtime: RuntimeDirectory
 ) -> None:
-    reloader = reloader_of(file, Workers(runtime, answer_timeout_s=0.2), runtime, prepare_timeout_s=3600.0)
+    reloader = reloader_of(file, Workers(runtime, reply_timeout_s=0.2), runtime, prepare_timeout_s=3600.0)
     able, stuck = await fleet.start("0a"), await fleet.start("1a")
     runtime.policies = ONE
-    reloader.in_force = reloader_of(file, Workers(runtime), runtime).in_force
+    reloader.active = reloader_of(file, Workers(runtime), runtime).active
     stuck.stuck_in = "vitals"
-    await reloader.keep_in_step()
+    await reloader.update_lagging_workers()
     assert (able.swaps, stuck.swaps) == (1, 0)
 
 
@@ -168,7 +166,7 @@ async def test_reloads_at_the_same_time_are_done_one_after_the_other(
     write(file, ONE)
     outcomes = [reload.outcome for reload in await asyncio.gather(*(reloader.reload() for _ in range(3)))]
     assert outcomes == ["applied", "unchanged", "unchanged"]
-    assert worker.digest == reloader.in_force.digest
+    assert worker.digest == reloader.active.digest
 
 
 async def test_how_reloads_went_outlives_the_control_process(
@@ -181,5 +179,5 @@ async def test_how_reloads_went_outlives_the_control_process(
     refused = await reloader.reload()
     next_one = reloader_of(file, workers, runtime)
     assert next_one.last == refused
-    assert next_one.counts == {"applied": 1, "unchanged": 0, "refused": 1}
-    assert next_one.in_force.digest == reloader.in_force.digest
+    assert next_one.counts == {"applied": 1, "unchanged": 0, "rejected": 1}
+    assert next_one.active.digest == reloader.active.digest

@@ -1,0 +1,159 @@
+"""The alerts of a status, most severe first: the top of the status page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+Status = Mapping[str, Any]
+# The states of a breaker and of an upstream's target that need no alert.
+CLOSED = "closed"
+RAMPING = "ramping"
+IN = "in"
+
+
+class Alert(NamedTuple):
+    """One alert. `alarm`: shoppers may be affected; `note`: for information."""
+
+    level: Literal["alarm", "note"]
+    text: str
+
+
+def find_alerts(status: Status) -> Sequence[Alert]:
+    """All alerts of a status, as `/admin/v1/status` gives it; empty when everything is normal."""
+    found = [
+        *_reload_alerts(status),
+        *_worker_alerts(status),
+        *_shedding_alerts(status),
+        *_breaker_alerts(status),
+        *_target_alerts(status),
+        *_room_alerts(status),
+        *_limit_alerts(status),
+        *_issuer_alerts(status),
+        *_switch_alerts(status),
+        *_event_alerts(status),
+    ]
+    # Equal alerts of several workers are listed once.
+    return sorted(dict.fromkeys(found), key=lambda alert: alert.level != "alarm")
+
+
+def named(status: Status, part: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(worker, name, item) of a part that maps names to items, such as the breakers."""
+    for worker in status["workers"]:
+        for name, stats in (worker["parts"].get(part) or {}).items():
+            if isinstance(stats, Mapping):
+                yield worker["name"], name, stats
+
+
+def _parts(status: Status, part: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(worker, snapshot) of a part."""
+    for worker in status["workers"]:
+        if stats := worker["parts"].get(part):
+            yield worker["name"], stats
+
+
+def _reload_alerts(status: Status) -> Iterator[Alert]:
+    last = status["last_reload"]
+    if last is not None and last["outcome"] == "rejected":
+        yield Alert("alarm", "The last reload was rejected; the policies before it stay active")
+    if last is not None and last["lagging_workers"]:
+        yield Alert("alarm", f"The last reload has not reached worker {', '.join(last['lagging_workers'])} yet")
+    if changed := status["policies"]["needs_restart"]:
+        yield Alert("note", f"Settings of the file that need a restart: {', '.join(changed)}")
+
+
+def _worker_alerts(status: Status) -> Iterator[Alert]:
+    for worker in status["workers"]:
+        name, digest = worker["name"], worker["digest"]
+        if worker["state"] != "ready":
+            yield Alert("note", f"Worker {name} is {worker['state']}")
+        elif not worker["responds"]:
+            yield Alert("alarm", f"Worker {name} {worker['no_reply_because']}")
+        elif digest != status["policies"]["digest"]:
+            yield Alert("alarm", f"Worker {name} has other policies: {digest}")
+        if worker["restarts"]:
+            yield Alert("note", f"Worker {worker['service']} died {_times(worker['restarts'])} since the start")
+    for control in status["control"]:
+        if control["restarts"]:
+            yield Alert("note", f"The control process died {_times(control['restarts'])} since the start")
+
+
+def _shedding_alerts(status: Status) -> Iterator[Alert]:
+    pressures = {worker: stats.get("pressure") or 0 for worker, stats in _parts(status, "shedding")}
+    if at_work := [worker for worker, pressure in pressures.items() if pressure > 0]:
+        most = max(pressures.values())
+        yield Alert("alarm", f"Load is being shed, up to {most:.0%} of requests, in {_workers(at_work)}")
+
+
+def _limit_alerts(status: Status) -> Iterator[Alert]:
+    alone: dict[str, list[str]] = {}
+    for worker, limits in _parts(status, "limits"):
+        if limits.get("local_for_s") is not None:
+            alone.setdefault(limits.get("local_because") or "no reason given", []).append(worker)
+    for reason, workers in alone.items():
+        yield Alert("alarm", f"Rate limits run without the store in {_workers(workers)}: {reason}")
+
+
+def _issuer_alerts(status: Status) -> Iterator[Alert]:
+    for _, issuer in _parts(status, "issuer"):
+        if issuer.get("failures_in_row"):
+            yield Alert("note", f"The keys of the token issuer cannot be fetched: {issuer.get('last_error')}")
+
+
+def _event_alerts(status: Status) -> Iterator[Alert]:
+    for _, events in _parts(status, "events"):
+        for name in events.get("running") or ():
+            yield Alert("note", f"The event {name} is running")
+
+
+def _breaker_alerts(status: Status) -> Iterator[Alert]:
+    seen: dict[tuple[str, str, str], list[str]] = {}
+    for worker, name, breaker in named(status, "breakers"):
+        state = breaker.get("state", CLOSED)
+        if state != CLOSED:
+            seen.setdefault((name, state, breaker.get("reason") or ""), []).append(worker)
+    for (name, state, reason), workers in seen.items():
+        # A ramping breaker rejects fewer calls every second.
+        yield Alert("note" if state == RAMPING else "alarm", _published(f"{name} is {state}", workers, reason))
+
+
+def _target_alerts(status: Status) -> Iterator[Alert]:
+    seen: dict[tuple[str, str, str, str], list[str]] = {}
+    for worker, name, upstream in named(status, "upstreams"):
+        for target in upstream.get("targets", ()):
+            if target.get("state", IN) != IN:
+                stats = (name, target.get("url", ""), target["state"], target.get("reason") or "")
+                seen.setdefault(stats, []).append(worker)
+    for (name, url, state, reason), workers in seen.items():
+        yield Alert("alarm", _published(f"{name}: {url} is {state}", workers, reason))
+
+
+def _room_alerts(status: Status) -> Iterator[Alert]:
+    # All workers report the same queue, each at the time of its last refresh.
+    waiting: dict[str, int] = {}
+    for _, name, room in named(status, "rooms"):
+        waiting[name] = max(waiting.get(name, 0), room.get("waiting") or 0)
+    for name, count in waiting.items():
+        if count:
+            yield Alert("note", f"{count:,} clients wait in the waiting room {name}")
+
+
+def _switch_alerts(status: Status) -> Iterator[Alert]:
+    for _, name, switch in named(status, "switches"):
+        percent = switch.get("percent", 100)
+        if not switch.get("on", True):
+            yield Alert("note", f"The switch {name} is off")
+        elif percent is not None and percent < 100:
+            yield Alert("note", f"The switch {name} is at {percent:g} %")
+
+
+def _published(what: str, workers: Sequence[str], reason: str) -> str:
+    return f"{what} in {_workers(workers)}: {reason or 'no reason given'}"
+
+
+def _workers(names: Sequence[str]) -> str:
+    return f"worker{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
