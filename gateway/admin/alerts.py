@@ -114,7 +114,9 @@ def _breaker_alerts(status: Status) -> Iterator[Alert]:
             seen.setdefault((name, state, breaker.get("reason") or ""), []).append(worker)
     for (name, state, reason), workers in seen.items():
         # A ramping breaker rejects fewer calls every second.
-        yield Alert("note" if state == RAMPING else "alarm", _published(f"{name} is {state}", workers, reason))
+        yield Alert(
+            "note" if state == RAMPING else "alarm", _text(f"The breaker of {name} is {state}", workers, reason)
+        )
 
 
 def _target_alerts(status: Status) -> Iterator[Alert]:
@@ -125,7 +127,7 @@ def _target_alerts(status: Status) -> Iterator[Alert]:
                 stats = (name, target.get("url", ""), target["state"], target.get("reason") or "")
                 seen.setdefault(stats, []).append(worker)
     for (name, url, state, reason), workers in seen.items():
-        yield Alert("alarm", _published(f"{name}: {url} is {state}", workers, reason))
+        yield Alert("alarm", _text(f"{name}: {url} is {state}", workers, reason))
 
 
 def _room_alerts(status: Status) -> Iterator[Alert]:
@@ -147,8 +149,8 @@ def _switch_alerts(status: Status) -> Iterator[Alert]:
             yield Alert("note", f"The switch {name} is at {percent:g} %")
 
 
-def _published(what: str, workers: Sequence[str], reason: str) -> str:
-    return f"{what} in {_workers(workers)}: {reason or 'no reason given'}"
+def _text(fact: str, workers: Sequence[str], reason: str) -> str:
+    return f"{fact} in {_workers(workers)}: {reason or 'no reason given'}"
 
 
 def _workers(names: Sequence[str]) -> str:
