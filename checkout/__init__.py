@@ -1,1 +1,1 @@
-"""The till: orders, the stock they hold, the outbox that hands them on, and the worker that fulfils them."""
+"""Checkout: orders, the stock they hold, the outbox that sends them to the queue, and the worker that fulfils them."""

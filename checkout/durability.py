@@ -1,7 +1,6 @@
-"""How sure the store is of what it has written when it says so; the composition root chooses one.
+"""Durability of order writes: the reply of the store, or WAITAOF for its append-only file.
 
-`memory`, and `aof` under `appendfsync always`: `OnReply`. `aof` otherwise: `AofWait`. (`replica` will be a third; `queue` is
-no matter of the store but of the dispatcher.)
+The setting `memory`, and `aof` with `appendfsync always`, use `OnReply`; `aof` with another `appendfsync` uses `AofWait`.
 """
 
 from __future__ import annotations
@@ -10,30 +9,28 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from store import ReplyError, Script, Store, StoreError
 
 WAIT_MS: Final = 2_000
-# However many orders come together, what is on one connection must be answered within its commands' deadline.
+# Bounds a batch, so that all its replies arrive within the deadline of its commands.
 MAX_BATCH: Final = 256
 
 Arg = bytes | str | int | float
 
 
 class Durability(Protocol):
-    """Writes by script, and tells whether the write is as durable as was promised."""
+    """Writes by script, and reports whether the write is as durable as promised."""
 
     reply_is_durable: bool
-    """Whether the reply of a write is the promise itself."""
+    """Whether a write is durable as soon as its reply arrives."""
 
     def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[tuple[Any, bool]]:
-        """Run the script; returns its reply, and whether what it and all before it wrote is durable. Raises `StoreError`."""
+        """Run the script; returns its reply, and whether its writes and all earlier ones are durable. Raises `StoreError`."""
         ...
 
 
 class OnReply:
-    """The reply is the promise: the store keeps orders in memory, or flushes its file before it replies."""
+    """Durable on reply: the store has no append-only file, or flushes it before it replies."""
 
     reply_is_durable = True
 
@@ -45,19 +42,26 @@ class OnReply:
         return await self._store.run(script, keys, args), True
 
 
-class _Write(msgspec.Struct, frozen=True, eq=False):
-    script: Script
-    keys: Sequence[str]
-    args: Sequence[Arg]
-    done: asyncio.Future[tuple[Any, bool]]
+class _Write:
+    """A write that waits for its batch."""
+
+    __slots__ = ("args", "done", "keys", "script")
+
+    def __init__(
+        self, script: Script, keys: Sequence[str], args: Sequence[Arg], done: asyncio.Future[tuple[Any, bool]]
+    ) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+        self.done = done
 
 
 class AofWait:
-    """WAITAOF after each batch of writes: they are kept when they are in the append-only file on disk.
+    """Durable once WAITAOF confirms that the append-only file is flushed to disk; one WAITAOF for a batch of writes.
 
-    WAITAOF speaks for its own connection only, and blocks it; so this needs a `store` of its own, and while one batch
-    waits, the writes that come gather for the next. Needs Redis 7.2 or Valkey 7.2 with `appendonly yes`, which `probe`
-    finds out; without it nothing is ever kept.
+    WAITAOF covers the writes of its own connection, and blocks it. So `store` must be a connection used for nothing else.
+    Writes that arrive during a WAITAOF form the next batch. Needs Redis 7.2 or Valkey 7.2 with `appendonly yes`; `probe`
+    checks that, and without it no write is durable.
     """
 
     reply_is_durable = False
@@ -69,7 +73,7 @@ class AofWait:
         self._writing: asyncio.Task[None] | None = None
 
     async def probe(self) -> None:
-        """Raises `ReplyError`, with the server's reason, where it cannot wait for its append-only file."""
+        """Raises `ReplyError` with the server's reason if it does not support WAITAOF."""
         await self._wait()
 
     def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[tuple[Any, bool]]:
@@ -86,8 +90,8 @@ class AofWait:
             await self._write_batch(batch)
 
     async def _write_batch(self, batch: Sequence[_Write]) -> None:
-        # EVALSHA itself, not `run`: a script loaded and repeated after WAITAOF would not be what WAITAOF spoke for.
-        # All are queued before the first await, so they leave in one write on one connection, or fail together.
+        # EVALSHA, not `run`, which would repeat an unknown script after the WAITAOF that is to cover it.
+        # All commands are queued before the first await, so they are sent in one write on one connection, or fail together.
         replies = [self._store.execute("EVALSHA", w.script.sha, len(w.keys), *w.keys, *w.args) for w in batch]
         results = await asyncio.gather(*replies, self._wait(), return_exceptions=True)
         is_durable = not isinstance(results[-1], BaseException) and results[-1][0] >= 1
@@ -104,7 +108,7 @@ class AofWait:
         return self._store.execute_blocking("WAITAOF", 1, 0, self._wait_ms, timeout_s=self._wait_ms / 1000)
 
     async def _load(self, scripts: set[Script], writes: Sequence[_Write]) -> None:
-        """Teach the server these scripts, and put the writes that need them at the head of the next batch."""
+        """Load these scripts, and put the writes that need them at the head of the next batch."""
         try:
             await asyncio.gather(*(self._store.execute("SCRIPT", "LOAD", script.text) for script in scripts))
         except StoreError as error:
@@ -124,9 +128,9 @@ def _resolve(done: asyncio.Future[tuple[Any, bool]], result: Any, is_durable: bo
 
 
 async def fsync_policy(store: Store) -> str | None:
-    """How the server keeps its append-only file: `always`, `everysec` or `no`; `off` without one; None if it does not tell."""
+    """The server's `appendfsync`: `always`, `everysec` or `no`; `off` with `appendonly no`; None if CONFIG is not allowed."""
     try:
-        told = await store.execute("CONFIG", "GET", "append*")
+        options = await store.execute("CONFIG", "GET", "append*")
     except ReplyError:
         return None
-    return str(told[b"appendfsync"].decode()) if told.get(b"appendonly") == b"yes" else "off"
+    return str(options[b"appendfsync"].decode()) if options.get(b"appendonly") == b"yes" else "off"

@@ -1,6 +1,6 @@
-"""What a checkout or an order call can be refused for, and how outside services fail: nouns with facts.
+"""Errors of checkout: refusals of checkout and order calls, and failures of external services.
 
-Status codes and wording of refusals stand on the gateway's page of problems, not here.
+The HTTP status and text of each refusal are in `gateway.http.problems`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from cart.model import Money, Sku
 
 
 class OrderNotFound(Refusal):
-    """No such order: malformed id, never accepted, or of another shopper."""
+    """No order of this shopper has this id."""
 
 
 class CartEmpty(Refusal):
-    """There is nothing in the cart to order."""
+    """The cart has no lines."""
 
 
 class IdempotencyKeyMissing(Refusal):
-    """A checkout came without a usable `Idempotency-Key`; `detail` says what is wrong with it."""
+    """The `Idempotency-Key` is missing or invalid; `detail` names the fault."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -30,11 +30,11 @@ class IdempotencyKeyMissing(Refusal):
 
 
 class IdempotencyKeyReused(Refusal):
-    """The key has already come with another body."""
+    """The idempotency key was used with another body."""
 
 
 class IdempotencyKeyInProgress(Refusal):
-    """Another checkout of this cart is still running; ask again in `retry_after_s` seconds."""
+    """Another checkout of this cart is running; try again in `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: int = 1) -> None:
         super().__init__(retry_after_s)
@@ -42,7 +42,7 @@ class IdempotencyKeyInProgress(Refusal):
 
 
 class ChangedPrice(msgspec.Struct, frozen=True):
-    """A line whose unit price is `now` and not what it `was` when the shopper wrote the line."""
+    """A line whose unit price changed since it was written: from `was` to `now`."""
 
     sku: Sku
     was: Money
@@ -50,7 +50,7 @@ class ChangedPrice(msgspec.Struct, frozen=True):
 
 
 class PriceChanged(Refusal):
-    """Prices moved since the shopper saw them. An `expected_total` equal to the new `total` is consent to it."""
+    """Prices changed since the lines were written. An `expected_total` equal to the new `total` is consent."""
 
     def __init__(self, lines: Sequence[ChangedPrice], total: Money) -> None:
         super().__init__(lines, total)
@@ -59,7 +59,7 @@ class PriceChanged(Refusal):
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """A line that asks for more than there is."""
+    """A line whose quantity is not available."""
 
     sku: Sku
     requested: int
@@ -67,7 +67,7 @@ class Shortage(msgspec.Struct, frozen=True):
 
 
 class OutOfStock(Refusal):
-    """Some lines cannot be had in full; nothing is held."""
+    """Some lines are not available in full; nothing is held."""
 
     def __init__(self, lines: Sequence[Shortage]) -> None:
         super().__init__(lines)
@@ -75,7 +75,7 @@ class OutOfStock(Refusal):
 
 
 class TotalMismatch(Refusal):
-    """The shopper's `expected_total` is not the `total`, though no price changed."""
+    """The `expected_total` differs from the `total`, and no price changed."""
 
     def __init__(self, total: Money) -> None:
         super().__init__(total)
@@ -83,26 +83,26 @@ class TotalMismatch(Refusal):
 
 
 class CardDataRefused(Refusal):
-    """The body holds what looks like a card number; it must not be kept, logged or passed on."""
+    """The body contains a card number; it is not stored, logged or forwarded."""
 
 
 class OrderNotDurable(Refusal):
-    """The order could not be made as durable as promised in time; it was undone and may be tried again with the same key."""
+    """The order was not durable in time and was rolled back; the same key may be used again."""
 
 
 class CancelTooLate(Refusal):
-    """The order has gone too far to be cancelled, or is over; `status` is where it stands."""
+    """The order's `status` is too late to cancel it."""
 
     def __init__(self, status: str) -> None:
         super().__init__(status)
         self.status = status
 
 
-# --- not refusals: what the parts of this package tell each other
+# --- raised between parts of checkout, never sent to clients
 
 
 class StatusConflict(Exception):
-    """The stored order is no longer in the status the caller knew; `current` is the one it is in."""
+    """The stored order is in status `current`, not in the one that the caller expected."""
 
     def __init__(self, current: str) -> None:
         super().__init__(current)
@@ -110,7 +110,7 @@ class StatusConflict(Exception):
 
 
 class StockNotHeld(Exception):
-    """The order's stock cannot be confirmed because no hold of it exists; `skus` lack theirs."""
+    """The order's stock cannot be confirmed: there is no hold of `skus`."""
 
     def __init__(self, skus: Sequence[Sku]) -> None:
         super().__init__(skus)
@@ -118,7 +118,7 @@ class StockNotHeld(Exception):
 
 
 class Declined(Exception):
-    """An outside service answered with a final no; asking again is pointless. `detail` is fit for the order's history."""
+    """An external service refused for good, so retries are pointless. `detail` goes into the order's history."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -126,13 +126,13 @@ class Declined(Exception):
 
 
 class ServiceUnavailable(Exception):
-    """An outside service could not be reached or did not answer: what was asked may or may not have been done."""
+    """An external service could not be reached or did not respond; the call may or may not have taken effect."""
 
 
 class DependencyTripped(Exception):
-    """An outside service is cut off for now, because it fails; nothing was asked of it, or what was asked failed.
+    """A breaker cuts off an external service: the call was not made, or it failed and opened the breaker.
 
-    It may be asked again in about `retry_after_s` seconds. This says nothing about an order: it waits.
+    Calls may go through again in about `retry_after_s` seconds. Until then the order waits; it is not declined.
     """
 
     def __init__(self, name: str, *, retry_after_s: float) -> None:

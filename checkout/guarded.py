@@ -1,7 +1,7 @@
-"""Outside services behind guards: what fails is left alone for a while, and no order is declined for it.
+"""External services behind circuit breakers: an open breaker delays orders and declines none.
 
-Each call has a deadline of its own inside the guard: one from outside would cancel the call, and a cancellation tells a
-guard nothing.
+The deadline of each call is inside the guard: a deadline around the guard would cancel the call, and a cancelled call is
+neither success nor failure to a breaker.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from checkout.order import Order
 from checkout.ports.queue import OrderSink, Outgoing
 from checkout.ports.services import Guard, Payments, Shipping
 
-# Shorter than the workflow's own for a step.
+# Shorter than the deadline of a workflow step.
 DEADLINE_S: Final = 4.0
 
 
 def is_service_failure(error: Exception) -> bool:
-    """Whether the service has failed: a final no is an answer."""
+    """Whether the error counts as a failure of the service; a refusal of the order does not."""
     return not isinstance(error, Declined)
 
 
 class GuardedPayments:
-    """A `Payments` that raises `DependencyTripped` besides, and `TimeoutError` after `deadline_s`."""
+    """A `Payments` that also raises `DependencyTripped`, and `TimeoutError` after `deadline_s`."""
 
     def __init__(self, payments: Payments, guard: Guard, *, deadline_s: float = DEADLINE_S) -> None:
         self._payments = payments
@@ -46,7 +46,7 @@ class GuardedPayments:
 
 
 class GuardedShipping:
-    """A `Shipping` that raises `DependencyTripped` besides, and `TimeoutError` after `deadline_s`."""
+    """A `Shipping` that also raises `DependencyTripped`, and `TimeoutError` after `deadline_s`."""
 
     def __init__(self, shipping: Shipping, guard: Guard, *, deadline_s: float = DEADLINE_S) -> None:
         self._shipping = shipping
@@ -63,7 +63,7 @@ class GuardedShipping:
 
 
 class GuardedSink:
-    """The sending end of a queue behind a guard; queues have deadlines of their own."""
+    """The sending side of a queue behind a guard; queues have their own deadlines."""
 
     def __init__(self, queue: OrderSink, guard: Guard) -> None:
         self._queue = queue
@@ -75,8 +75,9 @@ class GuardedSink:
 
 
 async def _guarded(guard: Guard, deadline_s: float, act: Callable[[], Awaitable[None]]) -> None:
-    async def within_deadline() -> None:
-        async with asyncio.timeout(deadline_s):
-            await act()
+    await guard.call(lambda: _with_deadline(deadline_s, act))
 
-    await guard.call(within_deadline)
+
+async def _with_deadline(deadline_s: float, act: Callable[[], Awaitable[None]]) -> None:
+    async with asyncio.timeout(deadline_s):
+        await act()

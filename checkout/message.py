@@ -1,7 +1,7 @@
-"""The message of an accepted order, for this shop's worker and for those of other teams.
+"""The message of an accepted order, for this worker and for those of other teams.
 
-A CloudEvents 1.0 envelope in its JSON format (https://github.com/cloudevents/spec/tree/v1.0.2). What is in it is told by
-`order_accepted.schema.json` beside this module, and to readers in `docs/order-message.md`.
+A CloudEvents 1.0 event in JSON format (https://github.com/cloudevents/spec/tree/v1.0.2). The schema of its data is
+`order_accepted.schema.json`; `docs/order-message.md` describes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DATA_SCHEMA: Final = "urn:peakgate:schema:shop.order.accepted.v1"
 
 
 class NotAnOrderMessage(Exception):
-    """The bytes are no `shop.order.accepted.v1`; `detail` holds nothing of their contents."""
+    """The bytes are not a `shop.order.accepted.v1` message; `detail` contains none of them."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -28,10 +28,10 @@ class NotAnOrderMessage(Exception):
 
 
 def order_accepted(order: Order) -> bytes:
-    """The message that says this order was accepted; the same bytes for an order however far it has come.
+    """The message of an accepted order; its bytes are the same in every later status.
 
-    It holds no token, address or email: whoever is entitled to those reads the order. It leaves out names and line totals
-    too, so that 1,000 lines of the longest SKUs still fit in the 256 KiB that every SQS queue takes.
+    It contains no token, address or email; a worker that needs them reads the order. It contains no names and line
+    totals, so that 1,000 lines of the longest SKUs fit in 256 KiB, the limit of an SQS message.
     """
 
     def money(amount: int) -> Money:
@@ -40,7 +40,7 @@ def order_accepted(order: Order) -> bytes:
     return msgspec.json.encode(
         {
             "specversion": "1.0",
-            # One order is accepted once, so its id tells duplicates of its message apart from other messages.
+            # An order is accepted once, so its id identifies duplicates of the message.
             "id": order.id,
             "source": SOURCE,
             "type": ORDER_ACCEPTED,
@@ -80,21 +80,21 @@ _decode: Final = msgspec.json.Decoder(_Envelope).decode
 
 
 def order_id_of(message: bytes) -> OrderId:
-    """The order that a message is about. Raises `NotAnOrderMessage`."""
+    """The id of a message's order. Raises `NotAnOrderMessage`."""
     try:
         envelope = _decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotAnOrderMessage(str(error)) from error
     if envelope.specversion != "1.0" or envelope.type != ORDER_ACCEPTED:
-        raise NotAnOrderMessage("neither of CloudEvents 1.0 nor of the type that this worker reads")
+        raise NotAnOrderMessage("not a CloudEvents 1.0 event of type shop.order.accepted.v1")
     order_id = parse_order_id(envelope.data.order_id)
     if order_id is None:
-        raise NotAnOrderMessage("`data.order_id` is no order id")
+        raise NotAnOrderMessage("`data.order_id` is not an order id")
     return order_id
 
 
 def order_accepted_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the whole message, as the package ships it."""
+    """The JSON Schema (2020-12) of the whole message."""
     text = resources.files("checkout").joinpath("order_accepted.schema.json").read_bytes()
     schema: dict[str, Any] = msgspec.json.decode(text)
     return schema

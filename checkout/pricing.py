@@ -1,4 +1,4 @@
-"""What an order costs, and whether that is what the shopper saw and agreed to."""
+"""The price of an order, and the shopper's consent to it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from checkout.request import ExpectedTotal
 
 
 def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine, ...]:
-    """The lines of a cart with the names and prices of now.
+    """The lines of a cart with current names and prices.
 
-    Raises `OutOfStock` when some are not sold any more, or no longer in the cart's currency.
+    Raises `OutOfStock` if some products are no longer sold, or not in the cart's currency.
     """
     sold = {line.sku: product for line in cart.lines if (product := _sold(line.sku, cart, products)) is not None}
     missing = [Shortage(line.sku, line.quantity, 0) for line in cart.lines if line.sku not in sold]
@@ -25,10 +25,10 @@ def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine,
 def require_price_consent(
     cart: Cart, lines: tuple[OrderLine, ...], *, shipping: int, expected: ExpectedTotal | None
 ) -> None:
-    """Return if the shopper agrees to what the lines cost now.
+    """Check that the shopper consents to the current prices.
 
-    An `expected` total that is right is agreement to whatever prices make it up; without one, the prices must be those
-    quoted when the lines were written. Raises `PriceChanged`, or `TotalMismatch` when no price changed.
+    An `expected` total that equals the current one is consent. Otherwise the prices must be the ones quoted when the
+    lines were written. Raises `PriceChanged`, or `TotalMismatch` if no price changed.
     """
     total = Money(sum(line.total for line in lines) + shipping, cart.currency)
     if expected is not None and (expected.amount, expected.currency) == (total.amount, total.currency):

@@ -1,4 +1,4 @@
-"""Orders in Redis or Valkey: beginning, committing and undoing a checkout is one script each."""
+"""Orders in Redis or Valkey: begin, commit and roll back are one script each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _script(name: str) -> Script:
     return Script.from_package("checkout", f"scripts/{name}.lua")
 
 
-# Longer than the sweeper of stock lets pass between two looks.
+# Longer than the interval of the stock sweeper.
 TURN_KEY: Final = "claims:sweeper"
 
 BEGIN: Final = _script("begin")
@@ -59,9 +59,9 @@ TRANSITION: Final = _script("transition")
 
 
 class RedisOrders:
-    """`Orders` and `OpenClaims` on a store. Without a `durability`, the store's reply is all that is promised.
+    """`Orders` and `OpenClaims` on a store; without `durability`, an order is durable on reply.
 
-    A checkout takes two round trips here: `begin`, with the look at the idempotency key, and `commit`, with its keeping.
+    A checkout takes two round trips: `begin` and the claim of the idempotency key, then `commit` and its renewal.
     """
 
     def __init__(self, store: Store, *, durability: Durability | None = None, turn_ms: int = 20_000) -> None:
@@ -78,7 +78,7 @@ class RedisOrders:
     async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         """See `Orders.begin`."""
         key = idempotency_key(claim.key_hash)
-        # Both leave together. The key is claimed first, so of two bodies with one key only one gets beyond this point.
+        # Both are sent in one write. The key is first, so that of two bodies with the same key only one continues.
         known, reply = await asyncio.gather(
             self._store.execute("SET", key, claim.fingerprint, "NX", "GET", "PX", CLAIM_MS),
             self._claim_cart(claim),
@@ -154,7 +154,7 @@ class RedisOrders:
             self._release_cart(claim, nothing_held=nothing_held), self._delete_key(claim, CLAIM_MS)
         )
         if is_released and not is_key_deleted:
-            # A commit of this claim was lost on its way, but the key it remembers for a day was not.
+            # The commit of this claim was lost, but the write of its key for a day was not.
             await self._delete_key(claim, KEY_MS)
         return bool(is_released)
 
@@ -163,7 +163,7 @@ class RedisOrders:
         return self._store.run(RELEASE, keys, [claim.token, claim.cart_id, int(nothing_held)])
 
     def _delete_key(self, claim: Claim, max_ttl_ms: int) -> Awaitable[Any]:
-        """Forget the idempotency key if it has at most `max_ttl_ms` to live: that of an accepted order has more than a claim's."""
+        """Delete the idempotency key if it expires within `max_ttl_ms`; that of an accepted order expires after `CLAIM_MS`."""
         return self._store.run(DELETE_KEY, [idempotency_key(claim.key_hash)], [claim.fingerprint, max_ttl_ms])
 
     # Orders
@@ -188,7 +188,7 @@ class RedisOrders:
         )
 
     async def _make_durable(self, order_id: OrderId) -> bool:
-        """Make sure of an order whose own checkout is still waiting for that, or was killed as it waited."""
+        """Make an order durable whose checkout is still waiting for that, or died while it waited."""
         _, is_durable = await self._durability.write(TOUCH, [order_key(order_id)], [])
         return is_durable and await self._mark_durable(order_id)
 
@@ -226,7 +226,7 @@ class RedisOrders:
     # Claims
 
     async def abandoned(self, *, before_ms: int) -> Sequence[AbandonedClaim]:
-        """See `OpenClaims.abandoned`. None while another process has the turn of looking for them."""
+        """See `OpenClaims.abandoned`. Returns none while another process has the lease."""
         if not await self._sweeping.take():
             return []
         notes = await asyncio.gather(
@@ -264,7 +264,7 @@ def _begun(cart_id: CartId, reply: Sequence[Any]) -> Claimed | AlreadyOrdered | 
 
 
 def _abandoned_claim(name: bytes, note: bytes) -> tuple[int, AbandonedClaim]:
-    """When the claim was made, and what is to be sweep."""
+    """The time of the claim, and the claim itself."""
     cart_id, version = name.decode().split(" ")
     begun_ms, *skus = note.decode().split("\n")
     order_id = order_id_for(CartId(cart_id), int(version))

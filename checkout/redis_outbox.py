@@ -1,4 +1,4 @@
-"""The outbox in Redis or Valkey: a stream per partition, written by the scripts that commit and cancel orders."""
+"""The outbox in Redis or Valkey: a stream for each partition, written by the scripts that commit and cancel orders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TURN_KEY: Final = "outbox:sweeper"
 
 
 class RedisOutbox:
-    """`Outbox` on a store. Entries carry the time of the server that wrote them.
+    """`Outbox` on a store. The times of entries are the server's.
 
-    One process has the turn of sweeping, until it has not sweep for `turn_ms`: else every process would send again what
-    a queue that was away left in the outbox.
+    One process at a time has the lease of the sweep, so that after an outage of the queue not every process sends the
+    same entries. The lease passes on when its holder has not swept for `turn_ms`.
     """
 
     def __init__(self, store: Store, *, turn_ms: int = 5_000) -> None:
@@ -27,7 +27,7 @@ class RedisOutbox:
         self._turn = RedisTurn(store, TURN_KEY, turn_ms=turn_ms)
 
     async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
-        """See `Outbox.unsent`. None while another process has the turn."""
+        """See `Outbox.unsent`. Returns none while another process has the lease."""
         if not await self._turn.take():
             return []
         found = await asyncio.gather(

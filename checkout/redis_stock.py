@@ -1,4 +1,4 @@
-"""Stock in Redis or Valkey: one script per SKU and call, all SKUs of an order at once."""
+"""Stock in Redis or Valkey: one script call for each SKU, all SKUs of an order at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMPLETE: Final = _script("complete")
 
 
 class RedisStock:
-    """`Stock` on a store. SKUs lie in different slots, so an order's holds are taken one by one, and given back so."""
+    """`Stock` on a store. SKUs are in different slots, so each hold of an order is a script call of its own."""
 
     def __init__(self, store: Store, *, hold_ms: int = HOLD_MS) -> None:
         self._store = store
@@ -78,7 +78,7 @@ class RedisStock:
 
 
 async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
-    """All replies; raises the first failure only when every call has ended, so that none runs into what comes next."""
+    """All replies. Raises the first failure after every call has ended, so that no call overlaps the next step."""
     replies = await asyncio.gather(*calls, return_exceptions=True)
     for reply in replies:
         if isinstance(reply, BaseException):

@@ -1,7 +1,7 @@
-"""Payment and shipping that move no money and no parcel, for trying the shop out and for tests.
+"""Sandbox payment, shipping and notifications, without effect in the world: for trying the shop out and for tests.
 
-Everything is kept in this process's memory. After a restart, or in another worker process, an order that is past a step
-is taken to have passed it: the order's status is the memory that counts.
+Their state is in this process's memory. After a restart, and in another worker process, the order's status decides
+which calls have been made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SLOW_S: Final = 2.0
 
 
 class PaymentState(Enum):
-    """What has become of the payment for an order."""
+    """The state of an order's payment."""
 
     AUTHORISED = "authorised"
     CAPTURED = "captured"
@@ -40,7 +40,7 @@ _OVER: Final = {PaymentState.VOIDED, PaymentState.REFUNDED}
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """Something that took effect: `amount`, in minor units, was authorised, captured, voided or refunded."""
+    """A change of a payment: `amount`, in minor units, was authorised, captured, voided or refunded."""
 
     order_id: OrderId
     became: PaymentState
@@ -51,8 +51,8 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 class SandboxPayments:
     """A `Payments` that decides by the payment token.
 
-    `tok_ok` is approved, `tok_slow` too after 2 s, `tok_timeout` is never answered, `tok_declined` and any other declined.
-    `ledger` tells what took effect, in order; the newest `remembered` payments and entries are kept.
+    `tok_ok` is approved, `tok_slow` is approved after 2 s, `tok_timeout` never returns, any other token is declined.
+    `ledger` lists the latest changes; at least `max_payments` payments and entries are stored.
     """
 
     def __init__(self, *, remembered: int = 100_000, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
@@ -67,7 +67,7 @@ class SandboxPayments:
             await asyncio.Event().wait()
         if order.payment_token == SLOW:
             await self._sleep(SLOW_S)
-        # Looked at after the wait: a void may have come meanwhile, and nothing below awaits.
+        # Read after the wait: the payment may have been voided meanwhile. Nothing below awaits.
         state = self._states.get(order.id)
         if state in _OVER:
             raise Declined("the payment was voided")
@@ -77,7 +77,7 @@ class SandboxPayments:
             self._record(order, PaymentState.AUTHORISED)
 
     async def capture(self, order: Order) -> None:
-        """See `Payments.capture`. A payment it knows nothing of was authorised before a restart, or by another process."""
+        """See `Payments.capture`. An unknown payment was authorised before a restart, or by another process."""
         state = self._states.get(order.id)
         if state in _OVER:
             raise Declined("the payment was voided")
@@ -102,7 +102,7 @@ class SandboxPayments:
 
 
 class SandboxShipping:
-    """A `Shipping` that books everything; `booked` and `cancelled` are the orders whose parcels are."""
+    """A `Shipping` that books every shipment; `booked` and `cancelled` hold the order ids."""
 
     def __init__(self, *, remembered: int = 100_000) -> None:
         self.booked: dict[OrderId, None] = {}
@@ -112,7 +112,7 @@ class SandboxShipping:
     async def arrange(self, order: Order) -> None:
         """See `Shipping.arrange`."""
         if order.id in self.cancelled:
-            raise Declined("the shipment was called off")
+            raise Declined("the shipment was cancelled")
         self._note(self.booked, order.id)
 
     async def cancel(self, order: Order) -> None:
@@ -127,7 +127,7 @@ class SandboxShipping:
 
 
 class SandboxNotifications:
-    """A `Notifications` that writes a log line with the order's number, and nothing about the shopper."""
+    """A `Notifications` that logs the order's number, and nothing about the shopper."""
 
     async def order_completed(self, order: Order) -> None:
         """See `Notifications.order_completed`."""

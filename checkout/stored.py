@@ -1,16 +1,16 @@
-"""What a checkout keeps in Redis, under which keys, and how an order is written there.
+"""The keys of checkout in Redis, and the encoding of orders.
 
-Everything about a cart lies under the hash tag of its partition, so that one script can change it as one:
+All keys of a cart and its order have the hash tag of the cart's partition, so that one script can change them atomically:
 
-    {7f}o:<order id>   hash: `doc` the order as it was accepted (JSON), `status`, `state` what has changed since (JSON),
-                       `key` and `body` stand for the idempotency key and the body, `durable` 1 once durable as promised
-    {7f}l:<cart id>    the claim of a running checkout: "token version"; runs out by itself
-    {7f}claims         hash: "cart id version" → when it was claimed (ms) and the cart's SKUs, one a line; until the claim's end
+    {7f}o:<order id>   hash: `doc` the order as accepted (JSON), `status`, `state` the members that changed since (JSON),
+                       `key` hash of the idempotency key, `body` fingerprint, `durable` 1 once as durable as promised
+    {7f}l:<cart id>    the claim of a running checkout: "token version"; expires
+    {7f}open-claims    hash: "cart id version" → time of the claim (ms) and the cart's SKUs, one a line
     {7f}fence          counter of claims
     {7f}outbox         stream of messages that the queue does not have yet: fields `order`, `message`
 
-    i:<key hash>       fingerprint of the body that an idempotency key came with
-    {<sku>}p, {<sku>}h stock of a SKU and holds of it: see `scripts/hold.lua`
+    i:<key hash>       fingerprint of the request with this idempotency key; expires
+    {<sku>}p, {<sku>}h stock and holds of a SKU: see `scripts/hold.lua`
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALL_PARTITIONS: Final = tuple(f"{number:02x}" for number in range(PARTITIONS))
 
 
 class OrderState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The part of an order that changes."""
+    """The members of an order that change."""
 
     status: OrderStatus
     updated_at: int
@@ -40,12 +40,12 @@ _decode_state: Final = msgspec.json.Decoder(OrderState).decode
 
 
 def encode_state(order: Order) -> bytes:
-    """What is kept of an order that has moved on."""
+    """The members that change, in JSON."""
     return msgspec.json.encode(OrderState(order.status, order.updated_at, order.history, order.reason))
 
 
 def decode_order(doc: bytes, state: bytes | None) -> Order:
-    """The order as it stands."""
+    """The order in its current state; `state` is None while it is as accepted."""
     order = _decode_order(doc)
     if state is None:
         return order
@@ -66,8 +66,8 @@ def claim_key(cart_id: CartId) -> str:
 
 
 def open_claims_key(partition: str) -> str:
-    """The key of a partition's hash of claims that have not told their end."""
-    return f"{{{partition}}}claims"
+    """The key of a partition's hash of open claims."""
+    return f"{{{partition}}}open-claims"
 
 
 def fence_key(partition: str) -> str:
@@ -81,12 +81,12 @@ def outbox_key(partition: str) -> str:
 
 
 def idempotency_key(key_hash: str) -> str:
-    """The key that remembers an idempotency key."""
+    """The key of an idempotency key's fingerprint."""
     return f"i:{key_hash}"
 
 
 def product_key(sku: Sku) -> str:
-    """The key of a product's hash, in whose field `stock` is what is available."""
+    """The key of a product's hash; its field `stock` is the available quantity."""
     return f"{{{sku}}}p"
 
 

@@ -1,4 +1,4 @@
-"""Giving back the stock of checkouts that never told their end: killed between a hold and its commit."""
+"""The stock sweeper: releases the holds of checkouts that died between the hold and the commit."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cart.model import unix_ms
 from checkout.ports.orders import CLAIM_MS, OpenClaims
 from checkout.ports.stock import HOLD_MS, Stock
 
-# A claim holds stock only while it is in force, so by then every hold of it has expired.
+# A claim holds stock only while it is valid, so all its holds have expired at this age.
 AGE_MS: Final = CLAIM_MS + HOLD_MS
 
 logger = logging.getLogger(__name__)
 
 
 class StockSweeper:
-    """Looks for abandoned claims about every `interval_s` seconds. Several may run at once, in any number of processes."""
+    """Sweeps abandoned claims about every `interval_s` seconds. Any number of sweepers may run at once."""
 
     def __init__(
         self,
@@ -45,16 +45,16 @@ class StockSweeper:
         while True:
             try:
                 await self.sweep()
-            except Exception as error:  # noqa: BLE001 - it is only late
+            except Exception as error:  # noqa: BLE001 - the next sweep repeats it
                 logger.warning(
-                    "stock could not be sweep; the next sweep tries again: %s: %s", type(error).__name__, error
+                    "sweeping abandoned stock failed; the next sweep tries again: %s: %s", type(error).__name__, error
                 )
             await self._sleep(self._interval_s * (0.5 + self._chance()))
 
     async def sweep(self) -> int:
-        """Give back what abandoned claims hold; returns how many of them are done with."""
+        """Release the holds of abandoned claims; returns the number of claims closed."""
         claims = await self._claims.abandoned(before_ms=self._clock_ms() - self._age_ms)
-        # A claim whose holds have not all expired was begun again since, or its servers' clocks differ: next time.
+        # A claim with a hold that has not expired has begun again, or server clocks differ: left to a later sweep.
         done = [claim for claim in claims if await self._stock.expire(claim.order_id, claim.skus)]
         await self._claims.delete_claims(done)
         return len(done)

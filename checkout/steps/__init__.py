@@ -1,1 +1,1 @@
-"""What must happen to an order after it is accepted, one file a step; `checkout.workflow` names their order."""
+"""The steps that fulfil an accepted order, a file each; `checkout.workflow` defines their sequence."""

@@ -6,7 +6,7 @@ from checkout.steps.step import Step
 
 
 class ArrangeShipping(Step):
-    """Book the parcel before the money is taken: a booking is called off more easily than money is sent back."""
+    """Book the shipment before the payment is captured: cancelling a booking is easier than a refund."""
 
     reaches = OrderStatus.SHIPPING_ARRANGED
     fails_as = CancelReason.SHIPPING_FAILED

@@ -6,11 +6,11 @@ from checkout.steps.step import Step
 
 
 class AuthorisePayment(Step):
-    """Reserve the order's total before anything is sent, so that no parcel leaves unpaid."""
+    """Reserve the order's total before the shipment is booked."""
 
     reaches = OrderStatus.PAYMENT_AUTHORISED
     fails_as = CancelReason.PAYMENT_DECLINED
-    # Stock must not wait for a payment that nobody answers for. What was reserved after all is let go of by `undo`.
+    # Stock must not wait for a payment service that does not respond. `undo` voids an authorisation that took effect.
     timeout_is_failure = True
 
     def __init__(self, payments: Payments) -> None:

@@ -6,10 +6,10 @@ from checkout.steps.step import Step
 
 
 class CapturePayment(Step):
-    """Take the money that was reserved.
+    """Capture the authorised payment.
 
-    No answer is no failure here: the parcel is booked and the money may have been taken, so the order waits for an answer.
-    There is nothing to undo: voiding the authorisation also gives back what was taken.
+    A service that does not respond does not fail this step: the shipment is booked and the payment may be captured, so
+    the order waits. There is nothing to undo: voiding the authorisation refunds a captured payment.
     """
 
     fails_as = CancelReason.PAYMENT_DECLINED

@@ -7,7 +7,7 @@ from checkout.steps.step import Step
 
 
 class ConfirmStock(Step):
-    """Turn what checkout holds for the order into sales, before the holds expire."""
+    """Turn the order's holds into sales before they expire."""
 
     reaches = OrderStatus.STOCK_CONFIRMED
     fails_as = CancelReason.OUT_OF_STOCK
@@ -20,7 +20,7 @@ class ConfirmStock(Step):
         try:
             await self._stock.confirm(order.id, order.skus)
         except StockNotHeld as error:
-            raise Declined(f"nothing is held of {', '.join(error.skus)}") from error
+            raise Declined(f"no stock is held of {', '.join(error.skus)}") from error
 
     async def undo(self, order: Order) -> None:
         """See `Step.undo`."""

@@ -6,9 +6,9 @@ from checkout.steps.step import Step
 
 
 class Notify(Step):
-    """Tell the shopper. It comes before the order is completed, so that a worker killed in between tells them later.
+    """Notify the shopper, before the order is completed, so that the next worker repeats it if this one dies.
 
-    An order that is paid for and on its way is completed even if nobody could be told.
+    A failed notification does not keep the order from being completed.
     """
 
     reaches = OrderStatus.COMPLETED

@@ -1,4 +1,4 @@
-"""What every step of the workflow is."""
+"""The base class of workflow steps."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from checkout.order import CancelReason, Order, OrderStatus
 
 
 class Step(ABC):
-    """One thing that must happen to an order.
+    """A step of the order workflow.
 
-    A worker may be killed at any instruction and another one goes on from the order's status, so `apply` and `undo` may
-    come again for the same order, also at the same time from two workers, and each must take effect once.
+    A worker may die at any instruction, and another continues from the order's status. So `apply` and `undo` may be called
+    again for the same order, even by two workers at once, and must be idempotent.
     """
 
     reaches: OrderStatus | None = None
-    """What the order becomes when the step is done; None if it stays what it is until a later step."""
+    """The status of the order after this step; None if a later step changes it."""
 
     fails_as: CancelReason | None = None
-    """Why the order is cancelled when the step fails for good; None if the order goes on without it."""
+    """The reason for which the order is cancelled if the step fails; None if the order continues without the step."""
 
     timeout_is_failure: bool = False
-    """Whether no answer, after all retries, is a failure for good. If not, the order waits and is tried again later."""
+    """Whether a service that does not respond, after all retries, fails the step. Otherwise the order waits."""
 
     @abstractmethod
     async def apply(self, order: Order) -> None:
-        """Make it happen. Raises `Declined` when it never will, anything else when that is not known."""
+        """Take the step. Raises `Declined` if it is refused for good, another exception if the outcome is not known."""
 
-    async def undo(self, order: Order) -> None:  # noqa: B027  a step may leave nothing to undo
-        """The order is cancelled: make it as if `apply` had never been called, whether it was or not."""
+    async def undo(self, order: Order) -> None:  # noqa: B027 - some steps have nothing to undo
+        """Reverse `apply`, whether or not it was called, because the order is cancelled."""
 
-    async def complete(self, order: Order) -> None:  # noqa: B027  most remember nothing
-        """The order is completed: forget what only `undo` would need."""
+    async def complete(self, order: Order) -> None:  # noqa: B027 - most steps store nothing
+        """Delete the records that only `undo` needs, because the order is completed."""

@@ -69,5 +69,5 @@ async def test_it_goes_on_after_a_sweep_that_failed(caplog: pytest.LogCaptureFix
     await asyncio.sleep(10)
     running.cancel()
     assert stock.expired == ["old"]
-    told = "stock could not be sweep; the next sweep tries again: ConnectionError: the store is away"
+    told = "sweeping abandoned stock failed; the next sweep tries again: ConnectionError: the store is away"
     assert [(record.message, record.exc_info) for record in caplog.records] == [(told, None)]

@@ -56,7 +56,7 @@ async def test_a_cart_is_kept_by_its_shopper_alone_and_asked_for_again() -> None
         assert (same.status, same["Cache-Control"], same["ETag"]) == (304, "private, no-cache", read["ETag"])
 
 
-async def test_a_checkout_that_the_store_leaves_alone_is_told_in_a_line(
+async def test_a_checkout_that_loses_the_store_logs_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def away(*_args: object, **_options: object) -> None:
@@ -69,7 +69,7 @@ async def test_a_checkout_that_the_store_leaves_alone_is_told_in_a_line(
         refused = await shop.check_out(cart_id)
         assert (refused.status, refused.problem, refused["Retry-After"]) == (503, "dependency-unavailable", "1")
     assert [(record.message, record.exc_info) for record in caplog.records] == [
-        ("a claim could not be let go; it runs out by itself: StoreUnavailable: away", None)
+        ("releasing the claim of a cart failed; it expires in seconds: StoreUnavailable: away", None)
     ]
 
 
