@@ -46,8 +46,8 @@ from gateway.http.message import Request
 from gateway.http.router import Router
 from gateway.metrics import Observed
 from gateway.pipeline.degraded import Degraded
-from gateway.pipeline.stacks import EdgeState
-from gateway.pipeline.switches import SwitchBoard
+from gateway.pipeline.edge_state import EdgeState
+from gateway.pipeline.switch_board import SwitchBoard
 from gateway.policies.active import ActivePolicies, read_secret
 from gateway.policies.prewarm import Prewarmer
 from gateway.policies.reload import Prepare

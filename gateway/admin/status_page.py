@@ -32,7 +32,7 @@ TITLES: Final[Mapping[str, str]] = {
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "breakers": ("state", "reason", "since", "forced_open"),
     "rooms": ("on", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "told_sold_out"),
-    "switches": ("on", "percent", "override", "routes", "refused"),
+    "switches": ("on", "percent", "override", "routes", "rejected"),
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
 }
 # Parts that the table of workers shows already.

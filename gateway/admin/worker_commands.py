@@ -8,7 +8,8 @@ from typing import Any
 from gateway.cache.cache import ResponseCache
 from gateway.control.commands import Command, CommandFailed, snapshot_of
 from gateway.metrics import Observed
-from gateway.pipeline.switches import SwitchBoard, UnknownSwitch
+from gateway.pipeline.switch_board import SwitchBoard
+from gateway.pipeline.switch_override import UnknownSwitch
 from gateway.resilience.breakers import Breakers
 
 
@@ -41,7 +42,7 @@ class WorkerCommands:
 
     async def _switch(self, arguments: dict[str, Any]) -> None:
         try:
-            self._switches.turn(arguments["name"], on=arguments.get("on"), percent=arguments.get("percent"))
+            self._switches.override(arguments["name"], on=arguments.get("on"), percent=arguments.get("percent"))
         except UnknownSwitch as error:
             raise CommandFailed(f"there is no switch {error.name}") from error
         except ValueError as error:

@@ -266,7 +266,7 @@ class AccessLog(Table, frozen=True):
     # `-` is standard output.
     file: str = "-"
     ok: Share = 0.01
-    refused: Share = 0.01
+    rejected: Share = 0.01
     client_error: Share = 0.1
     server_error: Share = 1.0
     slow_s: Seconds = 1.0

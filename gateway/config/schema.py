@@ -81,7 +81,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "Headers.x_content_type_options": "X-Content-Type-Options.",
     "AccessLog.client_error": "Share of other 4xx answers that get a line.",
     "AccessLog.ok": "Share of good answers that get a line.",
-    "AccessLog.refused": "Share of refusals (429, 503) that get a line.",
+    "AccessLog.rejected": "Share of rejected requests (429, 503) that are logged.",
     "AccessLog.server_error": "Share of 5xx answers that get a line.",
     "AccessLog.slow_s": "Slower answers always get a line, in seconds.",
     "AccessLog.file": "Where the lines go; `-` is standard output.",

@@ -1,1 +1,1 @@
-"""What happens to a request before and after its handler: one layer per file, and `stacks`, which names their order."""
+"""The layers around each handler, a file each, and `stacks`, which sets their order."""

@@ -1,4 +1,4 @@
-"""Let pages of other origins call the API (the Fetch standard's CORS protocol)."""
+"""CORS: let pages of other origins call the API (the Fetch standard's CORS protocol)."""
 
 from __future__ import annotations
 
@@ -8,43 +8,48 @@ from typing import Final
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, header
 
 _METHODS: Final = header("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
-# What the calls take besides the fields that browsers allow anyway.
+# The request fields of the API besides those that browsers always allow.
 _REQUEST_FIELDS: Final = header(
     "Access-Control-Allow-Headers",
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Waiting-Room-Token, X-Api-Key, traceparent, tracestate",
 )
-# Caches must not give the answer to one origin to another.
+# Caches must not send the response of one origin to another.
 _VARY: Final = header("Vary", "Origin")
 
 
-def cors(origins: Sequence[str], *, credentials: bool, max_age_s: int, expose: Sequence[str]) -> Layer:
-    """Answer preflights, and tell browsers which of the `origins` may read answers; `*` is every one, without credentials.
+def cors(
+    origins: Sequence[str], *, credentials: bool, max_age_s: int, expose: Sequence[str], header_block: bytes = b""
+) -> Layer:
+    """Respond to preflights, and let pages of `origins` read responses; `*` is every origin, without credentials.
 
-    Refusals are told the same way, since the layer is outside of those that refuse. Nobody is refused here: the browser
-    does that, and whoever is no browser does not ask.
+    Rejected requests get the same fields, because the layer is outside of those that reject. Browsers enforce CORS, so
+    nothing is rejected here. `header_block` is added to each response with them: one concatenation a request.
     """
-    allowed = frozenset(origins)
     shared = header("Access-Control-Expose-Headers", ", ".join(expose)) if expose else b""
     if credentials:
         shared += header("Access-Control-Allow-Credentials", "true")
+    always = header_block + _VARY
+    # Encoded beforehand for each origin.
+    by_origin = {origin: always + header("Access-Control-Allow-Origin", origin) + shared for origin in origins}
+    any_origin = by_origin.get("*")
     preflight = Response(204, header_block=_METHODS + _REQUEST_FIELDS + header("Access-Control-Max-Age", max_age_s))
 
     def layer(handler: Handler) -> Handler:
-        def crossed(request: Request) -> ResponseOrAwaitable:
-            request.extra_headers += _VARY
-            origin = request.headers.get("Origin")
+        def add(request: Request) -> ResponseOrAwaitable:
+            headers = request.headers
+            origin = headers.get("Origin")
             if origin is None:
+                request.extra_headers += always
                 return handler(request)
-            if "*" in allowed:
-                request.extra_headers += b"Access-Control-Allow-Origin: *\r\n" + shared
-            elif origin in allowed:
-                request.extra_headers += header("Access-Control-Allow-Origin", origin) + shared
-            else:
+            allowed = by_origin.get(origin) if any_origin is None else any_origin
+            if allowed is None:
+                request.extra_headers += always
                 return handler(request)
-            if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            request.extra_headers += allowed
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in headers:
                 return preflight
             return handler(request)
 
-        return crossed
+        return add
 
     return layer

@@ -1,4 +1,4 @@
-"""Give up on an answer that takes too long."""
+"""A deadline for each response of a route."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from gateway.http.message import Handler, Layer, Request, Response, resolve
 
 
 def deadline(seconds: float) -> Layer:
-    """Answer 503 after `seconds`. Only for routes with a task of their own: hot ones wait for the store alone, which has its own."""
+    """Reject with 503 after `seconds`. For routes with a task of their own: hot ones await the store only, which has its own."""
 
     def layer(handler: Handler) -> Handler:
-        async def limited(request: Request) -> Response:
-            limit = asyncio.timeout(seconds)
-            try:
-                async with limit:
-                    return await resolve(handler(request))
-            except TimeoutError:
-                if not limit.expired():
-                    raise  # the handler's own, and its fault
-                return problems.response(problems.TIMED_OUT, request.id)
-
-        return limited
+        return lambda request: _within(seconds, handler, request)
 
     return layer
+
+
+async def _within(seconds: float, handler: Handler, request: Request) -> Response:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await resolve(handler(request))
+    except TimeoutError:
+        if not limit.expired():
+            raise  # of the handler itself
+        return problems.response(problems.TIMED_OUT, request.id)

@@ -1,4 +1,4 @@
-"""Say so when an answer is not what it would be on a good day: `Degraded: prices`, and a count for machines."""
+"""Mark degraded responses, such as `Degraded: prices`, and count them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any, Final
 from gateway.http.message import Handler, Layer, Request, Response, header, resolve
 from gateway.metrics import Metric, Sample
 
-# What can be degraded; docs/degrading.md tells for each what a shopper gets instead.
+# The parts that can be degraded; docs/degrading.md says what shoppers get instead of each.
 PARTS: Final = ("prices", "products", "limits", "queue", "cache", "waiting-room")
-_LINES: Final = {what: header("Degraded", what) for what in PARTS}
+_LINES: Final = {part: header("Degraded", part) for part in PARTS}
 
 
 class Degraded:
-    """Marks degraded answers and counts them. Plain state of a worker, shared by all who answer."""
+    """Marks and counts degraded responses. One for a worker."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(PARTS, 0)
 
-    def mark(self, request: Request, what: str) -> None:
-        """Add `Degraded: <what>` to the answer of this request, once. `what` is one of `PARTS`; else `KeyError`."""
-        line = _LINES[what]
+    def mark(self, request: Request, part: str) -> None:
+        """Add `Degraded: <part>` to the response of this request, once. Raises `KeyError` for a part not in `PARTS`."""
+        line = _LINES[part]
         if line not in request.extra_headers:
             request.extra_headers += line
-            self.counts[what] += 1
+            self.counts[part] += 1
 
     def snapshot(self) -> Mapping[str, Any]:
         """See `gateway.metrics.Observed`."""
@@ -33,26 +33,29 @@ class Degraded:
     def metrics(self) -> Iterable[Metric]:
         """See `gateway.metrics.Observed`."""
         yield Metric(
-            "peakgate_degraded_answers_total",
-            "Answers that said what was degraded about them.",
+            "peakgate_degraded_responses_total",
+            "Degraded responses, by the degraded part.",
             "counter",
-            [Sample({"what": what}, float(count)) for what, count in self.counts.items()],
+            [Sample({"part": part}, float(count)) for part, count in self.counts.items()],
         )
 
 
-def degraded_while(degraded: Degraded, what: str, is_so: Callable[[], bool], *, status: int) -> Layer:
-    """Mark the answers of `status` for as long as `is_so`, such as orders accepted while their queue is cut off.
+def degraded_while(degraded: Degraded, part: str, is_degraded: Callable[[], bool], *, status: int) -> Layer:
+    """Mark the responses of `status` while `is_degraded`, such as orders accepted while their queue is cut off.
 
-    A plain factory; for routes with a task of their own, as it waits for the answer.
+    For routes with a task of their own, because it awaits the response.
     """
 
     def layer(handler: Handler) -> Handler:
-        async def marked(request: Request) -> Response:
-            response = await resolve(handler(request))
-            if response.status == status and is_so():
-                degraded.mark(request, what)
-            return response
-
-        return marked
+        return lambda request: _marked(degraded, part, is_degraded, status, handler, request)
 
     return layer
+
+
+async def _marked(  # noqa: PLR0917 - one call site, right above
+    degraded: Degraded, part: str, is_degraded: Callable[[], bool], status: int, handler: Handler, request: Request
+) -> Response:
+    response = await resolve(handler(request))
+    if response.status == status and is_degraded():
+        degraded.mark(request, part)
+    return response

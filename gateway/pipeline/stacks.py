@@ -1,54 +1,31 @@
-"""The order of the layers, outermost first, and why it is so. A layer that a route does not need is not there at all."""
+"""The order of the layers, outermost first, and why. A layer that a route does not need is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.api.binding import Route
 from gateway.auth.authentication import authentication
-from gateway.auth.client_identifier import ClientIdentifier
 from gateway.auth.identity import identity
-from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.config.policies import CRITICALITIES, Criticality, Forward, Limit, Policies, Room, applies
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, stack
 from gateway.pipeline.compression import compression
 from gateway.pipeline.cors import cors
 from gateway.pipeline.deadline import deadline
-from gateway.pipeline.degraded import Degraded, degraded_while
-from gateway.pipeline.security_headers import security_headers
-from gateway.pipeline.switches import SwitchBoard, feature, switches
+from gateway.pipeline.degraded import degraded_while
+from gateway.pipeline.edge_state import EdgeState
+from gateway.pipeline.security_headers import security_header_block, security_headers
+from gateway.pipeline.switches import feature, switches
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import RedisQuota
-from gateway.resilience.shedder import Shedder
 from gateway.resilience.shedding import STORE, IsReplay, shedding
-from gateway.waitingroom.waiting_room import Rooms, waiting_room
+from gateway.waitingroom.waiting_room import waiting_room
 
 # For routes that wait for more than the store, which has deadlines of its own.
 SLOW_ROUTE_DEADLINE_S: Final = 10.0
 CHECKOUT: Final = ("POST", "/v1/checkout")
-# Balancers must learn how we are whatever else is going on.
+# Load balancers need their responses during any overload.
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeState:
-    """What the layers of a worker share. It outlives the policies: what they count and know goes on."""
-
-    clients: ClientIdentifier
-    tokens: ShopperTokens
-    switches: SwitchBoard
-    rooms: Rooms
-    shedder: Shedder
-    quota: RedisQuota
-    degraded: Degraded
-    # Whether a checkout's answer is stored already.
-    is_replay: IsReplay
-    # Whether the order queue is cut off, so that orders wait in the outbox.
-    is_queue_away: Callable[[], bool]
-    # Whether the prices that orders are taken at could not be confirmed of late.
-    are_prices_stale: Callable[[], bool]
 
 
 class Stacks:
@@ -67,67 +44,67 @@ class Stacks:
         self._compression = (
             feature(state.switches, "compression", compression(policies.compression.least_bytes))
             if policies.compression.on
-            else _nothing
+            else _no_layer
         )
 
     def of_route(self, route: Route) -> Layer:
-        """Those of a call of the API."""
+        """The layers of a route of the API."""
         if route.path in _PROBES:
-            return deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _nothing
+            return deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _no_layer
         method, path = route.method, route.path
         is_checkout = (method, path) == CHECKOUT
         return stack(
             self._outside(method, path, is_page=False),
             self._admission(method, path, route.criticality, sells=is_checkout),
-            # Before authentication: refusing is cheaper than verifying a token. Limits by shopper need to know him.
+            # Before authentication: rejecting is cheaper than verifying a token. Limits by shopper come after it.
             self._limits(method, path, by_shopper=False),
             authentication(self._state.tokens),
             self._limits(method, path, by_shopper=True),
-            self._degraded_orders() if is_checkout else _nothing,
-            deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _nothing,
-            # Outside of the response cache, which keeps the plain form: each shopper takes another coding.
-            self._compression if route.is_public else _nothing,
+            self._degraded_orders() if is_checkout else _no_layer,
+            deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _no_layer,
+            # Outside of the response cache, which stores the plain body: clients accept different codings.
+            self._compression if route.is_public else _no_layer,
         )
 
-    def unread_level(self, route: Route) -> int | None:
-        """The criticality by which requests of a route may be refused unread.
+    def early_reject_level(self, route: Route) -> int | None:
+        """The criticality by which requests of a route may be rejected unparsed, None where they may not.
 
-        A waiting room has another answer, and a checkout may have been answered before.
+        A waiting room has a response of its own, and a checkout may be a replay.
         """
         is_simple = route.hot and route.path not in _PROBES and (route.method, route.path) != CHECKOUT
         if not is_simple or not self._policies.shedding.on or self._rooms(route.method, route.path):
             return None
         return CRITICALITIES.index(route.criticality)
 
-    def lines_of(self, route: Route) -> bytes:
-        """The header lines that every answer of such a route has."""
+    def header_block_of(self, route: Route) -> bytes:
+        """The header fields of every response of a route that may be rejected unparsed."""
         request = Request(route.method, route.path, "", {}, b"", "", ())
         self._for_browsers(route.method, route.path, is_page=False)(lambda _request: Response(204))(request)
         return request.extra_headers
 
     def of_forward(self, rule: Forward) -> Layer:
-        """Those of what is forwarded. Who signs in there is the upstream's to know, so its tokens are left alone."""
+        """The layers of a forwarded prefix. Its upstream authenticates shoppers, so tokens are not verified."""
         path = f"{rule.prefix}*"
-        layers = {method: self._of_forward(rule, method, path) for method in self._methods_named(path)}
+        layers = {method: self._of_forward(rule, method, path) for method in self._named_methods(path)}
         if "GET" in layers:
-            # As on our own routes.
+            # As for routes of the API.
             layers["HEAD"] = layers["GET"]
-        of_any = self._of_forward(rule, "*", path)
-        return by_method(layers, of_any) if layers else of_any
+        other_methods = self._of_forward(rule, "*", path)
+        return by_method(layers, other_methods) if layers else other_methods
 
     def _of_forward(self, rule: Forward, method: str, path: str) -> Layer:
-        # Whatever its method, it is one route to limits that count by route.
+        # For limits that count by route it is one route, with any method.
         route = f"* {path}"
         return stack(
             self._outside(method, path, is_page=True),
             self._admission(method, path, rule.criticality, sells=False, dependency=rule.upstream),
             self._limits(method, path, by_shopper=False, route=route),
             self._limits(method, path, by_shopper=True, route=route),
-            self._compression if rule.compress else _nothing,
+            self._compression if rule.compress else _no_layer,
         )
 
-    def _methods_named(self, path: str) -> Iterable[str]:
-        """The methods that policies name for a path that takes any."""
+    def _named_methods(self, path: str) -> Iterable[str]:
+        """The methods that policies name for a path that accepts any."""
         policies = self._policies
         patterns = [
             *(pattern for limit in policies.limits for pattern in limit.routes),
@@ -139,32 +116,39 @@ class Stacks:
         return {method for pattern, method in named.items() if applies((pattern,), method, path)}
 
     def of_other(self, method: str, path: str, *, is_page: bool) -> Layer:
-        """Those of documents and their pages, and of what has no route: 404, 405, OPTIONS."""
+        """The layers of documents and pages, and of requests without a route: 404, 405, OPTIONS."""
         if path in _PROBES:
-            return _nothing
+            return _no_layer
         return stack(
             self._outside(method, path, is_page=is_page),
             self._admission(method, path, "optional", sells=False),
             self._limits(method, path, by_shopper=False),
-            self._compression if is_page else _nothing,
+            self._compression if is_page else _no_layer,
         )
 
     def _outside(self, method: str, path: str, *, is_page: bool) -> Layer:
-        """What every answer passes, refusals too: browsers must be able to read those. Then, who is asking."""
+        """Header fields for browsers, which must be able to read rejections too; then the client's identity."""
         return stack(
             self._for_browsers(method, path, is_page=is_page), identity(self._state.clients, self._state.tokens)
         )
 
     def _for_browsers(self, method: str, path: str, *, is_page: bool) -> Layer:
-        """Our own answers are data, and load nothing; pages, those of waiting rooms too, say what they load."""
+        """Responses of the API are data and load nothing; pages, of waiting rooms too, set their own content policy."""
         table = self._policies.cors
         fields = self._headers if is_page else {**self._headers, **self._content_policy}
-        return stack(
-            security_headers(fields, where_missing=is_page or bool(self._rooms(method, path))),
-            cors(table.origins, credentials=table.credentials, max_age_s=table.max_age_s, expose=table.expose)
-            if table.origins and applies(table.routes, method, path)
-            else _nothing,
+        where_missing = is_page or bool(self._rooms(method, path))
+        security = security_headers(fields, where_missing=where_missing)
+        if not table.origins or not applies(table.routes, method, path):
+            return security
+        # Where the security fields are always the same, CORS adds them with its own, which saves a call for each request.
+        allowed = cors(
+            table.origins,
+            credentials=table.credentials,
+            max_age_s=table.max_age_s,
+            expose=table.expose,
+            header_block=b"" if where_missing else security_header_block(fields),
         )
+        return stack(security, allowed) if where_missing else allowed
 
     def _rooms(self, method: str, path: str) -> Sequence[Room]:
         return [room for room in self._policies.rooms if room.on and applies(room.routes, method, path)]
@@ -172,9 +156,9 @@ class Stacks:
     def _admission(
         self, method: str, path: str, criticality: Criticality, *, sells: bool, dependency: str = STORE
     ) -> Layer:
-        """Whether there is room: what is off needs none, who waits takes none, and only then is it counted.
+        """Switches, waiting rooms, load shedding: a route that is off needs no room, and a waiting client no capacity.
 
-        What waits for an upstream counts for that one alone: while it hangs, it takes no room from the others.
+        A request that waits for an upstream counts for that upstream only, so that one that hangs takes no room from others.
         """
         mark = self._state.degraded.mark
         rooms = [
@@ -188,11 +172,11 @@ class Stacks:
 
     def _shedding(self, criticality: Criticality, dependency: str, is_replay: IsReplay | None) -> Layer:
         if not self._policies.shedding.on:
-            return _nothing
+            return _no_layer
         return shedding(self._state.shedder, criticality, dependency=dependency, is_replay=is_replay)
 
     def _limits(self, method: str, path: str, *, by_shopper: bool, route: str | None = None) -> Layer:
-        """`route` is what limits by route count by, where that is not the method and path."""
+        """`route` is the key of limits that count by route, if it is not the method and path."""
         limits = [each for each in self._of(method, path) if (each.by == "shopper") is by_shopper]
         return rate_limit(limits, self._state.quota, route=route or f"{method} {path}", mark=self._state.degraded.mark)
 
@@ -207,20 +191,20 @@ class Stacks:
         )
 
 
-def by_method(layers: Mapping[str, Layer], of_any: Layer) -> Layer:
-    """The layers of a request's method, where there are some of its own."""
+def by_method(layers: Mapping[str, Layer], other_methods: Layer) -> Layer:
+    """The layers of a request's method, `other_methods` where it has none of its own."""
 
     def layer(handler: Handler) -> Handler:
         handlers = {method: each(handler) for method, each in layers.items()}
-        others = of_any(handler)
+        others = other_methods(handler)
 
-        def by_its_method(request: Request) -> ResponseOrAwaitable:
+        def by_method_of(request: Request) -> ResponseOrAwaitable:
             return handlers.get(request.method, others)(request)
 
-        return by_its_method
+        return by_method_of
 
     return layer
 
 
-def _nothing(handler: Handler) -> Handler:
+def _no_layer(handler: Handler) -> Handler:
     return handler

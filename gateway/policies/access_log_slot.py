@@ -59,7 +59,7 @@ def _open(table: Table) -> AccessLog | None:
     return AccessLog(
         {
             "ok": table.ok,
-            "refused": table.refused,
+            "rejected": table.rejected,
             "client_error": table.client_error,
             "server_error": table.server_error,
         },

@@ -14,7 +14,7 @@ from gateway.http.message import Handler
 from gateway.http.route_stats import RouteStatsTable
 from gateway.metrics import Observed
 from gateway.pipeline.access_log import AccessLog
-from gateway.pipeline.stacks import EdgeState
+from gateway.pipeline.edge_state import EdgeState
 from gateway.policies.access_log_slot import AccessLogSlot
 from gateway.policies.reload import Swap
 from gateway.policies.router_builder import Backends, Surface, build_router

@@ -13,7 +13,8 @@ from gateway.http.addresses import ADDRESS_FIELDS, peer_of
 from gateway.http.endpoint import Endpoint, Unread
 from gateway.http.message import Handler
 from gateway.http.router import Router
-from gateway.pipeline.stacks import EdgeState, Stacks
+from gateway.pipeline.edge_state import EdgeState
+from gateway.pipeline.stacks import Stacks
 from gateway.proxy.forward import forward
 from gateway.proxy.upstreams import Upstreams
 from gateway.resilience.breakers import Breakers
@@ -96,8 +97,8 @@ class _Build:
             hot=route.hot,
             body_limit=route.body_limit,
         )
-        level = self._stacks.unread_level(route)
-        endpoint.unread = None if level is None else Unread(level, self._stacks.lines_of(route))
+        level = self._stacks.early_reject_level(route)
+        endpoint.unread = None if level is None else Unread(level, self._stacks.header_block_of(route))
         self._inner[endpoint] = inner
         return endpoint
 

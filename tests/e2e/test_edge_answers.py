@@ -48,7 +48,7 @@ routes = ["GET /v1/orders/{order_id}"]
 [access_log]
 file = "LOG_FILE"
 ok = 0.25
-refused = 0.5
+rejected = 0.5
 client_error = 1.0
 server_error = 1.0
 slow_s = 60
@@ -234,7 +234,7 @@ def test_metrics_are_read_by_both_kinds_of_scrapers_and_add_up(gate: RunningShop
         "peakgate_request_seconds_count",
         "peakgate_request_seconds_sum",
     } <= counts
-    for part in ("breaker_state", "limit_decisions", "shedding", "upstream_requests", "cache", "degraded_answers"):
+    for part in ("breaker_state", "limit_decisions", "shedding", "upstream_requests", "cache", "degraded_responses"):
         assert any(name.startswith(f"peakgate_{part}") for name in families), part
     labels = {
         (key, value) for family in families.values() for each in family.samples for key, value in each.labels.items()

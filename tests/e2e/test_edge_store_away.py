@@ -96,7 +96,9 @@ def test_while_the_store_is_paused_limits_go_on_and_products_are_shown(gate: Run
             assert gate.call("GET", "/healthz").status == 200
             # The operator sees it, though his page needs no store.
             eventually(lambda: count(gate, "peakgate_limit_local"), lambda found: found >= 1)
-            eventually(lambda: count(gate, "peakgate_degraded_answers_total", what="limits"), lambda found: found >= 1)
+            eventually(
+                lambda: count(gate, "peakgate_degraded_responses_total", part="limits"), lambda found: found >= 1
+            )
             assert gate.admin("GET", "/").status == 200
         all_well(gate, cart_id)
     eventually(lambda: count(gate, "peakgate_limit_local"), lambda local: local == 0)

@@ -11,7 +11,7 @@ from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response
 from gateway.pipeline.access_log import AccessLog, Outcome, outcome_of
 
-ALL: dict[Outcome, float] = {"ok": 1.0, "refused": 1.0, "client_error": 1.0, "server_error": 1.0}
+ALL: dict[Outcome, float] = {"ok": 1.0, "rejected": 1.0, "client_error": 1.0, "server_error": 1.0}
 ENDPOINT = Endpoint("GET", "/v1/carts/{cart_id}", lambda _request: Response(200))
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ async def logged(
     return [json.loads(line) for line in lines]
 
 
-async def test_a_line_says_what_was_answered(tmp_path: Path) -> None:
+async def test_a_line_has_the_facts_of_a_response(tmp_path: Path) -> None:
     [line] = await logged(tmp_path, [200], elapsed_s=0.0125)
     assert line.pop("process")
     assert line == {
@@ -52,13 +52,13 @@ async def test_a_line_says_what_was_answered(tmp_path: Path) -> None:
     }
 
 
-async def test_nothing_personal_and_no_secret_address_is_written_unless_asked_for(tmp_path: Path) -> None:
+async def test_personal_data_and_secret_paths_are_left_out_by_default(tmp_path: Path) -> None:
     [line] = await logged(tmp_path, [200])
     assert not {"address", "shopper", "path", "query", "user_agent"} & set(line)
     assert "secret" not in json.dumps(line)
 
 
-async def test_personal_data_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+async def test_personal_data_is_written_where_configured(tmp_path: Path) -> None:
     [line] = await logged(tmp_path, [200], personal=("address", "shopper", "path", "query", "user_agent"))
     assert line["address"] == "192.0.2.7"
     assert line["shopper"] == "anna"
@@ -68,17 +68,17 @@ async def test_personal_data_is_written_where_it_is_asked_for(tmp_path: Path) ->
 
 
 async def test_samples_are_taken_evenly_by_outcome(tmp_path: Path) -> None:
-    shares: dict[Outcome, float] = {"ok": 0.1, "refused": 0.0, "client_error": 0.5, "server_error": 1.0}
+    shares: dict[Outcome, float] = {"ok": 0.1, "rejected": 0.0, "client_error": 0.5, "server_error": 1.0}
     lines = await logged(tmp_path, [200] * 100 + [503] * 100 + [404] * 10 + [500] * 3, shares=shares)
     found = [line["status"] for line in lines]
     assert {status: found.count(status) for status in set(found)} == {200: 10, 404: 5, 500: 3}
 
 
-async def test_what_was_slow_is_always_written(tmp_path: Path) -> None:
+async def test_slow_responses_are_always_written(tmp_path: Path) -> None:
     assert len(await logged(tmp_path, [200] * 3, elapsed_s=1.0, shares=dict.fromkeys(ALL, 0.0))) == 3
 
 
-async def test_a_degraded_answer_says_in_what(tmp_path: Path) -> None:
+async def test_a_degraded_response_is_logged_with_its_parts(tmp_path: Path) -> None:
     [line] = await logged(tmp_path, [200], notes=b"Vary: Origin\r\nDegraded: prices\r\nDegraded: limits\r\n")
     assert line["degraded"] == ["prices", "limits"]
 
@@ -90,7 +90,7 @@ async def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [(200, "ok"), (304, "ok"), (404, "client_error"), (429, "refused"), (503, "refused"), (500, "server_error")],
+    [(200, "ok"), (304, "ok"), (404, "client_error"), (429, "rejected"), (503, "rejected"), (500, "server_error")],
 )
-def test_statuses_are_kinds_of_outcome(status: int, outcome: str) -> None:
+def test_each_status_has_an_outcome(status: int, outcome: str) -> None:
     assert outcome_of(status) == outcome

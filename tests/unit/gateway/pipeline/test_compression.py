@@ -9,7 +9,8 @@ import pytest
 import zstandard
 
 from gateway.http.message import Request, Response, StreamedResponse, header, resolve
-from gateway.pipeline.compression import chosen, compression
+from gateway.pipeline.codings import preferred_coding
+from gateway.pipeline.compression import compression
 
 TEXT = b'{"name":"a mug"}' * 200
 UNPACK: dict[str, Callable[[bytes], bytes]] = {
@@ -19,18 +20,18 @@ UNPACK: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def packed(response: Response, accepted: str = "gzip", least_bytes: int = 100) -> tuple[Response, bytes]:
+def packed(response: Response, accepted: str = "gzip", min_bytes: int = 100) -> tuple[Response, bytes]:
     request = Request("GET", "/v1/products", "", {"Accept-Encoding": accepted}, b"", "id", ())
 
     async def later(_request: Request) -> Response:
         return response
 
-    handler = compression(least_bytes)(later)
+    handler = compression(min_bytes)(later)
     return asyncio.run(resolve(handler(request))), request.extra_headers
 
 
 @pytest.mark.parametrize("coding", UNPACK)
-def test_text_is_compressed_as_the_shopper_takes_it(coding: str) -> None:
+def test_text_is_compressed_with_an_accepted_coding(coding: str) -> None:
     answer, notes = packed(Response(200, TEXT), coding)
     assert f"Content-Encoding: {coding}\r\n".encode() in answer.header_block
     assert b"Vary: Accept-Encoding\r\n" in notes
@@ -54,8 +55,8 @@ def test_text_is_compressed_as_the_shopper_takes_it(coding: str) -> None:
         (",;,=", None),
     ],
 )
-def test_the_first_of_ours_that_is_taken_is_chosen(accepted: str, coding: str | None) -> None:
-    found = chosen(accepted)
+def test_the_first_of_our_codings_that_is_accepted_is_preferred(accepted: str, coding: str | None) -> None:
+    found = preferred_coding(accepted)
     assert (found.name if found else None) == coding
 
 
@@ -78,18 +79,18 @@ def test_a_strong_tag_becomes_weak_and_a_weak_one_stays() -> None:
     ],
     ids=["short", "a picture", "events", "compressed", "not to be changed", "a part", "nothing", "not modified"],
 )
-def test_others_go_as_they_are(response: Response) -> None:
+def test_other_responses_are_unchanged(response: Response) -> None:
     assert packed(response)[0] is response
 
 
-def test_who_takes_nothing_gets_it_plain_but_caches_are_told() -> None:
+def test_without_an_accepted_coding_the_body_is_plain_and_varies() -> None:
     answer, notes = packed(Response(200, TEXT), "identity")
     assert answer.body == TEXT
     assert b"Vary: Accept-Encoding\r\n" in notes
 
 
 @pytest.mark.parametrize("coding", UNPACK)
-def test_what_comes_in_pieces_is_compressed_in_pieces_that_can_be_read_at_once(coding: str) -> None:
+def test_a_stream_is_compressed_in_chunks_that_decompress_at_once(coding: str) -> None:
     closed = []
 
     async def pieces() -> AsyncGenerator[bytes, None]:

@@ -17,7 +17,7 @@ def asked(
     return outcome, request.extra_headers
 
 
-def test_a_page_of_an_allowed_origin_may_read_the_answer() -> None:
+def test_a_page_of_an_allowed_origin_may_read_the_response() -> None:
     _, notes = asked((PAGE,), origin=PAGE)
     assert b"Access-Control-Allow-Origin: https://shop.example\r\n" in notes
     assert b"Access-Control-Expose-Headers: ETag\r\n" in notes
@@ -30,7 +30,7 @@ def test_a_page_of_another_origin_may_not() -> None:
     assert b"Allow-Origin" not in asked((PAGE,), origin="null")[1]
 
 
-def test_every_answer_varies_with_the_origin_so_that_no_cache_mixes_them() -> None:
+def test_every_response_varies_with_the_origin() -> None:
     assert b"Vary: Origin\r\n" in asked((PAGE,))[1]
     for origin in (PAGE, "https://evil.example"):
         assert b"Vary: Origin\r\n" in asked((PAGE,), origin=origin)[1]
@@ -40,11 +40,11 @@ def test_credentials_go_to_named_origins() -> None:
     assert b"Access-Control-Allow-Credentials: true\r\n" in asked((PAGE,), origin=PAGE, credentials=True)[1]
 
 
-def test_any_origin_is_answered_with_a_star() -> None:
+def test_any_origin_gets_a_star() -> None:
     assert b"Access-Control-Allow-Origin: *\r\n" in asked(("*",), origin=PAGE)[1]
 
 
-def test_a_preflight_is_answered_here() -> None:
+def test_a_preflight_gets_a_response_of_the_layer() -> None:
     answer, notes = asked((PAGE,), method="OPTIONS", origin=PAGE, access_control_request_method="PATCH")
     assert answer.status == 204
     assert b"PATCH" in answer.header_block
@@ -53,6 +53,6 @@ def test_a_preflight_is_answered_here() -> None:
     assert b"Access-Control-Allow-Origin" in notes
 
 
-def test_options_that_are_no_preflight_are_the_routes_own() -> None:
+def test_options_requests_that_are_no_preflight_reach_the_route() -> None:
     assert asked((PAGE,), method="OPTIONS", origin=PAGE)[0].status == 200
     assert asked((PAGE,), method="OPTIONS", access_control_request_method="GET")[0].status == 200

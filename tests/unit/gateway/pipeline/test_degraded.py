@@ -1,4 +1,4 @@
-"""Answers that say what is degraded about them."""
+"""Marks of degraded responses."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ def a_request() -> Request:
     return Request("POST", "/v1/checkout", "", {}, b"", "id", ())
 
 
-def test_a_mark_is_a_header_line_of_the_answer_and_a_count() -> None:
+def test_a_mark_is_a_header_field_of_the_response_and_a_count() -> None:
     degraded, request = Degraded(), a_request()
     degraded.mark(request, "prices")
     degraded.mark(request, "limits")
     assert request.extra_headers == b"Degraded: prices\r\nDegraded: limits\r\n"
     assert degraded.snapshot()["prices"] == 1
     (metric,) = degraded.metrics()
-    assert {sample.labels["what"]: sample.value for sample in metric.samples}["limits"] == 1.0
+    assert {sample.labels["part"]: sample.value for sample in metric.samples}["limits"] == 1.0
 
 
-def test_what_is_marked_twice_is_said_once() -> None:
+def test_a_second_mark_of_a_part_adds_nothing() -> None:
     degraded, request = Degraded(), a_request()
     degraded.mark(request, "prices")
     degraded.mark(request, "prices")
     assert (request.extra_headers, degraded.counts["prices"]) == (b"Degraded: prices\r\n", 1)
 
 
-def test_only_parts_that_are_written_down_can_be_degraded() -> None:
+def test_only_known_parts_can_be_marked() -> None:
     with pytest.raises(KeyError):
         Degraded().mark(a_request(), "everything")
 
@@ -37,7 +37,7 @@ def test_only_parts_that_are_written_down_can_be_degraded() -> None:
 @pytest.mark.parametrize(
     ("status", "away", "notes"), [(202, True, b"Degraded: queue\r\n"), (202, False, b""), (409, True, b"")]
 )
-async def test_orders_accepted_while_the_queue_is_away_say_so(status: int, away: bool, notes: bytes) -> None:
+async def test_orders_accepted_while_the_queue_is_away_are_marked(status: int, away: bool, notes: bytes) -> None:
     async def handler(_request: Request) -> Response:
         return Response(status)
 

@@ -14,10 +14,10 @@ def lines(*, where_missing: bool, said: bytes = b"") -> bytes:
     return answer.header_block + request.extra_headers
 
 
-def test_answers_have_what_is_configured() -> None:
+def test_responses_have_the_configured_fields() -> None:
     assert lines(where_missing=False) == b"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
 
 
-def test_what_an_answer_says_itself_stands() -> None:
+def test_a_field_that_the_response_sets_stays() -> None:
     said = header("referrer-policy", "origin")
     assert lines(where_missing=True, said=said) == said + b"X-Content-Type-Options: nosniff\r\n"

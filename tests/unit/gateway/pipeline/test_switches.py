@@ -1,4 +1,4 @@
-"""Kill switches: off, on, and on for some; turned by the file and by an operator."""
+"""Kill switches: off, on, and on for a share of clients, by the file and by an operator."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ import pytest
 
 from gateway.config.policies import Switch
 from gateway.http.message import Handler, Request, Response
-from gateway.pipeline.switches import (
-    RETRY_LEAST_S,
-    RETRY_MOST_S,
-    SwitchBoard,
-    UnknownSwitch,
-    client_key,
-    feature,
-    switches,
-)
+from gateway.pipeline.switch_board import SwitchBoard
+from gateway.pipeline.switch_override import UnknownSwitch
+from gateway.pipeline.switches import MAX_RETRY_S, MIN_RETRY_S, client_key, feature, switches
 
 SERVED = Response(200, b"served")
 
@@ -40,7 +34,7 @@ def behind(board: SwitchBoard, *, chance: float = 0.0) -> Handler:
 
 def answer(handler: Handler, request: Request) -> Response:
     outcome = handler(request)
-    assert isinstance(outcome, Response), "nothing has to be waited for"
+    assert isinstance(outcome, Response), "needs no coroutine"
     return outcome
 
 
@@ -53,29 +47,29 @@ def test_a_route_without_a_switch_has_no_layer() -> None:
     assert behind(board) is served
 
 
-def test_what_is_on_is_passed_on() -> None:
+def test_a_route_that_is_on_is_served() -> None:
     assert answer(behind(SwitchBoard([search()])), a_request()) is SERVED
 
 
-def test_what_is_off_is_refused_with_503_disabled() -> None:
+def test_a_route_that_is_off_is_rejected_with_503_disabled() -> None:
     refused = answer(behind(SwitchBoard([search(on=False)])), a_request())
     assert refused.status == 503
     assert orjson.loads(refused.body)["type"] == "/problems/disabled"
     assert orjson.loads(refused.body)["instance"] == "0123abcd"
 
 
-def test_clients_are_told_to_come_back_at_different_moments() -> None:
+def test_clients_are_told_to_retry_at_different_times() -> None:
     off = SwitchBoard([search(on=False)])
     told = {answer(behind(off, chance=chance), a_request()).header_block for chance in (0.0, 0.5, 1 - 2**-53)}
-    assert told == {b"Retry-After: %d\r\n" % seconds for seconds in (RETRY_LEAST_S, 45, RETRY_MOST_S)}
+    assert told == {b"Retry-After: %d\r\n" % seconds for seconds in (MIN_RETRY_S, 45, MAX_RETRY_S)}
 
 
-def test_a_percentage_lets_about_that_many_clients_through() -> None:
+def test_a_percentage_admits_about_that_share_of_clients() -> None:
     assert share_served(behind(SwitchBoard([search(percent=25.0)]))) == pytest.approx(0.25, abs=0.05)
     assert share_served(behind(SwitchBoard([search(percent=0.0)]))) == 0
 
 
-def test_a_client_gets_the_same_answer_in_every_process() -> None:
+def test_a_client_gets_the_same_result_in_every_process() -> None:
     clients = [f"192.0.2.{n}" for n in range(100)]
     first, second = (behind(SwitchBoard([search(percent=50.0)])) for _ in range(2))
     assert [answer(first, a_request(c)).status for c in clients] == [
@@ -83,7 +77,7 @@ def test_a_client_gets_the_same_answer_in_every_process() -> None:
     ]
 
 
-def test_two_switches_pick_other_clients() -> None:
+def test_two_switches_admit_other_clients() -> None:
     board = SwitchBoard([search(percent=50.0), search(name="other", percent=50.0)])
     assert share_served(behind(board)) == pytest.approx(0.25, abs=0.05)
 
@@ -95,14 +89,14 @@ def test_a_share_is_counted_by_key_else_address() -> None:
     assert client_key(request) == "partner"
 
 
-def test_a_client_gets_the_same_answer_whether_its_token_is_known_to_the_worker_or_not() -> None:
+def test_a_client_gets_the_same_result_with_and_without_a_cached_token() -> None:
     request = a_request()
     before = client_key(request)
     request.shopper = "ada"
     assert client_key(request) == before
 
 
-def test_a_feature_is_asked_for_by_name() -> None:
+def test_a_feature_is_on_by_the_name_of_its_switch() -> None:
     board = SwitchBoard([Switch(name="hints", percent=50.0), Switch(name="reviews", on=False)])
     answers = {key: board.is_on("hints", key) for key in map(str, range(100))}
     assert set(answers.values()) == {True, False}
@@ -111,28 +105,28 @@ def test_a_feature_is_asked_for_by_name() -> None:
     assert board.is_on("never-heard-of", "ada")
 
 
-def test_the_file_is_followed_without_composing_again() -> None:
+def test_a_table_of_the_file_applies_to_existing_layers() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
     board.update([search(on=False)])
     assert answer(handler, a_request()).status == 503
 
 
-def test_what_an_operator_turns_is_so_at_once_until_taken_back() -> None:
+def test_an_override_applies_at_once_until_it_is_withdrawn() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
-    board.turn("search", on=False)
+    board.override("search", on=False)
     assert answer(handler, a_request()).status == 503
-    board.turn("search", percent=50.0)
+    board.override("search", percent=50.0)
     assert share_served(handler) == pytest.approx(0.5, abs=0.05)
-    board.turn("search")
+    board.override("search")
     assert share_served(handler) == 1
 
 
-def test_what_an_operator_has_turned_off_no_reload_and_no_event_turns_on() -> None:
+def test_an_override_outlives_reloads_and_events() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
-    board.turn("search", on=False)
+    board.override("search", on=False)
     board.update([search(percent=80.0), Switch(name="new")])
     assert answer(handler, a_request()).status == 503
     assert board.snapshot()["search"]["override"] == {"on": False, "percent": None}
@@ -141,21 +135,21 @@ def test_what_an_operator_has_turned_off_no_reload_and_no_event_turns_on() -> No
     assert board.snapshot()["search"]["override"] == {"on": None, "percent": None}
 
 
-def test_a_switch_that_is_none_cannot_be_turned() -> None:
+def test_an_unknown_switch_cannot_be_overridden() -> None:
     with pytest.raises(UnknownSwitch) as caught:
-        SwitchBoard([search()]).turn("serach", on=False)
+        SwitchBoard([search()]).override("serach", on=False)
     assert caught.value.name == "serach"
 
 
 @pytest.mark.parametrize("percent", [-1.0, 100.5, float("nan")])
-def test_a_percentage_that_is_none_is_refused(percent: float) -> None:
+def test_an_invalid_percentage_is_an_error(percent: float) -> None:
     with pytest.raises(ValueError, match="0 to 100"):
-        SwitchBoard([search()]).turn("search", percent=percent)
+        SwitchBoard([search()]).override("search", percent=percent)
 
 
-def test_its_state_and_counts_can_be_seen_and_outlive_a_reload() -> None:
+def test_its_state_and_counts_outlive_a_reload() -> None:
     board = SwitchBoard([search(percent=75.0)])
-    board.turn("search", on=False)
+    board.override("search", on=False)
     for _ in range(3):
         answer(behind(board), a_request())
     board.update([search(percent=75.0)])
@@ -166,12 +160,12 @@ def test_its_state_and_counts_can_be_seen_and_outlive_a_reload() -> None:
             "configured": {"on": True, "percent": 75.0},
             "override": {"on": False, "percent": None},
             "routes": ["GET /v1/products"],
-            "refused": 3,
+            "rejected": 3,
         }
     }
-    open_ratio, refused = board.metrics()
+    open_ratio, rejected = board.metrics()
     assert [(sample.labels, sample.value) for sample in open_ratio.samples] == [({"switch": "search"}, 0.0)]
-    assert [(sample.labels, sample.value) for sample in refused.samples] == [({"switch": "search"}, 3)]
+    assert [(sample.labels, sample.value) for sample in rejected.samples] == [({"switch": "search"}, 3)]
 
 
 def packed(handler: Handler) -> Handler:
@@ -193,8 +187,8 @@ def test_a_feature_that_is_off_leaves_its_layer_out(board: SwitchBoard, answered
     assert answer(feature(board, "compression", packed)(served), a_request()) is answered
 
 
-def test_a_feature_is_turned_off_by_hand_at_once() -> None:
+def test_an_override_turns_a_feature_off_at_once() -> None:
     board = SwitchBoard([Switch(name="compression")])
     handler = feature(board, "compression", packed)(served)
-    board.turn("compression", on=False)
+    board.override("compression", on=False)
     assert answer(handler, a_request()) is SERVED
