@@ -72,8 +72,8 @@ from gateway.resilience.shedder import Shedder
 from gateway.resilience.shedding import IsReplay
 from gateway.resilience.store_guard import StoreGuard
 from gateway.resilience.upstream_guard import UpstreamGuards
-from gateway.server.early_reject import UnreadRefusals
-from gateway.server.edge_server import EdgeServer
+from gateway.server.early_reject import EarlyReject
+from gateway.server.server import EdgeServer
 from gateway.settings import Settings
 from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.redis_rooms import RedisRooms
@@ -228,10 +228,10 @@ async def _edge(
 
 def _reject_early(server: EdgeServer, shedder: Shedder) -> None:
     """Reject requests from their bytes while the shedder rejects all of their kind."""
-    early = UnreadRefusals(server, shedder)
+    early = EarlyReject(server, shedder)
 
     def switch(is_rejecting: bool) -> None:
-        server.unread = early if is_rejecting else None
+        server.early_rejecter = early if is_rejecting else None
 
     shedder.on_shedding_all = switch
 

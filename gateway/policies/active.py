@@ -18,7 +18,7 @@ from gateway.pipeline.edge_state import EdgeState
 from gateway.policies.access_log_slot import AccessLogSlot
 from gateway.policies.reload import Swap
 from gateway.policies.router_builder import Backends, Surface, build_router
-from gateway.server.edge_server import EdgeServer
+from gateway.server.server import EdgeServer
 
 
 class ActivePolicies:

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from gateway.http.message import Request, StreamedResponse, resolve
 from gateway.policies.active import ActivePolicies
-from gateway.server.edge_server import EdgeServer
+from gateway.server.server import EdgeServer
 
 
 class Prewarmer:

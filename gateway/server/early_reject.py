@@ -9,14 +9,12 @@ the usual way decides.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from gateway.http import problems
 from gateway.http.message import Request
+from gateway.server.context import ServerContext
 from gateway.server.request_check import is_ambiguous_path
-
-if TYPE_CHECKING:
-    from gateway.server.edge_server import EdgeServer
 
 # With any of these the body could end elsewhere, the connection could end, or the answer would be another one.
 _TELLING: Final = re.compile(
@@ -45,17 +43,17 @@ class Refuser(Protocol):
         ...
 
 
-class UnreadRefusals:
+class EarlyReject:
     """Refuses the requests of endpoints that have an `unread`."""
 
-    def __init__(self, server: EdgeServer, refuser: Refuser) -> None:
+    def __init__(self, server: ServerContext, refuser: Refuser) -> None:
         self._server = server
         self._refuser = refuser
         self._common = b""
         # The answer in parts, by the header lines that it has.
         self._parts: dict[bytes, tuple[bytes, ...]] = {}
 
-    def answer(self, data: bytes, host: str) -> bytes | None:
+    def response_to(self, data: bytes, host: str) -> bytes | None:
         """The whole refusal of the request in `data`, None where the usual way must decide."""
         asked = _asked_by(data, host)
         if asked is None or is_ambiguous_path(asked[1]):

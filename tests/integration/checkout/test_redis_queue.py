@@ -65,7 +65,7 @@ async def test_a_restarted_worker_takes_nothing_from_one_that_lives(open_queue: 
     assert not await open_queue("restarted").receive(10, 0)
 
 
-async def test_an_order_in_progress_is_not_delivered_again_after_an_error(
+async def test_what_a_worker_has_in_hand_does_not_come_again_after_an_error(
     store: Client, blocking_store: Client
 ) -> None:
     class Flaky:

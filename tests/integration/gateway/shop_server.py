@@ -31,7 +31,7 @@ from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Layer, stack
 from gateway.http.router import Router
-from gateway.server.edge_server import EdgeServer
+from gateway.server.server import EdgeServer
 from store import Store
 from tests.integration.gateway.small_server import get, post
 from tests.raw_http import Answer, RawClient

@@ -13,8 +13,8 @@ from cart.errors import CartNotFound, QuantityLimit
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response, StreamedResponse, header
 from gateway.http.router import Router
-from gateway.server.edge_server import EdgeServer
 from gateway.server.listeners import BACKLOG, open_listeners
+from gateway.server.server import EdgeServer
 from store import StoreOverloaded, StoreUnavailable
 from tests.raw_http import RawClient
 
@@ -53,11 +53,6 @@ class Small:
     async def client(self) -> RawClient:
         """A new connection."""
         return await RawClient.open(self.port)
-
-    @property
-    def normal_requests(self) -> int:
-        """How many requests have gone aiohttp's normal way."""
-        return self.edge.requests_count
 
     def _endpoints(self) -> list[Endpoint]:
         return [

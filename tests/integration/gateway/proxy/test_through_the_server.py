@@ -12,7 +12,7 @@ import pytest
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response
 from gateway.http.router import Router
-from gateway.server.edge_server import EdgeServer
+from gateway.server.server import EdgeServer
 from tests.integration.gateway.proxy.raw_upstream import OK, Gate, Peer, RawUpstream, Script, always, forwarding
 from tests.integration.gateway.small_server import get, post
 from tests.raw_http import RawClient
@@ -57,7 +57,6 @@ async def front(script: Script, **options: Any) -> AsyncIterator[Front]:
                 client.writer.close()
             server.close()
             await edge.drain(0.1)
-            await edge.shutdown(0.1)
 
 
 async def test_a_small_answer_takes_the_short_path() -> None:
@@ -68,7 +67,7 @@ async def test_a_small_answer_takes_the_short_path() -> None:
             got = await client.ask(get("/shop/a%20b?c=d"))
             assert (got.status, got.body, got["Content-Type"], got["ETag"]) == (200, b"hello", "text/plain", '"1"')
         assert (await client.ask(post("/shop/", b"{}"))).body == b"hello"
-        assert made.edge.requests_count == 0
+        assert not made.edge.tasks
         assert made.upstream.connections == 1
         asked = made.upstream.requests[0]
         assert asked.startswith(b"GET /shop/a%20b?c=d HTTP/1.1\r\nHost: shop\r\n")

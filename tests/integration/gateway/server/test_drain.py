@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.server import edge_server
+from gateway.server import server as server_module
 from tests.integration.gateway.small_server import get, small_server
 from tests.waiting import until
 
@@ -16,7 +16,7 @@ BEGUN = b"GET /plain HTTP/1.1\r\nHost: shop\r\n"
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unused connections are closed soon."""
-    monkeypatch.setattr(edge_server, "_UNUSED_S", 0.05)
+    monkeypatch.setattr(server_module, "_UNUSED_S", 0.05)
 
 
 @pytest.mark.parametrize("route", ["/wait", "/slow"])

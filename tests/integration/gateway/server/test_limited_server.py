@@ -13,7 +13,7 @@ from gateway.http.message import Request, Response
 from gateway.http.router import Router
 from gateway.ratelimit.rate_limit import rate_limit
 from gateway.ratelimit.redis_quota import RedisQuota
-from gateway.server.edge_server import EdgeServer
+from gateway.server.server import EdgeServer
 from store import Client
 from tests.integration.gateway.small_server import get
 from tests.raw_http import Answer, RawClient

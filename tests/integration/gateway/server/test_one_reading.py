@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.http.endpoint import Endpoint
 from gateway.http.router import Router
-from gateway.server.edge_server import EdgeServer
+from gateway.server.server import EdgeServer
 from tests.integration.gateway.proxy.raw_upstream import Peer, forwarding
 from tests.raw_http import Answer, RawClient
 

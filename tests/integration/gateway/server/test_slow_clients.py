@@ -97,7 +97,7 @@ async def served(**options: float) -> AsyncIterator[Small]:
 
 
 def connections(small: Small) -> list[Connection]:
-    return cast(list[Connection], small.edge.connections)
+    return cast(list[Connection], list(small.edge.connections))
 
 
 async def resolve(measure: Callable[[], int]) -> int:
@@ -171,7 +171,9 @@ async def test_no_slow_client_makes_the_server_hold_more_than_64_kib(sent: bytes
             assert mine_now <= mine
             assert held / CLIENTS <= HELD_MOST + OPEN_MOST
             unsent = [
-                connection._socket.get_write_buffer_size() for connection in connections(small) if connection._socket
+                connection._transport.get_write_buffer_size()
+                for connection in connections(small)
+                if connection._transport
             ]
             assert max(unsent, default=0) <= HELD_MOST
 
@@ -238,7 +240,7 @@ async def test_who_leaves_the_end_of_an_answer_unread_is_cut_off_too() -> None:
 
         await until(lambda: small.edge.connections)
         (connection,) = connections(small)
-        await until(lambda: (push(), connection._socket and connection._socket.get_write_buffer_size())[1])
+        await until(lambda: (push(), connection._transport and connection._transport.get_write_buffer_size())[1])
         await until(lambda: not small.edge.connections)
         slow.socket.close()
 

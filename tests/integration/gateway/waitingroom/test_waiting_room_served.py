@@ -12,7 +12,7 @@ from gateway.config.policies import Room
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response
 from gateway.http.router import Router
-from gateway.server.edge_server import EdgeServer
+from gateway.server.server import EdgeServer
 from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.redis_rooms import RedisRooms
 from gateway.waitingroom.waiting_room import Rooms, waiting_room

@@ -6,7 +6,8 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.http.message import Request, Response, header, unread
-from gateway.server.response_writer import RequestIds, ResponseWriter
+from gateway.server.request_id import RequestIds
+from gateway.server.response_writer import CLOSE, ResponseWriter
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -48,8 +49,8 @@ def test_an_answer_that_has_no_body_says_nothing_of_one(status: int) -> None:
 
 def test_the_last_answer_says_so() -> None:
     writer = ResponseWriter(Clock())
-    assert b"\r\nConnection: close\r\n" in writer.render(Response(200, b"x"), unread("id"), close=True)
-    assert b"\r\nConnection: close\r\n\r\n" in writer.render(Response(204), unread("id"), close=True)
+    assert b"\r\nConnection: close\r\n" in writer.render(Response(200, b"x"), unread("id"), CLOSE)
+    assert b"\r\nConnection: close\r\n\r\n" in writer.render(Response(204), unread("id"), CLOSE)
     assert b"Connection" not in writer.render(Response(200, b"x"), unread("id"))
 
 

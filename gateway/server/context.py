@@ -1,0 +1,84 @@
+"""What all connections of a server share: routes, time limits, the writer of responses, and whether it drains."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Protocol
+
+from gateway.http.addresses import ADDRESS_FIELDS
+from gateway.http.endpoint import Endpoint
+from gateway.http.message import Request, Response
+from gateway.http.router import Router
+from gateway.server.request_id import RequestIds
+from gateway.server.response_writer import ResponseWriter
+
+AccessLog = Callable[[Endpoint, Request, Response, float], None]
+
+
+class EarlyRejecter(Protocol):
+    """Rejects requests that are not worth parsing."""
+
+    def response_to(self, data: bytes, host: str) -> bytes | None:
+        """The whole response to the request in `data` if it is rejected unparsed, None if it must be parsed."""
+        ...
+
+
+class OpenConnection(Protocol):
+    """A connection as the server sees it."""
+
+    def check(self, now: float) -> None:
+        """End the connection if its client is too slow, or idle for too long."""
+        ...
+
+    def close_if_idle(self) -> None:
+        """Close the connection unless a request is received or responded to on it."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once, with what runs for it."""
+        ...
+
+
+class ServerContext:
+    """The state that connections share. Times are in seconds."""
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        keepalive_s: float,
+        receive_timeout_s: float,
+        send_timeout_s: float,
+        linger_s: float,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        # May be replaced while serving: each request reads it once.
+        self.router = router
+        self.access_log: AccessLog | None = None
+        # Set while there are requests to reject unparsed.
+        self.early_rejecter: EarlyRejecter | None = None
+        # How clients last named this server, so that what is fetched for them beforehand has the same cache keys.
+        self.last_address: dict[str, str] = {"Host": "localhost"}
+        self.ids = RequestIds()
+        self.writer = ResponseWriter()
+        self.is_draining = False
+        self.keepalive_s = keepalive_s
+        self.receive_timeout_s = receive_timeout_s
+        self.send_timeout_s = send_timeout_s
+        self.linger_s = linger_s
+        self.connections: set[OpenConnection] = set()
+        # Tasks of handlers and of streamed responses; the loop alone does not hold them.
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def record(self, endpoint: Endpoint, request: Request, response: Response) -> None:
+        """Count a response and its time, and write the line of the access log that some get."""
+        elapsed_s = monotonic() - request.started_at
+        endpoint.stats.add(response.status, elapsed_s)
+        if self.access_log is not None:
+            self.access_log(endpoint, request, response, elapsed_s)
+
+    def learn_address(self, headers: Mapping[str, str]) -> None:
+        """Remember how a client names this server."""
+        self.last_address = {name: headers[name] for name in ADDRESS_FIELDS if name in headers}

@@ -1,0 +1,353 @@
+"""The receiving half of an HTTP/1.1 connection without I/O: bytes and time in, requests, body data and decisions out.
+
+aiohttp's C parser reads header sections, each whole and alone; body framing is `body_framing`'s. So the parser holds nothing
+of one message when the next begins, and its tolerance in framing (RFC 9112, 6.3) is not ours.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.http_writer import HttpVersion10, HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import istr
+
+from gateway.http import problems
+from gateway.server.body_framing import ChunkedBody, CountedBody
+from gateway.server.protocol_error import ProtocolError
+
+# What a header section may be: its lines, their number, and all of it.
+MAX_LINE_BYTES: Final = 8 * 1024
+MAX_HEADERS: Final = 100
+MAX_HEADER_BYTES: Final = 32 * 1024
+# Requests that wait for the response before them are buffered unparsed; more than this stops the reading.
+MAX_PIPELINED_BYTES: Final = 4 * 1024
+
+# How fast a body must come on average, after a pause of the receive timeout. 2G is ten times as fast.
+MIN_BODY_BYTES_PER_S: Final = 1024
+# More of a body than this is buffered whole only for a client that sends it at the faster of the two rates.
+MAX_SLOW_BODY_BYTES: Final = 64 * 1024
+MIN_LARGE_BODY_BYTES_PER_S: Final = 32 * 1024
+
+# What the connection is doing.
+IDLE, READING_HEAD, READING_BODY, RESPONDING, CLOSED = range(5)
+# What `check` decides.
+ON_TIME, IDLE_TOO_LONG, HEAD_TOO_SLOW, BODY_TOO_SLOW = range(4)
+
+_SECTION_END: Final = b"\r\n\r\n"
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
+# No header section has one of these, so an incomplete one need not be waited for.
+_NOT_IN_HEAD: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
+_CONTENT_LENGTH: Final = istr("Content-Length")
+_TRANSFER_ENCODING: Final = istr("Transfer-Encoding")
+# A petabyte: more digits are no length, and slow to convert.
+_MAX_LENGTH_DIGITS: Final = 15
+
+
+class _NoProtocol:
+    """What the parser takes for the protocol and the loop of the body streams that it makes; no stream is ever used."""
+
+    connected = False
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Nothing is read."""
+
+
+_NO_PROTOCOL: Final[Any] = _NoProtocol()
+
+
+class Http1:
+    """The state of one connection. Drive it with `next_request`, `read_body`, `response_sent` and `check`.
+
+    One request at a time: `next_request` returns the next only after the body of the one before has been read and its
+    response sent. Times are seconds of any steady clock.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_max_pause_s",
+        "_min_bytes_per_s",
+        "_parser",
+        "_patience_s",
+        "_requests",
+        "_scanned",
+        "_seen_at",
+        "_seen_bytes",
+        "_seen_requests",
+        "_seen_state",
+        "_since",
+        "_start",
+        "_was_body_awaited",
+        "body",
+        "body_bytes",
+        "is_body_awaited",
+        "is_body_buffered",
+        "is_closed",
+        "is_responding",
+        "keepalive_s",
+        "receive_timeout_s",
+    )
+
+    def __init__(self, *, keepalive_s: float, receive_timeout_s: float) -> None:
+        self.keepalive_s = keepalive_s
+        self.receive_timeout_s = receive_timeout_s
+        self._parser: Any = None
+        # What has been received and not parsed, from `_start` on.
+        self._buffer = b""
+        self._start = 0
+        # How much of an incomplete header section is known to be free of what no header section has.
+        self._scanned = 0
+        # Whether nothing is read any more.
+        self.is_closed = False
+        # Whether a request was returned whose response is not sent.
+        self.is_responding = False
+        # The body of that request as long as some of it is to come, and how much of it has come.
+        self.body: CountedBody | ChunkedBody | None = None
+        self.body_bytes = 0
+        # Whether a body is buffered whole, or handed on as it comes; then the client's time runs only while a reader waits.
+        self.is_body_buffered = True
+        self.is_body_awaited = True
+        # What `check` has seen last, and since when.
+        self._requests = 0
+        self._seen_requests = 0
+        self._seen_state = IDLE
+        self._seen_at = 0.0
+        self._seen_bytes = 0
+        self._was_body_awaited = True
+        self._since = -1.0
+        # How long a body may pause now, at most, and what it must bring.
+        self._patience_s = self._max_pause_s = receive_timeout_s
+        self._min_bytes_per_s = MIN_BODY_BYTES_PER_S
+
+    @property
+    def state(self) -> int:
+        """What the connection is doing."""
+        if self.is_closed:
+            return CLOSED
+        if self.body is not None:
+            return READING_BODY
+        if self.is_responding:
+            return RESPONDING
+        return IDLE if self._start >= len(self._buffer) else READING_HEAD
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How much has been received and not parsed."""
+        return len(self._buffer) - self._start
+
+    # Receiving
+
+    def receive_data(self, data: bytes) -> None:
+        """Buffer what was received."""
+        if self.is_closed:
+            return
+        buffer, start = self._buffer, self._start
+        self._buffer = buffer[start:] + data if start < len(buffer) else data
+        self._start = 0
+
+    def next_request(self, data: bytes = b"") -> Any:
+        """Take `data` in and return the next request as the parser made it, without its body; None if there is none yet.
+
+        Raises `ProtocolError`; after that the connection is closed.
+        """
+        if data:
+            # As `receive_data`, which this spares the usual request: one that comes alone and whole.
+            buffer, start = self._buffer, self._start
+            self._buffer = buffer = buffer[start:] + data if start < len(buffer) else data
+            self._start = start = 0
+        else:
+            buffer, start = self._buffer, self._start
+        if self.is_closed or self.is_responding or start >= len(buffer):
+            return None
+        end = buffer.find(_SECTION_END, start, start + MAX_HEADER_BYTES) + 4
+        if end < 4 or buffer[start] <= 0x20:
+            return self._next_odd()
+        return self._parse(buffer if end == len(buffer) and not start else buffer[start:end], end)
+
+    def _next_odd(self) -> Any:
+        """The next request if it is not complete, or has empty lines before it (RFC 9112, 2.2)."""
+        buffer, start = self._buffer, self._start
+        lines = _EMPTY_LINES.match(buffer, start)
+        assert lines is not None
+        first = lines.end()
+        limit = start + MAX_HEADER_BYTES
+        end = buffer.find(_SECTION_END, first, limit) + 4
+        if end >= 4:
+            return self._parse(buffer[first:end], end)
+        if _NOT_IN_HEAD.search(buffer, max(first, start + self._scanned - 1), limit):
+            self._feed(buffer[first:limit])
+            raise self.fail(problems.MALFORMED_REQUEST)
+        if len(buffer) >= limit:
+            self._feed(buffer[first:limit])
+            raise self.fail(problems.HEADERS_TOO_LARGE)
+        self._scanned = len(buffer) - start
+        return None
+
+    def _feed(self, head: bytes) -> Any:
+        """What the parser makes of a header section, or of the beginning of a bad one."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = HttpRequestParser(
+                _NO_PROTOCOL,
+                _NO_PROTOCOL,
+                0,
+                max_line_size=MAX_LINE_BYTES,
+                max_field_size=MAX_LINE_BYTES,
+                max_headers=MAX_HEADERS,
+                auto_decompress=False,
+            )
+        try:
+            return parser.feed_data(head)[0]
+        except HttpProcessingError as error:
+            is_too_large = isinstance(error, LineTooLong) or "Too many headers" in str(error)
+            raise self.fail(problems.HEADERS_TOO_LARGE if is_too_large else problems.MALFORMED_REQUEST) from None
+
+    def _parse(self, head: bytes, end: int) -> Any:
+        """The request of one whole header section, which ends at `end` in the buffer."""
+        messages = self._feed(head)
+        if len(messages) != 1:
+            raise self.fail(problems.MALFORMED_REQUEST)
+        message, payload = messages[0]
+        if end == len(self._buffer):
+            self._buffer, self._start = b"", 0
+        else:
+            self._start = end
+        self._scanned = 0
+        self._requests += 1
+        headers = message.headers
+        if (
+            payload is not EMPTY_PAYLOAD
+            or message.version is not HttpVersion11
+            or message.upgrade
+            or _CONTENT_LENGTH in headers
+            or _TRANSFER_ENCODING in headers
+        ):
+            self._frame(message)
+        self.is_responding = True
+        return message
+
+    def _frame(self, message: Any) -> None:
+        """See where an unusual request ends (RFC 9112, 6.3)."""
+        # The parser waits for the body, or for another protocol; it will get neither.
+        self._parser = None
+        version, headers = message.version, message.headers
+        if version not in {HttpVersion10, HttpVersion11}:
+            raise self.fail(problems.MALFORMED_REQUEST)
+        coding, length = headers.get(_TRANSFER_ENCODING), headers.get(_CONTENT_LENGTH)
+        if coding is not None:
+            # RFC 9112, 6.1: other codings, a length beside it, and HTTP/1.0 are what smuggled requests are made of.
+            if coding.lower() != "chunked" or length is not None or version != HttpVersion11:
+                raise self.fail(problems.AMBIGUOUS)
+            self.body = ChunkedBody()
+        elif length is not None:
+            if not (length.isascii() and length.isdigit()):
+                raise self.fail(problems.MALFORMED_REQUEST)
+            digits = length.lstrip("0")
+            if len(digits) > _MAX_LENGTH_DIGITS:
+                raise self.fail(problems.MALFORMED_REQUEST)
+            if digits:
+                self.body = CountedBody(int(digits))
+        self.body_bytes = 0
+
+    @property
+    def content_length(self) -> int:
+        """How long the request's body is by its own account; 0 where it does not say."""
+        body = self.body
+        return body.remaining if isinstance(body, CountedBody) else 0
+
+    def skip_request(self) -> None:
+        """A request was responded to unparsed."""
+        self._requests += 1
+
+    def read_body(self, max_bytes: int) -> bytes:
+        """What has been received of the request's body; `body` is None once that was the last of it.
+
+        Raises `ProtocolError`, also for a body longer than `max_bytes`; after that the connection is closed.
+        """
+        body = self.body
+        if body is None or self.is_closed:
+            return b""
+        try:
+            data = body.decode(self._buffer, self._start, max_bytes)
+        except ProtocolError as error:
+            raise self.fail(error.problem) from None
+        self.body_bytes += len(data)
+        self._start = body.start
+        if self._start >= len(self._buffer):
+            self._buffer, self._start = b"", 0
+        if body.is_complete:
+            self.body = None
+        return data
+
+    def fail(self, problem: problems.Problem) -> ProtocolError:
+        """Close, and make the error to raise."""
+        self.close()
+        return ProtocolError(problem)
+
+    def close(self) -> None:
+        """Read nothing more."""
+        self.is_closed = True
+        self._parser = None
+        self._buffer, self._start = b"", 0
+
+    # Responding
+
+    def response_sent(self) -> None:
+        """The response to the request has been sent, or is on its way: the next request may follow."""
+        self.is_responding = False
+        if self.body is not None:
+            # What follows on the connection is the rest of a body that nobody reads.
+            self.close()
+
+    # Time
+
+    def check(self, now: float, *, is_blocked: bool = False) -> int:
+        """Whether the client is on time. Call it every half a second or so, and at least twice per timeout.
+
+        `is_blocked`: it is not read from, because it does not read itself; that has a time limit of its own.
+        """
+        state = self.state
+        if is_blocked or state != self._seen_state or self._requests != self._seen_requests or self._since < 0:
+            self._begin_watch(state, now)
+            return ON_TIME
+        if state == IDLE:
+            return IDLE_TOO_LONG if now - self._since > self.keepalive_s else ON_TIME
+        if state == READING_HEAD:
+            return HEAD_TOO_SLOW if now - self._since > self.receive_timeout_s else ON_TIME
+        if state == READING_BODY and not self._is_body_on_time(now):
+            return BODY_TOO_SLOW
+        return ON_TIME
+
+    def _begin_watch(self, state: int, now: float) -> None:
+        self._seen_state, self._seen_requests, self._since = state, self._requests, now
+        self._seen_at, self._seen_bytes, self._was_body_awaited = now, self.body_bytes, self.is_body_awaited
+        self._patience_s = self._max_pause_s = self.receive_timeout_s
+        self._min_bytes_per_s = MIN_BODY_BYTES_PER_S
+
+    def _is_body_on_time(self, now: float) -> bool:
+        """Whether a body comes fast enough: pauses spend patience, and what comes earns it back.
+
+        A limit for each piece alone would let a byte now and then hold a connection for ever; one for the whole body would
+        reject what is only large. The time that a slow handler or upstream takes is not the client's.
+        """
+        received = self.body_bytes - self._seen_bytes
+        if (
+            self.is_body_buffered
+            and self.body_bytes > MAX_SLOW_BODY_BYTES
+            and self._min_bytes_per_s < MIN_LARGE_BODY_BYTES_PER_S
+        ):
+            self._patience_s = self._max_pause_s = self.receive_timeout_s / 5
+            self._min_bytes_per_s = MIN_LARGE_BODY_BYTES_PER_S
+        earned_s = received / self._min_bytes_per_s
+        spent_s = now - self._seen_at if self.is_body_awaited and self._was_body_awaited else 0.0
+        self._patience_s = min(self._max_pause_s, self._patience_s - spent_s + earned_s)
+        self._seen_at, self._seen_bytes, self._was_body_awaited = now, self.body_bytes, self.is_body_awaited
+        if self.is_body_buffered and now - self._since > self.receive_timeout_s:
+            return False
+        return self._patience_s >= 0

@@ -1,0 +1,13 @@
+"""The error of bytes that are no acceptable HTTP/1.1 message."""
+
+from __future__ import annotations
+
+from gateway.http.problems import Problem
+
+
+class ProtocolError(Exception):
+    """What was received breaks HTTP/1.1 or one of its limits. Nothing after it on the connection has a meaning."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.slug)
+        self.problem = problem

@@ -1,0 +1,50 @@
+"""The id of a request: its W3C trace id, or one that no other process makes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from multidict import istr
+
+_TRACEPARENT_FIELD: Final = istr("traceparent")
+
+
+class RequestIds:
+    """Ids no other process makes: eight random hex digits of this process, then a count.
+
+    A request that carries a W3C `traceparent` is known by its trace id instead, so that one id finds it everywhere.
+    """
+
+    def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+        self._process = random_bytes(4).hex()
+        self._count = itertools.count(1)
+
+    def of(self, headers: Mapping[str, str]) -> str:
+        """The id of the request with these headers."""
+        parent = headers.get(_TRACEPARENT_FIELD)
+        if parent is not None and (trace_id := _trace_id(parent)):
+            return trace_id
+        return self.next()
+
+    def next(self) -> str:
+        """The id of a request that carries none."""
+        return f"{self._process}{next(self._count):08x}"
+
+
+def _trace_id(traceparent: str) -> str | None:
+    """The trace id of `00-<32 hex digits>-<16 hex digits>-<2 hex digits>` (W3C Trace Context), None if it is not that."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    # Versions to come may carry more.
+    if found is None or (found["more"] and found["version"] == "00"):
+        return None
+    return found["trace"]
+
+
+# Version ff is forbidden, and so are ids of nothing but zeros.
+_TRACEPARENT: Final = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?"
+)
