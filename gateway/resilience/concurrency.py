@@ -52,7 +52,7 @@ class ConcurrencyLimit:
         self.in_flight = 0
         self.limit = max_limit
         # The limit, or a share of it during a probe.
-        self._allowed: float = max_limit
+        self._allowed = float(max_limit)
         self._samples: deque[DeliverySample] = deque()
         self._busy_at = -inf
         self._unloaded_at = now
@@ -66,7 +66,7 @@ class ConcurrencyLimit:
         """Set other bounds; the samples stay."""
         self._min_limit, self._max_limit, self._grace_s = min_limit, max_limit, grace_s
         self.limit = min(max(self.limit, min_limit), max_limit) if self._samples else max_limit
-        self._allowed = min(self._allowed, self.limit) if self._is_probing else self.limit
+        self._allowed = min(self._allowed, float(self.limit)) if self._is_probing else float(self.limit)
 
     def has_room(self, share: float) -> bool:
         """Whether one more request may enter that may use this share of the limit. Probes do not affect a share of 1."""
@@ -113,7 +113,7 @@ class ConcurrencyLimit:
             self._samples.popleft()
         self.limit = self._adapted(now)
         self._is_probing = now - self._unloaded_at >= PROBE_EVERY_S
-        self._allowed = max(self.limit * PROBE_SHARE, 1.0) if self._is_probing else self.limit
+        self._allowed = max(self.limit * PROBE_SHARE, 1.0) if self._is_probing else float(self.limit)
         self._begin_sample(now, SAMPLE_S)
         if self._is_probing:
             # Nothing is timed before the requests in flight have drained that far.
