@@ -239,6 +239,7 @@ class Breaker:
                 self._reason = f"the probe failed: {fault}" if fault else "the probe succeeded"
             report(self._circuit, fault)
             if call.is_probe:
+                # The calls from before the trip, and the probe, say nothing about the ramp.
                 self._storage.window.clear()
 
     def _fault(self, call: GuardedCall, error: Exception | None, now: float) -> CallFault | None:
@@ -271,7 +272,6 @@ class Breaker:
             self._enter(State.HALF_OPEN, reason)
         else:
             # To pybreaker the circuit is closed; here the ramp begins.
-            self._storage.window.clear()
             self._ramp_began_at = self._clock()
             self._enter(State.RAMPING, reason)
 

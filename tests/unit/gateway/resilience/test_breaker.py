@@ -98,6 +98,16 @@ async def test_an_error_that_is_no_failure_does_not_trip_it() -> None:
     assert bench.breaker.outcomes["failed"] == 0
 
 
+async def test_an_error_that_is_no_failure_counts_as_a_good_call() -> None:
+    bench = Bench()
+    for _ in range(5):
+        with pytest.raises(Declined):
+            await bench.call(Declined("no funds"))
+    await bench.fail(4)
+    assert bench.breaker.snapshot()["window"] == {"calls": 9, "failures": 4, "slow": 0}
+    assert bench.is_in(State.CLOSED)
+
+
 async def test_a_cancellation_is_neither_success_nor_failure() -> None:
     bench = Bench()
     for _ in range(20):
@@ -172,6 +182,16 @@ async def test_a_cancelled_probe_allows_the_next_one_at_once() -> None:
     assert bench.is_in(State.RAMPING)
 
 
+async def test_a_cancelled_probe_does_not_lengthen_the_delay_after_the_next_one() -> None:
+    bench = await Bench().opened()
+    bench.time += 1.0
+    for _ in range(5):
+        with pytest.raises(asyncio.CancelledError):
+            await bench.call(asyncio.CancelledError())
+    await bench.fail(1)
+    assert bench.breaker.retry_after_s == pytest.approx(2.0, abs=0.01)
+
+
 @pytest.mark.parametrize("slow", [False, True])
 async def test_each_failed_or_slow_probe_doubles_the_delay_up_to_its_maximum(slow: bool) -> None:
     bench = await Bench().opened()
@@ -210,6 +230,18 @@ async def test_failures_in_the_ramp_trip_it_again_for_longer() -> None:
     assert bench.breaker.retry_after_s == pytest.approx(1.0)  # the half of two seconds, as chance has it
 
 
+async def test_fewer_calls_are_enough_to_trip_during_the_ramp() -> None:
+    bench = Bench(Table(minimum_calls=20, open_s=1.0, ramp_s=5.0))
+    await bench.fail(20)
+    bench.time += 1.0
+    await bench.call()
+    bench.chance = 0.0
+    await bench.fail(4)
+    assert bench.is_in(State.RAMPING)
+    await bench.fail(1)
+    assert bench.is_in(State.OPEN)
+
+
 async def test_the_end_of_the_ramp_resets_the_delay() -> None:
     bench = await Bench().opened()
     bench.time += 1.0
@@ -229,6 +261,15 @@ async def test_the_outcome_of_a_call_from_before_the_trip_is_ignored() -> None:
         call.failed("late")
     assert bench.is_in(State.RAMPING)
     assert bench.breaker.snapshot()["window"]["calls"] == 0
+
+
+async def test_a_good_call_from_before_the_trip_is_not_counted_in_the_ramp() -> None:
+    bench = Bench()
+    with bench.breaker.calling():
+        await bench.ramping()
+        bench.breaker.table = Table(slow_call_s=60.0)
+    assert bench.breaker.snapshot()["window"]["calls"] == 0
+    assert bench.breaker.outcomes["ok"] == 2
 
 
 async def test_without_a_ramp_a_good_probe_closes_it() -> None:
@@ -265,6 +306,14 @@ async def test_a_drill_that_begins_during_a_probe_lasts() -> None:
     assert bench.breaker.snapshot()["reason"] == "drill"
     bench.time += 10_000
     assert not bench.breaker.probe_is_due
+
+
+async def test_a_release_resets_the_delay() -> None:
+    bench = await Bench().opened()
+    bench.breaker.trip("drill")
+    bench.breaker.release()
+    await bench.fail(1)
+    assert bench.breaker.retry_after_s == pytest.approx(1.0, abs=0.01)
 
 
 async def test_a_release_without_a_drill_changes_nothing() -> None:
@@ -325,6 +374,14 @@ async def test_a_reload_keeps_the_state_and_changes_the_rules() -> None:
     assert (payment.state, payment.table.minimum_calls) == (State.OPEN, 9)
     breakers.update({})
     assert payment.table.minimum_calls == 5  # the default of payment
+
+
+async def test_a_reload_keeps_the_delay_after_failed_probes() -> None:
+    bench = await Bench().opened()
+    bench.breaker.reconfigure(Table(minimum_calls=4, open_s=3.0, open_most_s=30.0))
+    bench.time += 1.0
+    await bench.fail(1)
+    assert bench.breaker.retry_after_s == pytest.approx(6.0, abs=0.01)
 
 
 async def test_the_registry_has_the_state_and_metrics_of_every_breaker() -> None:
