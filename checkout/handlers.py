@@ -1,4 +1,4 @@
-"""The checkout calls as plain typed coroutines: no HTTP, no store, only the ports."""
+"""The operations of checkout: place, read, cancel and follow orders. No HTTP and no store, only ports."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 class OrderEvent(msgspec.Struct, frozen=True):
-    """The `number`-th thing that happened to an order, from 1."""
+    """An entry of an order's history, numbered from 1."""
 
     number: int
     entry: HistoryEntry
 
 
 class CheckoutHandlers:
-    """What shoppers can do with orders.
+    """The operations of shoppers on orders.
 
-    `message` makes the bytes that workers read; `dispatch` takes the outbox entry of an order just accepted and returns
-    at once. `shipping` names the methods there are, the usual one first, and what each costs in minor units of any
-    currency. Calls may also raise what the adapters raise when their service is away; a checkout may then be tried again
-    with the same key.
+    `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait.
+    `shipping` maps each shipping method, the default first, to its price in minor units of any currency. Operations also
+    raise the errors of adapters whose service is away; a checkout may then be repeated with the same key.
     """
 
     def __init__(
@@ -84,23 +83,23 @@ class CheckoutHandlers:
 
         Raises `IdempotencyKeyMissing`, `InvalidBody`, `CartNotFound`, `CartClosed` (ordered by another key, or merged),
         `IdempotencyKeyReused`, `IdempotencyKeyInProgress`, `CartEmpty`, `PriceChanged`, `TotalMismatch`, `OutOfStock` and
-        `OrderNotDurable`; the cart, the stock and the key are then as they were.
+        `OrderNotDurable`; the cart, the stock and the key are then as before.
         """
-        purchase = self._checked(request, _checked_key(idempotency_key), owner)
-        # A shopper who hangs up, or a deadline, must not stop a checkout between its steps: it ends by itself.
+        purchase = self._validated(request, _validated_key(idempotency_key), owner)
+        # In a task of its own: a client that disconnects, or a deadline, must not cancel a checkout between its steps.
         task = asyncio.create_task(self._placement.place(purchase))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
     async def is_known_idempotency_key(self, idempotency_key: str | None) -> bool:
-        """Whether a checkout with this key was kept or is running, so that placing it again is only a look at its order."""
+        """Whether the key belongs to an accepted order or a running checkout, so that placing it again is a replay."""
         if not idempotency_key or not _KEY.fullmatch(idempotency_key):
             return False
         return await self._orders.has_key(_hash_of(idempotency_key))
 
     async def read(self, order_id: str, *, owner: str | None = None) -> Order:
-        """The order as it stands. Raises `OrderNotFound`."""
+        """The order in its current state. Raises `OrderNotFound`."""
         known = parse_order_id(order_id)
         order = await self._orders.read(known) if known is not None else None
         if order is None or order.owner not in {None, owner}:
@@ -108,11 +107,11 @@ class CheckoutHandlers:
         return order
 
     async def cancel(self, order_id: str, *, owner: str | None = None) -> Order:
-        """Cancel the order at the shopper's request; a worker gives back stock and money after the answer.
+        """Cancel the order at the shopper's request; a worker returns stock and payment later.
 
-        Repeating it is no fault. Raises `OrderNotFound`, and `CancelTooLate` once it is on its way or over.
+        May be repeated. Raises `OrderNotFound`, and `CancelTooLate` once the shipment is arranged.
         """
-        while True:  # at most once per status: they only move on
+        while True:  # at most once for each status, because statuses only advance
             order = await self.read(order_id, owner=owner)
             if order.reason is CancelReason.REQUESTED:
                 return order
@@ -130,9 +129,9 @@ class CheckoutHandlers:
     async def events(
         self, order_id: str, *, after: int = 0, heartbeat_s: float = math.inf, owner: str | None = None
     ) -> AsyncIterator[OrderEvent | None]:
-        """What happened to the order after event number `after`, and what does from now on; ends with its final status.
+        """The history of the order after event number `after`, as it grows; ends with the final status.
 
-        None tells that nothing has happened for `heartbeat_s`. Raises `OrderNotFound`, at the first step.
+        Yields None after each `heartbeat_s` without an event. Raises `OrderNotFound`, at the first step.
         """
         quiet_s = 0.0
         while True:
@@ -149,12 +148,12 @@ class CheckoutHandlers:
             await asyncio.sleep(self._poll_s)
 
     async def close(self) -> None:
-        """Wait for the checkouts that still run though nobody waits for their answer any more."""
+        """Wait for the checkouts that still run, also those whose clients have disconnected."""
         if self._running:
             await asyncio.wait(self._running)
 
-    def _checked(self, request: CheckoutRequest, key: str, owner: str | None) -> Purchase:
-        """Raises `InvalidBody` with all faults of the body, or `CartNotFound` for what cannot be a cart's id."""
+    def _validated(self, request: CheckoutRequest, key: str, owner: str | None) -> Purchase:
+        """Validate the request. Raises `InvalidBody` with all faults of the body, or `CartNotFound` for a malformed cart id."""
         faults = request.faults()
         method = request.shipping_method or next(iter(self._shipping))
         if method not in self._shipping:
@@ -162,7 +161,7 @@ class CheckoutHandlers:
         if faults:
             raise InvalidBody(faults)
         claim = Claim(
-            cart_id=_checked_cart_id(request.cart_id),
+            cart_id=_validated_cart_id(request.cart_id),
             key_hash=_hash_of(key),
             fingerprint=request.fingerprint(),
             token=self._new_token(),
@@ -172,14 +171,14 @@ class CheckoutHandlers:
 
 
 def _hash_of(key: str) -> str:
-    """An idempotency key as it is kept: its text may be anything, also personal."""
+    """A hash of the idempotency key; its text is not stored, because it may be personal data."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _checked_key(key: str | None) -> str:
+def _validated_key(key: str | None) -> str:
     if not key:
         raise IdempotencyKeyMissing(
-            "send an Idempotency-Key header, the same one whenever this checkout is tried again"
+            "send an Idempotency-Key header, and the same one when this checkout is tried again"
         )
     if len(key) > 255:
         raise IdempotencyKeyMissing(f"an Idempotency-Key has at most 255 characters; this one has {len(key)}")
@@ -188,7 +187,7 @@ def _checked_key(key: str | None) -> str:
     return key
 
 
-def _checked_cart_id(text: str) -> CartId:
+def _validated_cart_id(text: str) -> CartId:
     cart_id = parse_cart_id(text)
     if cart_id is None:
         raise CartNotFound

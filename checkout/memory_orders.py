@@ -1,4 +1,4 @@
-"""Orders and stock kept in this process: for tests, and the plain telling of what the Redis adapters' scripts do."""
+"""Orders in memory, for tests; the same rules as the Redis scripts, in Python."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class _Lease(msgspec.Struct, frozen=True):
 
 
 class MemoryOrders:
-    """`Orders`, `OpenClaims` and `Outbox` in dicts, beside the carts. Nothing here waits, so every call is one atomic change.
+    """`Orders`, `OpenClaims` and `Outbox` in dicts, beside the carts. No call awaits, so each is one atomic change.
 
-    `is_durable` says whether what is written becomes as durable as promised; tests turn it off.
+    `is_durable`: whether commits are as durable as promised; tests turn it off.
     """
 
     def __init__(self, carts: MemoryCarts, *, clock_ms: Callable[[], int] = unix_ms) -> None:

@@ -12,7 +12,7 @@ from checkout.ports.stock import HOLD_MS, StockLine
 
 
 class _Hold(msgspec.Struct, frozen=True):
-    """`until_ms` is None once it is a sale."""
+    """`until_ms` is None for a sale."""
 
     quantity: int
     until_ms: int | None
@@ -20,7 +20,7 @@ class _Hold(msgspec.Struct, frozen=True):
 
 
 class MemoryStock:
-    """`Stock` in dicts. Nothing here waits, so every call is one atomic change."""
+    """`Stock` in dicts. No call awaits, so each is one atomic change."""
 
     def __init__(self, available: Mapping[Sku, int], *, clock_ms: Callable[[], int] = unix_ms) -> None:
         self.available = dict(available)
@@ -28,7 +28,7 @@ class MemoryStock:
         self._clock_ms = clock_ms
 
     def taken(self, sku: Sku) -> int:
-        """How many of a SKU are held, or sold and not settled yet."""
+        """The units of a SKU that are held, or sold for orders that are not completed."""
         return sum(hold.quantity for (held, _), hold in self._holds.items() if held == sku)
 
     async def hold(self, order_id: OrderId, lines: Sequence[StockLine], *, fence: int) -> list[Shortage]:

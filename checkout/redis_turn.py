@@ -1,4 +1,4 @@
-"""Whose turn it is to do what one process of many must do: look through all partitions."""
+"""A lease: one of many processes has it, and sweeps all partitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from store import Store
 
 
 class RedisTurn:
-    """A turn that one process has until it has not taken it for `turn_ms`; the others find it taken."""
+    """A lease that its holder extends with each `take`, and that passes on when it has not for `turn_ms`."""
 
     def __init__(self, store: Store, key: str, *, turn_ms: int) -> None:
         self._store = store
@@ -17,7 +17,7 @@ class RedisTurn:
         self._token = secrets.token_hex(8)
 
     async def take(self) -> bool:
-        """Take the turn or keep it; False while another process has it."""
+        """Take or extend the lease; False while another process has it."""
         holder = await self._store.execute("SET", self._key, self._token, "NX", "GET", "PX", self._turn_ms)
         if holder is None:
             return True

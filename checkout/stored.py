@@ -71,7 +71,7 @@ def open_claims_key(partition: str) -> str:
 
 
 def fence_key(partition: str) -> str:
-    """The key of a partition's counter of claims."""
+    """The key of a partition's fence, the counter of its claims."""
     return f"{{{partition}}}fence"
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of an SQS in this process: import them into a conftest."""
+"""Fixtures of an SQS server in this process: import them into a conftest."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def sqs_server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer  # takes half a second, which only those who ask for it should pay
+    from moto.server import ThreadedMotoServer  # slow to import, so only the tests that use it import it
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -18,7 +18,7 @@ def sqs_server() -> Iterator[str]:
 
 @pytest.fixture
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the standard chain finds; nothing of the machine's own."""
+    """Credentials for the standard chain of AWS; none of the machine's own."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -30,5 +30,5 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sqs_endpoint(sqs_server: str, aws_credentials: None) -> str:
-    """The address of an SQS that takes any credentials."""
+    """The address of an SQS server that accepts any credentials."""
     return sqs_server

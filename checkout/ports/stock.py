@@ -1,4 +1,4 @@
-"""Stock: what is available of each SKU, held for a checkout, or sold."""
+"""Stock: the units of each SKU that are available, held for a checkout, or sold."""
 
 from __future__ import annotations
 

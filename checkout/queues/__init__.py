@@ -1,1 +1,1 @@
-"""Adapters of `checkout.ports.queue.OrderQueue`. Import the module that is wanted: aiobotocore is slow to import."""
+"""Adapters of `checkout.ports.queue.OrderQueue`. Import only the one you need: aiobotocore is slow to import."""

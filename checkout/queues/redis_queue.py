@@ -1,7 +1,7 @@
 """The order queue on a Redis or Valkey stream with a consumer group: the embedded default.
 
-A delivery that was received stays pending until it is done. Its idle time is its visibility: at `visibility_s` it is
-taken again by whoever asks next, so the same clock serves dead workers, extensions and delays.
+A delivery is pending until it is acknowledged. A delivery that is idle for `visibility_s` is claimed by the next worker
+that receives. Its idle time is also set to extend and to delay a delivery.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ DEAD: Final = "{orders}:dead"
 class RedisQueue:
     """An `OrderQueue` and its `Backlog` on the stream `key`; dead letters, with their reason, go to the stream `dead_key`.
 
-    `consumer` names this worker process, the same after a restart: what it held before then comes to it at once, and
-    need not wait for its visibility to end. Two processes that live at once need two names; sharing one would make them
-    work on each other's orders.
+    `consumer` names this worker process and stays the same after a restart: deliveries that it held before are delivered
+    to it at once. Processes that run at the same time need different names.
 
-    `blocking_store` must be a connection of its own: replies to everything sent on it wait behind a blocking read.
+    `blocking_store` must be a connection used for nothing else: replies on it wait behind a blocking read.
     """
 
     def __init__(
@@ -78,12 +77,12 @@ class RedisQueue:
         """See `OrderQueue.receive`."""
         try:
             if not self._has_group:
-                await self._make_group()
+                await self._create_group()
             if not self._has_own:
                 await self._release_own()
             return await self._claim(limit) or await self._read(limit, wait_s)
         except StoreError as error:
-            # The group is gone when the store was emptied or replaced: make it again next time.
+            # The store was emptied or replaced: create the group again at the next call.
             if isinstance(error, ReplyError) and error.code == "NOGROUP":
                 self._has_group = False
             raise ServiceUnavailable(str(error)) from error
@@ -95,7 +94,7 @@ class RedisQueue:
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `OrderQueue.acknowledge`."""
         ids = [delivery.receipt for delivery in deliveries]
-        # Both leave in one write. Should only the first arrive, the group forgets the entry when it meets it next.
+        # Both are sent in one write. If only the first arrives, the group drops the deleted entry at its next claim.
         deleted = self._store.execute("XDEL", self._key, *ids)
         acknowledged = self._store.execute("XACK", self._key, self._group, *ids)
         await _reply(asyncio.gather(deleted, acknowledged))
@@ -113,14 +112,14 @@ class RedisQueue:
 
     async def oldest_age_s(self) -> float | None:
         """See `Backlog.oldest_age_s`."""
-        # What is done is deleted, so the first entry is the oldest that is not; its id begins with its time, in ms.
+        # Acknowledged entries are deleted, so the first entry is the oldest. Its id begins with its time, in ms.
         entries = await _reply(self._store.execute("XRANGE", self._key, "-", "+", "COUNT", 1))
         if not entries:
             return None
         written_ms, _, _ = entries[0][0].partition(b"-")
         return max(0.0, self._now() - int(written_ms) / 1000)
 
-    async def _make_group(self) -> None:
+    async def _create_group(self) -> None:
         try:
             await self._store.execute("XGROUP", "CREATE", self._key, self._group, "0", "MKSTREAM")
         except ReplyError as error:
@@ -129,7 +128,7 @@ class RedisQueue:
         self._has_group = True
 
     async def _release_own(self) -> None:
-        """Make what this consumer held before a restart visible at once. Only at the start: later it is in hand here."""
+        """Make visible the deliveries that this consumer held before a restart. Only at the start: later they are in progress."""
         start = "-"
         while True:
             held = await self._store.execute("XPENDING", self._key, self._group, start, "+", _PAGE, self._consumer)
@@ -143,24 +142,24 @@ class RedisQueue:
         args = (self._group, self._consumer, self._visibility_ms, self._cursor, limit, self._max_deliveries)
         self._cursor, claimed, died = await self._store.run(_CLAIM, [self._key, self._dead_key], args)
         if died:
-            _log.error("%d deliveries are dead: their workers died or hung %d times", died, self._max_deliveries)
+            _log.error("%d orders are dead-lettered: their workers died or hung %d times", died, self._max_deliveries)
         return [Delivery(body=body, receipt=entry_id, attempt=attempt) for entry_id, body, attempt in claimed]
 
     async def _read(self, limit: int, wait_s: float) -> list[Delivery]:
-        """New entries; what an answer that is lost held is claimed when its visibility ends."""
+        """New entries. If the reply is lost, they are claimed when their visibility ends."""
         block_ms = _ms(wait_s)
-        block = ("BLOCK", block_ms) if block_ms else ()  # to the server, 0 would be for ever
+        block = ("BLOCK", block_ms) if block_ms else ()  # 0 would block for ever
         command = ("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", limit, *block)
         reply = await self._blocking_store.execute_blocking(*command, "STREAMS", self._key, ">", timeout_s=wait_s)
         entries = itertools.chain.from_iterable(reply.values()) if reply else ()
         return [Delivery(body=fields[1], receipt=entry_id, attempt=1) for entry_id, fields in entries]
 
     def _set_idle(self, ids: Sequence[bytes], idle_ms: int) -> Awaitable[Any]:
-        """Set how long these have been idle, without counting a delivery."""
+        """Set the idle time of these, without counting a delivery."""
         return self._store.execute("XCLAIM", self._key, self._group, self._consumer, 0, *ids, "IDLE", idle_ms, "JUSTID")
 
     def _idle_ms(self, seconds: float) -> int:
-        """The idle time at which a delivery has so many seconds left."""
+        """The idle time of a delivery that becomes visible after `seconds`."""
         return max(0, self._visibility_ms - _ms(seconds))
 
 

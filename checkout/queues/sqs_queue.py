@@ -1,7 +1,7 @@
-"""The order queue on Amazon SQS, standard or FIFO, or on anything that speaks its protocol.
+"""The order queue on Amazon SQS, standard or FIFO, or on a service with its protocol.
 
-Dead letters are the queue's own business: give it a redrive policy (`maxReceiveCount` 5 is a good start). Importing this
-module imports aiobotocore, which takes a while.
+The queue dead-letters by itself: give it a redrive policy (for example `maxReceiveCount` 5). Importing this module
+imports aiobotocore, which is slow.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from checkout.ports.queue import Delivery, Outgoing
 _log = logging.getLogger(__name__)
 
 BATCH: Final = 10
-# What a batch may weigh at every queue; newer ones take 1 MiB.
+# The size limit of a batch; newer queues take 1 MiB.
 BATCH_BYTES: Final = 256 * 1024
 MAX_POLL_S: Final = 20
 MAX_VISIBILITY_S: Final = 12 * 3600
 MAX_DELAY_S: Final = 900
-# A deferred message that was received so often is replaced by a copy that never was.
+# At this receive count a deferred message is replaced by a copy, whose count starts again.
 COPY_AT_ATTEMPT: Final = 3
 CALL_DEADLINE_S: Final = 5.0
 _REGION = re.compile(r"//sqs\.([a-z0-9-]+)\.")
-# The delivery is no longer ours: it was done, or came again after its visibility had ended.
+# The receipt is no longer valid: the message was deleted, or delivered again after its visibility ended.
 _LOST: Final = ("MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue")
 
 
@@ -47,9 +47,9 @@ async def open_sqs_queue(
 ) -> AsyncIterator[SqsQueue]:
     """The queue at `queue_url`, over one client that is closed at the end.
 
-    `region` is read from the address if it is not given, else found as AWS tools do. Credentials come from the standard
-    AWS chain (environment, profile, container or instance role). Nothing is asked of the queue yet.
-    Raises `ValueError` when there is no region or the address is no queue's.
+    `region` defaults to that of the address, then to that of the AWS configuration. Credentials come from the standard
+    AWS chain (environment, profile, container or instance role). No call is made yet.
+    Raises `ValueError` if there is no region or the address is not that of a queue.
     """
     config = AioConfig(
         max_pool_connections=50,
@@ -73,15 +73,15 @@ async def open_sqs_queue(
 class SqsQueue:
     """An `OrderQueue` and its `Backlog` on SQS; see `open_sqs_queue`.
 
-    A queue whose address ends in `.fifo` keeps the messages of an order in order and drops one sent twice within five
-    minutes: its group and deduplication ids are the order id.
+    On a FIFO queue (its address ends in `.fifo`), group and deduplication ids are the order id: messages of an order are
+    delivered in sequence, and duplicates within five minutes are dropped.
     """
 
     def __init__(
         self, client: Any, queue_url: str, *, visibility_s: float = 30.0, now: Callable[[], float] = time.time
     ) -> None:
         self._now = now
-        # When the oldest message of the latest delivery was sent, in Unix seconds; None when there was nothing to deliver.
+        # When the oldest message of the latest receive was sent, in Unix seconds; None if it was empty.
         self._head_sent_at: float | None = None
         self._client = client
         self._queue_url = queue_url
@@ -90,7 +90,7 @@ class SqsQueue:
         self._max_receives: float | None = None
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
-        """See `OrderQueue.send`. Goes out in one batch, or in several where one would weigh too much."""
+        """See `OrderQueue.send`. Sent in one batch, or in several if one would exceed the size limit."""
         parts = list(_parts(messages))
         outcomes = await asyncio.gather(*(self._send_part(part) for part in parts), return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
@@ -136,17 +136,17 @@ class SqsQueue:
         await asyncio.gather(*(self._delete(batch) for batch in batches))
 
     async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
-        """See `OrderQueue.release`. A dead letter goes to the redrive policy's queue at its next turn, without the reason."""
+        """See `OrderQueue.release`. SQS moves a dead letter at its next receive, without the reason."""
         is_last = delivery.attempt >= await self._max_receives_of_queue()
         if is_last:
-            _log.error("the queue will move a message to its dead-letter queue: %s", reason)
+            _log.error("an order used up its deliveries; SQS dead-letters it: %s", reason)
         await self._change_visibility(delivery, 0 if is_last else delay_s)
         return is_last
 
     async def defer(self, delivery: Delivery, delay_s: float) -> None:
-        """See `OrderQueue.defer`. SQS cannot be told to forget a receipt: before they are used up a copy takes its place.
+        """See `OrderQueue.defer`. SQS counts every receive, so before they are used up a copy replaces the message.
 
-        The copy is sent first: killed in between, both come, and nothing is done twice.
+        The copy is sent first: if the process dies in between, both are delivered, and steps are idempotent.
         """
         if delivery.attempt < min(COPY_AT_ATTEMPT, await self._max_receives_of_queue()):
             await self._change_visibility(delivery, delay_s)
@@ -158,17 +158,17 @@ class SqsQueue:
         await self._delete([delivery])
 
     def _apart(self, delivery: Delivery, delay_s: float) -> dict[str, Any]:
-        """What keeps the copy of a message away for a while, and from being taken for a duplicate of it."""
+        """The options that delay the copy of a message and distinguish it from a duplicate."""
         if not self._is_fifo:
             return {"DelaySeconds": min(math.ceil(delay_s), MAX_DELAY_S)}
-        # FIFO queues know no delay of one message: this one comes at once, and is deferred by its visibility then.
+        # FIFO queues have no delay for one message: the copy is received at once, and deferred by its visibility.
         group = hashlib.sha256(delivery.body).hexdigest()
         return {"MessageGroupId": group, "MessageDeduplicationId": secrets.token_hex(16)}
 
     async def oldest_age_s(self) -> float | None:
-        """See `Backlog.oldest_age_s`: that of the oldest message of the latest delivery here.
+        """See `Backlog.oldest_age_s`: that of the oldest message of the latest receive in this process.
 
-        SQS itself tells it to CloudWatch only, minutes later. A process that receives nothing knows nothing.
+        SQS publishes it to CloudWatch only, minutes later. A process that receives nothing does not know it.
         """
         return None if self._head_sent_at is None else max(0.0, self._now() - self._head_sent_at)
 
@@ -176,7 +176,9 @@ class SqsQueue:
         entries = [self._entry(str(index), message) for index, message in enumerate(part)]
         reply = await _reply(self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries))
         for failed in reply.get("Failed", ()):
-            _log.warning("the queue refused a message: %s %s", failed["Code"], failed.get("Message", ""))
+            _log.warning(
+                "SQS refused an order; a later sweep sends it: %s %s", failed["Code"], failed.get("Message", "")
+            )
         sent = {entry["Id"] for entry in reply.get("Successful", ())}
         return [str(index) in sent for index in range(len(part))]
 
@@ -196,18 +198,16 @@ class SqsQueue:
         change = self._client.change_message_visibility(
             QueueUrl=self._queue_url, ReceiptHandle=delivery.receipt, VisibilityTimeout=_visibility(seconds)
         )
-        await _reply(change, lost_is_fine=True)
+        await _reply(change, ignore_lost=True)
 
     async def _max_receives_of_queue(self) -> float:
-        """How often the queue delivers a message: asked once, when first needed; infinite where it does not say."""
+        """The `maxReceiveCount` of the queue, read once when first needed; infinite if it has none."""
         if self._max_receives is None:
             asked = self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"])
             try:
                 reply = await _reply(asked)
-            except (
-                ServiceUnavailable
-            ) as error:  # the worker may lack this one permission: only its count of dead letters suffers
-                _log.warning("cannot read the queue's redrive policy: %s", error)
+            except ServiceUnavailable as error:  # without this permission only the count of dead letters is wrong
+                _log.warning("reading the queue's redrive policy failed; dead letters are not counted: %s", error)
                 return math.inf
             policy = msgspec.json.decode(reply.get("Attributes", {}).get("RedrivePolicy", "{}"))
             self._max_receives = float(policy.get("maxReceiveCount", math.inf))
@@ -215,15 +215,15 @@ class SqsQueue:
 
 
 def _parts(messages: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
-    """Cut into batches that every queue takes; a message too heavy by itself goes alone."""
+    """Split into batches within the limits; a message over the size limit is a batch of its own."""
     part: list[Outgoing] = []
-    weight = 0
+    size = 0
     for message in messages:
-        if part and (len(part) == BATCH or weight + len(message.body) > BATCH_BYTES):
+        if part and (len(part) == BATCH or size + len(message.body) > BATCH_BYTES):
             yield part
-            part, weight = [], 0
+            part, size = [], 0
         part.append(message)
-        weight += len(message.body)
+        size += len(message.body)
     if part:
         yield part
 
@@ -233,13 +233,13 @@ def _visibility(seconds: float) -> int:
 
 
 async def _reply(
-    call: Awaitable[Mapping[str, Any]], deadline_s: float = CALL_DEADLINE_S, *, lost_is_fine: bool = False
+    call: Awaitable[Mapping[str, Any]], deadline_s: float = CALL_DEADLINE_S, *, ignore_lost: bool = False
 ) -> Mapping[str, Any]:
     try:
         async with asyncio.timeout(deadline_s):
             return await call
     except ClientError as error:
-        if lost_is_fine and error.response["Error"]["Code"].endswith(_LOST):
+        if ignore_lost and error.response["Error"]["Code"].endswith(_LOST):
             return {}
         raise ServiceUnavailable(str(error)) from error
     except (BotoCoreError, TimeoutError) as error:

@@ -1,8 +1,8 @@
--- Turns a claimed cart into an order, with its message in the outbox: one atomic change.
--- KEYS 1 cart   2 claim   3 claims that have not told their end   4 order   5 outbox
+-- Turns a claimed cart into an order, with its message in the outbox.
+-- KEYS 1 cart   2 claim   3 open claims   4 order   5 outbox
 -- ARGV 1 token of the claim   2 version of the cart   3 now (ms)   4 cart id   5 order id   6 the order, in JSON   7 hash of the
---      idempotency key   8 fingerprint of the body   9 '1' if this reply is promise enough, else '0'   10 message
--- Replies the id of the outbox entry, or nil when the claim has run out or the cart has changed: then nothing is done
+--      idempotency key   8 fingerprint of the body   9 '1' if the order is durable on reply, else '0'   10 message
+-- Replies the id of the outbox entry, or nil, without a change, if the claim has expired or the cart has changed
 if redis.call('GET', KEYS[2]) ~= ARGV[1] .. ' ' .. ARGV[2] then
     return false
 end
@@ -14,7 +14,7 @@ end
 local now = math.max(tonumber(ARGV[3]), updated)
 local expires = redis.call('PEXPIRETIME', KEYS[1])
 redis.call('HSET', KEYS[1], '\1s', 'ordered', '\1o', ARGV[5], '\1v', version + 1, '\1u', now)
--- A cart expires so long after its last change, and this is one.
+-- A cart expires a fixed time after its last change, and this is a change.
 if expires > 0 then
     redis.call('PEXPIREAT', KEYS[1], expires + now - updated)
 end

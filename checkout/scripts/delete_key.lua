@@ -1,5 +1,5 @@
--- Forgets an idempotency key that no accepted order has used.
--- KEYS 1 key   ARGV 1 fingerprint of the body it came with   2 the longest life left (ms) at which it may be forgotten
+-- Deletes an idempotency key that no accepted order uses.
+-- KEYS 1 key   ARGV 1 fingerprint   2 longest remaining lifetime (ms) at which it is deleted
 if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then
     return redis.call('DEL', KEYS[1])
 end

@@ -1,9 +1,9 @@
--- Takes some of a SKU out of what is available, for an order: once, however often it is asked.
+-- Holds a quantity of a SKU for an order; idempotent.
 -- KEYS 1 product   2 holds of the SKU
--- ARGV 1 order id   2 quantity   3 fence   4 how long the hold lasts (ms)
--- Replies {'held'} {'short', what could be had} {'overtaken'}: a later claim of the cart holds it, or it is sold already
+-- ARGV 1 order id   2 quantity   3 fence of the claim   4 lifetime of the hold (ms)
+-- Replies {'held'} {'short', quantity available} {'overtaken'}: held by a later claim of the cart, or sold
 --
--- A hold is "quantity expires fence"; expires (ms, by this server's clock) is 0 once it is a sale.
+-- The value of a hold is "quantity expires fence"; expires (ms, this server's clock) is 0 for a sale.
 local time = redis.call('TIME')
 local stock = tonumber(redis.call('HGET', KEYS[1], 'stock') or 0)
 local quantity, expires, fence = string.match(redis.call('HGET', KEYS[2], ARGV[1]) or '0 1 0', '^(%d+) (%d+) (%d+)$')

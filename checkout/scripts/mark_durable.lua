@@ -1,5 +1,5 @@
--- Notes that an order is as durable as was promised: from now on it cannot be retracted.
--- KEYS 1 order   Replies 1, or 0 if it was retracted before
+-- Marks an order as durable, so that it cannot be rolled back.
+-- KEYS 1 order   Replies 1, or 0 if it was rolled back before
 if redis.call('EXISTS', KEYS[1]) == 0 then
     return 0
 end

@@ -1,8 +1,8 @@
--- Makes what an order holds available again: once, however often it is asked.
+-- Makes an order's hold of a SKU available again; idempotent.
 -- KEYS 1 product   2 holds of the SKU
--- ARGV 1 order id   2 which holds: 'any'; 'expired': only one that has run out; 'claimed': one no sale, by no later claim than
---      3 fence
--- Replies 1 if nothing is held by the order now, else 0
+-- ARGV 1 order id   2 'any': a hold or a sale; 'expired': an expired hold; 'claimed': a hold by this claim or an earlier one
+--      3 fence of the claim
+-- Replies 1 if the order holds nothing now, else 0
 local hold = redis.call('HGET', KEYS[2], ARGV[1])
 if not hold then
     return 1

@@ -1,7 +1,7 @@
--- Moves an order on, if it is in the status the caller knew; with a second key, also posts a message.
--- KEYS 1 order   2 outbox, if there is something to post
--- ARGV 1 status the order must be in   2 the new one   3 all that changes with it, in JSON   4 order id   5 message
--- Replies {1, outbox entry or nil}, or {0, the status it is in, '' if there is no such order}
+-- Changes the status of an order if it has the expected one; with a second key, also appends a message to the outbox.
+-- KEYS 1 order   2 outbox, optional
+-- ARGV 1 expected status   2 new status   3 all members that change, in JSON   4 order id   5 message
+-- Replies {1, outbox entry or nil}, or {0, its status, '' if there is no such order}
 local status = redis.call('HGET', KEYS[1], 'status') or ''
 if status ~= ARGV[1] then
     return {0, status}

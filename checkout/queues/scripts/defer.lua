@@ -1,11 +1,11 @@
--- Let a delivery come again after a delay, without counting that it came.
+-- Delivers again after a delay, without counting this delivery.
 --
 -- KEYS  1 queue (stream)
--- ARGV  1 group  2 consumer  3 entry id  4 idle time to give it, ms (visibility less delay)
--- Reply 1 if it was deferred, 0 if it is no longer this consumer's
+-- ARGV  1 group  2 consumer  3 entry id  4 new idle time, ms (visibility less delay)
+-- Reply 1 if it was deferred, 0 if this consumer no longer holds it
 
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
--- Done by another worker meanwhile, or claimed by one that works on it now.
+-- Acknowledged or claimed by another worker meanwhile.
 if not pending or pending[2] ~= ARGV[2] then
   return 0
 end

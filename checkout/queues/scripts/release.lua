@@ -1,14 +1,14 @@
--- Let a delivery come again after a delay, or make a dead letter of it when it has come too often.
+-- Delivers again after a delay, or dead-letters a delivery at its last attempt.
 --
 -- KEYS  1 queue (stream)  2 dead letters (stream)
--- ARGV  1 group  2 consumer  3 entry id  4 idle time to give it, ms (visibility less delay)  5 deliveries at most  6 reason
--- Reply 1 if it became a dead letter, else 0
+-- ARGV  1 group  2 consumer  3 entry id  4 new idle time, ms (visibility less delay)  5 maximum of deliveries  6 reason
+-- Reply 1 if it was dead-lettered, else 0
 
 local queue, dead = KEYS[1], KEYS[2]
 local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
 
 local pending = redis.call('XPENDING', queue, group, id, id, 1)[1]
--- Done by another worker meanwhile, or claimed by one that works on it now.
+-- Acknowledged or claimed by another worker meanwhile.
 if not pending or pending[2] ~= consumer then
   return 0
 end

@@ -1,4 +1,4 @@
-"""A shop to check out in: carts, prices, stock and orders behind one face, in memory or on a store."""
+"""A shop for the tests of checkout: carts, prices, stock and orders, in memory or on a store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ADDRESS = AddressBody(
 
 
 class AllOrders(Orders, OpenClaims, Protocol):
-    """What both adapters of orders implement."""
+    """The ports that both adapters of orders implement."""
 
 
 class FakePriceBook:
@@ -46,7 +46,7 @@ class FakePriceBook:
         self.sold = {sku: Product(sku, f"the {sku}", price, "GBP") for sku, price in prices.items()}
 
     def reprice(self, sku: Sku, price: int, currency: str = "GBP") -> None:
-        # Another mapping, as the port asks: what one has told of a SKU it always tells.
+        # A new mapping, as the port requires: the prices of a mapping never change.
         self.sold = self.sold | {sku: Product(sku, f"the {sku}", price, currency)}
 
     @property
@@ -78,7 +78,7 @@ class Shop(ABC):
 
     @abstractmethod
     async def taken(self, sku: Sku) -> int:
-        """How many are held, or sold and not settled."""
+        """The units held, or sold for orders that are not completed."""
 
     @abstractmethod
     async def cart_expires_at(self, cart_id: CartId) -> int:
@@ -86,7 +86,7 @@ class Shop(ABC):
 
     @abstractmethod
     async def expire_claim(self, cart_id: CartId, key: str) -> None:
-        """The claim of this cart and key has run out."""
+        """Let the claim of this cart and key expire."""
 
     @abstractmethod
     async def expire_holds(self) -> None: ...
@@ -120,7 +120,7 @@ class Shop(ABC):
         return await self.carts.add_line(cart_id, line, currency="GBP", write=self.write(owner=owner))
 
     async def sweep(self) -> int:
-        """Sweep as if all holds and claims had run out."""
+        """Sweep as if all holds and claims had expired."""
         await self.expire_holds()
         return await StockSweeper(self.orders, self.stock, clock_ms=lambda: self.now() + CLAIM_MS + HOLD_MS + 1).sweep()
 
@@ -181,7 +181,7 @@ class RedisShop(Shop):
         return int(await self.store.execute("PEXPIRETIME", cart_key(cart_id)))
 
     async def expire_claim(self, cart_id: CartId, key: str) -> None:
-        # The server's clock cannot be moved, but what it would have deleted can be.
+        # The server's clock cannot be moved, so the keys that it would have deleted are deleted.
         await self.store.execute("DEL", claim_key(cart_id))
         if await self.store.execute("PTTL", idempotency_key(key)) <= CLAIM_MS:
             await self.store.execute("DEL", idempotency_key(key))
@@ -195,13 +195,13 @@ class RedisShop(Shop):
 
 
 class Killed(BaseException):
-    """The process is gone at this instruction."""
+    """The process dies at this instruction."""
 
 
 class FailingStore:
-    """A store on which one command fails: the `at`-th from 1, before it is sent or (`ran`) with its reply lost.
+    """A store on which command number `at`, from 1, fails: before it is sent or, with `ran`, by losing its reply.
 
-    With `error` an instance of `Killed`, so does whatever follows.
+    If `error` is a `Killed`, all later commands fail too.
     """
 
     def __init__(self, store: Store, *, at: int, ran: bool, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""What shoppers are promised of a checkout, told on both adapters."""
+"""The promises of a checkout to shoppers, on both adapters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEY = "4f1c-key"
 
 
 async def nothing_happened(shop: Shop, cart: Cart) -> bool:
-    """Whether cart, stock, claim and key are as they were, and nothing is left to sweep."""
+    """Whether cart, stock, claim and key are as before, and no claim is left to sweep."""
     return (
         await shop.carts.read(cart.id) == cart
         and (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)

@@ -1,4 +1,4 @@
-"""What every order queue promises, held against each adapter, and against the fake that the worker's tests use."""
+"""The contract of order queues, for each adapter and for the fake of the worker's tests."""
 
 import asyncio
 import itertools
@@ -25,7 +25,7 @@ WITHIN_S = 15.0
 
 
 class AnyQueue(OrderQueue, Backlog, Protocol):
-    """What every adapter is."""
+    """The protocols of each adapter."""
 
 
 class Shared(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What every place for orders promises, told for both adapters."""
+"""The contract of `Orders`, `OpenClaims` and `Outbox`, for both adapters."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_key_serves_one_body(shop: Shop) -> None:
     await begun(shop, cart)
     with pytest.raises(IdempotencyKeyReused):
         await shop.orders.begin(a_claim(other, "t2", body="b2"))
-    # What was refused claimed nothing.
+    # The refused call claimed nothing.
     assert isinstance(await shop.orders.begin(a_claim(other, "t3", key="k2", body="b2")), Claimed)
 
 

@@ -1,4 +1,4 @@
-"""What is SQS's own about the order queue on it."""
+"""The order queue on SQS: batches, FIFO, copies, redrive policies."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What every stock promises, told for both adapters."""
+"""The contract of `Stock`, for both adapters."""
 
 from __future__ import annotations
 

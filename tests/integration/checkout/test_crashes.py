@@ -1,4 +1,4 @@
-"""A checkout is killed, or loses its store, at each of its commands; the shopper tries again with the same key."""
+"""A checkout dies, or loses its store, at each of its commands; the shopper tries again with the same key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_checkout_of_two_lines_takes_six_commands(shop: RedisShop) -> No
     counting = FailingStore(shop.store, at=1000, ran=False, error=Killed())
     cart = await shop.cart({MUG: 2, BOX: 1})
     await handlers_on(shop, counting).place(a_request(cart), idempotency_key=KEY)
-    # The look at the key and the claim; two holds; the commit and the keeping of the key.
+    # The claims of key and cart; two holds; the commit and the renewal of the key.
     assert counting.count == 6
 
 
@@ -52,7 +52,7 @@ async def test_killed_at_any_command_it_ends_as_one_order(shop: RedisShop, at: i
         await handlers_on(shop, FailingStore(shop.store, at=at, ran=ran, error=Killed())).place(
             request, idempotency_key=KEY
         )
-    # Whatever it held counts as held, and once its claim has run out the shopper's next try finds or makes the order.
+    # Its holds are valid, and once its claim has expired the shopper's next attempt finds or creates the order.
     assert all(available + taken == 10 for available, taken in await accounts(shop))
     await shop.expire_claim(cart.id, KEY)
     placed = await shop.handlers().place(request, idempotency_key=KEY)

@@ -1,4 +1,4 @@
-"""One process at a time looks after what was left behind: in the outbox, and by checkouts that were killed."""
+"""One process at a time sweeps the outbox and abandoned claims."""
 
 from __future__ import annotations
 

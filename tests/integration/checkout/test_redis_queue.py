@@ -1,4 +1,4 @@
-"""What is Redis's own about the order queue on it."""
+"""The order queue on Redis: groups, consumers, restarts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

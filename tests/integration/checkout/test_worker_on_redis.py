@@ -30,7 +30,7 @@ async def blocking_store(store_url: str) -> AsyncIterator[Client]:
 
 
 class FakeServices:
-    """What outlives a worker: the store, the queue in it, the payment service and the carrier."""
+    """The services that outlive a worker: store, queue, payment service and carrier."""
 
     def __init__(self, store: Client, blocking_store: Client) -> None:
         self.store = store

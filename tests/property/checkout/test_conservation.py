@@ -1,4 +1,4 @@
-"""Whatever happens to checkouts, and wherever they are killed: nothing is sold twice and nothing is lost."""
+"""Under any sequence of checkouts and crashes, no unit is sold twice and none is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever fails, in whatever order: no order is lost, none is paid twice, and money and stock require_price_consent."""
+"""Under any sequence of failures, no order is lost, none is paid twice, and money and stock are consistent."""
 
 import asyncio
 from collections import Counter
@@ -74,7 +74,7 @@ async def check(tokens: Sequence[str], plan: Plan, copies: int, workers: int) ->
             await asyncio.sleep(1)
         for member in crew:
             member.cancel()
-    await services.faults.resolve()
+    await services.faults.finish()
 
     check_books(services, orders, dead={order_id_of(body) for body, _ in queue.dead})
 
@@ -114,4 +114,4 @@ def check_books(services: FakeServices, orders: Sequence[Order], dead: set[str])
     assert sold <= services.sold() <= sold + unsure
 
     for order in completed:
-        assert services.notifications.told[order.id] >= 1 or order.history[-1].detail
+        assert services.notifications.notified[order.id] >= 1 or order.history[-1].detail

@@ -1,4 +1,4 @@
-"""What stands behind the queue, in memory, with faults that a test can plan: shared by the tests of workflow and worker."""
+"""The services of the order workflow in memory, with planned faults, for the tests of workflow and worker."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def an_order(*, token: str = "tok_ok", quantity: int = 2, unit_price: int = 255,
 
 
 class Killed(BaseException):
-    """The process is gone at this instruction."""
+    """The process dies at this instruction."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What becomes of one call: it raises `error`, before or after it took effect.
+    """The outcome of one call: it raises `error`, before or after it took effect.
 
     Or it takes effect after `delay_s`, whether or not the caller still waits.
     """
@@ -65,7 +65,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Faults:
-    """Decides for every call of every port, in the order in which they come; `by_name`, in the order of that call's."""
+    """The planned faults of calls of all ports, in the sequence of the calls; `by_name`, of the calls of that name."""
 
     def __init__(self, by_name: Mapping[str, Sequence[Fault]] | None = None) -> None:
         self.calls: list[str] = []
@@ -74,15 +74,15 @@ class Faults:
         self._plan: Iterator[Fault] = iter(())
 
     def at_call(self, number: int, fault: Fault) -> None:
-        """Only this call fails, counted from 1 and from now."""
+        """Only call `number` fails, counted from 1 and from now."""
         self._plan = itertools.chain(itertools.repeat(Fault(), number - 1), [fault])
 
     def never(self) -> None:
-        """All goes well from now on."""
+        """No further faults."""
         self._plan = iter(())
 
     async def call(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
-        """Make the call, with whatever is planned for it."""
+        """Make the call, with its planned fault."""
         self.calls.append(name)
         fault = next(self._by_name.get(name, self._plan), Fault())
         if fault.delay_s:
@@ -104,8 +104,8 @@ class Faults:
         self.under_way.add(call)
         return await asyncio.shield(call)
 
-    async def resolve(self) -> None:
-        """All calls have taken effect, also those that nobody waits for any more; but those that never will."""
+    async def finish(self) -> None:
+        """Wait until delayed calls have taken effect, also those whose callers gave up; cancel the endless ones."""
         if self.under_way:
             _, endless = await asyncio.wait(self.under_way, timeout=3600)
             for call in endless:
@@ -114,7 +114,7 @@ class Faults:
 
 
 class FaultyPort:
-    """A port behind faults."""
+    """A port whose calls fail as planned."""
 
     def __init__(self, port: Any, faults: Faults) -> None:
         self._port = port
@@ -130,13 +130,13 @@ class FaultyPort:
 
 
 class CountingNotifications:
-    """A `Notifications` that counts."""
+    """A `Notifications` that counts its calls."""
 
     def __init__(self) -> None:
-        self.told: Counter[str] = Counter()
+        self.notified: Counter[str] = Counter()
 
     async def order_completed(self, order: Order) -> None:
-        self.told[order.id] += 1
+        self.notified[order.id] += 1
 
 
 class MemoryQueue:
@@ -173,7 +173,7 @@ class MemoryQueue:
             if visible_at > now:
                 continue
             if attempts >= self._max_deliveries:
-                self._bury(number, "its workers died or hung")
+                self._dead_letter(number, "its workers died or hung")
                 continue
             self._waiting[number] = (body, now + self._visibility_s, attempts + 1)
             yield Delivery(body, number, attempts + 1)
@@ -190,7 +190,7 @@ class MemoryQueue:
         if delivery.receipt not in self._waiting:
             return False
         if delivery.attempt >= self._max_deliveries:
-            self._bury(delivery.receipt, reason)
+            self._dead_letter(delivery.receipt, reason)
             return True
         self._show_at(delivery, loop_time() + delay_s)
         return False
@@ -208,7 +208,7 @@ class MemoryQueue:
             body, _, attempts = self._waiting[delivery.receipt]
             self._waiting[delivery.receipt] = (body, at, attempts)
 
-    def _bury(self, number: int, reason: str) -> None:
+    def _dead_letter(self, number: int, reason: str) -> None:
         self.dead.append((self._waiting.pop(number)[0], reason))
 
 
@@ -225,7 +225,7 @@ class FakeServices:
         self.accepted: list[Order] = []
 
     async def accept(self, *, token: str = "tok_ok", quantity: int = 2) -> Order:
-        """Hold the stock and keep the order, as checkout does."""
+        """Hold the stock and store the order, as checkout does."""
         order = an_order(token=token, quantity=quantity)
         lines = [StockLine(line.sku, line.quantity) for line in order.lines]
         assert not await self.stock.hold(order.id, lines, fence=1)
@@ -234,7 +234,7 @@ class FakeServices:
         return order
 
     def workflow(self, **settings: Any) -> Workflow:
-        """A workflow as a worker that just started has it."""
+        """A workflow as in a worker that has just started."""
         steps = order_steps(
             stock=self._faulty(self.stock),
             payments=self._faulty(self.payments),
@@ -247,25 +247,25 @@ class FakeServices:
         return FaultyPort(port, self.faults)
 
     def now(self, order: Order) -> Order:
-        """The order as it stands."""
+        """The order in its current state."""
         return self.orders.orders[order.id].order
 
     def ledger(self, order: Order) -> list[PaymentState]:
-        """What took effect on the payment for this order."""
+        """The changes of this order's payment."""
         return [entry.became for entry in self.payments.ledger if entry.order_id == order.id]
 
     def captured(self) -> int:
-        """All money taken and not given back, in minor units."""
+        """The total captured and not refunded, in minor units."""
         signs = {PaymentState.CAPTURED: 1, PaymentState.REFUNDED: -1}
         return sum(signs.get(entry.became, 0) * entry.amount for entry in self.payments.ledger)
 
     def sold(self) -> int:
-        """How many units are gone for good, or on their way to be."""
+        """The units sold or held."""
         return IN_STOCK - self.stock.available[MUG]
 
 
 def message_of(order: Order) -> Outgoing:
-    """What checkout sends about the order."""
+    """The message of the order, as checkout sends it."""
     return Outgoing(order.id, order_accepted(order))
 
 

@@ -67,7 +67,7 @@ async def test_an_order_goes_all_the_way(services: FakeServices) -> None:
     assert services.captured() == order.total
     assert services.sold() == 3
     assert order.id in services.shipping.booked
-    assert services.notifications.told == {order.id: 1}
+    assert services.notifications.notified == {order.id: 1}
 
 
 @in_virtual_time
@@ -90,7 +90,7 @@ async def test_running_a_finished_order_again_changes_nothing(services: FakeServ
     assert services.ledger(completed) == DONE_ONCE
     assert services.ledger(cancelled) == [PaymentState.VOIDED]
     assert services.sold() == 2
-    assert services.notifications.told == {completed.id: 1}
+    assert services.notifications.notified == {completed.id: 1}
 
 
 @in_virtual_time
@@ -338,7 +338,7 @@ async def test_an_order_cancelled_by_the_shopper_while_a_step_runs_is_undone(ser
     assert result.reason is CancelReason.REQUESTED
     assert services.ledger(order) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
     assert services.sold() == 0
-    assert not services.notifications.told
+    assert not services.notifications.notified
 
 
 @in_virtual_time
