@@ -82,7 +82,7 @@ async def test_the_message_of_an_order_goes_to_the_dispatcher_and_waits_in_the_o
     assert await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10) == [entry]
 
 
-async def test_a_replay_gives_the_same_bytes_however_far_the_order_has_come(shop: Shop) -> None:
+async def test_a_replay_has_the_same_bytes_in_every_status(shop: Shop) -> None:
     request = a_request(await shop.cart())
     placed = await shop.handlers().place(request, idempotency_key=KEY)
     order = placed.order
@@ -95,7 +95,7 @@ async def test_a_replay_gives_the_same_bytes_however_far_the_order_has_come(shop
     assert (await shop.handlers().read(order.id)).status is OrderStatus.COMPLETED
 
 
-async def test_the_same_body_written_otherwise_is_a_replay(shop: Shop) -> None:
+async def test_the_same_body_in_another_format_is_a_replay(shop: Shop) -> None:
     request = a_request(await shop.cart())
     first = await shop.handlers().place(request, idempotency_key=KEY)
     decoded = msgspec.json.decode(msgspec.json.format(msgspec.json.encode(request)), type=type(request))
@@ -125,7 +125,7 @@ async def test_an_ordered_cart_is_closed_to_another_key(shop: Shop) -> None:
     assert refusal.value.order_id == placed.order.id
 
 
-async def test_a_refused_checkout_uses_nothing_up(shop: Shop) -> None:
+async def test_a_refused_checkout_changes_nothing(shop: Shop) -> None:
     cart = await shop.cart({MUG: 11, BOX: 1})
     with pytest.raises(OutOfStock):
         await shop.handlers().place(a_request(cart), idempotency_key=KEY)
@@ -153,7 +153,7 @@ async def test_a_shortage_names_each_line_and_leaves_nothing_held(shop: Shop) ->
 
 
 @pytest.mark.parametrize("currency", [None, "EUR"])
-async def test_a_product_that_is_not_sold_any_more_is_out_of_stock(shop: Shop, currency: str | None) -> None:
+async def test_a_product_that_is_no_longer_sold_is_out_of_stock(shop: Shop, currency: str | None) -> None:
     cart = await shop.cart({MUG: 1, BOX: 2})
     if currency is None:
         del shop.prices.sold[BOX]
@@ -165,7 +165,7 @@ async def test_a_product_that_is_not_sold_any_more_is_out_of_stock(shop: Shop, c
     assert await nothing_happened(shop, cart)
 
 
-async def test_a_changed_price_is_told_before_it_is_charged(shop: Shop) -> None:
+async def test_a_changed_price_is_refused_without_consent(shop: Shop) -> None:
     cart = await shop.cart({MUG: 2, BOX: 1})
     shop.prices.reprice(MUG, 300)
     for expected in (None, pounds(2 * 255 + 1000)):
@@ -216,7 +216,7 @@ async def test_a_shoppers_cart_and_order_are_not_found_by_others(shop: Shop) -> 
     assert await shop.handlers().read(placed.order.id, owner="ada") == placed.order
 
 
-async def test_a_replay_and_what_follows_an_order_are_for_its_owner_only(shop: Shop) -> None:
+async def test_replay_cancel_and_events_are_for_the_owner_only(shop: Shop) -> None:
     cart, handlers = await shop.cart(owner="ada"), shop.handlers()
     placed = await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")
     for owner in (None, "bob"):
@@ -245,7 +245,7 @@ async def test_a_key_is_1_to_255_printable_ascii_characters(shop: Shop, key: str
 
 
 @pytest.mark.parametrize("key", ["x", "x" * 255, 'a key: "with" {quotes}'])
-async def test_any_such_key_will_do(shop: Shop, key: str) -> None:
+async def test_any_printable_key_is_accepted(shop: Shop, key: str) -> None:
     assert not (await shop.handlers().place(a_request(await shop.cart()), idempotency_key=key)).replayed
 
 
@@ -268,7 +268,7 @@ async def test_every_fault_of_the_contents_is_named_by_its_pointer(shop: Shop) -
     assert await nothing_happened(shop, cart)
 
 
-async def test_a_cart_merged_away_is_closed(shop: Shop) -> None:
+async def test_a_cart_merged_into_another_is_closed(shop: Shop) -> None:
     cart, target = await shop.cart(), await shop.cart()
     await shop.carts.merge(target.id, cart.id, "sum", write=shop.write())
     with pytest.raises(CartClosed) as refusal:
@@ -304,7 +304,7 @@ async def test_a_cart_that_changes_meanwhile_is_ordered_as_it_became(shop: Shop)
     assert (await shop.available(BOX), await shop.taken(BOX)) == (9, 1)
 
 
-async def test_a_total_agreed_to_does_not_cover_what_was_added_meanwhile(shop: Shop) -> None:
+async def test_consent_to_a_total_does_not_cover_lines_added_meanwhile(shop: Shop) -> None:
     cart = await shop.cart({MUG: 2})
     orders: Any = Interfering(shop.orders, lambda: shop.add(cart.id, BOX))
     with pytest.raises(TotalMismatch):
@@ -312,7 +312,7 @@ async def test_a_total_agreed_to_does_not_cover_what_was_added_meanwhile(shop: S
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
 
 
-async def test_a_cart_that_never_stands_still_is_left_alone(shop: Shop) -> None:
+async def test_a_cart_that_changes_at_every_attempt_is_refused(shop: Shop) -> None:
     cart = await shop.cart({MUG: 1})
     orders: Any = Interfering(shop.orders, lambda: shop.add(cart.id, MUG), times=3)
     with pytest.raises(IdempotencyKeyInProgress):
@@ -332,7 +332,7 @@ async def test_a_cart_deleted_meanwhile_is_not_found(shop: Shop) -> None:
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
 
 
-async def test_a_claim_that_ran_out_cannot_order_what_another_has_ordered(shop: Shop) -> None:
+async def test_an_expired_claim_cannot_order_a_cart_that_another_ordered(shop: Shop) -> None:
     cart = await shop.cart()
     request = a_request(cart)
 
@@ -374,7 +374,7 @@ async def test_one_cart_many_keys_makes_one_order(shop: Shop) -> None:
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
 
 
-async def test_a_shopper_who_hangs_up_gets_the_order_when_asking_again(shop: Shop) -> None:
+async def test_a_client_that_disconnects_gets_the_order_by_a_replay(shop: Shop) -> None:
     request = a_request(await shop.cart())
     handlers = shop.handlers()
     asking = asyncio.create_task(handlers.place(request, idempotency_key=KEY))
@@ -386,7 +386,7 @@ async def test_a_shopper_who_hangs_up_gets_the_order_when_asking_again(shop: Sho
     assert (await handlers.place(request, idempotency_key=KEY)).replayed
 
 
-async def test_an_order_can_be_cancelled_until_it_is_on_its_way(shop: Shop) -> None:
+async def test_an_order_can_be_cancelled_until_its_shipment_is_arranged(shop: Shop) -> None:
     handlers = shop.handlers()
     order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
     cancelled = await handlers.cancel(order.id)
@@ -398,7 +398,7 @@ async def test_an_order_can_be_cancelled_until_it_is_on_its_way(shop: Shop) -> N
     assert (shown["status"], shown["reason"]) == ("cancelled", "requested")
 
 
-async def test_an_order_that_is_on_its_way_cannot_be_cancelled(shop: Shop) -> None:
+async def test_an_order_whose_shipment_is_arranged_cannot_be_cancelled(shop: Shop) -> None:
     handlers = shop.handlers()
     order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
     for status in (
@@ -415,7 +415,7 @@ async def test_an_order_that_is_on_its_way_cannot_be_cancelled(shop: Shop) -> No
         assert refusal.value.status == status
 
 
-async def test_events_tell_what_happened_and_end_with_the_order(shop: Shop) -> None:
+async def test_events_follow_the_history_and_end_with_the_order(shop: Shop) -> None:
     handlers = shop.handlers(poll_s=0)
     order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
     told: list[tuple[int, str]] = []

@@ -137,7 +137,7 @@ def bodies(deliveries: list[Delivery]) -> list[bytes]:
     return sorted(delivery.body for delivery in deliveries)
 
 
-async def test_what_is_sent_is_received_as_it_was(queue: OrderQueue) -> None:
+async def test_a_message_is_received_as_it_was_sent(queue: OrderQueue) -> None:
     sent = [b'{"id":1}', '{"name":"Müller, 東京"}'.encode()]
 
     outcome = await queue.send(messages(*sent))
@@ -153,7 +153,7 @@ async def test_an_empty_queue_gives_nothing(queue: OrderQueue) -> None:
     assert not await queue.receive(10, 0.05)
 
 
-async def test_whoever_waits_gets_a_message_when_it_is_sent(queue: OrderQueue) -> None:
+async def test_a_waiting_receive_returns_when_a_message_is_sent(queue: OrderQueue) -> None:
     waiting = asyncio.ensure_future(receive(queue, 1))
     await asyncio.sleep(0)
 
@@ -172,7 +172,7 @@ async def test_no_more_is_received_than_asked_for(queue: OrderQueue) -> None:
     assert bodies([*first, *rest]) == [b"0", b"1", b"2", b"3", b"4"]
 
 
-async def test_two_workers_share_what_there_is(shared: Shared) -> None:
+async def test_two_workers_share_the_messages(shared: Shared) -> None:
     await shared.queue.send(messages(*[b"%d" % number for number in range(4)]))
 
     first = await receive(shared.queue, 2)
@@ -181,7 +181,7 @@ async def test_two_workers_share_what_there_is(shared: Shared) -> None:
     assert bodies([*first, *second]) == [b"0", b"1", b"2", b"3"]
 
 
-async def test_what_is_done_never_comes_again(queue: OrderQueue) -> None:
+async def test_an_acknowledged_message_is_never_delivered_again(queue: OrderQueue) -> None:
     await queue.send(messages(b"done", b"left"))
     done, left = sorted(await receive(queue, 2), key=lambda delivery: delivery.body)
 
@@ -192,7 +192,7 @@ async def test_what_is_done_never_comes_again(queue: OrderQueue) -> None:
     assert not await queue.receive(10, 0)
 
 
-async def test_what_is_not_done_in_time_comes_again_also_to_another_worker(shared: Shared) -> None:
+async def test_a_message_not_acknowledged_in_time_is_delivered_to_another_worker(shared: Shared) -> None:
     await shared.queue.send(messages(b"slow"))
     await receive(shared.queue, 1)
 
@@ -202,7 +202,7 @@ async def test_what_is_not_done_in_time_comes_again_also_to_another_worker(share
     assert again[0].attempt == 2
 
 
-async def test_what_is_extended_stays_away_longer(queue: OrderQueue) -> None:
+async def test_an_extended_delivery_stays_invisible_longer(queue: OrderQueue) -> None:
     await queue.send(messages(b"extended", b"left"))
     received = await receive(queue, 2)
     extended = next(delivery for delivery in received if delivery.body == b"extended")
@@ -216,7 +216,7 @@ async def test_what_is_extended_stays_away_longer(queue: OrderQueue) -> None:
     assert bodies(again) == [b"left"]
 
 
-async def test_what_is_released_comes_again_at_once(queue: OrderQueue) -> None:
+async def test_a_released_message_is_delivered_again_at_once(queue: OrderQueue) -> None:
     await queue.send(messages(b"failed"))
     (delivery,) = await receive(queue, 1)
 
@@ -227,7 +227,7 @@ async def test_what_is_released_comes_again_at_once(queue: OrderQueue) -> None:
     assert (again.body, again.attempt) == (b"failed", 2)
 
 
-async def test_what_is_released_with_a_delay_comes_later(queue: OrderQueue) -> None:
+async def test_a_message_released_with_a_delay_is_delivered_later(queue: OrderQueue) -> None:
     await queue.send(messages(b"later", b"sooner"))
     sooner, later = sorted(await receive(queue, 2), key=lambda delivery: delivery.body, reverse=True)
 
@@ -238,7 +238,7 @@ async def test_what_is_released_with_a_delay_comes_later(queue: OrderQueue) -> N
     assert bodies(await receive(queue, 1)) == [b"later"]
 
 
-async def test_what_is_released_too_often_is_a_dead_letter(shared: Shared) -> None:
+async def test_a_message_released_at_its_last_attempt_is_dead_lettered(shared: Shared) -> None:
     await shared.queue.send(messages(b"poison"))
 
     outcomes = []
@@ -251,7 +251,7 @@ async def test_what_is_released_too_often_is_a_dead_letter(shared: Shared) -> No
     assert not await shared.queue.receive(10, 0)
 
 
-async def test_what_its_workers_died_of_is_a_dead_letter(shared: Shared) -> None:
+async def test_a_message_whose_workers_died_is_dead_lettered(shared: Shared) -> None:
     await shared.queue.send(messages(b"killer"))
 
     for _ in range(MAX_DELIVERIES):
@@ -267,7 +267,7 @@ async def until_dead(shared: Shared) -> list[bytes]:
                 return dead
 
 
-async def test_a_delivery_that_is_done_can_neither_be_kept_nor_released(queue: OrderQueue) -> None:
+async def test_an_acknowledged_delivery_can_neither_be_extended_nor_released(queue: OrderQueue) -> None:
     await queue.send(messages(b"done"))
     (delivery,) = await receive(queue, 1)
     await queue.acknowledge([delivery])
@@ -279,7 +279,7 @@ async def test_a_delivery_that_is_done_can_neither_be_kept_nor_released(queue: O
     assert not await queue.receive(10, 0)
 
 
-async def test_what_is_deferred_comes_again_however_often_and_is_never_dead(shared: Shared) -> None:
+async def test_a_deferred_message_is_never_dead_lettered(shared: Shared) -> None:
     body = b"deferred"
     await shared.queue.send(messages(body))
     for _ in range(2 * MAX_DELIVERIES + 1):
@@ -293,7 +293,7 @@ async def test_what_is_deferred_comes_again_however_often_and_is_never_dead(shar
     assert not await shared.dead()
 
 
-async def test_what_is_deferred_stays_away_for_its_delay(queue: OrderQueue) -> None:
+async def test_a_deferred_message_stays_invisible_for_its_delay(queue: OrderQueue) -> None:
     await queue.send(messages(b"later"))
     (delivery,) = await receive(queue, 1)
     await queue.defer(delivery, 1)
@@ -301,7 +301,7 @@ async def test_what_is_deferred_stays_away_for_its_delay(queue: OrderQueue) -> N
     assert bodies(await receive(queue, 1)) == [b"later"]
 
 
-async def test_a_delivery_that_is_done_cannot_be_deferred(queue: OrderQueue) -> None:
+async def test_an_acknowledged_delivery_cannot_be_deferred(queue: OrderQueue) -> None:
     await queue.send(messages(b"done"))
     (delivery,) = await receive(queue, 1)
     await queue.acknowledge([delivery])
@@ -309,7 +309,7 @@ async def test_a_delivery_that_is_done_cannot_be_deferred(queue: OrderQueue) -> 
     assert not await queue.receive(10, 1)
 
 
-async def test_the_oldest_order_tells_for_how_long_it_has_waited(shared: Shared) -> None:
+async def test_the_age_is_that_of_the_oldest_message(shared: Shared) -> None:
     first, second = messages(b"first", b"second")
     assert await shared.queue.oldest_age_s() is None
 
@@ -337,7 +337,7 @@ async def sent_at(queue: AnyQueue) -> float:
     return asyncio.get_running_loop().time() - age_s
 
 
-async def test_a_batch_heavier_than_a_queue_takes_at_once_is_sent_in_parts(queue: OrderQueue) -> None:
+async def test_a_batch_over_the_size_limit_is_sent_in_parts(queue: OrderQueue) -> None:
     heavy = [b"%d" % number + b"x" * 200_000 for number in range(10)]
 
     assert all(await queue.send(messages(*heavy)))
@@ -361,7 +361,7 @@ async def absent(
         yield queue
 
 
-async def test_a_queue_that_cannot_be_reached_gives_no_answer(absent: OrderQueue) -> None:
+async def test_a_queue_that_cannot_be_reached_is_unavailable(absent: OrderQueue) -> None:
     delivery = Delivery(b"", "1-1", 1)
 
     outcomes = await asyncio.gather(

@@ -44,7 +44,7 @@ async def ordered(shop: Shop, cart: Cart) -> tuple[Order, Committed]:
     return order, committed
 
 
-async def test_a_claim_shows_the_cart_as_it_is(shop: Shop) -> None:
+async def test_a_claim_returns_the_cart(shop: Shop) -> None:
     cart = await shop.cart()
     claimed = await begun(shop, cart)
     assert claimed.cart == cart
@@ -60,7 +60,7 @@ async def test_a_claimed_cart_is_refused_to_other_claims_until_it_is_released(sh
     assert (await begun(shop, cart, "t2")).fence > first.fence
 
 
-async def test_a_claim_runs_out_by_itself_and_then_cannot_commit(shop: Shop) -> None:
+async def test_an_expired_claim_cannot_commit(shop: Shop) -> None:
     cart = await shop.cart()
     await begun(shop, cart, "t1")
     await shop.expire_claim(cart.id, "k1")
@@ -115,7 +115,7 @@ async def test_a_repeat_that_is_refused_leaves_the_key_to_the_checkout_that_runs
         await shop.orders.begin(a_claim(other, "t3", body="b2"))
 
 
-async def test_the_key_of_a_commit_that_was_not_made_runs_out_with_its_claim(shop: Shop) -> None:
+async def test_the_key_of_a_failed_commit_expires_with_its_claim(shop: Shop) -> None:
     cart, other = await shop.cart(), await shop.cart()
     await begun(shop, cart)
     await shop.add(cart.id, MUG)
@@ -211,14 +211,14 @@ async def test_a_claim_commits_once(shop: Shop) -> None:
     assert not await shop.orders.release(a_claim(cart), nothing_held=False)
 
 
-async def test_an_order_that_is_kept_is_not_retracted(shop: Shop) -> None:
+async def test_a_durable_order_is_not_rolled_back(shop: Shop) -> None:
     cart = await shop.cart()
     order, committed = await ordered(shop, cart)
     assert not await shop.orders.roll_back(a_claim(cart), order, committed.entry)
     assert await shop.orders.read(order.id) == order
 
 
-async def test_an_order_that_nobody_accepted_is_not_found(shop: Shop) -> None:
+async def test_an_order_that_was_never_accepted_is_not_found(shop: Shop) -> None:
     unknown = OrderId(new_cart_id())
     assert await shop.orders.read(unknown) is None
     assert await shop.orders.receipt(unknown) is None
@@ -242,7 +242,7 @@ async def test_an_order_moves_from_the_status_that_the_caller_knew(shop: Shop) -
     assert receipt.order.as_accepted() == order
 
 
-async def test_a_cancelled_order_is_posted_so_that_a_worker_undoes_it(shop: Shop) -> None:
+async def test_a_cancelled_order_is_sent_to_workers(shop: Shop) -> None:
     order, _ = await ordered(shop, await shop.cart())
     cancelled, entry = await shop.orders.cancel(order, at=order.created_at + 1, message=b"again")
     assert cancelled.reason is CancelReason.REQUESTED
@@ -252,7 +252,7 @@ async def test_a_cancelled_order_is_posted_so_that_a_worker_undoes_it(shop: Shop
         await shop.orders.cancel(order, at=order.created_at + 1, message=b"again")
 
 
-async def test_a_claim_that_told_its_end_is_not_abandoned(shop: Shop) -> None:
+async def test_a_released_or_committed_claim_is_not_abandoned(shop: Shop) -> None:
     released, committed, refused = await shop.cart(), await shop.cart(), await shop.cart()
     await begun(shop, released)
     await shop.orders.release(a_claim(released), nothing_held=True)
@@ -262,7 +262,7 @@ async def test_a_claim_that_told_its_end_is_not_abandoned(shop: Shop) -> None:
     assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
 
 
-async def test_an_abandoned_claim_tells_what_it_may_hold(shop: Shop) -> None:
+async def test_an_abandoned_claim_names_the_stock_it_may_hold(shop: Shop) -> None:
     cart = await shop.cart()
     await begun(shop, cart)
     assert not await shop.orders.abandoned(before_ms=shop.now() - 1000)
@@ -272,7 +272,7 @@ async def test_an_abandoned_claim_tells_what_it_may_hold(shop: Shop) -> None:
     assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
 
 
-async def test_a_claim_released_with_stock_still_held_is_abandoned(shop: Shop) -> None:
+async def test_a_claim_released_with_holds_is_abandoned(shop: Shop) -> None:
     cart = await shop.cart()
     await begun(shop, cart)
     await shop.orders.release(a_claim(cart), nothing_held=False)
@@ -285,7 +285,7 @@ async def test_an_empty_cart_that_was_abandoned_holds_nothing(shop: Shop) -> Non
     assert claim.skus == ()
 
 
-async def test_the_outbox_has_the_message_until_the_queue_has_it(shop: Shop) -> None:
+async def test_the_outbox_holds_the_message_until_it_is_sent(shop: Shop) -> None:
     order, committed = await ordered(shop, await shop.cart())
     other, other_committed = await _another(shop)
     assert not await shop.outbox.unsent(before_ms=shop.now() - 60_000, per_partition=10)
@@ -296,7 +296,7 @@ async def test_the_outbox_has_the_message_until_the_queue_has_it(shop: Shop) -> 
     assert await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10) == [other_committed.entry]
 
 
-async def test_the_outbox_gives_the_oldest_of_a_partition(shop: Shop) -> None:
+async def test_the_outbox_returns_the_oldest_entries_of_a_partition(shop: Shop) -> None:
     order, first = await ordered(shop, await shop.cart())
     confirmed = await shop.orders.transition(order, OrderStatus.STOCK_CONFIRMED, at=shop.now())
     await shop.orders.cancel(confirmed, at=shop.now(), message=b"again")
@@ -314,6 +314,6 @@ async def _another(shop: Shop) -> tuple[Order, Committed]:
     return order, committed
 
 
-def test_the_address_is_kept_with_its_country_in_capitals() -> None:
+def test_the_address_is_stored_with_its_country_in_capitals() -> None:
     assert ADDRESS.country == "gb"
     assert a_request(new_cart_id()).address().country == "GB"

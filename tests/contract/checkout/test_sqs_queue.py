@@ -42,7 +42,7 @@ async def test_a_message_that_is_refused_does_not_take_the_others_with_it(admin:
     assert len(received) == 2
 
 
-async def test_what_a_batch_reports_as_failed_is_told_for_each_message() -> None:
+async def test_failures_of_a_batch_are_reported_for_each_message() -> None:
     class Client:
         async def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
             failed = [{"Id": "1", "Code": "InternalError", "SenderFault": False}]
@@ -53,7 +53,7 @@ async def test_what_a_batch_reports_as_failed_is_told_for_each_message() -> None
     assert list(await queue.send([message(1), message(2), message(3)])) == [True, False, True]
 
 
-async def test_a_fifo_queue_drops_an_order_sent_twice_and_keeps_orders_apart(admin: Any, sqs_endpoint: str) -> None:
+async def test_a_fifo_queue_drops_an_order_sent_twice_and_groups_by_order(admin: Any, sqs_endpoint: str) -> None:
     url = await create(admin, "twice.fifo", FifoQueue="true")
 
     async with open_sqs_queue(url, endpoint_url=sqs_endpoint, region=REGION) as queue:
@@ -68,7 +68,7 @@ async def test_a_fifo_queue_drops_an_order_sent_twice_and_keeps_orders_apart(adm
     assert int(counts["ApproximateNumberOfMessagesNotVisible"]) == 2
 
 
-async def test_without_a_redrive_policy_nothing_is_said_to_be_dead(admin: Any, sqs_endpoint: str) -> None:
+async def test_without_a_redrive_policy_nothing_is_dead_lettered(admin: Any, sqs_endpoint: str) -> None:
     url = await create(admin, "endless")
 
     async with open_sqs_queue(url, endpoint_url=sqs_endpoint, region=REGION) as queue:

@@ -21,13 +21,13 @@ async def counts(shop: Shop) -> tuple[int, int]:
     return await shop.available(MUG), await shop.taken(MUG)
 
 
-async def test_what_is_held_is_not_available(shop: Shop) -> None:
+async def test_held_stock_is_not_available(shop: Shop) -> None:
     assert await shop.stock.hold(ONE, [StockLine(MUG, 3), StockLine(BOX, 10)], fence=1) == []
     assert await counts(shop) == (7, 3)
     assert await shop.available(BOX) == 0
 
 
-async def test_an_order_holds_once_however_often_it_asks(shop: Shop) -> None:
+async def test_a_repeated_hold_holds_once(shop: Shop) -> None:
     for fence in (1, 1, 2):
         assert await hold(shop, fence=fence) == []
     assert await counts(shop) == (7, 3)
@@ -39,7 +39,7 @@ async def test_a_hold_may_take_the_last_one_and_no_more(shop: Shop) -> None:
     assert await counts(shop) == (0, 10)
 
 
-async def test_a_shortage_says_what_could_be_had(shop: Shop) -> None:
+async def test_a_shortage_names_the_available_quantity(shop: Shop) -> None:
     lines = [StockLine(BOX, 10), StockLine(MUG, 11), StockLine(Sku("unheard of"), 2)]
     assert await shop.stock.hold(ONE, lines, fence=1) == [
         Shortage(MUG, 11, 10),
@@ -60,13 +60,13 @@ async def test_a_later_claim_takes_over_the_holds_of_an_earlier_one(shop: Shop) 
     assert await counts(shop) == (10, 0)
 
 
-async def test_a_later_claim_may_release_what_an_earlier_one_left(shop: Shop) -> None:
+async def test_a_later_claim_may_release_the_holds_of_an_earlier_one(shop: Shop) -> None:
     await hold(shop, fence=1)
     await shop.stock.release(ONE, [MUG, BOX], fence=5)
     assert await counts(shop) == (10, 0)
 
 
-async def test_a_release_gives_back_once(shop: Shop) -> None:
+async def test_a_repeated_release_returns_stock_once(shop: Shop) -> None:
     await hold(shop)
     for _ in range(2):
         await shop.stock.release(ONE, [MUG], fence=1)
@@ -85,7 +85,7 @@ async def test_a_sale_neither_expires_nor_is_released(shop: Shop) -> None:
         await hold(shop, fence=9)
 
 
-async def test_what_is_not_held_cannot_be_confirmed(shop: Shop) -> None:
+async def test_stock_that_is_not_held_cannot_be_confirmed(shop: Shop) -> None:
     await hold(shop)
     with pytest.raises(StockNotHeld) as missing:
         await shop.stock.confirm(ONE, [MUG, BOX])
@@ -93,7 +93,7 @@ async def test_what_is_not_held_cannot_be_confirmed(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("sold", [True, False])
-async def test_a_cancelled_order_gives_back_once(shop: Shop, sold: bool) -> None:
+async def test_a_repeated_cancel_returns_stock_once(shop: Shop, sold: bool) -> None:
     await hold(shop)
     if sold:
         await shop.stock.confirm(ONE, [MUG])
@@ -102,7 +102,7 @@ async def test_a_cancelled_order_gives_back_once(shop: Shop, sold: bool) -> None
     assert await counts(shop) == (10, 0)
 
 
-async def test_a_settled_sale_is_forgotten(shop: Shop) -> None:
+async def test_the_sale_of_a_completed_order_is_deleted(shop: Shop) -> None:
     await hold(shop)
     await shop.stock.complete(ONE, [MUG])
     assert await counts(shop) == (7, 3)

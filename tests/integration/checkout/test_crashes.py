@@ -45,7 +45,7 @@ async def test_a_checkout_of_two_lines_takes_six_commands(shop: RedisShop) -> No
 
 @pytest.mark.parametrize("ran", [False, True])
 @pytest.mark.parametrize("at", range(1, 7))
-async def test_killed_at_any_command_it_ends_as_one_order(shop: RedisShop, at: int, ran: bool) -> None:
+async def test_a_checkout_killed_at_any_command_ends_as_one_order(shop: RedisShop, at: int, ran: bool) -> None:
     cart = await shop.cart({MUG: 2, BOX: 1})
     request = a_request(cart)
     with pytest.raises(Killed):
@@ -67,7 +67,7 @@ async def test_killed_at_any_command_it_ends_as_one_order(shop: RedisShop, at: i
 
 @pytest.mark.parametrize("ran", [False, True])
 @pytest.mark.parametrize("at", range(1, 7))
-async def test_killed_at_any_command_and_never_tried_again_it_gives_back_what_it_held(
+async def test_a_checkout_killed_at_any_command_and_not_repeated_releases_its_holds(
     shop: RedisShop, at: int, ran: bool
 ) -> None:
     cart = await shop.cart({MUG: 2, BOX: 1})
@@ -83,9 +83,7 @@ async def test_killed_at_any_command_and_never_tried_again_it_gives_back_what_it
 
 @pytest.mark.parametrize("ran", [False, True])
 @pytest.mark.parametrize("at", range(1, 7))
-async def test_a_lost_connection_leaves_nothing_behind_that_the_next_try_must_wait_for(
-    shop: RedisShop, at: int, ran: bool
-) -> None:
+async def test_after_a_lost_connection_the_next_attempt_need_not_wait(shop: RedisShop, at: int, ran: bool) -> None:
     cart = await shop.cart({MUG: 2, BOX: 1})
     request = a_request(cart)
     lost = StoreUnavailable("the connection was lost", may_have_run=True)
@@ -122,7 +120,7 @@ async def test_a_lost_connection_leaves_the_key_free_unless_the_cart_was_ordered
 
 @pytest.mark.parametrize("ran", [False, True])
 @pytest.mark.parametrize("kind", ["killed", "lost"])
-async def test_a_refusal_that_is_cut_short_leaves_nothing_held(shop: RedisShop, kind: str, ran: bool) -> None:
+async def test_an_interrupted_refusal_leaves_nothing_held(shop: RedisShop, kind: str, ran: bool) -> None:
     for at in itertools.count(1):
         cart = await shop.cart({MUG: 2, BOX: 11})
         error: BaseException = Killed() if kind == "killed" else StoreUnavailable("lost", may_have_run=True)
@@ -136,7 +134,7 @@ async def test_a_refusal_that_is_cut_short_leaves_nothing_held(shop: RedisShop, 
     assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
 
 
-async def test_killed_again_and_again_it_still_ends_as_one_order(shop: RedisShop) -> None:
+async def test_a_checkout_killed_repeatedly_ends_as_one_order(shop: RedisShop) -> None:
     cart = await shop.cart({MUG: 2, BOX: 1})
     request = a_request(cart)
     for at, ran in itertools.product((3, 4, 5), (False, True)):

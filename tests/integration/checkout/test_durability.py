@@ -79,15 +79,15 @@ async def shop(store: Client, commits: CommitStore) -> RedisShop:
     return shop
 
 
-async def test_the_servers_way_with_its_file_is_told(store: Client, everysec: None) -> None:
+async def test_the_fsync_policy_of_the_server_is_read(store: Client, everysec: None) -> None:
     assert await fsync_policy(store) == "everysec"
 
 
-async def test_a_write_is_kept_when_it_is_on_disk(commits: CommitStore, everysec: None) -> None:
+async def test_a_write_is_durable_when_it_is_on_disk(commits: CommitStore, everysec: None) -> None:
     assert await AofWait(commits).write(INCREMENT, ["n"], []) == (1, True)
 
 
-async def test_writes_that_come_together_share_one_wait(commits: CommitStore) -> None:
+async def test_concurrent_writes_share_one_waitaof(commits: CommitStore) -> None:
     durability = AofWait(commits)
     await durability.write(INCREMENT, ["n"], [])
     commits.commands.clear()
@@ -96,7 +96,7 @@ async def test_writes_that_come_together_share_one_wait(commits: CommitStore) ->
     assert commits.commands == ["EVALSHA"] * 5 + ["WAITAOF"]
 
 
-async def test_writes_that_come_during_a_wait_gather_for_the_next(commits: CommitStore) -> None:
+async def test_writes_during_a_waitaof_form_the_next_batch(commits: CommitStore) -> None:
     durability = AofWait(commits)
     await durability.write(INCREMENT, ["n"], [])
     commits.commands.clear()
@@ -111,7 +111,7 @@ async def test_writes_that_come_during_a_wait_gather_for_the_next(commits: Commi
     assert commits.commands == ["EVALSHA", "WAITAOF", "EVALSHA", "EVALSHA", "WAITAOF"]
 
 
-async def test_a_script_unknown_to_the_server_is_waited_for_as_well(store: Client, commits: CommitStore) -> None:
+async def test_a_script_unknown_to_the_server_is_covered_by_waitaof(store: Client, commits: CommitStore) -> None:
     await store.execute("SCRIPT", "FLUSH")
     assert await AofWait(commits).write(INCREMENT, ["n"], []) == (1, True)
     assert commits.commands == ["EVALSHA", "WAITAOF", "SCRIPT", "EVALSHA", "WAITAOF"]
@@ -126,7 +126,7 @@ async def test_a_write_that_fails_fails_alone(commits: CommitStore) -> None:
     assert results[1] == (1, True)
 
 
-async def test_a_wait_that_is_lost_keeps_nothing(commits: CommitStore) -> None:
+async def test_a_write_whose_waitaof_is_lost_is_not_durable(commits: CommitStore) -> None:
     commits.answers = asyncio.Queue()
     commits.answers.put_nowait(StoreUnavailable("lost"))
     durability = AofWait(commits)
@@ -134,7 +134,7 @@ async def test_a_wait_that_is_lost_keeps_nothing(commits: CommitStore) -> None:
     assert await durability.write(INCREMENT, ["n"], []) == (1, False)
 
 
-async def test_where_the_reply_is_the_promise_nothing_is_waited_for(store: Client) -> None:
+async def test_durability_on_reply_waits_for_no_file(store: Client) -> None:
     assert await OnReply(store).write(INCREMENT, ["n"], []) == (1, True)
 
 
@@ -146,7 +146,7 @@ async def test_an_order_that_is_on_disk_is_accepted(shop: RedisShop, everysec: N
     assert len(shop.dispatched) == 1
 
 
-async def test_an_order_that_is_not_on_disk_in_time_is_undone(shop: RedisShop, commits: CommitStore) -> None:
+async def test_an_order_that_is_not_on_disk_in_time_is_rolled_back(shop: RedisShop, commits: CommitStore) -> None:
     cart = await shop.cart()
     request = a_request(cart)
     await warm_up(shop)
@@ -166,7 +166,7 @@ async def test_an_order_that_is_not_on_disk_in_time_is_undone(shop: RedisShop, c
     assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
 
 
-async def test_the_stock_of_an_undone_order_is_swept_if_the_process_ends_there(
+async def test_the_stock_of_a_rolled_back_order_is_swept_if_the_process_dies(
     shop: RedisShop, commits: CommitStore
 ) -> None:
     await warm_up(shop)
@@ -187,9 +187,7 @@ async def test_the_stock_of_an_undone_order_is_swept_if_the_process_ends_there(
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
 
 
-async def test_a_replay_does_not_answer_before_the_order_is_on_disk(
-    shop: RedisShop, commits: CommitStore, store: Client
-) -> None:
+async def test_a_replay_waits_until_the_order_is_on_disk(shop: RedisShop, commits: CommitStore, store: Client) -> None:
     request = a_request(await shop.cart())
     await warm_up(shop)
     commits.answers = asyncio.Queue()
@@ -206,7 +204,7 @@ async def test_a_replay_does_not_answer_before_the_order_is_on_disk(
     assert not (await first).replayed
 
 
-async def test_a_replay_of_an_order_that_is_undone_under_its_eyes_makes_it_anew(
+async def test_a_replay_of_an_order_that_is_rolled_back_meanwhile_orders_again(
     shop: RedisShop, commits: CommitStore
 ) -> None:
     request = a_request(await shop.cart())
@@ -228,7 +226,7 @@ async def test_a_replay_of_an_order_that_is_undone_under_its_eyes_makes_it_anew(
     assert (await shop.carts.read(placed.order.cart_id)).order_id == placed.order.id
 
 
-async def test_an_order_that_a_replay_found_on_disk_is_not_undone(
+async def test_an_order_that_a_replay_found_on_disk_is_not_rolled_back(
     shop: RedisShop, commits: CommitStore, store: Client
 ) -> None:
     request = a_request(await shop.cart())

@@ -35,7 +35,7 @@ def orders(answers: list[PlacedOrder | BaseException]) -> set[str]:
     return {answer.order.id for answer in answers if isinstance(answer, PlacedOrder)}
 
 
-async def test_what_is_scarce_is_sold_exactly_once(shops: list[RedisShop]) -> None:
+async def test_scarce_stock_is_sold_exactly_once(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
     await shop.set_stock(MUG, 17)
     carts = [await shop.cart({MUG: 2}) for _ in range(60)]
@@ -51,7 +51,7 @@ async def test_what_is_scarce_is_sold_exactly_once(shops: list[RedisShop]) -> No
     assert (await shop.available(MUG), await shop.taken(MUG)) == (1, 16)
 
 
-async def test_orders_that_want_each_others_last_piece_never_both_get_it(shops: list[RedisShop]) -> None:
+async def test_two_orders_for_the_same_last_unit_never_both_get_it(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
     await shop.set_stock(MUG, 3)
     await shop.set_stock(BOX, 3)
@@ -112,7 +112,7 @@ async def test_the_same_key_is_answered_by_a_replay_or_by_in_progress(shops: lis
     assert all(isinstance(answer, PlacedOrder) for answer in answers[4:])
 
 
-async def test_a_cart_is_ordered_as_it_is_at_some_moment_of_its_changing(shops: list[RedisShop]) -> None:
+async def test_a_changing_cart_is_ordered_in_one_of_its_versions(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
     await shop.set_stock(MUG, 1000)
     for number in range(10):

@@ -43,7 +43,7 @@ async def pending(store: Client) -> int:
     return count
 
 
-async def test_a_restarted_worker_first_gets_what_it_held(open_queue: OpenQueue) -> None:
+async def test_a_restarted_worker_first_receives_its_own_deliveries(open_queue: OpenQueue) -> None:
     before = open_queue()
     await send(before, b"held 1", b"held 2")
     await before.receive(10, 0)
@@ -57,7 +57,7 @@ async def test_a_restarted_worker_first_gets_what_it_held(open_queue: OpenQueue)
     assert [(delivery.body, delivery.attempt) for delivery in second] == [(b"new", 1)]
 
 
-async def test_a_restarted_worker_takes_nothing_from_one_that_lives(open_queue: OpenQueue) -> None:
+async def test_a_restarted_worker_takes_no_deliveries_of_a_running_one(open_queue: OpenQueue) -> None:
     alive = open_queue("alive")
     await send(alive, b"in hand")
     await alive.receive(10, 0)
@@ -65,7 +65,7 @@ async def test_a_restarted_worker_takes_nothing_from_one_that_lives(open_queue: 
     assert not await open_queue("restarted").receive(10, 0)
 
 
-async def test_what_a_worker_has_in_hand_does_not_come_again_after_an_error(
+async def test_an_order_in_progress_is_not_delivered_again_after_an_error(
     store: Client, blocking_store: Client
 ) -> None:
     class Flaky:
@@ -102,14 +102,14 @@ async def test_a_store_that_was_emptied_gets_its_group_again(open_queue: OpenQue
     assert [delivery.body for delivery in await queue.receive(10, 0)] == [b"after"]
 
 
-async def test_what_was_sent_before_there_was_any_worker_is_received(open_queue: OpenQueue) -> None:
+async def test_messages_sent_before_the_first_worker_are_received(open_queue: OpenQueue) -> None:
     queue = open_queue()
     await send(queue, b"early")
 
     assert [delivery.body for delivery in await queue.receive(10, 0)] == [b"early"]
 
 
-async def test_nothing_is_left_of_what_is_done(open_queue: OpenQueue, store: Client) -> None:
+async def test_acknowledged_entries_leave_nothing_in_the_store(open_queue: OpenQueue, store: Client) -> None:
     queue = open_queue()
     await send(queue, *[b"%d" % number for number in range(20)])
 
@@ -119,7 +119,7 @@ async def test_nothing_is_left_of_what_is_done(open_queue: OpenQueue, store: Cli
     assert await pending(store) == 0
 
 
-async def test_an_acknowledgement_that_got_halfway_is_finished_by_itself(open_queue: OpenQueue, store: Client) -> None:
+async def test_a_partial_acknowledgement_is_completed_at_the_next_claim(open_queue: OpenQueue, store: Client) -> None:
     queue = open_queue()
     await send(queue, b"deleted only")
     (delivery,) = await queue.receive(10, 0)
@@ -129,7 +129,7 @@ async def test_an_acknowledgement_that_got_halfway_is_finished_by_itself(open_qu
     assert await pending(store) == 0
 
 
-async def test_a_dead_letter_keeps_its_body_its_attempts_and_the_reason(open_queue: OpenQueue, store: Client) -> None:
+async def test_a_dead_letter_has_body_attempts_and_reason(open_queue: OpenQueue, store: Client) -> None:
     queue = open_queue(max_deliveries=1)
     await send(queue, b"poison")
     (delivery,) = await queue.receive(10, 0)
@@ -142,9 +142,7 @@ async def test_a_dead_letter_keeps_its_body_its_attempts_and_the_reason(open_que
     assert await pending(store) == 0
 
 
-async def test_a_process_that_is_killed_by_an_order_each_time_is_rid_of_it(
-    open_queue: OpenQueue, store: Client
-) -> None:
+async def test_an_order_that_kills_every_worker_is_dead_lettered(open_queue: OpenQueue, store: Client) -> None:
     await send(open_queue(), b"killer")
 
     seen = [delivery.attempt for _ in range(7) for delivery in await open_queue().receive(10, 0)]
@@ -154,7 +152,7 @@ async def test_a_process_that_is_killed_by_an_order_each_time_is_rid_of_it(
     assert fields[-1] == b"its workers died or hung"
 
 
-async def test_a_worker_does_not_release_what_another_one_has_taken_over(open_queue: OpenQueue) -> None:
+async def test_a_worker_does_not_release_a_delivery_that_another_claimed(open_queue: OpenQueue) -> None:
     hung, other = open_queue("hung", visibility_s=0), open_queue("other", visibility_s=0)
     await send(hung, b"order")
     (first,) = await hung.receive(10, 0)
@@ -166,7 +164,7 @@ async def test_a_worker_does_not_release_what_another_one_has_taken_over(open_qu
     assert not await open_queue("third").receive(10, 0)
 
 
-async def test_more_than_a_page_held_before_a_restart_comes_back(
+async def test_more_than_a_page_of_own_deliveries_is_received_after_a_restart(
     open_queue: OpenQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("checkout.queues.redis_queue._PAGE", 3)
@@ -182,7 +180,7 @@ async def test_more_than_a_page_held_before_a_restart_comes_back(
     assert [delivery.body for delivery in again] == [b"%d" % number for number in range(10)]
 
 
-async def test_a_blocked_read_holds_up_nothing_else(open_queue: OpenQueue) -> None:
+async def test_a_blocked_read_delays_nothing_else(open_queue: OpenQueue) -> None:
     queue = open_queue()
     waiting = asyncio.ensure_future(queue.receive(10, 30))
     answered: list[Awaitable[None]] = [send(queue, b"%d" % number) for number in range(3)]

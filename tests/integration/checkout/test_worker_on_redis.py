@@ -92,7 +92,7 @@ async def services(store: Client, blocking_store: Client) -> FakeServices:
     return services
 
 
-async def test_a_hundred_orders_come_to_their_end(services: FakeServices) -> None:
+async def test_a_hundred_orders_are_completed(services: FakeServices) -> None:
     orders = [await services.place("tok_declined" if number % 10 == 0 else "tok_ok", 2) for number in range(100)]
     worker = services.worker(services.store, services.blocking_store)
 
@@ -122,7 +122,7 @@ async def test_two_workers_at_once_do_everything_once(services: FakeServices, st
 
 
 @pytest.mark.parametrize("ran", [False, True], ids=["before", "after"])
-async def test_a_worker_killed_at_any_command_is_succeeded_by_another(services: FakeServices, ran: bool) -> None:
+async def test_another_worker_continues_after_one_killed_at_any_command(services: FakeServices, ran: bool) -> None:
     completed: list[Order] = []
     cancelled: list[Order] = []
     for at in range(1, 1000):

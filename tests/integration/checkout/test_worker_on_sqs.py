@@ -23,7 +23,7 @@ async def admin(sqs_endpoint: str) -> AsyncIterator[Any]:
         yield client
 
 
-async def test_orders_come_to_their_end_and_poison_to_the_dead_letters(admin: Any, sqs_endpoint: str) -> None:
+async def test_orders_are_completed_and_invalid_messages_dead_lettered(admin: Any, sqs_endpoint: str) -> None:
     dead_url = (await admin.create_queue(QueueName="dead"))["QueueUrl"]
     described = await admin.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
     redrive = json.dumps({"deadLetterTargetArn": described["Attributes"]["QueueArn"], "maxReceiveCount": 1})

@@ -59,7 +59,9 @@ tokens = st.sampled_from(["tok_ok", "tok_ok", "tok_slow", "tok_declined", "tok_t
     copies=st.integers(1, 3),
     workers=st.integers(1, 3),
 )
-def test_whatever_fails_the_books_are_right(tokens: list[str], plan: Plan, copies: int, workers: int) -> None:
+def test_money_and_stock_are_consistent_after_any_failures(
+    tokens: list[str], plan: Plan, copies: int, workers: int
+) -> None:
     run_in_virtual_time(check(tokens, plan, copies, workers))
 
 

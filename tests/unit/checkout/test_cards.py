@@ -46,18 +46,18 @@ def test_a_card_number_is_found_in_a_string_and_in_a_number(card: str) -> None:
         "７ ４１１１１１１１１１１１１１１１ 1",
     ],
 )
-def test_a_card_number_is_found_however_it_is_written(written: str) -> None:
+def test_a_card_number_is_found_in_any_notation(written: str) -> None:
     assert contains_card_number(json.dumps({"name": written}).encode())
     assert contains_card_number(json.dumps({"name": written}, ensure_ascii=False).encode())
 
 
-def test_a_card_number_is_found_behind_escapes() -> None:
+def test_an_escaped_card_number_is_found() -> None:
     escaped = "".join(f"\\u{ord(digit):04x}" for digit in "4111111111111111")
     assert contains_card_number(f'{{"token":"{escaped}"}}'.encode())
     assert contains_card_number(b'{"token":"4111\\u00201111\\t1111\\u002D111\\u0031"}')
 
 
-def test_a_card_number_is_found_in_a_body_that_is_no_json() -> None:
+def test_a_card_number_is_found_in_a_body_that_is_not_json() -> None:
     assert contains_card_number(b"\xff\xfe4111111111111111")
 
 
@@ -86,7 +86,7 @@ def test_numbers_of_different_fields_are_not_joined() -> None:
     assert not contains_card_number(b"[4111,1111,1111,1111]")
 
 
-def test_the_check_digit_is_luhns() -> None:
+def test_the_check_digit_is_by_luhn() -> None:
     valid = [digit for digit in "0123456789" if is_luhn_valid(f"7992739871{digit}")]
     assert valid == ["3"]
 
@@ -101,7 +101,7 @@ def test_a_hostile_body_is_searched_in_linear_time(hostile: bytes) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_whatever_surrounds_it_a_random_card_number_is_found() -> None:
+def test_a_random_card_number_is_found_in_any_text() -> None:
     chance = random.Random(7)
     for length in range(13, 20):
         digits = "".join(chance.choice("0123456789") for _ in range(length - 1))

@@ -64,7 +64,7 @@ def test_the_message_holds_nothing_about_the_shopper() -> None:
         assert secret.encode() not in message
 
 
-def test_the_message_stays_the_same_however_far_the_order_has_come() -> None:
+def test_the_message_has_the_same_bytes_in_every_status() -> None:
     order = an_order()
     cancelled = order.moved(OrderStatus.CANCELLED, at=NOW + 1, reason=CancelReason.REQUESTED)
 
@@ -86,7 +86,7 @@ def test_every_order_makes_a_message_of_the_schema(validator: Any, some: list[Or
     validator.validate(json.loads(order_accepted(with_lines(*some))))
 
 
-def test_the_schema_tells_of_every_member_and_wants_each(validator: Any) -> None:
+def test_the_schema_describes_and_requires_every_member(validator: Any) -> None:
     message = json.loads(order_accepted(an_order()))
 
     def check(value: Any, schema: dict[str, Any]) -> None:
@@ -154,13 +154,13 @@ def test_a_worker_reads_the_order_id() -> None:
         b'{"specversion":"1.0","type":"shop.order.accepted.v1","data":{"order_id":"../../etc/passwd"}}',
     ],
 )
-def test_what_is_no_order_message_is_told_apart(message: bytes) -> None:
+def test_an_invalid_message_is_rejected(message: bytes) -> None:
     with pytest.raises(NotAnOrderMessage):
         order_id_of(message)
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_do_worse_than_being_told_apart(message: bytes) -> None:
+def test_arbitrary_bytes_are_rejected(message: bytes) -> None:
     with pytest.raises(NotAnOrderMessage):
         order_id_of(message)
 

@@ -98,7 +98,7 @@ def test_only_a_cancelled_order_has_a_reason() -> None:
         an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW, reason=CancelReason.REQUESTED)
 
 
-def test_a_transition_is_kept_in_the_history() -> None:
+def test_a_transition_is_recorded_in_the_history() -> None:
     order = an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW + 5)
     order = order.moved(OrderStatus.CANCELLED, at=NOW + 9, reason=CancelReason.PAYMENT_DECLINED, detail="no funds")
     shown = json.loads(order.to_json())
@@ -116,7 +116,7 @@ def test_the_time_of_an_order_never_runs_backwards() -> None:
     assert an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW - 60_000).updated_at == NOW
 
 
-def test_an_order_as_accepted_is_the_same_however_far_it_has_come() -> None:
+def test_an_order_as_accepted_is_the_same_in_every_status() -> None:
     order = an_order()
     cancelled = order.moved(OrderStatus.CANCELLED, at=NOW + 1, reason=CancelReason.REQUESTED)
     assert cancelled.as_accepted() == order
@@ -158,7 +158,7 @@ def test_a_body_in_order_has_no_faults() -> None:
         (("email",), "root@localhost"),
     ],
 )
-def test_what_addresses_look_like_elsewhere_is_taken(pointer: tuple[str, ...], value: str) -> None:
+def test_addresses_of_other_countries_are_accepted(pointer: tuple[str, ...], value: str) -> None:
     assert changed(pointer, value).faults() == []
 
 
@@ -206,7 +206,7 @@ def test_faults_of_the_contents_are_named_by_pointer(pointer: tuple[str, ...], v
         (("coupon",), "FREE"),
     ],
 )
-def test_what_has_not_the_shape_of_a_checkout_is_not_decoded(pointer: tuple[str, ...], value: object) -> None:
+def test_a_body_of_another_shape_is_not_decoded(pointer: tuple[str, ...], value: object) -> None:
     with pytest.raises(msgspec.ValidationError):
         changed(pointer, value)
 

@@ -85,7 +85,7 @@ async def seconds(number: float) -> None:
 
 
 @in_virtual_time
-async def test_an_entry_is_sent_at_once_and_struck_out() -> None:
+async def test_an_entry_is_sent_at_once_and_deleted() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     async with running(outbox, queue) as dispatcher:
         dispatcher.submit(*outbox.write(1))
@@ -95,7 +95,7 @@ async def test_an_entry_is_sent_at_once_and_struck_out() -> None:
 
 
 @in_virtual_time
-async def test_entries_that_come_while_a_batch_is_under_way_leave_together_by_tens() -> None:
+async def test_entries_submitted_during_a_send_leave_in_batches_of_ten() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.takes_s = 0.01
     async with running(outbox, queue) as dispatcher:
@@ -108,7 +108,7 @@ async def test_entries_that_come_while_a_batch_is_under_way_leave_together_by_te
 
 
 @in_virtual_time
-async def test_several_batches_are_under_way_at_once() -> None:
+async def test_several_batches_are_sent_at_a_time() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.takes_s = 1.0
     async with running(outbox, queue, senders=3) as dispatcher:
@@ -119,7 +119,7 @@ async def test_several_batches_are_under_way_at_once() -> None:
 
 
 @in_virtual_time
-async def test_while_the_queue_is_away_it_is_tried_less_and_less_often(caplog: pytest.LogCaptureFixture) -> None:
+async def test_sends_to_a_queue_that_is_away_back_off(caplog: pytest.LogCaptureFixture) -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.is_away = True
     async with running(
@@ -136,7 +136,7 @@ async def test_while_the_queue_is_away_it_is_tried_less_and_less_often(caplog: p
 
 
 @in_virtual_time
-async def test_the_wait_before_another_try_is_jittered() -> None:
+async def test_the_back_off_is_jittered() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.is_away = True
     async with running(outbox, queue, backoff_first_s=1.0, chance=lambda: 0.0, sweep_s=1e6) as dispatcher:
@@ -160,7 +160,7 @@ async def test_a_message_that_the_queue_refuses_does_not_hold_up_others_and_is_t
 
 
 @in_virtual_time
-async def test_the_sweep_finds_what_another_process_left() -> None:
+async def test_the_sweep_sends_the_entries_of_other_processes() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     async with running(outbox, queue):
         outbox.write(1)
@@ -181,7 +181,7 @@ async def test_the_sweep_leaves_young_entries_to_the_process_that_wrote_them() -
 
 
 @in_virtual_time
-async def test_the_sweep_does_not_send_again_what_is_being_sent() -> None:
+async def test_the_sweep_skips_entries_that_are_being_sent() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.takes_s = 30
     async with running(outbox, queue, sweep_s=1.0, senders=2) as dispatcher:
@@ -191,7 +191,7 @@ async def test_the_sweep_does_not_send_again_what_is_being_sent() -> None:
 
 
 @in_virtual_time
-async def test_what_cannot_be_struck_out_is_sent_again_rather_than_lost() -> None:
+async def test_an_entry_that_cannot_be_deleted_is_sent_again() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     outbox.fails = True
     async with running(outbox, queue) as dispatcher:
@@ -204,7 +204,7 @@ async def test_what_cannot_be_struck_out_is_sent_again_rather_than_lost() -> Non
 
 
 @in_virtual_time
-async def test_a_full_memory_leaves_the_rest_to_the_sweep() -> None:
+async def test_entries_over_the_limit_are_left_to_the_sweep() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.is_away = True
     async with running(outbox, queue, max_waiting=3) as dispatcher:

@@ -57,7 +57,7 @@ async def test_tok_timeout_is_never_answered() -> None:
 
 
 @in_virtual_time
-async def test_an_authorisation_that_comes_after_its_void_has_no_effect() -> None:
+async def test_an_authorisation_after_its_void_has_no_effect() -> None:
     payments, order = SandboxPayments(), an_order(token="tok_slow")
 
     late = asyncio.ensure_future(payments.authorise(order))
@@ -80,7 +80,7 @@ async def test_a_voided_payment_cannot_be_captured() -> None:
     assert effects(payments) == [PaymentState.AUTHORISED, PaymentState.VOIDED]
 
 
-async def test_voiding_what_was_captured_gives_it_back_once_and_for_good() -> None:
+async def test_voiding_a_captured_payment_refunds_it_once() -> None:
     payments, order = SandboxPayments(), an_order()
     await payments.authorise(order)
     await payments.capture(order)
@@ -118,7 +118,7 @@ async def test_memory_is_bounded() -> None:
     assert len(shipping.booked) == 10
 
 
-async def test_a_booking_that_comes_after_its_cancellation_has_no_effect() -> None:
+async def test_a_booking_after_its_cancellation_has_no_effect() -> None:
     shipping, order = SandboxShipping(), an_order()
     await shipping.arrange(order)
     await shipping.cancel(order)

@@ -45,14 +45,14 @@ def sweeper_of(claims: FakeClaims, stock: Any) -> StockSweeper:
     return StockSweeper(claims, stock, age_ms=70_000, clock_ms=lambda: 100_000, chance=lambda: 0.5)
 
 
-async def test_old_claims_cancel_their_stock_and_are_forgotten() -> None:
+async def test_the_stock_of_old_claims_is_released() -> None:
     claims, stock = FakeClaims(claim("old", begun_ms=29_999), claim("young", begun_ms=30_000)), FakeStock()
     assert await sweeper_of(claims, stock).sweep() == 1
     assert stock.expired == ["old"]
     assert [left.order_id for left in claims.claims] == ["young"]
 
 
-async def test_a_claim_of_which_something_is_still_held_is_kept_for_the_next_time() -> None:
+async def test_a_claim_with_a_valid_hold_stays_open() -> None:
     claims, stock = FakeClaims(claim("one", begun_ms=0), claim("two", begun_ms=0)), FakeStock()
     stock.still_held = {OrderId("one")}
     assert await sweeper_of(claims, stock).sweep() == 1

@@ -65,7 +65,7 @@ async def fill(queue: MemoryQueue, count: int) -> list[Order]:
 
 
 @in_virtual_time
-async def test_orders_from_the_queue_are_brought_to_their_end() -> None:
+async def test_orders_from_the_queue_are_completed() -> None:
     services, queue = FakeServices(), MemoryQueue()
     orders = [await services.accept() for _ in range(25)]
     await queue.send([message_of(order) for order in orders])
@@ -79,7 +79,7 @@ async def test_orders_from_the_queue_are_brought_to_their_end() -> None:
 
 
 @in_virtual_time
-async def test_a_duplicate_of_a_finished_order_is_acknowledged_and_does_nothing() -> None:
+async def test_a_duplicate_of_a_completed_order_is_acknowledged_without_effect() -> None:
     services, queue = FakeServices(), MemoryQueue()
     order = await services.accept()
     await queue.send([message_of(order)])
@@ -95,7 +95,7 @@ async def test_a_duplicate_of_a_finished_order_is_acknowledged_and_does_nothing(
 
 
 @in_virtual_time
-async def test_a_poisoned_message_dies_alone() -> None:
+async def test_an_invalid_message_is_dead_lettered_alone() -> None:
     services, queue = FakeServices(), MemoryQueue()
     order = await services.accept()
     poisoned = Outgoing(order.id, b"\xff not an order")
@@ -110,7 +110,7 @@ async def test_a_poisoned_message_dies_alone() -> None:
 
 
 @in_virtual_time
-async def test_no_more_than_concurrency_orders_are_in_hand() -> None:
+async def test_no_more_than_concurrency_orders_are_in_progress() -> None:
     queue, workflow = MemoryQueue(), ScriptedWorkflow(takes_s=1.0)
     await fill(queue, 40)
 
@@ -122,7 +122,7 @@ async def test_no_more_than_concurrency_orders_are_in_hand() -> None:
 
 
 @in_virtual_time
-async def test_a_failed_order_comes_again_each_time_later() -> None:
+async def test_a_failed_order_is_delivered_again_with_a_growing_delay() -> None:
     queue = MemoryQueue()
     workflow = ScriptedWorkflow(
         errors=[ServiceUnavailable("away"), RuntimeError("odd"), ServiceUnavailable("away"), KeyError("x")]
@@ -150,7 +150,7 @@ async def test_an_order_that_fails_five_times_is_a_dead_letter_with_its_reason()
 
 
 @in_virtual_time
-async def test_an_order_that_meets_an_outage_is_deferred_and_never_dead() -> None:
+async def test_an_order_that_meets_an_outage_is_never_dead_lettered() -> None:
     queue = MemoryQueue()
     workflow = ScriptedWorkflow(errors=[DependencyTripped("payment", retry_after_s=20.0)] * 30)
     await fill(queue, 1)
@@ -164,7 +164,7 @@ async def test_an_order_that_meets_an_outage_is_deferred_and_never_dead() -> Non
 
 
 @in_virtual_time
-async def test_what_is_an_outage_may_be_said_from_outside() -> None:
+async def test_the_definition_of_an_outage_is_configurable() -> None:
     queue, workflow = MemoryQueue(), ScriptedWorkflow(errors=[ConnectionError("store away")] * 10)
     await fill(queue, 1)
 
@@ -176,7 +176,7 @@ async def test_what_is_an_outage_may_be_said_from_outside() -> None:
 
 
 @in_virtual_time
-async def test_an_outage_slows_down_what_is_taken_in() -> None:
+async def test_an_outage_slows_down_receiving() -> None:
     queue = MemoryQueue()
     workflow = ScriptedWorkflow(errors=[DependencyTripped("payment", retry_after_s=20.0)] * 10_000)
     await fill(queue, 1000)
@@ -187,7 +187,7 @@ async def test_an_outage_slows_down_what_is_taken_in() -> None:
 
 
 @in_virtual_time
-async def test_an_order_that_takes_long_is_kept_from_coming_again() -> None:
+async def test_a_long_running_order_is_extended() -> None:
     queue, workflow = MemoryQueue(visibility_s=30), ScriptedWorkflow(takes_s=200)
     await fill(queue, 3)
 
@@ -198,7 +198,7 @@ async def test_an_order_that_takes_long_is_kept_from_coming_again() -> None:
 
 
 @in_virtual_time
-async def test_stopping_lets_the_orders_in_hand_finish() -> None:
+async def test_stopping_lets_the_orders_in_progress_finish() -> None:
     queue, workflow = MemoryQueue(), ScriptedWorkflow(takes_s=5)
     await fill(queue, 20)
     worker = OrderWorker(queue, workflow, drain_s=20)
@@ -277,7 +277,7 @@ class Unreliable(MemoryQueue):
 
 @pytest.mark.parametrize("failing", ["receive", "done", "extend", "release"])
 @in_virtual_time
-async def test_a_queue_that_fails_for_a_while_ends_nothing(failing: str) -> None:
+async def test_a_queue_that_fails_for_a_while_stops_nothing(failing: str) -> None:
     queue = Unreliable(failing=failing, times=3)
     workflow = ScriptedWorkflow(takes_s=25, errors=[RuntimeError("once")])
     orders = await fill(queue, 3)
@@ -289,7 +289,7 @@ async def test_a_queue_that_fails_for_a_while_ends_nothing(failing: str) -> None
 
 
 @in_virtual_time
-async def test_while_everything_fails_less_is_taken_in() -> None:
+async def test_while_everything_fails_receiving_backs_off() -> None:
     queue, workflow = Unreliable(failing="receive", times=1000), ScriptedWorkflow()
 
     async with working(OrderWorker(queue, workflow)):
@@ -299,7 +299,7 @@ async def test_while_everything_fails_less_is_taken_in() -> None:
 
 
 @in_virtual_time
-async def test_what_finishes_together_is_acknowledged_together() -> None:
+async def test_orders_that_finish_together_are_acknowledged_together() -> None:
     class Slow(MemoryQueue):
         async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
             await asyncio.sleep(0.01)
@@ -317,7 +317,7 @@ async def test_what_finishes_together_is_acknowledged_together() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_that_is_killed_is_succeeded_by_another() -> None:
+async def test_another_worker_continues_after_one_was_killed() -> None:
     queue = MemoryQueue(visibility_s=30)
     orders = await fill(queue, 3)
     with pytest.raises(BaseExceptionGroup) as caught:

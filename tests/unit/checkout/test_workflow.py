@@ -50,7 +50,7 @@ class Silent:
 
 
 @in_virtual_time
-async def test_an_order_goes_all_the_way(services: FakeServices) -> None:
+async def test_an_order_is_completed(services: FakeServices) -> None:
     order = await services.accept(quantity=3)
 
     result = await services.workflow().run(order.id)
@@ -71,7 +71,7 @@ async def test_an_order_goes_all_the_way(services: FakeServices) -> None:
 
 
 @in_virtual_time
-async def test_a_completed_order_leaves_nothing_to_remember_in_its_stock(services: FakeServices) -> None:
+async def test_a_completed_order_leaves_no_record_in_stock(services: FakeServices) -> None:
     order = await services.accept()
 
     await services.workflow().run(order.id)
@@ -94,7 +94,7 @@ async def test_running_a_finished_order_again_changes_nothing(services: FakeServ
 
 
 @in_virtual_time
-async def test_an_unknown_order_is_said_to_be_unknown(services: FakeServices) -> None:
+async def test_an_unknown_order_cannot_be_run(services: FakeServices) -> None:
     with pytest.raises(OrderNotFound):
         await services.workflow().run(OrderId("7f" + "a" * 24))
 
@@ -142,7 +142,7 @@ async def test_steps_are_undone_in_reverse(services: FakeServices) -> None:
 
 
 @in_virtual_time
-async def test_one_step_that_cannot_be_undone_now_does_not_keep_the_others(services: FakeServices) -> None:
+async def test_a_step_that_cannot_be_undone_does_not_block_the_others(services: FakeServices) -> None:
     order = await services.accept(token="tok_declined")
 
     with pytest.raises(TimeoutError):
@@ -171,7 +171,7 @@ async def test_a_declined_capture_cancels_the_order(services: FakeServices) -> N
 
 
 @in_virtual_time
-async def test_a_service_that_takes_the_money_and_then_declines_does_not_keep_it(services: FakeServices) -> None:
+async def test_a_capture_that_took_effect_and_was_declined_is_refunded(services: FakeServices) -> None:
     order = await services.accept()
     await services.payments.capture(order)
     services.faults.at_call(8, Fault(Declined("odd")))
@@ -184,7 +184,7 @@ async def test_a_service_that_takes_the_money_and_then_declines_does_not_keep_it
 
 
 @in_virtual_time
-async def test_an_order_is_completed_even_if_nobody_can_be_told(services: FakeServices) -> None:
+async def test_an_order_is_completed_even_if_the_notification_fails(services: FakeServices) -> None:
     order = await services.accept()
     workflow = _workflow_with(services, notifications=Silent(services.notifications, "order_completed"))
 
@@ -288,7 +288,7 @@ async def test_a_capture_that_is_not_answered_leaves_the_order_waiting(services:
 
 
 @in_virtual_time
-async def test_a_fault_of_ours_cancels_no_order(services: FakeServices) -> None:
+async def test_an_internal_error_cancels_no_order(services: FakeServices) -> None:
     order = await services.accept()
     broken = _Failing(services.payments, [TypeError("a bug")] * 3)
 
@@ -299,7 +299,7 @@ async def test_a_fault_of_ours_cancels_no_order(services: FakeServices) -> None:
 
 
 @in_virtual_time
-async def test_a_service_that_is_cut_off_is_asked_once_and_decides_nothing(services: FakeServices) -> None:
+async def test_an_open_breaker_is_called_once_and_declines_no_order(services: FakeServices) -> None:
     order = await services.accept()
     cut_off = _Failing(services.payments, [DependencyTripped("payment", retry_after_s=1.0)])
 
@@ -363,7 +363,7 @@ CALLS_OF_A_DECLINED_ORDER = 7
 @pytest.mark.parametrize("fault", [KILLED_BEFORE, KILLED_AFTER], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, CALLS_OF_A_GOOD_ORDER + 1))
 @in_virtual_time
-async def test_a_worker_killed_at_any_call_is_succeeded_by_another(
+async def test_another_worker_continues_after_one_killed_at_any_call(
     services: FakeServices, fault: Fault, number: int
 ) -> None:
     order = await services.accept()
@@ -397,9 +397,7 @@ async def test_the_kills_above_cover_every_call(services: FakeServices) -> None:
 @pytest.mark.parametrize("fault", [KILLED_BEFORE, KILLED_AFTER], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, CALLS_OF_A_DECLINED_ORDER + 1))
 @in_virtual_time
-async def test_a_worker_killed_while_it_cancels_is_succeeded_by_another(
-    services: FakeServices, fault: Fault, number: int
-) -> None:
+async def test_another_worker_continues_a_cancellation(services: FakeServices, fault: Fault, number: int) -> None:
     order = await services.accept(token="tok_declined")
     services.faults.at_call(number, fault)
     with pytest.raises(Killed):
@@ -416,9 +414,7 @@ async def test_a_worker_killed_while_it_cancels_is_succeeded_by_another(
 @pytest.mark.parametrize("fault", [UNAVAILABLE, REPLY_LOST], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, CALLS_OF_A_GOOD_ORDER + 1))
 @in_virtual_time
-async def test_a_call_that_fails_once_costs_at_most_another_run(
-    services: FakeServices, fault: Fault, number: int
-) -> None:
+async def test_after_one_failed_call_another_run_is_enough(services: FakeServices, fault: Fault, number: int) -> None:
     order = await services.accept()
     services.faults.at_call(number, fault)
 

@@ -28,7 +28,7 @@ async def test_while_one_process_sweeps_the_others_find_nothing(store: Client) -
     assert await one.unsent(before_ms=soon, per_partition=10) == []
 
 
-async def test_an_accepted_order_whose_process_died_reaches_the_queue_by_the_sweep(store: Client) -> None:
+async def test_an_accepted_order_whose_process_died_is_sent_by_the_sweep(store: Client) -> None:
     shop = RedisShop(store)
     await shop.set_stock(MUG, 10)
     placed = await shop.handlers(message=lambda order: order.id.encode()).place(
@@ -49,7 +49,7 @@ async def test_an_accepted_order_whose_process_died_reaches_the_queue_by_the_swe
     assert await dispatcher.drain(0.1)
 
 
-async def test_while_one_process_looks_for_abandoned_claims_the_others_find_none(store: Client) -> None:
+async def test_only_the_holder_of_the_lease_finds_abandoned_claims(store: Client) -> None:
     shop = RedisShop(store)
     await shop.set_stock(MUG, 10)
     cart = await shop.cart()
