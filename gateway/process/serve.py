@@ -21,6 +21,7 @@ from gateway.control.runtime_directory import CONTROL, ChildState, ControlSettin
 from gateway.process.supervisor import Service, Supervisor
 from gateway.process.worker import run_worker
 from gateway.server.listeners import CannotListen, open_listeners
+from gateway.server.parser_check import ParserUnusable, check_parser
 from gateway.settings import Settings
 from store import StoreError
 from store.embedded import EmbeddedServer, EmbeddedServerError, store_url
@@ -34,8 +35,15 @@ class CannotServe(Exception):
 
 # Faults of the environment, with a message for the operator.
 _FAULTS: Final = (
-    *(CannotListen, EmbeddedServerError, TokenUnusable, prerequisites.CannotStart),
-    *(CatalogFileError, ImportBusy, SearchUnavailable, StoreError),
+    CannotListen,
+    CatalogFileError,
+    EmbeddedServerError,
+    ImportBusy,
+    ParserUnusable,
+    SearchUnavailable,
+    StoreError,
+    TokenUnusable,
+    prerequisites.CannotStart,
 )
 
 
@@ -46,6 +54,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         try:
+            check_parser()
             listeners = _listen(stack, settings.host, settings.port, settings.workers, option="--port")
             control = _control_listener(settings, stack)
             embedded = _embedded(settings, stack)

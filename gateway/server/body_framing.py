@@ -17,14 +17,15 @@ MAX_TRAILER_LINE_BYTES: Final = 8 * 1024
 MAX_TRAILER_BYTES: Final = 32 * 1024
 
 _CRLF: Final = b"\r\n"
-# The size line of a chunk without extensions.
-_PLAIN_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~]*)?")
-_TRAILER_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[^\x00-\x08\x0a-\x1f\x7f]*")
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~]{0,1000})?\r\n")
+# The sizes of small chunks by their lines.
+_SMALL_SIZES: Final = {line % size: size for size in range(1, 256) for line in (b"%x", b"%X")}
+# The last line is empty.
+_TRAILER_LINE: Final = re.compile(rb"(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+):[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 # A trailer with one of these could be taken for the framing of the message (RFC 9110, 6.5.1).
 _FRAMING_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
-_SIZE_LINE, _DATA, _DATA_END, _TRAILERS, _COMPLETE = range(5)
+_SIZE_LINE, _DATA, _DATA_END, _TRAILERS = range(4)
 
 
 class CountedBody:
@@ -71,35 +72,69 @@ class ChunkedBody:
         """
         pieces: list[bytes] = []
         self.start = start
-        if self._state == _SIZE_LINE:
-            self._take_whole_chunks(buffer, max_bytes, pieces)
-        while not self.is_complete and self._advance(buffer, max_bytes, pieces):
-            pass
+        is_going_on = True
+        while is_going_on:
+            if self._state == _SIZE_LINE:
+                is_going_on = self._decode_chunks(buffer, max_bytes, pieces)
+            elif self._state == _DATA:
+                is_going_on = self._decode_data(buffer, pieces)
+            elif self._state == _DATA_END:
+                is_going_on = self._decode_data_end(buffer)
+            else:
+                is_going_on = self._drop_trailer(buffer)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _advance(self, buffer: bytes, max_bytes: int, pieces: list[bytes]) -> bool:
-        """Take the next part of the coding; False where more data is needed."""
-        if self._state == _DATA:
-            return self._take_data(buffer, pieces)
-        if self._state == _DATA_END:
-            return self._take_data_end(buffer)
-        line = self._line(buffer)
-        if line is None:
-            return False
-        if self._state == _SIZE_LINE:
-            self._begin_chunk(line, max_bytes)
-        elif line:
-            self._drop_trailer(line)
-        else:
-            self._state = _COMPLETE
-            self.is_complete = True
+    def _decode_chunks(self, buffer: bytes, max_bytes: int, pieces: list[bytes]) -> bool:
+        """Decode whole chunks, then begin one that is not; says whether there is more to do."""
+        if buffer.find(_CRLF, self.start, self.start + 4) > 0:
+            self._decode_small_chunks(buffer, max_bytes, pieces)
+        start, received, size = self.start, self._received, 1
+        end = len(buffer)
+        while size:
+            match = _CHUNK_LINE.match(buffer, start)
+            if match is None:
+                self.start, self._received = start, received
+                _check_incomplete(buffer, start, MAX_CHUNK_LINE_BYTES)
+                return False
+            size = int(match[1], 16)
+            received += size
+            if received > max_bytes:
+                raise ProtocolError(problems.BODY_TOO_LARGE)
+            data_start = match.end()
+            data_end = data_start + size
+            if data_end + 2 > end or not size:
+                break
+            if not buffer.startswith(_CRLF, data_end):
+                raise ProtocolError(problems.MALFORMED_REQUEST)
+            pieces.append(buffer[data_start:data_end])
+            start = data_end + 2
+        self.start, self._received, self._remaining = data_start, received, size
+        self._state = _DATA if size else _TRAILERS
         return True
 
-    def _take_data(self, buffer: bytes, pieces: list[bytes]) -> bool:
+    def _decode_small_chunks(self, buffer: bytes, max_bytes: int, pieces: list[bytes]) -> None:
+        """Decode a run of whole chunks of less than 256 bytes, without line ends in them, at a fifth of the usual cost.
+
+        A client may send its body in chunks of a byte.
+        """
+        parts = buffer[self.start :].split(_CRLF)
+        parts.pop()
+        chunks = 0
+        for line, data in zip(parts[::2], parts[1::2], strict=False):
+            if _SMALL_SIZES.get(line) != len(data):
+                break
+            pieces.append(data)
+            chunks += 1
+        run = parts[: 2 * chunks]
+        self._received += sum(map(len, run[1::2]))
+        if self._received > max_bytes:
+            raise ProtocolError(problems.BODY_TOO_LARGE)
+        self.start += sum(map(len, run)) + 4 * chunks
+
+    def _decode_data(self, buffer: bytes, pieces: list[bytes]) -> bool:
         piece = buffer[self.start : self.start + self._remaining]
-        if not piece:
-            return False
-        pieces.append(piece)
+        if piece:
+            pieces.append(piece)
         self.start += len(piece)
         self._remaining -= len(piece)
         if self._remaining:
@@ -107,7 +142,7 @@ class ChunkedBody:
         self._state = _DATA_END
         return True
 
-    def _take_data_end(self, buffer: bytes) -> bool:
+    def _decode_data_end(self, buffer: bytes) -> bool:
         end = buffer[self.start : self.start + 2]
         if end != _CRLF:
             if end and end != b"\r":
@@ -117,47 +152,26 @@ class ChunkedBody:
         self._state = _SIZE_LINE
         return True
 
-    def _take_whole_chunks(self, buffer: bytes, max_bytes: int, pieces: list[bytes]) -> None:
-        """Take the chunks that have arrived whole: many small ones cost a third of the general way, a step at a time."""
-        start, received = self.start, self._received
-        while (line := _PLAIN_SIZE.match(buffer, start)) is not None:
-            size, begin = int(line[1], 16), line.end()
-            end = begin + size
-            if size == 0 or buffer[end : end + 2] != _CRLF or received + size > max_bytes:
-                break
-            pieces.append(buffer[begin:end])
-            received += size
-            start = end + 2
-        self.start, self._received = start, received
-
-    def _line(self, buffer: bytes) -> bytes | None:
-        """The next line without its end, None if it has not come whole."""
-        limit = MAX_CHUNK_LINE_BYTES if self._state == _SIZE_LINE else MAX_TRAILER_LINE_BYTES
-        start = self.start
-        end = buffer.find(b"\n", start, start + limit)
-        if end < 0:
-            if len(buffer) - start >= limit:
-                raise ProtocolError(problems.MALFORMED_REQUEST)
-            return None
-        self.start = end + 1
-        if end == start or buffer[end - 1] != 0x0D:
-            raise ProtocolError(problems.MALFORMED_REQUEST)
-        return buffer[start : end - 1]
-
-    def _begin_chunk(self, line: bytes, max_bytes: int) -> None:
-        match = _CHUNK_LINE.fullmatch(line)
+    def _drop_trailer(self, buffer: bytes) -> bool:
+        match = _TRAILER_LINE.match(buffer, self.start)
         if match is None:
+            _check_incomplete(buffer, self.start, MAX_TRAILER_LINE_BYTES)
+            return False
+        line_bytes = match.end() - self.start
+        self._trailer_bytes += line_bytes
+        name = match[1]
+        if (
+            line_bytes > MAX_TRAILER_LINE_BYTES
+            or self._trailer_bytes > MAX_TRAILER_BYTES
+            or (name is not None and name.lower() in _FRAMING_FIELDS)
+        ):
             raise ProtocolError(problems.MALFORMED_REQUEST)
-        self._remaining = int(match[1], 16)
-        self._received += self._remaining
-        if self._received > max_bytes:
-            raise ProtocolError(problems.BODY_TOO_LARGE)
-        self._state = _DATA if self._remaining else _TRAILERS
+        self.start = match.end()
+        self.is_complete = name is None
+        return name is not None
 
-    def _drop_trailer(self, line: bytes) -> None:
-        match = _TRAILER_LINE.fullmatch(line)
-        if match is None or match[1].lower() in _FRAMING_FIELDS:
-            raise ProtocolError(problems.MALFORMED_REQUEST)
-        self._trailer_bytes += len(line) + 2
-        if self._trailer_bytes > MAX_TRAILER_BYTES:
-            raise ProtocolError(problems.MALFORMED_REQUEST)
+
+def _check_incomplete(buffer: bytes, start: int, limit: int) -> None:
+    """Raise `ProtocolError` unless a line that is not as it must be is only not complete."""
+    if buffer.find(b"\n", start, start + limit) >= 0 or len(buffer) - start >= limit:
+        raise ProtocolError(problems.MALFORMED_REQUEST)

@@ -329,7 +329,7 @@ class Connection:
             return False
         self._stream = request.stream = RequestStream(self, self._context.loop)
         if data:
-            self._stream.feed(data)
+            self._stream.feed(data, len(data))
         return True
 
     def _receive_body(self) -> None:
@@ -337,6 +337,7 @@ class Connection:
         http, endpoint, request, stream = self._http, self._endpoint, self._request, self._stream
         assert endpoint is not None
         assert request is not None
+        wire_bytes = http.buffered_bytes
         try:
             data = http.read_body(endpoint.body_limit)
         except ProtocolError as error:
@@ -347,7 +348,7 @@ class Connection:
             return
         if stream is not None:
             if data:
-                stream.feed(data)
+                stream.feed(data, wire_bytes)
             if http.body is None:
                 stream.end()
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-# More than this that the handler has not read stops the reading from the client.
+# More than this on the wire, framing included, that the handler has not read stops the reading from the client.
 MAX_UNREAD_BYTES: Final = 16 * 1024
 
 
@@ -38,10 +38,10 @@ class RequestStream:
 
     # From the connection
 
-    def feed(self, data: bytes) -> None:
-        """A piece has arrived."""
+    def feed(self, data: bytes, wire_bytes: int) -> None:
+        """A piece has arrived, in so many bytes on the wire."""
         self._pieces.append(data)
-        self._size += len(data)
+        self._size += wire_bytes
         self._wake()
 
     def end(self, error: Exception | None = None) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
-from aiohttp.http_parser import HttpRequestParser
-
 from gateway.http.router import Router
 from gateway.server.connection import Connection
 from gateway.server.context import ServerContext
@@ -28,7 +26,7 @@ _CANCEL_S: Final = 0.1
 
 
 class EdgeServer(ServerContext):
-    """A factory of protocols for `loop.create_server`. Raises `RuntimeError` without aiohttp's C extensions."""
+    """A factory of protocols for `loop.create_server`."""
 
     def __init__(
         self,
@@ -39,8 +37,6 @@ class EdgeServer(ServerContext):
         send_timeout_s: float = SEND_TIMEOUT_S,
         linger_s: float = LINGER_S,
     ) -> None:
-        if HttpRequestParser.__module__ != "aiohttp._http_parser":
-            raise RuntimeError("aiohttp runs without its C extensions; install its wheel, or build it with a compiler")
         super().__init__(
             router,
             keepalive_s=keepalive_s,
