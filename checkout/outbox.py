@@ -1,4 +1,4 @@
-"""Handing accepted orders to the queue: at once if it can be, later if it must be, at least once in any case."""
+"""The outbox dispatcher: sends accepted orders to the queue, at least once."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from cart.model import unix_ms
 from checkout.errors import DependencyTripped
 from checkout.ports.outbox import Outbox, OutboxEntry
 from checkout.ports.queue import OrderSink, Outgoing
+from primitives.backoff import Backoff
 
-# What every queue takes at once.
+# The limit of a queue.
 BATCH: Final = 10
 
 logger = logging.getLogger(__name__)
 
 
 class OutboxDispatcher:
-    """Sends the entries of an outbox to a queue, and strikes them out when the queue has them.
+    """Sends the entries of an outbox to a queue, and deletes them when the queue has them.
 
-    Entries that this process wrote are submitted, and leave in batches with those of other requests. A sweep finds those
-    that were never acknowledged: their process died, its memory was full, or the queue refused one of a batch.
+    The process that wrote an entry submits it, and it is sent in a batch with others. A sweep finds the entries that
+    were never sent: their process died, too many were waiting, or the queue refused one of a batch.
 
-    `run` must run beside it. `senders` batches are under way at once. `max_waiting` bounds what is remembered while the
-    queue is away; the rest is left to the sweep. An entry is sweep when it is `min_age_ms` old: by then the process that
-    wrote it has sent it or, if the order could not be kept, taken it back.
+    `run` sends; it may be called again after it raised. `senders` batches are sent at a time. While the queue is away,
+    `max_waiting` entries wait in memory and the others wait for the sweep. An entry is swept when it is `min_age_ms` old:
+    by then the process that wrote it has sent it or rolled it back.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class OutboxDispatcher:
         max_waiting: int = 10_000,
         sweep_s: float = 2.0,
         min_age_ms: int = 5_000,
-        backoff_first_s: float = 0.1,
-        backoff_most_s: float = 5.0,
+        first_backoff_s: float = 0.1,
+        max_backoff_s: float = 5.0,
         clock_ms: Callable[[], int] = unix_ms,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
@@ -52,13 +53,13 @@ class OutboxDispatcher:
         self._max_waiting = max_waiting
         self._sweep_s = sweep_s
         self._min_age_ms = min_age_ms
-        self._backoff_first_s = backoff_first_s
-        self._backoff_most_s = backoff_most_s
+        self._first_backoff_s = first_backoff_s
+        self._max_backoff_s = max_backoff_s
         self._clock_ms = clock_ms
         self._sleep = sleep
         self._chance = chance
         self._waiting: deque[OutboxEntry] = deque()
-        # Those waiting and those under way, so that a sweep does not send them a second time.
+        # The entries that wait or are being sent, so that a sweep does not send them again.
         self._known: set[tuple[str, str]] = set()
         self._has_work = asyncio.Event()
         self._is_idle = asyncio.Event()
@@ -66,11 +67,11 @@ class OutboxDispatcher:
 
     @property
     def waiting(self) -> int:
-        """How many entries this process remembers that the queue does not have yet."""
+        """The number of entries in this process that the queue does not have yet."""
         return len(self._known)
 
     def submit(self, entry: OutboxEntry) -> None:
-        """Send the entry soon; returns at once."""
+        """Send the entry soon; does not wait."""
         name = (entry.partition, entry.entry_id)
         if name in self._known or len(self._known) >= self._max_waiting:
             return
@@ -87,17 +88,17 @@ class OutboxDispatcher:
             tasks.create_task(self._sweep_forever())
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until the queue has all that was submitted; False if it has not in time: a later sweep will send the rest."""
+        """Wait until the queue has all submitted entries; False after `timeout_s`: a later sweep sends the rest."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._is_idle.wait()
         except TimeoutError:
-            logger.warning("%d orders are left in the outbox", self.waiting)
+            logger.warning("%d orders were not sent to the queue in time; a later sweep sends them", self.waiting)
             return False
         return True
 
     async def sweep(self) -> int:
-        """Submit the older entries of all partitions; returns how many were found."""
+        """Submit the older entries of all partitions; returns their number."""
         entries = await self._outbox.unsent(before_ms=self._clock_ms() - self._min_age_ms, per_partition=BATCH)
         for entry in entries:
             self.submit(entry)
@@ -107,24 +108,29 @@ class OutboxDispatcher:
         while True:
             try:
                 await self.sweep()
-            except Exception as error:  # noqa: BLE001 - it is only late
+            except Exception as error:  # noqa: BLE001 - the next sweep repeats it
                 logger.warning(
-                    "the outbox could not be sweep; the next sweep tries again: %s: %s", type(error).__name__, error
+                    "sweeping the outbox failed; the next sweep tries again: %s: %s", type(error).__name__, error
                 )
-            # Not all processes at the same moment.
+            # With jitter, so that processes do not sweep at the same time.
             await self._sleep(self._sweep_s * (0.5 + self._chance()))
 
     async def _send_forever(self) -> None:
-        failures = 0
+        backoff = Backoff(self._first_backoff_s, self._max_backoff_s, chance=self._chance)
         while True:
             batch = await self._next_batch()
-            if await self._send(batch):
-                failures = 0
-                continue
-            failures += 1
-            self._waiting.extend(batch)
-            self._has_work.set()
-            await self._sleep(self._backoff_s(failures))
+            is_sent = False
+            try:
+                is_sent = await self._send(batch)
+            finally:
+                # Also when this task is cancelled or dies: the sweep skips entries that this process has submitted.
+                if not is_sent:
+                    self._waiting.extend(batch)
+                    self._has_work.set()
+            if is_sent:
+                backoff.reset()
+            else:
+                await self._sleep(backoff.next_delay_s())
 
     async def _next_batch(self) -> list[OutboxEntry]:
         while not self._waiting:
@@ -133,35 +139,32 @@ class OutboxDispatcher:
         return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
 
     async def _send(self, batch: Sequence[OutboxEntry]) -> bool:
-        """Whether the queue took any of the batch; what it refused beside others is left to the sweep."""
+        """Whether the queue took any entry of the batch; the sweep sends the others again."""
         try:
             taken = await self._queue.send([Outgoing(entry.order_id, entry.message) for entry in batch])
         except DependencyTripped:
-            return False  # told once, when it tripped
-        except Exception as error:  # noqa: BLE001 - it is only late
-            logger.warning("the queue takes no orders; they stay in the outbox: %s: %s", type(error).__name__, error)
+            return False  # the breaker has logged it
+        except Exception as error:  # noqa: BLE001 - sent later
+            logger.warning("sending orders to the queue failed; trying again: %s: %s", type(error).__name__, error)
             return False
         if not any(taken):
-            logger.warning("the queue refused a whole batch of %d orders; they stay in the outbox", len(batch))
+            logger.warning("the queue refused a batch of %d orders; trying again", len(batch))
             return False
         await self._mark_sent([entry for entry, is_taken in zip(batch, taken, strict=True) if is_taken])
-        self._forget(batch)
+        self._discard(batch)
         return True
 
     async def _mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         try:
             await self._outbox.mark_sent(entries)
-        except Exception as error:  # noqa: BLE001 - it is only late
+        except Exception as error:  # noqa: BLE001 - sent later
             logger.warning(
-                "orders that were sent stay in the outbox; they will be sent again: %s: %s", type(error).__name__, error
+                "deleting sent orders from the outbox failed; they will be sent again: %s: %s",
+                type(error).__name__,
+                error,
             )
 
-    def _forget(self, batch: Sequence[OutboxEntry]) -> None:
+    def _discard(self, batch: Sequence[OutboxEntry]) -> None:
         self._known.difference_update((entry.partition, entry.entry_id) for entry in batch)
         if not self._known:
             self._is_idle.set()
-
-    def _backoff_s(self, failures: int) -> float:
-        """Twice as long after each failure, up to the most; a random half of it is left out."""
-        longest_s = min(self._backoff_first_s * 2.0 ** min(failures - 1, 30), self._backoff_most_s)
-        return longest_s * (0.5 + self._chance() / 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final
@@ -17,6 +18,7 @@ import msgspec
 from cart.model import OrderId
 from checkout.errors import Declined
 from checkout.order import Order
+from primitives.bounded_map import BoundedMap
 
 _log = logging.getLogger(__name__)
 
@@ -52,13 +54,14 @@ class SandboxPayments:
     """A `Payments` that decides by the payment token.
 
     `tok_ok` is approved, `tok_slow` is approved after 2 s, `tok_timeout` never returns, any other token is declined.
-    `ledger` lists the latest changes; at least `max_payments` payments and entries are stored.
+    `ledger` lists the latest `max_payments` changes.
     """
 
-    def __init__(self, *, remembered: int = 100_000, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self.ledger: list[LedgerEntry] = []
-        self._states: dict[OrderId, PaymentState] = {}
-        self._known = remembered
+    def __init__(
+        self, *, max_payments: int = 100_000, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self.ledger: deque[LedgerEntry] = deque(maxlen=max_payments)
+        self._states: BoundedMap[OrderId, PaymentState] = BoundedMap(max_payments)
         self._sleep = sleep
 
     async def authorise(self, order: Order) -> None:
@@ -92,38 +95,27 @@ class SandboxPayments:
             self._record(order, PaymentState.REFUNDED if was_taken else PaymentState.VOIDED)
 
     def _record(self, order: Order, became: PaymentState) -> None:
-        self._states.pop(order.id, None)  # so that the newest change is last
-        self._states[order.id] = became
+        self._states.put(order.id, became)
         self.ledger.append(LedgerEntry(order.id, became, order.total, order.currency))
-        if len(self._states) > self._known:
-            del self._states[next(iter(self._states))]
-        if len(self.ledger) > 2 * self._known:
-            del self.ledger[: self._known]
 
 
 class SandboxShipping:
     """A `Shipping` that books every shipment; `booked` and `cancelled` hold the order ids."""
 
-    def __init__(self, *, remembered: int = 100_000) -> None:
-        self.booked: dict[OrderId, None] = {}
-        self.cancelled: dict[OrderId, None] = {}
-        self._known = remembered
+    def __init__(self, *, max_orders: int = 100_000) -> None:
+        self.booked: BoundedMap[OrderId, bool] = BoundedMap(max_orders)
+        self.cancelled: BoundedMap[OrderId, bool] = BoundedMap(max_orders)
 
     async def arrange(self, order: Order) -> None:
         """See `Shipping.arrange`."""
         if order.id in self.cancelled:
             raise Declined("the shipment was cancelled")
-        self._note(self.booked, order.id)
+        self.booked.put(order.id, True)
 
     async def cancel(self, order: Order) -> None:
         """See `Shipping.cancel`."""
-        self.booked.pop(order.id, None)
-        self._note(self.cancelled, order.id)
-
-    def _note(self, orders: dict[OrderId, None], order_id: OrderId) -> None:
-        orders[order_id] = None
-        if len(orders) > self._known:
-            del orders[next(iter(orders))]
+        self.booked.discard(order.id)
+        self.cancelled.put(order.id, True)
 
 
 class SandboxNotifications:

@@ -1,9 +1,10 @@
-"""The way of an accepted order to its end: which steps, in which order, and what happens when one fails."""
+"""The order workflow: the sequence of steps, retries, and undoing the steps of a cancelled order."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -19,12 +20,13 @@ from checkout.steps.capture_payment import CapturePayment
 from checkout.steps.confirm_stock import ConfirmStock
 from checkout.steps.notify import Notify
 from checkout.steps.step import Step
+from primitives.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
 
 def order_steps(*, stock: Stock, payments: Payments, shipping: Shipping, notifications: Notifications) -> list[Step]:
-    """What happens to every order, in this order. A new step is one file in `steps/` and one line here."""
+    """The steps of every order, in sequence. A new step is a file in `steps/` and a line here."""
     return [
         ConfirmStock(stock),
         AuthorisePayment(payments),
@@ -35,18 +37,17 @@ def order_steps(*, stock: Stock, payments: Payments, shipping: Shipping, notific
 
 
 class Workflow:
-    """Brings orders to their end, from wherever they stand.
+    """Completes or cancels orders, from their current status.
 
-    Nothing is remembered here: the order's stored status says what is done, and every step takes effect once however often
-    it is applied. So a worker may be killed at any instruction, and two may even run the same order at once.
+    The stored status of the order is the only record of its progress, and every step is idempotent. So a worker may die
+    at any instruction, and two workers may run the same order at once.
 
-    The decision to cancel is stored before anything is undone. So nobody completes an order that another worker has
-    begun to undo, and whoever meets the cancelled order again finishes undoing it.
+    The transition to `cancelled` is stored before any step is undone. So no worker completes an order that another is
+    undoing, and a worker that receives a cancelled order finishes undoing it.
 
-    Each call of a step has `deadline_s`; one that fails without a final no is repeated, up to `attempts` in all, after
-    `backoff_s` and then twice as long each time, of which a random half is left out.
-    A service that is cut off (`DependencyTripped`) decides nothing about an order: `run` raises it at once, and the order
-    stays where it stands.
+    Each call of a step has `deadline_s`. A call that fails without being declined is repeated, `attempts` calls in all,
+    after `backoff_s`, doubled each time and less a random half. An open breaker (`DependencyTripped`) says nothing about
+    the order: `run` raises it at once, and the order keeps its status.
 
     Raises `ValueError` if the steps do not lead from `accepted` to `completed`.
     """
@@ -68,15 +69,15 @@ class Workflow:
         self._stages = _stages(steps)
         self._attempts = attempts
         self._deadline_s = deadline_s
-        self._backoff_s = backoff_s
+        self._backoff = Backoff(backoff_s, math.inf, chance=chance)
         self._clock_ms = clock_ms
         self._sleep = sleep
-        self._chance = chance
 
     async def run(self, order_id: OrderId) -> Order:
-        """Bring the order to its end, and return it; for one that is there already this repeats what has no effect.
+        """Complete or cancel the order, and return it; safe to repeat.
 
-        Raises `OrderNotFound`, and whatever kept the order from its end for now: run it again later.
+        Raises `OrderNotFound`, or the error for which the order can be neither completed nor cancelled now: run it again
+        later.
         """
         order = await self._read(order_id)
         while not order.status.is_final:
@@ -102,7 +103,7 @@ class Workflow:
             failure = await self._failure_of(step, order)
             if failure is None:
                 continue
-            _log.info("order %s: %s failed: %s", order.number, type(step).__name__, failure)
+            _log.info("order %s: step %s failed: %s", order.number, type(step).__name__, failure)
             if step.fails_as is not None:
                 return await self._orders.transition(
                     order, OrderStatus.CANCELLED, at=self._clock_ms(), detail=failure, reason=step.fails_as
@@ -111,7 +112,7 @@ class Workflow:
         return await self._orders.transition(order, NEXT[order.status], at=self._clock_ms(), detail=detail)
 
     async def _failure_of(self, step: Step, order: Order) -> str | None:
-        """Apply the step; tell why it failed for good, None if it is done."""
+        """Apply the step; returns the reason if it failed for good, None if it succeeded."""
         try:
             await self._with_retries(step.apply, order)
         except Declined as declined:
@@ -119,11 +120,11 @@ class Workflow:
         except (ServiceUnavailable, TimeoutError):
             if not step.timeout_is_failure:
                 raise
-            return "no answer"
+            return "no response"
         return None
 
     async def _finish(self, order: Order) -> None:
-        """Undo a cancelled order's steps, last first; let a completed order's steps forget it."""
+        """Undo the steps of a cancelled order, last first; delete the records of a completed one."""
         if order.status is OrderStatus.COMPLETED:
             for step in self._steps:
                 await self._with_retries(step.complete, order)
@@ -132,36 +133,36 @@ class Workflow:
         for step in reversed(self._begun(order)):
             try:
                 await self._with_retries(step.undo, order)
-            except Exception as error:  # noqa: BLE001  one step that cannot be undone now must not keep the others
+            except Exception as error:  # noqa: BLE001 - the other steps are undone all the same
                 failures.append(error)
         if failures:
             raise failures[0]
 
     def _begun(self, order: Order) -> list[Step]:
-        """The steps that may have been applied before the order was cancelled, in full or in part."""
+        """The steps that may have been applied, in full or in part, before the order was cancelled."""
         begun: list[Step] = []
         for reached in order.history[:-1]:
             begun.extend(self._stages[reached.status])
         return begun
 
     async def _with_retries(self, act: Callable[[Order], Awaitable[None]], order: Order) -> None:
-        """Call until it succeeds, is declined or finds its service cut off; raise the last failure when the attempts are used up."""
+        """Call until it succeeds, is declined or a breaker is open; raises the last failure after `attempts` calls."""
         for attempt in range(1, self._attempts + 1):
             try:
                 async with asyncio.timeout(self._deadline_s):
                     await act(order)
             except (Declined, DependencyTripped):
-                raise  # asking again at once is pointless
+                raise  # an immediate retry is pointless
             except Exception:
                 if attempt == self._attempts:
                     raise
             else:
                 return
-            await self._sleep(self._backoff_s * 2 ** (attempt - 1) * (0.5 + self._chance() / 2))
+            await self._sleep(self._backoff.delay_s(attempt))
 
 
 def _stages(steps: Sequence[Step]) -> dict[OrderStatus, list[Step]]:
-    """For each status, the steps that lead on to the next one."""
+    """The steps that lead from each status to the next."""
     stages: dict[OrderStatus, list[Step]] = {}
     status, stage = OrderStatus.ACCEPTED, list[Step]()
     for step in steps:

@@ -44,6 +44,10 @@ class OrderQueue(OrderSink, Protocol):
         """Up to `limit` (at most 10) deliveries as soon as there is one; none after `wait_s` seconds."""
         ...
 
+    async def interrupt(self) -> None:
+        """Make a `receive` that waits return now, where the queue supports it; loses no delivery."""
+        ...
+
     async def extend(self, delivery: Delivery, seconds: float) -> None:
         """Hide the delivery from other workers for so long from now."""
         ...

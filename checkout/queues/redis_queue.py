@@ -63,6 +63,8 @@ class RedisQueue:
         self._has_group = False
         self._has_own = False
         self._cursor: bytes | str = "0-0"
+        # The server's id of the blocking connection, while it reads.
+        self._reader_id: asyncio.Future[Any] | None = None
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
         """See `OrderQueue.send`."""
@@ -86,6 +88,11 @@ class RedisQueue:
             if isinstance(error, ReplyError) and error.code == "NOGROUP":
                 self._has_group = False
             raise ServiceUnavailable(str(error)) from error
+
+    async def interrupt(self) -> None:
+        """See `OrderQueue.interrupt`."""
+        if self._reader_id is not None:
+            await _reply(self._store.execute("CLIENT", "UNBLOCK", await _reply(self._reader_id)))
 
     async def extend(self, delivery: Delivery, seconds: float) -> None:
         """See `OrderQueue.extend`; for `visibility_s` at most."""
@@ -150,7 +157,12 @@ class RedisQueue:
         block_ms = _ms(wait_s)
         block = ("BLOCK", block_ms) if block_ms else ()  # 0 would block for ever
         command = ("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", limit, *block)
-        reply = await self._blocking_store.execute_blocking(*command, "STREAMS", self._key, ">", timeout_s=wait_s)
+        self._reader_id = asyncio.ensure_future(self._blocking_store.execute("CLIENT", "ID"))
+        reading = self._blocking_store.execute_blocking(*command, "STREAMS", self._key, ">", timeout_s=wait_s)
+        try:
+            _, reply = await asyncio.gather(self._reader_id, reading)
+        finally:
+            self._reader_id = None
         entries = itertools.chain.from_iterable(reply.values()) if reply else ()
         return [Delivery(body=fields[1], receipt=entry_id, attempt=1) for entry_id, fields in entries]
 

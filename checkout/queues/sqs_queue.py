@@ -126,6 +126,9 @@ class SqsQueue:
             for message in messages
         ]
 
+    async def interrupt(self) -> None:
+        """See `OrderQueue.interrupt`. SQS cannot interrupt a receive: it returns after its wait."""
+
     async def extend(self, delivery: Delivery, seconds: float) -> None:
         """See `OrderQueue.extend`."""
         await self._change_visibility(delivery, seconds)

@@ -162,6 +162,16 @@ async def test_a_waiting_receive_returns_when_a_message_is_sent(queue: OrderQueu
     assert bodies(await waiting) == [b"now"]
 
 
+async def test_an_interrupted_receive_loses_no_message(queue: OrderQueue) -> None:
+    waiting = asyncio.ensure_future(queue.receive(10, 1))
+    while not waiting.done():
+        await queue.interrupt()
+        await asyncio.sleep(0.01)
+    assert await waiting == []
+    await queue.send(messages(b"after"))
+    assert bodies(await receive(queue, 1)) == [b"after"]
+
+
 async def test_no_more_is_received_than_asked_for(queue: OrderQueue) -> None:
     await queue.send(messages(*[b"%d" % number for number in range(5)]))
 

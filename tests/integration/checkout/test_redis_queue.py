@@ -72,6 +72,7 @@ async def test_an_order_in_progress_is_not_delivered_again_after_an_error(
         """A store whose next blocking read is lost."""
 
         is_away = False
+        execute = blocking_store.execute
 
         def execute_blocking(self, *command: Any, timeout_s: float) -> Awaitable[Any]:
             if self.is_away:
@@ -100,6 +101,16 @@ async def test_a_store_that_was_emptied_gets_its_group_again(open_queue: OpenQue
     await send(queue, b"after")
 
     assert [delivery.body for delivery in await queue.receive(10, 0)] == [b"after"]
+
+
+async def test_a_waiting_receive_can_be_interrupted(open_queue: OpenQueue) -> None:
+    queue = open_queue()
+    waiting = asyncio.ensure_future(queue.receive(10, 3600))
+    while not waiting.done():
+        await queue.interrupt()
+        await asyncio.sleep(0)
+
+    assert await waiting == []
 
 
 async def test_messages_sent_before_the_first_worker_are_received(open_queue: OpenQueue) -> None:

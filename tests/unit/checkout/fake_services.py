@@ -150,6 +150,7 @@ class MemoryQueue:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[bytes, float, int]] = {}  # number: body, visible at, attempts
         self._sent_at: dict[int, float] = {}
+        self._is_interrupted = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -162,10 +163,15 @@ class MemoryQueue:
         return [True] * len(messages)
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
-        until = loop_time() + wait_s
-        while not (taken := list(itertools.islice(self._take(), limit))) and loop_time() < until:  # noqa: ASYNC110
+        until, self._is_interrupted = loop_time() + wait_s, False
+        while not (taken := list(itertools.islice(self._take(), limit))) and loop_time() < until:
+            if self._is_interrupted:
+                break
             await asyncio.sleep(0.05)
         return taken
+
+    async def interrupt(self) -> None:
+        self._is_interrupted = True
 
     def _take(self) -> Iterator[Delivery]:
         now = loop_time()

@@ -123,7 +123,7 @@ async def test_sends_to_a_queue_that_is_away_back_off(caplog: pytest.LogCaptureF
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.is_away = True
     async with running(
-        outbox, queue, backoff_first_s=0.1, backoff_most_s=1.0, chance=lambda: 1.0, sweep_s=1e6
+        outbox, queue, first_backoff_s=0.1, max_backoff_s=1.0, chance=lambda: 1.0, sweep_s=1e6
     ) as dispatcher:
         dispatcher.submit(*outbox.write(1))
         assert not await dispatcher.drain(4.0)
@@ -139,7 +139,7 @@ async def test_sends_to_a_queue_that_is_away_back_off(caplog: pytest.LogCaptureF
 async def test_the_back_off_is_jittered() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.is_away = True
-    async with running(outbox, queue, backoff_first_s=1.0, chance=lambda: 0.0, sweep_s=1e6) as dispatcher:
+    async with running(outbox, queue, first_backoff_s=1.0, chance=lambda: 0.0, sweep_s=1e6) as dispatcher:
         dispatcher.submit(*outbox.write(1))
         await seconds(0.6)
         assert queue.tried_at == [0.0, 0.5]
@@ -231,3 +231,28 @@ async def test_draining_ends_in_time_and_loses_nothing() -> None:
 async def test_with_nothing_submitted_there_is_nothing_to_drain() -> None:
     async with running(FakeOutbox(), FakeQueue()) as dispatcher:
         assert await dispatcher.drain(0)
+
+
+@in_virtual_time
+async def test_a_dispatcher_that_died_sends_what_was_submitted_when_it_runs_again() -> None:
+    class Wrong(FakeQueue):
+        async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
+            return [*await super().send(messages), True]
+
+    outbox, queue = FakeOutbox(), FakeQueue()
+    wrong: Any = Wrong()
+    dispatcher = OutboxDispatcher(outbox, wrong, senders=2, clock_ms=lambda: int(loop_time() * 1000))
+    for each in outbox.write(*range(12)):
+        dispatcher.submit(each)
+    with pytest.raises(ExceptionGroup):
+        await dispatcher.run()
+    assert dispatcher.waiting == 12
+
+    working: Any = queue
+    dispatcher._queue = working
+    task = asyncio.create_task(dispatcher.run())
+    assert await dispatcher.drain(10)
+    task.cancel()
+    await asyncio.wait([task])
+    assert sorted(queue.messages) == sorted(b"message %d" % number for number in range(12))
+    assert not outbox.entries

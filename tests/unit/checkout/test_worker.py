@@ -91,7 +91,7 @@ async def test_a_duplicate_of_a_completed_order_is_acknowledged_without_effect()
         await until(lambda: worker.processed == 2)
 
     assert not len(queue)
-    assert (services.now(order), services.payments.ledger, services.sold()) == after_first
+    assert (services.now(order), list(services.payments.ledger), services.sold()) == after_first
 
 
 @in_virtual_time
@@ -231,6 +231,30 @@ async def test_stopping_does_not_wait_longer_than_it_may_and_loses_nothing() -> 
 
 
 @in_virtual_time
+async def test_stopping_interrupts_a_waiting_receive() -> None:
+    worker = OrderWorker(MemoryQueue(), ScriptedWorkflow(), wait_s=3600)
+    running = asyncio.ensure_future(worker.run())
+    await asyncio.sleep(1)
+    worker.stop()
+    await running
+    assert loop_time() < 2
+
+
+@in_virtual_time
+async def test_a_queue_that_cannot_be_interrupted_is_waited_for() -> None:
+    class Away(MemoryQueue):
+        async def interrupt(self) -> None:
+            raise ServiceUnavailable("away")
+
+    worker = OrderWorker(Away(), ScriptedWorkflow(), wait_s=10)
+    running = asyncio.ensure_future(worker.run())
+    await asyncio.sleep(1)
+    worker.stop()
+    await running
+    assert loop_time() < 12
+
+
+@in_virtual_time
 async def test_nothing_is_received_after_stop() -> None:
     queue, workflow = MemoryQueue(), ScriptedWorkflow(takes_s=3)
     worker = OrderWorker(queue, workflow, concurrency=1)
@@ -314,6 +338,22 @@ async def test_orders_that_finish_together_are_acknowledged_together() -> None:
     assert sum(queue.acknowledged) == 30
     assert max(queue.acknowledged) == 10
     assert len(queue.acknowledged) <= 6
+
+
+@in_virtual_time
+async def test_a_worker_that_died_can_run_again() -> None:
+    queue = MemoryQueue(visibility_s=30)
+    orders = await fill(queue, 3)
+    workflow = ScriptedWorkflow(takes_s=1, errors=[Killed()])
+    worker = OrderWorker(queue, workflow)
+    with pytest.raises(BaseExceptionGroup):
+        await worker.run()
+    assert worker.in_progress == 0
+
+    async with working(worker):
+        await until(lambda: not len(queue))
+
+    assert set(workflow.finished) == {order.id for order in orders}
 
 
 @in_virtual_time

@@ -1,4 +1,5 @@
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -191,7 +192,7 @@ async def test_an_order_is_completed_even_if_the_notification_fails(services: Fa
     result = await workflow.run(order.id)
 
     assert result.status is OrderStatus.COMPLETED
-    assert result.history[-1].detail == "without Notify: no answer"
+    assert result.history[-1].detail == "without Notify: no response"
 
 
 def _at(order: Order, status: OrderStatus) -> Order:
@@ -202,14 +203,20 @@ def _at(order: Order, status: OrderStatus) -> Order:
     return order
 
 
-def _workflow_with(services: FakeServices, **ports: Any) -> Workflow:
+def _workflow_with(
+    services: FakeServices,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    chance: Callable[[], float] = random.random,
+    **ports: Any,
+) -> Workflow:
     given: dict[str, Any] = {
         "stock": services.stock,
         "payments": services.payments,
         "shipping": services.shipping,
         "notifications": services.notifications,
     }
-    return Workflow(services.orders, order_steps(**(given | ports)))
+    return Workflow(services.orders, order_steps(**(given | ports)), sleep=sleep, chance=chance)
 
 
 # --- failures that pass
@@ -224,8 +231,7 @@ async def test_a_step_is_tried_three_times_with_growing_pauses(services: FakeSer
         pauses.append(seconds)
 
     outcomes: list[Exception | None] = [ServiceUnavailable("away"), TimeoutError(), None]
-    workflow = _workflow_with(services, payments=_Failing(services.payments, outcomes))
-    workflow._sleep, workflow._chance = sleep, lambda: 1.0
+    workflow = _workflow_with(services, payments=_Failing(services.payments, outcomes), sleep=sleep, chance=lambda: 1.0)
 
     result = await workflow.run(order.id)
 
@@ -255,9 +261,10 @@ class _Failing:
 async def test_pauses_are_jittered_down_to_a_half(services: FakeServices) -> None:
     order = await services.accept()
     workflow = _workflow_with(
-        services, payments=_Failing(services.payments, [ServiceUnavailable("away"), ServiceUnavailable("away"), None])
+        services,
+        payments=_Failing(services.payments, [ServiceUnavailable("away"), ServiceUnavailable("away"), None]),
+        chance=lambda: 0.0,
     )
-    workflow._chance = lambda: 0.0
 
     await workflow.run(order.id)
 
@@ -271,7 +278,7 @@ async def test_a_carrier_that_never_answers_fails_the_order_after_three_deadline
     result = await _workflow_with(services, shipping=Silent(services.shipping, "arrange")).run(order.id)
 
     assert result.reason is CancelReason.SHIPPING_FAILED
-    assert result.history[-1].detail == "no answer"
+    assert result.history[-1].detail == "no response"
     assert 15 < loop_time() < 17
 
 
