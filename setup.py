@@ -19,7 +19,7 @@ def _extensions() -> list[Extension]:
 
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
     # The tests' types are no matter here, and a newer mypy than the locked one may warn of more.
-    return mypycify(project["tool"]["peakgate"]["compiled"], opt_level="3", debug_level="0")
+    return mypycify(project["tool"]["peakgate"]["compiled"], opt_level="3", debug_level="0", group_name="peakgate")
 
 
 setup(ext_modules=_extensions())

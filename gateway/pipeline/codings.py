@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 import brotli
@@ -62,3 +63,14 @@ def preferred_coding(accepted: str) -> Coding | None:
         accepts[name.strip()] = parameter.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
     others = accepts.get("*", False)
     return next((coding for coding in _CODINGS if accepts.get(coding.name, others)), None)
+
+
+async def compressed_chunks(
+    chunks: AsyncGenerator[bytes, None], stream: StreamCompressor
+) -> AsyncGenerator[bytes, None]:
+    """The chunks of a stream, compressed one by one."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if chunk:
+                yield stream.compress(chunk)
+        yield stream.end()

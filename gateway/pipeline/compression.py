@@ -7,12 +7,10 @@ Only for routes that hold no secrets beside text of others (BREACH): the catalog
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Final
 
 from gateway.http.message import Handler, Layer, Request, Response, StreamedResponse, after, header
-from gateway.pipeline.codings import StreamCompressor, preferred_coding
+from gateway.pipeline.codings import compressed_chunks, preferred_coding
 from primitives.bounded_map import BoundedMap
 
 _CACHE_BYTES: Final = 8 * 1024 * 1024
@@ -47,7 +45,7 @@ def compression(min_bytes: int) -> Layer:
             return response
         headers = _STRONG_TAG.sub(rb"\1W/", response.header_block) + header("Content-Encoding", coding.name)
         if isinstance(response, StreamedResponse):
-            chunks = _compressed(response.chunks, coding.stream())
+            chunks = compressed_chunks(response.chunks, coding.stream())
             return StreamedResponse(response.status, chunks, header_block=headers, content_type=response.content_type)
         key = (coding.name, response.body)
         body = cache.get(key)
@@ -60,14 +58,6 @@ def compression(min_bytes: int) -> Layer:
         return after(handler, compress)
 
     return layer
-
-
-async def _compressed(chunks: AsyncGenerator[bytes, None], stream: StreamCompressor) -> AsyncGenerator[bytes, None]:
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if chunk:
-                yield stream.compress(chunk)
-        yield stream.end()
 
 
 def _bytes_of(key: tuple[str, bytes], compressed: bytes) -> int:

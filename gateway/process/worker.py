@@ -79,7 +79,7 @@ async def _serve(
         }
         async with serve_commands(runtime.socket_of(name), commands):
             await _catch_up(runtime, policies, commands)
-            server = await loop.create_server(gateway.edge, sock=listener, backlog=BACKLOG)
+            server = await loop.create_server(gateway.edge.protocol, sock=listener, backlog=BACKLOG)
             # Objects of the start live as long as the process, so the collector need not traverse them.
             gc.collect()
             gc.freeze()

@@ -26,7 +26,7 @@ _CANCEL_S: Final = 0.1
 
 
 class EdgeServer(ServerContext):
-    """A factory of protocols for `loop.create_server`."""
+    """Serves HTTP on the sockets of a process."""
 
     def __init__(
         self,
@@ -46,8 +46,8 @@ class EdgeServer(ServerContext):
         )
         self._watcher = BackgroundTask("connections", self._watch)
 
-    def __call__(self) -> asyncio.Protocol:
-        """Make the protocol of one accepted socket."""
+    def protocol(self) -> asyncio.Protocol:
+        """Make the protocol of one accepted socket: the factory for `loop.create_server`."""
         # It has the methods; a base class outside would keep it from being compiled to a native one.
         return cast("asyncio.Protocol", Connection(self))
 

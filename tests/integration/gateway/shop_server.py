@@ -125,7 +125,7 @@ async def shop_server(*, layers: Layer = BARE, store: Store | None = None) -> As
             await store.execute("HSET", product_key(Sku(sku)), "stock", quantity)
     await shop.price(MUG, 255)
     await shop.price(BOX, 1000)
-    server = await asyncio.get_running_loop().create_server(shop.edge, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(shop.edge.protocol, "127.0.0.1", 0)
     shop.port = server.sockets[0].getsockname()[1]
     try:
         yield shop

@@ -193,7 +193,7 @@ async def small_server(**options: Any) -> AsyncIterator[Small]:
     """A `Small` that listens on a loopback port."""
     small = Small(**options)
     (listener,) = open_listeners("127.0.0.1", 0, 1)
-    server = await asyncio.get_running_loop().create_server(small.edge, sock=listener, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_server(small.edge.protocol, sock=listener, backlog=BACKLOG)
     small.port = server.sockets[0].getsockname()[1]
     try:
         yield small

@@ -48,7 +48,7 @@ async def front(script: Script, **options: Any) -> AsyncIterator[Front]:
         forwarded = Endpoint("*", "/shop/*", gate.handler, streams=True, body_limit=2**24)
         edge = EdgeServer(Router([forwarded, Endpoint("GET", "/own", own)]), linger_s=0.05)
         made = Front(edge, gate, servers[0])
-        server = await asyncio.get_running_loop().create_server(edge, "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(edge.protocol, "127.0.0.1", 0)
         made.port = server.sockets[0].getsockname()[1]
         try:
             yield made

@@ -31,7 +31,7 @@ async def test_fifty_of_two_hundred_requests_over_many_connections_pass(store: C
         return Response(200, await store.execute("ECHO", '{"x":true}'))
 
     edge = EdgeServer(Router([Endpoint("GET", "/x", limited(handler), hot=hot)]), linger_s=0.05)
-    server = await asyncio.get_running_loop().create_server(edge, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(edge.protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     answers = [answer for some in await asyncio.gather(*(_ten_requests(port) for _ in range(20))) for answer in some]
     server.close()

@@ -66,7 +66,7 @@ async def gateways(store_url: str, clock: RoomClock) -> AsyncIterator[list[Gatew
             client = await open_client(store_url, deadline_s=10.0)
             stack.push_async_callback(client.close)
             gateway = Gateway(client, name)
-            server = await asyncio.get_running_loop().create_server(gateway.edge, "127.0.0.1", 0)
+            server = await asyncio.get_running_loop().create_server(gateway.edge.protocol, "127.0.0.1", 0)
             stack.push_async_callback(gateway.edge.drain, 0.0)
             stack.callback(server.close)
             gateway.port = server.sockets[0].getsockname()[1]
