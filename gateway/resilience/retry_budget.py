@@ -45,8 +45,8 @@ class RetryBudget:
         return self._reserve + self._share * sum(self._requests) - sum(self._retries)
 
     def _advance(self, second: int) -> None:
-        """Empty the slots of the seconds that have passed."""
+        """Empty the slots of the seconds that have passed; the clock never runs backwards."""
         for passed in range(max(self._second + 1, second - WINDOW_S + 1), second + 1):
             self._requests[passed % WINDOW_S] = 0
             self._retries[passed % WINDOW_S] = 0
-        self._second = max(self._second, second)
+        self._second = second

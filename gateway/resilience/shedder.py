@@ -97,7 +97,7 @@ class Shedder:
 
     def sheds_all(self, criticality: int) -> bool:
         """Whether every request of that criticality is shed now."""
-        return self._table.on and self.pressure.shares[criticality] >= 1.0
+        return self.pressure.shares[criticality] >= 1.0
 
     def admit_after_all(self, criticality: int) -> None:
         """Count a request as admitted that `admits` has counted as shed."""

@@ -119,6 +119,20 @@ def test_a_high_lag_sheds_the_less_critical(shedder: Shedder, clock: Clock) -> N
     assert not shedder.admits(CRITICALITIES.index("browse"), shedder.limit_of(STORE))
 
 
+def test_the_server_is_told_when_a_criticality_is_shed_as_a_whole(shedder: Shedder, clock: Clock) -> None:
+    reported: list[bool] = []
+    shedder.on_shedding_all = reported.append
+    press(shedder, clock)
+    assert shedder.sheds_all(CRITICALITIES.index("optional"))
+    assert reported == [True]
+
+    shedder.update(Shedding(on=False))
+    shedder.observe(clock.now, 1.0, 1.0)
+
+    assert not shedder.sheds_all(CRITICALITIES.index("optional"))
+    assert reported == [True, False]
+
+
 def test_a_single_high_lag_sheds_nothing(shedder: Shedder, clock: Clock) -> None:
     shedder.admitted[CRITICALITIES.index("browse")] += 100
     clock.now += 0.01
