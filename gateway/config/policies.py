@@ -99,7 +99,7 @@ class Breaker(Table, frozen=True):
     ramp_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
 
 
-# What fits a dependency better than these defaults, where the file has no table for it. One in the file is taken whole.
+# The defaults of dependencies that differ from the general ones. A table in the file overrides them key by key.
 BREAKERS: Final[Mapping[str, Breaker]] = {
     # Many calls a second and a deadline of 250 ms: judged at once, and back at once.
     "store": Breaker(window_s=1.0, minimum_calls=20, slow_call_s=0.2, open_s=0.2, open_most_s=1.0, ramp_s=0.5),

@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.http.message import Handler, Layer, Request, Response, header, resolve
 from gateway.metrics import Metric, Sample
 
-# The parts that can be degraded; docs/degrading.md says what shoppers get instead of each.
+# The parts that can be degraded; docs/degrading.md describes the fallback of each.
 PARTS: Final = ("prices", "products", "limits", "queue", "cache", "waiting-room")
 _LINES: Final = {part: header("Degraded", part) for part in PARTS}
 

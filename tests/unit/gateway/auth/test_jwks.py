@@ -98,7 +98,16 @@ def test_a_key_that_cannot_verify_here_is_skipped(jwk: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        *(b"", b"{", b"null", b"[]", b"{}", b'{"keys":{}}', b'{"keys":"x"}', b"\xff", b"<html>", b"[" * 100_000),
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"keys":{}}',
+        b'{"keys":"x"}',
+        b"\xff",
+        b"<html>",
+        b"[" * 100_000,
         b'{"keys":[]}',
         key_set(*[GOOD] * (MAX_KEYS + 1)),
         b'{"keys":[],"more":"%b"}' % (b"x" * MAX_BYTES),

@@ -1,4 +1,4 @@
-"""Layers, and what becomes of errors."""
+"""The deadline of a route, stacks of layers, and responses to errors."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ async def with_a_timeout_of_its_own(_request: Request) -> Response:
 
 
 @in_virtual_time
-async def test_an_answer_in_time_is_passed_on() -> None:
+async def test_a_response_in_time_is_unchanged() -> None:
     assert (await resolve(deadline(10)(at_once)(a_request()))).body == b"done"
 
 
 @in_virtual_time
-async def test_an_answer_that_takes_too_long_is_given_up_with_503() -> None:
-    given_up = await resolve(deadline(10)(after_an_hour)(a_request()))
+async def test_a_response_after_the_deadline_becomes_503() -> None:
+    response = await resolve(deadline(10)(after_an_hour)(a_request()))
     assert loop_time() == pytest.approx(10)
-    assert given_up.status == 503
-    assert b"Retry-After" in given_up.header_block
-    assert orjson.loads(given_up.body)["type"] == "/problems/dependency-unavailable"
+    assert response.status == 503
+    assert b"Retry-After" in response.header_block
+    assert orjson.loads(response.body)["type"] == "/problems/dependency-unavailable"
 
 
 @in_virtual_time
-async def test_a_timeout_of_the_handlers_own_is_not_the_deadline() -> None:
+async def test_a_timeout_of_the_handler_is_not_the_deadline() -> None:
     with pytest.raises(TimeoutError):
         await resolve(deadline(10)(with_a_timeout_of_its_own)(a_request()))
 
@@ -73,11 +73,11 @@ async def test_the_first_layer_named_is_the_outermost() -> None:
     assert seen == ["outer", "inner"]
 
 
-def test_a_stack_of_nothing_costs_nothing() -> None:
+def test_an_empty_stack_is_the_handler() -> None:
     assert stack()(at_once) is at_once
 
 
-def test_a_refusal_is_answered_with_its_row_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_expected_error_gets_its_problem_and_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     refused = answer(QuantityLimit(7), a_request())
     assert refused.status == 422
     assert orjson.loads(refused.body)["limit"] == 7
@@ -85,7 +85,7 @@ def test_a_refusal_is_answered_with_its_row_and_not_logged(caplog: pytest.LogCap
     assert not caplog.records
 
 
-def test_an_error_is_a_500_that_tells_nothing_and_is_logged_under_the_id_of_the_request(
+def test_an_unexpected_error_is_a_500_without_details_and_is_logged_with_the_request_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     failed = answer(RuntimeError("the inside of the shop"), a_request())
@@ -97,6 +97,6 @@ def test_an_error_is_a_500_that_tells_nothing_and_is_logged_under_the_id_of_the_
     assert "POST /v1/checkout" in record.getMessage()
     assert "0123abcd" in record.getMessage()
     assert record.exc_info is not None
-    # Neither the body nor the query: they may hold what no log may.
+    # Neither the body nor the query, which may hold card data.
     assert "4111" not in caplog.text
     assert "secret" not in caplog.text
