@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -52,6 +53,14 @@ def test_of_two_keys_with_one_name_the_first_counts() -> None:
     assert found.public.public_numbers() == first.public_key().public_numbers()
 
 
+def test_a_key_under_another_name_is_another_key() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    one, other = (parse_key_set(key_set(shown(key, kid=kid))) for kid in ("1", "2"))
+    again = parse_key_set(key_set({**shown(key, kid="1"), "x5t": "AAAA"}))
+    assert one.identities != other.identities
+    assert one.identities == again.identities
+
+
 def test_a_private_key_published_by_mistake_is_used_as_the_public_one() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     private = {**shown(key, kid="1"), "d": "AAAA"}
@@ -76,6 +85,7 @@ P384 = ec.generate_private_key(ec.SECP384R1())
         {**GOOD, "kid": "bad", "n": None},
         {**GOOD, "kid": "bad", "n": "!!"},
         {**GOOD, "kid": ["bad"]},
+        {**GOOD, "kid": "bad", "n": urlsafe_b64encode(((1 << 8192) + 1).to_bytes(1025, "big")).decode().rstrip("=")},
         shown(new_rsa("weak", 1024), kid="bad"),
         shown(P384, kid="bad"),
         {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "kid": "bad"},

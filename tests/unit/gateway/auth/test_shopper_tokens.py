@@ -395,11 +395,12 @@ async def test_a_token_of_an_unknown_key_waits_for_the_keys_once(desk: Desk) -> 
 def test_an_unknown_key_of_an_unavailable_issuer_is_no_fault_of_the_token(desk: Desk) -> None:
     stranger = Issuer()
     stranger.keys = {"ec-2": ("ES256", ec.generate_private_key(ec.SECP256R1()))}
+    token = stranger.token("ec-2")
     desk.keys.is_unavailable = True
-    assert desk.verify(stranger.token("ec-2")) is Denial.ISSUER_UNAVAILABLE
-    assert desk.verify(desk.issuer.token()) == "ada"  # by the keys there are
+    assert desk.verify(token) is Denial.ISSUER_UNAVAILABLE
+    assert desk.verify(desk.issuer.token()) == "ada"  # by the known keys
     desk.keys.is_unavailable = False
-    assert desk.verify(stranger.token("ec-2")) is Denial.UNKNOWN_KEY
+    assert desk.verify(token) is Denial.UNKNOWN_KEY
 
 
 def test_its_snapshot_and_metrics(desk: Desk) -> None:

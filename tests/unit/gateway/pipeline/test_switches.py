@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 
 from gateway.config.policies import Switch
 from gateway.http.message import Handler, Request, Response
-from gateway.pipeline.switch_board import SwitchBoard
+from gateway.pipeline.switch_board import LiveSwitch, SwitchBoard
 from gateway.pipeline.switch_override import UnknownSwitch
 from gateway.pipeline.switches import MAX_RETRY_S, MIN_RETRY_S, client_key, feature, switches
 
@@ -75,6 +76,15 @@ def test_a_client_gets_the_same_result_in_every_process() -> None:
     assert [answer(first, a_request(c)).status for c in clients] == [
         answer(second, a_request(c)).status for c in clients
     ]
+
+
+def test_a_client_is_admitted_from_the_bucket_of_its_hash_on() -> None:
+    live = LiveSwitch(search(percent=50.0))
+    bucket = int.from_bytes(blake2b(b"192.0.2.1", digest_size=4, key=b"search").digest(), "big")
+    live.admitted_buckets = bucket
+    assert not live.admits("192.0.2.1")
+    live.admitted_buckets = bucket + 1
+    assert live.admits("192.0.2.1")
 
 
 def test_two_switches_admit_other_clients() -> None:
