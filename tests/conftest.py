@@ -14,6 +14,13 @@ from store.embedded import EmbeddedServer
 DATABASES = 16
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three test workers for two cores: a third of the time of the tests is waiting."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + (cores + 1) // 2, DATABASES)
+
+
 @pytest.fixture(scope="session")
 def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a database that no other test worker uses: of a server of its own, or of the one given."""

@@ -37,6 +37,18 @@ def shop(tmp_path: Path, file: Path) -> Iterator[RunningShop]:
     assert "Traceback" not in shop.log, shop.log
 
 
+@pytest.fixture(scope="module")
+def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
+    """A shop as `shop`, for the tests that neither change nor reload it."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "peakgate.toml").write_text(ONE)
+    shop = RunningShop(folder / "data")
+    shop.start("--workers", "2", "--config", str(folder / "peakgate.toml"))
+    yield shop
+    assert shop.stop() == 0
+    assert "Traceback" not in shop.log, shop.log
+
+
 def status(shop: RunningShop) -> Any:
     told = shop.admin("GET", "/admin/v1/status")
     assert told.status == 200, told
@@ -136,25 +148,25 @@ def test_workers_are_replaced_with_the_policies_in_force(shop: RunningShop, file
     assert eventually(lambda: digests(shop), lambda found: None not in found) == {digest}
 
 
-def test_nobody_is_told_anything_without_the_token(shop: RunningShop) -> None:
+def test_nobody_is_told_anything_without_the_token(shared_shop: RunningShop) -> None:
     for path in ("/", "/metrics", "/admin/v1/status"):
-        assert shop.admin("GET", path, token="wrong").status == 401
-    assert shop.admin("POST", "/admin/v1/workers/replace", token="").status == 401
-    assert (shop.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
+        assert shared_shop.admin("GET", path, token="wrong").status == 401
+    assert shared_shop.admin("POST", "/admin/v1/workers/replace", token="").status == 401
+    assert (shared_shop.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_page_shows_the_workers(shop: RunningShop) -> None:
-    page = shop.admin("GET", "/")
+def test_the_page_shows_the_workers(shared_shop: RunningShop) -> None:
+    page = shared_shop.admin("GET", "/")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert all(str(pid) in page.body for pid in shop.worker_pids())
+    assert all(str(pid) in page.body for pid in shared_shop.worker_pids())
 
 
-def test_metrics_are_as_prometheus_reads_them(shop: RunningShop) -> None:
-    families = {each.name: each for each in text_string_to_metric_families(shop.admin("GET", "/metrics").body)}
+def test_metrics_are_as_prometheus_reads_them(shared_shop: RunningShop) -> None:
+    families = {each.name: each for each in text_string_to_metric_families(shared_shop.admin("GET", "/metrics").body)}
     up = {each.labels["worker"]: each.value for each in families["peakgate_up"].samples}
     assert up == {"0a": 1.0, "1a": 1.0}
     assert {each.labels["worker"] for each in families["peakgate_memory_bytes"].samples} == set(up)
-    assert families["peakgate_policies_info"].samples[0].labels["digest"] == status(shop)["policies"]["digest"]
+    assert families["peakgate_policies_info"].samples[0].labels["digest"] == status(shared_shop)["policies"]["digest"]
 
 
 def test_a_stopped_worker_is_shown_beside_the_others(shop: RunningShop) -> None:
@@ -195,13 +207,13 @@ def test_without_the_admin_api_sighup_still_reloads(tmp_path: Path, file: Path) 
         assert not (shop.data_dir / "admin-token").exists()
         file.write_text(OTHER)
         os.kill(shop.pid, signal.SIGHUP)
-        eventually(lambda: "is in force (applied" in shop.log)
+        eventually(lambda: "is active (applied" in shop.log)
     finally:
         assert shop.stop() == 0
 
 
-def test_an_admin_port_that_is_taken_is_told_in_one_line(shop: RunningShop, tmp_path: Path) -> None:
-    port = shop.admin_url.rpartition(":")[2]
+def test_an_admin_port_that_is_taken_is_told_in_one_line(shared_shop: RunningShop, tmp_path: Path) -> None:
+    port = shared_shop.admin_url.rpartition(":")[2]
     refused = peakgate("serve", "--port", "0", "--admin-port", port, "--data-dir", str(tmp_path / "other"))
     assert refused.returncode == 1
     assert refused.stderr == (
@@ -292,13 +304,13 @@ def test_a_switch_turned_by_hand_stays_turned_in_a_worker_that_is_started_again(
     assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {200}
 
 
-def test_metrics_and_page_of_all_parts_can_be_read(shop: RunningShop) -> None:
-    shop.call("GET", "/v1/products")
-    families = {each.name: each for each in text_string_to_metric_families(shop.admin("GET", "/metrics").body)}
+def test_metrics_and_page_of_all_parts_can_be_read(shared_shop: RunningShop) -> None:
+    shared_shop.call("GET", "/v1/products")
+    families = {each.name: each for each in text_string_to_metric_families(shared_shop.admin("GET", "/metrics").body)}
     samples = [
         (sample.name, *sorted(sample.labels.items())) for family in families.values() for sample in family.samples
     ]
     assert len(samples) == len(set(samples))
     assert any(each.labels["route"] == "/v1/products" for each in families["peakgate_requests"].samples)
-    page = shop.admin("GET", "/").body
-    assert all(title in page for title in ("Circuit breakers", "Load shedding", "Response cache", "Degraded answers"))
+    page = shared_shop.admin("GET", "/").body
+    assert all(title in page for title in ("Circuit breakers", "Load shedding", "Response cache", "Degraded responses"))

@@ -20,11 +20,18 @@ from tests.e2e.running_shop import CATALOGUE, RunningShop, eventually, is_alive,
 SKU = "85123A"
 
 
-def test_a_newcomer_buys_something(shop: RunningShop) -> None:
-    stock = shop.stock(SKU)
-    placed = shop.check_out(shop.cart_of(_85123A=2))
+def test_ready_is_one_line(shared_shop: RunningShop) -> None:
+    token = shared_shop.data_dir / "admin-token"
+    assert shared_shop.log.splitlines() == [
+        f"peakgate: ready on {shared_shop.url} (API at {shared_shop.url}/docs; admin at {shared_shop.admin_url}, token in {token})"
+    ]
+
+
+def test_a_newcomer_buys_something(shared_shop: RunningShop) -> None:
+    stock = shared_shop.stock(SKU)
+    placed = shared_shop.check_out(shared_shop.cart_of(_85123A=2))
     assert placed.status == 202
-    done = eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
+    done = eventually(lambda: shared_shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
     assert [step["status"] for step in done["history"]] == [
         "accepted",
         "stock_confirmed",
@@ -33,23 +40,16 @@ def test_a_newcomer_buys_something(shop: RunningShop) -> None:
         "completed",
     ]
     assert done["total"] == {"amount": 590, "currency": "GBP"}
-    eventually(lambda: shop.stock(SKU), lambda level: level == stock - 2)
+    eventually(lambda: shared_shop.stock(SKU), lambda level: level == stock - 2)
 
 
 @pytest.mark.parametrize("token", ["tok_declined", "tok_no_such", "tok_timeout"])
-def test_a_payment_that_fails_cancels_the_order_and_gives_the_stock_back(shop: RunningShop, token: str) -> None:
-    stock = shop.stock(SKU)
-    placed = shop.check_out(shop.cart_of(_85123A=3), token=token)
-    over = eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "cancelled")
+def test_a_payment_that_fails_cancels_the_order_and_gives_the_stock_back(shared_shop: RunningShop, token: str) -> None:
+    stock = shared_shop.stock(SKU)
+    placed = shared_shop.check_out(shared_shop.cart_of(_85123A=3), key=token, token=token)
+    over = eventually(lambda: shared_shop.order(placed.body["id"]), lambda order: order["status"] == "cancelled")
     assert over["reason"] == "payment_declined"
-    assert eventually(lambda: shop.stock(SKU), lambda now: now == stock)
-
-
-def test_ready_is_one_line(shop: RunningShop) -> None:
-    token = shop.data_dir / "admin-token"
-    assert shop.log.splitlines() == [
-        f"peakgate: ready on {shop.url} (API at {shop.url}/docs; admin at {shop.admin_url}, token in {token})"
-    ]
+    assert eventually(lambda: shared_shop.stock(SKU), lambda now: now == stock)
 
 
 def test_what_was_answered_survives_a_stop(shop: RunningShop) -> None:
@@ -112,17 +112,17 @@ def test_a_killed_parent_leaves_a_data_directory_that_is_free_though_its_workers
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_second_server_on_the_data_directory_is_refused(shop: RunningShop) -> None:
-    refused = peakgate("serve", "--port", "0", "--data-dir", str(shop.data_dir))
+def test_a_second_server_on_the_data_directory_is_refused(shared_shop: RunningShop) -> None:
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(shared_shop.data_dir))
     assert refused.returncode == 1
-    assert refused.stderr == f"peakgate: the data directory {shop.data_dir} is in use by another peakgate\n"
+    assert refused.stderr == f"peakgate: the data directory {shared_shop.data_dir} is in use by another peakgate\n"
 
 
-def test_a_second_server_on_the_port_is_refused(shop: RunningShop, tmp_path: Path) -> None:
-    refused = peakgate("serve", "--port", str(shop.port), "--data-dir", str(tmp_path / "other"))
+def test_a_second_server_on_the_port_is_refused(shared_shop: RunningShop, tmp_path: Path) -> None:
+    refused = peakgate("serve", "--port", str(shared_shop.port), "--data-dir", str(tmp_path / "other"))
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"peakgate: port {shop.port} on 127.0.0.1 is taken; stop what listens there or choose another with --port\n"
+        f"peakgate: port {shared_shop.port} on 127.0.0.1 is taken; stop what listens there or choose another with --port\n"
     )
 
 
