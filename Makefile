@@ -111,23 +111,23 @@ image: ## Build the container image with docker, podman or buildah (IMAGE, BASE_
 
 .PHONY: bench-hot-path
 bench-hot-path: $(VENV)/.dev ## CPU time of a request beside an empty aiohttp handler and peers (needs wrk).
-	$(BIN)/python -m benchmarks.hot_path $(ARGS)
+	$(BIN)/python -m benchmarks.hot_path.measure $(ARGS)
 
 .PHONY: bench-overload
 bench-overload: $(VENV)/.dev ## Twice and three times what a worker can serve: goodput, times, who is refused, recovery.
-	$(BIN)/python -m benchmarks.overload $(ARGS)
+	$(BIN)/python -m benchmarks.scenarios.overload $(ARGS)
 
-.PHONY: bench-bad-neighbours
-bench-bad-neighbours: $(VENV)/.dev ## What a sick upstream does to the other routes; ten minutes.
-	$(BIN)/python -m benchmarks.bad_neighbours $(ARGS)
+.PHONY: bench-failing-upstream
+bench-failing-upstream: $(VENV)/.dev ## What a sick upstream does to the other routes; ten minutes.
+	$(BIN)/python -m benchmarks.scenarios.failing_upstream $(ARGS)
 
 .PHONY: bench-footprint
 bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle connections; time to ready.
-	$(BIN)/python -m benchmarks.footprint $(ARGS)
+	$(BIN)/python -m benchmarks.scenarios.footprint $(ARGS)
 
 .PHONY: bench-catalog
 bench-catalog: $(VENV)/.dev ## A catalogue of a million products: import, pages and searches.
-	$(BIN)/python -m benchmarks.catalog_scale $(ARGS)
+	$(BIN)/python -m benchmarks.scenarios.catalog_scale $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build products (never the data in var/).

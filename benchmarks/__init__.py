@@ -1,1 +1,1 @@
-"""Load, scale and cost measurements of Peakgate, and the real trade they are made with."""
+"""Benchmarks, load generators and the replay of recorded trade. Only `replay` is part of the distribution."""

@@ -1,4 +1,4 @@
-"""Make `examples/catalog.csv` from an Online Retail CSV by the rule of `benchmarks.retail.catalogue_rule`.
+"""Make `examples/catalog.csv` from an Online Retail CSV by the rule of `benchmarks.replay.retail.catalogue_rule`.
 
     python -m examples.make_catalog online-retail-2010-12.csv.gz > examples/catalog.csv
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import IO
 
-from benchmarks.retail import CURRENCY, CatalogueRow, catalogue_rule, read_baskets
+from benchmarks.replay.retail import CURRENCY, CatalogueRow, catalogue_rule, read_baskets
 
 
 def write_catalog(rows: Iterable[CatalogueRow], file: IO[str]) -> None:

@@ -191,10 +191,10 @@ def _add_replay(commands: _Commands, *, is_wanted: bool) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if is_wanted:  # its HTTP client would add to the start-up time of every other command
-        from benchmarks import replay
+        from benchmarks.replay import command
 
-        replay.add_arguments(playing)
-        playing.set_defaults(run=replay.run)
+        command.add_arguments(playing)
+        playing.set_defaults(run=command.run)
 
 
 def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:

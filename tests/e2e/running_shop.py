@@ -16,7 +16,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from benchmarks.processes import descendants
+from benchmarks.harness.processes import descendants
 
 CATALOGUE = Path(__file__).parents[2] / "examples" / "catalog.csv"
 # How long a condition is waited for before the test fails; nothing is measured by it.

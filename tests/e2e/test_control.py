@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.processes import descendants
+from benchmarks.harness.processes import descendants
 from tests.e2e.running_shop import RunningShop, eventually, peakgate
 
 ONE = '[[switches]]\nname = "search"\n'

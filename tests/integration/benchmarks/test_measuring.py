@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bad_neighbours import SICKNESSES, Case, Runs, configuration_of
-from benchmarks.every_layer import EveryLayer
-from benchmarks.gateway_process import Api, HarnessError, await_port, free_port, serving, start_child, stop_child
-from benchmarks.hot_path_subjects import Subject, check_status, prepare_subjects, serving_module
-from benchmarks.wrk import Call, find_wrk, play
+from benchmarks.harness.gateway_process import (
+    Api,
+    HarnessError,
+    await_port,
+    free_port,
+    serving,
+    start_child,
+    stop_child,
+)
+from benchmarks.hot_path.every_layer import EveryLayer
+from benchmarks.hot_path.rows import Subject, check_status, prepare_subjects, serving_module
+from benchmarks.load.wrk import Call, find_wrk, play
+from benchmarks.scenarios.failing_upstream import SICKNESSES, Case, Runs, configuration_of
 
 
 @pytest.fixture
@@ -21,7 +29,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def test_every_call_of_the_hot_path_is_answered_as_is_meant(tmp_path: Path, stack: ExitStack) -> None:
-    upstream = stack.enter_context(serving_module("benchmarks.canned_upstream"))
+    upstream = stack.enter_context(serving_module("benchmarks.upstreams.canned"))
     layers = EveryLayer.prepare(tmp_path, upstream_port=upstream.port)
     options = ("--workers", "1", "--role", "edge", "--config", str(layers.configuration))
     gateway = stack.enter_context(serving(*options))
@@ -40,7 +48,7 @@ def test_every_call_of_the_hot_path_is_answered_as_is_meant(tmp_path: Path, stac
 
 def test_the_shoppers_of_a_sick_upstream_are_answered_and_no_read_is_lost(tmp_path: Path, stack: ExitStack) -> None:
     port = free_port()
-    upstream = start_child([sys.executable, "-m", "benchmarks.bad_upstream", str(port)])
+    upstream = start_child([sys.executable, "-m", "benchmarks.upstreams.failing", str(port)])
     stack.callback(stop_child, upstream)
     await_port(upstream, port)
     (resets,) = (sickness for sickness in SICKNESSES if sickness.way == "resets")

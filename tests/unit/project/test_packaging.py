@@ -1,27 +1,41 @@
 """What an installed Peakgate needs beside its modules is listed, and the version stands in one place."""
 
-import fnmatch
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib import metadata
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("gateway", "cart", "checkout", "store", "primitives", "benchmarks")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_every_data_file_of_a_package_is_shipped() -> None:
-    patterns = [pattern.removeprefix("**/") for pattern in PROJECT["tool"]["setuptools"]["package-data"]["*"]]
-    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
-    left_behind = [
-        str(path.relative_to(ROOT))
-        for path in files
-        if path.suffix not in {".py", ".pyc"}
-        and ROOT / "benchmarks" / "results" not in path.parents
-        and not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
-    ]
-    assert left_behind == []
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The files of a wheel that is built from a copy of the sources."""
+    source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = f"from setuptools import build_meta; build_meta.build_wheel({str(wheels)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (wheel,) = wheels.iterdir()
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def test_every_file_of_a_package_is_shipped_and_of_the_benchmarks_the_replay_only(shipped: set[str]) -> None:
+    folders = [*(ROOT / package for package in PACKAGES if package != "benchmarks"), ROOT / "benchmarks/replay"]
+    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    files.add(ROOT / "benchmarks/__init__.py")
+
+    assert shipped == {str(path.relative_to(ROOT)) for path in files if path.suffix not in {".pyc", ".so"}}
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

@@ -1,0 +1,1 @@
+"""Shared parts of all benchmarks: gateway processes, process statistics, result files."""

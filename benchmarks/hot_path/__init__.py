@@ -1,0 +1,1 @@
+"""CPU time per request, beside an empty aiohttp handler and other servers."""

@@ -1,0 +1,99 @@
+"""What adding a line costs the store, for an empty cart and for a long one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.harness.gateway_process import LONG_CART, Api, GatewayProcess, HarnessError
+from benchmarks.harness.results import Figure, number
+
+# New lines for each long cart.
+_ADDS_PER_CART = 20
+
+
+class Addition(NamedTuple):
+    """A line that is added to a cart."""
+
+    cart_id: str
+    sku: str
+
+
+class RedisCost(NamedTuple):
+    """Microseconds of the store per addition: in the script (by commandstats), and of its whole process."""
+
+    script_us: float
+    process_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class RedisCosts:
+    """What an addition costs when the cart is empty, when it is long, and when it is long and the gateway forgot it."""
+
+    empty: RedisCost
+    long: RedisCost
+    long_forgotten: RedisCost
+
+    @classmethod
+    def measure(cls, gateway: GatewayProcess, calls: int) -> "RedisCosts":
+        """Add as many new lines to empty carts as to carts of 675 lines.
+
+        One by one over one connection, in turns of a few of each kind, of which the median counts: the script's time is
+        the clock's, and somebody else may want the core.
+        """
+        api = Api(gateway.port)
+        skus = api.skus(LONG_CART + _ADDS_PER_CART)
+        turns = calls // _ADDS_PER_CART
+        costs: list[list[RedisCost]] = [[], [], []]
+        for _ in range(turns):
+            empty = [Addition(api.cart_of([]), skus[0]) for _ in range(_ADDS_PER_CART)]
+            costs[0].append(_cost(gateway, api, empty))
+            long_cart = api.cart_of(skus[:LONG_CART])
+            in_a_row = [Addition(long_cart, sku) for sku in skus[LONG_CART:]]
+            costs[1].append(_cost(gateway, api, in_a_row))
+        # So many long carts by turns that a process does not remember the one it sees.
+        many = [api.cart_of(skus[:LONG_CART]) for _ in range(100)]
+        rounds = [[Addition(cart_id, sku) for cart_id in many] for sku in skus[LONG_CART:][: max(1, turns // 5)]]
+        costs[2] = [_cost(gateway, api, additions) for additions in rounds]
+        return cls(*(_median(each) for each in costs))
+
+    def figures(self) -> list[Figure]:
+        """The ratio that has a target, and what explains it."""
+        name = f"add a line to a cart of {LONG_CART}: Redis CPU to an empty cart's"
+        return [
+            Figure(
+                f"{name}, script", self.long.script_us / self.empty.script_us, "ratio", 2, _note(self.long, self.empty)
+            ),
+            Figure(f"{name}, whole process", self.long.process_us / self.empty.process_us, "ratio"),
+            Figure(
+                f"{name}, script, cart not remembered", self.long_forgotten.script_us / self.empty.script_us, "ratio"
+            ),
+        ]
+
+
+def _cost(gateway: GatewayProcess, api: Api, additions: Sequence[Addition]) -> RedisCost:
+    gateway.store.config_resetstat()
+    before_us = _cpu_us(gateway)
+    for addition in additions:
+        api.call("POST", f"/v1/carts/{addition.cart_id}/lines", {"sku": addition.sku, "quantity": 1})
+    process_us = _cpu_us(gateway) - before_us
+    scripts = gateway.store.info("commandstats").get("cmdstat_evalsha", {"calls": 0, "usec": 0})
+    if scripts["calls"] != len(additions):
+        raise HarnessError(
+            f"{len(additions)} additions ran {scripts['calls']} scripts: their cost cannot be told apart"
+        )
+    return RedisCost(scripts["usec"] / len(additions), process_us / len(additions))
+
+
+def _cpu_us(gateway: GatewayProcess) -> float:
+    cpu = gateway.store.info("cpu")
+    return float(cpu["used_cpu_user"] + cpu["used_cpu_sys"]) * 1e6
+
+
+def _median(costs: Sequence[RedisCost]) -> RedisCost:
+    return RedisCost(median(cost.script_us for cost in costs), median(cost.process_us for cost in costs))
+
+
+def _note(long: RedisCost, empty: RedisCost) -> str:
+    scripts = f"{number(long.script_us)} to {number(empty.script_us)} µs a script call"
+    return f"{scripts}, {number(long.process_us)} to {number(empty.process_us)} µs of the process"

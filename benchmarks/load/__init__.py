@@ -1,0 +1,1 @@
+"""Load generators: wrk with prepared requests, a constant rate, Poisson arrivals, clients that leave early."""

@@ -1,0 +1,282 @@
+"""Load that does not wait: requests come when they are due, whether or not the earlier ones were answered.
+
+`python -m benchmarks.load.open_loop` reads one JSON value on each line of its input, plays it, and prints a line of JSON for it.
+It is a process of its own so that the measurement can watch the gateway meanwhile, and plain `epoll` because it has to offer
+three times what a worker can serve from the core that it shares with the store: about 10 µs for each request.
+
+Each connection has one request outstanding. When all are taken, requests wait here, and the time of an answer counts from
+when its request was due; those that have waited for too long are given up, as shoppers do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import random
+import select
+import socket
+import sys
+import time
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Final, Self
+
+import msgspec
+
+from benchmarks.replay.latency import percentile
+
+# A shopper who has waited so long at a full house goes away.
+PATIENCE_S: Final = 2.0
+BIN_S: Final = 0.25
+_SENT_AT_ONCE: Final = 64
+_GAPS: Final = 1 << 16
+_DRAIN_S: Final = 3.0
+_HEAD_END: Final = b"\r\n\r\n"
+_LENGTH: Final = b"Content-Length: "
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One kind of call of a mix: so many of 100, and the requests in turn. Those that may be `once` are used up when accepted."""
+
+    name: str
+    weight: float
+    requests: list[bytes]
+    once: bool = False
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What to play: `rate` requests a second for `seconds`, come as they like (Poisson)."""
+
+    rate: float
+    seconds: float
+    # Only this kind, where it is named.
+    only: str | None = None
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """Where to, over how many connections, and the mix. The first line."""
+
+    port: int
+    connections: int
+    kinds: list[Kind]
+
+
+class KindSeen(msgspec.Struct):
+    """What became of the requests of one kind: answered with 2xx, refused (429, 503), answered otherwise."""
+
+    accepted: int = 0
+    refused: int = 0
+    other: int = 0
+
+
+class Seen(msgspec.Struct):
+    """What was seen of one load. `lost`: given up before they could be sent, or without an answer. Times are of accepted ones."""
+
+    offered: int
+    seconds: float
+    kinds: dict[str, KindSeen]
+    lost: int
+    p50_ms: float
+    p99_ms: float
+    most_ms: float
+    # When the last refusal came, since the load began; and the 99th percentile of each quarter of a second.
+    last_refused_s: float
+    p99_ms_by_bin: list[float]
+    # The most that was behind its time: much of it tells of a generator that is too slow.
+    behind_ms: float
+
+    @property
+    def accepted(self) -> int:
+        """Of all kinds."""
+        return sum(kind.accepted for kind in self.kinds.values())
+
+    @property
+    def refused(self) -> int:
+        """Of all kinds."""
+        return sum(kind.refused for kind in self.kinds.values())
+
+
+class Generator:
+    """Keeps its connections over all loads."""
+
+    def __init__(self, setup: Setup, *, seed: int = 1) -> None:
+        self._setup = setup
+        self._chance = random.Random(seed)
+        self._gaps = [self._chance.expovariate(1.0) for _ in range(_GAPS)]
+        self._requests = [deque(kind.requests) for kind in setup.kinds]
+        self._epoll = select.epoll()
+        self._sockets: dict[int, socket.socket] = {}
+        self._free: list[int] = []
+        # What each taken connection is doing: kind, when it was due, the request.
+        self._doing: dict[int, tuple[int, float, bytes]] = {}
+        self._partial: dict[int, bytes] = {}
+        for _ in range(setup.connections):
+            self._connect()
+
+    def _connect(self) -> None:
+        sock = socket.create_connection(("127.0.0.1", self._setup.port), timeout=10)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets[sock.fileno()] = sock
+        self._free.append(sock.fileno())
+        self._epoll.register(sock.fileno(), select.EPOLLIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up."""
+        self._epoll.close()
+        for sock in self._sockets.values():
+            sock.close()
+
+    def play(self, load: Load) -> Seen:
+        """Play one load, and wait a little for the last answers."""
+        seen = _Notes(self._setup.kinds)
+        turns = self._turns(load.only)
+        waiting: deque[tuple[float, int]] = deque()
+        began = time.perf_counter()
+        due, end, turn, behind_s = began, began + load.seconds, 0, 0.0
+        while True:
+            now = time.perf_counter()
+            behind_s = max(behind_s, now - due)
+            while due <= now and due < end:
+                waiting.append((due, turns[turn % _GAPS]))
+                due += self._gaps[turn % _GAPS] / load.rate
+                turn += 1
+            self._send(waiting, now, seen)
+            if due >= end and not waiting and not self._doing:
+                break
+            if now > end + _DRAIN_S:
+                self._give_up(waiting, seen)
+                break
+            wait_s = 0.0 if waiting and self._free else max(min(due, end) - now, 0.0) if due < end else 0.05
+            # Rounded up to a millisecond by the kernel, which would be too late at high rates.
+            for ready, _ in self._epoll.poll(wait_s if wait_s > 0.001 else 0, 256):
+                self._receive(ready, seen)
+        return seen.summary(began, turn, load.seconds, behind_s)
+
+    def _turns(self, only: str | None) -> Sequence[int]:
+        kinds = self._setup.kinds
+        if only is not None:
+            return [next(number for number, kind in enumerate(kinds) if kind.name == only)] * _GAPS
+        bounds = list(accumulate(kind.weight for kind in kinds))
+        return self._chance.choices(range(len(kinds)), cum_weights=bounds, k=_GAPS)
+
+    def _send(self, waiting: deque[tuple[float, int]], now: float, seen: _Notes) -> None:
+        free = self._free
+        while waiting and waiting[0][0] < now - PATIENCE_S:
+            waiting.popleft()
+            seen.lost += 1
+        for _ in range(min(len(waiting), len(free), _SENT_AT_ONCE)):
+            due, kind = waiting.popleft()
+            requests = self._requests[kind]
+            if not requests:
+                raise SystemExit(f"the prepared requests of {self._setup.kinds[kind].name} are used up")
+            request = requests.popleft()
+            if not self._setup.kinds[kind].once:
+                requests.append(request)
+            # The last to be free is the first to be used: the others' buffers stay cold.
+            number = free.pop()
+            self._doing[number] = (kind, due, request)
+            # One that was closed meanwhile is found when it is read.
+            with contextlib.suppress(ConnectionError):
+                self._sockets[number].send(request)
+
+    def _receive(self, number: int, seen: _Notes) -> None:
+        try:
+            data = self._sockets[number].recv(65536)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._reconnect(number, seen)
+            return
+        if self._partial:
+            data = self._partial.pop(number, b"") + data
+        head_end = data.find(_HEAD_END)
+        at = data.find(_LENGTH)
+        if head_end < 0 or len(data) < head_end + 4 + int(data[at + 16 : data.index(b"\r", at)]):
+            self._partial[number] = data
+            return
+        kind, due, request = self._doing.pop(number)
+        self._free.append(number)
+        status = int(data[9:12])
+        seen.note(kind, status, due, time.perf_counter())
+        if self._setup.kinds[kind].once and status in {429, 503}:
+            # Who was refused comes again with the same cart and the same key.
+            self._requests[kind].append(request)
+
+    def _reconnect(self, number: int, seen: _Notes) -> None:
+        if self._doing.pop(number, None) is not None:
+            seen.lost += 1
+        else:
+            self._free.remove(number)
+        self._partial.pop(number, None)
+        self._epoll.unregister(number)
+        self._sockets.pop(number).close()
+        self._connect()
+
+    def _give_up(self, waiting: deque[tuple[float, int]], seen: _Notes) -> None:
+        """What is not answered by now never will be: its connections cannot be used again."""
+        seen.lost += len(waiting)
+        for number in [*self._doing]:
+            self._reconnect(number, seen)
+
+
+class _Notes:
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self.lost = 0
+        self._names = [kind.name for kind in kinds]
+        self._kinds = array("b")
+        self._statuses = array("h")
+        self._due = array("d")
+        self._took_s = array("d")
+
+    def note(self, kind: int, status: int, due: float, now: float) -> None:
+        self._kinds.append(kind)
+        self._statuses.append(status)
+        self._due.append(due)
+        self._took_s.append(now - due)
+
+    def summary(self, began: float, offered: int, seconds: float, behind_s: float) -> Seen:
+        kinds = {name: KindSeen() for name in self._names}
+        took: list[float] = []
+        bins: list[list[float]] = [[] for _ in range(int(seconds / BIN_S) + 1)]
+        last_refused_s = 0.0
+        for kind, status, due, took_s in zip(self._kinds, self._statuses, self._due, self._took_s, strict=True):
+            counts = kinds[self._names[kind]]
+            if 200 <= status < 300:
+                counts.accepted += 1
+                took.append(took_s)
+                bins[min(int((due - began) / BIN_S), len(bins) - 1)].append(took_s)
+            elif status in {429, 503}:
+                counts.refused += 1
+                last_refused_s = max(last_refused_s, due - began)
+            else:
+                counts.other += 1
+        took.sort()
+        p50, p99 = (percentile(took, share) * 1e3 if took else 0.0 for share in (0.5, 0.99))
+        by_bin = [percentile(sorted(each), 0.99) * 1e3 if each else 0.0 for each in bins]
+        most = took[-1] * 1e3 if took else 0.0
+        return Seen(offered, seconds, kinds, self.lost, p50, p99, most, last_refused_s, by_bin, behind_s * 1e3)
+
+
+def main() -> int:
+    """Play what comes on standard input."""
+    gc.disable()
+    lines = iter(sys.stdin.buffer)
+    with Generator(msgspec.json.decode(next(lines), type=Setup)) as generator:
+        for line in lines:
+            seen = generator.play(msgspec.json.decode(line, type=Load))
+            sys.stdout.buffer.write(msgspec.json.encode(seen) + b"\n")
+            sys.stdout.buffer.flush()
+            gc.collect()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Measurements of one component, without a gateway."""

@@ -1,0 +1,1 @@
+"""The command `peakgate replay`: shoppers who buy the baskets of recorded trade."""

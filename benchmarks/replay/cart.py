@@ -1,0 +1,129 @@
+"""The cart a shopper has in hand: writes that apply exactly once, whatever is lost on the way."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import orjson
+
+from benchmarks.replay.client import Answer, ShopClient
+from benchmarks.replay.responses import Cart
+from benchmarks.replay.retry import Patience
+
+_TRIES_PER_WRITE: Final = 5
+_LARGEST_BATCH: Final = 100
+
+
+class Fault(Exception):
+    """The gateway did something that a careful shopper must not shrug off."""
+
+
+class CartLost(Exception):
+    """The cart is gone, or has forgotten a write that was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change of a cart: how it is sent, and the quantity of each SKU it touches once it is applied."""
+
+    kind: str
+    method: str
+    body: bytes
+    leaves: dict[str, int]
+    lines: int
+
+
+def plan_writes(lines: Sequence[tuple[str, int]], chance: Random) -> list[Write]:
+    """How a shopper puts (SKU, quantity) lines into a cart: half of the shoppers line by line, half in batches.
+
+    A batch sets quantities, so a SKU that an earlier one brought is set to the sum of both.
+    """
+    one_by_one = chance.random() < 0.5
+    size = 1 if one_by_one else chance.randint(2, _LARGEST_BATCH)
+    in_cart: dict[str, int] = {}
+    writes = []
+    for start in range(0, len(lines), size):
+        batch = lines[start : start + size]
+        for sku, quantity in batch:
+            in_cart[sku] = in_cart.get(sku, 0) + quantity
+        writes.append(_adding(batch[0], in_cart) if one_by_one else _setting(batch, in_cart))
+    return writes
+
+
+def _adding(line: tuple[str, int], in_cart: Mapping[str, int]) -> Write:
+    sku, quantity = line
+    return Write("add a line", "POST", orjson.dumps({"sku": sku, "quantity": quantity}), {sku: in_cart[sku]}, 1)
+
+
+def _setting(batch: Sequence[tuple[str, int]], in_cart: Mapping[str, int]) -> Write:
+    leaves = {sku: in_cart[sku] for sku, _ in batch}
+    body = orjson.dumps([{"sku": sku, "quantity": quantity} for sku, quantity in leaves.items()])
+    return Write("set a batch of lines", "PATCH", body, leaves, len(batch))
+
+
+class CartInHand:
+    """One cart of one shopper, and what the shopper knows to be in it."""
+
+    @classmethod
+    async def create(cls, client: ShopClient, patience: Patience, currency: str) -> "CartInHand":
+        """Take a new cart; one whose answer was lost stays empty and expires."""
+        body = orjson.dumps({"currency": currency})
+        answer = await client.call("create a cart", "POST", "/v1/carts", body=body, patience=patience)
+        if answer.status != 201:
+            raise unexpected("creating a cart", answer)
+        cart = answer.decode(Cart)
+        patience.moved()
+        return cls(client, patience, cart.id, cart.version)
+
+    def __init__(self, client: ShopClient, patience: Patience, cart_id: str, version: int) -> None:
+        self._client = client
+        self._patience = patience
+        self._version = version
+        self._quantities: dict[str, int] = {}
+        self.id = cart_id
+
+    async def apply(self, write: Write) -> None:
+        """Make one write, once. Raises CartLost, or Fault if the gateway refuses it."""
+        wanted = self._quantities | write.leaves
+        for _ in range(_TRIES_PER_WRITE):
+            answer = await self._client.call(
+                write.kind,
+                write.method,
+                f"/v1/carts/{self.id}/lines",
+                body=write.body,
+                headers={"If-Match": f'"{self._version}"'},
+                patience=self._patience,
+            )
+            if answer.status == 200:
+                return self._applied(wanted, answer.cart_version)
+            if answer.status != 412:
+                raise self._refusal(f"a write ({write.kind})", answer)
+            # The answer of an earlier attempt was lost. Only the cart can tell whether that attempt was applied.
+            seen = await self.look()
+            if seen.quantities() == wanted:
+                return self._applied(wanted, seen.version)
+            if seen.quantities() != self._quantities:
+                raise CartLost
+            self._version = seen.version
+        raise Fault(f"a write ({write.kind}) was refused {_TRIES_PER_WRITE} times with 412 at the version just read")
+
+    async def look(self) -> Cart:
+        """Read the cart. Raises CartLost when it is gone."""
+        answer = await self._client.call("read the cart", "GET", f"/v1/carts/{self.id}", patience=self._patience)
+        if answer.status != 200:
+            raise self._refusal("reading the cart", answer)
+        return answer.decode(Cart)
+
+    def _applied(self, quantities: dict[str, int], version: int) -> None:
+        self._quantities = quantities
+        self._version = version
+        self._patience.moved()
+
+    def _refusal(self, what: str, answer: Answer) -> Exception:
+        return CartLost() if answer.problem == "cart-not-found" else unexpected(what, answer)
+
+
+def unexpected(what: str, answer: Answer) -> Fault:
+    """The fault of a call that was answered with a status it must not have."""
+    return Fault(f"{what} was answered {answer.status} {answer.problem}".rstrip())

@@ -1,0 +1,72 @@
+"""What the shop sells, as its own API tells it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import msgspec
+
+from benchmarks.replay.client import ShopClient
+from benchmarks.replay.responses import Product, ProductPage
+from benchmarks.replay.retry import Patience
+
+_PAGE = 100  # the largest page that the API gives
+
+
+class CatalogueMismatch(Exception):
+    """The baskets cannot be bought in this shop; the message says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShopCatalogue:
+    """Prices (minor units of `currency`) and, where the shop shows it, stock by SKU."""
+
+    currency: str
+    prices: Mapping[str, int]
+    stock: Mapping[str, int]
+
+    def cost(self, quantities: Mapping[str, int]) -> int:
+        """Minor units that these quantities by SKU cost."""
+        return sum(quantity * self.prices[sku] for sku, quantity in quantities.items())
+
+
+async def fetch_catalogue(client: ShopClient, skus: Collection[str], patience: Patience) -> ShopCatalogue:
+    """Page through `GET /v1/products` until every SKU asked for has been seen.
+
+    Raises CatalogueMismatch if the shop lacks a SKU, sells them in several currencies or does not give its products, and
+    GaveUp when the patience ends.
+    """
+    found: dict[str, Product] = {}
+    cursor: str | None = ""
+    while cursor is not None and len(found) < len(skus):
+        page = await _fetch_page(client, cursor, patience)
+        found.update((product.sku, product) for product in page.products if product.sku in skus)
+        cursor = page.next_cursor
+    if missing := set(skus) - set(found):
+        raise CatalogueMismatch(_not_sold(missing, len(skus)))
+    currencies = {product.price.currency for product in found.values()}
+    if len(currencies) != 1:
+        raise CatalogueMismatch(f"the shop sells these SKUs in several currencies: {', '.join(sorted(currencies))}")
+    return ShopCatalogue(
+        currency=currencies.pop(),
+        prices={sku: product.price.amount for sku, product in found.items()},
+        stock={sku: product.stock for sku, product in found.items() if product.stock is not None},
+    )
+
+
+async def _fetch_page(client: ShopClient, cursor: str, patience: Patience) -> ProductPage:
+    query = f"?limit={_PAGE}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
+    answer = await client.call("page of products", "GET", f"/v1/products{query}", patience=patience)
+    if answer.status != 200:
+        raise CatalogueMismatch(f"GET /v1/products was answered {answer.status} {answer.problem}".rstrip())
+    try:
+        page = answer.decode(ProductPage)
+    except msgspec.DecodeError as error:
+        raise CatalogueMismatch(f"GET /v1/products was not answered with a page of products ({error})") from error
+    patience.moved()
+    return page
+
+
+def _not_sold(missing: Collection[str], wanted: int) -> str:
+    named = ", ".join(sorted(missing)[:5]) + (", …" if len(missing) > 5 else "")
+    return f"{len(missing):,} of the {wanted:,} SKUs in the file are not in the shop's catalogue: {named}"

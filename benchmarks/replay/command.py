@@ -1,0 +1,265 @@
+"""Play a month of real trade against a running gateway, and check that it comes out to the penny.
+
+`peakgate replay FILE` reads the usable baskets of an Online Retail CSV (see `benchmarks.replay.retail`), lets a careful shopper
+(see `benchmarks.replay.shopper`) buy each of them over HTTP, and closes with a table. It may be interrupted by a gateway that is
+killed and started again: the shoppers' retries finish what they began.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import TextIO
+
+import orjson
+import uvloop
+
+from benchmarks.replay.catalogue import CatalogueMismatch, ShopCatalogue, fetch_catalogue
+from benchmarks.replay.client import ShopClient, Unreachable, open_session
+from benchmarks.replay.progress import Counts, show_progress
+from benchmarks.replay.reconciliation import Expectation, Ledger, StockCheck
+from benchmarks.replay.report import ReplayReport
+from benchmarks.replay.retail import Basket, RetailFileError, read_baskets
+from benchmarks.replay.retry import GaveUp, Patience
+from benchmarks.replay.shopper import Shopper
+
+EPILOG = """\
+example: peakgate replay online-retail-2010-12.csv.gz --concurrency 32
+
+exit status: 0 everything adds up; 1 it does not; 65 the file is not in the form, or sells what the shop does not;
+66 the file cannot be read; 69 no gateway answers; 130 interrupted."""
+_INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the options of `peakgate replay`."""
+    parser.description = "Play the baskets of an Online Retail CSV against a running gateway, as shoppers do."
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("file", type=Path, metavar="FILE", help="Online Retail CSV, plain or .gz")
+    parser.add_argument(
+        "--url", type=_http_url, default="http://127.0.0.1:8080", help="address of the gateway (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--concurrency", type=_at_least_one, default=32, metavar="N", help="shoppers at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--speed",
+        type=_not_negative,
+        default=0.0,
+        metavar="X",
+        help="baskets begin at their invoice times, this many times faster; 0: as fast as it goes (default)",
+    )
+    parser.add_argument(
+        "--give-up",
+        type=_not_negative,
+        default=120.0,
+        metavar="SECONDS",
+        help="a shopper gives up after this long without progress (default: %(default)g)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the closing figures here as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `peakgate replay` and return its exit status."""
+    try:
+        baskets = list(read_baskets(args.file))
+    except (RetailFileError, zlib.error) as error:
+        return _fail(str(error), os.EX_DATAERR)
+    except OSError as error:
+        return _fail(f"{args.file}: {error.strerror or error}", os.EX_NOINPUT)
+    if not baskets:
+        return _fail(f"{args.file}: no usable basket in it", os.EX_DATAERR)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            report = runner.run(
+                replay(baskets, url=args.url, concurrency=args.concurrency, speed=args.speed, give_up_s=args.give_up)
+            )
+    except KeyboardInterrupt:
+        return _fail("interrupted before it began", _INTERRUPTED)
+    except (Unreachable, GaveUp) as error:
+        return _fail(f"{error}; start one with `peakgate serve`", os.EX_UNAVAILABLE)
+    except CatalogueMismatch as error:
+        return _fail(f"{error}; see `peakgate catalog import`", os.EX_DATAERR)
+    print(report.text())
+    if args.json:
+        args.json.write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    if report.interrupted:
+        return _INTERRUPTED
+    return 1 if report.faults else 0
+
+
+async def replay(
+    baskets: Sequence[Basket],
+    *,
+    url: str,
+    concurrency: int = 32,
+    speed: float = 0.0,
+    give_up_s: float = 120.0,
+    progress_to: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> ReplayReport:
+    """Buy the baskets, at most `concurrency` at a time, and report.
+
+    A cancellation while shoppers are out ends the replay early: what they bought so far is reported. Raises Unreachable
+    if nothing answers at `url`, CatalogueMismatch if the shop does not sell these baskets.
+    """
+    async with open_session(connections=concurrency) as session:
+        client = ShopClient(session, url, clock=clock, pause=pause)
+        await client.probe("/healthz")
+        tour = _Tour(client, baskets, speed=speed, give_up_s=give_up_s, clock=clock)
+        await tour.look_around()
+        async with show_progress(tour.counts, len(baskets), progress_to or sys.stderr):
+            await tour.send_shoppers(concurrency)
+        return await tour.report()
+
+
+class _Tour:
+    """One run of all baskets."""
+
+    def __init__(
+        self,
+        client: ShopClient,
+        baskets: Sequence[Basket],
+        *,
+        speed: float,
+        give_up_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._baskets = baskets
+        self._speed = speed
+        self._give_up_s = give_up_s
+        self._clock = clock
+        self._run_id = secrets.token_hex(8)
+        self._skus = {line.sku for basket in baskets for line in basket.lines}
+        self._lines = 0
+        self._interrupted = False
+        self._seconds = 0.0
+
+    async def look_around(self) -> None:
+        """Learn the shop's prices and stock; open the books."""
+        self._before = await self._fetch_catalogue()
+        self._ledger = Ledger(Expectation.of(self._baskets, self._before))
+
+    async def send_shoppers(self, concurrency: int) -> None:
+        """Let every basket be bought."""
+        started = self._clock()
+        queue = self._baskets_when_due(started)
+        try:
+            async with asyncio.TaskGroup() as shoppers:
+                for _ in range(concurrency):
+                    shoppers.create_task(self._buy_from(queue))
+        except asyncio.CancelledError:
+            self._interrupted = True
+        self._seconds = self._clock() - started
+
+    def counts(self) -> Counts:
+        """Where the tour is, for the progress display."""
+        return Counts(len(self._ledger.purchases), self._lines, self._client.requests)
+
+    async def report(self) -> ReplayReport:
+        """Close the books."""
+        faults: list[str] = ["interrupted"] if self._interrupted else []
+        stock = None
+        try:
+            stock = None if self._interrupted else await self._compare_stock()
+        except (GaveUp, CatalogueMismatch) as error:
+            faults.append(f"the stock could not be read in the end: {error}")
+        return ReplayReport(
+            ledger=self._ledger,
+            currency=self._before.currency,
+            stock=stock,
+            latencies=self._client.latencies.rows(),
+            retries=self._client.retries,
+            requests=self._client.requests,
+            seconds=self._seconds,
+            faults=faults + self._ledger.faults(stock),
+            interrupted=self._interrupted,
+        )
+
+    def _baskets_when_due(self, started: float) -> Iterator[tuple[Basket, float]]:
+        """The baskets and the moments on the clock when they begin, in that order."""
+        if not self._speed:
+            yield from ((basket, started) for basket in self._baskets)
+            return
+        in_order = sorted(self._baskets, key=lambda basket: basket.invoiced_at)
+        first = in_order[0].invoiced_at
+        for basket in in_order:
+            yield basket, started + (basket.invoiced_at - first).total_seconds() / self._speed
+
+    async def _buy_from(self, queue: Iterator[tuple[Basket, float]]) -> None:
+        for basket, due in queue:
+            if (early_s := due - self._clock()) > 0:
+                await self._client.pause(early_s)
+            shopper = Shopper(
+                self._client,
+                basket,
+                self._before,
+                run_id=self._run_id,
+                patience=self._patience(basket.invoice),
+                # Seeded with the invoice: every run fills its carts in the same ways.
+                chance=Random(basket.invoice),
+                clock=self._clock,
+                on_lines=self._count_lines,
+            )
+            self._ledger.record(await shopper.buy())
+
+    async def _compare_stock(self) -> StockCheck | None:
+        after = await self._fetch_catalogue()
+        return StockCheck.compare(self._before.stock, after.stock)
+
+    async def _fetch_catalogue(self) -> ShopCatalogue:
+        return await fetch_catalogue(self._client, self._skus, self._patience("catalogue"))
+
+    def _patience(self, seed: str) -> Patience:
+        # Shoppers of different runs and machines must not come back in step, hence the run id.
+        return Patience(give_up_s=self._give_up_s, clock=self._clock, chance=Random(f"{self._run_id} {seed}"))
+
+    def _count_lines(self, lines: int) -> None:
+        self._lines += lines
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"peakgate replay: {message}", file=sys.stderr)
+    return status
+
+
+def _http_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no http:// or https:// address")
+    return text
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+    return value
+
+
+def main() -> int:
+    """Entry point of `python -m benchmarks.replay.command`."""
+    parser = argparse.ArgumentParser(prog="peakgate replay")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""A careful shopper: fills a cart, looks at it, pays once, and waits for the order.
+
+Careful means that every call may be lost on the way there or back, and still the basket is bought exactly once:
+
+- each write carries If-Match with the version last seen. When its answer was lost and the repetition is refused with
+  412, the cart itself tells whether the write had been applied;
+- each basket has one Idempotency-Key for the whole run, whichever cart it is in, so that not even a basket that was
+  started again can be ordered twice.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+import msgspec
+import orjson
+
+from benchmarks.replay.cart import CartInHand, CartLost, Fault, plan_writes, unexpected
+from benchmarks.replay.catalogue import ShopCatalogue
+from benchmarks.replay.client import Answer, ShopClient
+from benchmarks.replay.responses import Cart, Money, Order
+from benchmarks.replay.retail import Basket
+from benchmarks.replay.retry import GaveUp, Patience
+
+FINAL_STATES: Final = frozenset({"completed", "cancelled"})
+_CARTS_PER_BASKET: Final = 5
+_LOOKS_AT_THE_PRICE: Final = 3
+_FIRST_POLL_S: Final = 0.03
+_SLOWEST_POLL_S: Final = 1.0
+_ADDRESS: Final = {
+    "name": "A. Shopper",
+    "line1": "1 High Street",
+    "city": "London",
+    "postcode": "N1 9GU",
+    "country": "GB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What became of one basket; money in minor units. `accepted` and `units_ordered` are the order's own figures."""
+
+    invoice: str
+    lines: int
+    units: int
+    expected: int
+    order_id: str | None = None
+    state: str | None = None
+    accepted: int = 0
+    units_ordered: int = 0
+    carts_lost: int = 0
+    fault: str | None = None
+
+
+class Shopper:
+    """Buys one basket. `on_lines` is told how many lines each write brought into the cart."""
+
+    def __init__(
+        self,
+        client: ShopClient,
+        basket: Basket,
+        catalogue: ShopCatalogue,
+        *,
+        run_id: str,
+        patience: Patience,
+        chance: Random,
+        clock: Callable[[], float] = time.monotonic,
+        on_lines: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._client = client
+        self._basket = basket
+        self._catalogue = catalogue
+        self._wanted = basket.quantities()
+        self._expected = catalogue.cost(self._wanted)
+        self._idempotency_key = f"replay-{run_id}-{basket.invoice}"
+        self._patience = patience
+        self._chance = chance
+        self._clock = clock
+        self._on_lines = on_lines
+        self._lost_carts: list[str] = []
+        self._order: Order | None = None
+
+    async def buy(self) -> Purchase:
+        """Buy the basket. What goes wrong is told in the purchase and not raised: the other baskets go on."""
+        fault: str | None = None
+        try:
+            order = await self._order_from_a_cart()
+            order = await self._final_state_of(order)
+            await self._check_lost_carts()
+            fault = self._misdelivery(order)
+        except (Fault, GaveUp) as error:
+            fault = str(error)
+        except (msgspec.DecodeError, KeyError, ValueError) as error:
+            fault = f"an answer is not in the API's form ({error!r})"
+        return self._purchase(fault)
+
+    async def _order_from_a_cart(self) -> Order:
+        """Fill a cart and check it out; begin again with a new one when it is lost. The order as accepted."""
+        writes = plan_writes([(line.sku, line.quantity) for line in self._basket.lines], self._chance)
+        for _ in range(_CARTS_PER_BASKET):
+            cart = await CartInHand.create(self._client, self._patience, self._catalogue.currency)
+            try:
+                for write in writes:
+                    await cart.apply(write)
+                    self._on_lines(write.lines)
+                return await self._check_out(cart)
+            except CartLost:
+                self._lost_carts.append(cart.id)
+        raise Fault(f"{_CARTS_PER_BASKET} carts were lost one after the other")
+
+    async def _check_out(self, cart: CartInHand) -> Order:
+        """Look at the cart and pay what it shows; look again when a price has just changed."""
+        for _ in range(_LOOKS_AT_THE_PRICE):
+            seen = await cart.look()
+            if seen.quantities() != self._wanted:
+                raise Fault("the cart does not hold what was put into it")
+            answer = await self._pay(seen)
+            if answer.status == 202:
+                return self._accepted(answer)
+            if answer.problem == "cart-not-found":
+                raise CartLost
+            if answer.problem not in {"price-changed", "total-mismatch"}:
+                raise unexpected("the checkout", answer)
+        raise Fault(f"prices changed at each of {_LOOKS_AT_THE_PRICE} checkouts")
+
+    def _accepted(self, answer: Answer) -> Order:
+        if "Idempotent-Replayed" in answer.headers:
+            self._client.retries["checkout answered by its replay"] += 1
+        self._patience.moved()
+        self._order = answer.decode(Order)
+        return self._order
+
+    async def _pay(self, seen: Cart) -> Answer:
+        body = {
+            "cart_id": seen.id,
+            "email": f"invoice-{self._basket.invoice}@replay.example",
+            "shipping_address": _ADDRESS,
+            "payment": {"token": "tok_ok"},
+            "expected_total": {"amount": seen.total.amount, "currency": seen.total.currency},
+        }
+        return await self._client.call(
+            "check out",
+            "POST",
+            "/v1/checkout",
+            body=orjson.dumps(body),
+            headers={"Idempotency-Key": self._idempotency_key},
+            patience=self._patience,
+        )
+
+    async def _final_state_of(self, order: Order) -> Order:
+        """Poll the order until nothing more can happen to it."""
+        accepted_at = self._clock()
+        polls = 0
+        while order.status not in FINAL_STATES:
+            poll_s = min(_SLOWEST_POLL_S, _FIRST_POLL_S * 1.5 ** min(polls, 10)) * self._chance.uniform(0.75, 1.25)
+            await self._client.pause(self._patience.allow(poll_s))
+            polls += 1
+            answer = await self._client.call("poll the order", "GET", f"/v1/orders/{order.id}", patience=self._patience)
+            if answer.status != 200:
+                raise unexpected("polling the accepted order", answer)
+            status_before, order = order.status, answer.decode(Order)
+            self._order = order
+            if order.status != status_before:
+                self._patience.moved()
+        self._client.latencies.add("from 202 to the final state", self._clock() - accepted_at)
+        return order
+
+    async def _check_lost_carts(self) -> None:
+        """A cart that was given up as lost must not have become an order as well."""
+        for cart_id in self._lost_carts:
+            answer = await self._client.call("read the cart", "GET", f"/v1/carts/{cart_id}", patience=self._patience)
+            if answer.status == 200 and answer.decode(Cart).order_id:
+                raise Fault(f"ordered twice: cart {cart_id} that seemed lost became an order too")
+
+    def _misdelivery(self, order: Order) -> str | None:
+        """How the finished order differs from the basket."""
+        if order.status != "completed":
+            return f"the order was {order.status} ({order.reason or 'no reason given'})"
+        if order.quantities() != self._wanted:
+            return "the order's lines are not the basket's"
+        if order.total != Money(self._expected, self._catalogue.currency):
+            return f"the order's total is {order.total.amount:,} {order.total.currency}, not {self._expected:,}"
+        return None
+
+    def _purchase(self, fault: str | None) -> Purchase:
+        bought = Purchase(
+            invoice=self._basket.invoice,
+            lines=len(self._basket.lines),
+            units=self._basket.units,
+            expected=self._expected,
+            carts_lost=len(self._lost_carts),
+            fault=fault,
+        )
+        if (order := self._order) is None:
+            return bought
+        return replace(
+            bought,
+            order_id=order.id,
+            state=order.status,
+            accepted=order.total.amount,
+            units_ordered=sum(line.quantity for line in order.lines),
+        )

@@ -1,0 +1,291 @@
+"""What a sick upstream does to the other routes: the p99 of a cart read beside it, to that beside a healthy one.
+
+`python -m benchmarks.scenarios.failing_upstream [--quick]` starts the gateway with one worker on one core, and on another the store, the
+upstream, its shoppers and the reads that are measured, both at fixed rates far below what a worker can do. Each way to be
+sick takes turns with a healthy upstream, so that a machine that is slower for a while does not bend the ratios. Each is
+measured as the gateway is by default, and `exposed`: with a breaker and a passive health check that never cut it off.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, NoReturn
+
+import orjson
+import uvloop
+
+from benchmarks.harness.gateway_process import (
+    Api,
+    HarnessError,
+    await_port,
+    free_port,
+    serving,
+    start_child,
+    stop_child,
+)
+from benchmarks.harness.processes import busy_cores, memory, pin
+from benchmarks.harness.results import Figure, figures_table, number, write_results
+from benchmarks.hot_path.measure import LOAD_CORE, QUIET, SERVER_CORE
+from benchmarks.load.constant_rate import Seen, steady
+from benchmarks.load.leaving_clients import Habits
+from benchmarks.upstreams.failing import EXPOSED
+
+MOST_RATIO: Final = 1.2
+READS_PER_S: Final = 2000
+NEIGHBOURS_PER_S: Final = 100
+TIMEOUT_S: Final = 2.0
+# They wait a little longer than the gateway does.
+PATIENCE_S: Final = 2.5
+CARTS, LINES = 200, 5
+_NEVER: Final = 1_000_000_000
+# What shares the core with the reads that are measured should not be what makes them late.
+_NICE: Final = ("nice", "-n", "19")
+_UPSTREAM: Final = """\
+[[upstreams]]
+name = "{name}"
+targets = ["http://127.0.0.1:{port}"]
+failures_to_eject = {failures_to_eject}
+
+[[routes]]
+prefix = "/{name}/"
+upstream = "{name}"
+timeout_s = {timeout_s}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sickness:
+    """A way to misbehave; `way` is the upstream's name for it. The shoppers stay so long and read so fast."""
+
+    name: str
+    way: str
+    patience_s: float = PATIENCE_S
+    bytes_per_s: float | None = None
+    # Without one the figure is for information.
+    target: float | None = MOST_RATIO
+
+
+SICKNESSES: Final = (
+    Sickness("hangs", "hangs"),
+    Sickness("resets", "resets"),
+    Sickness("answers nothing and closes", "says-nothing"),
+    Sickness("dribbles its head", "dribbles-its-head"),
+    Sickness("dribbles its body", "dribbles-its-body"),
+    Sickness("sends garbage", "sends-garbage"),
+    Sickness("sends less than the length it told", "body-too-short"),
+    Sickness("sends more than the length it told", "body-too-long"),
+    # Some 50 at a time.
+    Sickness("sends 10 GB, each read at 1 MB/s for 0.5 s", "pours", patience_s=0.5, bytes_per_s=1e6),
+    # All that a core can carry, so that there is nothing left to be well below of.
+    Sickness("sends 10 GB, read as fast as it comes for 0.02 s", "pours", patience_s=0.02, target=None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A way to misbehave, exposed to it or not."""
+
+    sickness: Sickness
+    is_exposed: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called in the report."""
+        return f"{self.sickness.name}, {'exposed' if self.is_exposed else 'as by default'}"
+
+    @property
+    def path(self) -> str:
+        """What the shoppers of the sick upstream ask for."""
+        return f"/{self.sickness.way}{EXPOSED if self.is_exposed else ''}/page"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A run beside the healthy upstream and one beside the sick one; what the shoppers of the latter were answered."""
+
+    healthy: Seen
+    sick: Seen
+    answers: Counter[str]
+
+
+def main() -> int:
+    """Entry point of `make bench-failing-upstream`; 0 when everything could be measured, whether or not targets are met."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scenarios.failing_upstream", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="one round of a second each, figures not kept")
+    parser.add_argument("--rounds", type=int, help="rounds (default: 5)")
+    parser.add_argument("--seconds", type=float, help="seconds of each run, of which there are 40 a round (default: 3)")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, _stop_in_order)
+    try:
+        _check_machine()
+        measure(
+            rounds=args.rounds or (1 if args.quick else 5),
+            seconds=args.seconds or (1 if args.quick else 3),
+            keep=not args.quick,
+        )
+    except HarnessError as error:
+        print(f"failing_upstream: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | None = None) -> list[Figure]:
+    """Measure all, print it and, if wanted, keep it in results/failing_upstream.json."""
+    busy_before = busy_cores(over_s=1)
+    if busy_before > QUIET:
+        print(f"{busy_before:.1f} cores are busy with something else: the figures will be wrong", file=sys.stderr)
+    cases = cases or [Case(sickness, is_exposed) for sickness in SICKNESSES for is_exposed in (False, True)]
+    # Children inherit this; only the worker is moved to a core of its own.
+    os.sched_setaffinity(0, {LOAD_CORE})
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peakgate-bench-")))
+        upstream_port = free_port()
+        upstream = start_child([*_NICE, sys.executable, "-m", "benchmarks.upstreams.failing", str(upstream_port)])
+        stack.callback(stop_child, upstream)
+        await_port(upstream, upstream_port)
+        configuration = folder / "peakgate.toml"
+        configuration.write_text(configuration_of(cases, upstream_port, log=folder / "access.log"))
+        options = ("--workers", "1", "--role", "edge", "--config", str(configuration))
+        gateway = stack.enter_context(serving(*options))
+        (worker,) = gateway.workers()
+        pin(worker, SERVER_CORE)
+        runs = Runs(gateway.port, _reads(gateway.port), seconds)
+        runs.beside("/healthy/page", PATIENCE_S, None)
+        memory_before = memory(worker).rss
+        pairs = _pairs(runs, cases, rounds)
+        grown = memory(worker).rss - memory_before
+    figures = [figure_of(case, pairs[case]) for case in cases]
+    wrong = sum(pair.sick.wrong + pair.healthy.wrong for each in pairs.values() for pair in each)
+    figures.append(Figure("cart reads that were refused or lost", wrong, "", 0))
+    figures.append(Figure("the worker's memory grew by", grown / 1e6, "MB"))
+    print(figures_table(figures))
+    if keep:
+        settings = {
+            "rounds": rounds,
+            "seconds": seconds,
+            "reads_per_s": READS_PER_S,
+            "neighbours_per_s": NEIGHBOURS_PER_S,
+            "busy_cores_before": round(busy_before, 2),
+        }
+        rows = [_row(case, pairs[case]) for case in cases]
+        print(f"\nkept in {write_results('failing_upstream', settings, {'cases': rows}, figures)}")
+    return figures
+
+
+class Runs:
+    """Cart reads at a steady rate, beside shoppers of another route."""
+
+    def __init__(self, port: int, reads: Sequence[bytes], seconds: float) -> None:
+        self._port = port
+        self._reads = reads
+        self._seconds = seconds
+
+    def beside(self, path: str, patience_s: float, bytes_per_s: float | None) -> tuple[Seen, Counter[str]]:
+        """One run: the reads, and what the others were answered."""
+        habits = Habits(NEIGHBOURS_PER_S, self._seconds, patience_s, bytes_per_s)
+        numbers = [str(each) for each in (habits.rate, habits.seconds, patience_s, bytes_per_s) if each is not None]
+        command = [*_NICE, sys.executable, "-m", "benchmarks.load.leaving_clients", str(self._port), path, *numbers]
+        neighbours = start_child(command, said=subprocess.PIPE)
+        try:
+            seen = uvloop.run(steady(self._port, self._reads, rate=READS_PER_S, seconds=self._seconds))
+            said, _ = neighbours.communicate(timeout=self._seconds + 30)
+        except subprocess.TimeoutExpired as error:
+            raise HarnessError(f"the shoppers of {path} do not come to an end") from error
+        finally:
+            stop_child(neighbours)
+        if not seen.took_s or not said:
+            raise HarnessError(f"beside {path} nothing was answered")
+        return seen, Counter(orjson.loads(said))
+
+    def pair(self, case: Case) -> Pair:
+        """Beside the healthy upstream, then beside the sick one, the same shoppers at the same rate."""
+        habits = case.sickness.patience_s, case.sickness.bytes_per_s
+        healthy, _ = self.beside("/healthy/page", *habits)
+        sick, answers = self.beside(case.path, *habits)
+        return Pair(healthy, sick, answers)
+
+
+def configuration_of(cases: Sequence[Case], upstream_port: int, *, log: Path) -> str:
+    """The TOML that forwards a prefix for each case to the upstream, whose breaker each has to itself."""
+    ways = dict.fromkeys(case.sickness.way for case in cases)
+    parts = [f"[access_log]\nfile = {orjson.dumps(str(log)).decode()}\n", _forward("healthy", upstream_port, False)]
+    for way in ways:
+        parts += [_forward(way, upstream_port, False), _forward(way, upstream_port, True)]
+    return "\n".join(parts)
+
+
+def _forward(way: str, port: int, is_exposed: bool) -> str:
+    name = way + EXPOSED if is_exposed else way
+    table = _UPSTREAM.format(
+        name=name,
+        port=port,
+        timeout_s=TIMEOUT_S,
+        failures_to_eject=_NEVER if is_exposed else 5,
+    )
+    return table + (f"\n[breaker.{name}]\nminimum_calls = {_NEVER}\n" if is_exposed else "")
+
+
+def figure_of(case: Case, pairs: Sequence[Pair]) -> Figure:
+    """How far the reads were moved: the median of the rounds' ratios."""
+    ratio = median(pair.sick.percentile_ms(99) / pair.healthy.percentile_ms(99) for pair in pairs)
+    beside = number(median(pair.sick.percentile_ms(99) for pair in pairs))
+    alone = number(median(pair.healthy.percentile_ms(99) for pair in pairs))
+    answers = sum((pair.answers for pair in pairs), Counter[str]())
+    told = ", ".join(f"{count:,} {status}" for status, count in answers.most_common())
+    note = f"{beside} to {alone} ms; its shoppers got {told}"
+    return Figure(f"upstream {case.name}: p99 of the cart read", ratio, "ratio", case.sickness.target, note)
+
+
+def _pairs(runs: Runs, cases: Sequence[Case], rounds: int) -> dict[Case, list[Pair]]:
+    pairs: dict[Case, list[Pair]] = {case: [] for case in cases}
+    for turn in range(1, rounds + 1):
+        for case in cases:
+            pair = runs.pair(case)
+            pairs[case].append(pair)
+            p99s = f"{number(pair.sick.percentile_ms(99))} to {number(pair.healthy.percentile_ms(99))} ms"
+            print(f"round {turn} of {rounds}: {case.name}: {p99s}", file=sys.stderr)
+    return pairs
+
+
+def _row(case: Case, pairs: Sequence[Pair]) -> dict[str, Any]:
+    return {
+        "name": case.name,
+        "p99_ms_by_round": [round(pair.sick.percentile_ms(99), 3) for pair in pairs],
+        "healthy_p99_ms_by_round": [round(pair.healthy.percentile_ms(99), 3) for pair in pairs],
+        "answers": dict(sum((pair.answers for pair in pairs), Counter[str]())),
+    }
+
+
+def _reads(port: int) -> list[bytes]:
+    with Api(port) as api:
+        skus = api.skus(LINES * 20)
+        carts = [api.cart_of([skus[(cart + line * 20) % len(skus)] for line in range(LINES)]) for cart in range(CARTS)]
+    return [f"GET /v1/carts/{cart_id} HTTP/1.1\r\nHost: shop.example\r\n\r\n".encode() for cart_id in carts]
+
+
+def _check_machine() -> None:
+    if not sys.platform.startswith("linux"):
+        raise HarnessError("processes are kept on cores and looked at in /proc: this measurement needs Linux")
+    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
+        raise HarnessError("two cores are needed: one for the worker, one for all others")
+
+
+def _stop_in_order(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What a gateway takes up: start-up time, memory of a worker, of idle connections and of carts.
+
+`python -m benchmarks.scenarios.footprint [--quick]`.
+"""
+
+import argparse
+import asyncio
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import NoReturn
+
+import orjson
+
+from benchmarks.harness.gateway_process import SAMPLE_CATALOGUE, Api, GatewayProcess, HarnessError, serving
+from benchmarks.harness.processes import Memory, memory
+from benchmarks.harness.results import Figure, figures_table, write_results
+from benchmarks.load.wrk import fill_carts, find_wrk
+
+MB = 1_000_000
+LINES = 5
+_REST_S = 2.0
+_SPARE_FILES = 200
+
+
+def main() -> int:
+    """Entry point of `make bench-footprint`; 0 when everything could be measured, whether or not targets are met."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scenarios.footprint", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer carts, connections and starts, figures not kept: for trying it out"
+    )
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, _stop_in_order)
+    try:
+        _check_machine()
+        if args.quick:
+            measure(starts=1, connections=500, carts=5_000, keep=False)
+        else:
+            measure(starts=5, connections=5_000, carts=100_000, keep=True)
+    except HarnessError as error:
+        print(f"footprint: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def measure(*, starts: int, connections: int, carts: int, keep: bool) -> None:
+    """Measure all, print it and, if wanted, keep it in results/footprint.json."""
+    _allow_files(connections + _SPARE_FILES)
+    figures = start_times(starts)
+    with serving() as gateway:
+        figures += workers_at_rest(gateway)
+    with serving("--workers", "1") as gateway:
+        figures += idle_connections(gateway, connections)
+        figures += carts_in_store(gateway, carts)
+    print(figures_table(figures))
+    if keep:
+        settings = {"starts": starts, "connections": connections, "carts": carts}
+        print(f"\nkept in {write_results('footprint', settings, {}, figures)}")
+
+
+def start_times(starts: int) -> list[Figure]:
+    """Seconds from the command to its ready line, each time with a fresh data directory."""
+    return [
+        Figure("start to ready, fresh data directory", _start_time(starts, None), "s", 1.5),
+        Figure("start to ready, importing the sample catalogue", _start_time(starts, SAMPLE_CATALOGUE), "s"),
+    ]
+
+
+def _start_time(starts: int, catalogue: Path | None) -> float:
+    taken = []
+    for _ in range(starts):
+        with serving(catalogue=catalogue) as gateway:
+            taken.append(gateway.started_in_s)
+    return median(taken)
+
+
+def workers_at_rest(gateway: GatewayProcess) -> list[Figure]:
+    """Memory of the largest worker of a gateway that has just started, and of the other processes."""
+    time.sleep(_REST_S)
+    workers = [memory(pid) for pid in gateway.workers()]
+    parent = memory(gateway.server_processes()[0])
+    store = memory(gateway.store_pid)
+    return [
+        Figure("worker at rest, RSS", _largest(workers).rss / MB, "MB", 80, f"the largest of {len(workers)}"),
+        Figure("worker at rest, PSS", _largest(workers).pss / MB, "MB", None, "shared pages divided"),
+        Figure("parent at rest, RSS", parent.rss / MB, "MB"),
+        Figure("embedded store at rest, RSS", store.rss / MB, "MB"),
+    ]
+
+
+def _largest(memories: Sequence[Memory]) -> Memory:
+    return max(memories, key=lambda one: one.rss)
+
+
+def idle_connections(gateway: GatewayProcess, connections: int) -> list[Figure]:
+    """What keep-alive connections that wait after one request add to the only worker."""
+    worker = gateway.workers()[0]
+    asyncio.run(_hold_connections(gateway.port, 10, worker))  # what the first requests load does not count
+    added = asyncio.run(_hold_connections(gateway.port, connections, worker))
+    each = f"{added / connections / 1000:.1f} kB each"
+    target = 60 * connections / 5_000
+    return [Figure(f"{connections:,} idle keep-alive connections add, RSS", added / MB, "MB", target, each)]
+
+
+async def _hold_connections(port: int, connections: int, worker: int) -> int:
+    """Bytes that the worker grew by while all connections are open; each has had one answer and gets another at the end."""
+    before = memory(worker).rss
+    held = []
+    try:
+        for _ in range(connections):
+            held.append(await asyncio.open_connection("127.0.0.1", port))
+            await _ask(*held[-1])
+        await asyncio.sleep(_REST_S)
+        grown = memory(worker).rss - before
+        for connection in held:
+            await _ask(*connection)
+        return grown
+    finally:
+        for _, writer in held:
+            writer.close()
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: shop\r\n\r\n")
+    try:
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout=30)
+    except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
+        raise HarnessError(f"an idle connection was not kept: {error!r}") from error
+    status, *fields = head.decode("latin-1").split("\r\n")
+    if " 200 " not in status:
+        raise HarnessError(f"/healthz was answered {status!r}")
+    lengths = [int(field.partition(":")[2]) for field in fields if field.lower().startswith("content-length:")]
+    await reader.readexactly(sum(lengths))
+
+
+def carts_in_store(gateway: GatewayProcess, carts: int) -> list[Figure]:
+    """What carts of five lines take in the store; made through the API, of products drawn at random."""
+    chance = Random(5)
+    skus = Api(gateway.port).skus(1000)
+    batches = [
+        orjson.dumps([{"sku": sku, "quantity": chance.randint(1, 24)} for sku in chance.sample(skus, LINES)])
+        for _ in range(1000)
+    ]
+    before = _used_memory(gateway)
+    fill_carts(gateway.port, carts, batches, connections=64)
+    keys = list(gateway.store.scan_iter(match="*}c:*", count=10_000))
+    if len(keys) != carts:
+        raise HarnessError(f"{len(keys)} carts are in the store instead of {carts}")
+    used = _used_memory(gateway) - before
+    largest = max(int(gateway.store.memory_usage(key) or 0) for key in keys[:1000])
+    each = f"{used / carts:.0f} bytes each with the key table's share"
+    target = 120 * carts / 100_000
+    return [
+        Figure(f"{carts:,} carts of {LINES} lines in the store", used / MB, "MB", target, each),
+        Figure(f"the largest of 1,000 carts of {LINES} lines, MEMORY USAGE", largest, "bytes", 1024),
+    ]
+
+
+def _used_memory(gateway: GatewayProcess) -> int:
+    """Bytes the store allocated, once the clients' buffers have shrunk back."""
+    time.sleep(_REST_S)
+    return int(gateway.store.info("memory")["used_memory"])
+
+
+def _allow_files(files: int) -> None:
+    """Raise the limit of open files, for this process and the gateways it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < files:
+        raise HarnessError(f"{files} open files are needed and only {hard} allowed; raise it with `ulimit -n`")
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+
+
+def _check_machine() -> None:
+    if not sys.platform.startswith("linux"):
+        raise HarnessError("memory is read from /proc: this measurement needs Linux")
+    find_wrk()
+
+
+def _stop_in_order(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

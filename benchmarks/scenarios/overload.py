@@ -1,0 +1,367 @@
+"""What a worker does with twice and three times what it can serve: goodput, times, whom it refuses, and how it recovers.
+
+`python -m benchmarks.scenarios.overload [--quick]` starts the gateway with one worker on one core; the store and the load run on
+another. The load comes whether or not it is answered (open_loop.py). The best that the worker can do is looked for first, with
+the same mix; everything else is a multiple of it.
+
+The mix is a sale: of 100 requests 45 products, 25 cart reads, 25 added lines and 5 checkouts of carts filled beforehand. A
+checkout costs several times what the others do and is refused last, so that under overload there are fewer requests, of the
+dear kind. So goodput is told twice: in requests, and in work, where each request counts as the processor time that its
+kind was seen to cost when it came alone. The work is what is held against the target: it is what the refusals take away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, serving
+from benchmarks.harness.processes import busy_cores, cpu_time, memory, pin
+from benchmarks.harness.results import Figure, figures_table, number, write_results
+from benchmarks.load.open_loop import BIN_S, Kind, Load, Seen, Setup
+from benchmarks.replay.tables import table
+
+CONNECTIONS = 2000
+SERVER_CORE, LOAD_CORE = 0, 1
+PRODUCTS, CARTS = 1000, 2000
+QUIET = 0.1
+PRODUCT, READ, ADD, CHECKOUT = "product", "cart read", "add a line", "checkout"
+MIX = {PRODUCT: 45, READ: 25, ADD: 25, CHECKOUT: 5}
+RECOVERY_SHARE = 0.3
+# The worker is at its best as long as it refuses and loses less than this.
+_REFUSED_MOST = 0.01
+_FIRST_RATE, _STEP, _FINE_STEP = 2000.0, 1.4, 1.07
+_RATE_MOST = 100_000.0
+_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One load, at a multiple of the best, what was seen of it, and the memory of the worker at the end of it, in bytes."""
+
+    name: str
+    rate: float
+    seen: Seen
+    rss: int
+
+    def work_per_s(self, cost_us: Mapping[str, float]) -> float:
+        """Seconds of processor time a second that went into what was accepted, at the costs of each kind alone."""
+        return sum(kind.accepted * cost_us[name] for name, kind in self.seen.kinds.items()) / self.seen.seconds / 1e6
+
+    def as_json(self, cost_us: Mapping[str, float]) -> dict[str, Any]:
+        """The row of the results file."""
+        seen = self.seen
+        return {
+            "name": self.name,
+            "offered_per_s": round(self.rate),
+            "accepted_per_s": round(seen.accepted / seen.seconds),
+            "work_per_s": round(self.work_per_s(cost_us), 3),
+            "p50_ms": round(seen.p50_ms, 2),
+            "p99_ms": round(seen.p99_ms, 2),
+            "most_ms": round(seen.most_ms, 2),
+            "p99_ms_by_quarter_second": [round(each, 1) for each in seen.p99_ms_by_bin],
+            "kinds": {name: msgspec.structs.asdict(kind) for name, kind in seen.kinds.items()},
+            "lost": seen.lost,
+            "last_refused_s": round(seen.last_refused_s, 2),
+            "generator_behind_ms": round(seen.behind_ms, 1),
+            "rss_mib": round(self.rss / 2**20, 1),
+        }
+
+
+class Player:
+    """The process that makes the load."""
+
+    def __init__(self, process: subprocess.Popen[bytes], setup: Setup, worker: int) -> None:
+        self._process = process
+        self._worker = worker
+        self._say(setup)
+
+    def play(self, name: str, rate: float, seconds: float, *, only: str | None = None) -> Phase:
+        """Play one load."""
+        self._say(Load(rate, seconds, only))
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise HarnessError(f"the load ended in the middle of {name}; its last words are above")
+        seen = msgspec.json.decode(line, type=Seen)
+        print(
+            f"{name}: {rate:,.0f}/s offered, {seen.accepted / seen.seconds:,.0f}/s accepted, p99 {seen.p99_ms:.1f} ms",
+            file=sys.stderr,
+        )
+        return Phase(name, rate, seen, memory(self._worker).rss)
+
+    def _say(self, value: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(value) + b"\n")
+        self._process.stdin.flush()
+
+
+def main() -> int:
+    """Entry point of `make bench-overload`; 0 when everything could be measured, whether or not targets are met."""
+    args = _parse()
+    try:
+        _check_machine()
+        measure(seconds=args.seconds, orders=args.orders, keep=not args.quick)
+    except HarnessError as error:
+        print(f"overload: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def measure(*, seconds: float, orders: int, keep: bool) -> None:
+    """Measure all, print it and, if wanted, keep it in results/overload.json."""
+    busy_before = busy_cores(over_s=1)
+    if busy_before > QUIET:
+        print(f"{busy_before:.1f} cores are busy with something else: the figures mean nothing", file=sys.stderr)
+    # Children inherit this; only the worker is moved to a core of its own.
+    os.sched_setaffinity(0, {LOAD_CORE})
+    with _catalogue() as catalogue, serving("--workers", "1", "--role", "edge", catalogue=catalogue) as gateway:
+        print("preparing carts", file=sys.stderr)
+        setup = Setup(gateway.port, CONNECTIONS, prepare_mix(gateway.port, orders=orders))
+        (worker,) = _workers(gateway)
+        pin(worker, SERVER_CORE)
+        with _playing(setup, worker) as player:
+            cost_us = _costs(player, worker)
+            best = find_best(player, seconds=max(seconds / 5, 1.0))
+            rate = best.seen.accepted / best.seen.seconds
+            rss_before = memory(worker).rss
+            phases = [
+                best,
+                player.play("70 %", 0.7 * rate, seconds),
+                player.play("twice the best", 2 * rate, seconds),
+                player.play("three times the best", 3 * rate, seconds),
+                player.play("after it", RECOVERY_SHARE * rate, max(seconds / 2, 6.0)),
+            ]
+    figures = figures_of(phases, cost_us, rss_before)
+    print(_phases_table(phases, cost_us), figures_table(figures), sep="\n\n")
+    if not keep:
+        return
+    settings = {
+        "seconds": seconds,
+        "connections": CONNECTIONS,
+        "mix": MIX,
+        "cpu_us_by_kind": {name: round(cost, 1) for name, cost in cost_us.items()},
+        "busy_cores_before": round(busy_before, 2),
+    }
+    parts = {"phases": [phase.as_json(cost_us) for phase in phases]}
+    print(f"\nkept in {write_results('overload', settings, parts, figures)}")
+
+
+def find_best(player: Player, *, seconds: float) -> Phase:
+    """The load at which most was accepted: raised in large steps until some are refused, then from the last good one in small ones."""
+    rate, tried = _FIRST_RATE, list[Phase]()
+    for step in (_STEP, _FINE_STEP):
+        while rate < _RATE_MOST:
+            tried.append(player.play("looking for the best", rate, seconds))
+            if not _is_whole(tried[-1].seen):
+                break
+            rate *= step
+        rate = max((phase.rate for phase in tried if _is_whole(phase.seen)), default=_FIRST_RATE / 2) * _FINE_STEP
+    best = max(tried, key=lambda phase: phase.seen.accepted / phase.seen.seconds)
+    return Phase("the best", best.rate, best.seen, best.rss)
+
+
+def figures_of(phases: Sequence[Phase], cost_us: Mapping[str, float], rss_before: int) -> list[Figure]:
+    """What the measurement is held against. Goodput is told as what is missing of the best, so that less is better."""
+    best, calm, twice, thrice, after = phases
+    at_best = best.work_per_s(cost_us)
+    figures = []
+    for phase, share in ((twice, 0.85), (thrice, 0.70)):
+        kept = phase.work_per_s(cost_us) / at_best
+        in_requests = phase.seen.accepted / phase.seen.seconds / (best.seen.accepted / best.seen.seconds)
+        note = f"{kept:.0%} of the best in work, {in_requests:.0%} in requests"
+        figures += [
+            Figure(f"goodput missing at {phase.name}", 1 - kept, "share of the best", 1 - share, note),
+            Figure(f"p99 at {phase.name} to that at 70 %", phase.seen.p99_ms / calm.seen.p99_ms, "ratio", 5),
+            Figure(f"checkouts refused at {phase.name}", refused_share(phase.seen, CHECKOUT), "share", 0.01),
+        ]
+    grown = (thrice.rss - rss_before) / 2**20
+    return [
+        *figures,
+        Figure("refused or slow after the load has stopped for", normal_after_s(after.seen, calm.seen.p99_ms), "s", 5),
+        Figure("memory of the worker grown by", grown, "MiB", 64),
+        Figure("generator behind, at most", max(phase.seen.behind_ms for phase in phases), "ms"),
+    ]
+
+
+def refused_share(seen: Seen, kind: str) -> float:
+    """Refused of those of one kind that were answered."""
+    counts = seen.kinds[kind]
+    return counts.refused / max(counts.accepted + counts.refused, 1)
+
+
+def normal_after_s(seen: Seen, p99_ms: float) -> float:
+    """Seconds until nobody was refused any more and times were, and stayed, within five times of what is normal."""
+    slow = [number for number, each in enumerate(seen.p99_ms_by_bin) if each > 5 * p99_ms]
+    return max(seen.last_refused_s, (slow[-1] + 1) * BIN_S if slow else 0.0)
+
+
+# The stage
+
+
+def prepare_mix(port: int, *, orders: int) -> list[Kind]:
+    """The requests of each kind; different carts and products, as different shoppers would ask for. `orders` can be accepted."""
+    skus = [f"SKU-{number:04}" for number in range(PRODUCTS)]
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        browsed = _filled_carts(connection, CARTS, [skus[number : number + 5] for number in range(0, PRODUCTS, 5)])
+        ordered = _filled_carts(connection, orders, [[sku] for sku in skus])
+    adds = [
+        _request("POST", f"/v1/carts/{cart}/lines", {"sku": skus[number % PRODUCTS // 5 * 5], "quantity": 1})
+        for number, cart in enumerate(browsed)
+    ]
+    return [
+        Kind(PRODUCT, MIX[PRODUCT], [_request("GET", f"/v1/products/{sku}") for sku in skus]),
+        Kind(READ, MIX[READ], [_request("GET", f"/v1/carts/{cart}") for cart in browsed]),
+        Kind(ADD, MIX[ADD], adds),
+        Kind(CHECKOUT, MIX[CHECKOUT], [_checkout(cart) for cart in ordered], once=True),
+    ]
+
+
+def _checkout(cart: str) -> bytes:
+    address = {"name": "A. Shopper", "line1": "1 High Street", "city": "London", "postcode": "N1 9GU", "country": "GB"}
+    body = {
+        "cart_id": cart,
+        "email": "shopper@shop.example",
+        "shipping_address": address,
+        "payment": {"token": "tok_visa"},
+    }
+    return _request("POST", "/v1/checkout", body, f"Idempotency-Key: {cart}\r\n")
+
+
+def _filled_carts(connection: socket.socket, count: int, lines: Sequence[Sequence[str]]) -> list[str]:
+    """Ids of so many new carts, filled with the SKUs of each of `lines` in turn; in batches over one connection."""
+    found: list[str] = []
+    for start in range(0, count, _BATCH):
+        size = min(_BATCH, count - start)
+        made = _exchange(connection, [_request("POST", "/v1/carts", {})] * size)
+        carts = [str(orjson.loads(body)["id"]) for body in made]
+        fills = [
+            _request(
+                *("PATCH", f"/v1/carts/{cart}/lines"),
+                [{"sku": sku, "quantity": 1} for sku in lines[(start + number) % len(lines)]],
+            )
+            for number, cart in enumerate(carts)
+        ]
+        _exchange(connection, fills)
+        found += carts
+    return found
+
+
+def _request(method: str, path: str, body: object = None, more: str = "") -> bytes:
+    payload = b"" if body is None else orjson.dumps(body)
+    if payload:
+        more += f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
+    return f"{method} {path} HTTP/1.1\r\nHost: shop.example\r\n{more}\r\n".encode() + payload
+
+
+def _exchange(connection: socket.socket, requests: Sequence[bytes]) -> list[bytes]:
+    """Bodies of the answers to pipelined requests. Raises HarnessError unless all are 2xx."""
+    connection.sendall(b"".join(requests))
+    bodies: list[bytes] = []
+    with connection.makefile("rb") as answers:
+        for _ in requests:
+            status, length = answers.readline().split()[1], 0
+            while (line := answers.readline()) not in {b"\r\n", b""}:
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            bodies.append(answers.read(length))
+            if not status.startswith(b"2"):
+                raise HarnessError(f"preparing carts: answered {status.decode()} {bodies[-1][:200].decode()}")
+    return bodies
+
+
+@contextlib.contextmanager
+def _catalogue() -> Iterator[Path]:
+    """A shop whose stock is never sold out: that would be other answers than those measured."""
+    with tempfile.TemporaryDirectory(prefix="peakgate-bench-") as folder:
+        path = Path(folder, "catalogue.csv")
+        rows = (f"SKU-{number:04},PRODUCT {number},{1 + number % 50}.95,GBP,1000000" for number in range(PRODUCTS))
+        path.write_text("\n".join(["sku,name,price,currency,stock", *rows, ""]))
+        yield path
+
+
+@contextlib.contextmanager
+def _playing(setup: Setup, worker: int) -> Iterator[Player]:
+    command = [sys.executable, "-m", "benchmarks.load.open_loop"]
+    # The store shares the core, and is part of what is measured: the load must not keep it waiting.
+    process = subprocess.Popen(["nice", "-n", "15", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield Player(process, setup, worker)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _workers(gateway: GatewayProcess) -> Sequence[int]:
+    return gateway.workers()
+
+
+def _costs(player: Player, worker: int) -> dict[str, float]:
+    """CPU microseconds of the worker for one request of each kind, alone and at a load that it can take."""
+    costs: dict[str, float] = {}
+    for kind in MIX:
+        before = cpu_time(worker)
+        seen = player.play(f"{kind} alone", 500 if kind == CHECKOUT else 5000, 2.0, only=kind).seen
+        if not seen.accepted:
+            raise HarnessError(f"no {kind} was accepted: {seen.kinds[kind]}")
+        costs[kind] = cpu_time(worker).since(before).total_s / seen.accepted * 1e6
+    return costs
+
+
+def _is_whole(seen: Seen) -> bool:
+    """Whether nearly all that came was accepted, and no more of it is waiting."""
+    return seen.accepted >= seen.offered * (1 - _REFUSED_MOST)
+
+
+def _phases_table(phases: Sequence[Phase], cost_us: Mapping[str, float]) -> str:
+    head = ("load", "offered/s", "accepted/s", "work", "p50 ms", "p99 ms", *(f"{kind} refused" for kind in MIX))
+    rows = [
+        (
+            *(phase.name, round(phase.rate), round(phase.seen.accepted / phase.seen.seconds)),
+            *(f"{phase.work_per_s(cost_us):.2f}", number(phase.seen.p50_ms), number(phase.seen.p99_ms)),
+            *(f"{refused_share(phase.seen, kind):.1%}" for kind in MIX),
+        )
+        for phase in phases
+    ]
+    return table(
+        (*head, "lost", "RSS MiB"),
+        [(*row, p.seen.lost, f"{p.rss / 2**20:.0f}") for row, p in zip(rows, phases, strict=True)],
+    )
+
+
+def _check_machine() -> None:
+    if not sys.platform.startswith("linux"):
+        raise HarnessError("CPU time is read from /proc: this measurement needs Linux")
+    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
+        raise HarnessError("two cores are needed: one for the worker, one for the store and the load")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scenarios.overload", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="short phases, figures not kept: for trying it out")
+    parser.add_argument("--seconds", type=float, help="seconds of each phase (default: 20)")
+    parser.add_argument("--orders", type=int, help="carts prepared for checkout, each used once (default: 120000)")
+    args = parser.parse_args()
+    args.seconds = args.seconds or (4 if args.quick else 20)
+    args.orders = args.orders or (30_000 if args.quick else 120_000)
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

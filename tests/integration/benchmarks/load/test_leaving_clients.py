@@ -1,0 +1,134 @@
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from benchmarks.load.constant_rate import steady
+from benchmarks.load.leaving_clients import NONE, Habits, come
+from benchmarks.upstreams.failing import BODY, HEAD, BadUpstream
+
+
+@asynccontextmanager
+async def upstream() -> AsyncIterator[int]:
+    connections: list[BadUpstream] = []
+
+    def connection() -> BadUpstream:
+        connections.append(BadUpstream())
+        return connections[-1]
+
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for each in connections:
+            each.transport.abort()
+
+
+async def say(port: int, path: str, *, at_most: int = 4096) -> bytes:
+    """What the upstream answers until it closes, or until so much has come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        said = b""
+        while len(said) < at_most and (more := await reader.read(at_most)):
+            said += more
+        return said
+    finally:
+        writer.transport.abort()
+
+
+async def test_the_healthy_upstream_answers_as_it_should() -> None:
+    async with upstream() as port:
+        said = await say(port, "/healthy/page", at_most=len(HEAD % len(BODY) + BODY))
+
+    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert said.endswith(BODY)
+
+
+async def test_one_that_resets_drops_the_connection() -> None:
+    async with upstream() as port:
+        with pytest.raises(ConnectionResetError):
+            await say(port, "/resets/page")
+
+
+async def test_one_that_says_nothing_closes() -> None:
+    async with upstream() as port:
+        assert await say(port, "/says-nothing/page") == b""
+
+
+async def test_one_that_stops_short_tells_more_than_it_sends() -> None:
+    async with upstream() as port:
+        head, _, body = (await say(port, "/body-too-short/page")).partition(b"\r\n\r\n")
+
+    assert body == BODY
+    assert f"Content-Length: {len(BODY) * 10}".encode() in head
+
+
+async def test_one_that_goes_on_sends_more_than_it_tells() -> None:
+    async with upstream() as port:
+        head, _, body = (await say(port, "/body-too-long/page", at_most=len(HEAD % 10 + BODY))).partition(b"\r\n\r\n")
+
+    assert b"Content-Length: 10\r\n" in head + b"\r\n"
+    assert body == BODY
+
+
+async def test_one_that_sends_garbage_sends_no_http() -> None:
+    async with upstream() as port:
+        assert not (await say(port, "/sends-garbage/page", at_most=2052)).startswith(b"HTTP/")
+
+
+async def test_one_that_dribbles_sends_a_byte_to_begin_with() -> None:
+    async with upstream() as port:
+        assert await say(port, "/dribbles-its-head/page", at_most=1) == b"H"
+
+
+async def test_one_that_pours_sends_on_and_on_exposed_or_not() -> None:
+    async with upstream() as port:
+        assert len(await say(port, "/pours/page", at_most=1_000_000)) >= 1_000_000
+        assert len(await say(port, "/pours-exposed/page", at_most=1_000_000)) >= 1_000_000
+
+
+async def test_neighbours_come_at_their_rate_and_count_what_they_got() -> None:
+    habits = Habits(rate=100, seconds=0.2, patience_s=0.02)
+
+    async with upstream() as port:
+        too_short = await come(port, "/body-too-short/page", habits)
+        nothing = await come(port, "/says-nothing/page", habits)
+        pouring = await come(port, "/pours/page", Habits(100, 0.2, 0.02, bytes_per_s=1e6))
+
+    assert too_short.keys() == {"200"}
+    assert nothing.keys() == {NONE}
+    assert pouring.keys() == {"200"}
+    assert 1 <= sum((too_short + nothing + pouring).values()) <= 60
+
+
+async def test_neighbours_who_are_kept_waiting_give_up() -> None:
+    async with upstream() as port:
+        seen = await come(port, "/hangs/page", Habits(rate=50, seconds=0.2, patience_s=0.02))
+
+    assert seen == Counter({NONE: seen.total()})
+    assert seen
+
+
+async def test_a_steady_load_sends_as_many_as_were_asked_for_and_times_each() -> None:
+    request = b"GET /healthy/page HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async with upstream() as port:
+        seen = await steady(port, [request], rate=200, seconds=0.2, connections=4)
+
+    assert 1 <= len(seen.took_s) <= 40
+    assert all(each > 0 for each in seen.took_s)
+    assert seen.wrong == 0
+
+
+async def test_answers_that_never_come_are_wrong() -> None:
+    request = b"GET /says-nothing/page HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async with upstream() as port:
+        seen = await steady(port, [request], rate=200, seconds=0.05, connections=2)
+
+    assert not seen.took_s
+    assert seen.wrong >= 2

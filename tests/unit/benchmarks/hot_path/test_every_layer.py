@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import jwt
+
+from benchmarks.hot_path.every_layer import CACHED, FORWARDED, LIMITED, SHOPPERS, SWITCHED_OFF, EveryLayer
+from gateway.config.file import read_file
+from gateway.config.policies import Policies
+
+
+def prepared(folder: Path) -> tuple[EveryLayer, Policies]:
+    layers = EveryLayer.prepare(folder, upstream_port=8081)
+    return layers, read_file(layers.configuration).policies
+
+
+def test_every_layer_is_on(tmp_path: Path) -> None:
+    _, policies = prepared(tmp_path)
+
+    assert policies.identity.trusted_proxies
+    assert policies.identity.deny
+    assert policies.shoppers.hs256_secret_file
+    assert {limit.by for limit in policies.limits} == {"address", "global"}
+    assert policies.shedding.on
+    assert policies.cache.on
+    assert policies.cors.origins
+    assert policies.headers.strict_transport_security
+    assert policies.access_log.on
+    assert policies.access_log.file == str(tmp_path / "access.log")
+
+
+def test_what_is_measured_of_upstreams_and_refusals_is_configured(tmp_path: Path) -> None:
+    _, policies = prepared(tmp_path)
+
+    assert {(route.prefix, route.cache) for route in policies.routes} == {(FORWARDED, False), (CACHED, True)}
+    assert policies.upstreams[0].targets == ("http://127.0.0.1:8081",)
+    assert [limit.quota for limit in policies.limits if LIMITED in limit.routes] == [1]
+    assert [switch.on for switch in policies.switches if SWITCHED_OFF in switch.routes] == [False]
+
+
+def test_each_shopper_has_an_address_and_a_token_that_the_configuration_believes(tmp_path: Path) -> None:
+    layers, policies = prepared(tmp_path)
+
+    fields = [dict(layers.headers_of(number)) for number in range(SHOPPERS)]
+    assert len({each["X-Forwarded-For"] for each in fields}) == SHOPPERS
+    token = fields[7]["Authorization"].removeprefix("Bearer ")
+    assert policies.shoppers.hs256_secret_file is not None
+    secret = Path(policies.shoppers.hs256_secret_file).read_text()
+    claims = jwt.decode(token, secret, ["HS256"], audience=policies.shoppers.audience, issuer=policies.shoppers.issuer)
+    assert claims["sub"] == "shopper-7"
+    assert layers.headers_of(SHOPPERS + 7) == layers.headers_of(7)

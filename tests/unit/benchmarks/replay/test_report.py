@@ -1,0 +1,47 @@
+from benchmarks.replay.latency import LatencyRow
+from benchmarks.replay.reconciliation import Expectation, Ledger, StockCheck
+from benchmarks.replay.report import ReplayReport
+from benchmarks.replay.shopper import Purchase
+
+
+def report(*faults: str) -> ReplayReport:
+    ledger = Ledger(Expectation(baskets=1, lines=2, units=1440, money=367200))
+    ledger.record(Purchase("1", 2, 1440, 367200, order_id="o", state="completed", accepted=367200, units_ordered=1440))
+    return ReplayReport(
+        ledger=ledger,
+        currency="GBP",
+        stock=StockCheck(before=1440, after=0, below_zero=()),
+        latencies=[LatencyRow("check out", 1, 12.345, 12.345, 12.345, 1234.5)],
+        retries={"connection lost": 3},
+        requests=7,
+        seconds=2.0,
+        faults=faults,
+    )
+
+
+def test_the_closing_table_shows_what_was_sold_beside_what_should_have_been() -> None:
+    text = report().text()
+
+    rows = [line.split() for line in text.splitlines()]
+    assert ["units", "1,440", "1,440"] in rows
+    assert ["completed", "1"] in rows
+    assert ["money,", "minor", "units", "of", "GBP", "367,200", "367,200"] in rows
+    assert ["check", "out", "1", "12.3", "12.3", "12.3", "1,234.5"] in rows
+    assert ["connection", "lost", "3"] in rows
+    assert text.endswith("7 requests in 2.0 s (4/s). Everything adds up.")
+
+
+def test_faults_are_told_and_a_flood_of_them_is_cut_short() -> None:
+    lines = report(*(f"fault {number}" for number in range(25))).text().splitlines()
+
+    assert lines[-12] == "7 requests in 2.0 s (4/s). It does NOT add up:"
+    assert lines[-2:] == ["  fault 9", "  and 15 more"]
+
+
+def test_the_json_has_every_figure_of_the_table() -> None:
+    figures = report("it rained").as_json()
+
+    assert figures["expected"] == {"baskets": 1, "lines": 2, "units": 1440, "money": 367200}
+    assert (figures["orders"], figures["units"], figures["money"]) == (1, 1440, 367200)
+    assert figures["faults"] == ["it rained"]
+    assert figures["latencies"][0]["max_ms"] == 1234.5

@@ -1,0 +1,62 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load.constant_rate import Seen
+from benchmarks.scenarios.failing_upstream import SICKNESSES, Case, Pair, Sickness, configuration_of, figure_of
+from benchmarks.upstreams.failing import WAYS
+from gateway.config.file import read_text
+
+CASES = [Case(sickness, is_exposed) for sickness in SICKNESSES for is_exposed in (False, True)]
+
+
+def seen(*milliseconds: float, wrong: int = 0) -> Seen:
+    return Seen([each / 1000 for each in milliseconds], wrong)
+
+
+def test_each_case_has_a_route_an_upstream_and_a_breaker_of_its_own(tmp_path: Path) -> None:
+    policies = read_text(configuration_of(CASES, 8081, log=tmp_path / "log"), name="peakgate.toml").policies
+
+    prefixes = [route.prefix for route in policies.routes]
+    assert len(prefixes) == len(set(prefixes))
+    assert all(case.path.removesuffix("page") in prefixes for case in CASES)
+    assert "/healthy/" in prefixes
+    assert {route.upstream for route in policies.routes} == {upstream.name for upstream in policies.upstreams}
+
+
+def test_an_exposed_upstream_is_never_cut_off(tmp_path: Path) -> None:
+    policies = read_text(configuration_of(CASES, 8081, log=tmp_path / "log"), name="peakgate.toml").policies
+
+    exposed = [upstream for upstream in policies.upstreams if upstream.name.endswith("-exposed")]
+    assert exposed
+    assert all(upstream.failures_to_eject > 1_000_000 for upstream in exposed)
+    assert policies.breaker.keys() == {upstream.name for upstream in exposed}
+    assert all(breaker.minimum_calls > 1_000_000 for breaker in policies.breaker.values())
+
+
+def test_the_upstream_knows_every_way_that_is_measured() -> None:
+    assert {sickness.way for sickness in SICKNESSES} | {"healthy"} == WAYS.keys()
+
+
+def test_the_ratio_is_taken_within_a_round_and_the_answers_are_counted_together() -> None:
+    pairs = [
+        Pair(seen(1), seen(1.1), Counter({"502": 20})),
+        Pair(seen(2), seen(2.2), Counter({"503": 30})),
+        Pair(seen(1), seen(9), Counter({"503": 10})),
+    ]
+
+    figure = figure_of(Case(Sickness("hangs", "hangs"), is_exposed=False), pairs)
+
+    assert (round(figure.measured, 3), figure.target, figure.met) == (1.1, 1.2, True)
+    assert figure.note == "2.20 to 1.00 ms; its shoppers got 40 503, 20 502"
+
+
+@pytest.mark.parametrize(("percent", "expected_ms"), [(50, 2.0), (99, 4.0), (100, 4.0), (0, 1.0)])
+def test_a_percentile_is_one_of_the_measured_values(percent: float, expected_ms: float) -> None:
+    assert seen(3, 1, 4, 2).percentile_ms(percent) == expected_ms
+
+
+def test_there_is_no_percentile_of_nothing() -> None:
+    with pytest.raises(ValueError, match="nothing was answered"):
+        Seen().percentile_ms(99)
