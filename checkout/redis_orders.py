@@ -175,7 +175,7 @@ class RedisOrders:
 
     async def receipt(self, order_id: OrderId) -> Receipt | None:
         """See `Orders.receipt`."""
-        doc, state, key_hash, fingerprint, kept = await self._store.execute(
+        doc, state, key_hash, fingerprint, durable = await self._store.execute(
             "HMGET", order_key(order_id), "doc", "state", "key", "body", "durable"
         )
         if doc is None:
@@ -184,7 +184,7 @@ class RedisOrders:
             decode_order(doc, state),
             key_hash.decode(),
             fingerprint.decode(),
-            is_durable=kept == b"1" or await self._make_durable(order_id),
+            is_durable=durable == b"1" or await self._make_durable(order_id),
         )
 
     async def _make_durable(self, order_id: OrderId) -> bool:

@@ -1,4 +1,4 @@
-"""Waiting for a condition, instead of for a time."""
+"""Waits for a condition, instead of a fixed time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ WITHIN_S = 60.0
 
 
 async def until(condition: Callable[[], object], *, within_s: float = WITHIN_S, step_s: float = 0.005) -> None:
-    """Wait until something is so; raises `AssertionError` when it is not so in time."""
+    """Wait until the condition is true; raises `AssertionError` if it is not within `within_s`."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within_s
     while not condition():
-        assert loop.time() < end, "it did not come to pass"
+        assert loop.time() < end, "the condition did not become true"
         await asyncio.sleep(step_s)
 
 
 def until_it_is_so(condition: Callable[[], object], *, within_s: float = WITHIN_S, step_s: float = 0.005) -> None:
-    """The same for tests without a loop."""
+    """`until` for tests without a loop."""
     end = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(step_s)

@@ -40,10 +40,16 @@ spells = st.builds(lambda fault, calls: [fault] * calls, st.one_of(st.just(WELL)
 plans = st.dictionaries(
     st.sampled_from(
         [
-            *("MemoryOrders.read", "MemoryOrders.transition"),
-            *("MemoryStock.confirm", "MemoryStock.cancel", "MemoryStock.complete"),
-            *("SandboxPayments.authorise", "SandboxPayments.capture", "SandboxPayments.void"),
-            *("SandboxShipping.arrange", "SandboxShipping.cancel"),
+            "MemoryOrders.read",
+            "MemoryOrders.transition",
+            "MemoryStock.confirm",
+            "MemoryStock.cancel",
+            "MemoryStock.complete",
+            "SandboxPayments.authorise",
+            "SandboxPayments.capture",
+            "SandboxPayments.void",
+            "SandboxShipping.arrange",
+            "SandboxShipping.cancel",
             "CountingNotifications.order_completed",
         ]
     ),
