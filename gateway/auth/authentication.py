@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from multidict import istr
+
 from gateway.auth.denial import Denial
 from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.http import problems
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, header, resolve
+
+# Compared without being lowercased for each request.
+_AUTHORIZATION: Final = istr("Authorization")
 
 
 def authentication(tokens: ShopperTokens) -> Layer:
@@ -24,7 +29,7 @@ def authentication(tokens: ShopperTokens) -> Layer:
             # The identity layer has set the shopper of a cached token.
             if request.shopper is not None:
                 return handler(request)
-            authorization = request.headers.get("Authorization")
+            authorization = request.headers.get(_AUTHORIZATION)
             if authorization is None:
                 return handler(request)
             result = tokens.verify(authorization)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from multidict import istr
+
 from gateway.auth.client_identifier import DENIED, ClientIdentifier
 from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.http import problems
@@ -12,6 +14,10 @@ from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAw
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
+# Names of this type are compared without being lowercased for each request.
+_FORWARDED_FOR: Final = istr("X-Forwarded-For")
+_API_KEY: Final = istr("X-Api-Key")
+_AUTHORIZATION: Final = istr("Authorization")
 _KEY_CHALLENGE: Final = header("WWW-Authenticate", 'ApiKey realm="peakgate"')
 
 
@@ -33,8 +39,8 @@ def identity(clients: ClientIdentifier, tokens: ShopperTokens | None = None) -> 
             headers = request.headers
             if has_proxies:
                 # All field lines of the name: together they are one list.
-                lines = cast("MultiMapping[str]", headers).getall("X-Forwarded-For", ())
-                chain = (request.peer, *lines)
+                lines = cast("MultiMapping[str]", headers).getall(_FORWARDED_FOR, ())
+                chain = (request.peer, lines[0]) if len(lines) == 1 else (request.peer, *lines)
                 client = by_forwarded_for(chain)
                 if client is None:
                     client = identify_forwarded(chain)
@@ -47,13 +53,13 @@ def identity(clients: ClientIdentifier, tokens: ShopperTokens | None = None) -> 
                 return _deny_address(clients, request)
             request.client = client
             if has_keys:
-                key = headers.get("X-Api-Key")
+                key = headers.get(_API_KEY)
                 if key is not None:
                     request.api_key = names_by_key(key) or api_key_name(key)
                     if request.api_key is None:
                         return _deny_key(clients, request)
             if cached_shopper is not None:
-                authorization = headers.get("Authorization")
+                authorization = headers.get(_AUTHORIZATION)
                 if authorization is not None:
                     request.shopper = cached_shopper(authorization)
             return handler(request)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from multidict import istr
+
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, header
 
 _METHODS: Final = header("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
@@ -13,6 +15,8 @@ _REQUEST_FIELDS: Final = header(
     "Access-Control-Allow-Headers",
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Waiting-Room-Token, X-Api-Key, traceparent, tracestate",
 )
+# Compared without being lowercased for each request.
+_ORIGIN: Final = istr("Origin")
 # Caches must not send the response of one origin to another.
 _VARY: Final = header("Vary", "Origin")
 
@@ -37,7 +41,7 @@ def cors(
     def layer(handler: Handler) -> Handler:
         def add(request: Request) -> ResponseOrAwaitable:
             headers = request.headers
-            origin = headers.get("Origin")
+            origin = headers.get(_ORIGIN)
             if origin is None:
                 request.extra_headers += always
                 return handler(request)
