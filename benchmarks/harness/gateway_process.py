@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 import redis
@@ -21,6 +21,7 @@ from benchmarks.harness.processes import command_line, cpu_time, descendants
 from store.embedded import die_with_parent, socket_path, store_url
 
 READY = "peakgate: ready"
+BUILDS = ("compiled", "interpreted")
 LONG_CART = 675  # lines; the longest basket of the Online Retail data
 SAMPLE_CATALOGUE = Path(__file__).parents[2] / "examples" / "catalog.csv"
 _START_TIMEOUT_S = 60.0
@@ -58,6 +59,11 @@ class GatewayProcess:
     def workers(self) -> list[int]:
         """The children that serve requests; the parent itself where it has none."""
         return self.server_processes()[1:] or [self._process.pid]
+
+    def build(self) -> str:
+        """`compiled` or `interpreted`, from the version that the program prints; `not known` if it has neither word."""
+        output = subprocess.run([*peakgate_command(), "--version"], capture_output=True, text=True, check=False).stdout
+        return next((build for build in BUILDS if build in output), "not known")
 
     def busiest(self, before: dict[int, float]) -> int:
         """The process that used most CPU time since `cpu_times` gave `before`."""
@@ -156,6 +162,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class ReceivedResponse(NamedTuple):
+    """A response; names of header fields are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Api:
     """One keep-alive connection to a gateway, for setting the stage of a measurement."""
 
@@ -169,20 +183,21 @@ class Api:
         self._connection.close()
 
     def call(self, method: str, path: str, body: object = None, headers: Sequence[tuple[str, str]] = ()) -> Any:
-        """The decoded JSON answer. Raises HarnessError unless its status is 2xx."""
-        status, content = self.answer(method, path, b"" if body is None else orjson.dumps(body), headers)
-        if not 200 <= status < 300:
-            raise HarnessError(f"{method} {path} was answered {status}: {content[:200]!r}")
-        return orjson.loads(content)
+        """The decoded JSON response. Raises HarnessError unless its status is 2xx."""
+        response = self.send(method, path, b"" if body is None else orjson.dumps(body), headers)
+        if not 200 <= response.status < 300:
+            raise HarnessError(f"{method} {path} returned {response.status}: {response.body[:200]!r}")
+        return orjson.loads(response.body)
 
-    def answer(
+    def send(
         self, method: str, path: str, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
-    ) -> tuple[int, bytes]:
-        """Status and body of whatever is answered; a body that is sent is JSON."""
+    ) -> ReceivedResponse:
+        """Send one request, its body JSON, and return the response of any status."""
         fields = dict(headers) | ({"Content-Type": "application/json"} if body else {})
         self._connection.request(method, path, body or None, fields)
         response = self._connection.getresponse()
-        return response.status, response.read()
+        names = {name.lower(): value for name, value in response.getheaders()}
+        return ReceivedResponse(response.status, names, response.read())
 
     def skus(self, count: int) -> list[str]:
         """The first SKUs of the shop."""

@@ -1,4 +1,4 @@
-"""A configuration with every layer of the edge on, and shoppers who come through a balancer and are signed in."""
+"""A configuration with every layer on, and the header fields of signed-in shoppers."""
 
 import json
 import secrets
@@ -10,17 +10,16 @@ from typing import Final
 
 import jwt
 
-from benchmarks.load.wrk import Headers
+from benchmarks.load.wrk import HOST, TRACE_ID, Headers
 
 SHOPPERS: Final = 1000
-# What is forwarded, and what is answered from the response cache.
+# Prefixes of a forwarded route and of a cached one.
 FORWARDED, CACHED = "/forwarded/", "/cached/"
-# What a limit refuses to whom asks twice, and what a switch refuses to everybody.
+# Route patterns of a limit of one request an hour, and of a switch that is off.
 LIMITED, SWITCHED_OFF = "DELETE /v1/carts/{cart_id}/lines/{sku}", "DELETE /v1/carts/{cart_id}"
 _ISSUER, _AUDIENCE = "https://id.shop.example", "shop"
 _TOKENS_LAST_S = 24 * 3600.0
-# Nothing is refused for being too much: quotas that nobody reaches, and a loop that may run late. What each layer does to
-# decide that is the same. `{…}` are filled in.
+# Quotas and the lag target are too high to be reached; each layer does the same work to decide that.
 _CONFIGURATION = """\
 [identity]
 trusted_proxies = ["127.0.0.1/32"]
@@ -83,14 +82,11 @@ file = {access_log}
 
 @dataclass(frozen=True, slots=True)
 class EveryLayer:
-    """The file to start the gateway with, and the header fields that shoppers send, one sequence for each of them."""
+    """The configuration file, and the header fields of each shopper: as a load balancer forwards them, and as sent directly."""
 
     configuration: Path
-    shoppers: Sequence[Headers]
-
-    def headers_of(self, number: int) -> Headers:
-        """Those of a shopper; there are `SHOPPERS`, and they come in turn."""
-        return self.shoppers[number % len(self.shoppers)]
+    balancer_headers: Sequence[Headers]
+    plain_headers: Sequence[Headers]
 
     @classmethod
     def prepare(cls, folder: Path, *, upstream_port: int) -> "EveryLayer":
@@ -98,7 +94,7 @@ class EveryLayer:
         secret = secrets.token_hex(32)
         secret_file, configuration = folder / "shopper-secret", folder / "peakgate.toml"
         secret_file.write_text(secret)
-        # A string of JSON is one of TOML.
+        # A JSON string is a TOML string.
         configuration.write_text(
             _CONFIGURATION.format(
                 issuer=json.dumps(_ISSUER),
@@ -112,13 +108,28 @@ class EveryLayer:
                 switched_off=json.dumps(SWITCHED_OFF),
             )
         )
-        return cls(configuration, [_headers(number, secret) for number in range(SHOPPERS)])
+        tokens = [_token(number, secret) for number in range(SHOPPERS)]
+        return cls(
+            configuration,
+            [_balancer_headers(number, token) for number, token in enumerate(tokens)],
+            [(("Host", HOST), ("Authorization", f"Bearer {token}")) for token in tokens],
+        )
 
 
-def _headers(number: int, secret: str) -> Headers:
-    """The fields of a shopper: the address that the balancer saw, and the shopper's token."""
+def _token(number: int, secret: str) -> str:
     claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": f"shopper-{number}", "exp": time.time() + _TOKENS_LAST_S}
-    token = jwt.encode(claims, secret, algorithm="HS256")
-    # 198.18.0.0/15 is set aside for measurements (RFC 2544).
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+def _balancer_headers(number: int, token: str) -> Headers:
+    """The header fields in the order of an AWS Application Load Balancer. The trace ID differs in each request that is sent."""
+    # 198.18.0.0/15 is reserved for benchmarks (RFC 2544).
     address = f"198.18.{number // 250}.{number % 250 + 1}"
-    return (("X-Forwarded-For", address), ("Authorization", f"Bearer {token}"))
+    return (
+        ("X-Forwarded-For", address),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Port", "443"),
+        ("Host", HOST),
+        ("X-Amzn-Trace-Id", TRACE_ID),
+        ("Authorization", f"Bearer {token}"),
+    )

@@ -1,119 +1,90 @@
-"""What a request costs: CPU time of a worker beside that of an empty aiohttp handler and of peers; of Redis for long carts.
+"""The hot-path benchmark: CPU time per request beside an empty aiohttp handler and other servers, and of Redis for long carts.
 
-`python -m benchmarks.hot_path.measure [--quick]` starts the gateway with one worker on one core, every layer of the edge on; the
-store, the upstream and the load (wrk) run on another. The yardstick is measured in the same rounds, and ratios are taken
-within a round, so that a machine that is slower for a while does not bend them. It wants a quiet machine all the same, and
-tells when it has none.
+`python -m benchmarks.hot_path.measure [--quick]` starts the gateway with one worker on one core, every layer on; the store,
+the upstream and the load (wrk) run on another. Ratios to the empty handler are taken within a round, so that a machine that
+is slower for a while does not change them. A busy machine still makes them worse; the benchmark warns of it.
 """
 
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from benchmarks.harness.gateway_process import (
-    Api,
-    GatewayProcess,
-    HarnessError,
-    serving,
-)
+from benchmarks.harness.gateway_process import BUILDS, Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, pin
 from benchmarks.harness.results import Figure, figures_table, number, write_results
 from benchmarks.hot_path.every_layer import SHOPPERS, EveryLayer
+from benchmarks.hot_path.instructions import counting, why_not_counted
+from benchmarks.hot_path.ratios import Measured, Sample, ratios_to_peers, ratios_to_yardstick, summarize
 from benchmarks.hot_path.redis_cost import RedisCosts
 from benchmarks.hot_path.rows import (
     ADD,
-    PEER_TARGETS,
-    READ,
-    READ_LONG,
-    SHORT_CART,
-    YARDSTICK,
+    CONNECTIONS,
+    NAMES,
+    PEER_ROWS,
+    Row,
     Server,
-    Subject,
-    by,
+    World,
     check_status,
-    compared_with,
-    prepare_peer,
-    prepare_subjects,
+    gateway_rows,
+    peer_rows,
     serving_module,
+    yardstick_rows,
 )
-from benchmarks.load.wrk import LoadResult, find_wrk, play, wrk_version
+from benchmarks.load.wrk import find_wrk, play, wrk_version
 from benchmarks.peers.servers import Peer, PeerMissing
 from benchmarks.replay.tables import table
 
-CONNECTIONS = 64
 SERVER_CORE, LOAD_CORE = 0, 1
-QUIET = (
-    0.1  # cores at work before the measurement; with more, a worker is interrupted and each wake-up serves fewer calls
-)
+# Cores in use before the measurement. With more, the worker is interrupted, and each wake-up serves fewer requests.
+MAX_BUSY_CORES = 0.1
 _TRIES = 3
+_REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One kind of call in one round: CPU microseconds per request, and those of them that were spent in the kernel."""
+class Options:
+    """What is measured: the rows, beside which peers, for how long, and whether the results file is written."""
 
-    cpu_us: float
-    system_us: float
-    load: LoadResult
+    rounds: int
+    seconds: float
+    redis_calls: int
+    keys: Sequence[str] = tuple(NAMES)
+    peers: Sequence[Peer] = tuple(PEER_ROWS)
+    # `compiled` or `interpreted`: made before the measurement. None: the gateway as it is.
+    build: str | None = None
+    counts_instructions: bool = False
+    writes_results: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One kind of call over all rounds; `ratio` is the median of the rounds' ratios to the yardstick."""
+@dataclass(slots=True)
+class _Bench:
+    """The rows and the servers that they go to, by name of the row."""
 
-    name: str
-    samples: Sequence[Sample]
-    ratio: float
-    target: float | None
+    rows: list[Row] = field(default_factory=list)
+    servers: dict[str, Server] = field(default_factory=dict)
 
-    @property
-    def cpu_us(self) -> float:
-        """Median CPU microseconds of the server process per request."""
-        return median(sample.cpu_us for sample in self.samples)
-
-    @property
-    def system_us(self) -> float:
-        """Median of those spent in the kernel: reading, writing, waking the other side."""
-        return median(sample.system_us for sample in self.samples)
-
-    @property
-    def requests_per_s(self) -> float:
-        """Median throughput."""
-        return median(sample.load.requests / sample.load.seconds for sample in self.samples)
-
-    @property
-    def p99_ms(self) -> float:
-        """Median of the rounds' 99th percentiles."""
-        return median(sample.load.p99_ms for sample in self.samples)
-
-    def as_json(self) -> dict[str, Any]:
-        """The row of the results file."""
-        return {
-            "name": self.name,
-            "cpu_us_per_request": round(self.cpu_us, 2),
-            "of_it_system_us": round(self.system_us, 2),
-            "cpu_us_by_round": [round(sample.cpu_us, 2) for sample in self.samples],
-            "ratio": round(self.ratio, 3),
-            "requests_per_s": round(self.requests_per_s),
-            "p99_ms": round(self.p99_ms, 2),
-        }
+    def add(self, rows: Sequence[Row], servers: Mapping[str, Server]) -> None:
+        self.rows += rows
+        self.servers |= servers
 
 
 def main() -> int:
     """Entry point of `make bench-hot-path`; 0 when everything could be measured, whether or not targets are met."""
-    args = _parse()
-    signal.signal(signal.SIGTERM, _stop_in_order)
+    options = _parse()
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         _check_machine()
-        measure(rounds=args.rounds, seconds=args.seconds, redis_calls=200 if args.quick else 2000, keep=not args.quick)
+        if options.build is not None:
+            _build(options.build)
+        measure(options)
     except HarnessError as error:
         print(f"hot_path: {error}", file=sys.stderr)
         return 1
@@ -122,160 +93,165 @@ def main() -> int:
     return 0
 
 
-def measure(*, rounds: int, seconds: float, redis_calls: int, keep: bool) -> None:
-    """Measure all, print it and, if wanted, keep it in results/hot_path.json."""
+def measure(options: Options) -> None:
+    """Measure, print the tables and, unless it is a trial, write results/hot_path.json."""
     busy_before = busy_cores(over_s=1)
-    if busy_before > QUIET:
-        print(f"{busy_before:.1f} cores are busy with something else: the figures will be too high", file=sys.stderr)
+    if busy_before > MAX_BUSY_CORES:
+        print(f"{busy_before:.1f} cores are in use by other programs: CPU times will be too high", file=sys.stderr)
     # Children inherit this; only the servers that are measured are moved to a core of their own.
     os.sched_setaffinity(0, {LOAD_CORE})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peakgate-bench-")))
         upstream = stack.enter_context(serving_module("benchmarks.upstreams.canned"))
         layers = EveryLayer.prepare(folder, upstream_port=upstream.port)
-        one_worker = ("--workers", "1", "--role", "edge", "--config", str(layers.configuration))
-        gateway = stack.enter_context(serving(*one_worker))
-        print(f"gateway ready after {gateway.started_in_s:.2f} s; preparing carts", file=sys.stderr)
-        subjects, servers = compared_with(stack, layers)
+        gateway = stack.enter_context(
+            serving("--workers", "1", "--role", "edge", "--config", str(layers.configuration))
+        )
+        build = gateway.build()
+        if options.build not in {None, build}:
+            raise HarnessError(f"the gateway runs {build}, not {options.build}")
+        print(f"gateway ({build}) ready after {gateway.started_in_s:.2f} s; preparing carts", file=sys.stderr)
+        bench = _Bench()
+        bench.add(*yardstick_rows(stack, layers))
         with Api(gateway.port) as api:
-            own = prepare_subjects(api, layers)
+            own = gateway_rows(api, layers, options.keys)
         worker = Server(gateway.port, find_worker(gateway, own[0]))
-        subjects += own
-        servers |= {subject.name: worker for subject in own}
-        for peer in PEER_TARGETS:
-            try:
-                compared, server = prepare_peer(stack, peer, gateway, layers)
-            except PeerMissing as missing:
-                print(f"without {peer.name}: {missing}", file=sys.stderr)
-                continue
-            subjects += compared
-            servers |= {subject.name: server for subject in compared}
-        for server in servers.values():
+        bench.add(own, {row.name: worker for row in own})
+        world = World(gateway, layers, upstream.port)
+        for peer in options.peers:
+            _add_peer(bench, stack, peer, options.keys, world)
+        for server in bench.servers.values():
             pin(server.pid, SERVER_CORE)
-        measured = _measure_in_rounds(subjects, servers, rounds=rounds, seconds=seconds)
+        samples = _measure_in_rounds(bench, options)
+        instructions = _count(bench, options.seconds) if options.counts_instructions else {}
         store = f"valkey {gateway.store.info('server').get('valkey_version', '')}".strip()
-    redis_costs = _redis_costs(redis_calls)
-    figures = [*_ratios(measured), *ratios_to_peers(measured), *redis_costs.figures()]
-    print(_calls_table(measured), figures_table(figures), sep="\n\n")
-    if not keep:
+    measured = summarize(bench.rows, samples, instructions)
+    figures = [*ratios_to_yardstick(measured), *ratios_to_peers(measured)]
+    if ADD in options.keys:
+        figures += _redis_costs(options.redis_calls).figures()
+    print(f"the gateway ran {build}", _rows_table(measured), figures_table(figures), sep="\n\n")
+    if options.writes_results:
+        settings = {
+            "build": build,
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "connections": CONNECTIONS,
+            "shoppers": SHOPPERS,
+            "store": store,
+            "load": wrk_version(),
+            "busy_cores_before": round(busy_before, 2),
+        }
+        _write(settings, measured, figures)
+
+
+def _write(settings: Mapping[str, object], measured: Sequence[Measured], figures: Sequence[Figure]) -> None:
+    path = write_results("hot_path", settings, {"calls": [each.as_json() for each in measured]}, figures)
+    print(f"\nwritten to {path}")
+
+
+def _add_peer(bench: _Bench, stack: ExitStack, peer: Peer, keys: Sequence[str], world: World) -> None:
+    compared = [key for key in PEER_ROWS[peer] if key in keys]
+    for key in compared:
+        if key in peer.cannot:
+            print(f"without {peer.name} for the {NAMES[key]}: {peer.cannot[key]}", file=sys.stderr)
+    if all(key in peer.cannot for key in compared):
         return
-    settings = {
-        "rounds": rounds,
-        "seconds": seconds,
-        "connections": CONNECTIONS,
-        "shoppers": SHOPPERS,
-        "store": store,
-        "load": wrk_version(),
-        "busy_cores_before": round(busy_before, 2),
-    }
-    path = write_results("hot_path", settings, {"calls": [row.as_json() for row in measured]}, figures)
-    print(f"\nkept in {path}")
+    try:
+        rows, server = peer_rows(stack, peer, keys, world)
+    except PeerMissing as missing:
+        print(f"without {peer.name}: {missing}", file=sys.stderr)
+        return
+    bench.add(rows, {row.name: server for row in rows})
 
 
 def _redis_costs(calls: int) -> RedisCosts:
-    """By a gateway without limits: what those ask of the store could not be told apart from the carts' calls."""
+    """Measured with a gateway without limits, whose store calls would be mixed with those of the carts."""
     with serving("--workers", "1", "--role", "edge") as gateway:
         for pid in gateway.server_processes():
             pin(pid, SERVER_CORE)
         return RedisCosts.measure(gateway, calls)
 
 
-def find_worker(gateway: GatewayProcess, subject: Subject) -> int:
-    """The process that serves: whichever works when there is load. A warm-up as well."""
+def find_worker(gateway: GatewayProcess, row: Row) -> int:
+    """The process that uses CPU time under load; this warms the gateway up as well."""
     before = gateway.cpu_times()
-    play(gateway.port, subject.calls, seconds=1, connections=CONNECTIONS)
+    play(gateway.port, row.groups, seconds=1, connections=CONNECTIONS)
     return gateway.busiest(before)
 
 
-def sample(port: int, pid: int, subject: Subject, *, seconds: float) -> Sample:
-    """Drive one kind of call and see what it cost the process; again if answers were wrong, as on a busy machine."""
+def sample(server: Server, row: Row, *, seconds: float) -> Sample:
+    """The CPU time per request of one row; repeated if there were wrong responses, as on a busy machine."""
     for _ in range(_TRIES):
-        before = cpu_time(pid)
-        load = play(port, subject.calls, seconds=seconds, connections=CONNECTIONS)
-        used = cpu_time(pid).since(before)
-        wrong = load.requests - load.refused if subject.refused else load.refused
+        before = cpu_time(server.pid)
+        load = play(server.port, row.groups, seconds=seconds, connections=CONNECTIONS)
+        used = cpu_time(server.pid).since(before)
+        wrong = load.requests - load.errors if row.expects_errors else load.errors
         if load.requests and not wrong and not load.socket_errors:
             return Sample(used.total_s / load.requests * 1e6, used.system_s / load.requests * 1e6, load)
     raise HarnessError(
-        f"{subject.name}: {wrong} of {load.requests} answers with the wrong status, {load.socket_errors} lost"
+        f"{row.name}: {wrong} of {load.requests} responses have the wrong status, {load.socket_errors} are missing"
     )
 
 
-def _measure_in_rounds(
-    subjects: Sequence[Subject], servers: dict[str, Server], *, rounds: int, seconds: float
-) -> list[Measured]:
-    """All subjects in each round, the yardstick first, after one short round that does not count."""
-    samples: dict[str, list[Sample]] = {subject.name: [] for subject in subjects}
-    for turn in range(rounds + 1):
-        for subject in subjects:
-            taken = sample(*servers[subject.name], subject, seconds=seconds if turn else subject.warm_up_s)
+def _count(bench: _Bench, seconds: float) -> dict[str, float]:
+    """Instructions per request by name of the row, in a pass of its own: counting costs time."""
+    if reason := why_not_counted():
+        print(f"instructions are not counted: {reason}", file=sys.stderr)
+        return {}
+    counts: dict[str, float] = {}
+    for row in bench.rows:
+        server = bench.servers[row.name]
+        with counting(server.pid) as count:
+            taken = sample(server, row, seconds=seconds)
+        counts[row.name] = count.instructions / taken.load.requests
+    return counts
+
+
+def _measure_in_rounds(bench: _Bench, options: Options) -> dict[str, list[Sample]]:
+    """All rows in each round, the yardsticks first, after one short round of warm-up that is not counted."""
+    samples: dict[str, list[Sample]] = {row.name: [] for row in bench.rows}
+    for turn in range(options.rounds + 1):
+        for row in bench.rows:
+            server = bench.servers[row.name]
+            taken = sample(server, row, seconds=options.seconds if turn else row.warm_up_s)
             if not turn:
-                check_status(servers[subject.name].port, subject)
+                check_status(server.port, row)
             else:
-                print(f"round {turn} of {rounds}: {subject.name} {number(taken.cpu_us)} µs", file=sys.stderr)
-                samples[subject.name].append(taken)
-    return summarize(subjects, samples)
+                print(f"round {turn} of {options.rounds}: {row.name} {number(taken.cpu_us)} µs", file=sys.stderr)
+                samples[row.name].append(taken)
+    return samples
 
 
-def summarize(subjects: Sequence[Subject], samples: dict[str, list[Sample]]) -> list[Measured]:
-    """Medians over the rounds; ratios within each round first."""
-    yardstick = samples[YARDSTICK]
-    return [
-        Measured(
-            subject.name,
-            samples[subject.name],
-            median(own.cpu_us / base.cpu_us for own, base in zip(samples[subject.name], yardstick, strict=True)),
-            subject.target,
-        )
-        for subject in subjects
-    ]
-
-
-def _ratios(measured: Sequence[Measured]) -> list[Figure]:
-    by_name = {row.name: row for row in measured}
-    ratios = [
-        Figure(f"{row.name}: CPU to the empty handler's", row.ratio, "ratio", row.target, f"{number(row.cpu_us)} µs")
-        for row in measured
-        if row.target is not None
-    ]
-    long_to_short = median(
-        long.cpu_us / short.cpu_us
-        for long, short in zip(by_name[READ_LONG].samples, by_name[READ].samples, strict=True)
-    )
-    note = f"{number(by_name[READ_LONG].cpu_us)} µs"
-    return [*ratios, Figure(f"{READ_LONG}: CPU to a read of {SHORT_CART}", long_to_short, "ratio", 30, note)]
-
-
-def ratios_to_peers(measured: Sequence[Measured]) -> list[Figure]:
-    """What a read and an add cost beside the peers that were there; ratios within each round first."""
-    by_name = {row.name: row for row in measured}
-    return [
-        _to_peer(name, by_name[name], by_name[by(peer, name)], peer, target)
-        for peer, most in PEER_TARGETS.items()
-        for name, target in ((READ, most), (ADD, None))
-        if by(peer, name) in by_name
-    ]
-
-
-def _to_peer(name: str, own: Measured, others: Measured, peer: Peer, target: float | None) -> Figure:
-    ratio = median(one.cpu_us / other.cpu_us for one, other in zip(own.samples, others.samples, strict=True))
-    note = f"{number(own.cpu_us)} to {number(others.cpu_us)} µs"
-    return Figure(f"{name}: CPU to {peer.name}'s", ratio, "ratio", target, note)
-
-
-def _calls_table(measured: Sequence[Measured]) -> str:
+def _rows_table(measured: Sequence[Measured]) -> str:
     rows = [
         (
-            row.name,
-            number(row.cpu_us),
-            number(row.system_us),
-            f"{row.ratio:.2f}",
-            round(row.requests_per_s),
-            number(row.p99_ms),
+            each.row.name,
+            number(each.cpu_us),
+            number(each.system_us),
+            f"{each.ratio:.2f}",
+            "" if each.instructions is None else round(each.instructions),
+            round(each.requests_per_s),
+            number(each.p99_ms),
         )
-        for row in measured
+        for each in measured
     ]
-    return table((f"{CONNECTIONS} connections, one worker", "CPU µs", "system", "ratio", "requests/s", "p99 ms"), rows)
+    head = (
+        f"{CONNECTIONS} connections, one worker",
+        "CPU µs",
+        "system",
+        "ratio",
+        "instructions",
+        "requests/s",
+        "p99 ms",
+    )
+    return table(head, rows)
+
+
+def _build(build: str) -> None:
+    """Run `make compiled` or `make interpreted`. Raises HarnessError if it fails."""
+    print(f"make {build}", file=sys.stderr)
+    if subprocess.run(["make", build], cwd=_REPOSITORY, stdout=sys.stderr, check=False).returncode:
+        raise HarnessError(f"make {build} failed; its output is above")
 
 
 def _check_machine() -> None:
@@ -286,22 +262,45 @@ def _check_machine() -> None:
     find_wrk()
 
 
-def _parse() -> argparse.Namespace:
+def _parse() -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.hot_path.measure", description=__doc__.partition("\n")[0]
     )
+    peers = {peer.name.lower(): peer for peer in PEER_ROWS}
     parser.add_argument(
-        "--quick", action="store_true", help="one round of a second each, figures not kept: for trying it out"
+        "--quick",
+        action="store_true",
+        help="one round of a second for each row, results not written: for trying it out",
     )
     parser.add_argument("--rounds", type=int, help="rounds (default: 5)")
-    parser.add_argument("--seconds", type=float, help="seconds of load for each kind of call in a round (default: 3)")
+    parser.add_argument("--seconds", type=float, help="seconds of load for each row in a round (default: 3)")
+    parser.add_argument("--rows", metavar="KEY,…", help=f"only these rows, results not written; of {', '.join(NAMES)}")
+    parser.add_argument("--peers", metavar="NAME,…", help=f"only beside these peers, or none; of {', '.join(peers)}")
+    parser.add_argument("--build", choices=BUILDS, help="run `make compiled` or `make interpreted` first")
+    parser.add_argument("--instructions", action="store_true", help="count instructions too, where perf can")
     args = parser.parse_args()
-    args.rounds = args.rounds or (1 if args.quick else 5)
-    args.seconds = args.seconds or (1 if args.quick else 3)
-    return args
+    keys = _chosen(parser, "--rows", args.rows, NAMES)
+    names = [] if args.peers == "none" else _chosen(parser, "--peers", args.peers, peers)
+    return Options(
+        rounds=args.rounds or (1 if args.quick else 5),
+        seconds=args.seconds or (1 if args.quick else 3),
+        redis_calls=200 if args.quick else 2000,
+        keys=keys,
+        peers=[peers[name] for name in names],
+        build=args.build,
+        counts_instructions=args.instructions,
+        writes_results=not args.quick and args.rows is None,
+    )
 
 
-def _stop_in_order(*_: object) -> NoReturn:
+def _chosen(parser: argparse.ArgumentParser, option: str, text: str | None, known: Mapping[str, object]) -> list[str]:
+    chosen = list(known) if text is None else text.split(",")
+    if unknown := [name for name in chosen if name not in known]:
+        parser.error(f"{option}: there is no {', '.join(unknown)}; choose of {', '.join(known)}")
+    return chosen
+
+
+def _exit_on_signal(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Servers of other makes that do what the gateway does, to compare with: installed into a cache folder, started, stopped."""
+"""Other servers that do the same work as the gateway, for comparison: how they are found or installed, started and stopped."""
 
 import hashlib
 import os
@@ -10,21 +10,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from benchmarks.harness.gateway_process import HarnessError, await_port, free_port, start_child, stop_child
 
 SOURCES = Path(__file__).parent
-_INSTALL_MOST_S = 300.0
+_MAX_INSTALL_S = 300.0
 _STAMP = "installed"
 
 
 class PeerMissing(Exception):
-    """A peer cannot be had on this machine; the text says why in one line."""
+    """A peer is not available on this machine; the text is one line with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a peer listens, what it works on, and a folder for its files."""
+
+    port: int
+    store_socket: Path
+    upstream_port: int
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How an installed peer is started; the port and the store's socket are added."""
+    """The command that starts a peer as one process in the foreground."""
 
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -32,45 +43,49 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One of them. `installed` installs it unless it is, and raises `PeerMissing`."""
+    """A server to compare with. `program` installs it if need be, writes its configuration and raises `PeerMissing`.
+
+    `cannot` has the reason for each kind of request that it cannot serve.
+    """
 
     name: str
-    installed: Callable[[], Program]
+    program: Callable[[Site], Program]
+    cannot: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @contextmanager
-    def serving(self, store_socket: Path) -> Iterator[tuple[int, int]]:
-        """Install and run it on that store; its port and process. Raises `PeerMissing`."""
-        program = self.installed()
-        port = free_port()
-        command = [*program.command, str(port), str(store_socket)]
-        with tempfile.TemporaryFile() as log:
-            process = start_child(command, log=log, environment=program.environment)
-            try:
+    def serving(self, *, store_socket: Path, upstream_port: int) -> Iterator[tuple[int, int]]:
+        """Run it on that store and upstream; its port and process id. Raises `PeerMissing`."""
+        with tempfile.TemporaryDirectory(prefix="peakgate-bench-") as folder:
+            site = Site(free_port(), store_socket, upstream_port, Path(folder))
+            program = self.program(site)
+            with (site.folder / "log").open("w+b") as log:
+                process = start_child(program.command, log=log, environment=program.environment)
                 try:
-                    await_port(process, port)
-                except HarnessError as error:
-                    log.seek(0)
-                    raise PeerMissing(_why(log.read()) or str(error)) from error
-                yield port, process.pid
-            finally:
-                stop_child(process)
+                    try:
+                        await_port(process, site.port)
+                    except HarnessError as error:
+                        log.seek(0)
+                        raise PeerMissing(_error_line(log.read()) or str(error)) from error
+                    yield site.port, process.pid
+                finally:
+                    stop_child(process)
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Where peers are installed: below the user's cache folder (the XDG Base Directory Specification)."""
-    named = Path(environ.get("XDG_CACHE_HOME", ""))
+    configured = Path(environ.get("XDG_CACHE_HOME", ""))
     # The specification says that relative paths are invalid and to be ignored.
-    return (named if named.is_absolute() else Path.home() / ".cache") / "peakgate-bench"
+    return (configured if configured.is_absolute() else Path.home() / ".cache") / "peakgate-bench"
 
 
-def install_once(name: str, listing: Path, install: Callable[[Path], None], *, cache: Path, runtime: str) -> Path:
-    """The folder where what `listing` lists is installed for that runtime; `install` is called where it is not yet."""
-    digest = hashlib.sha256(listing.read_bytes() + runtime.encode()).hexdigest()[:12]
+def install_once(name: str, requirements: Path, install: Callable[[Path], None], *, cache: Path, runtime: str) -> Path:
+    """The folder with the installed `requirements` for that runtime; calls `install` the first time."""
+    digest = hashlib.sha256(requirements.read_bytes() + runtime.encode()).hexdigest()[:12]
     folder = cache / f"{name}-{digest}"
     if not (folder / _STAMP).exists():
         print(f"installing {name} into {folder} (once)", file=sys.stderr)
         try:
-            # What an installation that was stopped left.
+            # An installation that was interrupted is incomplete.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             install(folder)
@@ -80,8 +95,27 @@ def install_once(name: str, listing: Path, install: Callable[[Path], None], *, c
     return folder
 
 
-def _fastify() -> Program:
-    node, npm = _tool("node"), _tool("npm")
+def program_on_path(name: str, packages: str) -> str:
+    """The path of a program. Raises `PeerMissing` with the Debian packages that have it."""
+    path = shutil.which(name)
+    if path is None:
+        raise PeerMissing(f"{name} is not on PATH; on Debian and Ubuntu `apt install {packages}` installs it")
+    return path
+
+
+def install_with_pip(name: str, requirements: Path) -> Path:
+    """The virtual environment with the requirements, in the cache folder. Raises `PeerMissing`."""
+
+    def install(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", "venv"], folder)
+        pip = [str(folder / "venv/bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "install", "--only-binary", ":all:", "--requirement", str(requirements)], folder)
+
+    return install_once(name, requirements, install, cache=cache_folder(), runtime=sys.version) / "venv"
+
+
+def _fastify(site: Site) -> Program:
+    node, npm = program_on_path("node", "nodejs npm"), program_on_path("npm", "nodejs npm")
 
     def install(folder: Path) -> None:
         shutil.copy(SOURCES / "package.json", folder)
@@ -90,44 +124,30 @@ def _fastify() -> Program:
     version = _run([node, "--version"], SOURCES)
     folder = install_once("fastify", SOURCES / "package.json", install, cache=cache_folder(), runtime=version)
     environment = {"NODE_PATH": str(folder / "node_modules"), "NODE_ENV": "production"}
-    return Program([node, str(SOURCES / "fastify_cart.js")], environment)
+    return Program([node, str(SOURCES / "fastify_cart.js"), str(site.port), str(site.store_socket)], environment)
 
 
-def _fastapi() -> Program:
-    listing = SOURCES / "requirements.txt"
-
-    def install(folder: Path) -> None:
-        _run([sys.executable, "-m", "venv", "venv"], folder)
-        pip = [str(folder / "venv/bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "install", "--only-binary", ":all:", "--requirement", str(listing)], folder)
-
-    folder = install_once("fastapi", listing, install, cache=cache_folder(), runtime=sys.version)
-    return Program([str(folder / "venv/bin/python"), str(SOURCES / "fastapi_cart.py")])
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise PeerMissing(f"{name} is not on PATH; on Debian and Ubuntu `apt install nodejs npm` brings it")
-    return found
+def _fastapi(site: Site) -> Program:
+    python = install_with_pip("fastapi", SOURCES / "requirements.txt") / "bin/python"
+    return Program([str(python), str(SOURCES / "fastapi_cart.py"), str(site.port), str(site.store_socket)])
 
 
 def _run(command: Sequence[str], folder: Path) -> str:
-    """What the command printed. Raises `PeerMissing`."""
+    """The output of the command. Raises `PeerMissing` if it fails."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=_INSTALL_MOST_S)
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=_MAX_INSTALL_S)
     except subprocess.CalledProcessError as error:
-        raise PeerMissing(f"{command[0]} failed: {_why(error.stderr or error.stdout)}") from error
+        raise PeerMissing(f"{command[0]} failed: {_error_line(error.stderr or error.stdout)}") from error
     except subprocess.TimeoutExpired as error:
-        raise PeerMissing(f"{command[0]} did not end within {_INSTALL_MOST_S:g} s") from error
+        raise PeerMissing(f"{command[0]} did not end within {_MAX_INSTALL_S:g} s") from error
     return done.stdout.decode(errors="replace").strip()
 
 
-def _why(said: bytes) -> str:
-    """The line of what a program said that tells most: the first that speaks of an error, else the last."""
-    lines = said.decode(errors="replace").strip().splitlines() or [""]
+def _error_line(output: bytes) -> str:
+    """The first line that mentions an error, else the last line."""
+    lines = output.decode(errors="replace").strip().splitlines() or [""]
     return next((line for line in lines if "error" in line.lower()), lines[-1]).strip()
 
 
-FASTIFY = Peer("Fastify", _fastify)
-FASTAPI = Peer("FastAPI", _fastapi)
+FASTIFY: Final = Peer("Fastify", _fastify)
+FASTAPI: Final = Peer("FastAPI", _fastapi)

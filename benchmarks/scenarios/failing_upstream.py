@@ -34,7 +34,7 @@ from benchmarks.harness.gateway_process import (
 )
 from benchmarks.harness.processes import busy_cores, memory, pin
 from benchmarks.harness.results import Figure, figures_table, number, write_results
-from benchmarks.hot_path.measure import LOAD_CORE, QUIET, SERVER_CORE
+from benchmarks.hot_path.measure import LOAD_CORE, MAX_BUSY_CORES, SERVER_CORE
 from benchmarks.load.constant_rate import Seen, steady
 from benchmarks.load.leaving_clients import Habits
 from benchmarks.upstreams.failing import EXPOSED
@@ -145,7 +145,7 @@ def main() -> int:
 def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | None = None) -> list[Figure]:
     """Measure all, print it and, if wanted, keep it in results/failing_upstream.json."""
     busy_before = busy_cores(over_s=1)
-    if busy_before > QUIET:
+    if busy_before > MAX_BUSY_CORES:
         print(f"{busy_before:.1f} cores are busy with something else: the figures will be wrong", file=sys.stderr)
     cases = cases or [Case(sickness, is_exposed) for sickness in SICKNESSES for is_exposed in (False, True)]
     # Children inherit this; only the worker is moved to a core of its own.
