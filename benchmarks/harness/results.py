@@ -18,8 +18,8 @@ _PACKAGES = ("peakgate", "aiohttp", "uvloop", "orjson", "msgspec", "redis", "hir
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured value. A target is the most it may be; without one the figure is for information."""
+class Result:
+    """One measured value. A target is the most it may be; without one the result is for information."""
 
     name: str
     measured: float
@@ -38,13 +38,13 @@ class Figure:
         return row | {"met": self.met} | ({"note": self.note} if self.note else {})
 
 
-def figures_table(figures: Sequence[Figure]) -> str:
+def results_table(results: Sequence[Result]) -> str:
     """Name, measured, target, met, for people; notes below."""
     rows = [
-        (figure.name, number(figure.measured), figure.unit, _at_most(figure.target), _MET[figure.met], figure.note)
-        for figure in figures
+        (result.name, number(result.measured), result.unit, _at_most(result.target), _MET[result.met], result.note)
+        for result in results
     ]
-    return table(("figure", "measured", "unit", "target", "met", "note"), rows, left=(0, 2, 5))
+    return table(("result", "measured", "unit", "target", "met", "note"), rows, left=(0, 2, 5))
 
 
 def number(value: float) -> str:
@@ -54,15 +54,15 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def write_results(name: str, settings: Mapping[str, Any], parts: Mapping[str, Any], figures: Sequence[Figure]) -> Path:
-    """Keep the figures as `results/<name>.json` with what they were measured on; the file's path."""
+def write_results(name: str, settings: Mapping[str, Any], parts: Mapping[str, Any], results: Sequence[Result]) -> Path:
+    """Keep the results as `results/<name>.json` with what they were measured on; the file's path."""
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "machine": machine(),
         "versions": versions(),
         "settings": settings,
         **parts,
-        "figures": [figure.as_json() for figure in figures],
+        "results": [result.as_json() for result in results],
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
@@ -71,7 +71,7 @@ def write_results(name: str, settings: Mapping[str, Any], parts: Mapping[str, An
 
 
 def machine() -> dict[str, Any]:
-    """The machine as far as it explains the figures."""
+    """The machine as far as it explains the results."""
     return {"cores": os.cpu_count(), "cpu": _cpu_model(), "kernel": platform.release()}
 
 

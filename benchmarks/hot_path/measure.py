@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from benchmarks.harness.gateway_process import BUILDS, Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, pin
-from benchmarks.harness.results import Figure, figures_table, number, write_results
+from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.hot_path.every_layer import SHOPPERS, EveryLayer
 from benchmarks.hot_path.instructions import counting, why_not_counted
 from benchmarks.hot_path.ratios import Measured, Sample, ratios_to_peers, ratios_to_yardstick, summarize
@@ -126,10 +126,10 @@ def measure(options: Options) -> None:
         instructions = _count(bench, options.seconds) if options.counts_instructions else {}
         store = f"valkey {gateway.store.info('server').get('valkey_version', '')}".strip()
     measured = summarize(bench.rows, samples, instructions)
-    figures = [*ratios_to_yardstick(measured), *ratios_to_peers(measured)]
+    results = [*ratios_to_yardstick(measured), *ratios_to_peers(measured)]
     if ADD in options.keys:
-        figures += _redis_costs(options.redis_calls).figures()
-    print(f"the gateway ran {build}", _rows_table(measured), figures_table(figures), sep="\n\n")
+        results += _redis_costs(options.redis_calls).results()
+    print(f"the gateway ran {build}", _rows_table(measured), results_table(results), sep="\n\n")
     if options.writes_results:
         settings = {
             "build": build,
@@ -141,11 +141,11 @@ def measure(options: Options) -> None:
             "load": wrk_version(),
             "busy_cores_before": round(busy_before, 2),
         }
-        _write(settings, measured, figures)
+        _write(settings, measured, results)
 
 
-def _write(settings: Mapping[str, object], measured: Sequence[Measured], figures: Sequence[Figure]) -> None:
-    path = write_results("hot_path", settings, {"calls": [each.as_json() for each in measured]}, figures)
+def _write(settings: Mapping[str, object], measured: Sequence[Measured], results: Sequence[Result]) -> None:
+    path = write_results("hot_path", settings, {"calls": [each.as_json() for each in measured]}, results)
     print(f"\nwritten to {path}")
 
 

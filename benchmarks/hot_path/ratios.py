@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.harness.results import Figure, number
+from benchmarks.harness.results import Result, number
 from benchmarks.hot_path.rows import NAMES, PEER_ROWS, READ, READ_LONG, SHORT_CART, YARDSTICK, Row, name_by
 from benchmarks.load.wrk import LoadResult
 from benchmarks.peers.servers import Peer
@@ -83,11 +83,11 @@ def summarize(
     ]
 
 
-def ratios_to_yardstick(measured: Sequence[Measured]) -> list[Figure]:
+def ratios_to_yardstick(measured: Sequence[Measured]) -> list[Result]:
     """The rows that have a target, and the long cart's read to the short one's."""
     by_name = {each.row.name: each for each in measured}
     ratios = [
-        Figure(f"{name}: CPU to the empty handler's", each.ratio, "ratio", each.row.target, f"{number(each.cpu_us)} µs")
+        Result(f"{name}: CPU to the empty handler's", each.ratio, "ratio", each.row.target, f"{number(each.cpu_us)} µs")
         for name, each in by_name.items()
         if each.row.target is not None
     ]
@@ -95,11 +95,11 @@ def ratios_to_yardstick(measured: Sequence[Measured]) -> list[Figure]:
     if long and short:
         name = f"{long.row.name}: CPU to a read of {SHORT_CART}"
         ratio, note = _ratio(long.samples, short.samples), f"{number(long.cpu_us)} µs"
-        ratios.append(Figure(name, ratio, "ratio", _MAX_LONG_TO_SHORT, note))
+        ratios.append(Result(name, ratio, "ratio", _MAX_LONG_TO_SHORT, note))
     return ratios
 
 
-def ratios_to_peers(measured: Sequence[Measured]) -> list[Figure]:
+def ratios_to_peers(measured: Sequence[Measured]) -> list[Result]:
     """Each row beside the peers that ran, for requests through a balancer."""
     by_name = {each.row.name: each for each in measured}
     return [
@@ -110,10 +110,10 @@ def ratios_to_peers(measured: Sequence[Measured]) -> list[Figure]:
     ]
 
 
-def _to_peer(ours: Measured, theirs: Measured, peer: Peer, target: float | None) -> Figure:
+def _to_peer(ours: Measured, theirs: Measured, peer: Peer, target: float | None) -> Result:
     note = f"{number(ours.cpu_us)} to {number(theirs.cpu_us)} µs"
     ratio = _ratio(ours.samples, theirs.samples)
-    return Figure(f"{ours.row.name}: CPU to {peer.name}'s", ratio, "ratio", target, note)
+    return Result(f"{ours.row.name}: CPU to {peer.name}'s", ratio, "ratio", target, note)
 
 
 def _ratio(ours: Sequence[Sample], theirs: Sequence[Sample]) -> float:

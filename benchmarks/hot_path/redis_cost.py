@@ -6,7 +6,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.harness.gateway_process import LONG_CART, Api, GatewayProcess, HarnessError
-from benchmarks.harness.results import Figure, number
+from benchmarks.harness.results import Result, number
 
 # New lines for each long cart.
 _ADDS_PER_CART = 20
@@ -57,15 +57,15 @@ class RedisCosts:
         costs[2] = [_cost(gateway, api, additions) for additions in rounds]
         return cls(*(_median(each) for each in costs))
 
-    def figures(self) -> list[Figure]:
+    def results(self) -> list[Result]:
         """The ratio that has a target, and what explains it."""
         name = f"add a line to a cart of {LONG_CART}: Redis CPU to an empty cart's"
         return [
-            Figure(
+            Result(
                 f"{name}, script", self.long.script_us / self.empty.script_us, "ratio", 2, _note(self.long, self.empty)
             ),
-            Figure(f"{name}, whole process", self.long.process_us / self.empty.process_us, "ratio"),
-            Figure(
+            Result(f"{name}, whole process", self.long.process_us / self.empty.process_us, "ratio"),
+            Result(
                 f"{name}, script, cart not remembered", self.long_forgotten.script_us / self.empty.script_us, "ratio"
             ),
         ]

@@ -20,7 +20,7 @@ _SLOW_WINDOW: Final = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class Behaviour:
     """How they come: `rate` a second for `seconds`, each on a connection of his own, for `patience_s` at most.
 
     They read at `bytes_per_s`, without it as fast as it comes.
@@ -35,10 +35,10 @@ class Habits:
 class Neighbour(asyncio.Protocol):
     """One of them; `seen` counts the status that he got, and he is among those `there` as long as he is connected."""
 
-    def __init__(self, request: bytes, habits: Habits, seen: Counter[str], there: "set[Neighbour]") -> None:
-        self.is_slow = habits.bytes_per_s is not None
+    def __init__(self, request: bytes, behaviour: Behaviour, seen: Counter[str], there: "set[Neighbour]") -> None:
+        self.is_slow = behaviour.bytes_per_s is not None
         self._request = request
-        self._habits = habits
+        self._habits = behaviour
         self._seen = seen
         self._there = there
         self._status = NONE
@@ -74,7 +74,7 @@ class Neighbour(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-async def come(port: int, path: str, habits: Habits) -> Counter[str]:
+async def come(port: int, path: str, behaviour: Behaviour) -> Counter[str]:
     """Have them come; how many got which status. Who is still waiting when the time is over leaves."""
     loop = asyncio.get_running_loop()
     there: set[Neighbour] = set()
@@ -82,12 +82,12 @@ async def come(port: int, path: str, habits: Habits) -> Counter[str]:
     seen: Counter[str] = Counter()
     connecting: set[asyncio.Task[None]] = set()
     began = loop.time()
-    for number in range(round(habits.rate * habits.seconds)):
-        await asyncio.sleep(max(0.0, began + number / habits.rate - loop.time()))
-        connection = loop.create_task(_one(port, Neighbour(request, habits, seen, there)))
+    for number in range(round(behaviour.rate * behaviour.seconds)):
+        await asyncio.sleep(max(0.0, began + number / behaviour.rate - loop.time()))
+        connection = loop.create_task(_one(port, Neighbour(request, behaviour, seen, there)))
         connecting.add(connection)
         connection.add_done_callback(connecting.discard)
-    await asyncio.sleep(max(0.0, began + habits.seconds - loop.time()))
+    await asyncio.sleep(max(0.0, began + behaviour.seconds - loop.time()))
     for each in connecting:
         each.cancel()
     for neighbour in there:
@@ -113,7 +113,7 @@ async def _one(port: int, neighbour: Neighbour) -> None:
 def main() -> None:
     """Come as the arguments say."""
     port, path, *numbers = sys.argv[1:]
-    seen = uvloop.run(come(int(port), path, Habits(*map(float, numbers))))
+    seen = uvloop.run(come(int(port), path, Behaviour(*map(float, numbers))))
     sys.stdout.buffer.write(orjson.dumps(seen) + b"\n")
 
 

@@ -63,7 +63,7 @@ class Setup(msgspec.Struct, frozen=True):
     kinds: list[Kind]
 
 
-class KindSeen(msgspec.Struct):
+class KindStats(msgspec.Struct):
     """What became of the requests of one kind: answered with 2xx, refused (429, 503), answered otherwise."""
 
     accepted: int = 0
@@ -76,16 +76,16 @@ class Seen(msgspec.Struct):
 
     offered: int
     seconds: float
-    kinds: dict[str, KindSeen]
+    kinds: dict[str, KindStats]
     lost: int
     p50_ms: float
     p99_ms: float
-    most_ms: float
+    max_ms: float
     # When the last refusal came, since the load began; and the 99th percentile of each quarter of a second.
-    last_refused_s: float
+    last_rejected_s: float
     p99_ms_by_bin: list[float]
     # The most that was behind its time: much of it tells of a generator that is too slow.
-    behind_ms: float
+    late_ms: float
 
     @property
     def accepted(self) -> int:
@@ -138,10 +138,10 @@ class Generator:
         turns = self._turns(load.only)
         waiting: deque[tuple[float, int]] = deque()
         began = time.perf_counter()
-        due, end, turn, behind_s = began, began + load.seconds, 0, 0.0
+        due, end, turn, late_s = began, began + load.seconds, 0, 0.0
         while True:
             now = time.perf_counter()
-            behind_s = max(behind_s, now - due)
+            late_s = max(late_s, now - due)
             while due <= now and due < end:
                 waiting.append((due, turns[turn % _GAPS]))
                 due += self._gaps[turn % _GAPS] / load.rate
@@ -156,7 +156,7 @@ class Generator:
             # Rounded up to a millisecond by the kernel, which would be too late at high rates.
             for ready, _ in self._epoll.poll(wait_s if wait_s > 0.001 else 0, 256):
                 self._receive(ready, seen)
-        return seen.summary(began, turn, load.seconds, behind_s)
+        return seen.summary(began, turn, load.seconds, late_s)
 
     def _turns(self, only: str | None) -> Sequence[int]:
         kinds = self._setup.kinds
@@ -242,11 +242,11 @@ class _Notes:
         self._due.append(due)
         self._took_s.append(now - due)
 
-    def summary(self, began: float, offered: int, seconds: float, behind_s: float) -> Seen:
-        kinds = {name: KindSeen() for name in self._names}
+    def summary(self, began: float, offered: int, seconds: float, late_s: float) -> Seen:
+        kinds = {name: KindStats() for name in self._names}
         took: list[float] = []
         bins: list[list[float]] = [[] for _ in range(int(seconds / BIN_S) + 1)]
-        last_refused_s = 0.0
+        last_rejected_s = 0.0
         for kind, status, due, took_s in zip(self._kinds, self._statuses, self._due, self._took_s, strict=True):
             counts = kinds[self._names[kind]]
             if 200 <= status < 300:
@@ -255,14 +255,14 @@ class _Notes:
                 bins[min(int((due - began) / BIN_S), len(bins) - 1)].append(took_s)
             elif status in {429, 503}:
                 counts.refused += 1
-                last_refused_s = max(last_refused_s, due - began)
+                last_rejected_s = max(last_rejected_s, due - began)
             else:
                 counts.other += 1
         took.sort()
         p50, p99 = (percentile(took, share) * 1e3 if took else 0.0 for share in (0.5, 0.99))
         by_bin = [percentile(sorted(each), 0.99) * 1e3 if each else 0.0 for each in bins]
         most = took[-1] * 1e3 if took else 0.0
-        return Seen(offered, seconds, kinds, self.lost, p50, p99, most, last_refused_s, by_bin, behind_s * 1e3)
+        return Seen(offered, seconds, kinds, self.lost, p50, p99, most, last_rejected_s, by_bin, late_s * 1e3)
 
 
 def main() -> int:

@@ -7,9 +7,9 @@ from typing import Final
 
 import orjson
 
-from benchmarks.replay.client import Answer, ShopClient
+from benchmarks.replay.client import ShopClient, ShopResponse
 from benchmarks.replay.responses import Cart
-from benchmarks.replay.retry import Patience
+from benchmarks.replay.retry import RetryPolicy
 
 _TRIES_PER_WRITE: Final = 5
 _LARGEST_BATCH: Final = 100
@@ -62,23 +62,23 @@ def _setting(batch: Sequence[tuple[str, int]], in_cart: Mapping[str, int]) -> Wr
     return Write("set a batch of lines", "PATCH", body, leaves, len(batch))
 
 
-class CartInHand:
+class ShopperCart:
     """One cart of one shopper, and what the shopper knows to be in it."""
 
     @classmethod
-    async def create(cls, client: ShopClient, patience: Patience, currency: str) -> "CartInHand":
+    async def create(cls, client: ShopClient, retry: RetryPolicy, currency: str) -> "ShopperCart":
         """Take a new cart; one whose answer was lost stays empty and expires."""
         body = orjson.dumps({"currency": currency})
-        answer = await client.call("create a cart", "POST", "/v1/carts", body=body, patience=patience)
+        answer = await client.call("create a cart", "POST", "/v1/carts", body=body, retry=retry)
         if answer.status != 201:
             raise unexpected("creating a cart", answer)
         cart = answer.decode(Cart)
-        patience.moved()
-        return cls(client, patience, cart.id, cart.version)
+        retry.progressed()
+        return cls(client, retry, cart.id, cart.version)
 
-    def __init__(self, client: ShopClient, patience: Patience, cart_id: str, version: int) -> None:
+    def __init__(self, client: ShopClient, retry: RetryPolicy, cart_id: str, version: int) -> None:
         self._client = client
-        self._patience = patience
+        self._retry = retry
         self._version = version
         self._quantities: dict[str, int] = {}
         self.id = cart_id
@@ -93,7 +93,7 @@ class CartInHand:
                 f"/v1/carts/{self.id}/lines",
                 body=write.body,
                 headers={"If-Match": f'"{self._version}"'},
-                patience=self._patience,
+                retry=self._retry,
             )
             if answer.status == 200:
                 return self._applied(wanted, answer.cart_version)
@@ -110,7 +110,7 @@ class CartInHand:
 
     async def look(self) -> Cart:
         """Read the cart. Raises CartLost when it is gone."""
-        answer = await self._client.call("read the cart", "GET", f"/v1/carts/{self.id}", patience=self._patience)
+        answer = await self._client.call("read the cart", "GET", f"/v1/carts/{self.id}", retry=self._retry)
         if answer.status != 200:
             raise self._refusal("reading the cart", answer)
         return answer.decode(Cart)
@@ -118,12 +118,12 @@ class CartInHand:
     def _applied(self, quantities: dict[str, int], version: int) -> None:
         self._quantities = quantities
         self._version = version
-        self._patience.moved()
+        self._retry.progressed()
 
-    def _refusal(self, what: str, answer: Answer) -> Exception:
+    def _refusal(self, what: str, answer: ShopResponse) -> Exception:
         return CartLost() if answer.problem == "cart-not-found" else unexpected(what, answer)
 
 
-def unexpected(what: str, answer: Answer) -> Fault:
+def unexpected(what: str, answer: ShopResponse) -> Fault:
     """The fault of a call that was answered with a status it must not have."""
     return Fault(f"{what} was answered {answer.status} {answer.problem}".rstrip())

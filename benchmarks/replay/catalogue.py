@@ -8,7 +8,7 @@ import msgspec
 
 from benchmarks.replay.client import ShopClient
 from benchmarks.replay.responses import Product, ProductPage
-from benchmarks.replay.retry import Patience
+from benchmarks.replay.retry import RetryPolicy
 
 _PAGE = 100  # the largest page that the API gives
 
@@ -30,16 +30,16 @@ class ShopCatalogue:
         return sum(quantity * self.prices[sku] for sku, quantity in quantities.items())
 
 
-async def fetch_catalogue(client: ShopClient, skus: Collection[str], patience: Patience) -> ShopCatalogue:
+async def fetch_catalogue(client: ShopClient, skus: Collection[str], retry: RetryPolicy) -> ShopCatalogue:
     """Page through `GET /v1/products` until every SKU asked for has been seen.
 
     Raises CatalogueMismatch if the shop lacks a SKU, sells them in several currencies or does not give its products, and
-    GaveUp when the patience ends.
+    GaveUp when the retry ends.
     """
     found: dict[str, Product] = {}
     cursor: str | None = ""
     while cursor is not None and len(found) < len(skus):
-        page = await _fetch_page(client, cursor, patience)
+        page = await _fetch_page(client, cursor, retry)
         found.update((product.sku, product) for product in page.products if product.sku in skus)
         cursor = page.next_cursor
     if missing := set(skus) - set(found):
@@ -54,16 +54,16 @@ async def fetch_catalogue(client: ShopClient, skus: Collection[str], patience: P
     )
 
 
-async def _fetch_page(client: ShopClient, cursor: str, patience: Patience) -> ProductPage:
+async def _fetch_page(client: ShopClient, cursor: str, retry: RetryPolicy) -> ProductPage:
     query = f"?limit={_PAGE}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
-    answer = await client.call("page of products", "GET", f"/v1/products{query}", patience=patience)
+    answer = await client.call("page of products", "GET", f"/v1/products{query}", retry=retry)
     if answer.status != 200:
         raise CatalogueMismatch(f"GET /v1/products was answered {answer.status} {answer.problem}".rstrip())
     try:
         page = answer.decode(ProductPage)
     except msgspec.DecodeError as error:
         raise CatalogueMismatch(f"GET /v1/products was not answered with a page of products ({error})") from error
-    patience.moved()
+    retry.progressed()
     return page
 
 

@@ -11,11 +11,11 @@ import aiohttp
 import msgspec
 
 from benchmarks.replay.latency import Latencies
-from benchmarks.replay.retry import Patience
+from benchmarks.replay.retry import RetryPolicy
 
 _JSON_HEADERS: Final = {"Content-Type": "application/json"}
 # 502 and 504 are what a balancer in front says while the gateway restarts.
-_TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+_RETRIED_STATUSES: Final = frozenset({429, 502, 503, 504})
 
 _Form = TypeVar("_Form")
 
@@ -25,7 +25,7 @@ class _Problem(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShopResponse:
     """One HTTP answer, its body as received."""
 
     status: int
@@ -79,26 +79,26 @@ class ShopClient:
         method: str,
         path: str,
         *,
-        patience: Patience,
+        retry: RetryPolicy,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> ShopResponse:
         """Send a call until it is answered with something other than "again later"; `path` is percent-encoded already.
 
         The same bytes are sent each time, so the caller chooses calls that may be repeated: reads, writes under If-Match,
-        a checkout under its Idempotency-Key. Raises GaveUp when the patience ends.
+        a checkout under its Idempotency-Key. Raises GaveUp when the retry ends.
         """
         url = self._base_url + path
         all_headers = {**_JSON_HEADERS, **(headers or {})} if body is not None else headers
         attempt = 0
         while True:
             attempt += 1
-            answer, lost_because = await self._attempt(kind, method, url, body, all_headers)
-            reason = lost_because or _put_off_because(answer)
+            answer, failure_reason = await self._attempt(kind, method, url, body, all_headers)
+            reason = failure_reason or _retry_reason(answer)
             if answer is not None and reason is None:
                 return answer
             self.retries[reason or "connection lost"] += 1
-            await self._pause(patience.wait_before(attempt, at_least_s=_retry_after_s(answer)))
+            await self._pause(retry.delay_before(attempt, min_delay_s=_retry_after_s(answer)))
 
     async def probe(self, path: str) -> None:
         """Raise Unreachable unless something answers HTTP at the address, whatever it answers."""
@@ -115,7 +115,7 @@ class ShopClient:
 
     async def _attempt(
         self, kind: str, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None
-    ) -> tuple[Answer | None, str | None]:
+    ) -> tuple[ShopResponse | None, str | None]:
         """The answer, or why there was none."""
         started = self._clock()
         self.requests += 1
@@ -126,8 +126,8 @@ class ShopClient:
             return None, "no answer in time"
         except (aiohttp.ClientError, OSError):
             return None, "connection lost"
-        answer = Answer(response.status, response.headers, content)
-        if response.status not in _TRY_AGAIN:
+        answer = ShopResponse(response.status, response.headers, content)
+        if response.status not in _RETRIED_STATUSES:
             self.latencies.add(kind, self._clock() - started)
         return answer, None
 
@@ -143,17 +143,17 @@ def open_session(*, connections: int, answer_within_s: float = 30.0) -> aiohttp.
     )
 
 
-def _put_off_because(answer: Answer | None) -> str | None:
+def _retry_reason(answer: ShopResponse | None) -> str | None:
     if answer is None:
         return None
-    if answer.status in _TRY_AGAIN:
+    if answer.status in _RETRIED_STATUSES:
         return f"{answer.status} {answer.problem}".rstrip()
     if answer.status == 409 and answer.problem == "idempotency-key-in-progress":
         return "409 idempotency-key-in-progress"
     return None
 
 
-def _retry_after_s(answer: Answer | None) -> float:
+def _retry_after_s(answer: ShopResponse | None) -> float:
     """The Retry-After of an answer in seconds; the form with a date (RFC 9110, 10.2.3) is not used by the gateway."""
     value = answer.headers.get("Retry-After", "") if answer is not None else ""
     return float(value) if value.isdecimal() else 0.0

@@ -23,10 +23,10 @@ import uvloop
 from benchmarks.replay.catalogue import CatalogueMismatch, ShopCatalogue, fetch_catalogue
 from benchmarks.replay.client import ShopClient, Unreachable, open_session
 from benchmarks.replay.progress import Counts, show_progress
-from benchmarks.replay.reconciliation import Expectation, Ledger, StockCheck
+from benchmarks.replay.reconciliation import Expectation, Reconciliation, StockCheck
 from benchmarks.replay.report import ReplayReport
 from benchmarks.replay.retail import Basket, RetailFileError, read_baskets
-from benchmarks.replay.retry import GaveUp, Patience
+from benchmarks.replay.retry import GaveUp, RetryPolicy
 from benchmarks.replay.shopper import Shopper
 
 EPILOG = """\
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="a shopper gives up after this long without progress (default: %(default)g)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the closing figures here as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the closing results here as well")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,14 +114,14 @@ async def replay(
     async with open_session(connections=concurrency) as session:
         client = ShopClient(session, url, clock=clock, pause=pause)
         await client.probe("/healthz")
-        tour = _Tour(client, baskets, speed=speed, give_up_s=give_up_s, clock=clock)
-        await tour.look_around()
-        async with show_progress(tour.counts, len(baskets), progress_to or sys.stderr):
-            await tour.send_shoppers(concurrency)
-        return await tour.report()
+        running = _Replay(client, baskets, speed=speed, give_up_s=give_up_s, clock=clock)
+        await running.prepare()
+        async with show_progress(running.counts, len(baskets), progress_to or sys.stderr):
+            await running.buy_all(concurrency)
+        return await running.report()
 
 
-class _Tour:
+class _Replay:
     """One run of all baskets."""
 
     def __init__(
@@ -144,12 +144,12 @@ class _Tour:
         self._interrupted = False
         self._seconds = 0.0
 
-    async def look_around(self) -> None:
+    async def prepare(self) -> None:
         """Learn the shop's prices and stock; open the books."""
         self._before = await self._fetch_catalogue()
-        self._ledger = Ledger(Expectation.of(self._baskets, self._before))
+        self._reconciliation = Reconciliation(Expectation.of(self._baskets, self._before))
 
-    async def send_shoppers(self, concurrency: int) -> None:
+    async def buy_all(self, concurrency: int) -> None:
         """Let every basket be bought."""
         started = self._clock()
         queue = self._baskets_when_due(started)
@@ -162,8 +162,8 @@ class _Tour:
         self._seconds = self._clock() - started
 
     def counts(self) -> Counts:
-        """Where the tour is, for the progress display."""
-        return Counts(len(self._ledger.purchases), self._lines, self._client.requests)
+        """Where the running is, for the progress display."""
+        return Counts(len(self._reconciliation.purchases), self._lines, self._client.requests)
 
     async def report(self) -> ReplayReport:
         """Close the books."""
@@ -174,14 +174,14 @@ class _Tour:
         except (GaveUp, CatalogueMismatch) as error:
             faults.append(f"the stock could not be read in the end: {error}")
         return ReplayReport(
-            ledger=self._ledger,
+            reconciliation=self._reconciliation,
             currency=self._before.currency,
             stock=stock,
             latencies=self._client.latencies.rows(),
             retries=self._client.retries,
             requests=self._client.requests,
             seconds=self._seconds,
-            faults=faults + self._ledger.faults(stock),
+            faults=faults + self._reconciliation.faults(stock),
             interrupted=self._interrupted,
         )
 
@@ -204,24 +204,24 @@ class _Tour:
                 basket,
                 self._before,
                 run_id=self._run_id,
-                patience=self._patience(basket.invoice),
+                retry=self._retry(basket.invoice),
                 # Seeded with the invoice: every run fills its carts in the same ways.
                 chance=Random(basket.invoice),
                 clock=self._clock,
                 on_lines=self._count_lines,
             )
-            self._ledger.record(await shopper.buy())
+            self._reconciliation.record(await shopper.buy())
 
     async def _compare_stock(self) -> StockCheck | None:
         after = await self._fetch_catalogue()
         return StockCheck.compare(self._before.stock, after.stock)
 
     async def _fetch_catalogue(self) -> ShopCatalogue:
-        return await fetch_catalogue(self._client, self._skus, self._patience("catalogue"))
+        return await fetch_catalogue(self._client, self._skus, self._retry("catalogue"))
 
-    def _patience(self, seed: str) -> Patience:
+    def _retry(self, seed: str) -> RetryPolicy:
         # Shoppers of different runs and machines must not come back in step, hence the run id.
-        return Patience(give_up_s=self._give_up_s, clock=self._clock, chance=Random(f"{self._run_id} {seed}"))
+        return RetryPolicy(give_up_s=self._give_up_s, clock=self._clock, chance=Random(f"{self._run_id} {seed}"))
 
     def _count_lines(self, lines: int) -> None:
         self._lines += lines

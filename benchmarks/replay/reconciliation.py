@@ -46,7 +46,7 @@ class StockCheck:
         return cls(sum(before.values()), sum(after.values()), below_zero)
 
 
-class Ledger:
+class Reconciliation:
     """Collects purchases as they end."""
 
     def __init__(self, expected: Expectation) -> None:
@@ -91,12 +91,12 @@ class Ledger:
         """Everything that does not add up, in words; empty when all is well."""
         found = [f"invoice {purchase.invoice}: {purchase.fault}" for purchase in self.purchases if purchase.fault]
         found += self._doubled()
-        figures = (
+        results = (
             ("baskets bought", self.orders_by_state.get("completed", 0), self.expected.baskets),
             ("units", self.units, self.expected.units),
             ("money", self.money, self.expected.money),
         )
-        found += [f"{name}: {was:,} instead of {wanted:,}" for name, was, wanted in figures if was != wanted]
+        found += [f"{name}: {was:,} instead of {wanted:,}" for name, was, wanted in results if was != wanted]
         return found + (self._stock_faults(stock) if stock else [])
 
     def _ordered(self) -> list[Purchase]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.replay.latency import LatencyRow
-from benchmarks.replay.reconciliation import Ledger, StockCheck
+from benchmarks.replay.reconciliation import Reconciliation, StockCheck
 from benchmarks.replay.tables import table
 
 _FAULTS_SHOWN = 10
@@ -15,7 +15,7 @@ _FAULTS_SHOWN = 10
 class ReplayReport:
     """All that a replay found out; money in minor units of `currency`, times in seconds."""
 
-    ledger: Ledger
+    reconciliation: Reconciliation
     currency: str
     stock: StockCheck | None
     latencies: Sequence[LatencyRow]
@@ -35,18 +35,18 @@ class ReplayReport:
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
-        ledger = self.ledger
+        reconciliation = self.reconciliation
         return {
             "seconds": round(self.seconds, 3),
             "requests": self.requests,
-            "expected": asdict(ledger.expected),
-            "orders": ledger.orders,
-            "orders_by_state": ledger.orders_by_state,
-            "lines": ledger.lines,
-            "units": ledger.units,
-            "money": ledger.money,
+            "expected": asdict(reconciliation.expected),
+            "orders": reconciliation.orders,
+            "orders_by_state": reconciliation.orders_by_state,
+            "lines": reconciliation.lines,
+            "units": reconciliation.units,
+            "money": reconciliation.money,
             "currency": self.currency,
-            "carts_lost": ledger.carts_lost,
+            "carts_lost": reconciliation.carts_lost,
             "stock": asdict(self.stock) if self.stock else None,
             "latencies": [asdict(row) for row in self.latencies],
             "retries": dict(self.retries),
@@ -54,19 +54,19 @@ class ReplayReport:
         }
 
     def _totals(self) -> str:
-        ledger, expected = self.ledger, self.ledger.expected
+        reconciliation, expected = self.reconciliation, self.reconciliation.expected
         rows: list[tuple[object, ...]] = [
-            ("baskets", len(ledger.purchases), expected.baskets),
-            ("lines", ledger.lines, expected.lines),
-            ("units", ledger.units, expected.units),
-            ("orders", ledger.orders, expected.baskets),
-            *((f"  {state}", count, "") for state, count in sorted(ledger.orders_by_state.items())),
-            (f"money, minor units of {self.currency}", ledger.money, expected.money),
+            ("baskets", len(reconciliation.purchases), expected.baskets),
+            ("lines", reconciliation.lines, expected.lines),
+            ("units", reconciliation.units, expected.units),
+            ("orders", reconciliation.orders, expected.baskets),
+            *((f"  {state}", count, "") for state, count in sorted(reconciliation.orders_by_state.items())),
+            (f"money, minor units of {self.currency}", reconciliation.money, expected.money),
         ]
         if self.stock:
             rows.append(("units in stock, before and now", self.stock.after, self.stock.before))
-        if ledger.carts_lost:
-            rows.append(("carts lost, baskets started again", ledger.carts_lost, 0))
+        if reconciliation.carts_lost:
+            rows.append(("carts lost, baskets started again", reconciliation.carts_lost, 0))
         return table(("", "accepted", "expected"), rows)
 
     def _latencies(self) -> str:

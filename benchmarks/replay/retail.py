@@ -65,7 +65,7 @@ def read_baskets(path: str | Path) -> Iterator[Basket]:
     """Stream the usable baskets of the file at `path` (`.gz` is decompressed) in its order.
 
     Holds one invoice at a time. Raises `RetailFileError` where a line cannot be read, or where an invoice goes on
-    after another one has begun: silently making two baskets of it would falsify every figure.
+    after another one has begun: silently making two baskets of it would falsify every result.
     """
     path = Path(path)
     finished: set[str] = set()

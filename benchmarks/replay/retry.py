@@ -1,48 +1,50 @@
-"""When a shopper tries again, and when no more."""
+"""Retries of a shopper: the delay before each, and the time without progress after which the shopper gives up."""
 
 from collections.abc import Callable
 from random import Random
 
-FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 3.0
+from primitives.backoff import Backoff
+
+FIRST_DELAY_S = 0.05
+MAX_DELAY_S = 3.0
 
 
 class GaveUp(Exception):
-    """Nothing has moved for as long as the shopper is willing to wait."""
+    """A shopper has made no progress for `give_up_s` seconds."""
 
     def __init__(self, give_up_s: float) -> None:
         super().__init__(f"gave up after {give_up_s:g} s without progress")
         self.give_up_s = give_up_s
 
 
-class Patience:
-    """Jittered exponential back-off that ends when the shopper has made no progress for `give_up_s` seconds.
+class RetryPolicy:
+    """Exponential back-off that ends when the shopper has made no progress for `give_up_s` seconds.
 
-    Progress, not the number of attempts, is the measure: a gateway that is killed and started again costs a shopper some
-    dozen attempts, and each step that succeeds afterwards renews the patience in full.
+    The limit is on time without progress, not on attempts: a gateway that is killed and started again costs a shopper
+    some dozen attempts, and each step that succeeds afterwards starts the time again.
     """
 
     def __init__(self, *, give_up_s: float, clock: Callable[[], float], chance: Random) -> None:
         self._give_up_s = give_up_s
         self._clock = clock
         self._chance = chance
+        self._backoff = Backoff(FIRST_DELAY_S, MAX_DELAY_S, chance=chance.random)
         self._last_progress = clock()
 
-    def moved(self) -> None:
-        """Note that the shopper got a step further."""
+    def progressed(self) -> None:
+        """Start the time without progress again, after a step that succeeded."""
         self._last_progress = self._clock()
 
-    def wait_before(self, attempt: int, *, at_least_s: float = 0.0) -> float:
+    def delay_before(self, attempt: int, *, min_delay_s: float = 0.0) -> float:
         """Seconds to wait before the given attempt (the first repetition is 1).
 
-        `at_least_s` is the server's Retry-After; it is honoured with up to a quarter more, so that shoppers who were
-        refused together do not come back together. Raises GaveUp like `allow`.
+        `min_delay_s` is the server's Retry-After. Up to a quarter is added to it, so that shoppers who were rejected
+        together do not retry together. Raises GaveUp like `allow`.
         """
-        back_off_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempt - 1, 10)) * self._chance.uniform(0.5, 1.0)
-        return self.allow(max(back_off_s, at_least_s * self._chance.uniform(1.0, 1.25)))
+        return self.allow(max(self._backoff.delay_s(attempt), min_delay_s * self._chance.uniform(1.0, 1.25)))
 
-    def allow(self, wait_s: float) -> float:
-        """Give back the wait, or raise GaveUp if it would end past the shopper's patience."""
-        if self._clock() + wait_s - self._last_progress > self._give_up_s:
+    def allow(self, delay_s: float) -> float:
+        """Return the delay, or raise GaveUp if it would end later than `give_up_s` after the last progress."""
+        if self._clock() + delay_s - self._last_progress > self._give_up_s:
             raise GaveUp(self._give_up_s)
-        return wait_s
+        return delay_s

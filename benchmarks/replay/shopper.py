@@ -17,12 +17,12 @@ from typing import Final
 import msgspec
 import orjson
 
-from benchmarks.replay.cart import CartInHand, CartLost, Fault, plan_writes, unexpected
+from benchmarks.replay.cart import CartLost, Fault, ShopperCart, plan_writes, unexpected
 from benchmarks.replay.catalogue import ShopCatalogue
-from benchmarks.replay.client import Answer, ShopClient
+from benchmarks.replay.client import ShopClient, ShopResponse
 from benchmarks.replay.responses import Cart, Money, Order
 from benchmarks.replay.retail import Basket
-from benchmarks.replay.retry import GaveUp, Patience
+from benchmarks.replay.retry import GaveUp, RetryPolicy
 
 FINAL_STATES: Final = frozenset({"completed", "cancelled"})
 _CARTS_PER_BASKET: Final = 5
@@ -40,7 +40,7 @@ _ADDRESS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What became of one basket; money in minor units. `accepted` and `units_ordered` are the order's own figures."""
+    """What became of one basket; money in minor units. `accepted` and `units_ordered` are the order's own results."""
 
     invoice: str
     lines: int
@@ -64,7 +64,7 @@ class Shopper:
         catalogue: ShopCatalogue,
         *,
         run_id: str,
-        patience: Patience,
+        retry: RetryPolicy,
         chance: Random,
         clock: Callable[[], float] = time.monotonic,
         on_lines: Callable[[int], None] = lambda _: None,
@@ -75,7 +75,7 @@ class Shopper:
         self._wanted = basket.quantities()
         self._expected = catalogue.cost(self._wanted)
         self._idempotency_key = f"replay-{run_id}-{basket.invoice}"
-        self._patience = patience
+        self._retry = retry
         self._chance = chance
         self._clock = clock
         self._on_lines = on_lines
@@ -100,7 +100,7 @@ class Shopper:
         """Fill a cart and check it out; begin again with a new one when it is lost. The order as accepted."""
         writes = plan_writes([(line.sku, line.quantity) for line in self._basket.lines], self._chance)
         for _ in range(_CARTS_PER_BASKET):
-            cart = await CartInHand.create(self._client, self._patience, self._catalogue.currency)
+            cart = await ShopperCart.create(self._client, self._retry, self._catalogue.currency)
             try:
                 for write in writes:
                     await cart.apply(write)
@@ -110,7 +110,7 @@ class Shopper:
                 self._lost_carts.append(cart.id)
         raise Fault(f"{_CARTS_PER_BASKET} carts were lost one after the other")
 
-    async def _check_out(self, cart: CartInHand) -> Order:
+    async def _check_out(self, cart: ShopperCart) -> Order:
         """Look at the cart and pay what it shows; look again when a price has just changed."""
         for _ in range(_LOOKS_AT_THE_PRICE):
             seen = await cart.look()
@@ -125,14 +125,14 @@ class Shopper:
                 raise unexpected("the checkout", answer)
         raise Fault(f"prices changed at each of {_LOOKS_AT_THE_PRICE} checkouts")
 
-    def _accepted(self, answer: Answer) -> Order:
+    def _accepted(self, answer: ShopResponse) -> Order:
         if "Idempotent-Replayed" in answer.headers:
             self._client.retries["checkout answered by its replay"] += 1
-        self._patience.moved()
+        self._retry.progressed()
         self._order = answer.decode(Order)
         return self._order
 
-    async def _pay(self, seen: Cart) -> Answer:
+    async def _pay(self, seen: Cart) -> ShopResponse:
         body = {
             "cart_id": seen.id,
             "email": f"invoice-{self._basket.invoice}@replay.example",
@@ -146,7 +146,7 @@ class Shopper:
             "/v1/checkout",
             body=orjson.dumps(body),
             headers={"Idempotency-Key": self._idempotency_key},
-            patience=self._patience,
+            retry=self._retry,
         )
 
     async def _final_state_of(self, order: Order) -> Order:
@@ -155,22 +155,22 @@ class Shopper:
         polls = 0
         while order.status not in FINAL_STATES:
             poll_s = min(_SLOWEST_POLL_S, _FIRST_POLL_S * 1.5 ** min(polls, 10)) * self._chance.uniform(0.75, 1.25)
-            await self._client.pause(self._patience.allow(poll_s))
+            await self._client.pause(self._retry.allow(poll_s))
             polls += 1
-            answer = await self._client.call("poll the order", "GET", f"/v1/orders/{order.id}", patience=self._patience)
+            answer = await self._client.call("poll the order", "GET", f"/v1/orders/{order.id}", retry=self._retry)
             if answer.status != 200:
                 raise unexpected("polling the accepted order", answer)
             status_before, order = order.status, answer.decode(Order)
             self._order = order
             if order.status != status_before:
-                self._patience.moved()
+                self._retry.progressed()
         self._client.latencies.add("from 202 to the final state", self._clock() - accepted_at)
         return order
 
     async def _check_lost_carts(self) -> None:
         """A cart that was given up as lost must not have become an order as well."""
         for cart_id in self._lost_carts:
-            answer = await self._client.call("read the cart", "GET", f"/v1/carts/{cart_id}", patience=self._patience)
+            answer = await self._client.call("read the cart", "GET", f"/v1/carts/{cart_id}", retry=self._retry)
             if answer.status == 200 and answer.decode(Cart).order_id:
                 raise Fault(f"ordered twice: cart {cart_id} that seemed lost became an order too")
 

@@ -1,7 +1,7 @@
 """A catalogue of a million products: its import, and pages and searches of it.
 
 `python -m benchmarks.scenarios.catalog_scale [--products N]` makes the file, imports it into an embedded store and the embedded
-search in a process of its own, asks for pages meanwhile and afterwards, and keeps the figures in
+search in a process of its own, asks for pages meanwhile and afterwards, and keeps the results in
 `results/catalog_scale.json`.
 """
 
@@ -21,7 +21,7 @@ from random import Random
 from statistics import median, quantiles
 from typing import NamedTuple
 
-from benchmarks.harness.results import Figure, figures_table, write_results
+from benchmarks.harness.results import Result, results_table, write_results
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.importer import ImportReport, import_catalog
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
@@ -57,7 +57,7 @@ SIDES = ("LEFT", "RIGHT")
 
 
 class Query(NamedTuple):
-    """A kind of query, and what the figure's note says of it."""
+    """A kind of query, and what the result's note says of it."""
 
     name: str
     q: str | None
@@ -92,28 +92,28 @@ class Imported(NamedTuple):
 
 
 def main() -> int:
-    """Measure, print and keep the figures; 0 when everything could be measured, whether or not targets are met."""
+    """Measure, print and keep the results; 0 when everything could be measured, whether or not targets are met."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scenarios.catalog_scale", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--products", type=int, default=1_000_000, help="size of the catalogue (default: %(default)s)")
     args = parser.parse_args()
-    # On a machine that others use as well the figures say little; this tells.
+    # On a machine that others use as well the results say little; this tells.
     parts = {"load_average_before": round(os.getloadavg()[0], 2)}
     with tempfile.TemporaryDirectory(prefix="peakgate-catalog-") as folder:
         server = EmbeddedServer(Path(folder))
         server.start()
         try:
-            figures = asyncio.run(measure(Path(folder), server.url, args.products))
+            results = asyncio.run(measure(Path(folder), server.url, args.products))
         finally:
             server.stop()
-    print(figures_table(figures))
-    print(f"\nwritten to {write_results('catalog_scale', {'products': args.products, 'seed': SEED}, parts, figures)}")
+    print(results_table(results))
+    print(f"\nwritten to {write_results('catalog_scale', {'products': args.products, 'seed': SEED}, parts, results)}")
     return 0
 
 
-async def measure(folder: Path, store_url: str, products: int) -> list[Figure]:
-    """All figures, in the order in which they are printed."""
+async def measure(folder: Path, store_url: str, products: int) -> list[Result]:
+    """All results, in the order in which they are printed."""
     file = folder / "catalog.csv"
     _say(f"writing a file of {products:,} products")
     write_file(file, products)
@@ -122,29 +122,29 @@ async def measure(folder: Path, store_url: str, products: int) -> list[Figure]:
         first, during_ms = await _import(file, folder, store_url, handlers)
         _say("importing it again")
         again, _ = await _import(file, folder, store_url, handlers)
-        figures = [
-            Figure(
+        results = [
+            Result(
                 "import", first.seconds, "s", 300 * products / 1_000_000, f"{file.stat().st_size / MB:.0f} MB of CSV"
             ),
-            Figure("import of the same file again", again.seconds, "s"),
-            Figure("peak memory of the importing process", first.peak_rss / MB, "MB"),
-            Figure(
+            Result("import of the same file again", again.seconds, "s"),
+            Result("peak memory of the importing process", first.peak_rss / MB, "MB"),
+            Result(
                 "page while importing, p99",
                 _p99(during_ms),
                 "ms",
                 20,
                 f"{len(during_ms)} pages, 2 busy processes beside",
             ),
-            Figure(
+            Result(
                 "changed price in force, slowest", max(await _price_changes(folder, store, prices)), "s", 2, "of 10"
             ),
-            Figure("products in Valkey", await _used_memory(store) / MB, "MB"),
-            Figure("search index on disk", (folder / FILE_NAME).stat().st_size / MB, "MB"),
+            Result("products in Valkey", await _used_memory(store) / MB, "MB"),
+            Result("search index on disk", (folder / FILE_NAME).stat().st_size / MB, "MB"),
         ]
         for query in QUERIES:
             _say(f"asking: {query.name}")
-            figures += await _ask(handlers, query)
-        return figures
+            results += await _ask(handlers, query)
+        return results
 
 
 def write_file(path: Path, products: int) -> None:
@@ -238,7 +238,7 @@ async def _used_memory(store: Client) -> int:
     return int(text.partition("used_memory:")[2].split()[0])
 
 
-async def _ask(handlers: ProductHandlers, query: Query) -> list[Figure]:
+async def _ask(handlers: ProductHandlers, query: Query) -> list[Result]:
     """All pages from the first to the last, and again until there are enough of them."""
     times_ms: list[float] = []
     cursor: str | None = None
@@ -252,8 +252,8 @@ async def _ask(handlers: ProductHandlers, query: Query) -> list[Figure]:
         cursor = page.next_cursor
     note = f"{query.note}; {len(times_ms):,} pages, {products:,} products, slowest {max(times_ms):.1f} ms"
     return [
-        Figure(f"{query.name}: median", median(times_ms), "ms", 20),
-        Figure(f"{query.name}: p99", _p99(times_ms), "ms", 20, note),
+        Result(f"{query.name}: median", median(times_ms), "ms", 20),
+        Result(f"{query.name}: p99", _p99(times_ms), "ms", 20, note),
     ]
 
 

@@ -33,13 +33,13 @@ from benchmarks.harness.gateway_process import (
     stop_child,
 )
 from benchmarks.harness.processes import busy_cores, memory, pin
-from benchmarks.harness.results import Figure, figures_table, number, write_results
+from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.hot_path.measure import LOAD_CORE, MAX_BUSY_CORES, SERVER_CORE
 from benchmarks.load.constant_rate import Seen, steady
-from benchmarks.load.leaving_clients import Habits
+from benchmarks.load.leaving_clients import Behaviour
 from benchmarks.upstreams.failing import EXPOSED
 
-MOST_RATIO: Final = 1.2
+MAX_RATIO: Final = 1.2
 READS_PER_S: Final = 2000
 NEIGHBOURS_PER_S: Final = 100
 TIMEOUT_S: Final = 2.0
@@ -63,30 +63,30 @@ timeout_s = {timeout_s}
 
 
 @dataclass(frozen=True, slots=True)
-class Sickness:
+class Failure:
     """A way to misbehave; `way` is the upstream's name for it. The shoppers stay so long and read so fast."""
 
     name: str
     way: str
     patience_s: float = PATIENCE_S
     bytes_per_s: float | None = None
-    # Without one the figure is for information.
-    target: float | None = MOST_RATIO
+    # Without one the result is for information.
+    target: float | None = MAX_RATIO
 
 
-SICKNESSES: Final = (
-    Sickness("hangs", "hangs"),
-    Sickness("resets", "resets"),
-    Sickness("answers nothing and closes", "says-nothing"),
-    Sickness("dribbles its head", "dribbles-its-head"),
-    Sickness("dribbles its body", "dribbles-its-body"),
-    Sickness("sends garbage", "sends-garbage"),
-    Sickness("sends less than the length it told", "body-too-short"),
-    Sickness("sends more than the length it told", "body-too-long"),
+FAILURES: Final = (
+    Failure("hangs", "hangs"),
+    Failure("resets", "resets"),
+    Failure("answers nothing and closes", "says-nothing"),
+    Failure("dribbles its head", "dribbles-its-head"),
+    Failure("dribbles its body", "dribbles-its-body"),
+    Failure("sends garbage", "sends-garbage"),
+    Failure("sends less than the length it told", "body-too-short"),
+    Failure("sends more than the length it told", "body-too-long"),
     # Some 50 at a time.
-    Sickness("sends 10 GB, each read at 1 MB/s for 0.5 s", "pours", patience_s=0.5, bytes_per_s=1e6),
+    Failure("sends 10 GB, each read at 1 MB/s for 0.5 s", "pours", patience_s=0.5, bytes_per_s=1e6),
     # All that a core can carry, so that there is nothing left to be well below of.
-    Sickness("sends 10 GB, read as fast as it comes for 0.02 s", "pours", patience_s=0.02, target=None),
+    Failure("sends 10 GB, read as fast as it comes for 0.02 s", "pours", patience_s=0.02, target=None),
 )
 
 
@@ -94,18 +94,18 @@ SICKNESSES: Final = (
 class Case:
     """A way to misbehave, exposed to it or not."""
 
-    sickness: Sickness
+    failure: Failure
     is_exposed: bool
 
     @property
     def name(self) -> str:
         """What it is called in the report."""
-        return f"{self.sickness.name}, {'exposed' if self.is_exposed else 'as by default'}"
+        return f"{self.failure.name}, {'exposed' if self.is_exposed else 'as by default'}"
 
     @property
     def path(self) -> str:
         """What the shoppers of the sick upstream ask for."""
-        return f"/{self.sickness.way}{EXPOSED if self.is_exposed else ''}/page"
+        return f"/{self.failure.way}{EXPOSED if self.is_exposed else ''}/page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scenarios.failing_upstream", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--quick", action="store_true", help="one round of a second each, figures not kept")
+    parser.add_argument("--quick", action="store_true", help="one round of a second each, results not kept")
     parser.add_argument("--rounds", type=int, help="rounds (default: 5)")
     parser.add_argument("--seconds", type=float, help="seconds of each run, of which there are 40 a round (default: 3)")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, _stop_in_order)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         _check_machine()
         measure(
@@ -142,12 +142,12 @@ def main() -> int:
     return 0
 
 
-def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | None = None) -> list[Figure]:
+def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | None = None) -> list[Result]:
     """Measure all, print it and, if wanted, keep it in results/failing_upstream.json."""
     busy_before = busy_cores(over_s=1)
     if busy_before > MAX_BUSY_CORES:
-        print(f"{busy_before:.1f} cores are busy with something else: the figures will be wrong", file=sys.stderr)
-    cases = cases or [Case(sickness, is_exposed) for sickness in SICKNESSES for is_exposed in (False, True)]
+        print(f"{busy_before:.1f} cores are busy with something else: the results will be wrong", file=sys.stderr)
+    cases = cases or [Case(failure, is_exposed) for failure in FAILURES for is_exposed in (False, True)]
     # Children inherit this; only the worker is moved to a core of its own.
     os.sched_setaffinity(0, {LOAD_CORE})
     with ExitStack() as stack:
@@ -167,11 +167,11 @@ def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | 
         memory_before = memory(worker).rss
         pairs = _pairs(runs, cases, rounds)
         grown = memory(worker).rss - memory_before
-    figures = [figure_of(case, pairs[case]) for case in cases]
+    results = [result_of(case, pairs[case]) for case in cases]
     wrong = sum(pair.sick.wrong + pair.healthy.wrong for each in pairs.values() for pair in each)
-    figures.append(Figure("cart reads that were refused or lost", wrong, "", 0))
-    figures.append(Figure("the worker's memory grew by", grown / 1e6, "MB"))
-    print(figures_table(figures))
+    results.append(Result("cart reads that were refused or lost", wrong, "", 0))
+    results.append(Result("the worker's memory grew by", grown / 1e6, "MB"))
+    print(results_table(results))
     if keep:
         settings = {
             "rounds": rounds,
@@ -181,8 +181,8 @@ def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | 
             "busy_cores_before": round(busy_before, 2),
         }
         rows = [_row(case, pairs[case]) for case in cases]
-        print(f"\nkept in {write_results('failing_upstream', settings, {'cases': rows}, figures)}")
-    return figures
+        print(f"\nkept in {write_results('failing_upstream', settings, {'cases': rows}, results)}")
+    return results
 
 
 class Runs:
@@ -195,8 +195,10 @@ class Runs:
 
     def beside(self, path: str, patience_s: float, bytes_per_s: float | None) -> tuple[Seen, Counter[str]]:
         """One run: the reads, and what the others were answered."""
-        habits = Habits(NEIGHBOURS_PER_S, self._seconds, patience_s, bytes_per_s)
-        numbers = [str(each) for each in (habits.rate, habits.seconds, patience_s, bytes_per_s) if each is not None]
+        behaviour = Behaviour(NEIGHBOURS_PER_S, self._seconds, patience_s, bytes_per_s)
+        numbers = [
+            str(each) for each in (behaviour.rate, behaviour.seconds, patience_s, bytes_per_s) if each is not None
+        ]
         command = [*_NICE, sys.executable, "-m", "benchmarks.load.leaving_clients", str(self._port), path, *numbers]
         neighbours = start_child(command, said=subprocess.PIPE)
         try:
@@ -212,15 +214,15 @@ class Runs:
 
     def pair(self, case: Case) -> Pair:
         """Beside the healthy upstream, then beside the sick one, the same shoppers at the same rate."""
-        habits = case.sickness.patience_s, case.sickness.bytes_per_s
-        healthy, _ = self.beside("/healthy/page", *habits)
-        sick, answers = self.beside(case.path, *habits)
+        behaviour = case.failure.patience_s, case.failure.bytes_per_s
+        healthy, _ = self.beside("/healthy/page", *behaviour)
+        sick, answers = self.beside(case.path, *behaviour)
         return Pair(healthy, sick, answers)
 
 
 def configuration_of(cases: Sequence[Case], upstream_port: int, *, log: Path) -> str:
     """The TOML that forwards a prefix for each case to the upstream, whose breaker each has to itself."""
-    ways = dict.fromkeys(case.sickness.way for case in cases)
+    ways = dict.fromkeys(case.failure.way for case in cases)
     parts = [f"[access_log]\nfile = {orjson.dumps(str(log)).decode()}\n", _forward("healthy", upstream_port, False)]
     for way in ways:
         parts += [_forward(way, upstream_port, False), _forward(way, upstream_port, True)]
@@ -238,7 +240,7 @@ def _forward(way: str, port: int, is_exposed: bool) -> str:
     return table + (f"\n[breaker.{name}]\nminimum_calls = {_NEVER}\n" if is_exposed else "")
 
 
-def figure_of(case: Case, pairs: Sequence[Pair]) -> Figure:
+def result_of(case: Case, pairs: Sequence[Pair]) -> Result:
     """How far the reads were moved: the median of the rounds' ratios."""
     ratio = median(pair.sick.percentile_ms(99) / pair.healthy.percentile_ms(99) for pair in pairs)
     beside = number(median(pair.sick.percentile_ms(99) for pair in pairs))
@@ -246,7 +248,7 @@ def figure_of(case: Case, pairs: Sequence[Pair]) -> Figure:
     answers = sum((pair.answers for pair in pairs), Counter[str]())
     told = ", ".join(f"{count:,} {status}" for status, count in answers.most_common())
     note = f"{beside} to {alone} ms; its shoppers got {told}"
-    return Figure(f"upstream {case.name}: p99 of the cart read", ratio, "ratio", case.sickness.target, note)
+    return Result(f"upstream {case.name}: p99 of the cart read", ratio, "ratio", case.failure.target, note)
 
 
 def _pairs(runs: Runs, cases: Sequence[Case], rounds: int) -> dict[Case, list[Pair]]:
@@ -283,7 +285,7 @@ def _check_machine() -> None:
         raise HarnessError("two cores are needed: one for the worker, one for all others")
 
 
-def _stop_in_order(*_: object) -> NoReturn:
+def _exit_on_signal(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 

@@ -19,7 +19,7 @@ import orjson
 
 from benchmarks.harness.gateway_process import SAMPLE_CATALOGUE, Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import Memory, memory
-from benchmarks.harness.results import Figure, figures_table, write_results
+from benchmarks.harness.results import Result, results_table, write_results
 from benchmarks.load.wrk import fill_carts, find_wrk
 
 MB = 1_000_000
@@ -34,10 +34,10 @@ def main() -> int:
         prog="python -m benchmarks.scenarios.footprint", description=__doc__.partition("\n")[0]
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer carts, connections and starts, figures not kept: for trying it out"
+        "--quick", action="store_true", help="fewer carts, connections and starts, results not kept: for trying it out"
     )
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, _stop_in_order)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         _check_machine()
         if args.quick:
@@ -55,23 +55,23 @@ def main() -> int:
 def measure(*, starts: int, connections: int, carts: int, keep: bool) -> None:
     """Measure all, print it and, if wanted, keep it in results/footprint.json."""
     _allow_files(connections + _SPARE_FILES)
-    figures = start_times(starts)
+    results = start_times(starts)
     with serving() as gateway:
-        figures += workers_at_rest(gateway)
+        results += workers_at_rest(gateway)
     with serving("--workers", "1") as gateway:
-        figures += idle_connections(gateway, connections)
-        figures += carts_in_store(gateway, carts)
-    print(figures_table(figures))
+        results += idle_connections(gateway, connections)
+        results += carts_in_store(gateway, carts)
+    print(results_table(results))
     if keep:
         settings = {"starts": starts, "connections": connections, "carts": carts}
-        print(f"\nkept in {write_results('footprint', settings, {}, figures)}")
+        print(f"\nkept in {write_results('footprint', settings, {}, results)}")
 
 
-def start_times(starts: int) -> list[Figure]:
+def start_times(starts: int) -> list[Result]:
     """Seconds from the command to its ready line, each time with a fresh data directory."""
     return [
-        Figure("start to ready, fresh data directory", _start_time(starts, None), "s", 1.5),
-        Figure("start to ready, importing the sample catalogue", _start_time(starts, SAMPLE_CATALOGUE), "s"),
+        Result("start to ready, fresh data directory", _start_time(starts, None), "s", 1.5),
+        Result("start to ready, importing the sample catalogue", _start_time(starts, SAMPLE_CATALOGUE), "s"),
     ]
 
 
@@ -83,17 +83,17 @@ def _start_time(starts: int, catalogue: Path | None) -> float:
     return median(taken)
 
 
-def workers_at_rest(gateway: GatewayProcess) -> list[Figure]:
+def workers_at_rest(gateway: GatewayProcess) -> list[Result]:
     """Memory of the largest worker of a gateway that has just started, and of the other processes."""
     time.sleep(_REST_S)
     workers = [memory(pid) for pid in gateway.workers()]
     parent = memory(gateway.server_processes()[0])
     store = memory(gateway.store_pid)
     return [
-        Figure("worker at rest, RSS", _largest(workers).rss / MB, "MB", 80, f"the largest of {len(workers)}"),
-        Figure("worker at rest, PSS", _largest(workers).pss / MB, "MB", None, "shared pages divided"),
-        Figure("parent at rest, RSS", parent.rss / MB, "MB"),
-        Figure("embedded store at rest, RSS", store.rss / MB, "MB"),
+        Result("worker at rest, RSS", _largest(workers).rss / MB, "MB", 80, f"the largest of {len(workers)}"),
+        Result("worker at rest, PSS", _largest(workers).pss / MB, "MB", None, "shared pages divided"),
+        Result("parent at rest, RSS", parent.rss / MB, "MB"),
+        Result("embedded store at rest, RSS", store.rss / MB, "MB"),
     ]
 
 
@@ -101,14 +101,14 @@ def _largest(memories: Sequence[Memory]) -> Memory:
     return max(memories, key=lambda one: one.rss)
 
 
-def idle_connections(gateway: GatewayProcess, connections: int) -> list[Figure]:
+def idle_connections(gateway: GatewayProcess, connections: int) -> list[Result]:
     """What keep-alive connections that wait after one request add to the only worker."""
     worker = gateway.workers()[0]
     asyncio.run(_hold_connections(gateway.port, 10, worker))  # what the first requests load does not count
     added = asyncio.run(_hold_connections(gateway.port, connections, worker))
     each = f"{added / connections / 1000:.1f} kB each"
     target = 60 * connections / 5_000
-    return [Figure(f"{connections:,} idle keep-alive connections add, RSS", added / MB, "MB", target, each)]
+    return [Result(f"{connections:,} idle keep-alive connections add, RSS", added / MB, "MB", target, each)]
 
 
 async def _hold_connections(port: int, connections: int, worker: int) -> int:
@@ -142,7 +142,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await reader.readexactly(sum(lengths))
 
 
-def carts_in_store(gateway: GatewayProcess, carts: int) -> list[Figure]:
+def carts_in_store(gateway: GatewayProcess, carts: int) -> list[Result]:
     """What carts of five lines take in the store; made through the API, of products drawn at random."""
     chance = Random(5)
     skus = Api(gateway.port).skus(1000)
@@ -160,8 +160,8 @@ def carts_in_store(gateway: GatewayProcess, carts: int) -> list[Figure]:
     each = f"{used / carts:.0f} bytes each with the key table's share"
     target = 120 * carts / 100_000
     return [
-        Figure(f"{carts:,} carts of {LINES} lines in the store", used / MB, "MB", target, each),
-        Figure(f"the largest of 1,000 carts of {LINES} lines, MEMORY USAGE", largest, "bytes", 1024),
+        Result(f"{carts:,} carts of {LINES} lines in the store", used / MB, "MB", target, each),
+        Result(f"the largest of 1,000 carts of {LINES} lines, MEMORY USAGE", largest, "bytes", 1024),
     ]
 
 
@@ -186,7 +186,7 @@ def _check_machine() -> None:
     find_wrk()
 
 
-def _stop_in_order(*_: object) -> NoReturn:
+def _exit_on_signal(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 

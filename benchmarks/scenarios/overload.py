@@ -29,7 +29,7 @@ import orjson
 
 from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, memory, pin
-from benchmarks.harness.results import Figure, figures_table, number, write_results
+from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.load.open_loop import BIN_S, Kind, Load, Seen, Setup
 from benchmarks.replay.tables import table
 
@@ -41,9 +41,9 @@ PRODUCT, READ, ADD, CHECKOUT = "product", "cart read", "add a line", "checkout"
 MIX = {PRODUCT: 45, READ: 25, ADD: 25, CHECKOUT: 5}
 RECOVERY_SHARE = 0.3
 # The worker is at its best as long as it refuses and loses less than this.
-_REFUSED_MOST = 0.01
+_MAX_REJECTED = 0.01
 _FIRST_RATE, _STEP, _FINE_STEP = 2000.0, 1.4, 1.07
-_RATE_MOST = 100_000.0
+_MAX_RATE = 100_000.0
 _BATCH = 100
 
 
@@ -70,12 +70,12 @@ class Phase:
             "work_per_s": round(self.work_per_s(cost_us), 3),
             "p50_ms": round(seen.p50_ms, 2),
             "p99_ms": round(seen.p99_ms, 2),
-            "most_ms": round(seen.most_ms, 2),
+            "max_ms": round(seen.max_ms, 2),
             "p99_ms_by_quarter_second": [round(each, 1) for each in seen.p99_ms_by_bin],
             "kinds": {name: msgspec.structs.asdict(kind) for name, kind in seen.kinds.items()},
             "lost": seen.lost,
-            "last_refused_s": round(seen.last_refused_s, 2),
-            "generator_behind_ms": round(seen.behind_ms, 1),
+            "last_rejected_s": round(seen.last_rejected_s, 2),
+            "generator_behind_ms": round(seen.late_ms, 1),
             "rss_mib": round(self.rss / 2**20, 1),
         }
 
@@ -126,7 +126,7 @@ def measure(*, seconds: float, orders: int, keep: bool) -> None:
     """Measure all, print it and, if wanted, keep it in results/overload.json."""
     busy_before = busy_cores(over_s=1)
     if busy_before > QUIET:
-        print(f"{busy_before:.1f} cores are busy with something else: the figures mean nothing", file=sys.stderr)
+        print(f"{busy_before:.1f} cores are busy with something else: the results mean nothing", file=sys.stderr)
     # Children inherit this; only the worker is moved to a core of its own.
     os.sched_setaffinity(0, {LOAD_CORE})
     with _catalogue() as catalogue, serving("--workers", "1", "--role", "edge", catalogue=catalogue) as gateway:
@@ -146,8 +146,8 @@ def measure(*, seconds: float, orders: int, keep: bool) -> None:
                 player.play("three times the best", 3 * rate, seconds),
                 player.play("after it", RECOVERY_SHARE * rate, max(seconds / 2, 6.0)),
             ]
-    figures = figures_of(phases, cost_us, rss_before)
-    print(_phases_table(phases, cost_us), figures_table(figures), sep="\n\n")
+    results = results_of(phases, cost_us, rss_before)
+    print(_phases_table(phases, cost_us), results_table(results), sep="\n\n")
     if not keep:
         return
     settings = {
@@ -158,14 +158,14 @@ def measure(*, seconds: float, orders: int, keep: bool) -> None:
         "busy_cores_before": round(busy_before, 2),
     }
     parts = {"phases": [phase.as_json(cost_us) for phase in phases]}
-    print(f"\nkept in {write_results('overload', settings, parts, figures)}")
+    print(f"\nkept in {write_results('overload', settings, parts, results)}")
 
 
 def find_best(player: Player, *, seconds: float) -> Phase:
     """The load at which most was accepted: raised in large steps until some are refused, then from the last good one in small ones."""
     rate, tried = _FIRST_RATE, list[Phase]()
     for step in (_STEP, _FINE_STEP):
-        while rate < _RATE_MOST:
+        while rate < _MAX_RATE:
             tried.append(player.play("looking for the best", rate, seconds))
             if not _is_whole(tried[-1].seen):
                 break
@@ -175,30 +175,30 @@ def find_best(player: Player, *, seconds: float) -> Phase:
     return Phase("the best", best.rate, best.seen, best.rss)
 
 
-def figures_of(phases: Sequence[Phase], cost_us: Mapping[str, float], rss_before: int) -> list[Figure]:
+def results_of(phases: Sequence[Phase], cost_us: Mapping[str, float], rss_before: int) -> list[Result]:
     """What the measurement is held against. Goodput is told as what is missing of the best, so that less is better."""
     best, calm, twice, thrice, after = phases
     at_best = best.work_per_s(cost_us)
-    figures = []
+    results = []
     for phase, share in ((twice, 0.85), (thrice, 0.70)):
         kept = phase.work_per_s(cost_us) / at_best
         in_requests = phase.seen.accepted / phase.seen.seconds / (best.seen.accepted / best.seen.seconds)
         note = f"{kept:.0%} of the best in work, {in_requests:.0%} in requests"
-        figures += [
-            Figure(f"goodput missing at {phase.name}", 1 - kept, "share of the best", 1 - share, note),
-            Figure(f"p99 at {phase.name} to that at 70 %", phase.seen.p99_ms / calm.seen.p99_ms, "ratio", 5),
-            Figure(f"checkouts refused at {phase.name}", refused_share(phase.seen, CHECKOUT), "share", 0.01),
+        results += [
+            Result(f"goodput missing at {phase.name}", 1 - kept, "share of the best", 1 - share, note),
+            Result(f"p99 at {phase.name} to that at 70 %", phase.seen.p99_ms / calm.seen.p99_ms, "ratio", 5),
+            Result(f"checkouts refused at {phase.name}", rejected_share(phase.seen, CHECKOUT), "share", 0.01),
         ]
     grown = (thrice.rss - rss_before) / 2**20
     return [
-        *figures,
-        Figure("refused or slow after the load has stopped for", normal_after_s(after.seen, calm.seen.p99_ms), "s", 5),
-        Figure("memory of the worker grown by", grown, "MiB", 64),
-        Figure("generator behind, at most", max(phase.seen.behind_ms for phase in phases), "ms"),
+        *results,
+        Result("refused or slow after the load has stopped for", normal_after_s(after.seen, calm.seen.p99_ms), "s", 5),
+        Result("memory of the worker grown by", grown, "MiB", 64),
+        Result("generator behind, at most", max(phase.seen.late_ms for phase in phases), "ms"),
     ]
 
 
-def refused_share(seen: Seen, kind: str) -> float:
+def rejected_share(seen: Seen, kind: str) -> float:
     """Refused of those of one kind that were answered."""
     counts = seen.kinds[kind]
     return counts.refused / max(counts.accepted + counts.refused, 1)
@@ -207,7 +207,7 @@ def refused_share(seen: Seen, kind: str) -> float:
 def normal_after_s(seen: Seen, p99_ms: float) -> float:
     """Seconds until nobody was refused any more and times were, and stayed, within five times of what is normal."""
     slow = [number for number, each in enumerate(seen.p99_ms_by_bin) if each > 5 * p99_ms]
-    return max(seen.last_refused_s, (slow[-1] + 1) * BIN_S if slow else 0.0)
+    return max(seen.last_rejected_s, (slow[-1] + 1) * BIN_S if slow else 0.0)
 
 
 # The stage
@@ -251,7 +251,8 @@ def _filled_carts(connection: socket.socket, count: int, lines: Sequence[Sequenc
         carts = [str(orjson.loads(body)["id"]) for body in made]
         fills = [
             _request(
-                *("PATCH", f"/v1/carts/{cart}/lines"),
+                "PATCH",
+                f"/v1/carts/{cart}/lines",
                 [{"sku": sku, "quantity": 1} for sku in lines[(start + number) % len(lines)]],
             )
             for number, cart in enumerate(carts)
@@ -324,7 +325,7 @@ def _costs(player: Player, worker: int) -> dict[str, float]:
 
 def _is_whole(seen: Seen) -> bool:
     """Whether nearly all that came was accepted, and no more of it is waiting."""
-    return seen.accepted >= seen.offered * (1 - _REFUSED_MOST)
+    return seen.accepted >= seen.offered * (1 - _MAX_REJECTED)
 
 
 def _phases_table(phases: Sequence[Phase], cost_us: Mapping[str, float]) -> str:
@@ -333,7 +334,7 @@ def _phases_table(phases: Sequence[Phase], cost_us: Mapping[str, float]) -> str:
         (
             *(phase.name, round(phase.rate), round(phase.seen.accepted / phase.seen.seconds)),
             *(f"{phase.work_per_s(cost_us):.2f}", number(phase.seen.p50_ms), number(phase.seen.p99_ms)),
-            *(f"{refused_share(phase.seen, kind):.1%}" for kind in MIX),
+            *(f"{rejected_share(phase.seen, kind):.1%}" for kind in MIX),
         )
         for phase in phases
     ]
@@ -354,7 +355,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scenarios.overload", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--quick", action="store_true", help="short phases, figures not kept: for trying it out")
+    parser.add_argument("--quick", action="store_true", help="short phases, results not kept: for trying it out")
     parser.add_argument("--seconds", type=float, help="seconds of each phase (default: 20)")
     parser.add_argument("--orders", type=int, help="carts prepared for checkout, each used once (default: 120000)")
     args = parser.parse_args()

@@ -42,7 +42,7 @@ class BadUpstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Misbehave as the path says."""
         name = data.split(b"/", 2)[1].decode().removesuffix(EXPOSED)
-        WAYS[name](self)
+        FAILURE_MODES[name](self)
 
     def pause_writing(self) -> None:
         """The reader is slower."""
@@ -112,7 +112,7 @@ class BadUpstream(asyncio.Protocol):
             self._timer = asyncio.get_running_loop().call_later(0, self._pour)
 
 
-WAYS: Final[Mapping[str, Callable[[BadUpstream], None]]] = {
+FAILURE_MODES: Final[Mapping[str, Callable[[BadUpstream], None]]] = {
     "healthy": BadUpstream.answer,
     "hangs": BadUpstream.hang,
     "resets": BadUpstream.reset,

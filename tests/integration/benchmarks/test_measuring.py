@@ -19,7 +19,7 @@ from benchmarks.harness.gateway_process import (
 from benchmarks.hot_path.every_layer import EveryLayer
 from benchmarks.hot_path.rows import NAMES, Row, check_status, gateway_rows, serving_module
 from benchmarks.load.wrk import Call, find_wrk, play
-from benchmarks.scenarios.failing_upstream import SICKNESSES, Case, Runs, configuration_of
+from benchmarks.scenarios.failing_upstream import FAILURES, Case, Runs, configuration_of
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_shoppers_of_a_sick_upstream_are_answered_and_no_read_is_lost(tmp_pa
     upstream = start_child([sys.executable, "-m", "benchmarks.upstreams.failing", str(port)])
     stack.callback(stop_child, upstream)
     await_port(upstream, port)
-    (resets,) = (sickness for sickness in SICKNESSES if sickness.way == "resets")
+    (resets,) = (failure for failure in FAILURES if failure.way == "resets")
     case = Case(resets, is_exposed=True)
     configuration = tmp_path / "peakgate.toml"
     configuration.write_text(configuration_of([case], port, log=tmp_path / "access.log"))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from benchmarks.load.constant_rate import steady
-from benchmarks.load.leaving_clients import NONE, Habits, come
+from benchmarks.load.leaving_clients import NONE, Behaviour, come
 from benchmarks.upstreams.failing import BODY, HEAD, BadUpstream
 
 
@@ -92,12 +92,12 @@ async def test_one_that_pours_sends_on_and_on_exposed_or_not() -> None:
 
 
 async def test_neighbours_come_at_their_rate_and_count_what_they_got() -> None:
-    habits = Habits(rate=100, seconds=0.2, patience_s=0.02)
+    behaviour = Behaviour(rate=100, seconds=0.2, patience_s=0.02)
 
     async with upstream() as port:
-        too_short = await come(port, "/body-too-short/page", habits)
-        nothing = await come(port, "/says-nothing/page", habits)
-        pouring = await come(port, "/pours/page", Habits(100, 0.2, 0.02, bytes_per_s=1e6))
+        too_short = await come(port, "/body-too-short/page", behaviour)
+        nothing = await come(port, "/says-nothing/page", behaviour)
+        pouring = await come(port, "/pours/page", Behaviour(100, 0.2, 0.02, bytes_per_s=1e6))
 
     assert too_short.keys() == {"200"}
     assert nothing.keys() == {NONE}
@@ -107,7 +107,7 @@ async def test_neighbours_come_at_their_rate_and_count_what_they_got() -> None:
 
 async def test_neighbours_who_are_kept_waiting_give_up() -> None:
     async with upstream() as port:
-        seen = await come(port, "/hangs/page", Habits(rate=50, seconds=0.2, patience_s=0.02))
+        seen = await come(port, "/hangs/page", Behaviour(rate=50, seconds=0.2, patience_s=0.02))
 
     assert seen == Counter({NONE: seen.total()})
     assert seen

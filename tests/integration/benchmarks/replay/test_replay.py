@@ -85,9 +85,9 @@ async def play(server: Server, *, concurrency: int = 4, give_up_s: float = 30.0)
 
 def assert_every_basket_was_bought_once(report: ReplayReport, gateway: FakeGateway) -> None:
     assert report.faults == []
-    assert report.ledger.orders_by_state == {"completed": 12}
+    assert report.reconciliation.orders_by_state == {"completed": 12}
     assert len(gateway.orders) == 12
-    assert report.ledger.money == money_of(baskets())
+    assert report.reconciliation.money == money_of(baskets())
     assert set(gateway.stock.values()) == {0}
 
 
@@ -97,7 +97,10 @@ async def test_every_basket_becomes_one_completed_order_at_catalogue_prices(
     report = await play(server)
 
     assert_every_basket_was_bought_once(report, gateway)
-    assert (report.ledger.lines, report.ledger.units) == (report.ledger.expected.lines, gateway.units_sold())
+    assert (report.reconciliation.lines, report.reconciliation.units) == (
+        report.reconciliation.expected.lines,
+        gateway.units_sold(),
+    )
     assert report.stock is not None
     assert (report.stock.before, report.stock.after) == (gateway.units_sold(), 0)
     assert not report.retries
@@ -189,7 +192,7 @@ async def test_a_basket_whose_cart_vanished_is_started_again(server: Server, gat
     report = await play(server)
 
     assert_every_basket_was_bought_once(report, gateway)
-    assert report.ledger.carts_lost == 1
+    assert report.reconciliation.carts_lost == 1
 
 
 async def test_a_cart_that_forgot_an_answered_write_is_started_again(server: Server, gateway: FakeGateway) -> None:
@@ -207,7 +210,7 @@ async def test_a_cart_that_forgot_an_answered_write_is_started_again(server: Ser
     report = await play(server, concurrency=1)
 
     assert_every_basket_was_bought_once(report, gateway)
-    assert report.ledger.carts_lost == 1
+    assert report.reconciliation.carts_lost == 1
 
 
 async def test_a_changed_price_is_looked_at_again_and_then_told(server: Server, gateway: FakeGateway) -> None:
@@ -219,7 +222,7 @@ async def test_a_changed_price_is_looked_at_again_and_then_told(server: Server, 
 
     report = await play(server, concurrency=1)
 
-    assert report.ledger.orders_by_state == {"completed": 12}
+    assert report.reconciliation.orders_by_state == {"completed": 12}
     assert any("the order's total is" in fault for fault in report.faults)
     assert any(fault.startswith("money: ") for fault in report.faults)
 
@@ -229,7 +232,7 @@ async def test_an_order_that_is_cancelled_does_not_add_up(server: Server, gatewa
 
     report = await play(server)
 
-    assert report.ledger.orders_by_state == {"cancelled": 12}
+    assert report.reconciliation.orders_by_state == {"cancelled": 12}
     assert "baskets bought: 0 instead of 12" in report.faults
 
 
@@ -275,7 +278,7 @@ async def test_an_order_that_never_moves_is_given_up(server: Server, gateway: Fa
 
     report = await play(server, give_up_s=0.3)
 
-    assert report.ledger.orders_by_state == {"accepted": 12}
+    assert report.reconciliation.orders_by_state == {"accepted": 12}
     assert any("gave up after 0.3 s without progress" in fault for fault in report.faults)
 
 

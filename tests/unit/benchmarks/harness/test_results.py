@@ -3,17 +3,17 @@ from pathlib import Path
 import orjson
 import pytest
 
-from benchmarks.harness import results
-from benchmarks.harness.results import Figure, figures_table, number, write_results
+from benchmarks.harness import results as results_module
+from benchmarks.harness.results import Result, number, results_table, write_results
 
 
 @pytest.mark.parametrize(("measured", "met"), [(0.69, True), (0.70, True), (0.71, False)])
 def test_a_target_is_kept_up_to_its_value(measured: float, met: bool) -> None:
-    assert Figure("cart read", measured, "ratio", 0.70).met is met
+    assert Result("cart read", measured, "ratio", 0.70).met is met
 
 
 def test_a_figure_without_a_target_is_neither_met_nor_missed() -> None:
-    assert Figure("cart read", 20.1, "µs").met is None
+    assert Result("cart read", 20.1, "µs").met is None
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ def test_numbers_keep_three_digits_that_mean_something(value: float, text: str) 
 
 
 def test_the_table_says_what_is_met() -> None:
-    rows = figures_table(
+    rows = results_table(
         [
-            Figure("read", 0.62, "ratio", 0.7),
-            Figure("start", 1.72, "s", 1.5, "cold"),
-            Figure("parent", 31.0, "MB"),
+            Result("read", 0.62, "ratio", 0.7),
+            Result("start", 1.72, "s", 1.5, "cold"),
+            Result("parent", 31.0, "MB"),
         ]
     ).splitlines()
 
@@ -40,13 +40,13 @@ def test_the_table_says_what_is_met() -> None:
 
 
 def test_results_are_kept_with_what_they_were_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(results_module, "RESULTS", tmp_path)
 
-    path = write_results("speed", {"rounds": 5}, {"calls": []}, [Figure("read", 0.62, "ratio", 0.7)])
+    path = write_results("speed", {"rounds": 5}, {"calls": []}, [Result("read", 0.62, "ratio", 0.7)])
 
     document = orjson.loads(path.read_bytes())
     assert document["settings"] == {"rounds": 5}
-    assert document["figures"] == [
+    assert document["results"] == [
         {"name": "read", "measured": 0.62, "unit": "ratio", "target": 0.7, "met": True},
     ]
     assert document["machine"]["cores"] >= 1

@@ -54,7 +54,7 @@ def test_the_error_of_wrk_is_in_the_message() -> None:
 
 
 def test_redis_costs_are_compared_by_the_time_of_the_script() -> None:
-    script, process, forgotten = RedisCosts(RedisCost(10, 40), RedisCost(15, 44), RedisCost(50, 90)).figures()
+    script, process, forgotten = RedisCosts(RedisCost(10, 40), RedisCost(15, 44), RedisCost(50, 90)).results()
 
     assert (script.measured, script.target, script.met) == (1.5, 2, True)
     assert (process.measured, process.target) == (1.1, None)

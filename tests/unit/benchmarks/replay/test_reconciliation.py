@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from benchmarks.replay.catalogue import ShopCatalogue
-from benchmarks.replay.reconciliation import Expectation, Ledger, StockCheck
+from benchmarks.replay.reconciliation import Expectation, Reconciliation, StockCheck
 from benchmarks.replay.retail import Basket, BasketLine
 from benchmarks.replay.shopper import Purchase
 
@@ -13,11 +13,11 @@ BOUGHT = Purchase("536365", 2, 5, 1275, order_id="o1", state="completed", accept
 OTHER = Purchase("536366", 1, 1, 339, order_id="o2", state="completed", accepted=339, units_ordered=1)
 
 
-def ledger_of(*purchases: Purchase) -> Ledger:
-    ledger = Ledger(Expectation(baskets=2, lines=3, units=6, money=1614))
+def reconciled(*purchases: Purchase) -> Reconciliation:
+    reconciliation = Reconciliation(Expectation(baskets=2, lines=3, units=6, money=1614))
     for purchase in purchases:
-        ledger.record(purchase)
-    return ledger
+        reconciliation.record(purchase)
+    return reconciliation
 
 
 def test_what_is_expected_are_the_baskets_at_catalogue_prices() -> None:
@@ -32,11 +32,11 @@ def test_what_is_expected_are_the_baskets_at_catalogue_prices() -> None:
 
 
 def test_books_that_agree_have_no_faults() -> None:
-    ledger = ledger_of(BOUGHT, OTHER)
+    reconciliation = reconciled(BOUGHT, OTHER)
 
-    assert ledger.faults(StockCheck.compare({"A": 5, "B": 1}, {"A": 0, "B": 0})) == []
-    assert (ledger.orders, ledger.lines, ledger.units, ledger.money) == (2, 3, 6, 1614)
-    assert ledger.orders_by_state == {"completed": 2}
+    assert reconciliation.faults(StockCheck.compare({"A": 5, "B": 1}, {"A": 0, "B": 0})) == []
+    assert (reconciliation.orders, reconciliation.lines, reconciliation.units, reconciliation.money) == (2, 3, 6, 1614)
+    assert reconciliation.orders_by_state == {"completed": 2}
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_books_that_agree_have_no_faults() -> None:
     ],
 )
 def test_whatever_does_not_add_up_is_a_fault(second: Purchase | None, faults: list[str]) -> None:
-    assert ledger_of(BOUGHT, *([second] if second else [])).faults() == faults
+    assert reconciled(BOUGHT, *([second] if second else [])).faults() == faults
 
 
 def test_stock_must_fall_by_what_the_orders_hold() -> None:
     stock = StockCheck.compare({"A": 5, "B": 1}, {"A": 0, "B": -1})
 
-    assert ledger_of(BOUGHT, OTHER).faults(stock) == [
+    assert reconciled(BOUGHT, OTHER).faults(stock) == [
         "stock of B is below zero",
         "stock fell by 7 units, the orders hold 6 (does someone else buy here too?)",
     ]
@@ -66,7 +66,7 @@ def test_stock_must_fall_by_what_the_orders_hold() -> None:
 def test_a_cancelled_order_gives_its_stock_back() -> None:
     stock = StockCheck.compare({"A": 5, "B": 1}, {"A": 0, "B": 1})
 
-    faults = ledger_of(BOUGHT, replace(OTHER, state="cancelled")).faults(stock)
+    faults = reconciled(BOUGHT, replace(OTHER, state="cancelled")).faults(stock)
 
     assert faults == ["baskets bought: 1 instead of 2"]
 

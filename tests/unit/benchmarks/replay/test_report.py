@@ -1,14 +1,16 @@
 from benchmarks.replay.latency import LatencyRow
-from benchmarks.replay.reconciliation import Expectation, Ledger, StockCheck
+from benchmarks.replay.reconciliation import Expectation, Reconciliation, StockCheck
 from benchmarks.replay.report import ReplayReport
 from benchmarks.replay.shopper import Purchase
 
 
 def report(*faults: str) -> ReplayReport:
-    ledger = Ledger(Expectation(baskets=1, lines=2, units=1440, money=367200))
-    ledger.record(Purchase("1", 2, 1440, 367200, order_id="o", state="completed", accepted=367200, units_ordered=1440))
+    reconciliation = Reconciliation(Expectation(baskets=1, lines=2, units=1440, money=367200))
+    reconciliation.record(
+        Purchase("1", 2, 1440, 367200, order_id="o", state="completed", accepted=367200, units_ordered=1440)
+    )
     return ReplayReport(
-        ledger=ledger,
+        reconciliation=reconciliation,
         currency="GBP",
         stock=StockCheck(before=1440, after=0, below_zero=()),
         latencies=[LatencyRow("check out", 1, 12.345, 12.345, 12.345, 1234.5)],
@@ -39,9 +41,9 @@ def test_faults_are_told_and_a_flood_of_them_is_cut_short() -> None:
 
 
 def test_the_json_has_every_figure_of_the_table() -> None:
-    figures = report("it rained").as_json()
+    results = report("it rained").as_json()
 
-    assert figures["expected"] == {"baskets": 1, "lines": 2, "units": 1440, "money": 367200}
-    assert (figures["orders"], figures["units"], figures["money"]) == (1, 1440, 367200)
-    assert figures["faults"] == ["it rained"]
-    assert figures["latencies"][0]["max_ms"] == 1234.5
+    assert results["expected"] == {"baskets": 1, "lines": 2, "units": 1440, "money": 367200}
+    assert (results["orders"], results["units"], results["money"]) == (1, 1440, 367200)
+    assert results["faults"] == ["it rained"]
+    assert results["latencies"][0]["max_ms"] == 1234.5

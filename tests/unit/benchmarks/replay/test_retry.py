@@ -2,7 +2,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.replay.retry import FIRST_WAIT_S, LONGEST_WAIT_S, GaveUp, Patience
+from benchmarks.replay.retry import FIRST_DELAY_S, MAX_DELAY_S, GaveUp, RetryPolicy
 
 
 class Clock:
@@ -19,32 +19,32 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def patience(clock: Clock) -> Patience:
-    return Patience(give_up_s=120, clock=clock, chance=Random(1))
+def retry(clock: Clock) -> RetryPolicy:
+    return RetryPolicy(give_up_s=120, clock=clock, chance=Random(1))
 
 
-def test_waits_double_up_to_the_longest_with_half_of_each_left_to_chance(patience: Patience) -> None:
-    waits = [patience.wait_before(attempt) for attempt in range(1, 30)]
+def test_delays_double_up_to_the_maximum_and_half_of_each_is_random(retry: RetryPolicy) -> None:
+    delays = [retry.delay_before(attempt) for attempt in range(1, 30)]
 
-    for attempt, wait_s in enumerate(waits, start=1):
-        full_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
-        assert full_s / 2 <= wait_s <= full_s
-    assert len(set(waits)) == len(waits)
-
-
-def test_the_servers_retry_after_is_never_undercut(patience: Patience) -> None:
-    assert all(5 <= patience.wait_before(1, at_least_s=5) <= 6.25 for _ in range(100))
+    for attempt, delay_s in enumerate(delays, start=1):
+        longest_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** (attempt - 1))
+        assert longest_s / 2 <= delay_s <= longest_s
+    assert len(set(delays)) == len(delays)
 
 
-def test_a_wait_beyond_the_patience_is_given_up(patience: Patience, clock: Clock) -> None:
+def test_a_delay_is_never_shorter_than_the_retry_after_of_the_server(retry: RetryPolicy) -> None:
+    assert all(5 <= retry.delay_before(1, min_delay_s=5) <= 6.25 for _ in range(100))
+
+
+def test_a_delay_past_the_time_without_progress_gives_up(retry: RetryPolicy, clock: Clock) -> None:
     clock.now_s += 119
-    patience.wait_before(1)
+    retry.delay_before(1)
     with pytest.raises(GaveUp, match="gave up after 120 s without progress"):
-        patience.wait_before(1, at_least_s=2)
+        retry.delay_before(1, min_delay_s=2)
 
 
-def test_progress_renews_the_patience(patience: Patience, clock: Clock) -> None:
+def test_progress_starts_the_time_again(retry: RetryPolicy, clock: Clock) -> None:
     clock.now_s += 119
-    patience.moved()
+    retry.progressed()
     clock.now_s += 100
-    assert patience.allow(19) == 19
+    assert retry.allow(19) == 19

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load.constant_rate import Seen
-from benchmarks.scenarios.failing_upstream import SICKNESSES, Case, Pair, Sickness, configuration_of, figure_of
-from benchmarks.upstreams.failing import WAYS
+from benchmarks.scenarios.failing_upstream import FAILURES, Case, Failure, Pair, configuration_of, result_of
+from benchmarks.upstreams.failing import FAILURE_MODES
 from gateway.config.file import read_text
 
-CASES = [Case(sickness, is_exposed) for sickness in SICKNESSES for is_exposed in (False, True)]
+CASES = [Case(failure, is_exposed) for failure in FAILURES for is_exposed in (False, True)]
 
 
 def seen(*milliseconds: float, wrong: int = 0) -> Seen:
@@ -36,7 +36,7 @@ def test_an_exposed_upstream_is_never_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_upstream_knows_every_way_that_is_measured() -> None:
-    assert {sickness.way for sickness in SICKNESSES} | {"healthy"} == WAYS.keys()
+    assert {failure.way for failure in FAILURES} | {"healthy"} == FAILURE_MODES.keys()
 
 
 def test_the_ratio_is_taken_within_a_round_and_the_answers_are_counted_together() -> None:
@@ -46,10 +46,10 @@ def test_the_ratio_is_taken_within_a_round_and_the_answers_are_counted_together(
         Pair(seen(1), seen(9), Counter({"503": 10})),
     ]
 
-    figure = figure_of(Case(Sickness("hangs", "hangs"), is_exposed=False), pairs)
+    result = result_of(Case(Failure("hangs", "hangs"), is_exposed=False), pairs)
 
-    assert (round(figure.measured, 3), figure.target, figure.met) == (1.1, 1.2, True)
-    assert figure.note == "2.20 to 1.00 ms; its shoppers got 40 503, 20 502"
+    assert (round(result.measured, 3), result.target, result.met) == (1.1, 1.2, True)
+    assert result.note == "2.20 to 1.00 ms; its shoppers got 40 503, 20 502"
 
 
 @pytest.mark.parametrize(("percent", "expected_ms"), [(50, 2.0), (99, 4.0), (100, 4.0), (0, 1.0)])

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 from msgspec import structs
 
-from benchmarks.load.open_loop import Generator, Kind, KindSeen, Load, Seen, Setup
-from benchmarks.scenarios.overload import CHECKOUT, MIX, Phase, figures_of, normal_after_s, refused_share
+from benchmarks.load.open_loop import Generator, Kind, KindStats, Load, Seen, Setup
+from benchmarks.scenarios.overload import CHECKOUT, MIX, Phase, normal_after_s, rejected_share, results_of
 
 
 def seen(*, accepted: int = 100, refused: int = 0, p99_ms: float = 10.0, **more: object) -> Seen:
     """Two seconds in which all kinds fared alike."""
-    facts = {"last_refused_s": 0.0, "p99_ms_by_bin": [p99_ms] * 8, "behind_ms": 0.0} | more
-    kinds = {name: KindSeen(accepted, refused) for name in MIX}
+    facts = {"last_rejected_s": 0.0, "p99_ms_by_bin": [p99_ms] * 8, "late_ms": 0.0} | more
+    kinds = {name: KindStats(accepted, refused) for name in MIX}
     return Seen(800, 2.0, kinds, 0, p99_ms / 2, p99_ms, p99_ms, **facts)  # type: ignore[arg-type]
 
 
@@ -29,23 +29,23 @@ def test_goodput_is_told_in_work_and_in_requests() -> None:
     dear.kinds[CHECKOUT].accepted = 130
     calm = seen(accepted=70)
 
-    figures = figures_of([phase(seen()), phase(calm), phase(dear), phase(dear), phase(calm)], cost_us, 0)
+    results = results_of([phase(seen()), phase(calm), phase(dear), phase(dear), phase(calm)], cost_us, 0)
 
     # 130 checkouts at 500 are 100 times 650, but they are 130 requests instead of 400.
-    assert figures[0].measured == pytest.approx(0)
-    assert figures[0].note == "100% of the best in work, 32% in requests"
+    assert results[0].measured == pytest.approx(0)
+    assert results[0].note == "100% of the best in work, 32% in requests"
 
 
 def test_normal_is_when_nobody_is_refused_and_nobody_waits_long() -> None:
     assert normal_after_s(seen(), 10.0) == 0
-    assert normal_after_s(seen(last_refused_s=1.3), 10.0) == 1.3
+    assert normal_after_s(seen(last_rejected_s=1.3), 10.0) == 1.3
     assert normal_after_s(seen(p99_ms_by_bin=[400.0, 60.0, 49.0, 20.0]), 10.0) == 0.5
-    assert normal_after_s(seen(last_refused_s=0.2, p99_ms_by_bin=[400.0, 0.0]), 10.0) == 0.25
+    assert normal_after_s(seen(last_rejected_s=0.2, p99_ms_by_bin=[400.0, 0.0]), 10.0) == 0.25
 
 
 def test_a_kind_that_was_not_asked_for_was_not_refused() -> None:
-    assert refused_share(seen(accepted=0), CHECKOUT) == 0
-    assert refused_share(seen(accepted=1, refused=3), CHECKOUT) == 0.75
+    assert rejected_share(seen(accepted=0), CHECKOUT) == 0
+    assert rejected_share(seen(accepted=1, refused=3), CHECKOUT) == 0.75
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def test_each_answer_is_counted_as_what_it_is() -> None:
     counts = told.kinds["read"]
     assert told.offered == counts.accepted + counts.refused + counts.other
     assert counts.accepted >= counts.refused >= counts.other >= counts.accepted - 1 > 0
-    assert told.last_refused_s > 0
+    assert told.last_rejected_s > 0
 
 
 def test_an_answer_that_comes_in_pieces_is_put_together() -> None:
