@@ -15,7 +15,6 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, Final
 
-from aiohttp.http_writer import HttpVersion11
 from multidict import istr
 
 from gateway.http import problems
@@ -27,6 +26,7 @@ from gateway.server.context import ServerContext
 from gateway.server.http1 import Http1
 from gateway.server.protocol_error import ProtocolError
 from gateway.server.request_check import is_host, is_smuggling_risk, split_target
+from gateway.server.request_head import RequestHead
 from gateway.server.request_stream import RequestStream
 from gateway.server.response_writer import BODILESS, CLOSE, KEEP_ALIVE
 
@@ -74,7 +74,11 @@ class Connection:
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
-        self._http = Http1(keepalive_s=context.keepalive_s, receive_timeout_s=context.receive_timeout_s)
+        self._http = Http1(
+            keepalive_s=context.keepalive_s,
+            receive_timeout_s=context.receive_timeout_s,
+            plain_heads=context.plain_heads,
+        )
         self._transport: asyncio.Transport | None = None
         # The address at the other end, and the Host that its last request named.
         self._peer = ""
@@ -193,23 +197,21 @@ class Connection:
         """Serve the requests in `data` and in what was buffered before it, up to one that must be waited for."""
         http = self._http
         try:
-            message = http.next_request(data)
-            while message is not None:
-                self._begin(message)
+            head = http.next_request(data)
+            while head is not None:
+                self._begin(head)
                 if self._request is not None or self._is_writing_paused:
                     if http.buffered_bytes:
                         self._update_reading()
                     return
-                message = http.next_request()
+                head = http.next_request()
         except ProtocolError as error:
             self._reject(error.problem)
 
-    def _begin(self, message: Any) -> None:
+    def _begin(self, head: RequestHead) -> None:
         """Serve a request as far as it has been received."""
         context = self._context
-        method: str = message.method
-        target: str = message.path
-        headers = message.headers
+        method, target, headers = head.method, head.target, head.headers
         path, _, query = target.partition("?")
         if path[:1] != "/":
             path, query = split_target(target)
@@ -217,8 +219,8 @@ class Connection:
         request = Request(method, path, query, headers, b"", context.ids.of(headers), params, self._peer, monotonic())
         self._endpoint = endpoint
         self._request = request
-        self._is_http11 = message.version is HttpVersion11
-        if message.should_close:
+        self._is_http11 = head.is_http11
+        if head.should_close:
             self._connection_field = CLOSE
         else:
             self._connection_field = b"" if self._is_http11 else KEEP_ALIVE
@@ -231,7 +233,7 @@ class Connection:
             context.learn_address(headers)
         if is_smuggling_risk(method, target, path, query, headers):
             self._reject_request(problems.AMBIGUOUS)
-        elif self._http.body is None or self._begin_body(message, endpoint, request):
+        elif self._http.body is None or self._begin_body(head, endpoint, request):
             self._run(endpoint, request)
 
     def _run(self, endpoint: Endpoint, request: Request) -> None:
@@ -298,9 +300,9 @@ class Connection:
 
     # Bodies
 
-    def _begin_body(self, message: Any, endpoint: Endpoint, request: Request) -> bool:
+    def _begin_body(self, head: RequestHead, endpoint: Endpoint, request: Request) -> bool:
         """Receive the body that a request announces; says whether its handler can run already."""
-        http, headers = self._http, message.headers
+        http, headers = self._http, head.headers
         if not endpoint.streams and _CONTENT_ENCODING in headers:
             # A compressed body is never unpacked: no bombs.
             self._reject_request(problems.UNSUPPORTED_MEDIA_TYPE)

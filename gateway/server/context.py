@@ -11,6 +11,7 @@ from gateway.http.addresses import ADDRESS_FIELDS
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response
 from gateway.http.router import Router
+from gateway.server.plain_head import PlainHeadReader
 from gateway.server.request_id import RequestIds
 from gateway.server.response_writer import ResponseWriter
 
@@ -62,6 +63,7 @@ class ServerContext:
         # How clients last named this server, so that what is fetched for them beforehand has the same cache keys.
         self.last_address: dict[str, str] = {"Host": "localhost"}
         self.ids = RequestIds()
+        self.plain_heads = PlainHeadReader()
         self.writer = ResponseWriter()
         self.is_draining = False
         self.keepalive_s = keepalive_s

@@ -17,7 +17,9 @@ from multidict import istr
 
 from gateway.http import problems
 from gateway.server.body_framing import ChunkedBody, CountedBody
+from gateway.server.plain_head import PlainHeadReader
 from gateway.server.protocol_error import ProtocolError
+from gateway.server.request_head import RequestHead
 
 # What a header section may be: its lines, their number, and all of it.
 MAX_LINE_BYTES: Final = 8 * 1024
@@ -75,6 +77,7 @@ class Http1:
         "_min_bytes_per_s",
         "_parser",
         "_patience_s",
+        "_plain_heads",
         "_requests",
         "_scanned",
         "_seen_at",
@@ -94,7 +97,11 @@ class Http1:
         "receive_timeout_s",
     )
 
-    def __init__(self, *, keepalive_s: float, receive_timeout_s: float) -> None:
+    def __init__(
+        self, *, keepalive_s: float, receive_timeout_s: float, plain_heads: PlainHeadReader | None = None
+    ) -> None:
+        # Reads the header sections that need no parser; without it the parser reads all.
+        self._plain_heads = plain_heads
         self.keepalive_s = keepalive_s
         self.receive_timeout_s = receive_timeout_s
         self._parser: Any = None
@@ -151,8 +158,8 @@ class Http1:
         self._buffer = buffer[start:] + data if start < len(buffer) else data
         self._start = 0
 
-    def next_request(self, data: bytes = b"") -> Any:
-        """Take `data` in and return the next request as the parser made it, without its body; None if there is none yet.
+    def next_request(self, data: bytes = b"") -> RequestHead | None:
+        """Take `data` in and return the head of the next request; None if there is none yet.
 
         Raises `ProtocolError`; after that the connection is closed.
         """
@@ -170,7 +177,7 @@ class Http1:
             return self._next_odd()
         return self._parse(buffer if end == len(buffer) and not start else buffer[start:end], end)
 
-    def _next_odd(self) -> Any:
+    def _next_odd(self) -> RequestHead | None:
         """The next request if it is not complete, or has empty lines before it (RFC 9112, 2.2)."""
         buffer, start = self._buffer, self._start
         lines = _EMPTY_LINES.match(buffer, start)
@@ -208,52 +215,60 @@ class Http1:
             is_too_large = isinstance(error, LineTooLong) or "Too many headers" in str(error)
             raise self.fail(problems.HEADERS_TOO_LARGE if is_too_large else problems.MALFORMED_REQUEST) from None
 
-    def _parse(self, head: bytes, end: int) -> Any:
-        """The request of one whole header section, which ends at `end` in the buffer."""
-        messages = self._feed(head)
-        if len(messages) != 1:
-            raise self.fail(problems.MALFORMED_REQUEST)
-        message, payload = messages[0]
+    def _parse(self, section: bytes, end: int) -> RequestHead:
+        """The head in one whole header section, which ends at `end` in the buffer."""
+        head = None if self._plain_heads is None else self._plain_heads.read(section)
+        if head is None:
+            head = self._parse_any(section)
         if end == len(self._buffer):
             self._buffer, self._start = b"", 0
         else:
             self._start = end
         self._scanned = 0
         self._requests += 1
-        headers = message.headers
-        if (
-            payload is not EMPTY_PAYLOAD
-            or message.version is not HttpVersion11
-            or message.upgrade
-            or _CONTENT_LENGTH in headers
-            or _TRANSFER_ENCODING in headers
-        ):
-            self._frame(message)
+        if head.is_chunked:
+            self.body, self.body_bytes = ChunkedBody(), 0
+        elif head.content_length:
+            self.body, self.body_bytes = CountedBody(head.content_length), 0
         self.is_responding = True
-        return message
+        return head
 
-    def _frame(self, message: Any) -> None:
-        """See where an unusual request ends (RFC 9112, 6.3)."""
-        # The parser waits for the body, or for another protocol; it will get neither.
-        self._parser = None
+    def _parse_any(self, section: bytes) -> RequestHead:
+        """The head as aiohttp's parser reads it, with its body framed by our rules (RFC 9112, 6.3)."""
+        messages = self._feed(section)
+        if len(messages) != 1:
+            raise self.fail(problems.MALFORMED_REQUEST)
+        message, payload = messages[0]
         version, headers = message.version, message.headers
+        if payload is not EMPTY_PAYLOAD or message.upgrade:
+            # The parser waits for the body, or for another protocol; it will get neither.
+            self._parser = None
         if version not in {HttpVersion10, HttpVersion11}:
             raise self.fail(problems.MALFORMED_REQUEST)
-        coding, length = headers.get(_TRANSFER_ENCODING), headers.get(_CONTENT_LENGTH)
-        if coding is not None:
+        is_http11 = version == HttpVersion11
+        is_chunked = _TRANSFER_ENCODING in headers
+        if is_chunked and (
             # RFC 9112, 6.1: other codings, a length beside it, and HTTP/1.0 are what smuggled requests are made of.
-            if coding.lower() != "chunked" or length is not None or version != HttpVersion11:
-                raise self.fail(problems.AMBIGUOUS)
-            self.body = ChunkedBody()
-        elif length is not None:
-            if not (length.isascii() and length.isdigit()):
-                raise self.fail(problems.MALFORMED_REQUEST)
-            digits = length.lstrip("0")
-            if len(digits) > _MAX_LENGTH_DIGITS:
-                raise self.fail(problems.MALFORMED_REQUEST)
-            if digits:
-                self.body = CountedBody(int(digits))
-        self.body_bytes = 0
+            headers[_TRANSFER_ENCODING].lower() != "chunked" or _CONTENT_LENGTH in headers or not is_http11
+        ):
+            raise self.fail(problems.AMBIGUOUS)
+        return RequestHead(
+            message.method,
+            message.path,
+            headers,
+            content_length=0 if is_chunked else self._length_of(headers.get(_CONTENT_LENGTH)),
+            is_chunked=is_chunked,
+            is_http11=is_http11,
+            should_close=message.should_close,
+        )
+
+    def _length_of(self, field: str | None) -> int:
+        if field is None:
+            return 0
+        digits = field.lstrip("0")
+        if not (field.isascii() and field.isdigit()) or len(digits) > _MAX_LENGTH_DIGITS:
+            raise self.fail(problems.MALFORMED_REQUEST)
+        return int(digits or "0")
 
     @property
     def content_length(self) -> int:
