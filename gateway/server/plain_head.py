@@ -5,8 +5,8 @@ read once and cached; its meaning depends on its bytes alone, so the cache is sh
 differ from request to request, or carry credentials, are read each time and never cached.
 
 A section with anything unusual is left to the parser: an odd method, target or version, folded or non-ASCII lines, a
-repeated field, and fields that frame the body or change the connection. A plain section gives exactly the parser's
-result; tests hold the two to each other.
+repeated field, and fields that frame the body or change the connection. A plain section gives the parser's
+result, but for the case of names; tests hold the two to each other.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ class PlainHeadReader:
             return None
         method, target = request_line.groups()
         headers = CIMultiDict(pairs)
+        if not headers["Host"]:
+            return None
         length = 0
         if "content-length" in names:
             value = headers["Content-Length"]

@@ -47,7 +47,8 @@ def read(section: bytes, reader: PlainHeadReader | None) -> object:
         return error.problem
     if head is None:
         return None
-    fields = [(name, value) for name, value in head.headers.items()]
+    # The parser spells well-known names its own way; their case has no meaning.
+    fields = [(name.lower(), value) for name, value in head.headers.items()]
     framing = (head.content_length, head.is_chunked, head.is_http11, head.should_close)
     return head.method, head.target, fields, framing, http.state
 
