@@ -1,4 +1,4 @@
-"""A gateway that a measurement starts by its command line, and stops with all its processes."""
+"""Start and stop a gateway, and other servers, as child processes of a benchmark."""
 
 import http.client
 import os
@@ -31,7 +31,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class HarnessError(Exception):
-    """A measurement cannot be made; the message says why in one line."""
+    """A benchmark cannot be run; the message is one line with the reason."""
 
 
 class GatewayProcess:
@@ -78,7 +78,7 @@ class GatewayProcess:
 def serving(*options: str, catalogue: Path | None = SAMPLE_CATALOGUE) -> Iterator[GatewayProcess]:
     """Run `peakgate serve` with the given options on a free port and a fresh data directory, until the context ends.
 
-    Raises HarnessError with its last words if it does not get ready.
+    Raises HarnessError with its last lines of output if it does not get ready.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="peakgate-bench-") as folder:
@@ -111,34 +111,34 @@ def start_child(
     command: Sequence[str],
     *,
     log: Any = None,
-    said: Any = subprocess.DEVNULL,
+    stdout: Any = subprocess.DEVNULL,
     environment: Mapping[str, str] = _NOTHING,
 ) -> "subprocess.Popen[bytes]":
-    """Start a server that is told to stop when this process is gone, however it went.
+    """Start a server that gets SIGTERM when this process ends, however it ends.
 
-    `log` takes what it complains of, `said` what it says; `environment` is added to ours.
+    `log` is its standard error, `stdout` its standard output; `environment` is added to ours.
     """
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        stdout=said,
+        stdout=stdout,
         stderr=log,
-        # Only what the measurement asks for is set, whatever the shell has exported.
+        # Settings come from the options only, not from variables of the shell.
         env={name: value for name, value in os.environ.items() if not name.startswith("PEAKGATE_")} | dict(environment),
-        # Ctrl-C is for the measurement, which stops its children in order.
+        # Ctrl-C goes to the benchmark, which stops its children in order.
         start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - the measurement runs no threads
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - the benchmark runs no threads
     )
 
 
 def stop_child(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the server to stop; kill what is left of it and its children after a while."""
+    """Stop the server with SIGTERM; after a while kill it and its children."""
     family = descendants(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_TIMEOUT_S)
     for pid in (process.pid, *family):
-        # The parent is not waited for yet and the children were its own, so these ids are still theirs.
+        # The parent is not reaped yet and the children were its own, so these ids cannot belong to other processes.
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
@@ -156,7 +156,7 @@ def await_port(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """A port that no program listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -171,7 +171,7 @@ class ReceivedResponse(NamedTuple):
 
 
 class Api:
-    """One keep-alive connection to a gateway, for setting the stage of a measurement."""
+    """One keep-alive connection to a gateway, for preparing a benchmark."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -214,7 +214,7 @@ class Api:
         return found[:count]
 
     def cart_of(self, skus: Sequence[str], headers: Sequence[tuple[str, str]] = ()) -> str:
-        """Id of a new cart with two units of each SKU; it belongs to the shopper who is signed in by `headers`."""
+        """Id of a new cart with two units of each SKU; it belongs to the shopper whose token is in `headers`."""
         cart_id = str(self.call("POST", "/v1/carts", {}, headers)["id"])
         if skus:
             lines = [{"sku": sku, "quantity": 2} for sku in skus]
@@ -223,7 +223,7 @@ class Api:
 
 
 def _is_control(pid: int) -> bool:
-    """Whether it is the process of the admin API, by the name that it gives itself; the kernel keeps 15 bytes."""
+    """Whether it is the process of the admin API, by its name, of which the kernel stores 15 bytes."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip() == "peakgate-control"[:15]
     return False
@@ -232,14 +232,14 @@ def _is_control(pid: int) -> bool:
 def _await_ready(process: "subprocess.Popen[bytes]", log_path: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
-        said = log_path.read_text(errors="replace")
-        if any(line.startswith(READY) for line in said.splitlines()):
+        output = log_path.read_text(errors="replace")
+        if any(line.startswith(READY) for line in output.splitlines()):
             return
         if process.poll() is not None:
-            raise HarnessError(f"peakgate serve ended with {process.returncode}: {_last_words(said)}")
+            raise HarnessError(f"peakgate serve ended with {process.returncode}: {_last_lines(output)}")
         time.sleep(_POLL_S)
-    raise HarnessError(f"peakgate serve is not ready after {_START_TIMEOUT_S:g} s: {_last_words(said)}")
+    raise HarnessError(f"peakgate serve is not ready after {_START_TIMEOUT_S:g} s: {_last_lines(output)}")
 
 
-def _last_words(said: str) -> str:
-    return " / ".join(said.splitlines()[-3:]) or "it said nothing"
+def _last_lines(output: str) -> str:
+    return " / ".join(output.splitlines()[-3:]) or "it output nothing"

@@ -1,4 +1,4 @@
-"""What Linux knows of other processes: children, CPU time, memory; and keeping them on one core."""
+"""Children, CPU time and memory of other processes, from /proc, and pinning them to a core."""
 
 import os
 import time
@@ -30,7 +30,7 @@ class CpuTime(NamedTuple):
         return self.user_s + self.system_s
 
     def since(self, before: "CpuTime") -> "CpuTime":
-        """What was used after an earlier reading."""
+        """The time used after an earlier reading."""
         return CpuTime(self.user_s - before.user_s, self.system_s - before.system_s)
 
 
@@ -58,13 +58,13 @@ def memory(pid: int) -> Memory:
 
 
 def parse_busy_ticks(stat: str) -> int:
-    """Ticks that all cores together have worked, from the first line of /proc/stat (proc(5))."""
+    """Busy ticks of all cores together, from the first line of /proc/stat (proc(5))."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(ticks) for ticks in stat.split()[1:9])
     return user + nice + system + irq + softirq + steal
 
 
 def busy_cores(over_s: float) -> float:
-    """How many cores were at work on average, by anything on the machine, during the coming seconds."""
+    """The average number of busy cores during the next seconds, by any program on the machine."""
     began, before = time.monotonic(), parse_busy_ticks(_STAT.read_text())
     time.sleep(over_s)
     return (parse_busy_ticks(_STAT.read_text()) - before) / _TICKS_PER_S / (time.monotonic() - began)
@@ -82,7 +82,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """The words the process was started with."""
+    """The command and arguments of the process."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 

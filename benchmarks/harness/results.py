@@ -1,4 +1,4 @@
-"""Figures that are held against a target, and the file they are kept in."""
+"""Measured values with their targets, and the files in results/."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ _PACKAGES = ("peakgate", "aiohttp", "uvloop", "orjson", "msgspec", "redis", "hir
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One measured value. A target is the most it may be; without one the result is for information."""
+    """One measured value. The target is its maximum; a result without one is for information."""
 
     name: str
     measured: float
@@ -29,7 +29,7 @@ class Result:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is kept; None where there is none."""
+        """Whether the target is met; None where there is none."""
         return None if self.target is None else self.measured <= self.target
 
     def as_json(self) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Result:
 
 
 def results_table(results: Sequence[Result]) -> str:
-    """Name, measured, target, met, for people; notes below."""
+    """The results as a table of text."""
     rows = [
         (result.name, number(result.measured), result.unit, _at_most(result.target), _MET[result.met], result.note)
         for result in results
@@ -55,7 +55,7 @@ def number(value: float) -> str:
 
 
 def write_results(name: str, settings: Mapping[str, Any], parts: Mapping[str, Any], results: Sequence[Result]) -> Path:
-    """Keep the results as `results/<name>.json` with what they were measured on; the file's path."""
+    """Write `results/<name>.json` with the results, the machine and the versions; returns its path."""
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "machine": machine(),
@@ -71,7 +71,7 @@ def write_results(name: str, settings: Mapping[str, Any], parts: Mapping[str, An
 
 
 def machine() -> dict[str, Any]:
-    """The machine as far as it explains the results."""
+    """Cores, CPU model and kernel."""
     return {"cores": os.cpu_count(), "cpu": _cpu_model(), "kernel": platform.release()}
 
 

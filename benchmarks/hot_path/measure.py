@@ -51,7 +51,7 @@ _REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is measured: the rows, beside which peers, for how long, and whether the results file is written."""
+    """The rows and peers to measure, for how long, and whether the results file is written."""
 
     rounds: int
     seconds: float

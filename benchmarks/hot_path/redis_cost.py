@@ -1,4 +1,4 @@
-"""What adding a line costs the store, for an empty cart and for a long one."""
+"""CPU time of the store for an added line, to an empty cart and to a long one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class RedisCost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RedisCosts:
-    """What an addition costs when the cart is empty, when it is long, and when it is long and the gateway forgot it."""
+    """The cost of an added line: to an empty cart, to a long one, and to a long one that the gateway has not cached."""
 
     empty: RedisCost
     long: RedisCost
@@ -38,8 +38,8 @@ class RedisCosts:
     def measure(cls, gateway: GatewayProcess, calls: int) -> "RedisCosts":
         """Add as many new lines to empty carts as to carts of 675 lines.
 
-        One by one over one connection, in turns of a few of each kind, of which the median counts: the script's time is
-        the clock's, and somebody else may want the core.
+        One after the other over one connection, a few of each kind in turn. The median of the turns is taken, because the
+        script's time is wall-clock time and other programs may use the core.
         """
         api = Api(gateway.port)
         skus = api.skus(LONG_CART + _ADDS_PER_CART)
@@ -51,23 +51,21 @@ class RedisCosts:
             long_cart = api.cart_of(skus[:LONG_CART])
             in_a_row = [Addition(long_cart, sku) for sku in skus[LONG_CART:]]
             costs[1].append(_cost(gateway, api, in_a_row))
-        # So many long carts by turns that a process does not remember the one it sees.
+        # More long carts in turn than the gateway caches.
         many = [api.cart_of(skus[:LONG_CART]) for _ in range(100)]
         rounds = [[Addition(cart_id, sku) for cart_id in many] for sku in skus[LONG_CART:][: max(1, turns // 5)]]
         costs[2] = [_cost(gateway, api, additions) for additions in rounds]
         return cls(*(_median(each) for each in costs))
 
     def results(self) -> list[Result]:
-        """The ratio that has a target, and what explains it."""
+        """The ratio that has a target, and the two that explain it."""
         name = f"add a line to a cart of {LONG_CART}: Redis CPU to an empty cart's"
         return [
             Result(
                 f"{name}, script", self.long.script_us / self.empty.script_us, "ratio", 2, _note(self.long, self.empty)
             ),
             Result(f"{name}, whole process", self.long.process_us / self.empty.process_us, "ratio"),
-            Result(
-                f"{name}, script, cart not remembered", self.long_forgotten.script_us / self.empty.script_us, "ratio"
-            ),
+            Result(f"{name}, script, cart not cached", self.long_forgotten.script_us / self.empty.script_us, "ratio"),
         ]
 
 
@@ -79,9 +77,7 @@ def _cost(gateway: GatewayProcess, api: Api, additions: Sequence[Addition]) -> R
     process_us = _cpu_us(gateway) - before_us
     scripts = gateway.store.info("commandstats").get("cmdstat_evalsha", {"calls": 0, "usec": 0})
     if scripts["calls"] != len(additions):
-        raise HarnessError(
-            f"{len(additions)} additions ran {scripts['calls']} scripts: their cost cannot be told apart"
-        )
+        raise HarnessError(f"{len(additions)} additions ran {scripts['calls']} scripts: their cost cannot be separated")
     return RedisCost(scripts["usec"] / len(additions), process_us / len(additions))
 
 

@@ -1,4 +1,4 @@
-"""A steady load: so many requests a second whatever becomes of those before, and how long each took."""
+"""A load generator with a constant rate: requests are sent when they are due, also while earlier ones have no response."""
 
 import asyncio
 import contextlib
@@ -11,62 +11,62 @@ from time import perf_counter
 from typing import Final, cast
 
 _TICK_S: Final = 0.001
-# How long the last answers are waited for.
+# The wait for the last responses.
 _LAST_S: Final = 1.0
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"\r\nContent-Length: "
 
 
 @dataclass(slots=True)
-class Seen:
-    """Seconds that each answer took, and how many were not 200 or were never given."""
+class RunStats:
+    """The latency of each response, and the number of responses that were not 200 or are missing."""
 
     took_s: list[float] = field(default_factory=list)
     wrong: int = 0
 
     def percentile_ms(self, percent: float) -> float:
-        """The nearest-rank percentile in milliseconds. Raises `ValueError` when there were no answers."""
+        """The nearest-rank percentile in milliseconds. Raises `ValueError` when there were no responses."""
         if not self.took_s:
-            raise ValueError("nothing was answered")
+            raise ValueError("there were no responses")
         ranked = sorted(self.took_s)
         return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)] * 1e3
 
 
 class _Due:
-    """Requests whose time has come, and connections that have nothing to do."""
+    """Requests that are due, and idle connections."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[bytes, float]] = deque()
         self.idle: list[_Connection] = []
-        self.seen = Seen()
+        self.seen = RunStats()
         self._all_idle = asyncio.Event()
         self._all_idle_at: int | None = None
 
     async def done(self, connections: int) -> None:
-        """Wait until all connections have nothing to do."""
+        """Wait until all connections are idle."""
         self._all_idle_at = connections
         if len(self.idle) < connections:
             await self._all_idle.wait()
 
     def free(self, connection: "_Connection") -> None:
-        """A connection has nothing to do: the next request that is due goes there."""
+        """Send the next request that is due on this connection, or mark it as idle."""
         if self.waiting:
-            connection.ask(*self.waiting.popleft())
+            connection.send(*self.waiting.popleft())
             return
         self.idle.append(connection)
         if len(self.idle) == self._all_idle_at:
             self._all_idle.set()
 
     def add(self, request: bytes) -> None:
-        """Send it as soon as a connection is free; its time runs from now."""
+        """Send it as soon as a connection is free; its latency counts from now."""
         if self.idle:
-            self.idle.pop().ask(request, perf_counter())
+            self.idle.pop().send(request, perf_counter())
         else:
             self.waiting.append((request, perf_counter()))
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time."""
+    """A connection with one request at a time."""
 
     def __init__(self, due: _Due) -> None:
         self._due = due
@@ -77,7 +77,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._due.free(self)
 
-    def ask(self, request: bytes, began: float) -> None:
+    def send(self, request: bytes, began: float) -> None:
         """Send a request that was due at `began`."""
         self._began = began
         self._transport.write(request)
@@ -98,23 +98,26 @@ class _Connection(asyncio.Protocol):
         self._due.seen.wrong += self._began is not None
 
     def close(self) -> None:
-        """End it; what is not answered yet is wrong."""
+        """Close it; a request without a response counts as wrong."""
         self._transport.abort()
 
 
-def _is_complete(answer: bytes) -> bool:
-    """Whether it is all there. Answers without a length are none that this load asks for."""
-    end = answer.find(_END)
+def _is_complete(response: bytes) -> bool:
+    """Whether the response is complete. All responses to these requests have a Content-Length."""
+    end = response.find(_END)
     if end < 0:
         return False
-    at = answer.index(_LENGTH, 0, end + 2) + len(_LENGTH)
-    return len(answer) >= end + len(_END) + int(answer[at : answer.index(b"\r", at)])
+    at = response.index(_LENGTH, 0, end + 2) + len(_LENGTH)
+    return len(response) >= end + len(_END) + int(response[at : response.index(b"\r", at)])
 
 
-async def steady(port: int, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = 32) -> Seen:
+async def constant_rate(
+    port: int, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = 32
+) -> RunStats:
     """Send the requests in turn, `rate` a second, over so many connections to a server on this machine.
 
-    A request that finds no connection free waits for one, and its time runs: a server that answers late is not spared.
+    The latency of a request includes its wait for a free connection, so that a slow server does not slow the load down
+    unnoticed (coordinated omission).
     """
     loop = asyncio.get_running_loop()
     due = _Due()

@@ -1,11 +1,11 @@
-"""Load that does not wait: requests come when they are due, whether or not the earlier ones were answered.
+"""An open-loop load generator: requests arrive at random (Poisson), whether or not earlier ones have a response.
 
-`python -m benchmarks.load.open_loop` reads one JSON value on each line of its input, plays it, and prints a line of JSON for it.
-It is a process of its own so that the measurement can watch the gateway meanwhile, and plain `epoll` because it has to offer
-three times what a worker can serve from the core that it shares with the store: about 10 µs for each request.
+`python -m benchmarks.load.open_loop` reads a JSON value from each line of its input, generates that load, and prints a line of JSON for it.
+It is a process of its own so that the benchmark can observe the gateway meanwhile, and uses plain `epoll` because it has to
+offer three times the capacity of a worker from the core that it shares with the store: about 10 µs for each request.
 
-Each connection has one request outstanding. When all are taken, requests wait here, and the time of an answer counts from
-when its request was due; those that have waited for too long are given up, as shoppers do.
+Each connection has one request in flight. When all are in use, requests wait here; the latency of a response counts from
+the moment at which its request was due. Requests that have waited too long are dropped, as shoppers leave.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import msgspec
 
 from benchmarks.replay.latency import percentile
 
-# A shopper who has waited so long at a full house goes away.
+# A shopper leaves after this wait.
 PATIENCE_S: Final = 2.0
 BIN_S: Final = 0.25
 _SENT_AT_ONCE: Final = 64
@@ -38,7 +38,7 @@ _LENGTH: Final = b"Content-Length: "
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of call of a mix: so many of 100, and the requests in turn. Those that may be `once` are used up when accepted."""
+    """One kind of request of a mix: `weight` of 100, sent in turn. Requests with `once` are not sent again after they were accepted."""
 
     name: str
     weight: float
@@ -47,7 +47,7 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to play: `rate` requests a second for `seconds`, come as they like (Poisson)."""
+    """`rate` requests a second for `seconds`, with Poisson arrivals."""
 
     rate: float
     seconds: float
@@ -56,7 +56,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """Where to, over how many connections, and the mix. The first line."""
+    """The first line of input: the port, the number of connections, and the mix."""
 
     port: int
     connections: int
@@ -64,15 +64,15 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class KindStats(msgspec.Struct):
-    """What became of the requests of one kind: answered with 2xx, refused (429, 503), answered otherwise."""
+    """Responses to the requests of one kind: 2xx, rejected (429, 503), others."""
 
     accepted: int = 0
-    refused: int = 0
+    rejected: int = 0
     other: int = 0
 
 
-class Seen(msgspec.Struct):
-    """What was seen of one load. `lost`: given up before they could be sent, or without an answer. Times are of accepted ones."""
+class LoadStats(msgspec.Struct):
+    """The results of one load. `lost` requests were dropped before they were sent, or have no response. Latencies are of accepted ones."""
 
     offered: int
     seconds: float
@@ -81,10 +81,10 @@ class Seen(msgspec.Struct):
     p50_ms: float
     p99_ms: float
     max_ms: float
-    # When the last refusal came, since the load began; and the 99th percentile of each quarter of a second.
+    # When the last rejected request was due, since the load began; and the 99th percentile of each quarter of a second.
     last_rejected_s: float
     p99_ms_by_bin: list[float]
-    # The most that was behind its time: much of it tells of a generator that is too slow.
+    # The longest delay of the generator itself; a long one means that it is too slow for this rate.
     late_ms: float
 
     @property
@@ -93,13 +93,13 @@ class Seen(msgspec.Struct):
         return sum(kind.accepted for kind in self.kinds.values())
 
     @property
-    def refused(self) -> int:
+    def rejected(self) -> int:
         """Of all kinds."""
-        return sum(kind.refused for kind in self.kinds.values())
+        return sum(kind.rejected for kind in self.kinds.values())
 
 
 class Generator:
-    """Keeps its connections over all loads."""
+    """Generates one load after the other over the same connections."""
 
     def __init__(self, setup: Setup, *, seed: int = 1) -> None:
         self._setup = setup
@@ -109,7 +109,7 @@ class Generator:
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._free: list[int] = []
-        # What each taken connection is doing: kind, when it was due, the request.
+        # Of each connection in use: the kind of its request, when it was due, the request.
         self._doing: dict[int, tuple[int, float, bytes]] = {}
         self._partial: dict[int, bytes] = {}
         for _ in range(setup.connections):
@@ -127,13 +127,13 @@ class Generator:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Hang up."""
+        """Close all connections."""
         self._epoll.close()
         for sock in self._sockets.values():
             sock.close()
 
-    def play(self, load: Load) -> Seen:
-        """Play one load, and wait a little for the last answers."""
+    def play(self, load: Load) -> LoadStats:
+        """Generate one load, and wait a little for the last responses."""
         seen = _Notes(self._setup.kinds)
         turns = self._turns(load.only)
         waiting: deque[tuple[float, int]] = deque()
@@ -178,10 +178,10 @@ class Generator:
             request = requests.popleft()
             if not self._setup.kinds[kind].once:
                 requests.append(request)
-            # The last to be free is the first to be used: the others' buffers stay cold.
+            # Last in, first out: the buffers of the others stay out of the caches.
             number = free.pop()
             self._doing[number] = (kind, due, request)
-            # One that was closed meanwhile is found when it is read.
+            # A connection that the server has closed is replaced when it is read.
             with contextlib.suppress(ConnectionError):
                 self._sockets[number].send(request)
 
@@ -207,7 +207,7 @@ class Generator:
         status = int(data[9:12])
         seen.note(kind, status, due, time.perf_counter())
         if self._setup.kinds[kind].once and status in {429, 503}:
-            # Who was refused comes again with the same cart and the same key.
+            # A rejected checkout is tried again with the same cart and the same key.
             self._requests[kind].append(request)
 
     def _reconnect(self, number: int, seen: _Notes) -> None:
@@ -221,7 +221,7 @@ class Generator:
         self._connect()
 
     def _give_up(self, waiting: deque[tuple[float, int]], seen: _Notes) -> None:
-        """What is not answered by now never will be: its connections cannot be used again."""
+        """Drop the requests that wait, and replace the connections that have no response yet."""
         seen.lost += len(waiting)
         for number in [*self._doing]:
             self._reconnect(number, seen)
@@ -242,7 +242,7 @@ class _Notes:
         self._due.append(due)
         self._took_s.append(now - due)
 
-    def summary(self, began: float, offered: int, seconds: float, late_s: float) -> Seen:
+    def summary(self, began: float, offered: int, seconds: float, late_s: float) -> LoadStats:
         kinds = {name: KindStats() for name in self._names}
         took: list[float] = []
         bins: list[list[float]] = [[] for _ in range(int(seconds / BIN_S) + 1)]
@@ -254,7 +254,7 @@ class _Notes:
                 took.append(took_s)
                 bins[min(int((due - began) / BIN_S), len(bins) - 1)].append(took_s)
             elif status in {429, 503}:
-                counts.refused += 1
+                counts.rejected += 1
                 last_rejected_s = max(last_rejected_s, due - began)
             else:
                 counts.other += 1
@@ -262,11 +262,11 @@ class _Notes:
         p50, p99 = (percentile(took, share) * 1e3 if took else 0.0 for share in (0.5, 0.99))
         by_bin = [percentile(sorted(each), 0.99) * 1e3 if each else 0.0 for each in bins]
         most = took[-1] * 1e3 if took else 0.0
-        return Seen(offered, seconds, kinds, self.lost, p50, p99, most, last_rejected_s, by_bin, late_s * 1e3)
+        return LoadStats(offered, seconds, kinds, self.lost, p50, p99, most, last_rejected_s, by_bin, late_s * 1e3)
 
 
 def main() -> int:
-    """Play what comes on standard input."""
+    """Generate the loads that standard input describes."""
     gc.disable()
     lines = iter(sys.stdin.buffer)
     with Generator(msgspec.json.decode(next(lines), type=Setup)) as generator:

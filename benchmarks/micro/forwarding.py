@@ -1,7 +1,7 @@
-"""What asking an upstream costs: forwarding beside aiohttp's client and beside bare protocols, without a server in front.
+"""CPU time of forwarding a request, beside aiohttp's client and bare protocols, without a server in front.
 
 `python -m benchmarks.micro.forwarding` runs each in turn on one core, the upstream on another, 64 requests at a time. CPU time is this
-process's own. It wants a quiet machine; three rounds tell whether it had one.
+process's own. The best of three rounds is printed; run it on a quiet machine.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ Start = Callable[[], Coroutine[Any, Any, object]]
 
 
 class Turns:
-    """Runs coroutines that await futures only, one after the other, as the server's short path does."""
+    """Runs coroutines that await futures only, one after the other and without tasks, as the server does."""
 
     def __init__(self, start: Start, count: int) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -69,25 +69,25 @@ async def in_turns(start: Start) -> None:
     await asyncio.gather(*(Turns(start, REQUESTS // CONCURRENCY).done for _ in range(CONCURRENCY)))
 
 
-async def in_tasks(ask: Callable[[], Awaitable[object]]) -> None:
+async def in_tasks(send: Callable[[], Awaitable[object]]) -> None:
     """All requests, in a task for each of those that run at a time."""
 
     async def one_after_the_other() -> None:
         for _ in range(REQUESTS // CONCURRENCY):
-            await ask()
+            await send()
 
     await asyncio.gather(*(one_after_the_other() for _ in range(CONCURRENCY)))
 
 
 async def by_forwarding(port: int) -> CpuTime:
-    """The gateway's own way."""
+    """The proxy of the gateway."""
     upstreams = Upstreams([Upstream(name="shop", targets=(f"http://127.0.0.1:{port}",))])
     handler = forward(Forward(prefix="/shop/", upstream="shop"), upstreams["shop"], trusts=lambda _peer: True)
     headers = CIMultiDict(_FIELDS)
 
     def start() -> Coroutine[Any, Any, Response]:
-        asked = Request("GET", "/shop/products/123", "page=2", headers, b"", "0123456789abcdef", (), "10.0.0.1")
-        return cast("Coroutine[Any, Any, Response]", handler(asked))
+        request = Request("GET", "/shop/products/123", "page=2", headers, b"", "0123456789abcdef", (), "10.0.0.1")
+        return cast("Coroutine[Any, Any, Response]", handler(request))
 
     spent = await measured(lambda: in_turns(start))
     assert [*upstreams["shop"].outcomes] == ["2xx"]
@@ -101,41 +101,41 @@ async def by_client(port: int) -> CpuTime:
     connector = aiohttp.TCPConnector(limit=CONCURRENCY)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
 
-        async def ask() -> None:
+        async def send() -> None:
             url = f"http://127.0.0.1:{port}/shop/products/123?page=2"
             async with session.get(url, headers=headers) as response:
                 await response.read()
 
-        return await measured(lambda: in_tasks(ask))
+        return await measured(lambda: in_tasks(send))
 
 
 class _Bare(asyncio.Protocol):
-    """Takes whatever arrives for the answer."""
+    """A client that takes each chunk for a complete response."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self.answer.set_result(data)
+        self.response.set_result(data)
 
-    def ask(self, request: bytes) -> asyncio.Future[bytes]:
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def send(self, request: bytes) -> asyncio.Future[bytes]:
+        self.response: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.transport.write(request)
-        return self.answer
+        return self.response
 
 
 async def by_bare_protocols(port: int) -> CpuTime:
-    """The floor: the same bytes, nothing written anew and nothing read."""
+    """The floor: the same bytes, without encoding and parsing."""
     request = b"GET / HTTP/1.1\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in _FIELDS) + b"\r\n"
     loop = asyncio.get_running_loop()
     idle = [(await loop.create_connection(_Bare, "127.0.0.1", port))[1] for _ in range(CONCURRENCY)]
 
-    async def ask() -> None:
+    async def send() -> None:
         connection = idle.pop()
-        await connection.ask(request)
+        await connection.send(request)
         idle.append(connection)
 
-    spent = await measured(lambda: in_turns(ask))
+    spent = await measured(lambda: in_turns(send))
     for connection in idle:
         connection.transport.close()
     return spent
@@ -158,12 +158,12 @@ def main() -> int:
         pin(os.getpid(), _OWN_CORE)
         await_port(upstream, port)
         rows = []
-        for name, way in (
+        for name, run in (
             ("bare protocols", by_bare_protocols),
             ("forwarding", by_forwarding),
             ("aiohttp's client", by_client),
         ):
-            spent = [uvloop.run(way(port)) for _ in range(ROUNDS)]
+            spent = [uvloop.run(run(port)) for _ in range(ROUNDS)]
             least = min(spent, key=lambda each: each.total_s)
             rows.append(
                 (name, *(f"{each / REQUESTS * 1e6:.1f}" for each in (least.user_s, least.system_s, least.total_s)))

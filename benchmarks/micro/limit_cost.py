@@ -1,7 +1,7 @@
-"""What the rate limiter adds to the CPU of a request: `python -m benchmarks.micro.limit_cost`.
+"""CPU time that the rate limiter adds to a request: `python -m benchmarks.micro.limit_cost`.
 
 In one process, without a socket: the store's client packs its commands and reads its replies, which are ready. The cost
-of the same handler without limits is taken off. What the store itself spends is not in it.
+of the same handler without limits is subtracted. The CPU time of the store is not included.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ANSWER: Final = Response(200)
 
 
 class _Socket(asyncio.Transport):
-    """Takes what is written, and no more."""
+    """A transport that drops all data."""
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Drop it."""
@@ -44,7 +44,7 @@ class _Socket(asyncio.Transport):
 
 
 async def measure(limits: Sequence[Limit], callers: int) -> float:
-    """Microseconds of CPU for each request, of so many callers, `PER_TICK` in each loop tick."""
+    """CPU microseconds per request, of so many clients, `PER_TICK` in each tick of the loop."""
     client = Client("redis://nowhere")
     client._transport = _Socket()  # noqa: SLF001 - a client that needs no server
     quota = RedisQuota(client, share=1.0)
@@ -58,7 +58,7 @@ async def measure(limits: Sequence[Limit], callers: int) -> float:
         for request in requests:
             request.extra_headers = b""
             _run(handler, request)
-        # The batch is sent, the reply read, and its callers go on.
+        # The batch is sent, the reply is read, and its requests go on.
         for _ in range(2):
             await asyncio.sleep(0)
         if limits:
@@ -77,7 +77,7 @@ def _reply(limits: Sequence[Limit], callers: int) -> bytes:
 
 
 def _run(handler: Handler, request: Request) -> None:
-    """As the short path does."""
+    """Run a request as the server does."""
     outcome: ResponseOrAwaitable = handler(request)
     if not isinstance(outcome, Response):
         _Running(outcome).step()
@@ -103,11 +103,11 @@ async def _handle(_request: Request) -> Response:
 
 
 def _fail(_request: Request, _what: str) -> None:
-    raise AssertionError("the store did not answer in time")
+    raise AssertionError("there was no reply from the store in time")
 
 
 async def _least(limits: Sequence[Limit], callers: int) -> float:
-    """The least of some: somebody else may want the core."""
+    """The minimum of several runs: other programs may use the core."""
     return min([await measure(limits, callers) for _ in range(REPEATS)])
 
 
@@ -118,7 +118,7 @@ async def _report() -> str:
         for callers in (1, PER_TICK):
             added = await _least(limits, callers) - bare
             rows.append((len(limits), callers, f"{added:.2f}"))
-    return table(("limits", f"callers of {PER_TICK} requests a tick", "µs added to each"), rows)
+    return table(("limits", f"clients of {PER_TICK} requests a tick", "µs added to each"), rows)
 
 
 if __name__ == "__main__":

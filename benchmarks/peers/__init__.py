@@ -1,1 +1,1 @@
-"""Cart reads and adds as others would build them, for comparison. They run with dependencies of their own: see README.md."""
+"""Other servers that do the same work, for comparison; README.md has their versions and differences."""

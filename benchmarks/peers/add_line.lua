@@ -1,5 +1,5 @@
 -- Adds to the line of a SKU, or starts it, and returns the whole cart; nothing if there is none. KEYS[1] the cart, as
--- cart/stored.py says. ARGV 1 SKU, 2 quantity, 3 unit price, 4 now (ms), 5 how long the cart is kept (ms)
+-- cart/stored.py says. ARGV 1 SKU, 2 quantity, 3 unit price, 4 now (ms), 5 lifetime of the cart (ms)
 local PLACE = 1048576
 local held = redis.call('HMGET', KEYS[1], '\1v', '\1q', ARGV[1])
 if not held[1] then

@@ -1,7 +1,7 @@
-"""The floor: an asyncio protocol on uvloop that answers whatever arrives with the same bytes, and parses nothing.
+"""The floor: an asyncio protocol on uvloop that writes the same bytes for each chunk and parses nothing.
 
-What it costs is the kernel's share of a request, which no server in this language can save. `python -m
-benchmarks.peers.bare_protocol PORT` serves it until it is told to stop.
+Its cost is the kernel's share of a request, which every Python server pays. `python -m benchmarks.peers.bare_protocol PORT`
+serves until SIGTERM.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Bare(asyncio.Protocol):
-    """Answers each arrival, taking it for one complete request."""
+    """Takes each chunk for one complete request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where to write."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, _data: bytes) -> None:
-        """Answer without looking."""
+        """Write the response."""
         self._transport.write(_ANSWER)
 
 

@@ -1,6 +1,6 @@
 """The yardstick: aiohttp's `web.Application` with one route and an empty handler, on uvloop, without an access log.
 
-`python -m benchmarks.peers.empty_app PORT` serves it until it is told to stop.
+`python -m benchmarks.peers.empty_app PORT` serves until SIGTERM.
 """
 
 import sys
@@ -10,7 +10,7 @@ from aiohttp import web
 
 
 async def empty(_: web.Request) -> web.Response:
-    """Answer 200 with nothing."""
+    """Return 200 with an empty body."""
     return web.Response()
 
 

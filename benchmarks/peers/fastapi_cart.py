@@ -37,7 +37,7 @@ class Line(BaseModel):
 
 
 class Cart(BaseModel):
-    """What is answered."""
+    """The response."""
 
     id: str
     version: int
@@ -54,7 +54,7 @@ class Cart(BaseModel):
 
 
 class AddLine(BaseModel):
-    """What is to be added."""
+    """The line to add."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -25,7 +25,7 @@ class PeerMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a peer listens, what it works on, and a folder for its files."""
+    """The port of a peer, its store and upstream, and a folder for its files."""
 
     port: int
     store_socket: Path

@@ -1,4 +1,4 @@
-"""The cart a shopper has in hand: writes that apply exactly once, whatever is lost on the way."""
+"""A shopper's cart, with writes that are applied exactly once although requests and responses may be lost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ _LARGEST_BATCH: Final = 100
 
 
 class Fault(Exception):
-    """The gateway did something that a careful shopper must not shrug off."""
+    """The gateway broke its contract."""
 
 
 class CartLost(Exception):
-    """The cart is gone, or has forgotten a write that was answered."""
+    """The cart is gone, or has lost a write that was confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One change of a cart: how it is sent, and the quantity of each SKU it touches once it is applied."""
+    """One change of a cart: the request, and the quantity of each SKU in it after the change."""
 
     kind: str
     method: str
@@ -63,16 +63,16 @@ def _setting(batch: Sequence[tuple[str, int]], in_cart: Mapping[str, int]) -> Wr
 
 
 class ShopperCart:
-    """One cart of one shopper, and what the shopper knows to be in it."""
+    """One cart of one shopper, and the quantities that the gateway has confirmed."""
 
     @classmethod
     async def create(cls, client: ShopClient, retry: RetryPolicy, currency: str) -> "ShopperCart":
-        """Take a new cart; one whose answer was lost stays empty and expires."""
+        """Create a cart; one whose response was lost stays empty and expires."""
         body = orjson.dumps({"currency": currency})
-        answer = await client.call("create a cart", "POST", "/v1/carts", body=body, retry=retry)
-        if answer.status != 201:
-            raise unexpected("creating a cart", answer)
-        cart = answer.decode(Cart)
+        response = await client.call("create a cart", "POST", "/v1/carts", body=body, retry=retry)
+        if response.status != 201:
+            raise unexpected("creating a cart", response)
+        cart = response.decode(Cart)
         retry.progressed()
         return cls(client, retry, cart.id, cart.version)
 
@@ -84,10 +84,10 @@ class ShopperCart:
         self.id = cart_id
 
     async def apply(self, write: Write) -> None:
-        """Make one write, once. Raises CartLost, or Fault if the gateway refuses it."""
+        """Make one write, once. Raises CartLost, or Fault if the gateway rejects it."""
         wanted = self._quantities | write.leaves
         for _ in range(_TRIES_PER_WRITE):
-            answer = await self._client.call(
+            response = await self._client.call(
                 write.kind,
                 write.method,
                 f"/v1/carts/{self.id}/lines",
@@ -95,35 +95,35 @@ class ShopperCart:
                 headers={"If-Match": f'"{self._version}"'},
                 retry=self._retry,
             )
-            if answer.status == 200:
-                return self._applied(wanted, answer.cart_version)
-            if answer.status != 412:
-                raise self._refusal(f"a write ({write.kind})", answer)
-            # The answer of an earlier attempt was lost. Only the cart can tell whether that attempt was applied.
-            seen = await self.look()
+            if response.status == 200:
+                return self._applied(wanted, response.cart_version)
+            if response.status != 412:
+                raise self._refusal(f"a write ({write.kind})", response)
+            # The response to an earlier attempt was lost. The cart shows whether that attempt was applied.
+            seen = await self.read()
             if seen.quantities() == wanted:
                 return self._applied(wanted, seen.version)
             if seen.quantities() != self._quantities:
                 raise CartLost
             self._version = seen.version
-        raise Fault(f"a write ({write.kind}) was refused {_TRIES_PER_WRITE} times with 412 at the version just read")
+        raise Fault(f"a write ({write.kind}) was rejected {_TRIES_PER_WRITE} times with 412 at the version just read")
 
-    async def look(self) -> Cart:
+    async def read(self) -> Cart:
         """Read the cart. Raises CartLost when it is gone."""
-        answer = await self._client.call("read the cart", "GET", f"/v1/carts/{self.id}", retry=self._retry)
-        if answer.status != 200:
-            raise self._refusal("reading the cart", answer)
-        return answer.decode(Cart)
+        response = await self._client.call("read the cart", "GET", f"/v1/carts/{self.id}", retry=self._retry)
+        if response.status != 200:
+            raise self._refusal("reading the cart", response)
+        return response.decode(Cart)
 
     def _applied(self, quantities: dict[str, int], version: int) -> None:
         self._quantities = quantities
         self._version = version
         self._retry.progressed()
 
-    def _refusal(self, what: str, answer: ShopResponse) -> Exception:
-        return CartLost() if answer.problem == "cart-not-found" else unexpected(what, answer)
+    def _refusal(self, what: str, response: ShopResponse) -> Exception:
+        return CartLost() if response.problem == "cart-not-found" else unexpected(what, response)
 
 
-def unexpected(what: str, answer: ShopResponse) -> Fault:
-    """The fault of a call that was answered with a status it must not have."""
-    return Fault(f"{what} was answered {answer.status} {answer.problem}".rstrip())
+def unexpected(what: str, response: ShopResponse) -> Fault:
+    """The fault of a response with a status that the call must not have."""
+    return Fault(f"{what} returned {response.status} {response.problem}".rstrip())

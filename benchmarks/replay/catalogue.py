@@ -1,4 +1,4 @@
-"""What the shop sells, as its own API tells it."""
+"""The prices and stock of a shop, read from its API."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class ShopCatalogue:
 
 
 async def fetch_catalogue(client: ShopClient, skus: Collection[str], retry: RetryPolicy) -> ShopCatalogue:
-    """Page through `GET /v1/products` until every SKU asked for has been seen.
+    """Page through `GET /v1/products` until every one of the SKUs has been seen.
 
     Raises CatalogueMismatch if the shop lacks a SKU, sells them in several currencies or does not give its products, and
-    GaveUp when the retry ends.
+    GaveUp after too long without progress.
     """
     found: dict[str, Product] = {}
     cursor: str | None = ""
@@ -56,13 +56,13 @@ async def fetch_catalogue(client: ShopClient, skus: Collection[str], retry: Retr
 
 async def _fetch_page(client: ShopClient, cursor: str, retry: RetryPolicy) -> ProductPage:
     query = f"?limit={_PAGE}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
-    answer = await client.call("page of products", "GET", f"/v1/products{query}", retry=retry)
-    if answer.status != 200:
-        raise CatalogueMismatch(f"GET /v1/products was answered {answer.status} {answer.problem}".rstrip())
+    response = await client.call("page of products", "GET", f"/v1/products{query}", retry=retry)
+    if response.status != 200:
+        raise CatalogueMismatch(f"GET /v1/products returned {response.status} {response.problem}".rstrip())
     try:
-        page = answer.decode(ProductPage)
+        page = response.decode(ProductPage)
     except msgspec.DecodeError as error:
-        raise CatalogueMismatch(f"GET /v1/products was not answered with a page of products ({error})") from error
+        raise CatalogueMismatch(f"GET /v1/products did not return a page of products ({error})") from error
     retry.progressed()
     return page
 

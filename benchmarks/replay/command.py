@@ -1,8 +1,8 @@
-"""Play a month of real trade against a running gateway, and check that it comes out to the penny.
+"""Replay a month of recorded trade against a running gateway, and check every order, unit and penny.
 
-`peakgate replay FILE` reads the usable baskets of an Online Retail CSV (see `benchmarks.replay.retail`), lets a careful shopper
-(see `benchmarks.replay.shopper`) buy each of them over HTTP, and closes with a table. It may be interrupted by a gateway that is
-killed and started again: the shoppers' retries finish what they began.
+`peakgate replay FILE` reads the usable baskets of an Online Retail CSV (see `benchmarks.replay.retail`), lets a shopper
+(see `benchmarks.replay.shopper`) buy each of them over HTTP, and prints a table. The gateway may be killed and started again
+meanwhile: the shoppers retry.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from benchmarks.replay.shopper import Shopper
 EPILOG = """\
 example: peakgate replay online-retail-2010-12.csv.gz --concurrency 32
 
-exit status: 0 everything adds up; 1 it does not; 65 the file is not in the form, or sells what the shop does not;
-66 the file cannot be read; 69 no gateway answers; 130 interrupted."""
+exit status: 0 everything adds up; 1 there are differences; 65 the file is not in the form, or sells what the shop does not;
+66 the file cannot be read; 69 no response from a gateway; 130 interrupted."""
 _INTERRUPTED = 130
 
 
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out `peakgate replay` and return its exit status."""
+    """Run `peakgate replay` and return its exit status."""
     try:
         baskets = list(read_baskets(args.file))
     except (RetailFileError, zlib.error) as error:
@@ -108,8 +108,8 @@ async def replay(
 ) -> ReplayReport:
     """Buy the baskets, at most `concurrency` at a time, and report.
 
-    A cancellation while shoppers are out ends the replay early: what they bought so far is reported. Raises Unreachable
-    if nothing answers at `url`, CatalogueMismatch if the shop does not sell these baskets.
+    A cancellation ends the replay early with a report of the purchases so far. Raises Unreachable
+    if there is no gateway at `url`, CatalogueMismatch if the shop does not sell these baskets.
     """
     async with open_session(connections=concurrency) as session:
         client = ShopClient(session, url, clock=clock, pause=pause)
@@ -145,12 +145,12 @@ class _Replay:
         self._seconds = 0.0
 
     async def prepare(self) -> None:
-        """Learn the shop's prices and stock; open the books."""
+        """Read the shop's prices and stock."""
         self._before = await self._fetch_catalogue()
         self._reconciliation = Reconciliation(Expectation.of(self._baskets, self._before))
 
     async def buy_all(self, concurrency: int) -> None:
-        """Let every basket be bought."""
+        """Buy every basket."""
         started = self._clock()
         queue = self._baskets_when_due(started)
         try:
@@ -162,11 +162,11 @@ class _Replay:
         self._seconds = self._clock() - started
 
     def counts(self) -> Counts:
-        """Where the running is, for the progress display."""
+        """The counts for the progress bar."""
         return Counts(len(self._reconciliation.purchases), self._lines, self._client.requests)
 
     async def report(self) -> ReplayReport:
-        """Close the books."""
+        """Compare the stock and make the report."""
         faults: list[str] = ["interrupted"] if self._interrupted else []
         stock = None
         try:
@@ -205,7 +205,7 @@ class _Replay:
                 self._before,
                 run_id=self._run_id,
                 retry=self._retry(basket.invoice),
-                # Seeded with the invoice: every run fills its carts in the same ways.
+                # Seeded with the invoice: every run fills its carts with the same requests.
                 chance=Random(basket.invoice),
                 clock=self._clock,
                 on_lines=self._count_lines,
@@ -220,7 +220,7 @@ class _Replay:
         return await fetch_catalogue(self._client, self._skus, self._retry("catalogue"))
 
     def _retry(self, seed: str) -> RetryPolicy:
-        # Shoppers of different runs and machines must not come back in step, hence the run id.
+        # Shoppers of different runs and machines must not retry in step, hence the run id.
         return RetryPolicy(give_up_s=self._give_up_s, clock=self._clock, chance=Random(f"{self._run_id} {seed}"))
 
     def _count_lines(self, lines: int) -> None:

@@ -1,4 +1,4 @@
-"""How long calls took: every answered call of a run, by kind."""
+"""Latencies of all calls of a run, by kind, and their percentiles."""
 
 import math
 from array import array
@@ -24,13 +24,13 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 class Latencies:
-    """Keeps each latency (eight bytes a call), so that percentiles are exact."""
+    """Stores each latency (eight bytes a call), so that percentiles are exact."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, array[float]] = {}
 
     def add(self, kind: str, seconds: float) -> None:
-        """Note one answered call."""
+        """Add one call."""
         seen = self._seconds.get(kind)
         if seen is None:
             seen = self._seconds[kind] = array("d")

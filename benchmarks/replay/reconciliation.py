@@ -1,4 +1,4 @@
-"""The books of a replay: what should have been sold, what was, and whether the two agree."""
+"""Reconciliation of a replay: expected and actual orders, units and money, and their differences."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from benchmarks.replay.shopper import Purchase
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the file says must be sold; money in minor units at the shop's catalogue prices."""
+    """The expected totals of the baskets; money in minor units at the shop's catalogue prices."""
 
     baskets: int
     lines: int
@@ -47,14 +47,14 @@ class StockCheck:
 
 
 class Reconciliation:
-    """Collects purchases as they end."""
+    """Collects the purchases and compares them with the expectation."""
 
     def __init__(self, expected: Expectation) -> None:
         self.expected = expected
         self.purchases: list[Purchase] = []
 
     def record(self, purchase: Purchase) -> None:
-        """Enter one basket, bought or not."""
+        """Add one basket, bought or not."""
         self.purchases.append(purchase)
 
     @property
@@ -64,7 +64,7 @@ class Reconciliation:
 
     @property
     def orders_by_state(self) -> dict[str, int]:
-        """Orders by the state they were last seen in."""
+        """Orders by their last state."""
         return dict(Counter(purchase.state for purchase in self.purchases if purchase.state is not None))
 
     @property
@@ -84,11 +84,11 @@ class Reconciliation:
 
     @property
     def carts_lost(self) -> int:
-        """Carts that vanished, so that their basket was started again."""
+        """Carts that were lost, so that their basket was started again."""
         return sum(purchase.carts_lost for purchase in self.purchases)
 
     def faults(self, stock: StockCheck | None = None) -> list[str]:
-        """Everything that does not add up, in words; empty when all is well."""
+        """Every difference as a sentence; empty when there is none."""
         found = [f"invoice {purchase.invoice}: {purchase.fault}" for purchase in self.purchases if purchase.fault]
         found += self._doubled()
         results = (
@@ -105,13 +105,15 @@ class Reconciliation:
     def _doubled(self) -> list[str]:
         baskets_by_order = Counter(purchase.order_id for purchase in self._ordered())
         return [
-            f"order {order_id} stands for {count} baskets" for order_id, count in baskets_by_order.items() if count > 1
+            f"order {order_id} is the order of {count} baskets"
+            for order_id, count in baskets_by_order.items()
+            if count > 1
         ]
 
     def _stock_faults(self, stock: StockCheck) -> list[str]:
         found = [f"stock of {sku} is below zero" for sku in stock.below_zero]
-        kept = sum(purchase.units_ordered for purchase in self._ordered() if purchase.state != "cancelled")
+        sold = sum(purchase.units_ordered for purchase in self._ordered() if purchase.state != "cancelled")
         fell_by = stock.before - stock.after
-        if fell_by != kept:
-            found.append(f"stock fell by {fell_by:,} units, the orders hold {kept:,} (does someone else buy here too?)")
+        if fell_by != sold:
+            found.append(f"stock fell by {fell_by:,} units, the orders have {sold:,} (does someone else buy here too?)")
         return found

@@ -1,4 +1,4 @@
-"""The closing table of a replay, and the same as JSON."""
+"""The report of a replay, as tables and as JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ _FAULTS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """All that a replay found out; money in minor units of `currency`, times in seconds."""
+    """The results of a replay; money in minor units of `currency`, times in seconds."""
 
     reconciliation: Reconciliation
     currency: str
@@ -26,7 +26,7 @@ class ReplayReport:
     interrupted: bool = False
 
     def text(self) -> str:
-        """The closing table for people."""
+        """The report as text."""
         parts = [self._totals(), self._latencies()]
         if self.retries:
             parts.append(table(("tried again because", "times"), sorted(self.retries.items())))
@@ -34,7 +34,7 @@ class ReplayReport:
         return "\n\n".join(parts)
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The report as JSON."""
         reconciliation = self.reconciliation
         return {
             "seconds": round(self.seconds, 3),

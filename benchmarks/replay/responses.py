@@ -1,4 +1,4 @@
-"""The answers of the public API, as far as a shopper reads them. Decoding checks their form."""
+"""The members of the public API's responses that shoppers read. Decoding checks their types."""
 
 import msgspec
 

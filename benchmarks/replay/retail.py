@@ -1,4 +1,4 @@
-"""Read real trade: the baskets of an *Online Retail* CSV, and the catalogue that follows from them.
+"""Reader of recorded trade: the baskets of an *Online Retail* CSV, and the catalogue that follows from them.
 
 The file is the UCI Machine Learning Repository's *Online Retail* data set (D. Chen, 2015, doi:10.24432/C5BW33, CC BY 4.0)
 or any part of it, plain or gzip-compressed, with the columns `InvoiceNo`, `StockCode`, `Description`, `Quantity`,

@@ -1,11 +1,11 @@
-"""A careful shopper: fills a cart, looks at it, pays once, and waits for the order.
+"""A shopper: fills a cart, reads it, checks out once, and polls the order.
 
-Careful means that every call may be lost on the way there or back, and still the basket is bought exactly once:
+Every request and every response may be lost, and still the basket is bought exactly once:
 
-- each write carries If-Match with the version last seen. When its answer was lost and the repetition is refused with
-  412, the cart itself tells whether the write had been applied;
-- each basket has one Idempotency-Key for the whole run, whichever cart it is in, so that not even a basket that was
-  started again can be ordered twice.
+- each write carries If-Match with the version last seen. When its response was lost and the repetition is rejected with
+  412, the cart shows whether the write had been applied;
+- each basket has one Idempotency-Key for the whole run, the same in each of its carts, so that a basket that was started
+  again cannot be ordered twice.
 """
 
 import time
@@ -26,7 +26,7 @@ from benchmarks.replay.retry import GaveUp, RetryPolicy
 
 FINAL_STATES: Final = frozenset({"completed", "cancelled"})
 _CARTS_PER_BASKET: Final = 5
-_LOOKS_AT_THE_PRICE: Final = 3
+_MAX_CHECKOUTS: Final = 3
 _FIRST_POLL_S: Final = 0.03
 _SLOWEST_POLL_S: Final = 1.0
 _ADDRESS: Final = {
@@ -40,7 +40,7 @@ _ADDRESS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What became of one basket; money in minor units. `accepted` and `units_ordered` are the order's own results."""
+    """The result of one basket; money in minor units. `accepted` and `units_ordered` are from the order."""
 
     invoice: str
     lines: int
@@ -55,7 +55,7 @@ class Purchase:
 
 
 class Shopper:
-    """Buys one basket. `on_lines` is told how many lines each write brought into the cart."""
+    """Buys one basket. `on_lines` is called with the number of lines of each write."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Shopper:
         self._order: Order | None = None
 
     async def buy(self) -> Purchase:
-        """Buy the basket. What goes wrong is told in the purchase and not raised: the other baskets go on."""
+        """Buy the basket. Faults are in the purchase and are not raised: the other baskets go on."""
         fault: str | None = None
         try:
             order = await self._order_from_a_cart()
@@ -93,11 +93,11 @@ class Shopper:
         except (Fault, GaveUp) as error:
             fault = str(error)
         except (msgspec.DecodeError, KeyError, ValueError) as error:
-            fault = f"an answer is not in the API's form ({error!r})"
+            fault = f"a response is not in the API's form ({error!r})"
         return self._purchase(fault)
 
     async def _order_from_a_cart(self) -> Order:
-        """Fill a cart and check it out; begin again with a new one when it is lost. The order as accepted."""
+        """Fill a cart and check it out, with a new cart when one is lost. Returns the accepted order."""
         writes = plan_writes([(line.sku, line.quantity) for line in self._basket.lines], self._chance)
         for _ in range(_CARTS_PER_BASKET):
             cart = await ShopperCart.create(self._client, self._retry, self._catalogue.currency)
@@ -111,25 +111,25 @@ class Shopper:
         raise Fault(f"{_CARTS_PER_BASKET} carts were lost one after the other")
 
     async def _check_out(self, cart: ShopperCart) -> Order:
-        """Look at the cart and pay what it shows; look again when a price has just changed."""
-        for _ in range(_LOOKS_AT_THE_PRICE):
-            seen = await cart.look()
+        """Read the cart and pay its total; read it again when a price has just changed."""
+        for _ in range(_MAX_CHECKOUTS):
+            seen = await cart.read()
             if seen.quantities() != self._wanted:
                 raise Fault("the cart does not hold what was put into it")
-            answer = await self._pay(seen)
-            if answer.status == 202:
-                return self._accepted(answer)
-            if answer.problem == "cart-not-found":
+            response = await self._pay(seen)
+            if response.status == 202:
+                return self._accepted(response)
+            if response.problem == "cart-not-found":
                 raise CartLost
-            if answer.problem not in {"price-changed", "total-mismatch"}:
-                raise unexpected("the checkout", answer)
-        raise Fault(f"prices changed at each of {_LOOKS_AT_THE_PRICE} checkouts")
+            if response.problem not in {"price-changed", "total-mismatch"}:
+                raise unexpected("the checkout", response)
+        raise Fault(f"prices changed at each of {_MAX_CHECKOUTS} checkouts")
 
-    def _accepted(self, answer: ShopResponse) -> Order:
-        if "Idempotent-Replayed" in answer.headers:
-            self._client.retries["checkout answered by its replay"] += 1
+    def _accepted(self, response: ShopResponse) -> Order:
+        if "Idempotent-Replayed" in response.headers:
+            self._client.retries["checkout replayed"] += 1
         self._retry.progressed()
-        self._order = answer.decode(Order)
+        self._order = response.decode(Order)
         return self._order
 
     async def _pay(self, seen: Cart) -> ShopResponse:
@@ -150,17 +150,17 @@ class Shopper:
         )
 
     async def _final_state_of(self, order: Order) -> Order:
-        """Poll the order until nothing more can happen to it."""
+        """Poll the order until it is in a final state."""
         accepted_at = self._clock()
         polls = 0
         while order.status not in FINAL_STATES:
             poll_s = min(_SLOWEST_POLL_S, _FIRST_POLL_S * 1.5 ** min(polls, 10)) * self._chance.uniform(0.75, 1.25)
             await self._client.pause(self._retry.allow(poll_s))
             polls += 1
-            answer = await self._client.call("poll the order", "GET", f"/v1/orders/{order.id}", retry=self._retry)
-            if answer.status != 200:
-                raise unexpected("polling the accepted order", answer)
-            status_before, order = order.status, answer.decode(Order)
+            response = await self._client.call("poll the order", "GET", f"/v1/orders/{order.id}", retry=self._retry)
+            if response.status != 200:
+                raise unexpected("polling the accepted order", response)
+            status_before, order = order.status, response.decode(Order)
             self._order = order
             if order.status != status_before:
                 self._retry.progressed()
@@ -170,8 +170,8 @@ class Shopper:
     async def _check_lost_carts(self) -> None:
         """A cart that was given up as lost must not have become an order as well."""
         for cart_id in self._lost_carts:
-            answer = await self._client.call("read the cart", "GET", f"/v1/carts/{cart_id}", retry=self._retry)
-            if answer.status == 200 and answer.decode(Cart).order_id:
+            response = await self._client.call("read the cart", "GET", f"/v1/carts/{cart_id}", retry=self._retry)
+            if response.status == 200 and response.decode(Cart).order_id:
                 raise Fault(f"ordered twice: cart {cart_id} that seemed lost became an order too")
 
     def _misdelivery(self, order: Order) -> str | None:

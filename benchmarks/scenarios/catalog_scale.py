@@ -1,7 +1,7 @@
 """A catalogue of a million products: its import, and pages and searches of it.
 
 `python -m benchmarks.scenarios.catalog_scale [--products N]` makes the file, imports it into an embedded store and the embedded
-search in a process of its own, asks for pages meanwhile and afterwards, and keeps the results in
+search in a process of its own, requests pages meanwhile and afterwards, and writes the results to
 `results/catalog_scale.json`.
 """
 
@@ -57,7 +57,7 @@ SIDES = ("LEFT", "RIGHT")
 
 
 class Query(NamedTuple):
-    """A kind of query, and what the result's note says of it."""
+    """A kind of query, and the note of its result."""
 
     name: str
     q: str | None
@@ -84,7 +84,7 @@ QUERIES = (
 
 
 class Imported(NamedTuple):
-    """What the importing process tells at its end."""
+    """The results of the importing process."""
 
     report: ImportReport
     seconds: float
@@ -92,13 +92,13 @@ class Imported(NamedTuple):
 
 
 def main() -> int:
-    """Measure, print and keep the results; 0 when everything could be measured, whether or not targets are met."""
+    """Measure, print and write the results; 0 when everything could be measured, whether or not targets are met."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scenarios.catalog_scale", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--products", type=int, default=1_000_000, help="size of the catalogue (default: %(default)s)")
     args = parser.parse_args()
-    # On a machine that others use as well the results say little; this tells.
+    # A high load average means that the results are of little use.
     parts = {"load_average_before": round(os.getloadavg()[0], 2)}
     with tempfile.TemporaryDirectory(prefix="peakgate-catalog-") as folder:
         server = EmbeddedServer(Path(folder))
@@ -182,7 +182,7 @@ async def _shop(folder: Path, store_url: str) -> AsyncIterator[tuple[ProductHand
 
 
 async def _import(file: Path, folder: Path, store_url: str, handlers: ProductHandlers) -> tuple[Imported, list[float]]:
-    """Import in a process of its own, so that its memory can be told, asking for pages all the while."""
+    """Import in a process of its own, whose memory is measured, and request pages all the while."""
     context = multiprocessing.get_context("spawn")
     results: SimpleQueue[Imported] = context.SimpleQueue()
     process = context.Process(target=_import_in_process, args=(file, folder, store_url, results))
@@ -224,7 +224,7 @@ async def _price_changes(folder: Path, store: Client, prices: RedisPriceBook) ->
         file.write_text(f"sku,name,price,currency,stock\n{sku},CHANGED,{new_price / 100:.2f},GBP,1\n")
         began = time.perf_counter()
         await import_catalog(file, catalog=RedisCatalog(store), search=search, spool_dir=folder)
-        # Asked as a shopper would: the price book tells nobody that it has learned something.
+        # Polled: the price book has no event for a changed price.
         while (await prices.products([sku]))[sku].price != new_price:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         times_s.append(time.perf_counter() - began)

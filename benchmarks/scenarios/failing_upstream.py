@@ -1,8 +1,8 @@
-"""What a sick upstream does to the other routes: the p99 of a cart read beside it, to that beside a healthy one.
+"""The effect of a failing upstream on other routes: the p99 of a cart read beside it, to that beside a healthy one.
 
 `python -m benchmarks.scenarios.failing_upstream [--quick]` starts the gateway with one worker on one core, and on another the store, the
-upstream, its shoppers and the reads that are measured, both at fixed rates far below what a worker can do. Each way to be
-sick takes turns with a healthy upstream, so that a machine that is slower for a while does not bend the ratios. Each is
+upstream, its clients and the reads that are measured, both at constant rates far below the capacity of a worker. Each failure
+is measured in turn with a healthy upstream, so that a machine that is slower for a while does not change the ratios. Each is
 measured as the gateway is by default, and `exposed`: with a breaker and a passive health check that never cut it off.
 """
 
@@ -35,19 +35,19 @@ from benchmarks.harness.gateway_process import (
 from benchmarks.harness.processes import busy_cores, memory, pin
 from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.hot_path.measure import LOAD_CORE, MAX_BUSY_CORES, SERVER_CORE
-from benchmarks.load.constant_rate import Seen, steady
+from benchmarks.load.constant_rate import RunStats, constant_rate
 from benchmarks.load.leaving_clients import Behaviour
 from benchmarks.upstreams.failing import EXPOSED
 
 MAX_RATIO: Final = 1.2
 READS_PER_S: Final = 2000
-NEIGHBOURS_PER_S: Final = 100
+CLIENTS_PER_S: Final = 100
 TIMEOUT_S: Final = 2.0
-# They wait a little longer than the gateway does.
+# The clients wait a little longer than the gateway does.
 PATIENCE_S: Final = 2.5
 CARTS, LINES = 200, 5
 _NEVER: Final = 1_000_000_000
-# What shares the core with the reads that are measured should not be what makes them late.
+# The upstream and its clients share the core with the reads that are measured, and must not delay them.
 _NICE: Final = ("nice", "-n", "19")
 _UPSTREAM: Final = """\
 [[upstreams]]
@@ -64,57 +64,57 @@ timeout_s = {timeout_s}
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A way to misbehave; `way` is the upstream's name for it. The shoppers stay so long and read so fast."""
+    """A failure of the upstream; `mode` is its name there. The clients wait for `patience_s` and read at `bytes_per_s`."""
 
     name: str
-    way: str
+    mode: str
     patience_s: float = PATIENCE_S
     bytes_per_s: float | None = None
-    # Without one the result is for information.
+    # None: the result is for information.
     target: float | None = MAX_RATIO
 
 
 FAILURES: Final = (
     Failure("hangs", "hangs"),
     Failure("resets", "resets"),
-    Failure("answers nothing and closes", "says-nothing"),
+    Failure("closes without a response", "says-nothing"),
     Failure("dribbles its head", "dribbles-its-head"),
     Failure("dribbles its body", "dribbles-its-body"),
     Failure("sends garbage", "sends-garbage"),
-    Failure("sends less than the length it told", "body-too-short"),
-    Failure("sends more than the length it told", "body-too-long"),
+    Failure("sends less than its Content-Length", "body-too-short"),
+    Failure("sends more than its Content-Length", "body-too-long"),
     # Some 50 at a time.
     Failure("sends 10 GB, each read at 1 MB/s for 0.5 s", "pours", patience_s=0.5, bytes_per_s=1e6),
-    # All that a core can carry, so that there is nothing left to be well below of.
+    # This saturates a core, so that there is no target.
     Failure("sends 10 GB, read as fast as it comes for 0.02 s", "pours", patience_s=0.02, target=None),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A way to misbehave, exposed to it or not."""
+    """A failure, with the gateway's protections off (exposed) or as by default."""
 
     failure: Failure
     is_exposed: bool
 
     @property
     def name(self) -> str:
-        """What it is called in the report."""
+        """The name in the report."""
         return f"{self.failure.name}, {'exposed' if self.is_exposed else 'as by default'}"
 
     @property
     def path(self) -> str:
-        """What the shoppers of the sick upstream ask for."""
-        return f"/{self.failure.way}{EXPOSED if self.is_exposed else ''}/page"
+        """The path that the clients of the failing upstream request."""
+        return f"/{self.failure.mode}{EXPOSED if self.is_exposed else ''}/page"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A run beside the healthy upstream and one beside the sick one; what the shoppers of the latter were answered."""
+    """A run beside the healthy upstream and one beside the failing one, with the statuses that clients of the latter received."""
 
-    healthy: Seen
-    sick: Seen
-    answers: Counter[str]
+    healthy: RunStats
+    failing: RunStats
+    statuses: Counter[str]
 
 
 def main() -> int:
@@ -122,7 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scenarios.failing_upstream", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--quick", action="store_true", help="one round of a second each, results not kept")
+    parser.add_argument("--quick", action="store_true", help="one round of a second each, results not written")
     parser.add_argument("--rounds", type=int, help="rounds (default: 5)")
     parser.add_argument("--seconds", type=float, help="seconds of each run, of which there are 40 a round (default: 3)")
     args = parser.parse_args()
@@ -143,7 +143,7 @@ def main() -> int:
 
 
 def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | None = None) -> list[Result]:
-    """Measure all, print it and, if wanted, keep it in results/failing_upstream.json."""
+    """Measure, print the results and, if wanted, write results/failing_upstream.json."""
     busy_before = busy_cores(over_s=1)
     if busy_before > MAX_BUSY_CORES:
         print(f"{busy_before:.1f} cores are busy with something else: the results will be wrong", file=sys.stderr)
@@ -168,8 +168,8 @@ def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | 
         pairs = _pairs(runs, cases, rounds)
         grown = memory(worker).rss - memory_before
     results = [result_of(case, pairs[case]) for case in cases]
-    wrong = sum(pair.sick.wrong + pair.healthy.wrong for each in pairs.values() for pair in each)
-    results.append(Result("cart reads that were refused or lost", wrong, "", 0))
+    wrong = sum(pair.failing.wrong + pair.healthy.wrong for each in pairs.values() for pair in each)
+    results.append(Result("cart reads that were rejected or lost", wrong, "", 0))
     results.append(Result("the worker's memory grew by", grown / 1e6, "MB"))
     print(results_table(results))
     if keep:
@@ -177,60 +177,60 @@ def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | 
             "rounds": rounds,
             "seconds": seconds,
             "reads_per_s": READS_PER_S,
-            "neighbours_per_s": NEIGHBOURS_PER_S,
+            "clients_per_s": CLIENTS_PER_S,
             "busy_cores_before": round(busy_before, 2),
         }
         rows = [_row(case, pairs[case]) for case in cases]
-        print(f"\nkept in {write_results('failing_upstream', settings, {'cases': rows}, results)}")
+        print(f"\nwritten to {write_results('failing_upstream', settings, {'cases': rows}, results)}")
     return results
 
 
 class Runs:
-    """Cart reads at a steady rate, beside shoppers of another route."""
+    """Cart reads at a constant rate, beside clients of another route."""
 
     def __init__(self, port: int, reads: Sequence[bytes], seconds: float) -> None:
         self._port = port
         self._reads = reads
         self._seconds = seconds
 
-    def beside(self, path: str, patience_s: float, bytes_per_s: float | None) -> tuple[Seen, Counter[str]]:
-        """One run: the reads, and what the others were answered."""
-        behaviour = Behaviour(NEIGHBOURS_PER_S, self._seconds, patience_s, bytes_per_s)
+    def beside(self, path: str, patience_s: float, bytes_per_s: float | None) -> tuple[RunStats, Counter[str]]:
+        """One run: the reads, and the statuses of the other clients."""
+        behaviour = Behaviour(CLIENTS_PER_S, self._seconds, patience_s, bytes_per_s)
         numbers = [
             str(each) for each in (behaviour.rate, behaviour.seconds, patience_s, bytes_per_s) if each is not None
         ]
         command = [*_NICE, sys.executable, "-m", "benchmarks.load.leaving_clients", str(self._port), path, *numbers]
-        neighbours = start_child(command, said=subprocess.PIPE)
+        clients = start_child(command, stdout=subprocess.PIPE)
         try:
-            seen = uvloop.run(steady(self._port, self._reads, rate=READS_PER_S, seconds=self._seconds))
-            said, _ = neighbours.communicate(timeout=self._seconds + 30)
+            seen = uvloop.run(constant_rate(self._port, self._reads, rate=READS_PER_S, seconds=self._seconds))
+            output, _ = clients.communicate(timeout=self._seconds + 30)
         except subprocess.TimeoutExpired as error:
             raise HarnessError(f"the shoppers of {path} do not come to an end") from error
         finally:
-            stop_child(neighbours)
-        if not seen.took_s or not said:
-            raise HarnessError(f"beside {path} nothing was answered")
-        return seen, Counter(orjson.loads(said))
+            stop_child(clients)
+        if not seen.took_s or not output:
+            raise HarnessError(f"beside {path} there was no response")
+        return seen, Counter(orjson.loads(output))
 
     def pair(self, case: Case) -> Pair:
-        """Beside the healthy upstream, then beside the sick one, the same shoppers at the same rate."""
+        """Beside the healthy upstream, then beside the failing one, with the same clients at the same rate."""
         behaviour = case.failure.patience_s, case.failure.bytes_per_s
         healthy, _ = self.beside("/healthy/page", *behaviour)
-        sick, answers = self.beside(case.path, *behaviour)
-        return Pair(healthy, sick, answers)
+        failing, statuses = self.beside(case.path, *behaviour)
+        return Pair(healthy, failing, statuses)
 
 
 def configuration_of(cases: Sequence[Case], upstream_port: int, *, log: Path) -> str:
-    """The TOML that forwards a prefix for each case to the upstream, whose breaker each has to itself."""
-    ways = dict.fromkeys(case.failure.way for case in cases)
+    """The TOML that forwards a prefix for each case to the upstream, each with a breaker of its own."""
+    modes = dict.fromkeys(case.failure.mode for case in cases)
     parts = [f"[access_log]\nfile = {orjson.dumps(str(log)).decode()}\n", _forward("healthy", upstream_port, False)]
-    for way in ways:
-        parts += [_forward(way, upstream_port, False), _forward(way, upstream_port, True)]
+    for mode in modes:
+        parts += [_forward(mode, upstream_port, False), _forward(mode, upstream_port, True)]
     return "\n".join(parts)
 
 
-def _forward(way: str, port: int, is_exposed: bool) -> str:
-    name = way + EXPOSED if is_exposed else way
+def _forward(mode: str, port: int, is_exposed: bool) -> str:
+    name = mode + EXPOSED if is_exposed else mode
     table = _UPSTREAM.format(
         name=name,
         port=port,
@@ -241,13 +241,13 @@ def _forward(way: str, port: int, is_exposed: bool) -> str:
 
 
 def result_of(case: Case, pairs: Sequence[Pair]) -> Result:
-    """How far the reads were moved: the median of the rounds' ratios."""
-    ratio = median(pair.sick.percentile_ms(99) / pair.healthy.percentile_ms(99) for pair in pairs)
-    beside = number(median(pair.sick.percentile_ms(99) for pair in pairs))
+    """The median of the rounds' ratios of the p99 of the reads."""
+    ratio = median(pair.failing.percentile_ms(99) / pair.healthy.percentile_ms(99) for pair in pairs)
+    beside = number(median(pair.failing.percentile_ms(99) for pair in pairs))
     alone = number(median(pair.healthy.percentile_ms(99) for pair in pairs))
-    answers = sum((pair.answers for pair in pairs), Counter[str]())
-    told = ", ".join(f"{count:,} {status}" for status, count in answers.most_common())
-    note = f"{beside} to {alone} ms; its shoppers got {told}"
+    counts = sum((pair.statuses for pair in pairs), Counter[str]())
+    statuses = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+    note = f"{beside} to {alone} ms; its clients got {statuses}"
     return Result(f"upstream {case.name}: p99 of the cart read", ratio, "ratio", case.failure.target, note)
 
 
@@ -257,7 +257,7 @@ def _pairs(runs: Runs, cases: Sequence[Case], rounds: int) -> dict[Case, list[Pa
         for case in cases:
             pair = runs.pair(case)
             pairs[case].append(pair)
-            p99s = f"{number(pair.sick.percentile_ms(99))} to {number(pair.healthy.percentile_ms(99))} ms"
+            p99s = f"{number(pair.failing.percentile_ms(99))} to {number(pair.healthy.percentile_ms(99))} ms"
             print(f"round {turn} of {rounds}: {case.name}: {p99s}", file=sys.stderr)
     return pairs
 
@@ -265,9 +265,9 @@ def _pairs(runs: Runs, cases: Sequence[Case], rounds: int) -> dict[Case, list[Pa
 def _row(case: Case, pairs: Sequence[Pair]) -> dict[str, Any]:
     return {
         "name": case.name,
-        "p99_ms_by_round": [round(pair.sick.percentile_ms(99), 3) for pair in pairs],
+        "p99_ms_by_round": [round(pair.failing.percentile_ms(99), 3) for pair in pairs],
         "healthy_p99_ms_by_round": [round(pair.healthy.percentile_ms(99), 3) for pair in pairs],
-        "answers": dict(sum((pair.answers for pair in pairs), Counter[str]())),
+        "statuses": dict(sum((pair.statuses for pair in pairs), Counter[str]())),
     }
 
 
@@ -280,7 +280,7 @@ def _reads(port: int) -> list[bytes]:
 
 def _check_machine() -> None:
     if not sys.platform.startswith("linux"):
-        raise HarnessError("processes are kept on cores and looked at in /proc: this measurement needs Linux")
+        raise HarnessError("processes are pinned to cores and read from /proc: this measurement needs Linux")
     if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
         raise HarnessError("two cores are needed: one for the worker, one for all others")
 

@@ -1,4 +1,4 @@
-"""What a gateway takes up: start-up time, memory of a worker, of idle connections and of carts.
+"""Footprint of a gateway: start-up time, memory of a worker, of idle connections and of carts.
 
 `python -m benchmarks.scenarios.footprint [--quick]`.
 """
@@ -34,7 +34,9 @@ def main() -> int:
         prog="python -m benchmarks.scenarios.footprint", description=__doc__.partition("\n")[0]
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer carts, connections and starts, results not kept: for trying it out"
+        "--quick",
+        action="store_true",
+        help="fewer carts, connections and starts, results not written: for trying it out",
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, _exit_on_signal)
@@ -53,7 +55,7 @@ def main() -> int:
 
 
 def measure(*, starts: int, connections: int, carts: int, keep: bool) -> None:
-    """Measure all, print it and, if wanted, keep it in results/footprint.json."""
+    """Measure, print the results and, if wanted, write results/footprint.json."""
     _allow_files(connections + _SPARE_FILES)
     results = start_times(starts)
     with serving() as gateway:
@@ -64,7 +66,7 @@ def measure(*, starts: int, connections: int, carts: int, keep: bool) -> None:
     print(results_table(results))
     if keep:
         settings = {"starts": starts, "connections": connections, "carts": carts}
-        print(f"\nkept in {write_results('footprint', settings, {}, results)}")
+        print(f"\nwritten to {write_results('footprint', settings, {}, results)}")
 
 
 def start_times(starts: int) -> list[Result]:
@@ -102,9 +104,9 @@ def _largest(memories: Sequence[Memory]) -> Memory:
 
 
 def idle_connections(gateway: GatewayProcess, connections: int) -> list[Result]:
-    """What keep-alive connections that wait after one request add to the only worker."""
+    """Memory that idle keep-alive connections add to the only worker."""
     worker = gateway.workers()[0]
-    asyncio.run(_hold_connections(gateway.port, 10, worker))  # what the first requests load does not count
+    asyncio.run(_hold_connections(gateway.port, 10, worker))  # modules that the first requests import are not counted
     added = asyncio.run(_hold_connections(gateway.port, connections, worker))
     each = f"{added / connections / 1000:.1f} kB each"
     target = 60 * connections / 5_000
@@ -112,7 +114,7 @@ def idle_connections(gateway: GatewayProcess, connections: int) -> list[Result]:
 
 
 async def _hold_connections(port: int, connections: int, worker: int) -> int:
-    """Bytes that the worker grew by while all connections are open; each has had one answer and gets another at the end."""
+    """Bytes that the worker grew by while all connections are open; each has one response before and one after the measurement."""
     before = memory(worker).rss
     held = []
     try:
@@ -134,16 +136,16 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     try:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout=30)
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
-        raise HarnessError(f"an idle connection was not kept: {error!r}") from error
+        raise HarnessError(f"an idle connection was closed: {error!r}") from error
     status, *fields = head.decode("latin-1").split("\r\n")
     if " 200 " not in status:
-        raise HarnessError(f"/healthz was answered {status!r}")
+        raise HarnessError(f"/healthz returned {status!r}")
     lengths = [int(field.partition(":")[2]) for field in fields if field.lower().startswith("content-length:")]
     await reader.readexactly(sum(lengths))
 
 
 def carts_in_store(gateway: GatewayProcess, carts: int) -> list[Result]:
-    """What carts of five lines take in the store; made through the API, of products drawn at random."""
+    """Memory of carts of five lines in the store; made through the API, of random products."""
     chance = Random(5)
     skus = Api(gateway.port).skus(1000)
     batches = [

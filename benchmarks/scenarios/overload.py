@@ -1,13 +1,13 @@
-"""What a worker does with twice and three times what it can serve: goodput, times, whom it refuses, and how it recovers.
+"""Overload: a worker under twice and three times its capacity. Goodput, latency, rejected requests, and recovery.
 
 `python -m benchmarks.scenarios.overload [--quick]` starts the gateway with one worker on one core; the store and the load run on
-another. The load comes whether or not it is answered (open_loop.py). The best that the worker can do is looked for first, with
-the same mix; everything else is a multiple of it.
+another. The load is open-loop (open_loop.py). The highest load that the worker can serve is searched first, with the same
+mix; all other loads are multiples of it.
 
 The mix is a sale: of 100 requests 45 products, 25 cart reads, 25 added lines and 5 checkouts of carts filled beforehand. A
-checkout costs several times what the others do and is refused last, so that under overload there are fewer requests, of the
-dear kind. So goodput is told twice: in requests, and in work, where each request counts as the processor time that its
-kind was seen to cost when it came alone. The work is what is held against the target: it is what the refusals take away.
+checkout costs several times as much as the others and is shed last, so that under overload fewer but dearer requests are
+accepted. So goodput is reported twice: in requests, and in work, where each request counts as the CPU time of its kind
+measured alone. The target is for the work, which is the capacity that rejections take away.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import orjson
 from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, memory, pin
 from benchmarks.harness.results import Result, number, results_table, write_results
-from benchmarks.load.open_loop import BIN_S, Kind, Load, Seen, Setup
+from benchmarks.load.open_loop import BIN_S, Kind, Load, LoadStats, Setup
 from benchmarks.replay.tables import table
 
 CONNECTIONS = 2000
@@ -40,7 +40,7 @@ QUIET = 0.1
 PRODUCT, READ, ADD, CHECKOUT = "product", "cart read", "add a line", "checkout"
 MIX = {PRODUCT: 45, READ: 25, ADD: 25, CHECKOUT: 5}
 RECOVERY_SHARE = 0.3
-# The worker is at its best as long as it refuses and loses less than this.
+# A load is within the capacity as long as the worker rejects and loses less than this.
 _MAX_REJECTED = 0.01
 _FIRST_RATE, _STEP, _FINE_STEP = 2000.0, 1.4, 1.07
 _MAX_RATE = 100_000.0
@@ -49,15 +49,15 @@ _BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One load, at a multiple of the best, what was seen of it, and the memory of the worker at the end of it, in bytes."""
+    """One load, at a multiple of the best, its results, and the memory of the worker at its end, in bytes."""
 
     name: str
     rate: float
-    seen: Seen
+    seen: LoadStats
     rss: int
 
     def work_per_s(self, cost_us: Mapping[str, float]) -> float:
-        """Seconds of processor time a second that went into what was accepted, at the costs of each kind alone."""
+        """Seconds of CPU time a second for the accepted requests, at the cost of each kind alone."""
         return sum(kind.accepted * cost_us[name] for name, kind in self.seen.kinds.items()) / self.seen.seconds / 1e6
 
     def as_json(self, cost_us: Mapping[str, float]) -> dict[str, Any]:
@@ -75,13 +75,13 @@ class Phase:
             "kinds": {name: msgspec.structs.asdict(kind) for name, kind in seen.kinds.items()},
             "lost": seen.lost,
             "last_rejected_s": round(seen.last_rejected_s, 2),
-            "generator_behind_ms": round(seen.late_ms, 1),
+            "generator_late_ms": round(seen.late_ms, 1),
             "rss_mib": round(self.rss / 2**20, 1),
         }
 
 
 class Player:
-    """The process that makes the load."""
+    """The process of the load generator."""
 
     def __init__(self, process: subprocess.Popen[bytes], setup: Setup, worker: int) -> None:
         self._process = process
@@ -89,13 +89,13 @@ class Player:
         self._say(setup)
 
     def play(self, name: str, rate: float, seconds: float, *, only: str | None = None) -> Phase:
-        """Play one load."""
+        """Generate one load."""
         self._say(Load(rate, seconds, only))
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise HarnessError(f"the load ended in the middle of {name}; its last words are above")
-        seen = msgspec.json.decode(line, type=Seen)
+            raise HarnessError(f"the load generator ended during {name}; its output is above")
+        seen = msgspec.json.decode(line, type=LoadStats)
         print(
             f"{name}: {rate:,.0f}/s offered, {seen.accepted / seen.seconds:,.0f}/s accepted, p99 {seen.p99_ms:.1f} ms",
             file=sys.stderr,
@@ -123,7 +123,7 @@ def main() -> int:
 
 
 def measure(*, seconds: float, orders: int, keep: bool) -> None:
-    """Measure all, print it and, if wanted, keep it in results/overload.json."""
+    """Measure, print the results and, if wanted, write results/overload.json."""
     busy_before = busy_cores(over_s=1)
     if busy_before > QUIET:
         print(f"{busy_before:.1f} cores are busy with something else: the results mean nothing", file=sys.stderr)
@@ -158,11 +158,11 @@ def measure(*, seconds: float, orders: int, keep: bool) -> None:
         "busy_cores_before": round(busy_before, 2),
     }
     parts = {"phases": [phase.as_json(cost_us) for phase in phases]}
-    print(f"\nkept in {write_results('overload', settings, parts, results)}")
+    print(f"\nwritten to {write_results('overload', settings, parts, results)}")
 
 
 def find_best(player: Player, *, seconds: float) -> Phase:
-    """The load at which most was accepted: raised in large steps until some are refused, then from the last good one in small ones."""
+    """The load with most accepted requests: raised in large steps until some are rejected, then in small steps from the last good one."""
     rate, tried = _FIRST_RATE, list[Phase]()
     for step in (_STEP, _FINE_STEP):
         while rate < _MAX_RATE:
@@ -176,45 +176,42 @@ def find_best(player: Player, *, seconds: float) -> Phase:
 
 
 def results_of(phases: Sequence[Phase], cost_us: Mapping[str, float], rss_before: int) -> list[Result]:
-    """What the measurement is held against. Goodput is told as what is missing of the best, so that less is better."""
+    """The results with their targets. Goodput is reported as the share that is missing of the best, so that less is better."""
     best, calm, twice, thrice, after = phases
     at_best = best.work_per_s(cost_us)
     results = []
     for phase, share in ((twice, 0.85), (thrice, 0.70)):
-        kept = phase.work_per_s(cost_us) / at_best
+        share_of_best = phase.work_per_s(cost_us) / at_best
         in_requests = phase.seen.accepted / phase.seen.seconds / (best.seen.accepted / best.seen.seconds)
-        note = f"{kept:.0%} of the best in work, {in_requests:.0%} in requests"
+        note = f"{share_of_best:.0%} of the best in work, {in_requests:.0%} in requests"
         results += [
-            Result(f"goodput missing at {phase.name}", 1 - kept, "share of the best", 1 - share, note),
+            Result(f"goodput missing at {phase.name}", 1 - share_of_best, "share of the best", 1 - share, note),
             Result(f"p99 at {phase.name} to that at 70 %", phase.seen.p99_ms / calm.seen.p99_ms, "ratio", 5),
-            Result(f"checkouts refused at {phase.name}", rejected_share(phase.seen, CHECKOUT), "share", 0.01),
+            Result(f"checkouts rejected at {phase.name}", rejected_share(phase.seen, CHECKOUT), "share", 0.01),
         ]
     grown = (thrice.rss - rss_before) / 2**20
     return [
         *results,
-        Result("refused or slow after the load has stopped for", normal_after_s(after.seen, calm.seen.p99_ms), "s", 5),
+        Result("rejected or slow after the load has stopped for", normal_after_s(after.seen, calm.seen.p99_ms), "s", 5),
         Result("memory of the worker grown by", grown, "MiB", 64),
-        Result("generator behind, at most", max(phase.seen.late_ms for phase in phases), "ms"),
+        Result("generator late, at most", max(phase.seen.late_ms for phase in phases), "ms"),
     ]
 
 
-def rejected_share(seen: Seen, kind: str) -> float:
-    """Refused of those of one kind that were answered."""
+def rejected_share(seen: LoadStats, kind: str) -> float:
+    """The rejected share of the responses of one kind."""
     counts = seen.kinds[kind]
-    return counts.refused / max(counts.accepted + counts.refused, 1)
+    return counts.rejected / max(counts.accepted + counts.rejected, 1)
 
 
-def normal_after_s(seen: Seen, p99_ms: float) -> float:
-    """Seconds until nobody was refused any more and times were, and stayed, within five times of what is normal."""
+def normal_after_s(seen: LoadStats, p99_ms: float) -> float:
+    """Seconds until no request was rejected any more and the p99 was, and stayed, within five times the normal p99."""
     slow = [number for number, each in enumerate(seen.p99_ms_by_bin) if each > 5 * p99_ms]
     return max(seen.last_rejected_s, (slow[-1] + 1) * BIN_S if slow else 0.0)
 
 
-# The stage
-
-
 def prepare_mix(port: int, *, orders: int) -> list[Kind]:
-    """The requests of each kind; different carts and products, as different shoppers would ask for. `orders` can be accepted."""
+    """The requests of each kind; of different carts and products. At most `orders` checkouts can be accepted."""
     skus = [f"SKU-{number:04}" for number in range(PRODUCTS)]
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         browsed = _filled_carts(connection, CARTS, [skus[number : number + 5] for number in range(0, PRODUCTS, 5)])
@@ -270,24 +267,24 @@ def _request(method: str, path: str, body: object = None, more: str = "") -> byt
 
 
 def _exchange(connection: socket.socket, requests: Sequence[bytes]) -> list[bytes]:
-    """Bodies of the answers to pipelined requests. Raises HarnessError unless all are 2xx."""
+    """Bodies of the responses to pipelined requests. Raises HarnessError unless all are 2xx."""
     connection.sendall(b"".join(requests))
     bodies: list[bytes] = []
-    with connection.makefile("rb") as answers:
+    with connection.makefile("rb") as responses:
         for _ in requests:
-            status, length = answers.readline().split()[1], 0
-            while (line := answers.readline()) not in {b"\r\n", b""}:
+            status, length = responses.readline().split()[1], 0
+            while (line := responses.readline()) not in {b"\r\n", b""}:
                 if line.lower().startswith(b"content-length:"):
                     length = int(line.split(b":")[1])
-            bodies.append(answers.read(length))
+            bodies.append(responses.read(length))
             if not status.startswith(b"2"):
-                raise HarnessError(f"preparing carts: answered {status.decode()} {bodies[-1][:200].decode()}")
+                raise HarnessError(f"preparing carts: returned {status.decode()} {bodies[-1][:200].decode()}")
     return bodies
 
 
 @contextlib.contextmanager
 def _catalogue() -> Iterator[Path]:
-    """A shop whose stock is never sold out: that would be other answers than those measured."""
+    """A catalogue whose stock is never sold out, which would change the responses."""
     with tempfile.TemporaryDirectory(prefix="peakgate-bench-") as folder:
         path = Path(folder, "catalogue.csv")
         rows = (f"SKU-{number:04},PRODUCT {number},{1 + number % 50}.95,GBP,1000000" for number in range(PRODUCTS))
@@ -298,7 +295,7 @@ def _catalogue() -> Iterator[Path]:
 @contextlib.contextmanager
 def _playing(setup: Setup, worker: int) -> Iterator[Player]:
     command = [sys.executable, "-m", "benchmarks.load.open_loop"]
-    # The store shares the core, and is part of what is measured: the load must not keep it waiting.
+    # The store shares the core and is part of the measurement: the load must not delay it.
     process = subprocess.Popen(["nice", "-n", "15", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Player(process, setup, worker)
@@ -312,7 +309,7 @@ def _workers(gateway: GatewayProcess) -> Sequence[int]:
 
 
 def _costs(player: Player, worker: int) -> dict[str, float]:
-    """CPU microseconds of the worker for one request of each kind, alone and at a load that it can take."""
+    """CPU microseconds of the worker for one request of each kind, alone and at a load within its capacity."""
     costs: dict[str, float] = {}
     for kind in MIX:
         before = cpu_time(worker)
@@ -323,13 +320,13 @@ def _costs(player: Player, worker: int) -> dict[str, float]:
     return costs
 
 
-def _is_whole(seen: Seen) -> bool:
-    """Whether nearly all that came was accepted, and no more of it is waiting."""
+def _is_whole(seen: LoadStats) -> bool:
+    """Whether nearly all offered requests were accepted."""
     return seen.accepted >= seen.offered * (1 - _MAX_REJECTED)
 
 
 def _phases_table(phases: Sequence[Phase], cost_us: Mapping[str, float]) -> str:
-    head = ("load", "offered/s", "accepted/s", "work", "p50 ms", "p99 ms", *(f"{kind} refused" for kind in MIX))
+    head = ("load", "offered/s", "accepted/s", "work", "p50 ms", "p99 ms", *(f"{kind} rejected" for kind in MIX))
     rows = [
         (
             *(phase.name, round(phase.rate), round(phase.seen.accepted / phase.seen.seconds)),
@@ -355,7 +352,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scenarios.overload", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--quick", action="store_true", help="short phases, results not kept: for trying it out")
+    parser.add_argument("--quick", action="store_true", help="short phases, results not written: for trying it out")
     parser.add_argument("--seconds", type=float, help="seconds of each phase (default: 20)")
     parser.add_argument("--orders", type=int, help="carts prepared for checkout, each used once (default: 120000)")
     args = parser.parse_args()

@@ -1,6 +1,6 @@
-"""An upstream that answers whatever arrives with the same small answer, as cheaply as this language can.
+"""An upstream that writes the same small response for each chunk, with as little CPU time as Python allows.
 
-`python -m benchmarks.upstreams.canned PORT` serves it until it is told to stop.
+`python -m benchmarks.upstreams.canned PORT` serves until SIGTERM.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ _ANSWER = (
 
 
 class Canned(asyncio.Protocol):
-    """Answers each arrival, taking it for one complete request."""
+    """Takes each chunk for one complete request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where to write."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, _data: bytes) -> None:
-        """Answer without looking."""
+        """Write the response."""
         self._transport.write(_ANSWER)
 
 

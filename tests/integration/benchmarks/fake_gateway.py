@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Answerer = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+Responder = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
 def problem(status: int, slug: str, **members: Any) -> web.Response:
@@ -18,7 +18,7 @@ def problem(status: int, slug: str, **members: Any) -> web.Response:
     return web.json_response({"type": f"/problems/{slug}", "status": status, **members}, status=status, headers=headers)
 
 
-async def answer_as_usual(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def respond_normally(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
@@ -50,15 +50,15 @@ class FakeCart:
 
 
 class FakeGateway:
-    """Serves the calls that a replay makes. `misbehave` chooses how each request is answered."""
+    """Serves the calls that a replay makes. `misbehave` chooses the response to each request."""
 
     def __init__(self, prices: dict[str, int], stock: dict[str, int]) -> None:
         self.prices = dict(prices)
         self.stock = dict(stock)
         self.carts: dict[str, FakeCart] = {}
         self.orders: dict[str, dict[str, Any]] = {}
-        self.answers_by_key: dict[str, tuple[bytes, dict[str, Any]]] = {}
-        self.misbehave: Callable[[web.Request], Answerer] = lambda request: answer_as_usual
+        self.responses_by_key: dict[str, tuple[bytes, dict[str, Any]]] = {}
+        self.misbehave: Callable[[web.Request], Responder] = lambda request: respond_normally
         self.final_state = "completed"
         self.polls_until_final = 1
         self.page_size = 2
@@ -136,8 +136,8 @@ class FakeGateway:
 
     async def _check_out(self, request: web.Request) -> web.Response:
         key, raw = request.headers["Idempotency-Key"], await request.read()
-        if key in self.answers_by_key:
-            fingerprint, order = self.answers_by_key[key]
+        if key in self.responses_by_key:
+            fingerprint, order = self.responses_by_key[key]
             if fingerprint != raw:
                 return problem(422, "idempotency-key-reused")
             return web.json_response(order, status=202, headers={"Idempotent-Replayed": "true"})
@@ -150,7 +150,7 @@ class FakeGateway:
         if body["expected_total"] != _gbp(self._total(cart)):
             return problem(409, "price-changed", lines=[])
         order = self._order(cart)
-        self.answers_by_key[key] = raw, dict(order)
+        self.responses_by_key[key] = raw, dict(order)
         return web.json_response(order, status=202)
 
     def _order(self, cart: FakeCart) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The measurements against a real gateway, as far as they tell right from wrong; what they find is not looked at."""
+"""Benchmarks against a real gateway: requests have the expected responses. Measured values are not checked."""
 
 import sys
 from collections.abc import Iterator
@@ -46,12 +46,12 @@ def test_every_row_of_the_hot_path_has_its_status(tmp_path: Path, stack: ExitSta
         check_status(gateway.port, Row("odd", "odd", [[Call("GET", "/v1/no/such")]]))
 
 
-def test_the_shoppers_of_a_sick_upstream_are_answered_and_no_read_is_lost(tmp_path: Path, stack: ExitStack) -> None:
+def test_clients_of_a_failing_upstream_get_responses_and_no_read_is_lost(tmp_path: Path, stack: ExitStack) -> None:
     port = free_port()
     upstream = start_child([sys.executable, "-m", "benchmarks.upstreams.failing", str(port)])
     stack.callback(stop_child, upstream)
     await_port(upstream, port)
-    (resets,) = (failure for failure in FAILURES if failure.way == "resets")
+    (resets,) = (failure for failure in FAILURES if failure.mode == "resets")
     case = Case(resets, is_exposed=True)
     configuration = tmp_path / "peakgate.toml"
     configuration.write_text(configuration_of([case], port, log=tmp_path / "access.log"))
@@ -61,8 +61,8 @@ def test_the_shoppers_of_a_sick_upstream_are_answered_and_no_read_is_lost(tmp_pa
 
     pair = Runs(gateway.port, [read], seconds=0.3).pair(case)
 
-    assert pair.answers.keys() == {"502"}
-    assert pair.healthy.wrong == pair.sick.wrong == 0
+    assert pair.statuses.keys() == {"502"}
+    assert pair.healthy.wrong == pair.failing.wrong == 0
 
 
 def test_the_load_sends_the_fields_of_each_call() -> None:
@@ -78,6 +78,6 @@ def test_the_load_sends_the_fields_of_each_call() -> None:
 
         result = play(gateway.port, [calls], seconds=1, connections=2)
 
-    # The second is refused for the version it asks for, so half of all are.
+    # The second is rejected for its If-Match, so half of all responses are errors.
     assert result.requests
     assert abs(result.errors - result.requests / 2) <= 2

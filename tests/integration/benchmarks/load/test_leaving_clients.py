@@ -5,17 +5,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks.load.constant_rate import steady
-from benchmarks.load.leaving_clients import NONE, Behaviour, come
-from benchmarks.upstreams.failing import BODY, HEAD, BadUpstream
+from benchmarks.load.constant_rate import constant_rate
+from benchmarks.load.leaving_clients import NONE, Behaviour, run_clients
+from benchmarks.upstreams.failing import BODY, HEAD, FailingUpstream
 
 
 @asynccontextmanager
 async def upstream() -> AsyncIterator[int]:
-    connections: list[BadUpstream] = []
+    connections: list[FailingUpstream] = []
 
-    def connection() -> BadUpstream:
-        connections.append(BadUpstream())
+    def connection() -> FailingUpstream:
+        connections.append(FailingUpstream())
         return connections[-1]
 
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
@@ -28,7 +28,7 @@ async def upstream() -> AsyncIterator[int]:
 
 
 async def say(port: int, path: str, *, at_most: int = 4096) -> bytes:
-    """What the upstream answers until it closes, or until so much has come."""
+    """The bytes that the upstream sends until it closes, or at most so many."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -40,7 +40,7 @@ async def say(port: int, path: str, *, at_most: int = 4096) -> bytes:
         writer.transport.abort()
 
 
-async def test_the_healthy_upstream_answers_as_it_should() -> None:
+async def test_the_healthy_upstream_sends_a_whole_response() -> None:
     async with upstream() as port:
         said = await say(port, "/healthy/page", at_most=len(HEAD % len(BODY) + BODY))
 
@@ -91,13 +91,13 @@ async def test_one_that_pours_sends_on_and_on_exposed_or_not() -> None:
         assert len(await say(port, "/pours-exposed/page", at_most=1_000_000)) >= 1_000_000
 
 
-async def test_neighbours_come_at_their_rate_and_count_what_they_got() -> None:
+async def test_clients_arrive_at_their_rate_and_their_statuses_are_counted() -> None:
     behaviour = Behaviour(rate=100, seconds=0.2, patience_s=0.02)
 
     async with upstream() as port:
-        too_short = await come(port, "/body-too-short/page", behaviour)
-        nothing = await come(port, "/says-nothing/page", behaviour)
-        pouring = await come(port, "/pours/page", Behaviour(100, 0.2, 0.02, bytes_per_s=1e6))
+        too_short = await run_clients(port, "/body-too-short/page", behaviour)
+        nothing = await run_clients(port, "/says-nothing/page", behaviour)
+        pouring = await run_clients(port, "/pours/page", Behaviour(100, 0.2, 0.02, bytes_per_s=1e6))
 
     assert too_short.keys() == {"200"}
     assert nothing.keys() == {NONE}
@@ -105,30 +105,30 @@ async def test_neighbours_come_at_their_rate_and_count_what_they_got() -> None:
     assert 1 <= sum((too_short + nothing + pouring).values()) <= 60
 
 
-async def test_neighbours_who_are_kept_waiting_give_up() -> None:
+async def test_clients_leave_after_their_time() -> None:
     async with upstream() as port:
-        seen = await come(port, "/hangs/page", Behaviour(rate=50, seconds=0.2, patience_s=0.02))
+        seen = await run_clients(port, "/hangs/page", Behaviour(rate=50, seconds=0.2, patience_s=0.02))
 
     assert seen == Counter({NONE: seen.total()})
     assert seen
 
 
-async def test_a_steady_load_sends_as_many_as_were_asked_for_and_times_each() -> None:
+async def test_a_constant_rate_sends_the_requests_of_its_rate_and_measures_each() -> None:
     request = b"GET /healthy/page HTTP/1.1\r\nHost: a\r\n\r\n"
 
     async with upstream() as port:
-        seen = await steady(port, [request], rate=200, seconds=0.2, connections=4)
+        seen = await constant_rate(port, [request], rate=200, seconds=0.2, connections=4)
 
     assert 1 <= len(seen.took_s) <= 40
     assert all(each > 0 for each in seen.took_s)
     assert seen.wrong == 0
 
 
-async def test_answers_that_never_come_are_wrong() -> None:
+async def test_missing_responses_are_wrong() -> None:
     request = b"GET /says-nothing/page HTTP/1.1\r\nHost: a\r\n\r\n"
 
     async with upstream() as port:
-        seen = await steady(port, [request], rate=200, seconds=0.05, connections=2)
+        seen = await constant_rate(port, [request], rate=200, seconds=0.05, connections=2)
 
     assert not seen.took_s
     assert seen.wrong >= 2

@@ -19,16 +19,16 @@ from benchmarks.replay.command import add_arguments, replay, run
 from benchmarks.replay.report import ReplayReport
 from benchmarks.replay.retail import Basket, BasketLine
 from tests.integration.benchmarks.fake_gateway import (
-    Answerer,
     FakeGateway,
     Handler,
+    Responder,
     Server,
-    answer_as_usual,
     drop_after_applying,
     drop_before_applying,
     no_waiting,
     problem,
     put_off,
+    respond_normally,
     serving,
 )
 
@@ -116,14 +116,14 @@ async def test_shoppers_use_single_lines_and_batches(server: Server, gateway: Fa
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_lost_answers_and_refusals_neither_lose_nor_double_anything(
+async def test_lost_responses_and_rejections_neither_lose_nor_double_anything(
     server: Server, gateway: FakeGateway, seed: int
 ) -> None:
     chance = Random(seed)
-    ways = [answer_as_usual] * 5 + [drop_before_applying, drop_after_applying, put_off]
+    ways = [respond_normally] * 5 + [drop_before_applying, drop_after_applying, put_off]
 
-    def misbehave(request: web.Request) -> Answerer:
-        return answer_as_usual if request.path == "/healthz" else chance.choice(ways)
+    def misbehave(request: web.Request) -> Responder:
+        return respond_normally if request.path == "/healthz" else chance.choice(ways)
 
     gateway.misbehave = misbehave
 
@@ -134,7 +134,7 @@ async def test_lost_answers_and_refusals_neither_lose_nor_double_anything(
     assert report.retries["503 overloaded"] > 0
 
 
-async def test_a_write_whose_answer_was_lost_is_recognised_by_the_cart(server: Server, gateway: FakeGateway) -> None:
+async def test_a_write_whose_response_was_lost_is_recognised_in_the_cart(server: Server, gateway: FakeGateway) -> None:
     gateway.misbehave = _once_for_each_path("POST", "/lines", drop_after_applying)
 
     report = await play(server)
@@ -143,16 +143,16 @@ async def test_a_write_whose_answer_was_lost_is_recognised_by_the_cart(server: S
     assert report.retries["connection lost"] > 0
 
 
-async def test_a_checkout_whose_answer_was_lost_is_answered_by_its_replay(server: Server, gateway: FakeGateway) -> None:
+async def test_a_checkout_whose_response_was_lost_is_replayed(server: Server, gateway: FakeGateway) -> None:
     gateway.misbehave = _first_times("POST", "/v1/checkout", 3, drop_after_applying)
 
     report = await play(server)
 
     assert_every_basket_was_bought_once(report, gateway)
-    assert report.retries["checkout answered by its replay"] == 3
+    assert report.retries["checkout replayed"] == 3
 
 
-async def test_a_checkout_that_is_still_running_is_waited_for(server: Server, gateway: FakeGateway) -> None:
+async def test_a_checkout_that_is_still_running_is_retried(server: Server, gateway: FakeGateway) -> None:
     async def still_running(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problem(409, "idempotency-key-in-progress")
 
@@ -164,13 +164,13 @@ async def test_a_checkout_that_is_still_running_is_waited_for(server: Server, ga
     assert report.retries["409 idempotency-key-in-progress"] == 2
 
 
-async def test_a_gateway_that_goes_away_and_comes_back_is_waited_for(server: Server, gateway: FakeGateway) -> None:
+async def test_calls_are_retried_while_a_gateway_restarts(server: Server, gateway: FakeGateway) -> None:
     checkouts = asyncio.Semaphore(0)
 
-    def misbehave(request: web.Request) -> Answerer:
+    def misbehave(request: web.Request) -> Responder:
         if request.path == "/v1/checkout":
             checkouts.release()
-        return answer_as_usual
+        return respond_normally
 
     gateway.misbehave = misbehave
     replaying = asyncio.create_task(play(server))
@@ -182,7 +182,7 @@ async def test_a_gateway_that_goes_away_and_comes_back_is_waited_for(server: Ser
     assert_every_basket_was_bought_once(await replaying, gateway)
 
 
-async def test_a_basket_whose_cart_vanished_is_started_again(server: Server, gateway: FakeGateway) -> None:
+async def test_a_basket_whose_cart_was_lost_is_started_again(server: Server, gateway: FakeGateway) -> None:
     async def forget_the_cart(request: web.Request, handler: Handler) -> web.StreamResponse:
         del gateway.carts[request.match_info["cart"]]
         return await handler(request)
@@ -195,17 +195,17 @@ async def test_a_basket_whose_cart_vanished_is_started_again(server: Server, gat
     assert report.reconciliation.carts_lost == 1
 
 
-async def test_a_cart_that_forgot_an_answered_write_is_started_again(server: Server, gateway: FakeGateway) -> None:
+async def test_a_cart_that_lost_a_confirmed_write_is_started_again(server: Server, gateway: FakeGateway) -> None:
     async def forget_the_last_write(request: web.Request, handler: Handler) -> web.StreamResponse:
         cart = gateway.carts[request.match_info["cart"]]
         if not cart.lines:
             return await handler(request)
         cart.lines.popitem()
         cart.version -= 1
-        gateway.misbehave = lambda request: answer_as_usual
+        gateway.misbehave = lambda request: respond_normally
         return await handler(request)
 
-    gateway.misbehave = lambda request: forget_the_last_write if request.path.endswith("/lines") else answer_as_usual
+    gateway.misbehave = lambda request: forget_the_last_write if request.path.endswith("/lines") else respond_normally
 
     report = await play(server, concurrency=1)
 
@@ -213,7 +213,7 @@ async def test_a_cart_that_forgot_an_answered_write_is_started_again(server: Ser
     assert report.reconciliation.carts_lost == 1
 
 
-async def test_a_changed_price_is_looked_at_again_and_then_told(server: Server, gateway: FakeGateway) -> None:
+async def test_a_changed_price_is_read_again_and_reported(server: Server, gateway: FakeGateway) -> None:
     async def raise_the_price(request: web.Request, handler: Handler) -> web.StreamResponse:
         gateway.prices = PRICES | {"85123A": 256}
         return await handler(request)
@@ -227,7 +227,7 @@ async def test_a_changed_price_is_looked_at_again_and_then_told(server: Server, 
     assert any(fault.startswith("money: ") for fault in report.faults)
 
 
-async def test_an_order_that_is_cancelled_does_not_add_up(server: Server, gateway: FakeGateway) -> None:
+async def test_a_cancelled_order_is_a_difference(server: Server, gateway: FakeGateway) -> None:
     gateway.final_state = "cancelled"
 
     report = await play(server)
@@ -245,22 +245,22 @@ async def test_an_accepted_order_that_disappears_is_a_fault(server: Server, gate
 
     report = await play(server)
 
-    assert any(fault.endswith("polling the accepted order was answered 404 order-not-found") for fault in report.faults)
+    assert any(fault.endswith("polling the accepted order returned 404 order-not-found") for fault in report.faults)
 
 
-async def test_a_shop_that_gives_one_order_to_two_baskets_is_found_out(server: Server, gateway: FakeGateway) -> None:
+async def test_one_order_for_several_baskets_is_a_fault(server: Server, gateway: FakeGateway) -> None:
     async def hand_out_the_first_order(request: web.Request, handler: Handler) -> web.StreamResponse:
         await handler(request)
         return web.json_response(gateway.orders["order0"], status=202)
 
-    gateway.misbehave = lambda request: hand_out_the_first_order if request.path == "/v1/checkout" else answer_as_usual
+    gateway.misbehave = lambda request: hand_out_the_first_order if request.path == "/v1/checkout" else respond_normally
 
     report = await play(server)
 
-    assert "order order0 stands for 12 baskets" in report.faults
+    assert "order order0 is the order of 12 baskets" in report.faults
 
 
-async def test_units_that_left_the_stock_without_an_order_are_found_out(server: Server, gateway: FakeGateway) -> None:
+async def test_units_that_left_the_stock_without_an_order_are_a_fault(server: Server, gateway: FakeGateway) -> None:
     async def sell_behind_the_back(request: web.Request, handler: Handler) -> web.StreamResponse:
         gateway.stock["POST"] -= 3
         return await handler(request)
@@ -273,7 +273,7 @@ async def test_units_that_left_the_stock_without_an_order_are_found_out(server: 
     assert any(fault.startswith("stock fell by") for fault in report.faults)
 
 
-async def test_an_order_that_never_moves_is_given_up(server: Server, gateway: FakeGateway) -> None:
+async def test_an_order_without_progress_is_given_up(server: Server, gateway: FakeGateway) -> None:
     gateway.polls_until_final = 1_000_000
 
     report = await play(server, give_up_s=0.3)
@@ -282,25 +282,25 @@ async def test_an_order_that_never_moves_is_given_up(server: Server, gateway: Fa
     assert any("gave up after 0.3 s without progress" in fault for fault in report.faults)
 
 
-async def test_answers_in_another_form_are_faults_and_no_crash(server: Server, gateway: FakeGateway) -> None:
+async def test_responses_in_another_form_are_faults(server: Server, gateway: FakeGateway) -> None:
     async def nonsense(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response(["?"], status=202)
 
-    gateway.misbehave = lambda request: nonsense if request.path == "/v1/checkout" else answer_as_usual
+    gateway.misbehave = lambda request: nonsense if request.path == "/v1/checkout" else respond_normally
 
     report = await play(server)
 
     assert any("not in the API's form" in fault for fault in report.faults)
 
 
-async def test_a_cancelled_replay_reports_what_it_did_so_far(server: Server, gateway: FakeGateway) -> None:
+async def test_a_cancelled_replay_reports_its_purchases_so_far(server: Server, gateway: FakeGateway) -> None:
     gateway.polls_until_final = 1_000_000
     polled = asyncio.Event()
 
-    def misbehave(request: web.Request) -> Answerer:
+    def misbehave(request: web.Request) -> Responder:
         if request.path.startswith("/v1/orders/"):
             polled.set()
-        return answer_as_usual
+        return respond_normally
 
     gateway.misbehave = misbehave
     replaying = asyncio.create_task(play(server))
@@ -343,8 +343,8 @@ async def test_baskets_begin_at_their_compressed_invoice_times(server: Server, g
     assert [round(wait) for wait in waits if wait > 1] == [6000 * number for number in range(1, 12)]
 
 
-async def test_nothing_listening_is_told_before_it_begins(unused_tcp_port: int) -> None:
-    with pytest.raises(Unreachable, match=f"no gateway answers at http://127.0.0.1:{unused_tcp_port}"):
+async def test_an_unreachable_gateway_is_reported_before_the_replay_begins(unused_tcp_port: int) -> None:
+    with pytest.raises(Unreachable, match=f"no response from a gateway at http://127.0.0.1:{unused_tcp_port}"):
         await replay(baskets(), url=f"http://127.0.0.1:{unused_tcp_port}", progress_to=io.StringIO())
 
 
@@ -354,7 +354,7 @@ def command(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def test_the_command_says_in_one_line_that_no_gateway_answers(
+def test_the_command_reports_an_unreachable_gateway_in_one_line(
     tmp_path: Path, unused_tcp_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_csv(tmp_path, "536365,85123A,HEART,6,01/12/2010 08:26,2.55,17850,United Kingdom\n")
@@ -367,7 +367,7 @@ def test_the_command_says_in_one_line_that_no_gateway_answers(
     ("text", "status"),
     [("not,a,retail,file\n1,2,3,4\n", 65), ("InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice\n", 65)],
 )
-def test_the_command_says_in_one_line_that_the_file_is_not_in_the_form(
+def test_the_command_reports_in_one_line_that_the_file_is_not_in_the_form(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, status: int
 ) -> None:
     file = tmp_path / "trade.csv"
@@ -377,7 +377,7 @@ def test_the_command_says_in_one_line_that_the_file_is_not_in_the_form(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_command_says_in_one_line_that_the_file_is_not_there(
+def test_the_command_reports_in_one_line_that_the_file_is_not_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(command(str(tmp_path / "none.csv"))) == 66
@@ -390,7 +390,7 @@ def write_csv(folder: Path, rows: str) -> Path:
     return file
 
 
-async def test_the_command_writes_its_figures_and_succeeds_when_all_adds_up(
+async def test_the_command_writes_its_results_and_succeeds_without_differences(
     server: Server, gateway: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_csv(tmp_path, "536365,85123A,HEART,6,01/12/2010 08:26,2.55,17850,United Kingdom\n")
@@ -401,33 +401,33 @@ async def test_the_command_writes_its_figures_and_succeeds_when_all_adds_up(
     assert '"money": 1530' in (tmp_path / "report.json").read_text()
 
 
-def _first_times(method: str, path: str, times: int, way: Answerer) -> "_Misbehaviour":
-    return _Misbehaviour(method, path, way, times)
+def _first_times(method: str, path: str, times: int, respond: Responder) -> "_Misbehaviour":
+    return _Misbehaviour(method, path, respond, times)
 
 
-def _once_for_each_path(method: str, path_end: str, way: Answerer) -> "_OncePerPath":
-    return _OncePerPath(method, path_end, way)
+def _once_for_each_path(method: str, path_end: str, respond: Responder) -> "_OncePerPath":
+    return _OncePerPath(method, path_end, respond)
 
 
 class _Misbehaviour:
-    def __init__(self, method: str, path: str, way: Answerer, times: int) -> None:
-        self._method, self._path, self._way, self._left = method, path, way, times
+    def __init__(self, method: str, path: str, respond: Responder, times: int) -> None:
+        self._method, self._path, self._respond, self._left = method, path, respond, times
 
-    def __call__(self, request: web.Request) -> Answerer:
+    def __call__(self, request: web.Request) -> Responder:
         if self._left and request.method == self._method and request.path.startswith(self._path):
             self._left -= 1
-            return self._way
-        return answer_as_usual
+            return self._respond
+        return respond_normally
 
 
 class _OncePerPath:
-    def __init__(self, method: str, path_end: str, way: Answerer) -> None:
-        self._method, self._path_end, self._way = method, path_end, way
+    def __init__(self, method: str, path_end: str, respond: Responder) -> None:
+        self._method, self._path_end, self._respond = method, path_end, respond
         self._seen: set[str] = set()
 
-    def __call__(self, request: web.Request) -> Answerer:
+    def __call__(self, request: web.Request) -> Responder:
         fits = request.method == self._method and request.path.endswith(self._path_end)
         if fits and request.path not in self._seen:
             self._seen.add(request.path)
-            return self._way
-        return answer_as_usual
+            return self._respond
+        return respond_normally

@@ -21,7 +21,7 @@ def test_cpu_time_is_user_and_system_time_without_that_of_children() -> None:
     assert parse_cpu_time(STAT, ticks_per_s=100) == (1.23, 0.45)
 
 
-def test_the_time_since_a_reading_is_told_apart_too() -> None:
+def test_the_time_since_a_reading_has_user_and_system_time() -> None:
     used = CpuTime(3.0, 1.5).since(CpuTime(1.0, 1.0))
 
     assert used == (2.0, 0.5)

@@ -8,22 +8,22 @@ from benchmarks.harness.results import Result, number, results_table, write_resu
 
 
 @pytest.mark.parametrize(("measured", "met"), [(0.69, True), (0.70, True), (0.71, False)])
-def test_a_target_is_kept_up_to_its_value(measured: float, met: bool) -> None:
+def test_a_target_is_met_up_to_its_value(measured: float, met: bool) -> None:
     assert Result("cart read", measured, "ratio", 0.70).met is met
 
 
-def test_a_figure_without_a_target_is_neither_met_nor_missed() -> None:
+def test_a_result_without_a_target_is_neither_met_nor_missed() -> None:
     assert Result("cart read", 20.1, "µs").met is None
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.456, "0.46"), (23.44, "23.4"), (100.4, "100"), (12345.6, "12,346"), (0, "0.00")]
 )
-def test_numbers_keep_three_digits_that_mean_something(value: float, text: str) -> None:
+def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_the_table_says_what_is_met() -> None:
+def test_the_table_has_the_targets_that_are_met() -> None:
     rows = results_table(
         [
             Result("read", 0.62, "ratio", 0.7),
@@ -39,7 +39,7 @@ def test_the_table_says_what_is_met() -> None:
     ]
 
 
-def test_results_are_kept_with_what_they_were_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_results_file_has_the_machine_and_the_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_module, "RESULTS", tmp_path)
 
     path = write_results("speed", {"rounds": 5}, {"calls": []}, [Result("read", 0.62, "ratio", 0.7)])

@@ -17,7 +17,7 @@ def test_a_single_call_is_every_percentile() -> None:
     assert latencies.rows() == [LatencyRow("read", 1, 2.0, 2.0, 2.0, 2.0)]
 
 
-def test_rows_stand_in_the_order_of_first_calls_whatever_the_order_of_values() -> None:
+def test_rows_are_in_the_order_of_first_calls() -> None:
     latencies = Latencies()
     for kind, seconds in [("write", 0.003), ("read", 0.001), ("write", 0.001), ("write", 0.002)]:
         latencies.add(kind, seconds)

@@ -20,7 +20,7 @@ def reconciled(*purchases: Purchase) -> Reconciliation:
     return reconciliation
 
 
-def test_what_is_expected_are_the_baskets_at_catalogue_prices() -> None:
+def test_the_expectation_is_the_baskets_at_catalogue_prices() -> None:
     lines = [
         BasketLine("A", "", 2, Decimal("9.99")),
         BasketLine("B", "", 1, Decimal(1)),
@@ -31,7 +31,7 @@ def test_what_is_expected_are_the_baskets_at_catalogue_prices() -> None:
     assert Expectation.of([basket], ShopCatalogue("GBP", {"A": 255, "B": 7}, {})) == Expectation(1, 3, 6, 5 * 255 + 7)
 
 
-def test_books_that_agree_have_no_faults() -> None:
+def test_a_reconciliation_without_differences_has_no_faults() -> None:
     reconciliation = reconciled(BOUGHT, OTHER)
 
     assert reconciliation.faults(StockCheck.compare({"A": 5, "B": 1}, {"A": 0, "B": 0})) == []
@@ -46,20 +46,20 @@ def test_books_that_agree_have_no_faults() -> None:
         (replace(OTHER, state="cancelled"), ["baskets bought: 1 instead of 2"]),
         (replace(OTHER, accepted=338), ["money: 1,613 instead of 1,614"]),
         (replace(OTHER, units_ordered=2), ["units: 7 instead of 6"]),
-        (replace(OTHER, order_id="o1"), ["order o1 stands for 2 baskets"]),
+        (replace(OTHER, order_id="o1"), ["order o1 is the order of 2 baskets"]),
         (replace(OTHER, fault="it rained"), ["invoice 536366: it rained"]),
     ],
 )
-def test_whatever_does_not_add_up_is_a_fault(second: Purchase | None, faults: list[str]) -> None:
+def test_each_difference_is_a_fault(second: Purchase | None, faults: list[str]) -> None:
     assert reconciled(BOUGHT, *([second] if second else [])).faults() == faults
 
 
-def test_stock_must_fall_by_what_the_orders_hold() -> None:
+def test_stock_must_fall_by_the_units_of_the_orders() -> None:
     stock = StockCheck.compare({"A": 5, "B": 1}, {"A": 0, "B": -1})
 
     assert reconciled(BOUGHT, OTHER).faults(stock) == [
         "stock of B is below zero",
-        "stock fell by 7 units, the orders hold 6 (does someone else buy here too?)",
+        "stock fell by 7 units, the orders have 6 (does someone else buy here too?)",
     ]
 
 

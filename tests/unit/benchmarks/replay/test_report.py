@@ -21,7 +21,7 @@ def report(*faults: str) -> ReplayReport:
     )
 
 
-def test_the_closing_table_shows_what_was_sold_beside_what_should_have_been() -> None:
+def test_the_table_has_accepted_and_expected_totals() -> None:
     text = report().text()
 
     rows = [line.split() for line in text.splitlines()]
@@ -33,14 +33,14 @@ def test_the_closing_table_shows_what_was_sold_beside_what_should_have_been() ->
     assert text.endswith("7 requests in 2.0 s (4/s). Everything adds up.")
 
 
-def test_faults_are_told_and_a_flood_of_them_is_cut_short() -> None:
+def test_faults_are_listed_up_to_a_maximum() -> None:
     lines = report(*(f"fault {number}" for number in range(25))).text().splitlines()
 
     assert lines[-12] == "7 requests in 2.0 s (4/s). It does NOT add up:"
     assert lines[-2:] == ["  fault 9", "  and 15 more"]
 
 
-def test_the_json_has_every_figure_of_the_table() -> None:
+def test_the_json_has_every_result_of_the_table() -> None:
     results = report("it rained").as_json()
 
     assert results["expected"] == {"baskets": 1, "lines": 2, "units": 1440, "money": 367200}

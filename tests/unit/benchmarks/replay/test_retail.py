@@ -69,7 +69,7 @@ def test_a_compressed_file_reads_as_the_plain_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("1,A,HEART,six,01/12/2010 08:26,2.55,,France", "line 2"),
         ("1,A,HEART,6,2010-12-01,2.55,,France", "line 2"),
@@ -77,25 +77,25 @@ def test_a_compressed_file_reads_as_the_plain_one(tmp_path: Path) -> None:
         ("1,A", "line 2"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, row: str, told: str) -> None:
-    with pytest.raises(RetailFileError, match=told):
+def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(RetailFileError, match=message):
         list(read_baskets(retail_file(tmp_path, row)))
 
 
-def test_an_invoice_in_two_pieces_is_refused(tmp_path: Path) -> None:
+def test_an_invoice_in_two_pieces_is_an_error(tmp_path: Path) -> None:
     path = retail_file(tmp_path, *(f"{invoice},A,HEART,6,01/12/2010 08:26,2.55,,France" for invoice in "121"))
     with pytest.raises(RetailFileError, match="invoice 1 "):
         list(read_baskets(path))
 
 
-def test_another_csv_is_told_by_its_header(tmp_path: Path) -> None:
+def test_another_csv_is_an_error_that_names_its_header(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("sku,name\nA,B\n")
     with pytest.raises(RetailFileError, match="InvoiceNo"):
         list(read_baskets(path))
 
 
-def test_a_truncated_gzip_file_is_told(tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "retail.csv.gz"
     path.write_bytes(gzip.compress(HEADER.encode() * 500)[:-10])
     with pytest.raises(RetailFileError):
@@ -133,7 +133,7 @@ def test_selling_the_sample_catalogue_out_gives_the_month_of_real_trade() -> Non
 
 
 @pytest.mark.skipif(not REAL_TRADE.exists(), reason="the Online Retail file is not beside the repository")
-def test_the_real_trade_gives_the_sample_catalogue_and_the_known_figures() -> None:
+def test_the_real_trade_gives_the_sample_catalogue_and_the_known_totals() -> None:
     baskets = list(read_baskets(REAL_TRADE))
     rows = catalogue_rule(baskets)
     price = {row.sku: row.price for row in rows}
