@@ -110,15 +110,15 @@ image: ## Build the container image with docker, podman or buildah (IMAGE, BASE_
 # --- benchmarks: reports go to benchmarks/results/ -------------------------------------------------------------------
 
 .PHONY: bench-hot-path
-bench-hot-path: $(VENV)/.dev ## CPU time of a request beside an empty aiohttp handler and peers (needs wrk).
+bench-hot-path: $(VENV)/.dev ## CPU time per request beside an empty aiohttp handler and other servers (needs wrk).
 	$(BIN)/python -m benchmarks.hot_path.measure $(ARGS)
 
 .PHONY: bench-overload
-bench-overload: $(VENV)/.dev ## Twice and three times what a worker can serve: goodput, times, who is refused, recovery.
+bench-overload: $(VENV)/.dev ## Twice and three times the capacity of a worker: goodput, latency, rejections, recovery.
 	$(BIN)/python -m benchmarks.scenarios.overload $(ARGS)
 
 .PHONY: bench-failing-upstream
-bench-failing-upstream: $(VENV)/.dev ## What a sick upstream does to the other routes; ten minutes.
+bench-failing-upstream: $(VENV)/.dev ## The effect of a failing upstream on other routes; ten minutes.
 	$(BIN)/python -m benchmarks.scenarios.failing_upstream $(ARGS)
 
 .PHONY: bench-footprint
