@@ -1,4 +1,4 @@
-"""Reading what a cache is told: `Cache-Control` (RFC 9111, 5.2) and dates (RFC 9110, 5.6.7). What is malformed counts against reuse."""
+"""Parse `Cache-Control` directives (RFC 9111, 5.2) and dates (RFC 9110, 5.6.7). Malformed values count against reuse."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-# RFC 9111, 1.2.2: what is larger than can be held counts as this.
-MOST_SECONDS: Final = 2**31
-# An argument that cannot be what it should be: the directive stands, its number does not.
+from gateway.cache.model import Fields
+
+# RFC 9111, 1.2.2: a larger number counts as this one.
+MAX_SECONDS: Final = 2**31
+# An argument of the wrong form: the directive counts, its number does not.
 _INVALID: Final = ""
 
-# Pieces between commas; a comma inside a quoted string is none, unless the string does not begin and end as one should.
+# Pieces between commas; a comma inside a well-formed quoted string does not separate.
 _ELEMENTS: Final = re.compile(r'(?:[^,"]|(?<==)"(?:[^"\\]|\\.)*"(?=[ \t]*(?:,|$))|")+')
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -28,16 +30,16 @@ _DATES: Final = (
 
 
 def directives(values: Iterable[str]) -> Mapping[str, str | None]:
-    """The directives of all `Cache-Control` lines of a message: names in lower case, arguments without quotes, None for none.
+    """The directives of all `Cache-Control` lines: names in lower case, arguments without quotes, None without one.
 
-    Both forms of argument are taken (5.2). One that comes twice with different arguments, or has something in it that does
-    not belong there, gets the argument `""`, which is no number (4.2.1: such a response is best taken as stale). A name
-    is kept whatever is wrong behind it, so that no `private` is overlooked.
+    Both forms of argument are accepted (5.2). A directive with two different arguments, or with an invalid character,
+    has the argument `""`, which is not a number (4.2.1: such a response is best considered stale). Its name counts all
+    the same, so that no `private` is overlooked.
     """
     return _directives(",".join(values))
 
 
-@lru_cache(maxsize=1_024)  # an origin says few things, and the same ones all day
+@lru_cache(maxsize=1_024)  # an origin sends few different values
 def _directives(field: str) -> Mapping[str, str | None]:
     found: dict[str, str | None] = {}
     for element in _ELEMENTS.findall(field):
@@ -61,16 +63,30 @@ def _unquoted(argument: str) -> str:
     return re.sub(r"\\(.)", r"\1", argument[1:-1])
 
 
+def seconds_of(found: Mapping[str, str | None], name: str, *, absent: float, malformed: float = 0.0) -> float:
+    """The seconds of a directive."""
+    if name not in found:
+        return absent
+    number = seconds(found[name])
+    return malformed if number is None else float(number)
+
+
 def seconds(argument: str | None) -> int | None:
-    """Delta-seconds (1.2.2), at most 2^31; None for what is no such number."""
+    """Delta-seconds (1.2.2), at most 2^31; None if the argument is not such a number."""
     if not argument or not (argument.isascii() and argument.isdigit()):
         return None
     digits = argument.lstrip("0")
-    return MOST_SECONDS if len(digits) > 10 else min(int(digits or "0"), MOST_SECONDS)
+    return MAX_SECONDS if len(digits) > 10 else min(int(digits or "0"), MAX_SECONDS)
+
+
+def single(fields: Fields, name: str) -> str | None:
+    """The value of a field; None if it is absent or has values that differ."""
+    values = fields.get(name)
+    return values[0] if values is not None and len(set(values)) == 1 else None
 
 
 def http_date(value: str | None) -> float | None:
-    """Seconds since the epoch of a date in one of the three forms of RFC 9110, 5.6.7; None for what is no date."""
+    """Seconds since the epoch of a date in one of the three forms of RFC 9110, 5.6.7; None if it is invalid."""
     if value is None:
         return None
     for form in _DATES:
@@ -84,11 +100,11 @@ def _timestamp(found: re.Match[str]) -> float | None:
     if month not in _MONTHS:
         return None
     if len(found["year"]) == 2:
-        # A two-digit year more than 50 years ahead is of the last century; 2070 will want another line here.
+        # RFC 9110, 5.6.7: a two-digit year more than 50 years ahead is of the last century. Right until 2070.
         year += 2000 if year < 70 else 1900
     clock = (int(found["hour"]), int(found["minute"]), min(int(found["second"]), 59))
     try:
-        moment = datetime(year, _MONTHS.index(month) + 1, int(found["day"]), *clock)  # noqa: DTZ001 - all of them are GMT
+        moment = datetime(year, _MONTHS.index(month) + 1, int(found["day"]), *clock)  # noqa: DTZ001 - HTTP dates are GMT
     except ValueError:
         return None
     return float(calendar.timegm(moment.timetuple()))

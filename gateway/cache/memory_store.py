@@ -1,4 +1,4 @@
-"""aiocache's memory cache, made bounded: its own never evicts. The first tier of the response cache."""
+"""A memory cache of bounded size: aiocache's, on a mapping that evicts. aiocache's own never does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from aiocache import SimpleMemoryCache
 
 
 class Weighed(Protocol):
-    """Something that knows what it weighs."""
+    """A value with a size."""
 
-    # Bytes, as they count until it is stored again.
+    # Bytes, as counted when it is stored.
     size: int
-    # Set by whoever uses it, cleared when it is passed over once.
+    # Set on every use; cleared when eviction passes the value over, which it does once.
     was_used: bool
 
 
@@ -22,28 +22,29 @@ W = TypeVar("W", bound=Weighed)
 
 
 class BoundedEntries(OrderedDict[str, W]):
-    """What an aiocache backend keeps its entries in: at most `most_bytes` of them.
+    """The mapping of an aiocache backend: at most `max_bytes` of entries.
 
-    Eviction is second chance (CLOCK): oldest first, but what was used since it was last looked at goes to the back once
-    more. A hit then costs one attribute, not a change of order, and a crawler that reads everything once pushes out
-    nothing that shoppers use. `dropped` is told of each entry that goes, whatever the reason.
+    Eviction is second chance (CLOCK): the oldest first, but an entry that was used since eviction last met it goes to the
+    back once more. A hit then sets one attribute instead of changing an order, and a crawler that reads everything once
+    evicts nothing that is in use. `BoundedMap` evicts half of its entries at a time, which would block the loop for tens
+    of milliseconds here. `on_removed` is called for each entry that leaves, for any reason.
     """
 
-    def __init__(self, most_bytes: int, dropped: Callable[[str, W], None]) -> None:
+    def __init__(self, max_bytes: int, on_removed: Callable[[str, W], None]) -> None:
         super().__init__()
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self.bytes = 0
         self.evictions = 0
-        self._dropped = dropped
+        self._on_removed = on_removed
         self._sizes: dict[str, int] = {}
 
     def __setitem__(self, key: str, value: W) -> None:
         self.pop(key)
-        # The key stands in the indexes over the entries as well.
+        # The indexes over the entries hold the key as well.
         size = value.size + 2 * len(key)
-        if size > self.most_bytes:
-            return  # all others would go for it, and then it too
-        self._shrink_to(self.most_bytes - size)
+        if size > self.max_bytes:
+            return  # all others would be evicted for it, and then it too
+        self._shrink_to(self.max_bytes - size)
         super().__setitem__(key, value)
         self._sizes[key] = size
         self.bytes += size
@@ -52,10 +53,10 @@ class BoundedEntries(OrderedDict[str, W]):
         value = self[key]
         super().__delitem__(key)
         self.bytes -= self._sizes.pop(key)
-        self._dropped(key, value)
+        self._on_removed(key, value)
 
     def pop(self, key: str, default: Any = None) -> Any:
-        """Take an entry out; `default` where there is none."""
+        """Remove an entry and return its value; `default` if there is none."""
         value = self.get(key)
         if value is None:
             return default
@@ -63,18 +64,18 @@ class BoundedEntries(OrderedDict[str, W]):
         return value
 
     def clear(self) -> None:
-        """Take all out."""
+        """Remove all entries."""
         for key in [*self]:
             del self[key]
 
-    def resize(self, most_bytes: int) -> None:
-        """Change the bound; evicts what no longer fits."""
-        self.most_bytes = most_bytes
-        self._shrink_to(most_bytes)
+    def resize(self, max_bytes: int) -> None:
+        """Change the bound, and evict down to it."""
+        self.max_bytes = max_bytes
+        self._shrink_to(max_bytes)
 
-    def _shrink_to(self, most_bytes: int) -> None:
-        """Evict until what is left is so little. Each entry is passed over once at most, so this ends."""
-        while self.bytes > most_bytes:
+    def _shrink_to(self, max_bytes: int) -> None:
+        """Evict down to so many bytes. Each entry is passed over at most once, so this ends."""
+        while self.bytes > max_bytes:
             key, value = next(iter(self.items()))
             if value.was_used:
                 value.was_used = False
@@ -85,33 +86,19 @@ class BoundedEntries(OrderedDict[str, W]):
 
 
 class BoundedMemoryCache(SimpleMemoryCache, Generic[W]):  # type: ignore[misc] # aiocache publishes no types
-    """An aiocache cache of at most `most_bytes`, without timeouts: nothing here waits.
+    """An aiocache cache of at most `max_bytes`, without timeouts, because nothing here waits.
 
-    `peek` reads the same entries at once. aiocache's `get` is a chain of five coroutines, 4 µs where a hit costs less than 1.
+    `entries` is the same mapping for synchronous use: aiocache's `get` is a chain of five coroutines.
     """
 
-    def __init__(self, most_bytes: int, dropped: Callable[[str, W], None] = lambda _key, _value: None) -> None:
+    def __init__(self, max_bytes: int, on_removed: Callable[[str, W], None] = lambda _key, _value: None) -> None:
         super().__init__(timeout=0)
-        self.entries: BoundedEntries[W] = BoundedEntries(most_bytes, dropped)
-        # All of aiocache's own calls, its timers too, work on this mapping.
+        self.entries: BoundedEntries[W] = BoundedEntries(max_bytes, on_removed)
+        # aiocache's own calls and timers work on this mapping.
         self._cache = self.entries
-        self.peek: Callable[[str], W | None] = self.entries.get
-
-    def place(self, key: str, value: W) -> None:
-        """Store at once, in place of what was there. What is larger than the whole cache does not stay."""
-        self.entries[key] = value
-
-    def drop(self, key: str) -> W | None:
-        """Take out at once."""
-        value: W | None = self.entries.pop(key, None)
-        return value
-
-    def resize(self, most_bytes: int) -> None:
-        """Change the bound; evicts what no longer fits."""
-        self.entries.resize(most_bytes)
 
     async def _clear(self, namespace: str | None = None, _conn: Any = None) -> bool:
-        # aiocache's own would put plain dicts in place of the bounded ones.
+        # aiocache's own would replace the bounded mapping by a plain dict.
         for key in [*self.entries]:
             if key.startswith(namespace or ""):
                 await self._delete(key)

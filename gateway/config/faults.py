@@ -151,8 +151,8 @@ def _limit_faults(policies: Policies, where: _Where) -> Iterator[Fault]:
             where(shedding, "concurrency_least"), f"must not be above concurrency_most, {shedding.concurrency_most}"
         )
     cache = policies.cache
-    if cache.entry_most_bytes > cache.memory_bytes:
-        yield Fault(where(cache, "entry_most_bytes"), f"must not be above memory_bytes, {cache.memory_bytes}")
+    if cache.max_entry_bytes > cache.memory_bytes:
+        yield Fault(where(cache, "max_entry_bytes"), f"must not be above memory_bytes, {cache.memory_bytes}")
 
 
 def _breaker_faults(policies: Policies, upstreams: set[str]) -> Iterator[Fault]:

@@ -160,7 +160,7 @@ class Upstream(Table, frozen=True):
     targets: Annotated[tuple[HttpUrl, ...], Meta(min_length=1)]
     connect_timeout_s: Seconds = 1.0
     # Connections of one worker to one target.
-    connections_most: Count = 256
+    max_connections: Count = 256
     # Passive health: a target with so many failures in a row is left out for a while.
     failures_to_eject: Count = 5
     eject_s: Seconds = 5.0
@@ -179,7 +179,7 @@ class Forward(Table, frozen=True):
     idle_timeout_s: Seconds = 30.0
     criticality: Criticality = "browse"
     retries: Annotated[int, Meta(ge=0, le=5)] = 1
-    body_most_bytes: Count = 100 * 1024 * 1024
+    max_body_bytes: Count = 100 * 1024 * 1024
     cache: bool = False
     compress: bool = False
     # Pass the Host the shopper sent; otherwise the target's own.
@@ -191,7 +191,7 @@ class Cache(Table, frozen=True):
 
     on: bool = True
     memory_bytes: Count = 64 * 1024 * 1024
-    entry_most_bytes: Count = 1024 * 1024
+    max_entry_bytes: Count = 1024 * 1024
     # Applied where an answer does not say itself.
     stale_while_revalidate_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
     stale_if_error_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0

@@ -116,7 +116,7 @@ class _Build:
             "*",
             f"{rule.prefix}*",
             self._stacks.of_forward(rule)(inner),
-            body_limit=rule.body_most_bytes,
+            body_limit=rule.max_body_bytes,
             streams=True,
         )
         self._inner[endpoint] = inner

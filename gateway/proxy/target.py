@@ -56,7 +56,7 @@ class Target:
         place: Place,
         health: TargetHealth,
         *,
-        connections_most: int,
+        max_connections: int,
         connect_timeout_s: float,
         failures_to_eject: int,
         eject_s: float,
@@ -64,7 +64,7 @@ class Target:
     ) -> None:
         self.place = place
         self.health = health
-        self.connections_most = connections_most
+        self.max_connections = max_connections
         self.connect_timeout_s = connect_timeout_s
         self.failures_to_eject = failures_to_eject
         self.eject_s = eject_s
@@ -115,7 +115,7 @@ class Target:
             connection = self.take()
             if connection is not None:
                 return connection
-            if len(self._busy) + len(self._idle) + self._connecting < self.connections_most:
+            if len(self._busy) + len(self._idle) + self._connecting < self.max_connections:
                 return await self._connect(deadline)
             connection = await self._wait_turn(deadline)
             if connection is not None and connection.is_open:
@@ -163,7 +163,7 @@ class Target:
 
     async def _wait_turn(self, deadline: float) -> Connection | None:
         """Wait for a connection to be freed, or for room for a new one (None). As many may wait as are served."""
-        if len(self._waiting) >= self.connections_most:
+        if len(self._waiting) >= self.max_connections:
             raise AllBusy("too many requests wait for a connection already")
         turn: asyncio.Future[Connection | None] = self._loop.create_future()
         self._waiting.append((turn, min(deadline, self._loop.time() + self.connect_timeout_s)))
@@ -199,7 +199,7 @@ class Target:
         if self._waiting and self._wake_next(connection):
             return
         self._busy.discard(connection)
-        if self._is_retired or len(self._busy) + len(self._idle) >= self.connections_most:
+        if self._is_retired or len(self._busy) + len(self._idle) >= self.max_connections:
             connection.close()
             return
         # Near enough, and spares a look at the clock.

@@ -74,13 +74,13 @@ class UpstreamPool:
             return Target(
                 Place.of(url),
                 TargetHealth(clock=self._clock, now=self._now, on_change=lambda health: self._tell(url, health)),
-                connections_most=table.connections_most,
+                max_connections=table.max_connections,
                 connect_timeout_s=table.connect_timeout_s,
                 failures_to_eject=table.failures_to_eject,
                 eject_s=table.eject_s,
                 tls=self._tls,
             )
-        target.connections_most = table.connections_most
+        target.max_connections = table.max_connections
         target.connect_timeout_s = table.connect_timeout_s
         target.failures_to_eject = table.failures_to_eject
         target.eject_s = table.eject_s

@@ -20,24 +20,24 @@ KEPT = (
 UNCHANGED = b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n'
 
 
-async def ask(front: Handler, asked: Request | None = None) -> Response:
-    return await resolve(front(asked or request()))
+async def ask(cached: Handler, asked: Request | None = None) -> Response:
+    return await resolve(cached(asked or request()))
 
 
-async def test_fifty_shoppers_are_one_request_to_the_upstream_and_then_none() -> None:
+async def test_fifty_concurrent_requests_are_one_request_to_the_upstream() -> None:
     clock = Clock()
     async with forwarding(always(KEPT)) as (gate, servers):
-        front = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall))(gate.handler)
-        answers = await asyncio.gather(*(ask(front) for _ in range(50)))
-        assert {(answer.status, answer.content_type, answer.body) for answer in answers} == {
+        cached = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall))(gate.handler)
+        responses = await asyncio.gather(*(ask(cached) for _ in range(50)))
+        assert {(response.status, response.content_type, response.body) for response in responses} == {
             (200, b"text/css", b"hello")
         }
-        assert isinstance(front(request()), Response)
+        assert isinstance(cached(request()), Response)
         assert len(servers[0].requests) == 1
-        assert b"Cache-Tag" not in answers[0].header_block
+        assert b"Cache-Tag" not in responses[0].header_block
 
 
-async def test_what_is_stale_is_validated_with_the_upstream() -> None:
+async def test_a_stale_response_is_validated_with_the_upstream() -> None:
     async def script(peer: Peer) -> None:
         while True:
             asked = await peer.request()
@@ -45,15 +45,15 @@ async def test_what_is_stale_is_validated_with_the_upstream() -> None:
 
     clock = Clock()
     async with forwarding(script) as (gate, servers):
-        front = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall))(gate.handler)
+        cached = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall))(gate.handler)
         for _ in range(3):
-            assert (await ask(front)).body == b"hello"
-            assert (await ask(front, request(if_none_match='"1"'))).status == 304
+            assert (await ask(cached)).body == b"hello"
+            assert (await ask(cached, request(if_none_match='"1"'))).status == 304
             clock.time += 61
         assert len(servers[0].requests) == 3
 
 
-async def test_an_upstream_that_hangs_is_waited_for_once_and_then_served_stale() -> None:
+async def test_only_the_first_request_waits_for_an_upstream_that_hangs() -> None:
     hangs = False
 
     async def script(peer: Peer) -> None:
@@ -85,28 +85,28 @@ async def test_an_upstream_that_hangs_is_waited_for_once_and_then_served_stale()
     breaker = Breaker("shop", Table(minimum_calls=1), clock=clock)
     async with forwarding(script, guard=Guard(breaker), retries=0) as (gate, servers):
         layer = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall), is_tripped=breaker.is_rejecting)
-        front = layer(gate.handler)
-        await ask(front)
-        await ask(front, request(path="/others"))
+        cached = layer(gate.handler)
+        await ask(cached)
+        await ask(cached, request(path="/others"))
         clock.time += 61
         hangs = True
-        assert (await ask(front)).body == b"hello"
+        assert (await ask(cached)).body == b"hello"
         assert breaker.is_rejecting()
         for path in ("/things", "/others"):
-            answer = front(request(path=path))
-            assert isinstance(answer, Response)
-            assert cache_status(answer) == "hit; ttl=-1; detail=tripped"
+            response = cached(request(path=path))
+            assert isinstance(response, Response)
+            assert cache_status(response) == "hit; ttl=-1; detail=tripped"
         assert len(servers[0].requests) == 3
 
 
-async def test_what_is_long_is_streamed_through_and_not_kept() -> None:
+async def test_a_long_response_is_streamed_and_not_stored() -> None:
     size = 4 * 1024 * 1024
-    answer = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    response = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
     cache = ResponseCache(Cache())
-    async with forwarding(always(answer)) as (gate, _servers):
-        front = response_cache(cache)(gate.handler)
+    async with forwarding(always(response)) as (gate, _servers):
+        cached = response_cache(cache)(gate.handler)
         for _ in range(2):
-            got = await ask(front)
+            got = await ask(cached)
             assert isinstance(got, StreamedResponse)
             assert len(await whole(got)) == size
         assert cache.snapshot()["entries"] == 0

@@ -22,7 +22,7 @@ from gateway.config.policies import Cache
 from gateway.http.message import Handler, Request, Response, resolve
 from gateway.pipeline.degraded import Degraded
 from store import StoreUnavailable
-from tests.unit.gateway.cache.cached_origin import Clock, cache_status, get, running
+from tests.unit.gateway.cache.cached_origin import Clock, cache_status, get, started
 
 MUG = Sku("85123A")
 
@@ -81,7 +81,7 @@ def body(response: Response) -> Any:
     return orjson.loads(response.body)
 
 
-async def test_a_product_is_read_once_a_second_whatever_host_it_is_asked_for_by(shop: Shop) -> None:
+async def test_a_product_is_read_once_a_second_for_all_hosts(shop: Shop) -> None:
     first = await shop.read()
     shop.clock.time += 0.9
     second = await shop.read(Host="other.example")
@@ -94,63 +94,63 @@ async def test_a_product_is_read_once_a_second_whatever_host_it_is_asked_for_by(
     assert (third["stock"], third["price"]["amount"]) == (4, 199)
 
 
-async def test_a_shopper_who_has_the_product_is_answered_304(shop: Shop) -> None:
+async def test_a_client_that_has_the_product_gets_304(shop: Shop) -> None:
     etag = next(line for line in (await shop.read()).header_block.decode().split("\r\n") if line.startswith("ETag"))[6:]
     for later_s in (0.5, 0.6, 5.0):
         shop.clock.time += later_s
-        answer = await shop.read(If_None_Match=etag)
-        assert (answer.status, answer.body) == (304, b"")
-        assert f"ETag: {etag}\r\n".encode() in answer.header_block
-        assert b"Cache-Control: public, max-age=1\r\n" in answer.header_block
+        response = await shop.read(If_None_Match=etag)
+        assert (response.status, response.body) == (304, b"")
+        assert f"ETag: {etag}\r\n".encode() in response.header_block
+        assert b"Cache-Control: public, max-age=1\r\n" in response.header_block
     await shop.stock(4)
     shop.clock.time += 1.0
     assert (await shop.read(If_None_Match=etag)).status == 200
 
 
-async def test_fifty_shoppers_read_the_product_once(shop: Shop) -> None:
+async def test_fifty_concurrent_requests_read_the_product_once(shop: Shop) -> None:
     shop.catalog.gate = asyncio.Event()
     requests = [get(f"/v1/products/{MUG}") for _ in range(50)]
     for request in requests:
         request.params = (str(MUG),)
-    asking = [running(shop.product(request)) for request in requests]
+    asking = [started(shop.product(request)) for request in requests]
     await asyncio.sleep(0)
     shop.catalog.gate.set()
-    assert {answer.status for answer in await asyncio.gather(*asking)} == {200}
+    assert {response.status for response in await asyncio.gather(*asking)} == {200}
     assert shop.catalog.asked == 1
 
 
-async def test_pages_are_kept_by_their_query(shop: Shop) -> None:
+async def test_pages_are_stored_by_their_query(shop: Shop) -> None:
     for query in ("", "?limit=1", "?q=mug", "?limit=1"):
         assert (await shop.ask(shop.page, get(f"/v1/products{query}"))).status == 200
     assert shop.cache.snapshot()["entries"] == 3
-    assert shop.cache.counts.hit == 1
+    assert shop.cache.stats.hit == 1
 
 
-async def test_the_last_answer_stands_in_when_the_store_is_away(shop: Shop) -> None:
+async def test_the_last_response_is_served_when_the_store_is_away(shop: Shop) -> None:
     good = await shop.read()
     shop.clock.time += 5
     shop.catalog.fails = True
-    answer = await shop.read()
-    assert answer.body == good.body
+    response = await shop.read()
+    assert response.body == good.body
     assert shop.degraded.counts["products"] == 1
     shop.clock.time += 60
     with pytest.raises(StoreUnavailable):
         await shop.read()
 
 
-async def test_a_fallback_of_the_catalogue_itself_is_not_kept(shop: Shop) -> None:
+async def test_a_fallback_of_the_catalogue_is_not_stored(shop: Shop) -> None:
     await shop.read()
     shop.clock.time += 2
     shop.catalog.stock_is_unknown = StoreUnavailable("away")
     request = get(f"/v1/products/{MUG}")
-    answer = await shop.ask(shop.product, request)
-    assert "stock" not in body(answer)
+    response = await shop.ask(shop.product, request)
+    assert "stock" not in body(response)
     assert request.extra_headers.count(b"Degraded: products") == 1
     shop.catalog.stock_is_unknown = None
     assert body(await shop.read())["stock"] == 5
 
 
-async def test_what_is_refused_is_refused_as_before_and_not_kept(shop: Shop) -> None:
+async def test_a_rejection_is_passed_on_and_not_stored(shop: Shop) -> None:
     shop.catalog.book = {}
     for _ in range(2):
         with pytest.raises(ProductNotFound):

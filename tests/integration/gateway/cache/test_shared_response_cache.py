@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.cache import POLL_TRUSTED_S, ResponseCache
-from gateway.cache.purges import Purge, PurgeLog
+from gateway.cache.cache import ResponseCache
+from gateway.cache.purge import Purge
+from gateway.cache.purge_log import PurgeLog
+from gateway.cache.purging import MAX_POLL_AGE_S
 from gateway.cache.response_cache import response_cache
-from gateway.cache.second_tier import Kept, StoreCache, Variants
+from gateway.cache.shared_format import SharedResponse, VaryNames
+from gateway.cache.store_backend import StoreBackend
 from gateway.config.policies import Cache
 from gateway.http.message import Handler, Request, Response, header, resolve
 from store import Client, Script, Store, StoreUnavailable
 from store.client import Arg
-from tests.unit.gateway.cache.cached_origin import Clock, Origin, cache_status, get, says
+from tests.unit.gateway.cache.cached_origin import Clock, Origin, cache_status, get, response_with
 from tests.waiting import until
 
 SHARED = Cache(shared=True, stale_if_error_s=30.0)
@@ -50,17 +53,17 @@ class Worker:
     def __init__(self, store: Store, clock: Clock) -> None:
         self.store = FlakyStore(store)
         self.origin = Origin(
-            lambda _request: says(("Cache-Control", "max-age=60"), ("Cache-Tag", "shoe"), ("ETag", '"a"'))
+            lambda _request: response_with(("Cache-Control", "max-age=60"), ("Cache-Tag", "shoe"), ("ETag", '"a"'))
         )
         self.cache = ResponseCache(SHARED, store=self.store, clock=clock, now=clock.wall)
-        self.front: Handler = response_cache(self.cache)(self.origin)
+        self.cached: Handler = response_cache(self.cache)(self.origin)
 
     async def ask(self, request: Request | None = None) -> Response:
-        return await resolve(self.front(request or get()))
+        return await resolve(self.cached(request or get()))
 
     async def written(self) -> None:
         """Until what is written behind is there."""
-        await until(lambda: not self.cache._behind)
+        await until(lambda: not self.cache.snapshot()["background_tasks"])
 
 
 @pytest.fixture
@@ -84,21 +87,23 @@ async def two(store: Client, clock: Clock) -> AsyncIterator[Worker]:
     await worker.cache.close()
 
 
-async def test_what_one_worker_fetched_the_other_need_not(one: Worker, two: Worker, clock: Clock) -> None:
+async def test_a_response_that_one_worker_fetched_is_a_hit_for_the_other(
+    one: Worker, two: Worker, clock: Clock
+) -> None:
     await one.ask()
     await one.written()
     clock.time += 10
     await two.cache.poll()
-    answer = await two.ask()
-    assert (answer.status, answer.body) == (200, b"body")
-    assert cache_status(answer) == "hit; ttl=50; detail=shared"
-    assert b"Age: 10\r\n" in answer.header_block
-    assert b"Cache-Tag" not in answer.header_block
+    response = await two.ask()
+    assert (response.status, response.body) == (200, b"body")
+    assert cache_status(response) == "hit; ttl=50; detail=shared"
+    assert b"Age: 10\r\n" in response.header_block
+    assert b"Cache-Tag" not in response.header_block
     assert two.origin.times == 0
     assert cache_status(await two.ask()) == "hit; ttl=50"
 
 
-async def test_what_was_fetched_after_a_purge_is_shared_as_well(one: Worker, two: Worker) -> None:
+async def test_a_response_fetched_after_a_purge_is_shared(one: Worker, two: Worker) -> None:
     await one.ask()
     await one.written()
     await one.cache.purge(tag="shoe")
@@ -111,14 +116,14 @@ async def test_what_was_fetched_after_a_purge_is_shared_as_well(one: Worker, two
 
 
 async def test_variants_are_shared(one: Worker, two: Worker) -> None:
-    def answer(request: Request) -> Response:
-        return says(
+    def response(request: Request) -> Response:
+        return response_with(
             ("Cache-Control", "max-age=60"),
             ("Vary", "Accept-Language"),
             body=request.headers["Accept-Language"].encode(),
         )
 
-    one.origin.answer = two.origin.answer = answer
+    one.origin.respond = two.origin.respond = response
     for language in ("en", "de"):
         await one.ask(get(Accept_Language=language))
     await one.written()
@@ -129,14 +134,14 @@ async def test_variants_are_shared(one: Worker, two: Worker) -> None:
     assert two.origin.times == 1
 
 
-async def test_something_stale_from_the_other_worker_is_validated_and_stands_in(
+async def test_a_stale_response_of_the_other_worker_is_validated_and_served_on_error(
     one: Worker, two: Worker, clock: Clock
 ) -> None:
     await one.ask()
     await one.written()
     clock.time += 70
     await two.cache.poll()
-    two.origin.answer = lambda _request: says(status=503)
+    two.origin.respond = lambda _request: response_with(status=503)
     assert (await two.ask()).status == 200
     assert two.origin.seen[0].headers["If-None-Match"] == '"a"'
 
@@ -161,19 +166,19 @@ async def test_a_soft_purge_reaches_the_other_worker_and_the_second_tier(one: Wo
     await one.ask()
     await one.written()
     await two.cache.purge(tag="shoe", soft=True)
-    two.origin.answer = lambda _request: says(status=503)
+    two.origin.respond = lambda _request: response_with(status=503)
     assert (await two.ask()).status == 200
     await one.cache.poll()
     await one.ask()
     assert one.origin.times == 2
 
 
-async def test_a_change_is_told_to_the_other_worker(one: Worker, two: Worker) -> None:
+async def test_an_unsafe_request_invalidates_in_the_other_worker(one: Worker, two: Worker) -> None:
     await one.ask()
     await one.written()
     await two.ask()
     await one.ask(get(method="POST"))
-    assert one.cache.snapshot()["purges_not_yet_told"] == 1
+    assert one.cache.snapshot()["unpublished_purges"] == 1
     # Before it is told, too, what is in the second tier is void here.
     await one.ask()
     assert one.origin.times == 3
@@ -183,7 +188,7 @@ async def test_a_change_is_told_to_the_other_worker(one: Worker, two: Worker) ->
     assert two.cache.snapshot()["entries"] == 0
 
 
-async def test_a_worker_that_begins_later_takes_nothing_that_was_purged(
+async def test_a_worker_that_starts_later_reads_nothing_that_was_purged(
     one: Worker, store: Client, clock: Clock
 ) -> None:
     await one.ask()
@@ -196,17 +201,17 @@ async def test_a_worker_that_begins_later_takes_nothing_that_was_purged(
     await late.cache.close()
 
 
-async def test_a_worker_that_does_not_hear_of_purges_does_not_trust_the_second_tier(
+async def test_a_worker_that_cannot_read_purges_does_not_trust_the_second_tier(
     one: Worker, two: Worker, clock: Clock
 ) -> None:
     await one.ask()
     await one.written()
-    clock.time += POLL_TRUSTED_S + 1
+    clock.time += MAX_POLL_AGE_S + 1
     await two.ask()
     assert two.origin.times == 1
 
 
-async def test_a_store_that_is_away_costs_only_what_was_shared(one: Worker, two: Worker, clock: Clock) -> None:
+async def test_without_the_store_only_shared_responses_are_lost(one: Worker, two: Worker, clock: Clock) -> None:
     await one.ask()
     await one.written()
     two.store.is_away = True
@@ -214,10 +219,10 @@ async def test_a_store_that_is_away_costs_only_what_was_shared(one: Worker, two:
     await two.written()
     assert two.origin.times == 1
     assert cache_status(await two.ask()).startswith("hit")
-    assert two.cache.counts.shared_errors == 2
+    assert two.cache.stats.shared_errors == 2
 
 
-async def test_a_purge_without_the_store_is_told_when_it_is_back(one: Worker, two: Worker) -> None:
+async def test_a_purge_without_the_store_is_published_when_it_is_back(one: Worker, two: Worker) -> None:
     await one.ask()
     await one.written()
     await two.ask()
@@ -231,22 +236,22 @@ async def test_a_purge_without_the_store_is_told_when_it_is_back(one: Worker, tw
     await one.cache.poll()
     await two.cache.poll()
     assert two.cache.snapshot()["entries"] == 0
-    assert one.cache.snapshot()["purges_not_yet_told"] == 0
+    assert one.cache.snapshot()["unpublished_purges"] == 0
 
 
 async def test_purges_reach_the_other_worker_without_a_second_tier(store: Client, clock: Clock) -> None:
     caches = [ResponseCache(Cache(), store=store, clock=clock, now=clock.wall) for _ in range(2)]
     origins = [Origin(), Origin()]
     fronts = [response_cache(cache)(origin) for cache, origin in zip(caches, origins, strict=True)]
-    for front in fronts:
-        await resolve(front(get()))
+    for cached in fronts:
+        await resolve(cached(get()))
     assert await caches[0].purge(prefix="/") == 1
     await caches[1].poll()
     assert caches[1].snapshot()["entries"] == 0
     assert await store.execute("KEYS", "peakgate:cache:*") == [b"peakgate:cache:purges"]
 
 
-async def test_following_purges_goes_on_by_itself(one: Worker, two: Worker) -> None:
+async def test_run_reads_purges_until_it_is_cancelled(one: Worker, two: Worker) -> None:
     await two.ask()
     following = asyncio.create_task(two.cache.run())
     await one.cache.purge(prefix="/")
@@ -270,22 +275,22 @@ async def test_the_log_is_read_in_pages_and_once(store: Client) -> None:
 async def test_the_second_tier_is_an_aiocache_cache(store: Client, one: Worker) -> None:
     await one.ask()
     await one.written()
-    tier = StoreCache(store)
+    tier = StoreBackend(store)
     key = "/shoes\nshop.example"
-    kept = await tier.get(key)
-    assert isinstance(kept, Kept)
+    stored = await tier.get(key)
+    assert isinstance(stored, SharedResponse)
     assert await tier.exists(key)
     assert 0 < await store.execute("PTTL", tier.build_key(key)) <= 90_000
     assert await tier.delete(key) == 1
     assert await tier.get(key) is None
-    await tier.set(key, Variants(("accept",)), ttl=5)
-    assert await tier.get(key) == Variants(("accept",))
+    await tier.set(key, VaryNames(("accept",)), ttl=5)
+    assert await tier.get(key) == VaryNames(("accept",))
     await store.execute("SET", tier.build_key(key), b"\x00\x00\x00\x05other version")
     assert await tier.get(key) is None
 
 
-async def test_private_answers_never_reach_the_store(one: Worker, store: Client) -> None:
-    one.origin.answer = lambda _request: Response(
+async def test_private_responses_never_reach_the_store(one: Worker, store: Client) -> None:
+    one.origin.respond = lambda _request: Response(
         200, b"secret", header_block=header("Cache-Control", "private, max-age=60")
     )
     await one.ask()

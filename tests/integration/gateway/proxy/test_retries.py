@@ -127,7 +127,7 @@ async def test_no_more_connections_are_opened_than_allowed_and_those_who_wait_ge
             await go_on.wait()
             await peer.send(OK)
 
-    async with forwarding(script, table={"connections_most": 2}, timeout_s=20.0) as (gate, servers):
+    async with forwarding(script, table={"max_connections": 2}, timeout_s=20.0) as (gate, servers):
         asking = [asyncio.ensure_future(gate.ask()) for _ in range(4)]
         await until(lambda: len(servers[0].requests) == 2)
         # As many wait as are served; more are told so at once.
@@ -145,7 +145,7 @@ async def test_who_waits_for_a_connection_in_vain_is_told_so() -> None:
         await peer.request()
         await peer.gone()
 
-    table = {"connections_most": 1, "connect_timeout_s": 0.1}
+    table = {"max_connections": 1, "connect_timeout_s": 0.1}
     async with forwarding(script, table=table, timeout_s=20.0) as (gate, servers):
         first = asyncio.ensure_future(gate.ask())
         await until(lambda: servers[0].requests)
@@ -165,7 +165,7 @@ async def test_a_lost_connection_makes_room_for_one_who_waits() -> None:
         if peer.number > 1:
             await peer.send(OK)
 
-    async with forwarding(script, table={"connections_most": 1}, timeout_s=20.0) as (gate, servers):
+    async with forwarding(script, table={"max_connections": 1}, timeout_s=20.0) as (gate, servers):
         first = asyncio.ensure_future(gate.ask(request("POST")))
         await until(lambda: servers[0].requests)
         second = asyncio.ensure_future(gate.ask())
@@ -176,7 +176,7 @@ async def test_a_lost_connection_makes_room_for_one_who_waits() -> None:
 
 
 async def test_giving_up_while_waiting_or_connecting_leaks_nothing() -> None:
-    async with forwarding(always(OK), table={"connections_most": 2}, timeout_s=20.0) as (gate, _):
+    async with forwarding(always(OK), table={"max_connections": 2}, timeout_s=20.0) as (gate, _):
         target = gate.pool.targets[0]
         for turns in range(12):
             asking = [asyncio.ensure_future(gate.ask()) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""What must hold of the response cache whatever comes: its bound, its variants, what may never be kept."""
+"""What must hold of the response cache whatever comes: its bound, its variants, what may never be stored."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.cache.cache import ResponseCache
 from gateway.cache.cache_control import directives
-from gateway.cache.freshness import Arrival, Defaults, terms
 from gateway.cache.memory_store import BoundedMemoryCache
+from gateway.cache.model import Exchange, StaleDefaults
 from gateway.cache.response_cache import response_cache
+from gateway.cache.storability import storable
 from gateway.config.policies import Cache
 from gateway.http.message import Request, Response, header, resolve
 from tests.unit.gateway.cache.cached_origin import Clock, get
@@ -32,7 +33,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_no_more_is_stored_than_the_bound(steps: list[tuple[str, str, int]]) -> None:
+def test_the_size_never_exceeds_the_bound(steps: list[tuple[str, str, int]]) -> None:
     alive: dict[str, Thing] = {}
 
     def dropped(key: str, thing: Thing) -> None:
@@ -42,16 +43,16 @@ def test_no_more_is_stored_than_the_bound(steps: list[tuple[str, str, int]]) -> 
     for what, key, size in steps:
         if what == "place":
             thing = Thing(size)
-            cache.place(key, thing)
-            if cache.peek(key) is thing:
+            cache.entries[key] = thing
+            if cache.entries.get(key) is thing:
                 alive[key] = thing
         elif what == "drop":
-            cache.drop(key)
+            cache.entries.pop(key)
         elif what == "resize":
-            cache.resize(size)
-        elif (used := cache.peek(key)) is not None:
+            cache.entries.resize(size)
+        elif (used := cache.entries.get(key)) is not None:
             used.was_used = True
-        assert cache.entries.bytes <= cache.entries.most_bytes
+        assert cache.entries.bytes <= cache.entries.max_bytes
         assert cache.entries.bytes == sum(thing.size + 2 * len(key) for key, thing in cache.entries.items())
         assert dict(cache.entries) == alive
 
@@ -67,7 +68,9 @@ asking = st.tuples(
 
 @settings(deadline=None)
 @given(st.lists(asking, max_size=25))
-def test_nobody_is_served_what_another_selects(asked: list[tuple[str, dict[str, str], set[str], int]]) -> None:
+def test_no_request_is_served_a_variant_that_it_does_not_select(
+    asked: list[tuple[str, dict[str, str], set[str], int]],
+) -> None:
     clock = Clock()
 
     async def run() -> None:
@@ -75,20 +78,20 @@ def test_nobody_is_served_what_another_selects(asked: list[tuple[str, dict[str, 
         varies: set[str] = set()
 
         def origin(request: Request) -> Response:
-            # All fields that the answer depends on are named, and only these make its body.
+            # All fields that the response depends on are named, and only these make its body.
             body = repr([(name, request.headers.get(name)) for name in sorted(varies)]).encode()
             lines = header("Cache-Control", "max-age=60") + (header("Vary", ", ".join(varies)) if varies else b"")
             return Response(200, body, header_block=lines)
 
-        front = response_cache(cache)(origin)
+        cached = response_cache(cache)(origin)
         for target, headers, names, later_s in asked:
             varies.clear()
             varies.update(names)
             request = get(target)
             for name, value in headers.items():
                 request.headers[name] = value  # type: ignore[index] # a test's own headers
-            answer = await resolve(front(request))
-            named: list[tuple[str, str | None]] = ast.literal_eval(answer.body.decode())
+            response = await resolve(cached(request))
+            named: list[tuple[str, str | None]] = ast.literal_eval(response.body.decode())
             assert all(headers.get(name) == value for name, value in named)
             clock.time += later_s
             assert cache.snapshot()["bytes"] <= 20_000
@@ -121,21 +124,26 @@ words = st.sampled_from(
     st.lists(words),
     st.booleans(),
 )
-def test_what_is_forbidden_is_never_kept(before: list[str], forbids: str, after: list[str], is_signed_in: bool) -> None:
+def test_a_response_that_forbids_it_is_never_stored(
+    before: list[str], forbids: str, after: list[str], is_signed_in: bool
+) -> None:
     line = ", ".join([*before, forbids, *after])
     if "must-understand" in directives([line]) and "store" in forbids.lower():
         return
-    arrival = Arrival(delay_s=0, at=0, has_credentials=is_signed_in)
-    assert terms(200, {"cache-control": [line], "etag": ['"a"']}, arrival, Defaults(60, 60)) is None
+    exchange = Exchange(delay_s=0, received_at=0, has_credentials=is_signed_in)
+    assert storable(200, {"cache-control": [line], "etag": ['"a"']}, exchange, StaleDefaults(60, 60)) is None
 
 
 @given(st.lists(words))
-def test_answers_to_the_signed_in_are_kept_with_permission_only(said: list[str]) -> None:
+def test_responses_to_credentials_are_stored_with_permission_only(said: list[str]) -> None:
     line = ", ".join(said)
-    kept = terms(
-        200, {"cache-control": [line], "etag": ['"a"']}, Arrival(delay_s=0, at=0, has_credentials=True), Defaults()
+    stored = storable(
+        200,
+        {"cache-control": [line], "etag": ['"a"']},
+        Exchange(delay_s=0, received_at=0, has_credentials=True),
+        StaleDefaults(),
     )
-    if kept is not None:
+    if stored is not None:
         assert {"public", "must-revalidate", "s-maxage"} & directives([line]).keys()
 
 
@@ -143,13 +151,16 @@ values: st.SearchStrategy[Any] = st.lists(texts, max_size=3)
 
 
 @given(st.integers(200, 599), values, values, values, values, st.floats(0, 1e6))
-def test_no_header_makes_it_fail_or_live_for_ever(
+def test_no_header_field_raises_or_makes_an_endless_lifetime(
     status: int, control: list[str], expires: list[str], age: list[str], vary: list[str], delay_s: float
 ) -> None:
     fields = {"cache-control": control, "expires": expires, "age": age, "vary": vary, "date": expires}
-    kept = terms(
-        status, {name: value for name, value in fields.items() if value}, Arrival(delay_s=delay_s, at=1e9), Defaults()
+    stored = storable(
+        status,
+        {name: value for name, value in fields.items() if value},
+        Exchange(delay_s=delay_s, received_at=1e9),
+        StaleDefaults(),
     )
-    if kept is not None:
-        assert 0 <= kept.lifetime_s <= 2**31
-        assert kept.age_s >= delay_s
+    if stored is not None:
+        assert 0 <= stored.lifetime_s <= 2**31
+        assert stored.age_s >= delay_s

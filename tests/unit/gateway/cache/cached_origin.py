@@ -27,11 +27,11 @@ class Clock:
 
 
 class Origin:
-    """A handler. `answers` makes each answer; with `gate` closed, answers wait until it is opened."""
+    """A handler. `responses` makes each response; with `gate` closed, responses wait until it is opened."""
 
-    def __init__(self, answer: Callable[[Request], Response] | None = None) -> None:
+    def __init__(self, response: Callable[[Request], Response] | None = None) -> None:
         self.seen: list[Request] = []
-        self.answer = answer or (lambda _request: Response(200, b"body %d" % len(self.seen), header_block=CACHEABLE))
+        self.respond = response or (lambda _request: Response(200, b"body %d" % len(self.seen), header_block=CACHEABLE))
         self.gate: asyncio.Event | None = None
 
     @property
@@ -41,12 +41,12 @@ class Origin:
 
     def __call__(self, request: Request) -> ResponseOrAwaitable:
         self.seen.append(request)
-        return self.answer(request) if self.gate is None else self._later(request)
+        return self.respond(request) if self.gate is None else self._later(request)
 
     async def _later(self, request: Request) -> Response:
         assert self.gate is not None
         await self.gate.wait()
-        return self.answer(request)
+        return self.respond(request)
 
 
 def get(target: str = "/shoes", *, method: str = "GET", **headers: str) -> Request:
@@ -56,19 +56,19 @@ def get(target: str = "/shoes", *, method: str = "GET", **headers: str) -> Reque
     return Request(method, path, query, fields, b"", "id", ())
 
 
-def says(*lines: tuple[str, str | int], status: int = 200, body: bytes = b"body") -> Response:
-    """An answer with these header fields."""
+def response_with(*lines: tuple[str, str | int], status: int = 200, body: bytes = b"body") -> Response:
+    """An response with these header fields."""
     return Response(status, body, header_block=b"".join(header(name, value) for name, value in lines))
 
 
-def running(outcome: ResponseOrAwaitable) -> asyncio.Task[Response]:
+def started(outcome: ResponseOrAwaitable) -> asyncio.Task[Response]:
     """The outcome as a task that has begun to wait."""
     coroutine: Coroutine[Any, Any, Response] = resolve(outcome)
     return asyncio.create_task(coroutine)
 
 
 def cache_status(response: Response, request: Request | None = None) -> str:
-    """What `Cache-Status` says of us."""
+    """What `Cache-Status` response_with of us."""
     lines = response.header_block + (request.extra_headers if request is not None else b"")
     found = [line for line in lines.decode().split("\r\n") if line.startswith("Cache-Status: peakgate; ")]
     assert len(found) == 1, found

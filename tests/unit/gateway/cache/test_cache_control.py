@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.cache_control import MOST_SECONDS, directives, http_date, seconds
+from gateway.cache.cache_control import MAX_SECONDS, directives, http_date, seconds
 
 MOMENT = 784111777.0
 
@@ -23,7 +23,7 @@ MOMENT = 784111777.0
         (["max-age=5, max-age=5"], {"max-age": "5"}),
     ],
 )
-def test_directives_are_read_in_both_forms_from_all_lines(lines: list[str], found: dict[str, str | None]) -> None:
+def test_directives_are_parsed_in_both_forms_from_all_lines(lines: list[str], found: dict[str, str | None]) -> None:
     assert directives(lines) == found
 
 
@@ -40,7 +40,7 @@ def test_directives_are_read_in_both_forms_from_all_lines(lines: list[str], foun
         "max-age=1.5",
     ],
 )
-def test_a_lifetime_that_is_malformed_or_said_twice_is_no_number(line: str) -> None:
+def test_a_malformed_or_contradictory_lifetime_is_not_a_number(line: str) -> None:
     assert seconds(directives([line])["max-age"]) is None
 
 
@@ -57,7 +57,7 @@ def test_a_lifetime_that_is_malformed_or_said_twice_is_no_number(line: str) -> N
         "=1, no-store",
     ],
 )
-def test_no_prohibition_is_overlooked_in_what_is_malformed(line: str) -> None:
+def test_no_prohibition_is_overlooked_in_a_malformed_field(line: str) -> None:
     assert "no-store" in directives([line])
 
 
@@ -67,21 +67,21 @@ def test_no_prohibition_is_overlooked_in_what_is_malformed(line: str) -> None:
         *(
             ("0", 0),
             ("0060", 60),
-            ("2147483648", MOST_SECONDS),
-            ("99999999999999999999", MOST_SECONDS),
-            ("9" * 5000, MOST_SECONDS),
+            ("2147483648", MAX_SECONDS),
+            ("99999999999999999999", MAX_SECONDS),
+            ("9" * 5000, MAX_SECONDS),
         ),
         *(("", None), (None, None), ("-1", None), ("1e3", None), ("٣", None), ("+5", None)),
     ],
 )
-def test_seconds_that_are_too_many_count_as_the_most(argument: str | None, number: int | None) -> None:
+def test_too_many_seconds_count_as_the_maximum(argument: str | None, number: int | None) -> None:
     assert seconds(argument) == number
 
 
 @pytest.mark.parametrize(
     "date", ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
 )
-def test_dates_come_in_three_forms(date: str) -> None:
+def test_dates_are_parsed_in_three_forms(date: str) -> None:
     assert http_date(date) == MOMENT
 
 
@@ -100,5 +100,5 @@ def test_dates_come_in_three_forms(date: str) -> None:
         *("Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT", "1994-11-06T08:49:37Z", None),
     ],
 )
-def test_what_is_no_date_is_none(date: str | None) -> None:
+def test_an_invalid_date_is_none(date: str | None) -> None:
     assert http_date(date) is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.purges import Purge, Purges, Verdict, covers, purge_of
+from gateway.cache.purge import Purge, covers, parse_purge
+from gateway.cache.purge_history import PurgeHistory, Verdict
 
 KEY = "/shoes/1?x=1\nshop.example\nhttps"
 
@@ -18,8 +19,8 @@ KEY = "/shoes/1?x=1\nshop.example\nhttps"
         ({"tag": " shoe "}, Purge("tag", "shoe")),
     ],
 )
-def test_a_purge_is_read_from_an_address_or_a_tag(named: dict[str, str], purge: Purge) -> None:
-    assert purge_of(**named) == purge  # type: ignore[arg-type] # no `soft` among them
+def test_a_purge_is_parsed_from_an_address_or_a_tag(named: dict[str, str], purge: Purge) -> None:
+    assert parse_purge(**named) == purge  # type: ignore[arg-type] # no `soft` among them
 
 
 @pytest.mark.parametrize(
@@ -36,37 +37,48 @@ def test_a_purge_is_read_from_an_address_or_a_tag(named: dict[str, str], purge: 
         (Purge("tag", "hat"), False),
     ],
 )
-def test_what_a_purge_covers(purge: Purge, does: bool) -> None:
+def test_a_purge_covers_its_address_prefix_or_tag(purge: Purge, does: bool) -> None:
     assert covers(purge, KEY, ["shoe"]) is does
-    purges = Purges()
-    purges.note(purge, 5)
-    assert purges.verdict(KEY, ["shoe"], 4) is (Verdict.VOID if does else Verdict.UNTOUCHED)
-    assert purges.verdict(KEY, ["shoe"], 5) is Verdict.UNTOUCHED
+    history = PurgeHistory()
+    history.add(purge, 5)
+    assert history.verdict(KEY, ["shoe"], 4) is (Verdict.VOID if does else Verdict.UNTOUCHED)
+    assert history.verdict(KEY, ["shoe"], 5) is Verdict.UNTOUCHED
 
 
-def test_a_hard_purge_weighs_more_than_a_soft_one() -> None:
-    purges = Purges()
-    purges.note(Purge("tag", "shoe", soft=True), 7)
-    assert purges.verdict(KEY, ["shoe"], 4) is Verdict.STALE
-    purges.note(Purge("prefix", "/shoes"), 6)
-    assert purges.verdict(KEY, ["shoe"], 4) is Verdict.VOID
-    assert purges.verdict(KEY, ["shoe"], 6) is Verdict.STALE
+def test_a_hard_purge_overrides_a_soft_one() -> None:
+    history = PurgeHistory()
+    history.add(Purge("tag", "shoe", soft=True), 7)
+    assert history.verdict(KEY, ["shoe"], 4) is Verdict.STALE
+    history.add(Purge("prefix", "/shoes"), 6)
+    assert history.verdict(KEY, ["shoe"], 4) is Verdict.VOID
+    assert history.verdict(KEY, ["shoe"], 6) is Verdict.STALE
 
 
-def test_what_is_older_than_the_oldest_purge_remembered_is_not_trusted() -> None:
-    purges = Purges(most=2)
-    for position in range(1, 5):
-        purges.note(Purge("tag", f"t{position}"), position)
-    assert purges.floor == 2
-    assert purges.verdict(KEY, [], 1) is Verdict.VOID
-    assert purges.verdict(KEY, [], 2) is Verdict.UNTOUCHED
+def test_a_response_older_than_the_oldest_remembered_purge_is_void() -> None:
+    history = PurgeHistory(max_purges=4)
+    for position in range(1, 6):
+        history.add(Purge("tag", f"t{position}"), position)
+    assert history.floor == 2
+    assert history.verdict(KEY, [], 1) is Verdict.VOID
+    assert history.verdict(KEY, [], 2) is Verdict.UNTOUCHED
 
 
-def test_the_same_purge_again_is_remembered_once_and_as_the_latest() -> None:
-    purges = Purges(most=2)
-    purges.note(Purge("tag", "a"), 1)
-    purges.note(Purge("tag", "b"), 2)
-    purges.note(Purge("tag", "a"), 3)
-    purges.note(Purge("tag", "c"), 4)
-    assert purges.floor == 2
-    assert purges.verdict(KEY, ["a"], 2) is Verdict.VOID
+def test_a_repeated_purge_is_remembered_once_at_its_latest_position() -> None:
+    history = PurgeHistory(max_purges=4)
+    history.add(Purge("tag", "a"), 1)
+    history.add(Purge("tag", "b"), 2)
+    history.add(Purge("tag", "a"), 3)
+    history.add(Purge("tag", "c"), 4)
+    history.add(Purge("tag", "d"), 5)
+    assert history.floor == 0
+    assert history.verdict(KEY, ["a"], 2) is Verdict.VOID
+    assert history.verdict(KEY, ["a"], 3) is Verdict.UNTOUCHED
+
+
+def test_the_floor_is_the_latest_position_of_the_forgotten_purges() -> None:
+    history = PurgeHistory(max_purges=4)
+    for position, tag in enumerate("abacde", 1):
+        history.add(Purge("tag", tag), position)
+    assert history.floor == 3
+    assert history.verdict(KEY, ["a"], 2) is Verdict.VOID
+    assert history.verdict(KEY, ["a"], 3) is Verdict.UNTOUCHED

@@ -169,7 +169,7 @@ def test_what_is_no_toml_is_one_fault_with_its_line(text: str, fault: str) -> No
         ("cors.expose = ['X Y']", "cors.expose[0]: must be the name of a header field, not 'X Y'"),
         ("access_log.ok = 1.5", "access_log.ok: must be a number from 0 to 1, not 1.5"),
         ("shedding.concurrency_least = 3000", "shedding.concurrency_least: must not be above concurrency_most, 2000"),
-        ("cache.entry_most_bytes = 100000000", "cache.entry_most_bytes: must not be above memory_bytes, 67108864"),
+        ("cache.max_entry_bytes = 100000000", "cache.max_entry_bytes: must not be above memory_bytes, 67108864"),
         ("breaker.stor = {}", "breaker.stor: there is nothing of that name; there is store, payment, shipping, queue"),
         ("breaker.store.open_s = 60", "breaker.store.open_s: must not be above open_most_s, 1"),
         ("cors = {origins = ['*'], credentials = true}", 'cors.credentials: must not be true for the origin "*"'),

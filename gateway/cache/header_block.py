@@ -1,0 +1,63 @@
+"""Read and edit the header block of a stored response: fields, tags, updates by a 304."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.cache.model import Fields
+
+# For caches alone, or written by the gateway itself: the response writer dates every response.
+NOT_SENT: Final = frozenset({"surrogate-key", "cache-tag", "date"})
+NOT_STORED: Final = NOT_SENT | {"age"}
+# Not updated by a 304, because they describe the stored body (RFC 9111, 3.2).
+_NOT_UPDATED: Final = frozenset({"content-encoding", "content-length", "content-range", "content-type"})
+# Not sent with a 304, which need not repeat them (RFC 9110, 15.4.5).
+_OF_BODY: Final = (
+    b"content-encoding:",
+    b"content-language:",
+    b"content-range:",
+    b"content-type:",
+    b"last-modified:",
+)
+_NO_TAGS: Final[frozenset[str]] = frozenset()
+
+
+def parse_fields(header_block: bytes) -> dict[str, list[str]]:
+    """The values of each field in their order, by the name in lower case."""
+    fields: dict[str, list[str]] = {}
+    for line in header_block.decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.lower(), []).append(value.strip(" \t"))
+    return fields
+
+
+def without_fields(header_block: bytes, names: frozenset[str]) -> bytes:
+    """The block without the fields of these names."""
+    lines = [
+        line + b"\r\n"
+        for line in header_block.split(b"\r\n")
+        if line and line.partition(b":")[0].decode("latin-1").lower() not in names
+    ]
+    return b"".join(lines)
+
+
+def updated(stored: bytes, received: bytes) -> bytes:
+    """The stored block after a 304 with the block `received`, whose fields replace the stored ones (RFC 9111, 3.2)."""
+    received = without_fields(received, _NOT_UPDATED)
+    return without_fields(stored, frozenset(parse_fields(received))) + received
+
+
+def not_modified_block(header_block: bytes) -> bytes:
+    """The block for a 304."""
+    lines = [line for line in header_block.split(b"\r\n") if not line.lower().startswith(_OF_BODY)]
+    return b"\r\n".join(lines)
+
+
+def tags_of(fields: Fields) -> frozenset[str]:
+    """The tags for purging: `Surrogate-Key` separates them by spaces, `Cache-Tag` by commas."""
+    keys, tags = fields.get("surrogate-key", ()), fields.get("cache-tag", ())
+    if not keys and not tags:
+        return _NO_TAGS
+    separated = [tag.strip() for tag in ",".join(tags).split(",")]
+    return frozenset([*" ".join(keys).split(), *separated]) - {""}
