@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-# In units: what rounding may make of a level in its life. A unit comes at most this part of an interval too early.
+# In units: the rounding error of a level. A unit comes at most this part of an interval too early.
 SLACK: Final = 1e-6
 
 
@@ -45,9 +45,9 @@ class Taken(NamedTuple):
 
 
 class Bucket:
-    """What one key has taken. Times are microseconds of any clock that does not run backwards.
+    """The units taken by one key. Times are microseconds of any clock that does not run backwards.
 
-    A `shadow` decides and counts like any other, but refuses nobody.
+    A `shadow` decides and counts like any other, but rejects nothing.
     """
 
     __slots__ = ("_at_us", "_level", "_rate", "shadow")
@@ -81,7 +81,7 @@ class Bucket:
 
 
 def admit(buckets: Iterable[Bucket], now_us: float) -> Sequence[Bucket]:
-    """Take a unit from each bucket, or from none: what one of them refuses must not cost the others.
+    """Take a unit from each bucket, or from none, so that a rejection by one costs nothing of the others.
 
     Returns those that refuse it; where none does, the shadows that would have.
     """

@@ -15,7 +15,7 @@ from store import open_client
 async def passed(store_url: str, requests: int, limits: tuple[Limit, ...]) -> int:
     """How many of so many requests, each in a task of its own, pass limits that nobody else in this process asks for."""
     client = await open_client(store_url, deadline_s=10.0)
-    quota = RedisQuota(client, share=1.0, patience_s=10.0)
+    quota = RedisQuota(client, share=1.0, timeout_s=10.0)
     handler = rate_limit(limits, quota, route="GET /x", mark=_not_alone)(lambda _request: Response(200))
 
     async def one() -> int:

@@ -14,7 +14,7 @@ import pytest
 from gateway.config.policies import Limit
 from gateway.http.message import Request, Response, resolve
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import PATIENCE_S, RedisQuota
+from gateway.ratelimit.redis_quota import TIMEOUT_S, RedisQuota
 from store import Client, open_client
 from store.embedded import EmbeddedServer
 from tests.waiting import until
@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[3]
 class Edge:
     """A handler behind limits, in this process."""
 
-    def __init__(self, client: Client, *limits: Limit, share: float = 1.0, patience_s: float = PATIENCE_S) -> None:
-        self.quota = RedisQuota(client, share=share, patience_s=patience_s)
+    def __init__(self, client: Client, *limits: Limit, share: float = 1.0, timeout_s: float = TIMEOUT_S) -> None:
+        self.quota = RedisQuota(client, share=share, timeout_s=timeout_s)
         self.marked = 0
         self._handler = rate_limit(limits, self.quota, route="GET /x", mark=self._mark)(lambda _request: Response(200))
 
@@ -54,14 +54,14 @@ class Edge:
 
 
 async def test_two_hundred_tasks_get_a_quota_of_fifty(store: Client) -> None:
-    edge = Edge(store, FIFTY, patience_s=PATIENT_S)
+    edge = Edge(store, FIFTY, timeout_s=PATIENT_S)
     assert (await edge.get_many(200)).count(200) == 50
     assert not edge.marked
     await edge.quota.close()
 
 
 async def test_tasks_that_come_at_different_times_get_no_more(store: Client) -> None:
-    edge = Edge(store, FIFTY, ALL, patience_s=PATIENT_S)
+    edge = Edge(store, FIFTY, ALL, timeout_s=PATIENT_S)
 
     async def late(n: int) -> int:
         for _ in range(n % 7):
@@ -173,7 +173,7 @@ async def test_a_full_store_is_done_without_until_there_is_room(own_server: Embe
 
 
 async def test_a_key_lives_until_its_quota_is_whole_again(store: Client) -> None:
-    edge = Edge(store, Limit(name="brief", by="address", quota=100, window_s=100.0), patience_s=PATIENT_S)
+    edge = Edge(store, Limit(name="brief", by="address", quota=100, window_s=100.0), timeout_s=PATIENT_S)
     await edge.get()
     (key,) = await store.execute("KEYS", "{rl}:*")
     # A unit comes back each second.

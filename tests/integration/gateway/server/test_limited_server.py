@@ -23,7 +23,7 @@ FIFTY = Limit(name="fifty", by="address", quota=50, window_s=3_600.0)
 
 @pytest.mark.parametrize("hot", [True, False])
 async def test_fifty_of_two_hundred_requests_over_many_connections_pass(store: Client, hot: bool) -> None:
-    quota = RedisQuota(store, share=1.0, patience_s=10.0)
+    quota = RedisQuota(store, share=1.0, timeout_s=10.0)
     limited = rate_limit([FIFTY], quota, route="GET /x", mark=_not_alone)
 
     async def handler(_request: Request) -> Response:

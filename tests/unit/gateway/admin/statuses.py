@@ -75,7 +75,7 @@ def failing_gateway() -> dict[str, Any]:
             "shed": {"checkout": 0, "cart-write": 0, "cart-read": 12, "browse": 21_044, "optional": 977},
         },
         "limits": {
-            "limits": {"per-address": {"taken": 1_204_551, "rejected": 3_312, "remembered": 120}},
+            "limits": {"per-address": {"granted": 1_204_551, "rejected": 3_312, "rejected_from_cache": 120}},
             "shadows": ["per-key"],
             "local_for_s": 12.5,
             "local_because": "StoreTimeout: no reply within 250 ms",

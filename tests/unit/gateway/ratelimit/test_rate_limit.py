@@ -11,9 +11,9 @@ import pytest
 from gateway.config.policies import Limit
 from gateway.http import problems
 from gateway.http.message import Handler, Request, Response, header, resolve
-from gateway.ratelimit.quota_batch import Ask, Batch
+from gateway.ratelimit.batch import Batch, Group
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import PATIENCE_S, PROBE_MOST_S, WATCH_S, RedisQuota
+from gateway.ratelimit.redis_quota import MAX_PROBE_S, TIMEOUT_S, WATCH_S, RedisQuota
 from tests.unit.gateway.ratelimit.quota_store import QuotaStore
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time, loop_time
 
@@ -229,8 +229,8 @@ async def test_a_shadow_counts_and_reports_but_neither_refuses_nor_shows() -> No
     assert "tighter" not in str([lines(answer) for answer in answers])
     assert orjson.loads(answers[3].body)["violated-policies"] == ["per-address"]
     assert edge.quota.snapshot()["limits"] == {
-        "per-address": {"taken": 3, "refused": 1, "remembered": 0},
-        "tighter": {"taken": 1, "refused": 2, "remembered": 0},
+        "per-address": {"granted": 3, "rejected": 1, "rejected_from_cache": 0},
+        "tighter": {"granted": 1, "rejected": 2, "rejected_from_cache": 0},
     }
 
 
@@ -295,7 +295,7 @@ async def test_without_the_store_the_share_of_this_process_takes_over_and_the_he
     edge.store.mode = mode
     began = loop_time()
     answers = await edge.get_many(3)
-    assert loop_time() - began <= PATIENCE_S + 2 * WATCH_S < 0.05
+    assert loop_time() - began <= TIMEOUT_S + 2 * WATCH_S < 0.05
     assert statuses(answers) == [200, 200, 429]
     assert [lines(answer)["RateLimit"] for answer in answers] == ['"per-address";r=0;t=30'] * 3
     assert edge.marked == ["limits"] * 3
@@ -323,10 +323,10 @@ async def test_a_probe_brings_the_store_back() -> None:
     await edge.get()
     assert edge.quota.snapshot()["local_because"] == "it was killed"
     # Probes fail as long as it does.
-    await asyncio.sleep(3 * PROBE_MOST_S)
+    await asyncio.sleep(3 * MAX_PROBE_S)
     assert edge.quota.snapshot()["local_for_s"] is not None
     edge.store.mode = "answers"
-    await asyncio.sleep(PROBE_MOST_S)
+    await asyncio.sleep(MAX_PROBE_S)
     assert edge.quota.snapshot()["local_for_s"] is None
     edge.marked.clear()
     assert statuses(await edge.get_many(4)) == [200, 200, 200, 429]
@@ -339,7 +339,7 @@ async def test_a_store_that_answers_too_late_is_not_back() -> None:
     edge.store.mode = "hangs"
     await edge.get()
     for _ in range(3):
-        await asyncio.sleep(PROBE_MOST_S)
+        await asyncio.sleep(MAX_PROBE_S)
         edge.store.answer_late()
         await asyncio.sleep(0)
         assert edge.quota.snapshot()["local_for_s"] is not None
@@ -353,7 +353,7 @@ async def test_a_late_reply_is_dropped() -> None:
     edge.store.answer_late()
     await asyncio.sleep(0)
     assert len(edge.served) == 3
-    assert edge.quota.snapshot()["limits"]["per-address"]["taken"] == 3
+    assert edge.quota.snapshot()["limits"]["per-address"]["granted"] == 3
 
 
 @in_virtual_time
@@ -391,7 +391,7 @@ async def test_shadows_and_several_limits_are_kept_locally_too() -> None:
     edge.store.mode = "fails"
     assert statuses(await edge.get_many(4)) == [200, 200, 200, 429]
     assert statuses(await edge.get_many(3, client="192.0.2.2")) == [200, 200, 429]
-    assert {name: counts["taken"] for name, counts in edge.quota.snapshot()["limits"].items()} == {
+    assert {name: counts["granted"] for name, counts in edge.quota.snapshot()["limits"].items()} == {
         "per-address": 5,
         "all": 5,
         "tighter": 2,
@@ -485,7 +485,7 @@ async def test_requests_leave_nothing_to_the_garbage_collector(mode: str) -> Non
     try:
         await edge.get_many(4)
         gc.collect()
-        left = [each for each in gc.garbage if isinstance(each, (Ask, Batch))]
+        left = [each for each in gc.garbage if isinstance(each, (Group, Batch))]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
@@ -503,7 +503,7 @@ async def test_a_limit_that_stays_keeps_its_counts_and_its_callers() -> None:
     handler = edge.behind(BY_ADDRESS, ALL)
     # Still remembered: nobody asks the store.
     assert isinstance(handler(request()), Response)
-    assert edge.quota.snapshot()["limits"]["per-address"]["refused"] == 2
+    assert edge.quota.snapshot()["limits"]["per-address"]["rejected"] == 2
 
 
 @in_virtual_time
@@ -527,14 +527,14 @@ async def test_a_limit_that_is_gone_is_forgotten() -> None:
 @in_virtual_time
 async def test_callers_longest_unseen_are_forgotten() -> None:
     store = QuotaStore(loop_time)
-    quota = RedisQuota(store, share=1.0, known_most=10, clock=loop_time)
+    quota = RedisQuota(store, share=1.0, max_clients=10, clock=loop_time)
     handler = rate_limit([BY_ADDRESS], quota, route="GET /x", mark=lambda _request, _what: None)(
         lambda _request: Response(200)
     )
     for n in range(100):
         await resolve(handler(request(client=f"client-{n % 15}-{n // 15}")))
     (rule,) = quota._rules.values()
-    assert len(rule.known) + len(rule._known_before) <= 20
+    assert len(rule.allowances) <= 20
 
 
 # What can be seen
@@ -551,12 +551,12 @@ async def test_decisions_batches_and_the_local_mode_are_counted() -> None:
         for sample in metric.samples
     }
     assert samples == {
-        ("peakgate_limit_decisions_total", "per-address", "taken"): 3,
-        ("peakgate_limit_decisions_total", "per-address", "refused"): 2,
-        ("peakgate_limit_decisions_total", "tighter", "taken"): 1,
-        ("peakgate_limit_decisions_total", "tighter", "shadow-refused"): 2,
-        ("peakgate_limit_remembered_refusals_total", "per-address"): 1,
-        ("peakgate_limit_remembered_refusals_total", "tighter"): 0,
+        ("peakgate_limit_decisions_total", "per-address", "granted"): 3,
+        ("peakgate_limit_decisions_total", "per-address", "rejected"): 2,
+        ("peakgate_limit_decisions_total", "tighter", "granted"): 1,
+        ("peakgate_limit_decisions_total", "tighter", "shadow-rejected"): 2,
+        ("peakgate_limit_rejected_from_cache_total", "per-address"): 1,
+        ("peakgate_limit_rejected_from_cache_total", "tighter"): 0,
         ("peakgate_limit_batches_total",): 1,
         ("peakgate_limit_requests_total",): 4,
         ("peakgate_limit_local",): 0,
