@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
-from msgspec import Meta, Struct, field
-
+from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.errors import (
     CartFull,
     CartNotFound,
@@ -18,7 +16,6 @@ from cart.errors import (
     QuantityLimit,
 )
 from cart.model import (
-    SKU_MAX_BYTES,
     STALE_PRICES,
     Cart,
     CartId,
@@ -26,7 +23,6 @@ from cart.model import (
     Line,
     Product,
     Sku,
-    Strategy,
     new_cart_id,
     parse_cart_id,
     parse_sku,
@@ -36,46 +32,7 @@ from cart.ports import Carts, PriceBook, Write
 from cart.shown import ShownCarts
 from cart.view import CartView
 
-SkuText = Annotated[
-    str, Meta(min_length=1, max_length=SKU_MAX_BYTES, description="Printable, at most 64 bytes of UTF-8.")
-]
 _BAD_SKU = "must be printable and at most 64 bytes of UTF-8"
-
-
-class NewCart(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body that makes a cart."""
-
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217 code.")] | None = None
-
-
-class AddLine(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body that adds to the line of a SKU."""
-
-    sku: SkuText
-    quantity: Annotated[int, Meta(ge=1)]
-
-
-class PutLine(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body that sets a line; quantity 0 removes it."""
-
-    quantity: Annotated[int, Meta(ge=0)]
-
-
-class SetLine(Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the body that sets many; quantity 0 removes it."""
-
-    sku: SkuText
-    quantity: Annotated[int, Meta(ge=0)]
-
-
-class MergeCart(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body that takes the lines of another cart into this one.
-
-    For a SKU that both carts have, `strategy` says whether the quantity becomes the sum, the larger one, or is kept.
-    """
-
-    source: Annotated[str, Meta(description="The id of the cart whose lines are taken.")] = field(name="from")
-    strategy: Strategy
 
 
 class CartHandlers:

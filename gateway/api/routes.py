@@ -9,9 +9,10 @@ from urllib.parse import parse_qs
 
 from msgspec import Meta
 
+from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.catalog.handlers import LIMIT_DEFAULT, ProductHandlers
 from cart.errors import InvalidBody
-from cart.handlers import AddLine, CartHandlers, MergeCart, NewCart, PutLine, SetLine
+from cart.handlers import CartHandlers
 from cart.model import Sku
 from cart.view import CartView
 from checkout.cards import contains_card_number

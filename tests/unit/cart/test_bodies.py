@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cart.handlers import AddLine, MergeCart, NewCart, PutLine, SetLine
+from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 
 
 def test_bodies_are_read_as_the_api_writes_them() -> None:

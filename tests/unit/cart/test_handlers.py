@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.errors import (
     CartClosed,
     CartFull,
@@ -16,7 +17,7 @@ from cart.errors import (
     QuantityLimit,
     VersionMismatch,
 )
-from cart.handlers import AddLine, CartHandlers, MergeCart, NewCart, PutLine, SetLine
+from cart.handlers import CartHandlers
 from cart.memory import MemoryCarts
 from cart.model import CartId, Line, Product, Sku
 from cart.view import CartView

@@ -1,0 +1,49 @@
+"""The request bodies of the cart calls."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from cart.model import SKU_MAX_BYTES, Strategy
+
+SkuText = Annotated[
+    str, Meta(min_length=1, max_length=SKU_MAX_BYTES, description="Printable, at most 64 bytes of UTF-8.")
+]
+
+
+class NewCart(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that makes a cart."""
+
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217 code.")] | None = None
+
+
+class AddLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that adds to the line of a SKU."""
+
+    sku: SkuText
+    quantity: Annotated[int, Meta(ge=1)]
+
+
+class PutLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that sets a line; quantity 0 removes it."""
+
+    quantity: Annotated[int, Meta(ge=0)]
+
+
+class SetLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the body that sets many; quantity 0 removes it."""
+
+    sku: SkuText
+    quantity: Annotated[int, Meta(ge=0)]
+
+
+class MergeCart(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that takes the lines of another cart into this one.
+
+    For a SKU that both carts have, `strategy` says whether the quantity becomes the sum, the larger one, or is kept.
+    """
+
+    source: Annotated[str, Meta(description="The id of the cart whose lines are taken.")] = field(name="from")
+    strategy: Strategy
