@@ -77,7 +77,7 @@ from gateway.server.server import EdgeServer
 from gateway.settings import Settings
 from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.redis_rooms import RedisRooms
-from gateway.waitingroom.waiting_room import Rooms
+from gateway.waitingroom.rooms import Rooms
 from primitives.background import BackgroundTasks
 from store import Client, StoreUnavailable
 

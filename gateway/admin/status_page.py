@@ -31,7 +31,7 @@ TITLES: Final[Mapping[str, str]] = {
 # The columns of parts whose items have more members than fit into a table; /admin/v1/status has all of them.
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "breakers": ("state", "reason", "since", "forced_open"),
-    "rooms": ("on", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "told_sold_out"),
+    "rooms": ("on", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "shown_sold_out"),
     "switches": ("on", "percent", "override", "routes", "rejected"),
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
 }

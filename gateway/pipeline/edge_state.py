@@ -12,7 +12,7 @@ from gateway.pipeline.switch_board import SwitchBoard
 from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.resilience.shedder import Shedder
 from gateway.resilience.shedding import IsReplay
-from gateway.waitingroom.waiting_room import Rooms
+from gateway.waitingroom.rooms import Rooms
 
 
 @dataclass(frozen=True, slots=True)

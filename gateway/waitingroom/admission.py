@@ -1,6 +1,6 @@
-"""Whom a waiting room lets in, and when: what is known of a place, how long it will take, and how fast the room may run.
+"""Decisions of a waiting room: expected time, retry interval, and the factor of the admission rate.
 
-Who is first is decided in the store, in one script, so that it holds for all workers and gateways. Here is the rest.
+The order of admission is decided in the store, in one script, for all workers and gateways.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from msgspec import Struct
 
 RETRY_LEAST_S: Final = 1
 RETRY_MOST_S: Final = 60
-# A shopper who waits is asked to come back this many times before the place would be given up.
+# A waiting client is asked to return this many times before its place would expire.
 ASKS_PER_AWAY: Final = 3
 RETRY_JITTER: Final = 0.2
 
-# What takes longer than a day takes nobody knows how long.
+# A longer estimate is no estimate.
 ETA_MOST_S: Final = 86_400
 
-# A checkout refused now and then is normal life, such as one shed while the limit is being found.
+# Single shed checkouts are normal, for example while the concurrency limit is being found.
 TROUBLED_SHARE: Final = 0.02
-# How long a slower pace is given to show its effect before it is halved again.
+# Time for a lower factor to show its effect before it is halved again.
 HALVE_EVERY_S: Final = 5.0
 # From standstill to full pace.
 RECOVER_S: Final = 60.0
-# Never nobody: without a few shoppers let in there would be no telling whether things are better.
+# Never zero: a few admitted clients show whether the trouble is over.
 FACTOR_LEAST: Final = 1 / 64
 
 
 class Visit(Struct, frozen=True):
-    """What the room answers to a shopper who asks.
+    """The result of a request for admission.
 
-    `place_id` is the shopper's place, also once admitted, and `number` its number in the order of arrival, from 1. `ahead`
-    wait before him; `spare` is how many of those who wait the stock can still serve, None where it is not known;
-    `per_s` is how many are being admitted each second. `full`: the room holds too many already, and gave no place.
+    `place_id` is the place of the client, also once admitted, and `number` its number in the order of arrival, from 1.
+    `ahead` clients wait before it; `spare` of the waiting ones can be served by the stock, None if unknown; `per_s` are
+    admitted each second. `full`: the queue is full, and there is no place.
     """
 
-    answer: Literal["admitted", "waiting", "full"]
+    outcome: Literal["admitted", "waiting", "full"]
     place_id: str
     number: int
     ahead: int
@@ -47,16 +47,16 @@ class Visit(Struct, frozen=True):
 
     @property
     def is_sold_out(self) -> bool:
-        """Whether the stock cannot serve those ahead."""
+        """Whether the stock is too small for the clients ahead."""
         return self.spare is not None and self.ahead >= self.spare
 
 
-class Standing(Struct, frozen=True):
-    """How a room is doing.
+class RoomStatus(Struct, frozen=True):
+    """The state of a room.
 
-    `bought` of the `active` have ordered already; `stock` is the number of units available, None where the room is for
-    nothing in particular; `tokens` is how many may be admitted now as far as the rate is concerned.
-    `factor` is what rate and cap are multiplied with, and `why` it is below 1.
+    `bought` of the `active` have ordered already; `stock` is the number of units available, None where the room has no
+    SKUs; `tokens` is how many may be admitted now as far as the rate is concerned.
+    Rate and cap are multiplied by `factor`; `why` is the reason where it is below 1.
     """
 
     waiting: int
@@ -73,13 +73,13 @@ class Standing(Struct, frozen=True):
 Bound = Literal["nobody waits", "the rate", "the active shoppers", "the stock"]
 
 
-def bound_by(standing: Standing, *, active_most: int) -> Bound:
-    """What keeps the next shopper out."""
-    if not standing.waiting:
+def bound_by(status: RoomStatus, *, active_most: int) -> Bound:
+    """The bound that keeps the next client waiting."""
+    if not status.waiting:
         return "nobody waits"
-    if standing.stock is not None and standing.stock <= standing.active - standing.bought:
+    if status.stock is not None and status.stock <= status.active - status.bought:
         return "the stock"
-    if standing.active >= max(1, math.floor(active_most * standing.factor)):
+    if status.active >= max(1, math.floor(active_most * status.factor)):
         return "the active shoppers"
     return "the rate"
 
@@ -92,19 +92,22 @@ def eta_s(visit: Visit) -> int | None:
 
 
 def retry_after_s(eta: int | None, *, away_s: float, chance: float) -> int:
-    """When to ask again: at the turn if it is near, else often enough to keep the place; `chance` in [0, 1) spreads shoppers."""
+    """Seconds until the client asks again: at its turn if that is near, else often enough to keep the place.
+
+    `chance` in [0, 1) spreads clients.
+    """
     most = max(RETRY_LEAST_S, min(RETRY_MOST_S, away_s / ASKS_PER_AWAY))
     wanted = most if eta is None else min(eta, most)
     return max(RETRY_LEAST_S, min(math.floor(most), round(wanted * (1 + RETRY_JITTER * (2 * chance - 1)))))
 
 
 def session_life_s(session_s: float) -> float:
-    """How long a pass is valid. It is renewed at a quarter of the session, so whoever is idle for a whole one keeps it."""
+    """The life of a pass. It is renewed after a quarter of the session, so a client idle for a whole session keeps it."""
     return session_s * 1.25
 
 
 class Pace:
-    """The factor by which a room goes slower than it was set: halved on trouble, and slowly raised again (AIMD).
+    """The factor of the admission rate: halved on trouble, and slowly raised again (AIMD).
 
     Additive increase and multiplicative decrease let gateways that see the same trouble settle (Chiu and Jain, 1989).
     """
@@ -117,9 +120,9 @@ class Pace:
         self.why = ""
 
     def adjust(self, *, shed_share: float, queue_age_s: float | None, queue_age_most_s: float) -> float:
-        """Take in what is seen now, and return the factor.
+        """Update the factor from the current signals and return it.
 
-        `shed_share` is the share of checkouts refused lately; `queue_age_s` how long the oldest order has waited.
+        `shed_share` is the share of checkouts shed lately, `queue_age_s` the age of the oldest order in the queue.
         """
         now = self._clock()
         elapsed_s, self._adjusted_at = now - self._adjusted_at, now

@@ -10,22 +10,23 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from gateway.waitingroom.admission import Pace
-from gateway.waitingroom.waiting_room import Rooms, WaitingRoom
+from gateway.waitingroom.room import WaitingRoom
+from gateway.waitingroom.rooms import Rooms
 
 _log = logging.getLogger("peakgate")
 _T = TypeVar("_T")
 
 TICK_S: Final = 1.0
-# An answer that takes longer is of yesterday; the other rooms wait for it.
+# A signal that takes longer is outdated, and delays the other rooms.
 SIGNAL_TIMEOUT_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the rooms listen to.
+    """The signals that lower the admission rate.
 
-    `checkout_shed_share`: the share (0 to 1) of checkouts refused here lately. `queue_age_s`: for how many seconds the oldest
-    order waits in the queue, None if that is not known. `stock_of`: the units available of these SKUs, all together.
+    `checkout_shed_share`: the share (0 to 1) of checkouts shed by this worker lately. `queue_age_s`: the age of the oldest
+    order in the queue, None if unknown. `stock_of`: the units available of these SKUs, summed.
     """
 
     checkout_shed_share: Callable[[], float]
@@ -34,9 +35,9 @@ class Signals:
 
 
 class RoomKeeper:
-    """Every second: gather the signals, tell every open room of `rooms` the pace they allow, and read how it is doing.
+    """Every second: gathers the signals, reports the factor of every open room to the store, and reads its state.
 
-    `reporter` names this process among all gateways. A signal that fails counts as not known; a store that does not answer
+    `reporter` names this process among all gateways. A signal that fails counts as unknown; a store that does not reply
     leaves the rooms as they are.
     """
 
@@ -83,16 +84,16 @@ class RoomKeeper:
         if table.skus:
             stock = await self._try(f"the stock of room {table.name}", self._signals.stock_of(table.skus))
         kept = room.store.keep(table, self._reporter, pace.factor, pace.why, stock)
-        standing = await self._try(f"the state of room {table.name}", kept)
-        if standing is not None:
-            room.standing = standing
+        status = await self._try(f"the state of room {table.name}", kept)
+        if status is not None:
+            room.status = status
 
     async def _try(self, what: str, asked: Awaitable[_T]) -> _T | None:
         """The answer, None when there is none; the first failure in a row is logged."""
         try:
             async with asyncio.timeout(SIGNAL_TIMEOUT_S):
                 answer = await asked
-        except Exception as error:  # noqa: BLE001 - whatever a signal raises, the rooms must be kept
+        except Exception as error:  # noqa: BLE001 - a failing signal must not stop the rooms
             if what not in self._failing:
                 self._failing.add(what)
                 _log.warning("%s cannot be read: %s", what, str(error) or type(error).__name__)

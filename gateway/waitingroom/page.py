@@ -33,10 +33,10 @@ PAGE_HEADERS: Final = (
 
 
 class Waiting(Struct, frozen=True):
-    """What the page is to say.
+    """The values of the page.
 
-    `ahead` is None where the place cannot be told now, `eta_s` None where nobody knows; `since` and `now` are Unix seconds.
-    `refresh_s` is when the page asks again. Not `repeats`: what was asked for cannot be asked again by a page (a form).
+    `ahead` is None while the position is unknown, `eta_s` while there is no estimate; `since` and `now` are Unix seconds.
+    The page reloads after `refresh_s`. Without `repeats` it does not, because it is the response to a form.
     """
 
     ahead: int | None

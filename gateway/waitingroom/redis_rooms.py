@@ -1,4 +1,4 @@
-"""Waiting rooms in Redis or Valkey: who waits, in which order, who is in, and how fast it goes. One hash slot per room."""
+"""Waiting rooms in Redis or Valkey: the queue, the sessions and the admission rate. One hash slot per room."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from gateway.config.policies import Room
-from gateway.waitingroom.admission import Standing, Visit, session_life_s
+from gateway.waitingroom.admission import RoomStatus, Visit, session_life_s
 from store import Script, Store
 
-# Each place takes some 160 bytes; beyond this, arrivals are told to come again, without a place.
+# Each place takes some 160 bytes; clients beyond this are asked to return, without a place.
 WAITING_MOST: Final = 1_000_000
 # A pass is valid a little less long than the session it stands for, so that no clock makes it outlive its slot.
 SESSION_GRACE_S: Final = 2.0
@@ -45,9 +45,9 @@ class RedisRooms:
     async def visit(self, room: Room, held: str | None, fresh: str) -> Visit:
         """See `RoomStore.visit`."""
         reply = await self._run(VISIT, room, held or "", fresh, self._waiting_most)
-        answer, place_id, number, ahead, spare, per_s = reply
+        outcome, place_id, number, ahead, spare, per_s = reply
         return Visit(
-            answer=answer.decode(),
+            outcome=outcome.decode(),
             place_id=place_id.decode(),
             number=number,
             ahead=ahead,
@@ -63,12 +63,12 @@ class RedisRooms:
         """See `RoomStore.bought`."""
         return self._run(BOUGHT, room, place_id)
 
-    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> Standing:
+    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> RoomStatus:
         """See `RoomStore.keep`."""
         known = "none" if not room.skus else "" if stock is None else stock
         reply: Sequence[Any] = await self._run(KEEP, room, reporter, factor, why, known)
         waiting, active, bought, admitted, tokens, per_s, in_force, reason, units = reply
-        return Standing(
+        return RoomStatus(
             waiting=waiting,
             active=active,
             bought=bought,

@@ -8,14 +8,14 @@ from typing import Final
 
 from msgspec import Struct
 
-# Longer ones are nobody's of ours: not worth a signature.
-LONGEST: Final = 200
+# Longer tokens are not ours, and need no check of their signature.
+MAX_TOKEN_LENGTH: Final = 200
 _PLACE: Final = "place"
 _ADMITTED: Final = "pass"
 
 
 class Ticket(Struct, frozen=True):
-    """What a token says. `since` is when its shopper came, `expires` until when it is believed: Unix seconds."""
+    """The content of a token. `since` is the arrival of its client, `expires` the end of its validity, in Unix seconds."""
 
     place_id: str
     number: int
@@ -42,7 +42,7 @@ class RoomTokens:
 
     def read(self, token: str) -> Ticket | None:
         """The ticket, None if this room did not write the token. Whether it has expired is for the caller to see."""
-        if len(token) > LONGEST or not token.isascii():
+        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             return None
         said, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature, self._signature(said)):

@@ -85,7 +85,7 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gate(tmp_path_factory: pytest.TempPathFactory, log_file: Path) -> Iterator[RunningShop]:
     with Neighbour(_web) as front:
         policies = POLICIES.replace("WEB_URL", front.url).replace("LOG_FILE", str(log_file))
-        with open_shop(tmp_path_factory.mktemp("answers"), policies) as shop:
+        with open_shop(tmp_path_factory.mktemp("responses"), policies) as shop:
             yield shop
 
 

@@ -74,7 +74,7 @@ def _replay_with_a_kill(shop: RunningShop, trade: Path) -> Any:
 
 def _orders_answered(shop: RunningShop) -> int:
     """How many checkouts one of the workers has accepted."""
-    answers = shop.call("GET", "/readyz").body["worker"]["answers"]
+    answers = shop.call("GET", "/readyz").body["worker"]["responses"]
     return int(answers.get("202", 0))
 
 

@@ -30,7 +30,7 @@ class Shopper(msgspec.Struct):
     asks_at: int = 0
     is_in: bool = False
     buys_at: int = 0
-    told_sold_out_at: int | None = None
+    shown_sold_out_at: int | None = None
 
 
 class Drop:
@@ -69,14 +69,14 @@ class Drop:
         rooms = self.gateways[shopper.number % len(self.gateways)]
         shopper.visit = visit = await rooms.visit(ROOM, held, f"p{shopper.number}")
         assert visit.place_id == f"p{shopper.number}"
-        if visit.answer == "admitted":
+        if visit.outcome == "admitted":
             shopper.is_in = True
             self.admitted.append(shopper)
             if shopper.number not in self.lookers:
                 shopper.buys_at = self.second + self.chance.randint(5, 30)
             return
-        if visit.is_sold_out and shopper.told_sold_out_at is None:
-            shopper.told_sold_out_at = self.second
+        if visit.is_sold_out and shopper.shown_sold_out_at is None:
+            shopper.shown_sold_out_at = self.second
         eta = None if visit.is_sold_out else eta_s(visit)
         shopper.asks_at = self.second + retry_after_s(eta, away_s=ROOM.away_s, chance=self.chance.random())
 
@@ -114,6 +114,6 @@ async def test_a_drop_of_a_thousand_sneakers_forms_an_orderly_queue(
     # Those far behind the stock knew at once.
     tail = [each for each in drop.shoppers if each.visit is not None and each.visit.number > 2 * SNEAKERS]
     assert len(tail) == SHOPPERS - 2 * SNEAKERS
-    assert {each.told_sold_out_at for each in tail} == {1}
+    assert {each.shown_sold_out_at for each in tail} == {1}
     # Nobody who got a pair had been sent away before, but for those who took the place of one who only looked.
-    assert sum(each.told_sold_out_at is None for each in drop.buyers) >= SNEAKERS - len(drop.lookers)
+    assert sum(each.shown_sold_out_at is None for each in drop.buyers) >= SNEAKERS - len(drop.lookers)

@@ -13,7 +13,7 @@ import pytest
 from redis.crc import key_slot
 
 from gateway.config.policies import Room
-from gateway.waitingroom.admission import Standing, Visit, eta_s
+from gateway.waitingroom.admission import RoomStatus, Visit, eta_s
 from gateway.waitingroom.redis_rooms import RedisRooms, room_keys
 from store import Client, open_client
 from tests.room_clock import RoomClock, let_scripts_go_by_it
@@ -75,7 +75,7 @@ async def keep(
     factor: float = 1.0,
     why: str = "",
     stock: int | None = None,
-) -> Standing:
+) -> RoomStatus:
     return await rooms.keep(room, reporter, factor, why, stock)
 
 
@@ -94,13 +94,13 @@ async def stay(rooms: RedisRooms, room: Room, clock: RoomClock, seconds: float, 
 async def test_whoever_comes_to_an_empty_room_is_admitted_at_once(rooms: RedisRooms) -> None:
     (visit,) = await arrive(rooms, table(), 1)
 
-    assert (visit.answer, visit.number) == ("admitted", 1)
+    assert (visit.outcome, visit.number) == ("admitted", 1)
 
 
 async def test_those_who_wait_are_told_how_many_are_ahead(rooms: RedisRooms) -> None:
     visits = await arrive(rooms, table(), 4)
 
-    assert [visit.answer for visit in visits] == ["admitted", "waiting", "waiting", "waiting"]
+    assert [visit.outcome for visit in visits] == ["admitted", "waiting", "waiting", "waiting"]
     assert [visit.ahead for visit in visits[1:]] == [0, 1, 2]
     assert [eta_s(visit) for visit in visits[1:]] == [1, 2, 3]
 
@@ -118,8 +118,8 @@ async def test_the_last_to_ask_does_not_overtake_the_first(rooms: RedisRooms, cl
     _, second, third = await arrive(rooms, table(), 3)
     await clock.move(1)
 
-    assert (await ask(rooms, table(), third)).answer == "waiting"
-    assert (await ask(rooms, table(), second)).answer == "admitted"
+    assert (await ask(rooms, table(), third)).outcome == "waiting"
+    assert (await ask(rooms, table(), second)).outcome == "admitted"
 
 
 async def test_concurrent_arrivals_at_three_gateways_are_admitted_in_the_order_of_arrival(
@@ -129,14 +129,14 @@ async def test_concurrent_arrivals_at_three_gateways_are_admitted_in_the_order_o
     visits = await asyncio.gather(*(gateways[n % 3].visit(room, None, fresh()) for n in range(200)))
     assert sorted(visit.number for visit in visits) == list(range(1, 201))
 
-    waiting = [visit for visit in visits if visit.answer == "waiting"]
-    assert sorted(visit.number for visit in visits if visit.answer == "admitted") == list(range(1, 11))
+    waiting = [visit for visit in visits if visit.outcome == "waiting"]
+    assert sorted(visit.number for visit in visits if visit.outcome == "admitted") == list(range(1, 11))
     admitted = list(range(1, 11))
     while waiting:
         await clock.move(1)
         random.Random(len(waiting)).shuffle(waiting)
         told = await asyncio.gather(*(ask(gateways[n % 3], room, visit) for n, visit in enumerate(waiting)))
-        now = {visit.place_id for visit in told if visit.answer == "admitted"}
+        now = {visit.place_id for visit in told if visit.outcome == "admitted"}
         admitted += sorted(visit.number for visit in waiting if visit.place_id in now)
         waiting = [visit for visit in waiting if visit.place_id not in now]
         assert len(now) == 10
@@ -163,8 +163,8 @@ async def test_no_more_are_in_than_the_cap_allows(gateways: list[RedisRooms], cl
     await clock.move(1)
     standings = await asyncio.gather(*(keep(rooms, room) for rooms in gateways * 5))
 
-    assert sum(visit.answer == "admitted" for visit in visits) == 7
-    assert {(standing.active, standing.waiting) for standing in standings} == {(7, 43)}
+    assert sum(visit.outcome == "admitted" for visit in visits) == 7
+    assert {(status.active, status.waiting) for status in standings} == {(7, 43)}
 
 
 async def test_what_was_not_used_of_the_rate_is_kept_for_a_second_only(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -173,16 +173,16 @@ async def test_what_was_not_used_of_the_rate_is_kept_for_a_second_only(rooms: Re
 
     visits = await arrive(rooms, room, 10)
 
-    assert [visit.answer for visit in visits].count("admitted") == 3
+    assert [visit.outcome for visit in visits].count("admitted") == 3
 
 
 async def test_a_changed_rate_is_in_force_at_once(rooms: RedisRooms, clock: RoomClock) -> None:
     await arrive(rooms, table(), 50)
     await clock.move(1)
 
-    standing = await keep(rooms, table(rate_per_s=20.0))
+    status = await keep(rooms, table(rate_per_s=20.0))
 
-    assert standing.admitted == 1 + 20
+    assert status.admitted == 1 + 20
 
 
 async def test_a_server_clock_that_is_set_back_does_not_stop_the_room(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -199,7 +199,7 @@ async def test_a_room_that_holds_too_many_gives_no_place(store: Client, clock: R
 
     visits = await arrive(rooms, table(), 5)
 
-    assert [visit.answer for visit in visits] == ["admitted", "waiting", "waiting", "full", "full"]
+    assert [visit.outcome for visit in visits] == ["admitted", "waiting", "waiting", "full", "full"]
 
 
 async def test_a_keeper_moves_a_long_queue_on_though_nobody_asks(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -220,7 +220,7 @@ async def test_whoever_is_away_gives_up_the_place(rooms: RedisRooms, clock: Room
 
     assert (still.place_id, still.ahead) == (stays.place_id, 0)
     back = await ask(rooms, room, leaves)
-    assert (back.answer, back.ahead) == ("waiting", 1)
+    assert (back.outcome, back.ahead) == ("waiting", 1)
     assert back.place_id != leaves.place_id
 
 
@@ -231,11 +231,11 @@ async def test_nobody_who_is_away_is_given_a_turn_however_many_they_are(rooms: R
         last = await ask(rooms, table(rate_per_s=0.001), visits[-1])
 
     # At each of these calls more have left than one call clears away.
-    while last.answer == "waiting":
+    while last.outcome == "waiting":
         last = await ask(rooms, table(rate_per_s=1000.0), last)
 
-    standing = await keep(rooms, table())
-    assert (last.place_id, standing.admitted) == (visits[-1].place_id, 2)
+    status = await keep(rooms, table())
+    assert (last.place_id, status.admitted) == (visits[-1].place_id, 2)
 
 
 async def test_a_turn_nobody_takes_is_given_to_the_next(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -243,12 +243,12 @@ async def test_a_turn_nobody_takes_is_given_to_the_next(rooms: RedisRooms, clock
     _, leaves, stays = await arrive(rooms, room, 3)
     # The session of the first ends, and the turn is that of whoever left.
     (stays,) = await stay(rooms, room, clock, AWAY_S, [stays])
-    assert (stays.answer, stays.ahead) == ("waiting", 0)
+    assert (stays.outcome, stays.ahead) == ("waiting", 0)
     assert (await keep(rooms, room)).admitted == 2
 
     (stays,) = await stay(rooms, room, clock, 30, [stays])
 
-    assert stays.answer == "admitted"
+    assert stays.outcome == "admitted"
     assert (await ask(rooms, room, leaves)).place_id != leaves.place_id
 
 
@@ -262,9 +262,9 @@ async def test_an_idle_session_ends_and_one_that_is_touched_does_not(rooms: Redi
     await keep(rooms, room)
     await stay(rooms, room, clock, AWAY_S, [])
 
-    standing = await keep(rooms, room)
+    status = await keep(rooms, room)
 
-    assert standing.active == 1
+    assert status.active == 1
     assert (await ask(rooms, room, busy)).place_id == busy.place_id
     assert (await ask(rooms, room, idle)).place_id != idle.place_id
 
@@ -325,9 +325,9 @@ async def test_a_factor_whose_reporter_is_gone_is_forgotten(rooms: RedisRooms, c
     await keep(rooms, room, reporter="troubled", factor=0.25, why="checkout is being shed")
     for _ in range(11):
         await clock.move(1)
-        standing = await keep(rooms, room, reporter="calm")
+        status = await keep(rooms, room, reporter="calm")
 
-    assert (standing.factor, standing.why) == (1.0, "")
+    assert (status.factor, status.why) == (1.0, "")
 
 
 async def test_a_factor_that_nobody_renews_is_in_force_no_more(rooms: RedisRooms, clock: RoomClock) -> None:
@@ -360,7 +360,7 @@ async def test_the_tail_is_told_when_the_stock_cannot_serve_those_ahead(rooms: R
 
     visits = await arrive(rooms, room, 8)
 
-    assert [visit.answer for visit in visits] == ["admitted"] * 2 + ["waiting"] * 6
+    assert [visit.outcome for visit in visits] == ["admitted"] * 2 + ["waiting"] * 6
     assert [visit.is_sold_out for visit in visits] == [False] * 5 + [True] * 3
 
 
@@ -370,9 +370,9 @@ async def test_no_more_are_admitted_than_the_stock_can_serve(rooms: RedisRooms, 
     await arrive(rooms, room, 20)
     for _ in range(10):
         await clock.move(1)
-        standing = await keep(rooms, room, stock=5)
+        status = await keep(rooms, room, stock=5)
 
-    assert (standing.active, standing.waiting) == (5, 15)
+    assert (status.active, status.waiting) == (5, 15)
 
 
 async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
@@ -388,11 +388,11 @@ async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
         await rooms.bought(room, buyer.place_id)
     for _ in range(2):
         await clock.move(1)
-        standing = await keep(rooms, room, stock=2)
+        status = await keep(rooms, room, stock=2)
 
-    assert (standing.active, standing.bought) == (4, 2)
+    assert (status.active, status.bought) == (4, 2)
     told = [await ask(rooms, room, visit) for visit in waiting]
-    assert [visit.answer for visit in told] == ["admitted"] * 2 + ["waiting"] * 2
+    assert [visit.outcome for visit in told] == ["admitted"] * 2 + ["waiting"] * 2
     assert [visit.is_sold_out for visit in told[2:]] == [True, True]
 
 
@@ -403,10 +403,10 @@ async def test_whoever_has_bought_and_left_counts_no_more(rooms: RedisRooms, clo
     await rooms.bought(room, buyer.place_id)
     for _ in range(15):
         await clock.move(1)
-        standing = await keep(rooms, room, stock=2)
+        status = await keep(rooms, room, stock=2)
 
     # The buyer's session has ended, and the next is in.
-    assert (standing.active, standing.bought) == (1, 0)
+    assert (status.active, status.bought) == (1, 0)
     assert [(await ask(rooms, room, visit)).is_sold_out for visit in waiting] == [False, False, True]
 
 
@@ -419,7 +419,7 @@ async def test_an_order_of_somebody_who_is_not_in_changes_nothing(rooms: RedisRo
     assert [visit.is_sold_out for visit in await arrive(rooms, room, 3)] == [False, False, True]
 
 
-async def test_nobody_is_told_sold_out_for_an_order_on_its_way(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_nobody_is_shown_sold_out_for_an_order_on_its_way(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(rate_per_s=0.001, skus=("SNEAKER",))
     await keep(rooms, room, stock=2)
     buyer, last = await arrive(rooms, room, 2)
@@ -435,7 +435,7 @@ async def test_nobody_is_told_sold_out_for_an_order_on_its_way(rooms: RedisRooms
     assert not (await ask(rooms, room, last)).is_sold_out
 
 
-async def test_units_that_come_back_are_for_those_who_were_told_sold_out(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_units_that_come_back_are_for_those_who_were_shown_sold_out(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(rate_per_s=2.0, skus=("SNEAKER",))
     await keep(rooms, room, stock=0)
     (visit,) = await arrive(rooms, room, 1)
@@ -444,7 +444,7 @@ async def test_units_that_come_back_are_for_those_who_were_told_sold_out(rooms: 
     await clock.move(1)
     await keep(rooms, room, stock=1)
 
-    assert (await ask(rooms, room, visit)).answer == "admitted"
+    assert (await ask(rooms, room, visit)).outcome == "admitted"
 
 
 async def test_stock_that_cannot_be_read_stays_as_it_was_and_a_room_without_skus_has_none(
@@ -482,7 +482,7 @@ async def test_once_nobody_waits_the_rate_that_was_is_forgotten(rooms: RedisRoom
     await clock.move(1)
     *_, late = await arrive(rooms, table(rate_per_s=100.0), 150)
 
-    assert (late.answer, late.per_s) == ("waiting", 100.0)
+    assert (late.outcome, late.per_s) == ("waiting", 100.0)
 
 
 # What is kept

@@ -46,7 +46,7 @@ async def ask_all(client: Client, visits: list[Visit]) -> list[Visit]:
 
 
 def places(visits: list[Visit]) -> list[tuple[str, str, int]]:
-    return [(visit.answer, visit.place_id, visit.ahead) for visit in visits]
+    return [(visit.outcome, visit.place_id, visit.ahead) for visit in visits]
 
 
 async def kill_and_revive(server: EmbeddedServer, client: Client) -> None:
@@ -86,7 +86,7 @@ def be_a_worker(url: str, to_parent: Connection) -> None:
         rooms = RedisRooms(client)
         for number in itertools.count():
             visit = await rooms.visit(ROOM, None, f"{os.getpid()}-{number}")
-            to_parent.send((visit.answer, visit.place_id, visit.number))
+            to_parent.send((visit.outcome, visit.place_id, visit.number))
 
     asyncio.run(work())
 
@@ -107,6 +107,6 @@ async def test_a_worker_that_is_killed_takes_no_place_with_it(server: EmbeddedSe
     again = [await rooms.visit(ROOM, place_id, "a-new-place") for _, place_id, _ in told]
 
     assert [visit.place_id for visit in again] == [place_id for _, place_id, _ in told]
-    waiting = [visit for visit in again if visit.answer == "waiting"]
+    waiting = [visit for visit in again if visit.outcome == "waiting"]
     assert [visit.number for visit in waiting] == sorted(number for answer, _, number in told if answer == "waiting")
     await client.close()

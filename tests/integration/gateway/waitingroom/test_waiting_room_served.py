@@ -15,7 +15,8 @@ from gateway.http.router import Router
 from gateway.server.server import EdgeServer
 from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.redis_rooms import RedisRooms
-from gateway.waitingroom.waiting_room import Rooms, waiting_room
+from gateway.waitingroom.rooms import Rooms
+from gateway.waitingroom.waiting_room import waiting_room
 from store import Client, open_client
 from tests.raw_http import Answer, RawClient
 from tests.room_clock import RoomClock, let_scripts_go_by_it
@@ -170,6 +171,6 @@ async def test_what_all_gateways_see_of_the_room_is_the_same(gateways: list[Gate
     one, two = (gateway.rooms.snapshot()["drop"] for gateway in gateways)
 
     assert (one["waiting"], one["active"], one["admitted"]) == (7, 5, 5)
-    assert {name: value for name, value in one.items() if name != "answers"} == {
-        name: value for name, value in two.items() if name != "answers"
+    assert {name: value for name, value in one.items() if name != "responses"} == {
+        name: value for name, value in two.items() if name != "responses"
     }

@@ -46,7 +46,7 @@ class Crowd:
             assert held is None or visit.number > self.numbers[held]
             self.numbers[fresh] = visit.number
             self.holders = [each for each in self.holders if each != held] + [fresh]
-        if visit.answer == "waiting":
+        if visit.outcome == "waiting":
             assert visit.number == self.numbers[visit.place_id]
         else:
             self.holders = [each for each in self.holders if each != visit.place_id]

@@ -91,7 +91,7 @@ def failing_gateway() -> dict[str, Any]:
                 "factor": 0.5,
                 "why": "checkout is shed",
                 "stock": 731,
-                "told_sold_out": 17_489,
+                "shown_sold_out": 17_489,
             }
         },
         "upstreams": {

@@ -9,7 +9,7 @@ from gateway.waitingroom.admission import (
     HALVE_EVERY_S,
     RECOVER_S,
     Pace,
-    Standing,
+    RoomStatus,
     Visit,
     bound_by,
     eta_s,
@@ -134,7 +134,7 @@ def test_who_stands_behind_the_stock_is_told_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "bound"),
+    ("status", "bound"),
     [
         ((0, 5, 0, 1.0, None), "nobody waits"),
         ((9, 5, 0, 1.0, None), "the rate"),
@@ -144,8 +144,8 @@ def test_who_stands_behind_the_stock_is_told_so() -> None:
         ((9, 5, 1, 1.0, 5), "the rate"),
     ],
 )
-def test_what_keeps_the_next_shopper_out_is_told(standing: tuple[int, int, int, float, int | None], bound: str) -> None:
-    waiting, active, bought, factor, stock = standing
-    told = Standing(waiting, active, bought, 100, 0.0, 1.0, factor, "", stock)
+def test_what_keeps_the_next_shopper_out_is_told(status: tuple[int, int, int, float, int | None], bound: str) -> None:
+    waiting, active, bought, factor, stock = status
+    told = RoomStatus(waiting, active, bought, 100, 0.0, 1.0, factor, "", stock)
 
     assert bound_by(told, active_most=10) == bound

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.waitingroom.tokens import LONGEST, RoomTokens, Ticket
+from gateway.waitingroom.tokens import MAX_TOKEN_LENGTH, RoomTokens, Ticket
 
 SECRET = b"s" * 32
 TICKET = Ticket("abcDEF012-_zzzzz", 1_000_000, 1_795_759_200, 1_795_845_600, is_pass=True)
@@ -34,7 +34,7 @@ def test_a_token_fits_a_cookie_and_a_header(tokens: RoomTokens) -> None:
     token = tokens.write(TICKET)
 
     assert set(token) <= set(string.ascii_letters + string.digits + "._-")
-    assert len(token) < LONGEST
+    assert len(token) < MAX_TOKEN_LENGTH
 
 
 def test_every_changed_letter_is_noticed(tokens: RoomTokens) -> None:
@@ -65,6 +65,6 @@ def test_what_is_no_token_is_nobodys(tokens: RoomTokens, token: str) -> None:
     assert tokens.read(token) is None
 
 
-@given(st.text(max_size=LONGEST + 10))
+@given(st.text(max_size=MAX_TOKEN_LENGTH + 10))
 def test_no_text_is_taken_for_a_token(text: str) -> None:
     assert RoomTokens("drop", SECRET).read(text) is None

@@ -14,16 +14,20 @@ from multidict import CIMultiDict
 from gateway.config.policies import Room
 from gateway.http.message import Handler, Request, Response, resolve
 from gateway.pipeline.degraded import Degraded
-from gateway.waitingroom.admission import Standing, Visit
+from gateway.waitingroom.admission import RoomStatus, Visit
 from gateway.waitingroom.keeper import RoomKeeper, Signals
-from gateway.waitingroom.waiting_room import KNOWN_MOST, Rooms, WaitingRoom, cookie, prefers_html, waiting_room
+from gateway.waitingroom.negotiation import cookie, prefers_html
+from gateway.waitingroom.room import WaitingRoom
+from gateway.waitingroom.rooms import Rooms
+from gateway.waitingroom.waiting_room import waiting_room
+from primitives.bounded_map import BoundedMap
 from store import StoreUnavailable
 
 SECRET = b"s" * 32
 SESSION_S = 400.0
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 TABLE = Room(name="drop", routes=("*",), rate_per_s=10.0, active_most=100, session_s=SESSION_S, away_s=60.0)
-STANDING = Standing(7, 3, 1, 20, 0.5, 2.0, 0.5, "checkout is being shed", None)
+STANDING = RoomStatus(7, 3, 1, 20, 0.5, 2.0, 0.5, "checkout is being shed", None)
 
 
 class FakeStore:
@@ -55,7 +59,7 @@ class FakeStore:
         self.buyers.append(place_id)
         return self._reply()
 
-    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> Standing:
+    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> RoomStatus:
         if self.is_away:
             raise StoreUnavailable("away")
         self.kept.append((room.name, factor, why, stock))
@@ -389,12 +393,11 @@ async def test_an_order_of_a_known_shopper_tells_it_too_and_a_refused_one_does_n
     assert len(shop.store.buyers) == 1
 
 
-async def test_what_is_remembered_of_passes_is_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.waitingroom.waiting_room.KNOWN_MOST", 3)
-    shoppers = [await shop.admitted() for _ in range(10)]
+async def test_sessions_are_bounded(shop: Shop) -> None:
+    sessions = shop.rooms["drop"]._sessions = BoundedMap(6)
+    shoppers = [await shop.admitted() for _ in range(20)]
 
-    assert KNOWN_MOST > 3
-    assert len(shop.rooms["drop"]._known) == 3
+    assert len(sessions) <= 6
     assert {(await shopper.get()).status for shopper in shoppers} == {200}
 
 
@@ -555,7 +558,7 @@ async def test_a_store_that_is_away_leaves_the_room_as_it_was(shop: Shop) -> Non
 
     await kept.tick()
 
-    assert shop.rooms["drop"].standing == STANDING
+    assert shop.rooms["drop"].status == STANDING
 
 
 # What is seen
@@ -569,10 +572,10 @@ async def test_how_a_room_is_doing_can_be_seen(shop: Shop) -> None:
 
     assert orjson.loads(orjson.dumps(seen)) == seen
     assert (seen["waiting"], seen["active"], seen["factor"], seen["why"]) == (7, 3, 0.5, "checkout is being shed")
-    assert (seen["bound_by"], seen["answers"]["waiting"]) == ("the rate", 1)
+    assert (seen["bound_by"], seen["responses"]["waiting"]) == ("the rate", 1)
 
 
-async def test_what_is_counted_is_labelled_by_room_and_answer_only(shop: Shop) -> None:
+async def test_metrics_are_labelled_by_room_and_outcome_only(shop: Shop) -> None:
     await keeper(shop).tick()
 
     families = {metric.name: metric for metric in shop.rooms.metrics()}
@@ -580,7 +583,7 @@ async def test_what_is_counted_is_labelled_by_room_and_answer_only(shop: Shop) -
     assert families["peakgate_room_waiting"].samples[0].value == 7
     assert {frozenset(each.labels) for metric in families.values() for each in metric.samples} == {
         frozenset({"room"}),
-        frozenset({"room", "answer"}),
+        frozenset({"room", "outcome"}),
     }
 
 

@@ -1,0 +1,101 @@
+"""All waiting rooms of a worker, with their snapshot and metrics."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from gateway.config.policies import Room
+from gateway.metrics import Metric, Sample
+from gateway.waitingroom.admission import bound_by
+from gateway.waitingroom.ports import RoomStore
+from gateway.waitingroom.room import WaitingRoom
+
+
+class Rooms(Mapping[str, WaitingRoom]):
+    """The waiting rooms by name. Places, passes and the queue survive `update` and restarts."""
+
+    def __init__(
+        self,
+        store: RoomStore,
+        secret: bytes,
+        *,
+        secure_cookies: bool = False,
+        now: Callable[[], float] = time.time,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        """`secret` is the same in all gateways. With `secure_cookies` cookies are for https only."""
+        self._new_room = partial(
+            WaitingRoom, store=store, secret=secret, secure_cookies=secure_cookies, now=now, rng=rng
+        )
+        self._rooms: dict[str, WaitingRoom] = {}
+
+    def update(self, tables: Iterable[Room]) -> None:
+        """Apply these tables at once. A room that is gone lets every request pass."""
+        rooms: dict[str, WaitingRoom] = {}
+        for table in tables:
+            room = self._rooms.pop(table.name, None)
+            if room is None:
+                room = self._new_room(table)
+            room.table, room.is_on = table, table.on
+            rooms[table.name] = room
+        for gone in self._rooms.values():
+            gone.is_on = False
+        self._rooms = rooms
+
+    def __getitem__(self, name: str) -> WaitingRoom:
+        return self._rooms[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rooms)
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """The state of each room, at most about a second old, and the same in all workers."""
+        return {name: _described(room) for name, room in self._rooms.items()}
+
+    def metrics(self) -> Iterable[Metric]:
+        """Gauges of the shared state (equal in all workers: not to be added up), and counters of this worker."""
+        gauges = {
+            "waiting": "Waiting clients.",
+            "active": "Admitted clients with a session.",
+            "admitted": "Clients admitted so far, by all gateways.",
+            "factor": "Factor of admission rate and cap.",
+            "stock": "Stock of the SKUs of the room.",
+        }
+        statuses = [(name, room.status) for name, room in self._rooms.items() if room.status is not None]
+        for field, text in gauges.items():
+            values = [(name, getattr(status, field)) for name, status in statuses]
+            samples = [Sample({"room": name}, float(value)) for name, value in values if value is not None]
+            yield Metric(f"peakgate_room_{field}", text, "gauge", samples)
+        counts = [
+            Sample({"room": name, "outcome": outcome}, count)
+            for name, room in self._rooms.items()
+            for outcome, count in room.responses.items()
+        ]
+        yield Metric("peakgate_room_responses_total", "Requests for admission, by outcome.", "counter", counts)
+
+
+def _described(room: WaitingRoom) -> Mapping[str, Any]:
+    status = room.status
+    described: dict[str, Any] = {"on": room.is_on, "responses": dict(room.responses)}
+    if status is not None:
+        free = status.stock - (status.active - status.bought) if status.stock is not None else None
+        described |= {
+            "waiting": status.waiting,
+            "active": status.active,
+            "bought": status.bought,
+            "admitted": status.admitted,
+            "admitted_per_s": round(status.per_s, 2),
+            "factor": round(status.factor, 3),
+            "why": status.why,
+            "stock": status.stock,
+            "shown_sold_out": max(0, status.waiting - max(0, free)) if free is not None else 0,
+            "bound_by": bound_by(status, active_most=room.table.active_most),
+        }
+    return described
