@@ -42,6 +42,7 @@ class GatewayProcess:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.started_in_s = started_in_s
+        self.data_dir = data_dir
         self.store_socket = socket_path(data_dir)
         self.store = redis.Redis.from_url(store_url(data_dir))
 

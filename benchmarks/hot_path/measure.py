@@ -21,7 +21,7 @@ from benchmarks.harness.gateway_process import BUILDS, Api, GatewayProcess, Harn
 from benchmarks.harness.processes import busy_cores, cpu_time, pin
 from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.hot_path.every_layer import SHOPPERS, EveryLayer
-from benchmarks.hot_path.instructions import counting, why_not_counted
+from benchmarks.hot_path.instructions import callgrind, counting, why_perf_cannot_count
 from benchmarks.hot_path.ratios import Measured, Sample, ratios_to_peers, ratios_to_yardstick, summarize
 from benchmarks.hot_path.redis_cost import RedisCosts
 from benchmarks.hot_path.rows import (
@@ -29,6 +29,8 @@ from benchmarks.hot_path.rows import (
     CONNECTIONS,
     NAMES,
     PEER_ROWS,
+    READ_LONG,
+    YARDSTICK,
     Row,
     Server,
     World,
@@ -41,6 +43,7 @@ from benchmarks.hot_path.rows import (
 from benchmarks.load.wrk import find_wrk, play, wrk_version
 from benchmarks.peers.servers import Peer, PeerMissing
 from benchmarks.replay.tables import table
+from store.embedded import store_url
 
 SERVER_CORE, LOAD_CORE = 0, 1
 # Cores in use before the measurement. With more, the worker is interrupted, and each wake-up serves fewer requests.
@@ -123,7 +126,7 @@ def measure(options: Options) -> None:
         for server in bench.servers.values():
             pin(server.pid, SERVER_CORE)
         samples = _measure_in_rounds(bench, options)
-        instructions = _count(bench, options.seconds) if options.counts_instructions else {}
+        instructions = _count(bench, own, gateway, layers) if options.counts_instructions else {}
         store = f"valkey {gateway.store.info('server').get('valkey_version', '')}".strip()
     measured = summarize(bench.rows, samples, instructions)
     results = [*ratios_to_yardstick(measured), *ratios_to_peers(measured)]
@@ -193,18 +196,31 @@ def sample(server: Server, row: Row, *, seconds: float) -> Sample:
     )
 
 
-def _count(bench: _Bench, seconds: float) -> dict[str, float]:
-    """Instructions per request by name of the row, in a pass of its own: counting costs time."""
-    if reason := why_not_counted():
-        print(f"instructions are not counted: {reason}", file=sys.stderr)
-        return {}
+def _count(bench: _Bench, own: Sequence[Row], gateway: GatewayProcess, layers: EveryLayer) -> dict[str, float]:
+    """Instructions per request by name of the row, by perf where it can count, else by callgrind."""
+    reason = why_perf_cannot_count()
+    if reason is None:
+        return {row.name: _count_with_perf(row, bench.servers[row.name]) for row in bench.rows}
+    print(f"{reason}: counting the gateway and the empty handler with callgrind", file=sys.stderr)
+    yardsticks = [row for row in bench.rows if row.key == YARDSTICK]
+    store = store_url(gateway.data_dir)
+    options = ("--config", str(layers.configuration), "--data-dir", str(gateway.data_dir), "--store-url", store)
     counts: dict[str, float] = {}
-    for row in bench.rows:
-        server = bench.servers[row.name]
-        with counting(server.pid) as count:
-            taken = sample(server, row, seconds=seconds)
-        counts[row.name] = count.instructions / taken.load.requests
+    with callgrind("empty") as counter:
+        counts |= {row.name: counter.count(row.groups, row.status) for row in yardsticks}
+    with callgrind("gateway", *options) as counter:
+        for row in own:
+            # Its responses are written in several pieces, which in_process does not count.
+            if row.key != READ_LONG:
+                counts[row.name] = counter.count(row.groups, row.status)
+                print(f"{row.name}: {counts[row.name]:,.0f} instructions", file=sys.stderr)
     return counts
+
+
+def _count_with_perf(row: Row, server: Server) -> float:
+    with counting(server.pid) as count:
+        taken = sample(server, row, seconds=1)
+    return count.instructions / taken.load.requests
 
 
 def _measure_in_rounds(bench: _Bench, options: Options) -> dict[str, list[Sample]]:
@@ -223,27 +239,18 @@ def _measure_in_rounds(bench: _Bench, options: Options) -> dict[str, list[Sample
 
 
 def _rows_table(measured: Sequence[Measured]) -> str:
-    rows = [
-        (
-            each.row.name,
-            number(each.cpu_us),
-            number(each.system_us),
-            f"{each.ratio:.2f}",
-            "" if each.instructions is None else round(each.instructions),
-            round(each.requests_per_s),
-            number(each.p99_ms),
-        )
-        for each in measured
-    ]
-    head = (
-        f"{CONNECTIONS} connections, one worker",
-        "CPU µs",
-        "system",
-        "ratio",
-        "instructions",
-        "requests/s",
-        "p99 ms",
-    )
+    head = [f"{CONNECTIONS} connections, one worker", "CPU µs", "system", "ratio", "requests/s", "p99 ms"]
+    yardsticks = {each.row.traffic: each.instructions for each in measured if each.row.key == YARDSTICK}
+    if any(yardsticks.values()):
+        head += ["instructions", "ratio"]
+    rows = []
+    for each in measured:
+        cells = [each.row.name, number(each.cpu_us), number(each.system_us), f"{each.ratio:.2f}"]
+        cells += [f"{each.requests_per_s:,.0f}", number(each.p99_ms)]
+        yardstick = yardsticks.get(each.row.traffic)
+        if each.instructions and yardstick:
+            cells += [f"{each.instructions:,.0f}", f"{each.instructions / yardstick:.2f}"]
+        rows.append([*cells, *[""] * (len(head) - len(cells))])
     return table(head, rows)
 
 
@@ -277,7 +284,7 @@ def _parse() -> Options:
     parser.add_argument("--rows", metavar="KEY,…", help=f"only these rows, results not written; of {', '.join(NAMES)}")
     parser.add_argument("--peers", metavar="NAME,…", help=f"only beside these peers, or none; of {', '.join(peers)}")
     parser.add_argument("--build", choices=BUILDS, help="run `make compiled` or `make interpreted` first")
-    parser.add_argument("--instructions", action="store_true", help="count instructions too, where perf can")
+    parser.add_argument("--instructions", action="store_true", help="count instructions too, with perf or callgrind")
     args = parser.parse_args()
     keys = _chosen(parser, "--rows", args.rows, NAMES)
     names = [] if args.peers == "none" else _chosen(parser, "--peers", args.peers, peers)

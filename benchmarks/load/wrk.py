@@ -80,14 +80,28 @@ def play(port: int, groups: Sequence[Sequence[Call]], *, seconds: float, connect
         names = []
         for calls in groups:
             file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="peakgate-bench-", suffix=".requests"))
-            for call in calls:
-                request = call.encode()
-                file.write(b"%d\n%b" % (len(request), request))
-            file.flush()
+            write_requests(Path(file.name), calls)
             names.append(file.name)
         command = _command(port, _PLAY, names, seconds=seconds, threads=len(groups), connections=connections)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     return parse_summary(done.stdout, stderr=done.stderr)
+
+
+def write_requests(path: Path, calls: Sequence[Call]) -> None:
+    """Write a file of prepared requests: the length of each on a line, then its bytes."""
+    with path.open("wb") as file:
+        for call in calls:
+            request = call.encode()
+            file.write(b"%d\n%b" % (len(request), request))
+
+
+def read_requests(path: str | Path) -> list[bytes]:
+    """The requests of a file that `write_requests` wrote."""
+    requests = []
+    with Path(path).open("rb") as file:
+        while line := file.readline():
+            requests.append(file.read(int(line)))
+    return requests
 
 
 def fill_carts(port: int, carts: int, batches: Sequence[bytes], *, connections: int) -> None:

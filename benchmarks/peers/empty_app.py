@@ -14,11 +14,17 @@ async def empty(_: web.Request) -> web.Response:
     return web.Response()
 
 
-def main() -> None:
-    """Serve on 127.0.0.1 at the port given as the only argument."""
+def empty_app() -> web.Application:
+    """An application with this one route."""
     app = web.Application()
     app.router.add_get("/", empty)
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, loop=uvloop.new_event_loop())
+    return app
+
+
+def main() -> None:
+    """Serve on 127.0.0.1 at the port given as the only argument."""
+    port, loop = int(sys.argv[1]), uvloop.new_event_loop()
+    web.run_app(empty_app(), host="127.0.0.1", port=port, access_log=None, print=None, loop=loop)
 
 
 if __name__ == "__main__":
