@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Final
 
@@ -26,6 +25,4 @@ def forwarded(request: Request, response: Response, reason: bytes, *, is_stored:
     request.extra_headers += b"Cache-Status: peakgate; fwd=%b; fwd-status=%d%b\r\n" % (reason, response.status, stored)
     if _MAY_HAVE_NOT_SENT.search(response.header_block) is None:
         return response
-    sent = copy.copy(response)
-    sent.header_block = without_fields(response.header_block, NOT_SENT)
-    return sent
+    return response.with_header_block(without_fields(response.header_block, NOT_SENT))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -286,7 +285,7 @@ class Fetcher:
         flight_key = self._flight_key(key, request.headers)
         if flight_key in self._flights or now < stored.refresh_after or self._is_tripped():
             return
-        sent = _request_to_origin(copy.copy(request), None)
+        sent = _request_to_origin(request.with_headers(request.headers), None)
         sent.method = "GET"
         stored.refresh_after = now + REFRESH_RETRY_S
         wanted = Wanted(sent, key, NO_DIRECTIVES, stored, STALE, in_background=True)
@@ -319,9 +318,7 @@ def _request_to_origin(request: Request, stored: StoredResponse | None) -> Reque
         headers[IF_NONE_MATCH] = known.etag
     if known is not None and known.last_modified:
         headers[IF_MODIFIED_SINCE] = known.last_modified
-    sent = copy.copy(request)
-    sent.headers = headers
-    return sent
+    return request.with_headers(headers)
 
 
 async def _discard(response: Response) -> None:

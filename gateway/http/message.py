@@ -20,21 +20,20 @@ class Request:
     """
 
     __slots__ = (
-        *(
-            "api_key",
-            "body",
-            "client",
-            "headers",
-            "id",
-            "method",
-            "extra_headers",
-            "params",
-            "path",
-            "peer",
-            "query",
-            "shopper",
-        ),
-        *("started_at", "stream"),
+        "api_key",
+        "body",
+        "client",
+        "extra_headers",
+        "headers",
+        "id",
+        "method",
+        "params",
+        "path",
+        "peer",
+        "query",
+        "shopper",
+        "started_at",
+        "stream",
     )
 
     def __init__(  # noqa: PLR0917 - one per request: keywords would cost a third more
@@ -65,6 +64,15 @@ class Request:
         self.extra_headers = b""
         self.stream: AsyncIterator[bytes] | None = None
 
+    def with_headers(self, headers: Mapping[str, str]) -> Request:
+        """A copy with other header fields."""
+        copy = Request(
+            self.method, self.path, self.query, headers, self.body, self.id, self.params, self.peer, self.started_at
+        )
+        copy.client, copy.api_key, copy.shopper = self.client, self.api_key, self.shopper
+        copy.extra_headers, copy.stream = self.extra_headers, self.stream
+        return copy
+
 
 def unread(request_id: str) -> Request:
     """Stands for what came and could not be read as a request."""
@@ -86,6 +94,10 @@ class Response:
         self.body = body
         self.header_block = header_block
         self.content_type = content_type
+
+    def with_header_block(self, header_block: bytes) -> Response:
+        """A copy with other header lines."""
+        return Response(self.status, self.body, header_block=header_block, content_type=self.content_type)
 
 
 class StreamedResponse(Response):
@@ -111,6 +123,17 @@ class StreamedResponse(Response):
         self.chunks = chunks
         self.length = length
         self.is_resumable = is_resumable
+
+    def with_header_block(self, header_block: bytes) -> Response:
+        """A copy with other header lines, of the same chunks."""
+        return StreamedResponse(
+            self.status,
+            self.chunks,
+            header_block=header_block,
+            content_type=self.content_type,
+            length=self.length,
+            is_resumable=self.is_resumable,
+        )
 
 
 class BodyTooLarge(Exception):
