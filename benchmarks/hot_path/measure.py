@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from benchmarks.harness.gateway_process import BUILDS, Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, pin
+from benchmarks.harness.progress import show_steps
 from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.hot_path.every_layer import SHOPPERS, EveryLayer
 from benchmarks.hot_path.instructions import callgrind, counting, why_perf_cannot_count
@@ -226,15 +227,15 @@ def _count_with_perf(row: Row, server: Server) -> float:
 def _measure_in_rounds(bench: _Bench, options: Options) -> dict[str, list[Sample]]:
     """All rows in each round, the yardsticks first, after one short round of warm-up that is not counted."""
     samples: dict[str, list[Sample]] = {row.name: [] for row in bench.rows}
-    for turn in range(options.rounds + 1):
-        for row in bench.rows:
-            server = bench.servers[row.name]
-            taken = sample(server, row, seconds=options.seconds if turn else row.warm_up_s)
-            if not turn:
-                check_status(server.port, row)
-            else:
-                print(f"round {turn} of {options.rounds}: {row.name} {number(taken.cpu_us)} µs", file=sys.stderr)
+    for row in bench.rows:
+        sample(bench.servers[row.name], row, seconds=row.warm_up_s)
+        check_status(bench.servers[row.name].port, row)
+    with show_steps(options.rounds * len(bench.rows)) as step:
+        for turn in range(1, options.rounds + 1):
+            for row in bench.rows:
+                taken = sample(bench.servers[row.name], row, seconds=options.seconds)
                 samples[row.name].append(taken)
+                step(f"round {turn} of {options.rounds}: {row.name} {number(taken.cpu_us)} µs")
     return samples
 
 

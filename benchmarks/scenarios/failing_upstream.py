@@ -33,6 +33,7 @@ from benchmarks.harness.gateway_process import (
     stop_child,
 )
 from benchmarks.harness.processes import busy_cores, memory, pin
+from benchmarks.harness.progress import show_steps
 from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.hot_path.measure import LOAD_CORE, MAX_BUSY_CORES, SERVER_CORE
 from benchmarks.load.constant_rate import RunStats, constant_rate
@@ -253,12 +254,13 @@ def result_of(case: Case, pairs: Sequence[Pair]) -> Result:
 
 def _pairs(runs: Runs, cases: Sequence[Case], rounds: int) -> dict[Case, list[Pair]]:
     pairs: dict[Case, list[Pair]] = {case: [] for case in cases}
-    for turn in range(1, rounds + 1):
-        for case in cases:
-            pair = runs.pair(case)
-            pairs[case].append(pair)
-            p99s = f"{number(pair.failing.percentile_ms(99))} to {number(pair.healthy.percentile_ms(99))} ms"
-            print(f"round {turn} of {rounds}: {case.name}: {p99s}", file=sys.stderr)
+    with show_steps(rounds * len(cases)) as step:
+        for turn in range(1, rounds + 1):
+            for case in cases:
+                pair = runs.pair(case)
+                pairs[case].append(pair)
+                p99s = f"{number(pair.failing.percentile_ms(99))} to {number(pair.healthy.percentile_ms(99))} ms"
+                step(f"round {turn} of {rounds}: {case.name}: {p99s}")
     return pairs
 
 
