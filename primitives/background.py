@@ -63,6 +63,11 @@ class BackgroundTask:
         """The task as it is now."""
         return TaskState(self._is_running, self._restarts, self._last_error)
 
+    def cancel(self) -> None:
+        """Cancel the task without waiting for its end."""
+        self._is_running = False
+        self._task.cancel()
+
     async def close(self) -> None:
         """Stop the task and wait for its end."""
         if self._stop is None or not self._is_running:

@@ -82,7 +82,7 @@ async def in_tasks(send: Callable[[], Awaitable[object]]) -> None:
 async def by_forwarding(port: int) -> CpuTime:
     """The proxy of the gateway."""
     upstreams = Upstreams([Upstream(name="shop", targets=(f"http://127.0.0.1:{port}",))])
-    handler = forward(Forward(prefix="/shop/", upstream="shop"), upstreams["shop"], trusts=lambda _peer: True)
+    handler = forward(Forward(prefix="/shop/", upstream="shop"), upstreams["shop"], is_trusted=lambda _peer: True)
     headers = CIMultiDict(_FIELDS)
 
     def start() -> Coroutine[Any, Any, Response]:

@@ -9,7 +9,7 @@ Status = Mapping[str, Any]
 # The states of a breaker and of an upstream's target that need no alert.
 CLOSED = "closed"
 RAMPING = "ramping"
-IN = "in"
+HEALTHY = "healthy"
 
 
 class Alert(NamedTuple):
@@ -123,7 +123,7 @@ def _target_alerts(status: Status) -> Iterator[Alert]:
     seen: dict[tuple[str, str, str, str], list[str]] = {}
     for worker, name, upstream in named(status, "upstreams"):
         for target in upstream.get("targets", ()):
-            if target.get("state", IN) != IN:
+            if target.get("state", HEALTHY) != HEALTHY:
                 stats = (name, target.get("url", ""), target["state"], target.get("reason") or "")
                 seen.setdefault(stats, []).append(worker)
     for (name, url, state, reason), workers in seen.items():

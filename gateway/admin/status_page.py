@@ -236,7 +236,7 @@ def _shown(key: str, value: Any, at: float) -> str:
 
 # Words that are coloured; they can be read without the colour.
 _LEVELS: Final = {
-    **{("state", word): "well" for word in ("ready", "closed", "in")},
+    **{("state", word): "well" for word in ("ready", "closed", "healthy")},
     **{("state", word): "note" for word in ("starting", "stopping", "half-open", "ramping")},
     **{("state", word): "alarm" for word in ("open", "ejected", "unhealthy")},
 }

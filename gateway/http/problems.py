@@ -146,9 +146,15 @@ OVERLOADED: Final = Problem("overloaded", 503, "Too much is going on; try again"
 WAITING_ROOM: Final = Problem("waiting-room", 503, "There is a queue; this is your place in it")
 SOLD_OUT: Final = Problem("sold-out", 409, "What the queue was for is sold out")
 DISABLED: Final = Problem("disabled", 503, "This is switched off for now")
-BAD_GATEWAY: Final = Problem("bad-gateway", 502, "What this is forwarded to did not answer as it should")
-GATEWAY_TIMEOUT: Final = Problem("gateway-timeout", 504, "What this is forwarded to did not answer in time")
-NOT_IMPLEMENTED: Final = Problem("not-implemented", 501, "This kind of request is not taken here")
+BAD_GATEWAY: Final = Problem(
+    "bad-gateway", 502, "Bad gateway", detail="The upstream of this path sent no valid response."
+)
+GATEWAY_TIMEOUT: Final = Problem(
+    "gateway-timeout", 504, "Gateway timeout", detail="The upstream of this path did not respond in time."
+)
+NOT_IMPLEMENTED: Final = Problem(
+    "not-implemented", 501, "Not implemented", detail="Requests of this kind are not forwarded."
+)
 TIMED_OUT: Final = _unavailable("No answer could be had in time.")
 INTERNAL: Final = Problem("internal-error", 500, "Something went wrong inside; it has been logged")
 

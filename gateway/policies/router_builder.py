@@ -106,7 +106,10 @@ class _Build:
         """A prefix that is forwarded to an upstream."""
         backends = self._backends
         inner = forward(
-            rule, backends.upstreams[rule.upstream], guard=backends.guards.of(rule.upstream), trusts=self._trusts
+            rule,
+            backends.upstreams[rule.upstream],
+            guard=backends.guards.of(rule.upstream),
+            is_trusted=self._is_trusted,
         )
         if rule.cache:
             is_tripped = backends.breakers.of(rule.upstream).is_rejecting
@@ -126,6 +129,6 @@ class _Build:
         layers = self._stacks.of_other(page.method, page.path, is_page=True)
         return Endpoint(page.method, page.path, layers(page.handler), hot=page.hot)
 
-    def _trusts(self, peer: str) -> bool:
+    def _is_trusted(self, peer: str) -> bool:
         """Whether a peer is a proxy of the operator, whose forwarding header fields are believed."""
         return (address := peer_of(peer)) is not None and address in self._state.clients.trusted

@@ -1,4 +1,4 @@
-"""The body of an answer that is passed on while it still comes, in bounded memory."""
+"""The body of a response that is passed on while it arrives, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,69 +8,69 @@ from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Final, Protocol
 
-# The upstream is not read from while more than the first is held, until it is less than the second. One read of the
-# event loop may come on top.
+# Reading from the upstream pauses above the first, and resumes below the second. One read of the event loop may exceed
+# the first.
 HIGH_WATER: Final = 16 * 1024
 LOW_WATER: Final = 8 * 1024
 
 
 class Source(Protocol):
-    """Where a body comes from."""
+    """The connection that a body arrives on."""
 
     def pause(self) -> None:
-        """Read no more for now."""
+        """Pause reading."""
         ...
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading."""
         ...
 
     def abort(self) -> None:
-        """Nobody wants the rest."""
+        """The rest is not wanted."""
         ...
 
 
 class BodyStream(AsyncGenerator[bytes, None]):
-    """The pieces of a body; raises the `UpstreamFault` with which it was cut off.
+    """The pieces of a body; raises the `UpstreamFault` that truncated it.
 
-    A class and not a generator function: `aclose` must free the upstream's connection even where nobody has begun to
-    read. It must be called, or the body read to its end.
+    A class and not a generator function: `aclose` must release the upstream's connection even if reading has not begun.
+    It must be called, or the body read to its end.
     """
 
-    __slots__ = ("_fault", "_held", "_is_done", "_is_paused", "_pieces", "_source", "_waiter")
+    __slots__ = ("_buffered_bytes", "_fault", "_is_done", "_is_paused", "_pieces", "_source", "_waiter")
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._pieces: deque[bytes] = deque()
-        self._held = 0
+        self._buffered_bytes = 0
         self._is_done = False
         self._is_paused = False
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
-    def held(self) -> int:
-        """Bytes that have come and were not taken yet."""
-        return self._held
+    def buffered_bytes(self) -> int:
+        """Bytes received and not read yet."""
+        return self._buffered_bytes
 
     @property
     def is_paused(self) -> bool:
-        """Whether the upstream has to wait for the reader."""
+        """Whether the upstream waits for the reader."""
         return self._is_paused
 
     # From the upstream
 
     def feed(self, piece: bytes) -> None:
-        """A piece has come."""
+        """Add a piece."""
         self._pieces.append(piece)
-        self._held += len(piece)
+        self._buffered_bytes += len(piece)
         self._wake()
-        if self._held > HIGH_WATER and not self._is_paused:
+        if self._buffered_bytes > HIGH_WATER and not self._is_paused:
             self._is_paused = True
             self._source.pause()
 
     def end(self, fault: Exception | None = None) -> None:
-        """No more will come: that was all, or it was cut off."""
+        """The body is complete, or truncated by a fault."""
         if not self._is_done:
             self._is_done = True
             self._is_paused = False
@@ -82,10 +82,10 @@ class BodyStream(AsyncGenerator[bytes, None]):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # To the shopper
+    # To the client
 
     async def asend(self, _value: None) -> bytes:
-        """The next piece. Waits for a plain future only."""
+        """The next piece. Awaits futures only."""
         while not self._pieces:
             if self._is_done:
                 fault, self._fault = self._fault, None
@@ -93,8 +93,8 @@ class BodyStream(AsyncGenerator[bytes, None]):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         piece = self._pieces.popleft()
-        self._held -= len(piece)
-        if self._is_paused and self._held < LOW_WATER:
+        self._buffered_bytes -= len(piece)
+        if self._is_paused and self._buffered_bytes < LOW_WATER:
             self._is_paused = False
             self._source.resume()
         return piece
@@ -105,14 +105,14 @@ class BodyStream(AsyncGenerator[bytes, None]):
         val: BaseException | object = None,
         tb: TracebackType | None = None,
     ) -> bytes:
-        """End it with an error, as a generator that does not catch it would."""
+        """Close it and raise, as a generator that does not catch the error does."""
         await self.aclose()
         return await super().athrow(typ, val, tb)  # type: ignore[arg-type]
 
     async def aclose(self) -> None:
-        """Drop what has come and was not taken, and the connection if more was to come."""
+        """Drop the pieces that were not read, and the connection unless the body is complete."""
         self._pieces.clear()
-        self._held = 0
+        self._buffered_bytes = 0
         self._fault = None
         if not self._is_done:
             self._is_done = True

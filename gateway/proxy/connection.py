@@ -1,7 +1,8 @@
-"""One kept-alive connection to an upstream: a request goes out, its answer comes back, then the next.
+"""One keep-alive connection to a target: sends a request, receives its response, then the next.
 
-A small answer that arrives whole resolves the future that its handler waits for, and that is all there is: no task, no
-reader object, no timer of its own.
+A small response that arrives whole resolves the future that the handler awaits; there is no task, stream reader or timer.
+
+The class is the protocol object itself and inherits nothing: event loops call its methods directly.
 """
 
 from __future__ import annotations
@@ -13,71 +14,73 @@ from typing import Final, Protocol, cast
 
 from gateway.http.message import Response, StreamedResponse
 from gateway.proxy.body_stream import BodyStream
-from gateway.proxy.errors import BadAnswer, CutOff, HungUp, TimedOut, UpstreamFault
-from gateway.proxy.response_body import Framing, framing
-from gateway.proxy.response_head import UNTIL_CLOSE, AnswerHead, read_head
+from gateway.proxy.errors import BadResponse, ConnectionClosed, ResponseTimeout, Truncated, UpstreamFault
+from gateway.proxy.response_head import ResponseHead
+from gateway.proxy.response_reader import ResponseReader
 
-# A body up to this length is waited for and answered in one write; a longer one, or of unknown length, is streamed.
-SHORT_MOST: Final = 64 * 1024
-# A header section; interim answers before it count too.
-HEAD_MOST: Final = 64 * 1024
-# One read brings at most one and a half times this: a shopper who does not read makes us hold two of them, and no more.
+# A body of known length up to this is buffered and sent in one write; any other is streamed.
+MAX_BUFFERED_BODY: Final = 64 * 1024
+# One read returns at most one and a half times this, and a slow client makes the gateway hold two reads.
 RECEIVE_BUFFER_BYTES: Final = 24 * 1024
-_INTERIM_MOST: Final = 16
 _NEVER: Final = math.inf
-_BODILESS: Final = frozenset({204, 304})
 
 
-class Owner(Protocol):
-    """Who keeps connections. After each request exactly one of `freed` and `lost` is called."""
+class ConnectionOwner(Protocol):
+    """Owns connections. After each request exactly one of `released` and `lost` is called."""
 
-    def freed(self, connection: Connection) -> None:
-        """It can be asked again."""
+    def released(self, connection: Connection) -> None:
+        """The connection can be used for another request."""
         ...
 
     def lost(self, connection: Connection) -> None:
-        """It is closed."""
+        """The connection is closed."""
         ...
 
-    def streamed(self, fault: UpstreamFault | None) -> None:
-        """A streamed answer has ended, or was cut off."""
+    def stream_ended(self, fault: UpstreamFault | None) -> None:
+        """A streamed response has ended, or was truncated."""
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """A connection to one target. One request at a time."""
 
     __slots__ = (
-        *("_answer", "_awaits_head", "_body", "_bodiless", "_collected", "_drained", "_framing", "_head", "_held"),
-        *("_idle_timeout_s", "_interims", "_is_sending", "_loop", "_new_future", "_owner", "_transport"),
-        *("deadline", "idle_since", "is_open", "was_kept"),
+        "_body",
+        "_collected",
+        "_drained",
+        "_idle_timeout_s",
+        "_is_sending",
+        "_loop",
+        "_new_future",
+        "_owner",
+        "_reader",
+        "_response",
+        "_transport",
+        "deadline",
+        "idle_since",
+        "is_open",
+        "was_reused",
     )
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._new_future = self._loop.create_future
         self._transport: asyncio.Transport
+        self._reader = ResponseReader()
         self.is_open = False
-        # Has served a request before the one that it serves now.
-        self.was_kept = False
+        # It has served a request before the current one.
+        self.was_reused = False
         self.idle_since = 0.0
-        # The loop's time by which something must come; the owner looks after it.
+        # The loop's time by which the next bytes must arrive; the owner checks it.
         self.deadline = _NEVER
         self._idle_timeout_s = _NEVER
-        # What the request waits for: the head, or the whole of a short answer.
-        self._answer: asyncio.Future[Response] | None = None
-        self._awaits_head = False
-        self._bodiless = False
-        # A header section that has come in part.
-        self._held = b""
-        self._interims = 0
-        # An answer whose body has not come whole: its head, and either its pieces or its stream.
-        self._head: AnswerHead | None = None
-        self._framing: Framing | None = None
+        # Resolved with the response, or with its head if its body is streamed.
+        self._response: asyncio.Future[Response] | None = None
+        # The body so far: buffered, or streamed.
         self._collected: list[bytes] = []
         self._body: BodyStream | None = None
-        # The body of the request is still being sent; it waits for this where the upstream does not read.
+        # The request's body is still being sent; it waits for `_drained` while the upstream does not read.
         self._is_sending = False
         self._drained: asyncio.Future[None] | None = None
 
@@ -88,30 +91,29 @@ class Connection(asyncio.Protocol):
             own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self.is_open = True
 
-    # Asking
+    # Requests
 
-    def ask(
-        self, request: bytes, *, bodiless: bool, deadline: float, idle_timeout_s: float, is_whole: bool = True
+    def request(
+        self, data: bytes, *, is_bodiless: bool, deadline: float, idle_timeout_s: float, is_whole: bool = True
     ) -> asyncio.Future[Response]:
-        """Send a request, and get its answer: a `StreamedResponse` where its body is long or has no known length.
+        """Send a request; the result is a `StreamedResponse` if its body is long or of unknown length.
 
-        `bodiless`: the answer has no body whatever it says (HEAD). `deadline` is the loop's time by which its head must
-        have come; from there on, a short body must come whole and a long one go on within `idle_timeout_s`. If not
-        `is_whole`, the body of the request follows by `send`. Raises an `UpstreamFault` when awaited.
+        `is_bodiless`: the response has no body (HEAD). `deadline` is the loop's time by which its head must arrive; then
+        a buffered body must arrive whole, and a streamed one continue, within `idle_timeout_s`. Unless `is_whole`, the
+        body of the request follows by `send`. Raises an `UpstreamFault` when awaited.
         """
-        self._bodiless = bodiless
+        self._reader.start(is_bodiless=is_bodiless)
         self.deadline = deadline
         self._idle_timeout_s = idle_timeout_s
         self._is_sending = not is_whole
-        self._awaits_head = True
-        answer = self._answer = self._new_future()
-        self._transport.write(request)
-        return answer
+        response = self._response = self._new_future()
+        self._transport.write(data)
+        return response
 
     async def send(self, piece: bytes) -> None:
-        """Send a piece of the request's body; waits while the upstream does not read. Raises `CutOff`."""
+        """Send a piece of the request's body; waits while the upstream does not read. Raises `Truncated`."""
         if not self.is_open:
-            raise CutOff("closed while it was sent to")
+            raise Truncated("the connection was closed while the request was sent")
         self._transport.write(piece)
         while self._drained is not None and self.is_open:
             self.deadline = self._loop.time() + self._idle_timeout_s
@@ -119,210 +121,159 @@ class Connection(asyncio.Protocol):
             self.deadline = _NEVER
 
     def sent(self, *, deadline: float) -> None:
-        """The whole body of the request has been sent; now the head must come until `deadline`."""
+        """The whole body of the request was sent; the head of the response must arrive before `deadline`."""
         self._is_sending = False
-        if self._awaits_head:
+        if self._response is not None and self._reader.head is None:
             self.deadline = deadline
 
     def pause_writing(self) -> None:
-        """The upstream does not read what is sent."""
+        """The upstream does not read."""
         self._drained = self._new_future()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """The upstream reads again."""
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    # Answers
+    # Responses
 
     def data_received(self, data: bytes) -> None:
-        """Something of the answer has come."""
-        try:
-            if self._awaits_head:
-                self._take_head(data)
-            elif self._framing is not None:
-                self._take_body(data)
-            else:
-                self.abort()  # what nobody has asked for
-        except BadAnswer as fault:
-            self.fail(fault)
-
-    def _take_head(self, data: bytes) -> None:
-        if self._held:
-            data, self._held = self._held + data, b""
-        start = 0
-        while True:
-            end = data.find(b"\r\n\r\n", start)
-            if end < 0:
-                if len(data) - start > HEAD_MOST:
-                    raise BadAnswer("a header section that is too large")
-                self._held = data[start:]
-                return
-            if end - start > HEAD_MOST:
-                raise BadAnswer("a header section that is too large")
-            head = read_head(data[start:end])
-            start = end + 4
-            if head.status >= 200:
-                break
-            self._pass_over(head)
-        self._awaits_head = False
-        length = 0 if self._bodiless or head.status in _BODILESS else head.length
-        if len(data) - start == length:
-            # The usual case: here is the whole answer, and nothing else.
-            self._finish(head, data[start:], keeps=head.keeps)
-        else:
-            self._begin_body(head, length, data[start:])
-
-    def _pass_over(self, head: AnswerHead) -> None:
-        """An interim answer (RFC 9110, 15.2): there is nothing in it for us."""
-        self._interims += 1
-        if head.status == 101 or self._interims > _INTERIM_MOST:
-            raise BadAnswer("another protocol that was not asked for, or interim answers without end")
-
-    def _begin_body(self, head: AnswerHead, length: int, data: bytes) -> None:
-        self._head = head
-        self._framing = framing(length)
-        self.deadline = self._loop.time() + self._idle_timeout_s
-        if length < 0 or length > SHORT_MOST:
-            pieces = self._framing.feed(data)
-            if self._framing.is_done and sum(map(len, pieces)) <= SHORT_MOST:
-                self._finish(head, b"".join(pieces), keeps=head.keeps and not self._framing.has_more)
-                return
-            self._begin_stream(head, length)
-            self._take_pieces(pieces)
-        else:
-            self._take_body(data)
-
-    def _begin_stream(self, head: AnswerHead, length: int) -> None:
-        body = self._body = BodyStream(self)
-        answer, self._answer = self._answer, None
-        assert answer is not None
-        if answer.done():
-            self.abort()  # who asked has gone
+        """Bytes of the response, or bytes that belong to no request."""
+        reader = self._reader
+        if self._response is None and self._body is None:
+            self.abort()  # no request is in progress
             return
-        answer.set_result(
-            StreamedResponse(
-                head.status,
-                body,
-                header_block=head.lines,
-                content_type=head.content_type,
-                length=length if length >= 0 else None,
-            )
-        )
+        was_head_received = reader.head is not None
+        try:
+            pieces = reader.receive(data)
+        except BadResponse as fault:
+            self.fail(fault)
+            return
+        head = reader.head
+        if head is None:
+            return
+        if was_head_received:
+            self._receive_body(head, pieces)
+        elif reader.is_complete and _size_of(pieces) <= MAX_BUFFERED_BODY:
+            self._finish(head, pieces)
+        else:
+            self.deadline = self._loop.time() + self._idle_timeout_s
+            if not 0 <= reader.body_length <= MAX_BUFFERED_BODY:
+                self._start_stream(head)
+            if self.is_open:
+                self._receive_body(head, pieces)
 
-    def _take_body(self, data: bytes) -> None:
-        assert self._framing is not None
-        self._take_pieces(self._framing.feed(data))
-
-    def _take_pieces(self, pieces: list[bytes]) -> None:
-        if self._framing is None:
-            return  # aborted meanwhile
-        if self._body is None:
+    def _receive_body(self, head: ResponseHead, pieces: list[bytes]) -> None:
+        body = self._body
+        if body is None:
             self._collected += pieces
-            if self._framing.is_done:
-                assert self._head is not None
-                keeps = self._head.keeps and not self._framing.has_more
-                self._finish(self._head, b"".join(self._collected), keeps=keeps)
+            if self._reader.is_complete and self._response is not None:
+                self._finish(head, self._collected)
             return
         for piece in pieces:
-            self._body.feed(piece)
-        if self._framing.is_done:
-            assert self._head is not None
-            body = self._body
+            body.feed(piece)
+        if self._reader.is_complete:
             if body.is_paused:
-                self._transport.resume_reading()  # for the next answer; this one has come
-            self._free(keeps=self._head.keeps and not self._framing.has_more)
+                self._transport.resume_reading()  # for the next response
+            self._release()
             body.end()
-            self._owner.streamed(None)
-        elif not self._body.is_paused:
+            self._owner.stream_ended(None)
+        elif not body.is_paused:
             self.deadline = self._loop.time() + self._idle_timeout_s
 
-    def _finish(self, head: AnswerHead, body: bytes, *, keeps: bool) -> None:
-        """The whole answer is here."""
-        answer, response = (
-            self._answer,
-            Response(head.status, body, header_block=head.lines, content_type=head.content_type),
-        )
-        if self._bodiless and head.length and head.status not in _BODILESS:
-            response = self._without_body(head)
-        self._free(keeps=keeps)
-        assert answer is not None
-        if not answer.done():
-            answer.set_result(response)
+    def _start_stream(self, head: ResponseHead) -> None:
+        response, self._response = self._response, None
+        assert response is not None
+        if response.done():
+            self.abort()  # the handler was cancelled
+            return
+        length = self._reader.body_length
+        body = self._body = BodyStream(self)
+        response.set_result(_streamed(head, body, length if length >= 0 else None))
 
-    def _without_body(self, head: AnswerHead) -> StreamedResponse:
-        """What HEAD gets: the length that GET would have got, or that it is not known (RFC 9110, 8.6)."""
-        nothing = BodyStream(self)
-        nothing.end()
-        length = head.length if head.length > 0 else None
-        return StreamedResponse(
-            head.status, nothing, header_block=head.lines, content_type=head.content_type, length=length
-        )
+    def _finish(self, head: ResponseHead, pieces: list[bytes]) -> None:
+        """The whole response has arrived."""
+        future, length = self._response, head.length
+        response: Response
+        if length and self._reader.body_length == 0 and head.status not in {204, 304}:
+            # To HEAD: the length that GET would have got, or None if it is unknown (RFC 9110, 8.6).
+            nothing = BodyStream(self)
+            nothing.end()
+            response = _streamed(head, nothing, length if length > 0 else None)
+        else:
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            response = Response(head.status, body, header_block=head.header_block, content_type=head.content_type)
+        self._release()
+        assert future is not None
+        if not future.done():
+            future.set_result(response)
 
-    def _free(self, *, keeps: bool) -> None:
-        """Be ready for the next request, or close where that cannot be."""
-        self._answer = None
-        if self._framing is not None:
-            self._framing = self._head = self._body = None
+    def _release(self) -> None:
+        """Get ready for the next request, or close."""
+        self._response = None
+        self._body = None
+        if self._collected:
             self._collected = []
-        self._interims = 0
         self.deadline = _NEVER
-        if keeps and not self._is_sending and self.is_open:
-            self.was_kept = True
-            self._owner.freed(self)
+        if self._reader.keeps_alive and not self._is_sending and self.is_open:
+            self.was_reused = True
+            self._owner.released(self)
         else:
             self.close()
 
-    # The stream's source
+    # The source of the body stream
 
     def pause(self) -> None:
-        """See `Source`: the shopper reads slowly, so the upstream's time does not run."""
+        """See `Source`: the client reads slowly, so the upstream's time does not run."""
         self.deadline = _NEVER
         self._transport.pause_reading()
 
     def resume(self) -> None:
         """See `Source`."""
-        if self.is_open and self._framing is not None:
+        if self.is_open and self._body is not None:
             self.deadline = self._loop.time() + self._idle_timeout_s
             self._transport.resume_reading()
 
     # The end
 
+    def eof_received(self) -> bool:
+        """The upstream sends nothing more, which ends the connection."""
+        return False
+
     def time_out(self) -> None:
-        """What was to come until the deadline has not."""
-        self.fail(TimedOut("nothing came in time"))
+        """The deadline has passed."""
+        self.fail(ResponseTimeout("nothing was received in time"))
 
     def fail(self, fault: UpstreamFault) -> None:
-        """Give the connection up, and tell whoever waits for it why."""
-        answer, body = self._answer, self._body
-        self._let_go()
-        if answer is not None and not answer.done():
-            answer.set_exception(fault)
-            # Looked at once, so that asyncio does not complain where nobody waits for it any more.
-            answer.exception()
+        """Close the connection, and raise the fault in the handler or the reader of the stream."""
+        response, body = self._response, self._body
+        self._closed()
+        self._transport.abort()
+        if response is not None and not response.done():
+            response.set_exception(fault)
+            # Retrieved here, so that asyncio does not log it if no handler waits any more.
+            response.exception()
         if body is not None:
             body.end(fault)
-            self._owner.streamed(fault)
+            self._owner.stream_ended(fault)
 
     def abort(self) -> None:
-        """Give the connection up: nobody wants what it still has to say."""
-        if self._answer is not None:
-            self._answer.cancel()
-        self._let_go()
-
-    def close(self) -> None:
-        """Close it; what was written is still sent."""
-        self._is_over()
-        self._transport.close()
-
-    def _let_go(self) -> None:
-        self._is_over()
+        """Close the connection: the rest of the response is not wanted."""
+        if self._response is not None:
+            self._response.cancel()
+        self._closed()
         self._transport.abort()
 
-    def _is_over(self) -> None:
-        self._answer = self._framing = self._head = self._body = None
-        self._awaits_head = False
+    def close(self) -> None:
+        """Close the connection once everything written is sent."""
+        self._closed()
+        self._transport.close()
+
+    def _closed(self) -> None:
+        self._response = None
+        self._body = None
+        self._collected = []
         self.deadline = _NEVER
         self.resume_writing()
         if self.is_open:
@@ -330,17 +281,25 @@ class Connection(asyncio.Protocol):
             self._owner.lost(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The upstream has closed."""
+        """The upstream has closed the connection."""
         if not self.is_open:
             return
-        head, answer, body = self._head, self._answer, self._body
-        if self._framing is not None and head is not None and head.length == UNTIL_CLOSE and exc is None:
-            # That is how such a body ends.
-            self._is_over()
-            if body is not None:
-                body.end()
-                self._owner.streamed(None)
-        elif answer is not None and self._awaits_head and not self._held and not self._interims:
-            self.fail(HungUp("closed before it answered", was_kept=self.was_kept))
+        reader, body = self._reader, self._body
+        if body is not None and reader.ends_with_connection and exc is None:
+            self._closed()
+            body.end()
+            self._owner.stream_ended(None)
+        elif self._response is not None and reader.is_untouched:
+            self.fail(ConnectionClosed("it closed the connection before a response", was_reused=self.was_reused))
         else:
-            self.fail(CutOff("closed in the middle of its answer"))
+            self.fail(Truncated("it closed the connection in the middle of a response"))
+
+
+def _size_of(pieces: list[bytes]) -> int:
+    return len(pieces[0]) if len(pieces) == 1 else sum([len(piece) for piece in pieces])
+
+
+def _streamed(head: ResponseHead, body: BodyStream, length: int | None) -> StreamedResponse:
+    return StreamedResponse(
+        head.status, body, header_block=head.header_block, content_type=head.content_type, length=length
+    )

@@ -1,4 +1,4 @@
-"""What can go wrong with an upstream, and what the shopper is told then."""
+"""Faults of an upstream with the problem that the client gets for each, and requests that are not forwarded."""
 
 from __future__ import annotations
 
@@ -7,56 +7,64 @@ from typing import ClassVar, Final
 from gateway.http import problems
 from gateway.http.problems import Problem
 
-_OVERLOADED: Final = Problem("overloaded", 503, "Too much is going on; try again", retry_after_s=problems.RETRY_AFTER_S)
+_OVERLOADED: Final = Problem("overloaded", 503, problems.OVERLOADED.title, retry_after_s=problems.RETRY_AFTER_S)
 
 
 class UpstreamFault(Exception):
-    """An upstream did not serve a request. `outcome` is what it is counted as, `problem` what the shopper gets."""
+    """An upstream did not serve a request. `outcome` is its label in metrics, `problem` the response to the client."""
 
     outcome: ClassVar[str] = "fault"
     problem: ClassVar[Problem] = problems.BAD_GATEWAY
 
 
-class NotReached(UpstreamFault):
-    """No connection could be had: refused, no route, no such name, no TLS, or not in time. Nothing was sent."""
+class ConnectFailed(UpstreamFault):
+    """No connection: refused, no route, unknown name, TLS failure, or too late. Nothing was sent."""
 
-    outcome = "not_reached"
+    outcome = "connect_failed"
 
 
-class HungUp(UpstreamFault):
-    """The connection was closed before anything of an answer came.
+class ConnectionClosed(UpstreamFault):
+    """The upstream closed the connection before any byte of a response.
 
-    `was_kept`: it had served others before, so that the upstream may just have been tired of keeping it.
+    `was_reused`: the connection had served other requests, so the upstream may have closed it for being idle.
     """
 
-    outcome = "hung_up"
+    outcome = "closed"
 
-    def __init__(self, message: str, *, was_kept: bool) -> None:
+    def __init__(self, message: str, *, was_reused: bool) -> None:
         super().__init__(message)
-        self.was_kept = was_kept
+        self.was_reused = was_reused
 
 
-class CutOff(UpstreamFault):
-    """The connection was closed in the middle of an answer."""
+class Truncated(UpstreamFault):
+    """The connection was closed in the middle of a response, or of the request."""
 
-    outcome = "cut_off"
-
-
-class BadAnswer(UpstreamFault):
-    """What came is no HTTP answer, or can be read in more than one way."""
-
-    outcome = "bad_answer"
+    outcome = "truncated"
 
 
-class TimedOut(UpstreamFault):
-    """The answer, or a further piece of it, did not come in time."""
+class BadResponse(UpstreamFault):
+    """The bytes are not an HTTP response, or are ambiguous."""
 
-    outcome = "timed_out"
+    outcome = "bad_response"
+
+
+class ResponseTimeout(UpstreamFault):
+    """The response, or the next part of it, was not received in time."""
+
+    outcome = "timeout"
     problem = problems.GATEWAY_TIMEOUT
 
 
-class AllBusy(UpstreamFault):
-    """All connections that may be open are in use, and enough requests wait for one already. Nothing was sent."""
+class PoolFull(UpstreamFault):
+    """All connections are in use, and too many requests wait for one, or one waited too long. Nothing was sent."""
 
-    outcome = "all_busy"
+    outcome = "pool_full"
     problem = _OVERLOADED
+
+
+class AmbiguousRequest(Exception):
+    """The request could be read in more than one way."""
+
+
+class NotForwarded(Exception):
+    """A kind of request that is not forwarded."""

@@ -1,4 +1,4 @@
-"""Whether a target is asked at all: what its answers tell, and what it says when it is asked how it is."""
+"""Health of a target: passive, by its responses to requests, and active, by health checks. Pure but for its clocks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,29 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-IN: Final = "in"
+HEALTHY: Final = "healthy"
 EJECTED: Final = "ejected"
 UNHEALTHY: Final = "unhealthy"
 
 
 class TargetHealth:
-    """The state of one target. `since` is wall-clock time, `reason` what was last held against it.
+    """`since` is the wall-clock time of the last change, `reason` the failure that caused it.
 
-    Passive: so many failures in a row eject it for a while; after that one more failure ejects it again, and one success
-    makes good for all. Active: checks take it out and back in after so many results of the other kind in a row.
+    Passive: a number of failures in a row ejects the target for a while. After that one more failure ejects it again, and
+    one success resets the count. Active: a number of contrary results of checks in a row changes the state.
     """
 
-    __slots__ = ("_clock", "_contrary", "_ejected_until", "_failures", "_now", "_on_change", "_out", "reason", "since")
+    __slots__ = (
+        "_clock",
+        "_contrary_checks",
+        "_ejected_until",
+        "_failures",
+        "_is_unhealthy",
+        "_now",
+        "_on_change",
+        "reason",
+        "since",
+    )
 
     def __init__(
         self,
@@ -32,59 +42,59 @@ class TargetHealth:
         self._on_change = on_change
         self._failures = 0
         self._ejected_until = 0.0
-        # Taken out by checks, and how many results in a row have spoken against the present state.
-        self._out = False
-        self._contrary = 0
+        self._is_unhealthy = False
+        # Results of checks in a row that contradict the present state.
+        self._contrary_checks = 0
         self.reason = ""
         self.since = now()
 
     @property
     def state(self) -> str:
-        """`IN`, `EJECTED` or `UNHEALTHY`."""
-        if self._out:
+        """`HEALTHY`, `EJECTED` or `UNHEALTHY`."""
+        if self._is_unhealthy:
             return UNHEALTHY
-        return EJECTED if self._clock() < self._ejected_until else IN
+        return EJECTED if self._clock() < self._ejected_until else HEALTHY
 
     @property
-    def is_in(self) -> bool:
-        """Whether it should be asked."""
-        return not self._out and (not self._ejected_until or self._clock() >= self._ejected_until)
+    def is_available(self) -> bool:
+        """Whether requests should be sent to it."""
+        return not self._is_unhealthy and (not self._ejected_until or self._clock() >= self._ejected_until)
 
     def succeeded(self) -> None:
-        """It has served a request."""
+        """Count a request that was served."""
         if self._failures:
             self._failures = 0
             if self._ejected_until:
                 self._ejected_until = 0.0
                 self._change("")
 
-    def failed(self, reason: str, *, most: int, eject_s: float) -> None:
-        """It has not; `most` such in a row eject it for `eject_s` seconds."""
+    def failed(self, reason: str, *, failures_to_eject: int, eject_s: float) -> None:
+        """Count a request that was not served; so many in a row eject it for `eject_s` seconds."""
         self._failures += 1
-        if self._failures >= most and self._clock() >= self._ejected_until:
+        if self._failures >= failures_to_eject and self._clock() >= self._ejected_until:
             self._ejected_until = self._clock() + eject_s
             self._change(reason)
 
     def checked(self, fault: str | None, *, healthy_after: int, unhealthy_after: int) -> None:
-        """It was asked how it is; `fault` says what was wrong."""
-        if (fault is None) != self._out:
-            self._contrary = 0
+        """Count the result of a health check; `fault` is its failure, None for success."""
+        if (fault is None) != self._is_unhealthy:
+            self._contrary_checks = 0
             return
-        self._contrary += 1
-        if self._contrary < (healthy_after if self._out else unhealthy_after):
+        self._contrary_checks += 1
+        if self._contrary_checks < (healthy_after if self._is_unhealthy else unhealthy_after):
             return
-        self._contrary = 0
-        self._out = not self._out
-        # What was held against it before the check found it well is forgotten.
+        self._contrary_checks = 0
+        self._is_unhealthy = not self._is_unhealthy
+        # Earlier failures of requests do not count after the change.
         self._failures = 0
         self._ejected_until = 0.0
         self._change(fault or "")
 
     def unchecked(self) -> None:
-        """It is not asked any more: what checks said has no end by itself."""
-        self._contrary = 0
-        if self._out:
-            self._out = False
+        """Health checks have ended, so an unhealthy state would have no end."""
+        self._contrary_checks = 0
+        if self._is_unhealthy:
+            self._is_unhealthy = False
             self._change("")
 
     def _change(self, reason: str) -> None:

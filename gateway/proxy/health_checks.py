@@ -1,59 +1,62 @@
-"""Asks a target how it is, for ever."""
+"""Health checks of a target: a request at intervals, whose result changes the target's health."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from gateway.config.policies import HealthCheck
 from gateway.http.message import StreamedResponse
-from gateway.proxy.errors import AllBusy, HungUp, UpstreamFault
+from gateway.proxy.errors import ConnectionClosed, PoolFull, UpstreamFault
 from gateway.proxy.target import Target
 
-# Workers and gateways that were started together do not ask together.
-_JITTER = 0.2
+# Workers and gateways that started together do not check together.
+_JITTER: Final = 0.2
 
 
-async def check_for_ever(target: Target, check: HealthCheck, *, rng: Callable[[], float]) -> None:
-    """Ask every `interval_s`, beginning at once, and tell the target's health."""
+async def check_repeatedly(target: Target, check: HealthCheck, *, chance: Callable[[], float]) -> None:
+    """Check at once and then every `interval_s`, until cancelled."""
     while True:
         fault = await fault_of(target, check)
         target.health.checked(fault, healthy_after=check.healthy_after, unhealthy_after=check.unhealthy_after)
-        await asyncio.sleep(check.interval_s * (1 + _JITTER * (rng() - 0.5)))
+        await asyncio.sleep(check.interval_s * (1 + _JITTER * (chance() - 0.5)))
 
 
 async def fault_of(target: Target, check: HealthCheck) -> str | None:
-    """What is wrong with the target, None if nothing: it must answer 2xx or 3xx in time."""
+    """The failure of a check, None for success: a 2xx or 3xx in time."""
     try:
         async with asyncio.timeout(check.timeout_s):
             try:
-                status = await _ask(target, check)
-            except HungUp as fault:
-                if not fault.was_kept:
+                status = await _status_of(target, check)
+            except ConnectionClosed as fault:
+                if not fault.was_reused:
                     raise
-                status = await _ask(target, check)
-    except AllBusy:
-        return None  # it serves as much as it may
+                status = await _status_of(target, check)
+    except PoolFull:
+        return None  # it serves as many requests as it may
     except TimeoutError:
-        return "the check timed out"
+        return "the health check timed out"
     except UpstreamFault as fault:
-        return f"the check failed: {fault}"
-    return None if 200 <= status < 400 else f"the check answered {status}"
+        return f"the health check failed: {fault}"
+    return None if 200 <= status < 400 else f"the health check returned {status}"
 
 
-async def _ask(target: Target, check: HealthCheck) -> int:
-    place = target.place
-    request = f"GET {place.base}{check.path} HTTP/1.1\r\nHost: {place.authority}\r\nUser-Agent: peakgate-health\r\n\r\n"
+async def _status_of(target: Target, check: HealthCheck) -> int:
+    address = target.address
+    request = (
+        f"GET {address.base}{check.path} HTTP/1.1\r\nHost: {address.authority}\r\nUser-Agent: peakgate-health\r\n\r\n"
+    )
     deadline = asyncio.get_running_loop().time() + check.timeout_s
-    connection = await target.obtain(deadline)
+    connection = await target.pool.obtain(deadline)
     try:
-        answer = await connection.ask(
-            request.encode(), bodiless=False, deadline=deadline, idle_timeout_s=check.timeout_s
+        response = await connection.request(
+            request.encode(), is_bodiless=False, deadline=deadline, idle_timeout_s=check.timeout_s
         )
     except asyncio.CancelledError:
-        # Whatever cut the wait short, the connection must not be asked again.
+        # Its response may still arrive, so the connection cannot be used again.
         connection.abort()
         raise
-    if isinstance(answer, StreamedResponse):
-        await answer.chunks.aclose()
-    return answer.status
+    if isinstance(response, StreamedResponse):
+        await response.chunks.aclose()
+    return response.status

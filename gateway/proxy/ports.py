@@ -1,4 +1,4 @@
-"""What forwarding asks of others."""
+"""The port of forwarding: the circuit breaker around an upstream."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ from typing import Final, Protocol
 
 
 class Guard(Protocol):
-    """A circuit breaker around an upstream. After `try_enter` said yes, exactly one of the other three is called.
+    """A circuit breaker. After `try_enter` returned True, exactly one of the other methods is called.
 
-    What counts as failed: no connection, no or no proper answer in time, and 502, 503 and 504; any other status is the
-    upstream's word, 500 too.
+    Failures are: no connection, no valid response in time, and 502, 503 and 504. Any other status is a response of the
+    upstream, 500 too.
     """
 
     def try_enter(self) -> bool:
-        """Whether the upstream may be asked now."""
+        """Whether a request may be sent now."""
         ...
 
     def succeeded(self, elapsed_s: float) -> None:
-        """It answered; this long after it was asked the head of its answer had come."""
+        """The head of the response arrived this long after the request was sent."""
         ...
 
     def failed(self, reason: str) -> None:
-        """It did not answer, or said that it cannot."""
+        """The request failed."""
         ...
 
     def abandoned(self) -> None:
-        """The shopper left before there was an answer, which says nothing about the upstream."""
+        """The client left before there was a response, which says nothing about the upstream."""
         ...
 
 
 class NoGuard:
-    """Lets everything through."""
+    """A guard that is always closed."""
 
     def try_enter(self) -> bool:
-        """Yes."""
+        """See `Guard`."""
         return True
 
     def succeeded(self, elapsed_s: float) -> None:
-        """Nothing to note."""
+        """See `Guard`."""
 
     def failed(self, reason: str) -> None:
-        """Nothing to note."""
+        """See `Guard`."""
 
     def abandoned(self) -> None:
-        """Nothing to note."""
+        """See `Guard`."""
 
 
 NO_GUARD: Final = NoGuard()

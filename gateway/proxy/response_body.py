@@ -1,30 +1,30 @@
-"""Where the body of an answer ends: after its length, after its last chunk, or with the connection."""
+"""Framing of a response body: by its length, by chunks, or by the end of the connection (RFC 9112, 6)."""
 
 from __future__ import annotations
 
 import re
 from typing import Final, Protocol
 
-from gateway.proxy.errors import BadAnswer
+from gateway.proxy.errors import BadResponse
 from gateway.proxy.response_head import CHUNKED, UNTIL_CLOSE
 
-# A chunk's size with its extensions, and a trailer section, both of which are dropped.
-_LINE_MOST: Final = 1024
-_TRAILERS_MOST: Final = 8 * 1024
+# Bytes of a chunk's size with its extensions, and of a trailer section. Extensions and trailers are dropped.
+_MAX_LINE: Final = 1024
+_MAX_TRAILERS: Final = 8 * 1024
 _CHUNK_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 
 
 class Framing(Protocol):
-    """Takes what arrives apart."""
+    """Separates a body from its framing."""
 
-    # The whole body has come.
+    # The whole body was received.
     is_done: bool
-    # Something came behind it, which nobody asked for.
+    # Bytes followed it that belong to no request.
     has_more: bool
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The pieces of the body in `data`. Raises `BadAnswer`."""
+        """The pieces of the body in `data`. Raises `BadResponse`."""
         ...
 
 
@@ -72,13 +72,13 @@ class UntilClose:
 class Chunked:
     """A body in chunks (RFC 9112, 7.1). Extensions and trailers are dropped."""
 
-    __slots__ = ("_held", "_in_trailers", "_left", "_trailers", "has_more", "is_done")
+    __slots__ = ("_buffered", "_in_trailers", "_left", "_trailers", "has_more", "is_done")
 
     def __init__(self) -> None:
-        # Of the chunk that is being received, with the line end behind it; 0 where a size comes next.
+        # Bytes left of the current chunk and its line end; 0 before a size.
         self._left = 0
-        # A line that has come in part only.
-        self._held = b""
+        # A part of a line.
+        self._buffered = b""
         self._in_trailers = False
         self._trailers = 0
         self.is_done = False
@@ -87,18 +87,18 @@ class Chunked:
     def feed(self, data: bytes) -> list[bytes]:
         """See `Framing`."""
         pieces: list[bytes] = []
-        if self._held:
-            data, self._held = self._held + data, b""
+        if self._buffered:
+            data, self._buffered = self._buffered + data, b""
         at = 0
         while at < len(data) and not self.is_done:
             if self._left:
                 at = self._take_data(data, at, pieces)
                 continue
-            end = data.find(b"\r\n", at, at + _LINE_MOST)
+            end = data.find(b"\r\n", at, at + _MAX_LINE)
             if end < 0:
-                if len(data) - at >= _LINE_MOST or data.find(b"\n", at) >= 0:
-                    raise BadAnswer("a chunk's line that does not end")
-                self._held = data[at:]
+                if len(data) - at >= _MAX_LINE or data.find(b"\n", at) >= 0:
+                    raise BadResponse("the line of a chunk is too long or ends in LF")
+                self._buffered = data[at:]
                 return pieces
             self._take_line(data[at:end])
             at = end + 2
@@ -106,7 +106,7 @@ class Chunked:
         return pieces
 
     def _take_data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        """Take what has come of a chunk; says how far that goes."""
+        """Take the data of a chunk from position `at`; returns the position after it."""
         taken = min(self._left - 2, len(data) - at)
         if taken > 0:
             pieces.append(data[at : at + taken])
@@ -114,13 +114,13 @@ class Chunked:
             at += taken
         if self._left > 2 or at == len(data):
             return at
-        # The line end behind a chunk may come in two pieces as well.
+        # The line end after a chunk may be split as well.
         expected = b"\r\n"[2 - self._left :]
-        found = data[at : at + self._left]
-        if not expected.startswith(found):
-            raise BadAnswer("a chunk that does not end where it should")
-        self._left -= len(found)
-        return at + len(found)
+        received = data[at : at + self._left]
+        if not expected.startswith(received):
+            raise BadResponse("a chunk does not end at its size")
+        self._left -= len(received)
+        return at + len(received)
 
     def _take_line(self, line: bytes) -> None:
         if self._in_trailers:
@@ -128,7 +128,7 @@ class Chunked:
             return
         found = _CHUNK_LINE.fullmatch(line)
         if found is None:
-            raise BadAnswer("a chunk without a size")
+            raise BadResponse("a chunk has no valid size")
         size = int(found[1], 16)
         if size:
             self._left = size + 2
@@ -140,5 +140,5 @@ class Chunked:
             self.is_done = True
             return
         self._trailers += len(line)
-        if self._trailers > _TRAILERS_MOST or not _TRAILER.fullmatch(line):
-            raise BadAnswer("trailers that are none")
+        if self._trailers > _MAX_TRAILERS or not _TRAILER.fullmatch(line):
+            raise BadResponse("the trailer section is malformed or too large")

@@ -1,8 +1,8 @@
-"""Reads the head of an upstream's answer, strictly: what could be read in two ways is none (RFC 9112).
+"""Parse the head of an upstream's response strictly: an ambiguous one is an error (RFC 9112).
 
-Not aiohttp's parser: for answers that one is lenient on purpose (bare LF, folded lines, control characters, repeated
-lengths), must be told beforehand whether a body follows, and costs 5 µs where this takes 2. An upstream sends the same
-lines again and again, so what a line means is remembered.
+aiohttp's response parser is lenient on purpose (bare LF, folded lines, control characters, repeated lengths), must know
+beforehand whether a body follows, and costs 5 µs where this takes 2. Upstreams repeat their header lines, so the meaning
+of a line is remembered.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.proxy.errors import BadAnswer
+from gateway.proxy.errors import BadResponse
+from primitives.bounded_map import BoundedMap
 
-# Lengths of bodies that are not known from the head.
+# Lengths of bodies that the head does not give.
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
@@ -22,122 +23,128 @@ _FIELD_LINE: Final = re.compile(
 )
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
-# Of one hop (RFC 9110, 7.6.1), or written by the gateway itself into each of its answers.
+# Hop-by-hop (RFC 9110, 7.6.1), or written by the gateway into each response.
 _DROPPED: Final = frozenset(
     {
-        *(b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info", b"te", b"trailer"),
-        *(b"upgrade", b"server", b"date", b"x-request-id"),
+        b"date",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-connection",
+        b"server",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"x-request-id",
     }
 )
-# Other ones each time, and secrets among them: not to be remembered.
+# Their values are different each time, or secret: not remembered.
 _UNIQUE: Final = frozenset({b"set-cookie", b"location"})
-_REMEMBERED_MOST: Final = 2_000
-_REMEMBERED_BYTES: Final = 200
+_MAX_REMEMBERED: Final = 4_000
+_MAX_REMEMBERED_BYTES: Final = 200
 
-# The finished line of a field that is passed on (empty where it is not), or a name and value to be understood.
-_Understood = tuple[bytes, bytes]
-_Meaning = bytes | _Understood
-_known: dict[bytes, _Meaning] = {}
-_known_statuses: dict[bytes, tuple[int, bool]] = {}
+# The line of a field as it is passed on (empty if it is dropped), or the name and value of a field that is interpreted.
+_Interpreted = tuple[bytes, bytes]
+_Meaning = bytes | _Interpreted
+_meanings: BoundedMap[bytes, _Meaning] = BoundedMap(_MAX_REMEMBERED)
+_statuses: BoundedMap[bytes, tuple[int, bool]] = BoundedMap(_MAX_REMEMBERED)
 
 
-class AnswerHead:
-    """Status and fields of an answer. `lines` are finished lines of what is passed on; `length` is that of the body."""
+class ResponseHead:
+    """Status and fields of a response. `header_block` is passed on; `length` is that of the body, by the fields."""
 
-    __slots__ = ("content_type", "keeps", "length", "lines", "status")
+    __slots__ = ("content_type", "header_block", "keeps_alive", "length", "status")
 
-    def __init__(self, status: int, lines: bytes, content_type: bytes, length: int, keeps: bool) -> None:
+    def __init__(self, status: int, header_block: bytes, content_type: bytes, length: int, keeps_alive: bool) -> None:
         self.status = status
-        self.lines = lines
+        self.header_block = header_block
         self.content_type = content_type
         self.length = length
-        # Whether the upstream keeps the connection after this answer.
-        self.keeps = keeps
+        # Whether the upstream keeps the connection open after this response.
+        self.keeps_alive = keeps_alive
 
 
-def read_head(section: bytes) -> AnswerHead:
-    """Read a header section, given without the empty line that ends it. Raises `BadAnswer`.
+def parse_head(section: bytes) -> ResponseHead:
+    """Parse a header section, given without the empty line that ends it. Raises `BadResponse`.
 
-    `length` is that which the fields say: the caller knows whether there is a body at all.
+    `length` follows from the fields alone: the caller knows whether there is a body at all.
     """
     lines = section.split(b"\r\n")
-    known = _known
-    status, is_11 = _known_statuses.get(lines[0]) or _read_status(lines[0])
-    passed = []
-    understood = []
+    recall = _meanings.get
+    status, is_11 = _statuses.get(lines[0]) or _parse_status(lines[0])
+    passed: list[bytes] = []
+    interpreted: list[_Interpreted] = []
     del lines[0]
     for line in lines:
-        meaning = known.get(line)
+        meaning = recall(line)
         if meaning is None:
-            meaning = _understand(line)
+            meaning = _parse_line(line)
         if isinstance(meaning, tuple):
-            understood.append(meaning)
+            interpreted.append(meaning)
         else:
             passed.append(meaning)
-    return _with_framing(status, is_11, passed, understood)
+    return _with_framing(status, is_11, passed, interpreted)
 
 
-def _with_framing(status: int, is_11: bool, passed: list[bytes], understood: list[_Understood]) -> AnswerHead:
+def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: list[_Interpreted]) -> ResponseHead:
     length = UNTIL_CLOSE
     content_type = b""
-    # HTTP/1.0 closes unless it says otherwise; that it may keep the connection is not taken up (RFC 9112, 9.3).
-    keeps = is_11
-    for name, value in understood:
+    # HTTP/1.0 closes unless its fields differ; an offer of it to keep the connection is not used (RFC 9112, 9.3).
+    keeps_alive = is_11
+    for name, value in interpreted:
         if name == b"content-type":
             if content_type:
-                raise BadAnswer("Content-Type came twice")
+                raise BadResponse("two Content-Types")
             content_type = value
         elif name == b"connection":
-            options, named = _read_connection(value)
-            keeps = keeps and b"close" not in options
+            options, named = _parse_connection(value)
+            keeps_alive = keeps_alive and b"close" not in options
             if named:
                 passed = [line for line in passed if line.partition(b":")[0].lower() not in named]
         elif length != UNTIL_CLOSE:
-            # The same length again, too: who sends one twice may mean either.
-            raise BadAnswer("two lengths")
+            # Equal ones too: the sender may mean either.
+            raise BadResponse("two lengths")
         elif name == b"content-length":
             length = int(value)
         elif is_11:
             length = CHUNKED
         else:
-            raise BadAnswer("chunks in HTTP/1.0, which does not know them")  # RFC 9112, 6.1
-    return AnswerHead(status, b"".join(passed), content_type or b"application/octet-stream", length, keeps)
+            raise BadResponse("chunks in HTTP/1.0, which does not have them")  # RFC 9112, 6.1
+    return ResponseHead(status, b"".join(passed), content_type or b"application/octet-stream", length, keeps_alive)
 
 
-def _read_status(line: bytes) -> tuple[int, bool]:
+def _parse_status(line: bytes) -> tuple[int, bool]:
     found = _STATUS_LINE.fullmatch(line)
     if found is None:
-        raise BadAnswer("no status line")
+        raise BadResponse("a malformed status line")
     status = int(found[2]), found[1] == b"1"
-    if len(_known_statuses) < _REMEMBERED_MOST and len(line) < _REMEMBERED_BYTES:
-        _known_statuses[line] = status
+    if len(line) <= _MAX_REMEMBERED_BYTES:
+        _statuses.put(line, status)
     return status
 
 
-def _understand(line: bytes) -> _Meaning:
-    """What a line means that was not met before."""
+def _parse_line(line: bytes) -> _Meaning:
+    """The meaning of a line that is not remembered."""
     found = _FIELD_LINE.fullmatch(line)
     if found is None:
-        raise BadAnswer("a header line that is none")
+        raise BadResponse("a malformed header line")
     written, value = found[1], found[2]
     name = written.lower()
     meaning = _meaning(name, value, b"%b: %b\r\n" % (written, value))
-    if name not in _UNIQUE and len(line) <= _REMEMBERED_BYTES:
-        if len(_known) >= _REMEMBERED_MOST:
-            _known.clear()
-        _known[line] = meaning
+    if name not in _UNIQUE and len(line) <= _MAX_REMEMBERED_BYTES:
+        _meanings.put(line, meaning)
     return meaning
 
 
 def _meaning(name: bytes, value: bytes, line: bytes) -> _Meaning:
     if name == b"content-length":
         if not _LENGTH.fullmatch(value):
-            raise BadAnswer("a Content-Length that is no number")
+            raise BadResponse("a Content-Length that is not a number")
         return name, value
     if name == b"transfer-encoding":
-        # What is not just chunked has no end that could be told.
+        # Any other coding may hide the end of the body.
         if value.lower() != b"chunked":
-            raise BadAnswer("a Transfer-Encoding other than chunked")
+            raise BadResponse("a Transfer-Encoding other than chunked")
         return name, value
     if name == b"connection":
         return b"" if value.lower() == b"keep-alive" else (name, value)
@@ -146,7 +153,7 @@ def _meaning(name: bytes, value: bytes, line: bytes) -> _Meaning:
     return b"" if name in _DROPPED else line
 
 
-def _read_connection(value: bytes) -> tuple[set[bytes], set[bytes]]:
-    """What is said of the connection, and which of it names fields of this hop (RFC 9110, 7.6.1)."""
+def _parse_connection(value: bytes) -> tuple[set[bytes], set[bytes]]:
+    """The connection options, and those of them that name hop-by-hop fields (RFC 9110, 7.6.1)."""
     options = {option.strip(b" \t") for option in value.lower().split(b",")}
     return options, options - {b"close", b"keep-alive", b""}

@@ -251,8 +251,8 @@ def test_an_upstream_that_is_not_there_is_502_and_one_that_is_silent_504(gate: R
     assert (silent.status, silent.body["type"]) == (504, "/problems/gateway-timeout")
     assert "127.0.0.1:1" not in str(away.body)
     front.go_on.set()
-    eventually(lambda: count(gate, "peakgate_upstream_requests_total", upstream="nobody", outcome="not_reached"))
-    eventually(lambda: count(gate, "peakgate_upstream_requests_total", upstream="web", outcome="timed_out"))
+    eventually(lambda: count(gate, "peakgate_upstream_requests_total", upstream="nobody", outcome="connect_failed"))
+    eventually(lambda: count(gate, "peakgate_upstream_requests_total", upstream="web", outcome="timeout"))
 
 
 def test_a_websocket_is_refused_clearly(gate: RunningShop) -> None:

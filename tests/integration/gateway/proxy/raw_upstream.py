@@ -16,7 +16,8 @@ from multidict import CIMultiDict
 from gateway.config.policies import Forward, HealthCheck, Upstream
 from gateway.http.message import Handler, Request, Response, StreamedResponse, resolve
 from gateway.proxy.forward import forward
-from gateway.proxy.upstreams import UpstreamPool, Upstreams
+from gateway.proxy.upstream import ActiveUpstream
+from gateway.proxy.upstreams import Upstreams
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -63,13 +64,13 @@ class Peer:
 Script = Callable[[Peer], Awaitable[Any]]
 
 
-def always(answer: bytes) -> Script:
-    """Give every request the same answer."""
+def always(response: bytes) -> Script:
+    """Give every request the same response."""
 
     async def script(peer: Peer) -> None:
         while True:
             await peer.request()
-            await peer.send(answer)
+            await peer.send(response)
 
     return script
 
@@ -169,7 +170,7 @@ class Gate:
         self.handler = handler
 
     @property
-    def pool(self) -> UpstreamPool:
+    def upstream(self) -> ActiveUpstream:
         """The upstream."""
         return self.upstreams["shop"]
 
@@ -178,12 +179,12 @@ class Gate:
         return await resolve(self.handler(asked or request()))
 
     async def body_of(self, asked: Request | None = None) -> bytes:
-        """Forward a request and read the whole of its answer."""
+        """Forward a request and read the whole of its response."""
         return await whole(await self.ask(asked))
 
 
 async def whole(response: Response) -> bytes:
-    """The body of an answer, however it comes."""
+    """The body of a response, however it comes."""
     if isinstance(response, StreamedResponse):
         return b"".join([piece async for piece in response.chunks])
     return response.body

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.http.message import StreamedResponse
-from gateway.proxy.errors import BadAnswer, CutOff, TimedOut
+from gateway.proxy.errors import BadResponse, ResponseTimeout, Truncated
 from tests.integration.gateway.proxy.raw_upstream import OK, Peer, forwarding, once, request, unused_url, whole
 from tests.waiting import until
 
@@ -46,16 +46,16 @@ NO_ANSWERS = {
     "a header section without end": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
     "a header section that is too large": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    "interim answers without end": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000,
+    "interim responses without end": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000,
     "two types": b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n",
     "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
     "half a short body": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
-    "an interim answer and no other": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "an interim response and no other": b"HTTP/1.1 100 Continue\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("sent", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
-async def test_what_is_no_answer_becomes_a_502_and_is_not_asked_for_again(sent: bytes) -> None:
+async def test_an_invalid_response_is_a_502_and_is_not_retried(sent: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(sent)
@@ -63,22 +63,22 @@ async def test_what_is_no_answer_becomes_a_502_and_is_not_asked_for_again(sent: 
             await peer.gone()  # the gateway must close by itself
 
     async with forwarding(script) as (gate, servers):
-        answer = await gate.ask()
-        assert answer.status == 502
+        response = await gate.ask()
+        assert response.status == 502
         await until(lambda: servers[0].open == 0)
         assert len(servers[0].requests) == 1
-        assert gate.pool.targets[0].idle == 0
+        assert gate.upstream.targets[0].pool.idle == 0
 
 
-async def test_one_that_hangs_is_given_up_with_a_504() -> None:
+async def test_an_upstream_that_hangs_is_a_504() -> None:
     async with forwarding(hang) as (gate, servers):
-        answer = await gate.ask()
-        assert answer.status == 504
+        response = await gate.ask()
+        assert response.status == 504
         await until(lambda: servers[0].open == 0)
-        assert gate.pool.outcomes["timed_out"] == 1
+        assert gate.upstream.outcomes["timeout"] == 1
 
 
-async def test_one_that_hangs_in_a_short_body_is_given_up_with_a_504() -> None:
+async def test_an_upstream_that_hangs_in_a_short_body_is_a_504() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok")
@@ -88,7 +88,7 @@ async def test_one_that_hangs_in_a_short_body_is_given_up_with_a_504() -> None:
         assert (await gate.ask()).status == 504
 
 
-async def test_a_short_body_that_dribbles_is_given_up_as_a_whole() -> None:
+async def test_a_short_body_that_trickles_times_out_as_a_whole() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
@@ -100,7 +100,7 @@ async def test_a_short_body_that_dribbles_is_given_up_as_a_whole() -> None:
         assert (await gate.ask()).status == 504
 
 
-async def test_a_reset_is_a_502_and_is_tried_again_where_that_is_allowed() -> None:
+async def test_a_reset_is_a_502_and_is_retried_if_allowed() -> None:
     async with forwarding(reset, retries=2) as (gate, servers):
         assert (await gate.ask()).status == 502
         assert len(servers[0].requests) == 3
@@ -116,17 +116,17 @@ async def test_a_reset_is_a_502_and_is_tried_again_where_that_is_allowed() -> No
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nbegun",
     ],
 )
-async def test_half_a_long_answer_is_never_taken_for_a_whole_one(sent: bytes) -> None:
+async def test_a_truncated_stream_never_looks_complete(sent: bytes) -> None:
     async with forwarding(once(sent)) as (gate, _):
-        answer = await gate.ask()
-        assert isinstance(answer, StreamedResponse)
-        assert await anext(answer.chunks) == b"begun"
-        with pytest.raises(CutOff):
-            await anext(answer.chunks)
-        assert gate.pool.targets[0].cut_off == 1
+        response = await gate.ask()
+        assert isinstance(response, StreamedResponse)
+        assert await anext(response.chunks) == b"begun"
+        with pytest.raises(Truncated):
+            await anext(response.chunks)
+        assert gate.upstream.targets[0].truncated_streams == 1
 
 
-async def test_a_reset_does_not_end_a_body_that_ends_with_its_connection() -> None:
+async def test_a_reset_truncates_a_body_that_ends_with_its_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\n\r\nbegun")
@@ -135,12 +135,12 @@ async def test_a_reset_does_not_end_a_body_that_ends_with_its_connection() -> No
 
     begun = asyncio.Event()
     async with forwarding(script) as (gate, _):
-        answer = await gate.ask()
-        assert isinstance(answer, StreamedResponse)
-        assert await anext(answer.chunks) == b"begun"
+        response = await gate.ask()
+        assert isinstance(response, StreamedResponse)
+        assert await anext(response.chunks) == b"begun"
         begun.set()
-        with pytest.raises(CutOff):
-            await anext(answer.chunks)
+        with pytest.raises(Truncated):
+            await anext(response.chunks)
 
 
 @pytest.mark.parametrize(
@@ -155,36 +155,36 @@ async def test_a_reset_does_not_end_a_body_that_ends_with_its_connection() -> No
         b"5\nbegun\n",
     ],
 )
-async def test_chunks_that_are_none_cut_the_answer_off(bad: bytes) -> None:
+async def test_malformed_chunks_truncate_the_response(bad: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n", bad)
         await peer.gone()
 
     async with forwarding(script) as (gate, servers):
-        answer = await gate.ask()
-        if not isinstance(answer, StreamedResponse):
-            assert answer.status == 502  # both pieces came at once
+        response = await gate.ask()
+        if not isinstance(response, StreamedResponse):
+            assert response.status == 502  # both pieces came at once
             return
-        with pytest.raises(BadAnswer):
-            await whole(answer)
+        with pytest.raises(BadResponse):
+            await whole(response)
         await until(lambda: servers[0].open == 0)
 
 
-async def test_a_long_body_that_stops_is_given_up() -> None:
+async def test_a_streamed_body_that_stops_times_out() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nbegun" % BIG)
         await peer.gone()
 
     async with forwarding(script) as (gate, servers):
-        answer = await gate.ask()
-        with pytest.raises(TimedOut):
-            await whole(answer)
+        response = await gate.ask()
+        with pytest.raises(ResponseTimeout):
+            await whole(response)
         await until(lambda: servers[0].open == 0)
 
 
-async def test_what_comes_behind_an_answer_costs_the_connection_but_not_the_answer() -> None:
+async def test_bytes_after_a_response_close_the_connection_and_keep_the_response() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
@@ -196,7 +196,7 @@ async def test_what_comes_behind_an_answer_costs_the_connection_but_not_the_answ
         assert servers[0].connections == 3
 
 
-async def test_what_an_upstream_says_unasked_costs_the_connection() -> None:
+async def test_bytes_without_a_request_close_the_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK)
@@ -207,26 +207,26 @@ async def test_what_an_upstream_says_unasked_costs_the_connection() -> None:
     async with forwarding(script) as (gate, servers):
 
         def idle() -> int:
-            return gate.pool.targets[0].idle
+            return gate.upstream.targets[0].pool.idle
 
         assert await gate.body_of() == b"ok"
         await until(lambda: servers[0].open == 0)
-        assert gate.pool.targets[0].idle == 0
+        assert gate.upstream.targets[0].pool.idle == 0
         assert await gate.body_of() == b"ok"
         assert servers[0].connections == 2
 
 
-async def test_nobody_there_is_a_502() -> None:
+async def test_a_refused_connection_is_a_502() -> None:
     async with forwarding(unused_url()) as (gate, _):
-        answer = await gate.ask()
-        assert answer.status == 502
-        assert b"127.0.0.1" not in answer.body
-        assert gate.pool.outcomes["not_reached"] == 1
+        response = await gate.ask()
+        assert response.status == 502
+        assert b"127.0.0.1" not in response.body
+        assert gate.upstream.outcomes["connect_failed"] == 1
 
 
-async def test_an_answer_in_single_bytes_is_read_like_any_other() -> None:
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-One: 1\r\nContent-Length: 5\r\n\r\nhello"
-    async with forwarding(once(*(bytes([byte]) for byte in answer)), timeout_s=5.0, idle_timeout_s=5.0) as (gate, _):
+async def test_a_response_in_single_bytes_is_parsed_like_any_other() -> None:
+    response = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-One: 1\r\nContent-Length: 5\r\n\r\nhello"
+    async with forwarding(once(*(bytes([byte]) for byte in response)), timeout_s=5.0, idle_timeout_s=5.0) as (gate, _):
         got = await gate.ask()
         assert (got.status, got.content_type, got.header_block) == (200, b"text/plain", b"X-One: 1\r\n")
         assert got.body == b"hello"

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.policies import Upstream
 from gateway.http.message import BodyTooLarge, Response, StreamedResponse
-from gateway.proxy.upstreams import NoTargetLeft
+from gateway.proxy.upstreams import NoTargetAvailable
 from tests.integration.gateway.proxy.raw_upstream import (
     OK,
     Peer,
@@ -43,13 +43,13 @@ class RecordingGuard:
         self.told.append("abandoned")
 
 
-async def test_a_small_answer_comes_back_whole_with_the_fields_that_may_pass() -> None:
-    answer = (
+async def test_a_small_response_is_returned_whole_with_its_end_to_end_fields() -> None:
+    response = (
         b"HTTP/1.1 201 Created\r\nServer: nginx\r\nDate: Sat, 21 Nov 2026 11:00:00 GMT\r\nContent-Type: text/plain\r\n"
         b"Content-Length: 5\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
         b'ETag:\t"1" \r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Request-Id: theirs\r\n\r\nhello'
     )
-    async with forwarding(always(answer)) as (gate, servers):
+    async with forwarding(always(response)) as (gate, servers):
         for _ in range(3):
             got = await gate.ask()
             assert not isinstance(got, StreamedResponse)
@@ -59,7 +59,7 @@ async def test_a_small_answer_comes_back_whole_with_the_fields_that_may_pass() -
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -69,46 +69,46 @@ async def test_a_small_answer_comes_back_whole_with_the_fields_that_may_pass() -
         b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello",
     ],
 )
-async def test_every_framing_of_a_body_is_read(answer: bytes) -> None:
-    async with forwarding(once(answer)) as (gate, _):
+async def test_every_framing_of_a_body_is_parsed(response: bytes) -> None:
+    async with forwarding(once(response)) as (gate, _):
         assert await gate.body_of() == b"hello"
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b'HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: "1"\r\n\r\n',
         b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
-async def test_answers_without_a_body_keep_the_connection(answer: bytes) -> None:
-    async with forwarding(always(answer)) as (gate, servers):
+async def test_responses_without_a_body_keep_the_connection(response: bytes) -> None:
+    async with forwarding(always(response)) as (gate, servers):
         for _ in range(2):
             assert await gate.body_of() == b""
         assert servers[0].connections == 1
 
 
-async def test_the_answer_to_head_has_the_length_of_what_get_would_get_and_no_body() -> None:
+async def test_a_response_to_head_has_the_length_of_a_get_and_no_body() -> None:
     async with forwarding(always(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")) as (gate, servers):
         for _ in range(2):
-            answer = await gate.ask(request("HEAD"))
-            assert isinstance(answer, StreamedResponse)
-            assert answer.length == 500
-            assert await whole(answer) == b""
+            response = await gate.ask(request("HEAD"))
+            assert isinstance(response, StreamedResponse)
+            assert response.length == 500
+            assert await whole(response) == b""
         assert servers[0].connections == 1
 
 
-async def test_the_answer_to_head_says_no_length_where_none_is_known() -> None:
+async def test_a_response_to_head_has_no_length_if_it_is_unknown() -> None:
     async with forwarding(always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) as (gate, servers):
         for _ in range(2):
-            answer = await gate.ask(request("HEAD"))
-            assert isinstance(answer, StreamedResponse)
-            assert answer.length is None
+            response = await gate.ask(request("HEAD"))
+            assert isinstance(response, StreamedResponse)
+            assert response.length is None
         assert servers[0].connections == 1
 
 
-async def test_a_complete_body_goes_with_its_length() -> None:
+async def test_a_complete_body_is_sent_with_its_length() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         assert await gate.body_of(request("POST", body=b'{"a":1}', content_type="application/json")) == b"ok"
         head, _, body = servers[0].requests[0].partition(b"\r\n\r\n")
@@ -124,7 +124,7 @@ async def pieces(*given: bytes, fault: Exception | None = None) -> AsyncIterator
         raise fault
 
 
-async def test_a_body_that_still_comes_goes_in_chunks() -> None:
+async def test_a_streamed_body_is_sent_in_chunks() -> None:
     asked = request("PUT", content_length="999", transfer_encoding="gzip")
     asked.stream = pieces(b"one", b"", b"three")
     async with forwarding(always(OK)) as (gate, servers):
@@ -133,10 +133,10 @@ async def test_a_body_that_still_comes_goes_in_chunks() -> None:
         assert body == b"3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"
         assert b"999" not in head
         assert b"gzip" not in head
-        await until(lambda: gate.pool.targets[0].idle == 1)
+        await until(lambda: gate.upstream.targets[0].pool.idle == 1)
 
 
-async def test_what_goes_wrong_with_a_body_on_its_way_here_is_raised_and_the_upstream_cut_off() -> None:
+async def test_a_fault_of_the_clients_body_is_raised_and_closes_the_upstream_connection() -> None:
     guard = RecordingGuard()
 
     async def script(peer: Peer) -> None:
@@ -150,7 +150,7 @@ async def test_what_goes_wrong_with_a_body_on_its_way_here_is_raised_and_the_ups
         await until(lambda: servers[0].connections == 1 and servers[0].open == 0)
         assert servers[0].requests == []
         assert guard.told == ["abandoned"]
-        assert gate.pool.targets[0].outstanding == 0
+        assert gate.upstream.targets[0].outstanding == 0
 
 
 async def test_a_body_waits_for_an_upstream_that_reads_slowly() -> None:
@@ -185,7 +185,7 @@ async def test_a_body_waits_for_an_upstream_that_reads_slowly() -> None:
         may_read.set()
 
 
-async def test_an_upstream_that_never_reads_a_body_is_given_up() -> None:
+async def test_an_upstream_that_never_reads_a_body_times_out() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield bytes(65536)
@@ -199,7 +199,7 @@ async def test_an_upstream_that_never_reads_a_body_is_given_up() -> None:
         assert (await gate.ask(asked)).status == 504
 
 
-async def test_an_answer_before_the_end_of_the_body_is_passed_on() -> None:
+async def test_a_response_before_the_end_of_the_body_is_passed_on() -> None:
     never = asyncio.Event()
 
     async def stuck() -> AsyncIterator[bytes]:
@@ -214,12 +214,12 @@ async def test_an_answer_before_the_end_of_the_body_is_passed_on() -> None:
     asked = request("POST")
     asked.stream = stuck()
     async with forwarding(script) as (gate, servers):
-        answer = await gate.ask(asked)
-        assert (answer.status, answer.body) == (413, b"no!")
+        response = await gate.ask(asked)
+        assert (response.status, response.body) == (413, b"no!")
         await until(lambda: servers[0].open == 0)
 
 
-async def test_both_ways_may_flow_at_the_same_time() -> None:
+async def test_both_bodies_may_be_streamed_at_the_same_time() -> None:
     async def script(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -240,16 +240,16 @@ async def test_both_ways_may_flow_at_the_same_time() -> None:
     asked = request("POST")
     asked.stream = conversation()
     async with forwarding(script, timeout_s=5.0, idle_timeout_s=5.0) as (gate, _):
-        answer = await gate.ask(asked)
-        assert isinstance(answer, StreamedResponse)
+        response = await gate.ask(asked)
+        assert isinstance(response, StreamedResponse)
         got = []
-        async for piece in answer.chunks:
+        async for piece in response.chunks:
             got.append(piece)
             heard.put_nowait(piece)
         assert got == [b"ONE", b"TWO"]
 
 
-async def test_websocket_is_refused_and_other_upgrades_are_passed_over() -> None:
+async def test_websocket_is_rejected_and_other_upgrades_are_ignored() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         refused = await gate.ask(request(connection="Upgrade", upgrade="websocket"))
         assert refused.status == 501
@@ -262,13 +262,13 @@ async def test_websocket_is_refused_and_other_upgrades_are_passed_over() -> None
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "BREW", "get"])
-async def test_methods_that_are_not_forwarded_are_refused(method: str) -> None:
+async def test_methods_that_are_not_forwarded_are_rejected(method: str) -> None:
     async with forwarding(always(OK)) as (gate, servers):
         assert (await gate.ask(request(method))).status == 501
         assert servers[0].connections == 0
 
 
-async def test_what_could_be_read_in_two_ways_never_leaves() -> None:
+async def test_an_ambiguous_request_is_never_sent() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         for asked in (request(path="/a/../b"), request(path="/a%2fb"), request(x_one="1\r\nX-Two: 2")):
             assert (await gate.ask(asked)).status == 400
@@ -280,27 +280,27 @@ async def test_what_could_be_read_in_two_ways_never_leaves() -> None:
 
 @pytest.mark.parametrize(
     ("status", "told"),
-    [(200, "succeeded"), (404, "succeeded"), (500, "succeeded"), (503, "failed: it answered 503")],
+    [(200, "succeeded"), (404, "succeeded"), (500, "succeeded"), (503, "failed: it returned 503")],
 )
-async def test_the_guard_hears_of_every_answer(status: int, told: str) -> None:
+async def test_every_response_is_reported_to_the_guard(status: int, told: str) -> None:
     guard = RecordingGuard()
     async with forwarding(always(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status), guard=guard) as (gate, _):
         assert (await gate.ask()).status == status
         assert guard.told == [told]
 
 
-async def test_a_tripped_guard_is_answered_at_once() -> None:
+async def test_an_open_breaker_rejects_at_once() -> None:
     guard = RecordingGuard()
     guard.is_open = False
     async with forwarding(always(OK), guard=guard) as (gate, servers):
-        answer = await gate.ask()
-        assert answer.status == 503
-        assert b"Retry-After" in answer.header_block
+        response = await gate.ask()
+        assert response.status == 503
+        assert b"Retry-After" in response.header_block
         assert servers[0].connections == 0
         assert guard.told == []
 
 
-async def test_the_guard_hears_once_of_a_request_that_was_tried_several_times() -> None:
+async def test_a_request_with_retries_is_reported_to_the_guard_once() -> None:
     guard = RecordingGuard()
     async with forwarding(unused_url(), guard=guard, retries=3) as (gate, _):
         assert (await gate.ask()).status == 502
@@ -308,7 +308,7 @@ async def test_the_guard_hears_once_of_a_request_that_was_tried_several_times() 
         assert guard.told[0].startswith("failed: ")
 
 
-async def test_a_shopper_in_a_hurry_holds_nothing_against_the_upstream() -> None:
+async def test_a_shorter_timeout_of_the_client_does_not_count_against_the_upstream() -> None:
     guard = RecordingGuard()
 
     async def script(peer: Peer) -> None:
@@ -319,12 +319,12 @@ async def test_a_shopper_in_a_hurry_holds_nothing_against_the_upstream() -> None
         for timeout_ms in ("1", "200"):
             assert (await gate.ask(request(request_timeout_ms=timeout_ms))).status == 504
         assert guard.told == ["abandoned", "abandoned"]
-        assert gate.pool.targets[0].health.state == "in"
+        assert gate.upstream.targets[0].health.state == "healthy"
         await until(lambda: servers[0].requests)
         assert b"\r\nRequest-Timeout-Ms: 200\r\n" in servers[0].requests[-1]
 
 
-async def test_one_who_leaves_takes_his_request_along() -> None:
+async def test_a_cancelled_request_closes_its_connection() -> None:
     guard = RecordingGuard()
 
     async def script(peer: Peer) -> None:
@@ -339,7 +339,7 @@ async def test_one_who_leaves_takes_his_request_along() -> None:
             await asking
         await until(lambda: servers[0].open == 0)
         assert guard.told == ["abandoned"]
-        assert gate.pool.targets[0].outstanding == 0
+        assert gate.upstream.targets[0].outstanding == 0
 
 
 async def test_a_handler_that_is_closed_while_it_waits_frees_its_connection() -> None:
@@ -364,25 +364,25 @@ async def test_a_handler_that_is_closed_while_it_waits_frees_its_connection() ->
         running.close()
         await until(lambda: servers[0].open == 0)
         assert guard.told == ["abandoned"]
-        assert gate.pool.targets[0].outstanding == 0
+        assert gate.upstream.targets[0].outstanding == 0
 
 
 # Configuration that changes
 
 
-async def test_targets_that_stay_keep_their_connections_and_others_are_let_go() -> None:
+async def test_targets_that_stay_keep_their_connections_and_others_are_retired() -> None:
     async with forwarding(always(OK), always(OK)) as (gate, servers):
         for _ in range(20):
             await gate.ask()
-        pool = gate.pool
+        pool = gate.upstream
         gate.upstreams.update([Upstream(name="shop", targets=(servers[0].url,))])
-        assert gate.pool is pool
+        assert gate.upstream is pool
         await until(lambda: servers[1].open == 0)
         assert await gate.body_of() == b"ok"
         assert servers[0].connections == 1
 
 
-async def test_requests_under_way_outlive_their_target() -> None:
+async def test_requests_in_progress_outlive_their_target() -> None:
     may_answer = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -400,9 +400,9 @@ async def test_requests_under_way_outlive_their_target() -> None:
         await until(lambda: servers[0].open == 0)
 
 
-async def test_an_address_that_is_none_changes_nothing() -> None:
+async def test_an_invalid_address_changes_nothing() -> None:
     async with forwarding(always(OK)) as (gate, _):
-        with pytest.raises(ValueError, match="no address"):
+        with pytest.raises(ValueError, match="not the address"):
             gate.upstreams.update([Upstream(name="shop", targets=("http://",))])
         assert await gate.body_of() == b"ok"
 
@@ -410,30 +410,30 @@ async def test_an_address_that_is_none_changes_nothing() -> None:
 # What can be seen
 
 
-async def test_readiness_and_numbers_tell_how_upstreams_are() -> None:
+async def test_readiness_and_metrics_show_the_state_of_upstreams() -> None:
     async with forwarding(unused_url(), retries=0, table={"failures_to_eject": 2}) as (gate, _):
         await gate.upstreams.check()
         for _ in range(2):
             await gate.ask()
-        with pytest.raises(NoTargetLeft, match="shop"):
+        with pytest.raises(NoTargetAvailable, match="shop"):
             await gate.upstreams.check()
         seen: Any = gate.upstreams.snapshot()["shop"]
-        assert seen["requests"] == {"not_reached": 2}
+        assert seen["requests"] == {"connect_failed": 2}
         assert seen["targets"][0]["state"] == "ejected"
         assert seen["targets"][0]["reason"]
         metrics = {metric.name: metric.samples for metric in gate.upstreams.metrics()}
         assert metrics["peakgate_upstream_requests_total"][0].value == 2
-        assert metrics["peakgate_upstream_target_in"][0].value == 0
+        assert metrics["peakgate_upstream_target_available"][0].value == 0
 
 
-async def test_a_target_may_have_a_path_of_its_own() -> None:
+async def test_a_target_may_have_a_base_path() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         gate.upstreams.update([Upstream(name="shop", targets=(servers[0].url + "/base/",))])
         await gate.ask(request(path="/a", query="b=c"))
         assert servers[0].requests[0].startswith(b"GET /base/a?b=c HTTP/1.1\r\n")
 
 
-async def test_the_end_comes_while_requests_are_under_way() -> None:
+async def test_closing_fails_requests_in_progress() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.gone()
@@ -442,4 +442,4 @@ async def test_the_end_comes_while_requests_are_under_way() -> None:
         asking = [asyncio.ensure_future(gate.ask()) for _ in range(3)]
         await until(lambda: len(servers[0].requests) == 3)
         await gate.upstreams.close()
-        assert {answer.status for answer in await asyncio.gather(*asking)} == {502}
+        assert {response.status for response in await asyncio.gather(*asking)} == {502}

@@ -12,51 +12,51 @@ class Patient:
     """Is well or not, as the test says."""
 
     def __init__(self) -> None:
-        self.answer = OK
+        self.response = OK
         self.served = 0
 
     async def __call__(self, peer: Peer) -> None:
         while True:
             asked = await peer.request()
             if asked.startswith(b"GET /health?deep=1 HTTP/1.1\r\n"):
-                await peer.send(self.answer)
+                await peer.send(self.response)
             else:
                 self.served += 1
                 await peer.send(OK)
 
 
-async def test_a_target_that_says_it_is_sick_is_left_out_until_it_is_well() -> None:
+async def test_an_unhealthy_target_gets_no_requests_until_its_checks_succeed() -> None:
     patient, other = Patient(), Patient()
     async with forwarding(patient, other, health=CHECK) as (gate, _):
-        target = gate.pool.targets[0]
-        patient.answer = SICK
+        target = gate.upstream.targets[0]
+        patient.response = SICK
         await until(lambda: target.health.state == "unhealthy")
         assert "503" in target.health.reason
         before = patient.served
         for _ in range(20):
             assert (await gate.ask()).status == 200
         assert patient.served == before
-        patient.answer = OK
-        await until(lambda: target.health.state == "in")
+        patient.response = OK
+        await until(lambda: target.health.state == "healthy")
         while patient.served == before:
             assert (await gate.ask()).status == 200
 
 
-async def test_a_target_that_is_not_there_or_hangs_is_unhealthy() -> None:
+async def test_a_target_that_cannot_be_reached_or_hangs_is_unhealthy() -> None:
     async def hang(peer: Peer) -> None:
         await peer.request()
         await peer.gone()
 
     async with forwarding(unused_url(), hang, always(OK), health=CHECK) as (gate, _):
-        first, second, third = gate.pool.targets
+        first, second, third = gate.upstream.targets
         await until(lambda: first.health.state == second.health.state == "unhealthy")
-        assert third.health.state == "in"
-        assert first.health.reason.startswith("the check failed")
+        assert third.health.state == "healthy"
+        assert first.health.reason.startswith("the health check failed")
 
 
-async def test_without_checks_what_they_said_is_forgotten() -> None:
+async def test_without_checks_an_unhealthy_target_is_healthy_again() -> None:
     async with forwarding(unused_url(), health=CHECK) as (gate, _):
-        await until(lambda: gate.pool.targets[0].health.state == "unhealthy")
-        url = gate.pool.targets[0].place.url
+        await until(lambda: gate.upstream.targets[0].health.state == "unhealthy")
+        url = gate.upstream.targets[0].address.url
         gate.upstreams.update([Upstream(name="shop", targets=(url,))])
-        assert gate.pool.targets[0].health.state == "in"
+        assert gate.upstream.targets[0].health.state == "healthy"

@@ -22,34 +22,34 @@ class ClosesIdle:
         peer.reset()
 
 
-async def test_an_idle_connection_that_was_closed_is_no_failure_and_costs_no_budget() -> None:
+async def test_an_idle_connection_that_was_closed_is_retried_free() -> None:
     async with forwarding(ClosesIdle(), retries=0, table={"failures_to_eject": 1}) as (gate, servers):
-        left = gate.pool.budget.remaining
+        left = gate.upstream.budget.remaining
         assert await gate.body_of() == b"ok"
         assert await gate.body_of() == b"ok"
         assert servers[0].connections == 2
-        assert gate.pool.retries == {"free": 1}
-        assert gate.pool.budget.remaining >= left
-        assert gate.pool.targets[0].health.state == "in"
+        assert gate.upstream.retries == {"free": 1}
+        assert gate.upstream.budget.remaining >= left
+        assert gate.upstream.targets[0].health.state == "healthy"
 
 
-async def test_what_must_not_be_done_twice_is_not_sent_twice() -> None:
+async def test_a_request_that_is_not_idempotent_is_not_retried() -> None:
     async with forwarding(ClosesIdle(), retries=5) as (gate, servers):
         assert await gate.body_of() == b"ok"
         assert (await gate.ask(request("POST", body=b"{}"))).status == 502
         assert len(servers[0].requests) == 2
-        assert gate.pool.retries == {}
+        assert gate.upstream.retries == {}
 
 
-async def test_another_target_is_tried_when_one_cannot_be_reached() -> None:
+async def test_a_retry_goes_to_another_target() -> None:
     async with forwarding(unused_url(), always(OK), table={"failures_to_eject": 1000}) as (gate, _):
         for _ in range(30):
             assert await gate.body_of() == b"ok"
-        assert gate.pool.outcomes == {"2xx": 30}
-        assert gate.pool.retries["budgeted"] > 0
+        assert gate.upstream.outcomes == {"2xx": 30}
+        assert gate.upstream.retries["budgeted"] > 0
 
 
-async def test_retries_end_with_their_number() -> None:
+async def test_retries_are_bounded_in_number() -> None:
     async def reset(peer: Peer) -> None:
         await peer.request()
         peer.reset()
@@ -59,16 +59,16 @@ async def test_retries_end_with_their_number() -> None:
         assert len(servers[0].requests) == 4
 
 
-async def test_retries_end_with_their_budget() -> None:
+async def test_retries_are_bounded_by_the_budget() -> None:
     async with forwarding(unused_url(), retries=1, table={"failures_to_eject": 1000}) as (gate, _):
-        while gate.pool.retries["denied"] == 0:
+        while gate.upstream.retries["denied"] == 0:
             await gate.ask()
-        asked, retried = gate.pool.outcomes["not_reached"], gate.pool.retries["budgeted"]
+        asked, retried = gate.upstream.outcomes["connect_failed"], gate.upstream.retries["budgeted"]
         # 10 a second over ten seconds, and one for every five requests.
         assert retried <= 100 + 10 + asked * 0.2
 
 
-async def test_nothing_is_tried_again_that_was_answered_in_part() -> None:
+async def test_a_partial_response_is_not_retried() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 2")
@@ -79,7 +79,7 @@ async def test_nothing_is_tried_again_that_was_answered_in_part() -> None:
         assert len(servers[0].requests) == 1
 
 
-async def test_the_deadline_holds_for_all_attempts_together() -> None:
+async def test_all_attempts_share_one_deadline() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         if peer.number == 1:
@@ -97,28 +97,28 @@ async def test_the_deadline_holds_for_all_attempts_together() -> None:
 # Connections
 
 
-async def test_the_connection_used_last_is_used_first() -> None:
+async def test_the_connection_used_last_is_taken_first() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         await asyncio.gather(*(gate.ask() for _ in range(5)))
         assert servers[0].connections == 5
-        assert gate.pool.targets[0].idle == 5
-        newest = gate.pool.targets[0]._idle[-1]
+        assert gate.upstream.targets[0].pool.idle == 5
+        newest = gate.upstream.targets[0].pool._idle[-1]
         for _ in range(3):
             await gate.ask()
-            assert gate.pool.targets[0]._idle[-1] is newest
+            assert gate.upstream.targets[0].pool._idle[-1] is newest
         assert servers[0].connections == 5
 
 
-async def test_connections_that_nobody_needs_are_closed() -> None:
+async def test_idle_connections_are_closed() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         await gate.ask()
-        target = gate.pool.targets[0]
-        target._idle[0].idle_since -= 3600
+        target = gate.upstream.targets[0]
+        target.pool._idle[0].idle_since -= 3600
         await until(lambda: servers[0].open == 0)
-        assert target.idle == 0
+        assert target.pool.idle == 0
 
 
-async def test_no_more_connections_are_opened_than_allowed_and_those_who_wait_get_the_next() -> None:
+async def test_connections_are_bounded_and_waiting_requests_get_the_next() -> None:
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -137,10 +137,10 @@ async def test_no_more_connections_are_opened_than_allowed_and_those_who_wait_ge
         go_on.set()
         assert {(await each).status for each in asking} == {200}
         assert servers[0].connections == 2
-        assert gate.pool.outcomes["all_busy"] == 1
+        assert gate.upstream.outcomes["pool_full"] == 1
 
 
-async def test_who_waits_for_a_connection_in_vain_is_told_so() -> None:
+async def test_a_request_that_waits_too_long_for_a_connection_is_a_503() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.gone()
@@ -150,13 +150,13 @@ async def test_who_waits_for_a_connection_in_vain_is_told_so() -> None:
         first = asyncio.ensure_future(gate.ask())
         await until(lambda: servers[0].requests)
         assert (await gate.ask()).status == 503
-        assert gate.pool.targets[0].health.state == "in"
+        assert gate.upstream.targets[0].health.state == "healthy"
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
 
 
-async def test_a_lost_connection_makes_room_for_one_who_waits() -> None:
+async def test_a_lost_connection_makes_room_for_a_waiting_request() -> None:
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -169,15 +169,15 @@ async def test_a_lost_connection_makes_room_for_one_who_waits() -> None:
         first = asyncio.ensure_future(gate.ask(request("POST")))
         await until(lambda: servers[0].requests)
         second = asyncio.ensure_future(gate.ask())
-        await until(lambda: gate.pool.targets[0].outstanding == 2)
+        await until(lambda: gate.upstream.targets[0].outstanding == 2)
         go_on.set()
         assert (await first).status == 502
         assert (await second).status == 200
 
 
-async def test_giving_up_while_waiting_or_connecting_leaks_nothing() -> None:
+async def test_cancelling_while_waiting_or_connecting_leaks_nothing() -> None:
     async with forwarding(always(OK), table={"max_connections": 2}, timeout_s=20.0) as (gate, _):
-        target = gate.pool.targets[0]
+        target = gate.upstream.targets[0]
         for turns in range(12):
             asking = [asyncio.ensure_future(gate.ask()) for _ in range(4)]
             for _ in range(turns):

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.http.message import StreamedResponse
 from gateway.proxy.body_stream import HIGH_WATER, BodyStream
-from gateway.proxy.connection import SHORT_MOST
+from gateway.proxy.connection import MAX_BUFFERED_BODY
 from tests.integration.gateway.proxy.raw_upstream import OK, Peer, always, forwarding, whole
 from tests.waiting import until
 
@@ -23,10 +23,10 @@ async def endless(peer: Peer) -> None:
         await peer.writer.drain()
 
 
-async def test_a_long_answer_comes_piece_by_piece_and_keeps_its_connection() -> None:
+async def test_a_long_response_is_streamed_and_keeps_its_connection() -> None:
     body = PIECE * 20
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    async with forwarding(always(answer)) as (gate, servers):
+    response = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with forwarding(always(response)) as (gate, servers):
         for _ in range(3):
             got = await gate.ask()
             assert isinstance(got, StreamedResponse)
@@ -35,10 +35,10 @@ async def test_a_long_answer_comes_piece_by_piece_and_keeps_its_connection() -> 
         assert servers[0].connections == 1
 
 
-async def test_a_long_answer_in_chunks_has_no_length_and_comes_whole() -> None:
+async def test_a_long_chunked_response_has_no_length_and_arrives_whole() -> None:
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(PIECE), PIECE) for _ in range(5)) + b"0\r\n\r\n"
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
-    async with forwarding(always(answer)) as (gate, servers):
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    async with forwarding(always(response)) as (gate, servers):
         for _ in range(3):
             got = await gate.ask()
             assert isinstance(got, StreamedResponse)
@@ -47,15 +47,15 @@ async def test_a_long_answer_in_chunks_has_no_length_and_comes_whole() -> None:
         assert servers[0].connections == 1
 
 
-async def test_the_longest_short_answer_is_not_streamed() -> None:
-    body = bytes(SHORT_MOST)
+async def test_the_longest_buffered_response_is_not_streamed() -> None:
+    body = bytes(MAX_BUFFERED_BODY)
     async with forwarding(always(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))) as (gate, _):
         got = await gate.ask()
         assert not isinstance(got, StreamedResponse)
         assert got.body == body
 
 
-async def test_an_answer_without_end_is_held_in_bounded_memory_while_nobody_reads() -> None:
+async def test_an_endless_response_takes_bounded_memory_while_it_is_not_read() -> None:
     async with forwarding(endless) as (gate, servers):
         got = await gate.ask()
         assert isinstance(got, StreamedResponse)
@@ -63,31 +63,31 @@ async def test_an_answer_without_end_is_held_in_bounded_memory_while_nobody_read
         assert isinstance(body, BodyStream)
         for _ in range(3):
             await until(lambda: body.is_paused)
-            assert HIGH_WATER < body.held <= HIGH_WATER + ONE_READ
+            assert HIGH_WATER < body.buffered_bytes <= HIGH_WATER + ONE_READ
             # It waits for its reader, however long that takes: nothing more is taken from the upstream meanwhile.
-            held = body.held
+            held = body.buffered_bytes
             for _ in range(100):
                 await asyncio.sleep(0)
-            assert body.held == held
+            assert body.buffered_bytes == held
             while body.is_paused:
                 await anext(body)
         await body.aclose()
         await until(lambda: servers[0].open == 0)
 
 
-async def test_a_slow_reader_is_not_held_against_the_upstream() -> None:
+async def test_a_slow_reader_does_not_count_against_the_upstream() -> None:
     async with forwarding(endless, idle_timeout_s=0.06) as (gate, _):
         got = await gate.ask()
         assert isinstance(got, StreamedResponse)
         body = got.chunks
         assert isinstance(body, BodyStream)
         await until(lambda: body.is_paused)
-        connection = next(iter(gate.pool.targets[0]._busy))
+        connection = next(iter(gate.upstream.targets[0].pool._busy))
         assert connection.deadline == float("inf")
         await body.aclose()
 
 
-async def test_a_shopper_who_hangs_up_frees_the_connection_even_before_the_first_piece() -> None:
+async def test_a_client_that_disconnects_frees_the_connection_before_the_first_piece() -> None:
     async with forwarding(endless) as (gate, servers):
         for _ in range(3):
             got = await gate.ask()
@@ -97,10 +97,10 @@ async def test_a_shopper_who_hangs_up_frees_the_connection_even_before_the_first
             with pytest.raises(StopAsyncIteration):
                 await anext(got.chunks)
             await until(lambda: servers[0].open == 0)
-        assert gate.pool.targets[0].outstanding == 0
+        assert gate.upstream.targets[0].outstanding == 0
 
 
-async def test_pieces_go_on_as_soon_as_they_come() -> None:
+async def test_pieces_are_passed_on_as_soon_as_they_arrive() -> None:
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -118,10 +118,10 @@ async def test_pieces_go_on_as_soon_as_they_come() -> None:
         assert await anext(got.chunks) == b"second"
         with pytest.raises(StopAsyncIteration):
             await anext(got.chunks)
-        assert gate.pool.targets[0].idle == 1
+        assert gate.upstream.targets[0].pool.idle == 1
 
 
-async def test_other_routes_go_on_while_one_answer_has_no_end() -> None:
+async def test_an_endless_response_does_not_block_other_requests() -> None:
     async def script(peer: Peer) -> None:
         await (endless if peer.number == 1 else always(OK))(peer)
 

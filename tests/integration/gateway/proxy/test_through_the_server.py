@@ -59,9 +59,9 @@ async def front(script: Script, **options: Any) -> AsyncIterator[Front]:
             await edge.drain(0.1)
 
 
-async def test_a_small_answer_takes_the_short_path() -> None:
-    answer = b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nETag: "1"\r\nContent-Length: 5\r\n\r\nhello'
-    async with front(always(answer)) as made:
+async def test_a_small_response_needs_no_task() -> None:
+    response = b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nETag: "1"\r\nContent-Length: 5\r\n\r\nhello'
+    async with front(always(response)) as made:
         client = await made.client()
         for _ in range(3):
             got = await client.ask(get("/shop/a%20b?c=d"))
@@ -75,7 +75,7 @@ async def test_a_small_answer_takes_the_short_path() -> None:
 
 
 @pytest.mark.parametrize("framing", ["counted", "chunked"])
-async def test_a_long_answer_flows_through(framing: str) -> None:
+async def test_a_long_response_is_streamed_to_the_client(framing: str) -> None:
     head, body = b"Content-Length: %d" % (len(PIECE) * 20), PIECE * 20
     if framing == "chunked":
         head = b"Transfer-Encoding: chunked"
@@ -87,7 +87,7 @@ async def test_a_long_answer_flows_through(framing: str) -> None:
         assert made.upstream.connections == 1
 
 
-async def test_head_tells_the_length_of_what_get_would_get() -> None:
+async def test_head_returns_the_length_of_a_get() -> None:
     async with front(always(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")) as made:
         client = await made.client()
         for _ in range(2):
@@ -95,7 +95,7 @@ async def test_head_tells_the_length_of_what_get_would_get() -> None:
             assert (got["Content-Length"], got.body) == ("500", b"")
 
 
-async def test_half_an_answer_cuts_the_shopper_off_too() -> None:
+async def test_a_truncated_response_closes_the_clients_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nbegun")
@@ -106,7 +106,7 @@ async def test_half_an_answer_cuts_the_shopper_off_too() -> None:
             await client.ask(get("/shop/"))
 
 
-async def test_a_shopper_who_hangs_up_stops_the_upstream() -> None:
+async def test_a_client_that_disconnects_stops_the_upstream() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         peer.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 10**10)
@@ -121,10 +121,10 @@ async def test_a_shopper_who_hangs_up_stops_the_upstream() -> None:
         assert made.upstream.open == 1
         client.writer.transport.abort()
         await until(lambda: made.upstream.open == 0)
-        assert made.gate.pool.targets[0].outstanding == 0
+        assert made.gate.upstream.targets[0].outstanding == 0
 
 
-async def test_a_long_body_flows_through_to_the_upstream() -> None:
+async def test_a_long_body_is_streamed_to_the_upstream() -> None:
     async with front(always(OK)) as made:
         client = await made.client()
         body = PIECE * 40
@@ -135,7 +135,7 @@ async def test_a_long_body_flows_through_to_the_upstream() -> None:
         assert len(sent) >= len(body)
 
 
-async def test_a_shopper_who_hangs_up_amid_his_body_frees_the_upstream() -> None:
+async def test_a_client_that_disconnects_in_its_body_frees_the_upstream() -> None:
     async with front(always(OK)) as made:
         client = await made.client()
         await client.send(get("/shop/", "Content-Length: 1000000", method="POST"), b"begun")
@@ -143,10 +143,10 @@ async def test_a_shopper_who_hangs_up_amid_his_body_frees_the_upstream() -> None
         client.writer.transport.abort()
         await until(lambda: made.upstream.open == 0)
         assert made.upstream.requests == []
-        await until(lambda: made.gate.pool.targets[0].outstanding == 0)
+        await until(lambda: made.gate.upstream.targets[0].outstanding == 0)
 
 
-async def test_an_answer_that_does_not_wait_for_the_body_reaches_the_shopper() -> None:
+async def test_a_response_before_the_end_of_the_body_reaches_the_client() -> None:
     async def script(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
@@ -158,7 +158,7 @@ async def test_an_answer_that_does_not_wait_for_the_body_reaches_the_shopper() -
         assert (got.status, got.body) == (403, b"no")
 
 
-async def test_a_websocket_is_refused_clearly() -> None:
+async def test_a_websocket_is_rejected_with_a_problem() -> None:
     async with front(always(OK)) as made:
         client = await made.client()
         got = await client.ask(
@@ -174,7 +174,7 @@ async def test_a_websocket_is_refused_clearly() -> None:
         assert made.upstream.connections == 0
 
 
-async def test_an_upstream_that_hangs_leaves_other_routes_alone() -> None:
+async def test_an_upstream_that_hangs_does_not_affect_other_routes() -> None:
     async def hang(peer: Peer) -> None:
         await peer.request()
         await peer.gone()
@@ -190,7 +190,7 @@ async def test_an_upstream_that_hangs_leaves_other_routes_alone() -> None:
 
 
 @pytest.mark.parametrize("path", ["/shop/../own", "/shop/%2e%2e/own", "/shop/a%2fb", "/shop/a%00b", "/shop/a\\b"])
-async def test_an_ambiguous_path_is_refused_before_anything_is_forwarded(path: str) -> None:
+async def test_an_ambiguous_path_is_rejected_before_anything_is_forwarded(path: str) -> None:
     async with front(always(OK)) as made:
         client = await made.client()
         assert (await client.ask(get(path))).status == 400

@@ -66,21 +66,21 @@ async def serving(certificate: Path) -> AsyncIterator[str]:
         server.close()
 
 
-async def test_a_target_whose_certificate_is_trusted_is_asked(certificate: Path) -> None:
+async def test_a_target_with_a_trusted_certificate_is_used(certificate: Path) -> None:
     async with serving(certificate) as url:
         trusting = ssl.create_default_context(cafile=str(certificate))
         upstreams = Upstreams([Upstream(name="shop", targets=(url,))], tls=trusting)
         handler = forward(rule(timeout_s=5.0, idle_timeout_s=5.0), upstreams["shop"])
         for _ in range(3):
             assert await whole(await resolve(handler(request()))) == LONG
-        assert upstreams["shop"].targets[0].idle == 1
+        assert upstreams["shop"].targets[0].pool.idle == 1
         await upstreams.close()
 
 
-async def test_one_whose_certificate_is_not_is_not_asked(certificate: Path) -> None:
+async def test_a_target_with_an_untrusted_certificate_is_not_used(certificate: Path) -> None:
     async with serving(certificate) as url:
         upstreams = Upstreams([Upstream(name="shop", targets=(url,))])
         handler = forward(rule(timeout_s=5.0), upstreams["shop"])
         assert (await resolve(handler(request("POST")))).status == 502
-        assert upstreams["shop"].outcomes == {"not_reached": 1}
+        assert upstreams["shop"].outcomes == {"connect_failed": 1}
         await upstreams.close()

@@ -1,4 +1,4 @@
-"""No text of a shopper or an upstream becomes a header line of an answer that the gateway did not mean to write."""
+"""No text of a shopper or an upstream becomes a header line of an response that the gateway did not mean to write."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from gateway.http.message import Request, Response
 from gateway.pipeline.cors import cors
-from gateway.proxy.errors import BadAnswer
-from gateway.proxy.response_head import read_head
+from gateway.proxy.errors import BadResponse
+from gateway.proxy.response_head import parse_head
 from tests.integration.gateway.proxy.raw_upstream import forwarding, once, request
 from tests.integration.gateway.small_server import get, small_server
 
@@ -19,9 +19,9 @@ EVIL = ["x\r\nSet-Cookie: a=b", "x\nSet-Cookie: a=b", "x\rSet-Cookie: a=b", "x%0
 @pytest.mark.parametrize("route", ["/plain", "/nowhere", "/slow-broken", "/refused"])
 async def test_what_a_field_says_never_becomes_a_line_of_the_answer(field: str, value: str, route: str) -> None:
     async with small_server() as server, await server.client() as client:
-        answer = await client.ask(get(route, f"{field}: {value}"), method="GET")
-        assert "Set-Cookie" not in answer
-        assert "Set-Cookie" not in answer["X-Request-Id"]
+        response = await client.ask(get(route, f"{field}: {value}"), method="GET")
+        assert "Set-Cookie" not in response
+        assert "Set-Cookie" not in response["X-Request-Id"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_origin_with_a_line_end_is_not_echoed(origins: tuple[str, ...], origi
 @pytest.mark.parametrize("value", [b"x\rSet-Cookie: a=b", b"x\nSet-Cookie: a=b", b"x\x00y", b"x\r\n folded"])
 async def test_an_upstream_cannot_split_its_answer(value: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nLocation: " + value + b"\r\nContent-Length: 2"
-    with pytest.raises(BadAnswer):
-        read_head(head)
+    with pytest.raises(BadResponse):
+        parse_head(head)
     async with forwarding(once(head + b"\r\n\r\nok")) as (gate, _):
         assert (await gate.ask(request())).status == 502

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.http.message import Request
-from gateway.proxy.header_fields import Ambiguous, Fields, NotTaken
-from gateway.proxy.target import Place
+from gateway.proxy.address import Address
+from gateway.proxy.errors import AmbiguousRequest, NotForwarded
+from gateway.proxy.request_head import RequestHeads
 from tests.integration.gateway.proxy.raw_upstream import rule
 
 # What breaks parsers apart, in any mixture.
@@ -107,13 +108,14 @@ def test_an_upstream_reads_exactly_the_one_request_that_was_sent(
     strip: bool,
     keep_host: bool,
 ) -> None:
-    writer = Fields(
-        rule(prefix="/a/" if strip else "/", strip_prefix=strip, preserve_host=keep_host), trusts=lambda _peer: trusted
+    writer = RequestHeads(
+        rule(prefix="/a/" if strip else "/", strip_prefix=strip, preserve_host=keep_host),
+        is_trusted=lambda _peer: trusted,
     )
     asked = Request(method, path, query, CIMultiDict(given_fields), body, "0123456789abcdef", (), "10.0.0.1")
     try:
-        head = writer.onward(asked, streams=False).to(Place.of("http://shop"), 1000)
-    except (Ambiguous, NotTaken):
+        head = writer.of(asked, is_streamed=False).render(Address.parse("http://shop"), 1000)
+    except (AmbiguousRequest, NotForwarded):
         return
     sends_body = body or method in {"POST", "PUT", "PATCH"}
     assert head.endswith(b"\r\n\r\n")

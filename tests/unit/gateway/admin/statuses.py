@@ -98,7 +98,13 @@ def failing_gateway() -> dict[str, Any]:
             "pages": {
                 "requests": {"answered": 5},
                 "targets": [
-                    {"url": "http://10.0.0.5:8080", "state": "in", "since": AT - 7200, "reason": "", "outstanding": 12},
+                    {
+                        "url": "http://10.0.0.5:8080",
+                        "state": "healthy",
+                        "since": AT - 7200,
+                        "reason": "",
+                        "outstanding": 12,
+                    },
                     {
                         "url": "http://10.0.0.6:8080",
                         "state": "ejected",

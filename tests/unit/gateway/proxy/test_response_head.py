@@ -3,17 +3,17 @@ from __future__ import annotations
 import pytest
 
 from gateway.proxy import response_head
-from gateway.proxy.errors import BadAnswer
-from gateway.proxy.response_head import CHUNKED, UNTIL_CLOSE, AnswerHead, read_head
+from gateway.proxy.errors import BadResponse
+from gateway.proxy.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_head
 
 
-def read(*lines: str, status: str = "HTTP/1.1 200 OK") -> AnswerHead:
-    return read_head("\r\n".join([status, *lines]).encode("latin-1"))
+def read(*lines: str, status: str = "HTTP/1.1 200 OK") -> ResponseHead:
+    return parse_head("\r\n".join([status, *lines]).encode("latin-1"))
 
 
-def test_what_may_pass_passes_as_it_was_written() -> None:
+def test_end_to_end_fields_are_passed_on_as_written() -> None:
     head = read('ETag: W/"1"', "x-Some:value ", "X-Empty:", "X-Latin: caf\xe9")
-    assert head.lines == b'ETag: W/"1"\r\nx-Some: value\r\nX-Empty: \r\nX-Latin: caf\xe9\r\n'
+    assert head.header_block == b'ETag: W/"1"\r\nx-Some: value\r\nX-Empty: \r\nX-Latin: caf\xe9\r\n'
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_what_may_pass_passes_as_it_was_written() -> None:
         "Content-Length: 1",
     ],
 )
-def test_fields_of_this_hop_and_those_the_gateway_writes_itself_do_not_pass(line: str) -> None:
-    assert read(line, "A: b").lines == b"A: b\r\n"
+def test_hop_by_hop_fields_and_the_gateways_own_are_dropped(line: str) -> None:
+    assert read(line, "A: b").header_block == b"A: b\r\n"
 
 
-def test_what_connection_names_does_not_pass() -> None:
-    assert read("X-One: 1", "Connection: x-one, keep-alive", "X-Two: 2").lines == b"X-Two: 2\r\n"
+def test_fields_named_by_connection_are_dropped() -> None:
+    assert read("X-One: 1", "Connection: x-one, keep-alive", "X-Two: 2").header_block == b"X-Two: 2\r\n"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_connection_names_does_not_pass() -> None:
         ([], UNTIL_CLOSE),
     ],
 )
-def test_the_length_is_what_the_fields_say(lines: list[str], length: int) -> None:
+def test_the_length_follows_from_the_fields(lines: list[str], length: int) -> None:
     assert read(*lines).length == length
 
 
@@ -61,11 +61,11 @@ def test_the_length_is_what_the_fields_say(lines: list[str], length: int) -> Non
         ("HTTP/1.0 200 OK", ["Connection: keep-alive"], False),
     ],
 )
-def test_it_is_told_whether_the_connection_is_kept(status: str, lines: list[str], keeps: bool) -> None:
-    assert read(*lines, status=status).keeps is keeps
+def test_keep_alive_follows_from_version_and_connection(status: str, lines: list[str], keeps: bool) -> None:
+    assert read(*lines, status=status).keeps_alive is keeps
 
 
-def test_a_type_that_is_not_said_is_bytes() -> None:
+def test_a_missing_content_type_is_octet_stream() -> None:
     assert read().content_type == b"application/octet-stream"
     assert read("content-type: text/html; charset=utf-8").content_type == b"text/html; charset=utf-8"
 
@@ -92,9 +92,9 @@ def test_a_type_that_is_not_said_is_bytes() -> None:
         "Content-Length: " + "9" * 19,
     ],
 )
-def test_a_line_that_is_none_spoils_the_answer(line: str) -> None:
+def test_a_malformed_header_line_is_an_error(line: str) -> None:
     for _ in range(2):
-        with pytest.raises(BadAnswer):
+        with pytest.raises(BadResponse):
             read("A: b", line, "C: d")
 
 
@@ -114,16 +114,16 @@ def test_a_line_that_is_none_spoils_the_answer(line: str) -> None:
         "HTTP/1.1 ２００ OK".encode().decode("latin-1"),
     ],
 )
-def test_a_status_line_that_is_none_spoils_the_answer(status: str) -> None:
-    with pytest.raises(BadAnswer):
+def test_a_malformed_status_line_is_an_error(status: str) -> None:
+    with pytest.raises(BadResponse):
         read("A: b", status=status)
 
 
-def test_what_is_remembered_is_bounded_and_holds_no_cookies() -> None:
+def test_remembered_lines_are_bounded_and_hold_no_cookies() -> None:
     for number in range(5000):
         read(f"X-Number: {number}", f"Set-Cookie: secret{number}", "X-Long: " + "x" * 500)
-    assert len(response_head._known) <= 2000
-    assert not any(b"secret" in line or len(line) > 200 for line in response_head._known)
+    assert len(response_head._meanings) <= 4000
+    assert not any(b"secret" in line or len(line) > 200 for line, _ in response_head._meanings.items())
     for number in range(5000):
         read(status=f"HTTP/1.1 200 Reason {number}")
-    assert len(response_head._known_statuses) <= 2000
+    assert len(response_head._statuses) <= 4000

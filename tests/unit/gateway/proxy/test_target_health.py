@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.proxy.health import EJECTED, IN, UNHEALTHY, TargetHealth
+from gateway.proxy.health import EJECTED, HEALTHY, UNHEALTHY, TargetHealth
 
 
 class Clock:
@@ -25,7 +25,7 @@ def health(clock: Clock) -> TargetHealth:
 
 def fail(health: TargetHealth, times: int) -> None:
     for _ in range(times):
-        health.failed("refused", most=3, eject_s=5.0)
+        health.failed("refused", failures_to_eject=3, eject_s=5.0)
 
 
 def check(health: TargetHealth, *faults: str | None) -> None:
@@ -35,63 +35,61 @@ def check(health: TargetHealth, *faults: str | None) -> None:
 
 def test_failures_in_a_row_eject_a_target_for_a_while(health: TargetHealth, clock: Clock) -> None:
     fail(health, 2)
-    assert health.state == IN
+    assert health.state == HEALTHY
     clock.now += 1
     fail(health, 1)
-    assert (health.state, health.is_in, health.reason, health.since) == (EJECTED, False, "refused", 1001.0)
+    assert (health.state, health.is_available, health.reason, health.since) == (EJECTED, False, "refused", 1001.0)
     clock.now += 5
-    assert (health.state, health.is_in) == (IN, True)
+    assert (health.state, health.is_available) == (HEALTHY, True)
 
 
-def test_a_success_in_between_counts_as_a_new_beginning(health: TargetHealth) -> None:
+def test_a_success_resets_the_count_of_failures(health: TargetHealth) -> None:
     for _ in range(10):
         fail(health, 2)
         health.succeeded()
-    assert health.state == IN
+    assert health.state == HEALTHY
 
 
-def test_after_its_time_one_failure_ejects_it_again_and_one_success_makes_good(
-    health: TargetHealth, clock: Clock
-) -> None:
+def test_after_its_time_one_failure_ejects_it_again_and_one_success_resets(health: TargetHealth, clock: Clock) -> None:
     fail(health, 3)
     clock.now += 5
     fail(health, 1)
     assert health.state == EJECTED
     clock.now += 5
     health.succeeded()
-    assert (health.state, health.reason) == (IN, "")
+    assert (health.state, health.reason) == (HEALTHY, "")
     fail(health, 2)
-    assert health.state == IN
+    assert health.state == HEALTHY
 
 
-def test_what_failed_while_it_was_out_does_not_keep_it_out(health: TargetHealth, clock: Clock) -> None:
+def test_failures_while_ejected_do_not_prolong_the_ejection(health: TargetHealth, clock: Clock) -> None:
     fail(health, 3)
     clock.now += 4
     fail(health, 20)
     clock.now += 1
-    assert health.state == IN
+    assert health.state == HEALTHY
 
 
-def test_checks_take_a_target_out_and_back_in_after_so_many_in_a_row(health: TargetHealth) -> None:
+def test_a_number_of_checks_in_a_row_changes_the_state(health: TargetHealth) -> None:
     check(health, "503", "503", None, "503", "503")
-    assert health.state == IN
+    assert health.state == HEALTHY
     check(health, "503")
     assert (health.state, health.reason) == (UNHEALTHY, "503")
     check(health, None, "503", None)
     assert health.state == UNHEALTHY
     check(health, None)
-    assert (health.state, health.is_in) == (IN, True)
+    assert (health.state, health.is_available) == (HEALTHY, True)
 
 
-def test_a_target_that_checks_find_well_starts_afresh(health: TargetHealth) -> None:
+def test_a_successful_check_resets_failures(health: TargetHealth) -> None:
     fail(health, 3)
     check(health, "x", "x", "x", None, None)
-    assert health.state == IN
+    assert health.state == HEALTHY
     fail(health, 2)
-    assert health.state == IN
+    assert health.state == HEALTHY
 
 
-def test_without_checks_their_word_is_forgotten(health: TargetHealth) -> None:
+def test_without_checks_the_unhealthy_state_ends(health: TargetHealth) -> None:
     check(health, "x", "x", "x")
     health.unchecked()
-    assert health.state == IN
+    assert health.state == HEALTHY

@@ -5,19 +5,23 @@ from typing import Any
 import pytest
 
 from gateway.http.message import Request
-from gateway.proxy.header_fields import Ambiguous, Fields, NotTaken, check_path
-from gateway.proxy.target import Place
+from gateway.proxy.address import Address
+from gateway.proxy.errors import AmbiguousRequest, NotForwarded
+from gateway.proxy.request_head import RequestHeads
+from gateway.proxy.request_path import check_path
 from tests.integration.gateway.proxy.raw_upstream import request, rule
 
-PLACE = Place.of("http://shop.internal:8080")
+ADDRESS = Address.parse("http://shop.internal:8080")
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 LB = "10.0.0.1"
 
 
-def sent(asked: Request, *, streams: bool = False, place: Place = PLACE, **options: Any) -> list[str]:
+def sent(asked: Request, *, is_streamed: bool = False, address: Address = ADDRESS, **options: Any) -> list[str]:
     """The lines of the request as the upstream gets it."""
-    fields = Fields(rule(**options), trusts=lambda peer: peer == LB, random_bytes=lambda count: b"\xab" * count)
-    section = fields.onward(asked, streams=streams).to(place, 5000)
+    fields = RequestHeads(
+        rule(**options), is_trusted=lambda peer: peer == LB, random_bytes=lambda count: b"\xab" * count
+    )
+    section = fields.of(asked, is_streamed=is_streamed).render(address, 5000)
     assert section.endswith(b"\r\n\r\n")
     return section[:-4].decode("utf-8", "surrogateescape").split("\r\n")
 
@@ -28,7 +32,7 @@ def value(lines: list[str], name: str) -> str | None:
     return found[0].partition(": ")[2] if found else None
 
 
-def test_a_request_goes_on_as_it_was_with_what_the_gateway_adds() -> None:
+def test_a_request_is_passed_on_with_the_fields_of_the_gateway() -> None:
     lines = sent(request(path="/a/b", query="c=d&e", accept="text/html", peer="203.0.113.9"))
     assert lines == [
         "GET /a/b?c=d&e HTTP/1.1",
@@ -62,11 +66,11 @@ def test_a_request_goes_on_as_it_was_with_what_the_gateway_adds() -> None:
         "upgrade",
     ],
 )
-def test_fields_of_this_hop_and_of_the_gateway_stay_here(name: str) -> None:
+def test_hop_by_hop_fields_and_those_for_the_gateway_are_dropped(name: str) -> None:
     assert value(sent(request(raw=((name, "x"),))), name) is None
 
 
-def test_what_connection_names_stays_here_but_not_what_the_gateway_says_itself() -> None:
+def test_fields_named_by_connection_are_dropped_except_the_gateways_own() -> None:
     asked = request(connection="close, X-Secret, X-Forwarded-For, Host", x_secret="1", x_other="2")
     lines = sent(asked)
     assert value(lines, "x-secret") is None
@@ -76,7 +80,7 @@ def test_what_connection_names_stays_here_but_not_what_the_gateway_says_itself()
     assert value(lines, "Connection") is None
 
 
-def test_what_a_stranger_says_about_the_way_is_not_believed() -> None:
+def test_forwarding_fields_of_an_untrusted_peer_are_replaced() -> None:
     lines = sent(
         request(
             peer="203.0.113.9",
@@ -93,27 +97,27 @@ def test_what_a_stranger_says_about_the_way_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl"])
-def test_what_else_a_proxy_may_say_is_believed_of_our_own_only(name: str) -> None:
+def test_other_forwarding_fields_are_passed_on_from_trusted_peers_only(name: str) -> None:
     assert value(sent(request(raw=((name, "666"),), peer="203.0.113.9")), name) is None
     assert value(sent(request(raw=((name, "443"),), peer=LB)), name) == "443"
 
 
 @pytest.mark.parametrize("name", ["X-Original-URL", "X-Rewrite-URL"])
-def test_nobody_asks_for_another_address_by_a_field(name: str) -> None:
+def test_fields_that_rewrite_the_address_are_dropped(name: str) -> None:
     assert value(sent(request(raw=((name, "/admin"),), peer=LB)), name) is None
 
 
 @pytest.mark.parametrize(
     "name", ["X_Forwarded_For", "x-forwarded_proto", "Content_Length", "Transfer_Encoding", "X_Api_Key", "Cookie_"]
 )
-def test_what_many_servers_take_for_a_field_of_the_gateway_stays_here(name: str) -> None:
+def test_names_that_servers_take_for_a_field_of_the_gateway_are_dropped(name: str) -> None:
     lines = sent(request(raw=((name, "6.6.6.6"),), peer=LB, x_forwarded_for="198.51.100.7", cookie="a=b"))
     assert (value(lines, name) is None) is (name != "Cookie_")
     assert value(lines, "X-Forwarded-For") == "198.51.100.7, 10.0.0.1"
     assert value(lines, "Cookie") == "a=b"
 
 
-def test_what_a_trusted_proxy_says_is_passed_on_with_its_own_address() -> None:
+def test_forwarding_fields_of_a_trusted_peer_are_extended() -> None:
     lines = sent(request(peer=LB, x_forwarded_for="198.51.100.7, 2001:db8::1", x_forwarded_proto="https"))
     assert value(lines, "X-Forwarded-For") == "198.51.100.7, 2001:db8::1, 10.0.0.1"
     assert value(lines, "X-Forwarded-Proto") == "https"
@@ -124,12 +128,12 @@ def test_what_a_trusted_proxy_says_is_passed_on_with_its_own_address() -> None:
     assert value(lines, "Forwarded") == 'for=198.51.100.7;by=_x, for=10.0.0.1;host="shop.example";proto=http'
 
 
-def test_an_unreadable_address_cannot_break_out_of_forwarded() -> None:
+def test_an_invalid_address_cannot_break_out_of_forwarded() -> None:
     lines = sent(request(peer=LB, x_forwarded_for='1.1.1.1;host="evil", _hidden'))
     assert value(lines, "Forwarded") == 'for=unknown, for=unknown, for=10.0.0.1;host="shop.example";proto=http'
 
 
-def test_the_trace_goes_on_with_a_parent_of_our_own() -> None:
+def test_a_trace_is_continued_with_a_span_of_the_gateway() -> None:
     lines = sent(request(traceparent=f"00-{TRACE}-b7ad6b7169203331-01", tracestate="a=1,b=2"))
     assert value(lines, "traceparent") == f"00-{TRACE}-abababab00000001-01"
     assert value(lines, "tracestate") == "a=1,b=2"
@@ -138,21 +142,22 @@ def test_the_trace_goes_on_with_a_parent_of_our_own() -> None:
 @pytest.mark.parametrize(
     "bad", ["", "00-0-0-0", f"ff-{TRACE}-b7ad6b7169203331-01", f"00-{'0' * 32}-b7ad6b7169203331-01", f"00-{TRACE}-x-01"]
 )
-def test_a_trace_that_is_none_is_begun_anew_without_its_state(bad: str) -> None:
+def test_an_invalid_trace_is_replaced_without_its_state(bad: str) -> None:
     lines = sent(request(traceparent=bad, tracestate="a=1"))
     assert value(lines, "traceparent") == "00-abababababababab0123456789abcdef-abababab00000001-00"
     assert value(lines, "tracestate") is None
 
 
 def test_every_request_has_a_span_of_its_own() -> None:
-    fields = Fields(rule(), trusts=lambda _peer: False)
+    fields = RequestHeads(rule(), is_trusted=lambda _peer: False)
     spans = {
-        fields.onward(request(), streams=False).to(PLACE, 1).partition(b"traceparent: ")[2][36:52] for _ in range(9)
+        fields.of(request(), is_streamed=False).render(ADDRESS, 1).partition(b"traceparent: ")[2][36:52]
+        for _ in range(9)
     }
     assert len(spans) == 9
 
 
-def test_the_host_is_kept_or_is_the_targets_own() -> None:
+def test_the_host_is_the_clients_or_the_targets_own() -> None:
     assert value(sent(request()), "Host") == "shop.example"
     lines = sent(request(), preserve_host=False)
     assert value(lines, "Host") == "shop.internal:8080"
@@ -162,36 +167,36 @@ def test_the_host_is_kept_or_is_the_targets_own() -> None:
     assert value(sent(nameless), "Host") == "shop.internal:8080"
 
 
-def test_the_prefix_goes_where_it_should_not_be_seen() -> None:
+def test_the_prefix_is_stripped_if_configured() -> None:
     stripped: dict[str, Any] = {"prefix": "/shop/", "strip_prefix": True}
     assert sent(request(path="/shop/a/b", query="c"), **stripped)[0] == "GET /a/b?c HTTP/1.1"
     assert sent(request(path="/shop/"), **stripped)[0] == "GET / HTTP/1.1"
     assert sent(request(path="/shop/a"), prefix="/shop/")[0] == "GET /shop/a HTTP/1.1"
     for path in ("/shop//evil.example/", "/other/"):
-        with pytest.raises(Ambiguous):
+        with pytest.raises(AmbiguousRequest):
             sent(request(path=path), **stripped)
 
 
-def test_framing_is_our_own() -> None:
+def test_framing_is_written_by_the_gateway() -> None:
     assert value(sent(request("POST", body=b"12345", content_length="9")), "Content-Length") == "5"
     assert value(sent(request("POST")), "Content-Length") == "0"
     assert value(sent(request("GET")), "Content-Length") is None
-    streamed = sent(request("POST", content_length="9"), streams=True)
+    streamed = sent(request("POST", content_length="9"), is_streamed=True)
     assert value(streamed, "Content-Length") is None
     assert value(streamed, "Transfer-Encoding") == "chunked"
 
 
-def test_via_tells_all_the_hops() -> None:
+def test_via_is_appended_to() -> None:
     assert value(sent(request(via="1.1 edge")), "Via") == "1.1 edge, 1.1 peakgate"
 
 
-def test_cookies_of_the_gateway_stay_here() -> None:
+def test_cookies_of_the_gateway_are_dropped() -> None:
     assert value(sent(request(cookie="a=1; peakgate_drop=secret; b=2")), "Cookie") == "a=1; b=2"
     assert value(sent(request(cookie="peakgate_drop=secret")), "Cookie") is None
     assert value(sent(request(cookie="a=1")), "Cookie") == "a=1"
 
 
-def test_bytes_beyond_ascii_go_on_as_they_came() -> None:
+def test_bytes_beyond_ascii_are_passed_on_unchanged() -> None:
     raw = b"caf\xc3\xa9 \xff".decode("utf-8", "surrogateescape")
     assert value(sent(request(x_name=raw)), "x-name") == raw
 
@@ -199,14 +204,14 @@ def test_bytes_beyond_ascii_go_on_as_they_came() -> None:
 @pytest.mark.parametrize(
     ("asked", "timeout_s"), [("100", 0.1), ("0", 0.001), ("999999", 0.3), ("-5", 0.3), ("x", 0.3), ("９", 0.3)]
 )
-def test_whoever_gives_up_earlier_is_believed(asked: str, timeout_s: float) -> None:
-    fields = Fields(rule(timeout_s=0.3), trusts=lambda _peer: False)
-    assert fields.onward(request(request_timeout_ms=asked), streams=False).timeout_s == timeout_s
+def test_a_client_may_only_shorten_the_timeout(asked: str, timeout_s: float) -> None:
+    fields = RequestHeads(rule(timeout_s=0.3), is_trusted=lambda _peer: False)
+    assert fields.of(request(request_timeout_ms=asked), is_streamed=False).timeout_s == timeout_s
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "GET /x HTTP/1.1\r\nX:", "", "get"])
 def test_other_methods_are_not_forwarded(method: str) -> None:
-    with pytest.raises(NotTaken):
+    with pytest.raises(NotForwarded):
         sent(request(method))
 
 
@@ -233,14 +238,14 @@ def test_other_methods_are_not_forwarded(method: str) -> None:
         request(query="é"),
     ],
 )
-def test_fields_that_could_be_read_in_two_ways_are_refused(asked: Request) -> None:
-    with pytest.raises(Ambiguous):
+def test_ambiguous_fields_are_rejected(asked: Request) -> None:
+    with pytest.raises(AmbiguousRequest):
         sent(asked)
 
 
-def test_two_hosts_are_refused() -> None:
+def test_two_hosts_are_rejected() -> None:
     asked = request(raw=(("host", "other"),))
-    with pytest.raises(Ambiguous):
+    with pytest.raises(AmbiguousRequest):
         sent(asked)
 
 
@@ -280,10 +285,10 @@ def test_two_hosts_are_refused() -> None:
         "http://other/a",
     ],
 )
-def test_paths_that_could_be_read_in_two_ways_are_refused(path: str) -> None:
-    with pytest.raises(Ambiguous):
+def test_ambiguous_paths_are_rejected(path: str) -> None:
+    with pytest.raises(AmbiguousRequest):
         check_path(path)
-    with pytest.raises(Ambiguous):
+    with pytest.raises(AmbiguousRequest):
         sent(request(path=path))
 
 
@@ -304,5 +309,5 @@ def test_paths_that_could_be_read_in_two_ways_are_refused(path: str) -> None:
         '/"{|}',
     ],
 )
-def test_other_paths_go_on_as_they_were_sent(path: str) -> None:
+def test_other_paths_are_passed_on_as_they_were_sent(path: str) -> None:
     assert sent(request(path=path))[0] == f"GET {path} HTTP/1.1"

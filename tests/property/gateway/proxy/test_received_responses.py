@@ -10,7 +10,7 @@ from aiohttp.http_parser import HttpResponseParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.http.message import Response, StreamedResponse
+from gateway.http.message import StreamedResponse
 from gateway.proxy.connection import Connection
 from gateway.proxy.errors import UpstreamFault
 
@@ -39,15 +39,15 @@ class Owner:
     def __init__(self) -> None:
         self.kept = 0
 
-    def freed(self, connection: Connection) -> None:
+    def released(self, connection: Connection) -> None:
         self.kept += 1
 
     def lost(self, connection: Connection) -> None: ...
 
-    def streamed(self, fault: UpstreamFault | None) -> None: ...
+    def stream_ended(self, fault: UpstreamFault | None) -> None: ...
 
 
-# Status, body and whether the connection was kept; None for what was no answer.
+# Status, body and whether the connection was kept; None for what was no response.
 Outcome = tuple[int, bytes, bool] | None
 
 
@@ -56,7 +56,7 @@ async def ours(data: bytes, cuts: list[int]) -> Outcome:
     owner = Owner()
     connection = Connection(owner)
     connection.connection_made(Wire())
-    answer = connection.ask(b"", bodiless=False, deadline=1e9, idle_timeout_s=1e9)
+    responding = connection.request(b"", is_bodiless=False, deadline=1e9, idle_timeout_s=1e9)
     at = 0
     for cut in [*sorted(cuts), len(data)]:
         if cut > at and not owner.kept and connection.is_open:
@@ -66,7 +66,7 @@ async def ours(data: bytes, cuts: list[int]) -> Outcome:
     if connection.is_open:
         connection.connection_lost(None)
     try:
-        response: Response = await answer
+        response = await responding
         if isinstance(response, StreamedResponse):
             return response.status, b"".join([piece async for piece in response.chunks]), is_kept
     except UpstreamFault:
@@ -137,7 +137,7 @@ PARTS += [
     b"Content-Type: a/b\r\n",
     b"HTTP/1.1 304 N\r\n",
 ]
-answers = st.one_of(
+responses = st.one_of(
     st.lists(st.sampled_from(PARTS), max_size=8).map(b"".join),
     st.builds(
         lambda fields, body: b"HTTP/1.1 200 OK\r\n" + b"".join(fields) + b"\r\n" + b"".join(body),
@@ -148,22 +148,22 @@ answers = st.one_of(
 
 
 @settings(max_examples=1500, deadline=None)
-@given(answers)
+@given(responses)
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
-def test_what_is_taken_for_an_answer_another_reader_takes_for_the_same(data: bytes) -> None:
+def test_another_parser_reads_an_accepted_response_alike(data: bytes) -> None:
     read = asyncio.run(ours(data, []))
     other = theirs(data)
     if read is not None and (other is not None or read[2]):
-        # Where more came behind the answer, the other reader may stumble over that; we have hung up by then.
+        # Where more came behind the response, the other reader may stumble over that; we have hung up by then.
         assert other == read[:2]
 
 
 @settings(max_examples=500, deadline=None)
-@given(answers, st.lists(st.integers(0, 120), max_size=10))
-def test_an_answer_is_read_alike_however_it_is_cut_into_pieces(data: bytes, cuts: list[int]) -> None:
+@given(responses, st.lists(st.integers(0, 120), max_size=10))
+def test_a_response_is_parsed_alike_in_all_splittings(data: bytes, cuts: list[int]) -> None:
     whole, cut = asyncio.run(ours(data, [])), asyncio.run(ours(data, cuts))
     if whole is None or cut is None:
-        # Where garbage follows half an answer, that half may have been passed on already, to be cut off.
+        # Where garbage follows half a response, that half may have been passed on already, to be cut off.
         assert whole == cut
         return
     assert whole[:2] == cut[:2]
@@ -172,7 +172,7 @@ def test_an_answer_is_read_alike_however_it_is_cut_into_pieces(data: bytes, cuts
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=6))
 @settings(max_examples=60, deadline=None)
-def test_every_cut_of_a_chunked_body_gives_the_same_bytes(size: int, chunks: list[bytes]) -> None:
+def test_every_splitting_of_a_chunked_body_gives_the_same_bytes(size: int, chunks: list[bytes]) -> None:
     body = b"".join(b"%x;e=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nT: 1\r\n\r\n"
     data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body
     read = asyncio.run(ours(data, [*range(0, len(data), size)]))

@@ -1,0 +1,38 @@
+"""`traceparent` and `tracestate` of a forwarded request (W3C Trace Context)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
+)
+
+
+class TraceContext:
+    """Continues the trace of a request with a span of the gateway, or starts one that ends in the request id."""
+
+    __slots__ = ("_process", "_span", "_trace")
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        # Span ids: eight random digits of this process, then a count.
+        self._process = random_bytes(4).hex()
+        self._trace = random_bytes(8).hex()
+        self._span = 0
+
+    def lines(self, request_id: str, fields: Mapping[str, str]) -> str:
+        """The finished lines, with `X-Request-Id`. `tracestate` is passed on with a valid `traceparent` only."""
+        self._span = (self._span + 1) & 0xFFFFFFFF
+        span = f"{self._process}{self._span:08x}"
+        parent = fields.get("traceparent")
+        if parent is not None:
+            found = _TRACEPARENT.fullmatch(parent)
+            # Later versions may have more fields; they are continued as version 00.
+            if found is not None and not (found[4] and found[1] == "00"):
+                state = fields.get("tracestate")
+                state_line = f"tracestate: {state}\r\n" if state else ""
+                return f"X-Request-Id: {request_id}\r\ntraceparent: 00-{found[2]}-{span}-{found[3]}\r\n{state_line}"
+        trace = request_id if len(request_id) == 32 else f"{self._trace}{request_id:0>16.16}"
+        return f"X-Request-Id: {request_id}\r\ntraceparent: 00-{trace}-{span}-00\r\n"
