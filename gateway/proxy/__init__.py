@@ -1,1 +1,1 @@
-"""What goes out over HTTP: forwarding, retries, the response cache."""
+"""Forwarding to upstreams: request heads, connections, health checks, retries."""

@@ -20,7 +20,7 @@ KEPT = (
 UNCHANGED = b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n'
 
 
-async def ask(cached: Handler, asked: Request | None = None) -> Response:
+async def send(cached: Handler, asked: Request | None = None) -> Response:
     return await resolve(cached(asked or request()))
 
 
@@ -28,7 +28,7 @@ async def test_fifty_concurrent_requests_are_one_request_to_the_upstream() -> No
     clock = Clock()
     async with forwarding(always(KEPT)) as (gate, servers):
         cached = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall))(gate.handler)
-        responses = await asyncio.gather(*(ask(cached) for _ in range(50)))
+        responses = await asyncio.gather(*(send(cached) for _ in range(50)))
         assert {(response.status, response.content_type, response.body) for response in responses} == {
             (200, b"text/css", b"hello")
         }
@@ -47,8 +47,8 @@ async def test_a_stale_response_is_validated_with_the_upstream() -> None:
     async with forwarding(script) as (gate, servers):
         cached = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall))(gate.handler)
         for _ in range(3):
-            assert (await ask(cached)).body == b"hello"
-            assert (await ask(cached, request(if_none_match='"1"'))).status == 304
+            assert (await send(cached)).body == b"hello"
+            assert (await send(cached, request(if_none_match='"1"'))).status == 304
             clock.time += 61
         assert len(servers[0].requests) == 3
 
@@ -60,11 +60,11 @@ async def test_only_the_first_request_waits_for_an_upstream_that_hangs() -> None
         while True:
             await peer.request()
             if hangs:
-                await peer.gone()
+                await peer.closed()
             await peer.send(KEPT)
 
     class Guard:
-        """A breaker as forwarding asks one."""
+        """A breaker in the form of forwarding's port."""
 
         def __init__(self, breaker: Breaker) -> None:
             self.breaker = breaker
@@ -86,11 +86,11 @@ async def test_only_the_first_request_waits_for_an_upstream_that_hangs() -> None
     async with forwarding(script, guard=Guard(breaker), retries=0) as (gate, servers):
         layer = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall), is_tripped=breaker.is_rejecting)
         cached = layer(gate.handler)
-        await ask(cached)
-        await ask(cached, request(path="/others"))
+        await send(cached)
+        await send(cached, request(path="/others"))
         clock.time += 61
         hangs = True
-        assert (await ask(cached)).body == b"hello"
+        assert (await send(cached)).body == b"hello"
         assert breaker.is_rejecting()
         for path in ("/things", "/others"):
             response = cached(request(path=path))
@@ -106,7 +106,7 @@ async def test_a_long_response_is_streamed_and_not_stored() -> None:
     async with forwarding(always(response)) as (gate, _servers):
         cached = response_cache(cache)(gate.handler)
         for _ in range(2):
-            got = await ask(cached)
+            got = await send(cached)
             assert isinstance(got, StreamedResponse)
             assert len(await whole(got)) == size
         assert cache.snapshot()["entries"] == 0

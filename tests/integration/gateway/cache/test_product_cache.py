@@ -28,7 +28,7 @@ MUG = Sku("85123A")
 
 
 class CountingCatalog(MemoryCatalog):
-    """Counts how often it is asked for stock, and takes its time when it is told to."""
+    """Counts the reads of stock, and delays them while `gate` is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class Shop:
         await self.catalog.put([CatalogRow(MUG, "a mug", price, "GBP", level)])
         await self.search.upsert([(MUG, "a mug")])
 
-    async def ask(self, handler: Handler, request: Request) -> Response:
+    async def send(self, handler: Handler, request: Request) -> Response:
         if handler is self.product:
             request.params = (str(MUG),)
         return await resolve(handler(request))
 
     async def read(self, **headers: str) -> Response:
-        return await self.ask(self.product, get(f"/v1/products/{MUG}", **headers))
+        return await self.send(self.product, get(f"/v1/products/{MUG}", **headers))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_fifty_concurrent_requests_read_the_product_once(shop: Shop) -> No
 
 async def test_pages_are_stored_by_their_query(shop: Shop) -> None:
     for query in ("", "?limit=1", "?q=mug", "?limit=1"):
-        assert (await shop.ask(shop.page, get(f"/v1/products{query}"))).status == 200
+        assert (await shop.send(shop.page, get(f"/v1/products{query}"))).status == 200
     assert shop.cache.snapshot()["entries"] == 3
     assert shop.cache.stats.hit == 1
 
@@ -143,7 +143,7 @@ async def test_a_fallback_of_the_catalogue_is_not_stored(shop: Shop) -> None:
     shop.clock.time += 2
     shop.catalog.stock_is_unknown = StoreUnavailable("away")
     request = get(f"/v1/products/{MUG}")
-    response = await shop.ask(shop.product, request)
+    response = await shop.send(shop.product, request)
     assert "stock" not in body(response)
     assert request.extra_headers.count(b"Degraded: products") == 1
     shop.catalog.stock_is_unknown = None

@@ -58,11 +58,11 @@ class Worker:
         self.cache = ResponseCache(SHARED, store=self.store, clock=clock, now=clock.wall)
         self.cached: Handler = response_cache(self.cache)(self.origin)
 
-    async def ask(self, request: Request | None = None) -> Response:
+    async def send(self, request: Request | None = None) -> Response:
         return await resolve(self.cached(request or get()))
 
     async def written(self) -> None:
-        """Until what is written behind is there."""
+        """Wait for the writes in the background."""
         await until(lambda: not self.cache.snapshot()["background_tasks"])
 
 
@@ -90,28 +90,28 @@ async def two(store: Client, clock: Clock) -> AsyncIterator[Worker]:
 async def test_a_response_that_one_worker_fetched_is_a_hit_for_the_other(
     one: Worker, two: Worker, clock: Clock
 ) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     clock.time += 10
     await two.cache.poll()
-    response = await two.ask()
+    response = await two.send()
     assert (response.status, response.body) == (200, b"body")
     assert cache_status(response) == "hit; ttl=50; detail=shared"
     assert b"Age: 10\r\n" in response.header_block
     assert b"Cache-Tag" not in response.header_block
     assert two.origin.times == 0
-    assert cache_status(await two.ask()) == "hit; ttl=50"
+    assert cache_status(await two.send()) == "hit; ttl=50"
 
 
 async def test_a_response_fetched_after_a_purge_is_shared(one: Worker, two: Worker) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     await one.cache.purge(tag="shoe")
     await one.cache.poll()
-    await one.ask()
+    await one.send()
     await one.written()
     await two.cache.poll()
-    assert cache_status(await two.ask()) == "hit; ttl=60; detail=shared"
+    assert cache_status(await two.send()) == "hit; ttl=60; detail=shared"
     assert (one.origin.times, two.origin.times) == (2, 0)
 
 
@@ -125,24 +125,24 @@ async def test_variants_are_shared(one: Worker, two: Worker) -> None:
 
     one.origin.respond = two.origin.respond = response
     for language in ("en", "de"):
-        await one.ask(get(Accept_Language=language))
+        await one.send(get(Accept_Language=language))
     await one.written()
     for language in ("en", "de"):
-        assert (await two.ask(get(Accept_Language=language))).body == language.encode()
+        assert (await two.send(get(Accept_Language=language))).body == language.encode()
     assert two.origin.times == 0
-    await two.ask(get(Accept_Language="fr"))
+    await two.send(get(Accept_Language="fr"))
     assert two.origin.times == 1
 
 
 async def test_a_stale_response_of_the_other_worker_is_validated_and_served_on_error(
     one: Worker, two: Worker, clock: Clock
 ) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     clock.time += 70
     await two.cache.poll()
     two.origin.respond = lambda _request: response_with(status=503)
-    assert (await two.ask()).status == 200
+    assert (await two.send()).status == 200
     assert two.origin.seen[0].headers["If-None-Match"] == '"a"'
 
 
@@ -150,37 +150,37 @@ async def test_a_stale_response_of_the_other_worker_is_validated_and_served_on_e
 async def test_a_purge_reaches_the_other_worker_and_the_second_tier(
     one: Worker, two: Worker, what: dict[str, str]
 ) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
-    await two.ask()
+    await two.send()
     assert await one.cache.purge(**what) == 1  # type: ignore[arg-type] # no `soft` among them
-    await one.ask()
+    await one.send()
     assert one.origin.times == 2
     await two.cache.poll()
     await one.cache.poll()
-    assert cache_status(await one.ask()).startswith("hit")
+    assert cache_status(await one.send()).startswith("hit")
     assert two.cache.snapshot()["entries"] == 0
 
 
 async def test_a_soft_purge_reaches_the_other_worker_and_the_second_tier(one: Worker, two: Worker) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     await two.cache.purge(tag="shoe", soft=True)
     two.origin.respond = lambda _request: response_with(status=503)
-    assert (await two.ask()).status == 200
+    assert (await two.send()).status == 200
     await one.cache.poll()
-    await one.ask()
+    await one.send()
     assert one.origin.times == 2
 
 
 async def test_an_unsafe_request_invalidates_in_the_other_worker(one: Worker, two: Worker) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
-    await two.ask()
-    await one.ask(get(method="POST"))
+    await two.send()
+    await one.send(get(method="POST"))
     assert one.cache.snapshot()["unpublished_purges"] == 1
-    # Before it is told, too, what is in the second tier is void here.
-    await one.ask()
+    # Before it is published, the second tier serves no invalidated response here.
+    await one.send()
     assert one.origin.times == 3
     await one.written()
     await one.cache.poll()
@@ -191,12 +191,12 @@ async def test_an_unsafe_request_invalidates_in_the_other_worker(one: Worker, tw
 async def test_a_worker_that_starts_later_reads_nothing_that_was_purged(
     one: Worker, store: Client, clock: Clock
 ) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     await one.cache.purge(tag="shoe")
     late = Worker(store, clock)
     await late.cache.poll()
-    await late.ask()
+    await late.send()
     assert late.origin.times == 1
     await late.cache.close()
 
@@ -204,34 +204,34 @@ async def test_a_worker_that_starts_later_reads_nothing_that_was_purged(
 async def test_a_worker_that_cannot_read_purges_does_not_trust_the_second_tier(
     one: Worker, two: Worker, clock: Clock
 ) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     clock.time += MAX_POLL_AGE_S + 1
-    await two.ask()
+    await two.send()
     assert two.origin.times == 1
 
 
 async def test_without_the_store_only_shared_responses_are_lost(one: Worker, two: Worker, clock: Clock) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     two.store.is_away = True
-    assert (await two.ask()).status == 200
+    assert (await two.send()).status == 200
     await two.written()
     assert two.origin.times == 1
-    assert cache_status(await two.ask()).startswith("hit")
+    assert cache_status(await two.send()).startswith("hit")
     assert two.cache.stats.shared_errors == 2
 
 
 async def test_a_purge_without_the_store_is_published_when_it_is_back(one: Worker, two: Worker) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
-    await two.ask()
+    await two.send()
     one.store.is_away = True
     assert await one.cache.purge(url="/shoes") == 1
     await one.cache.poll()
     one.store.is_away = False
-    # What is in the second tier is void here, told or not.
-    await one.ask()
+    # The second tier serves no purged response here, published or not.
+    await one.send()
     assert one.origin.times == 2
     await one.cache.poll()
     await two.cache.poll()
@@ -252,7 +252,7 @@ async def test_purges_reach_the_other_worker_without_a_second_tier(store: Client
 
 
 async def test_run_reads_purges_until_it_is_cancelled(one: Worker, two: Worker) -> None:
-    await two.ask()
+    await two.send()
     following = asyncio.create_task(two.cache.run())
     await one.cache.purge(prefix="/")
     await until(lambda: two.cache.snapshot()["entries"] == 0)
@@ -273,7 +273,7 @@ async def test_the_log_is_read_in_pages_and_once(store: Client) -> None:
 
 
 async def test_the_second_tier_is_an_aiocache_cache(store: Client, one: Worker) -> None:
-    await one.ask()
+    await one.send()
     await one.written()
     tier = StoreBackend(store)
     key = "/shoes\nshop.example"
@@ -293,6 +293,6 @@ async def test_private_responses_never_reach_the_store(one: Worker, store: Clien
     one.origin.respond = lambda _request: Response(
         200, b"secret", header_block=header("Cache-Control", "private, max-age=60")
     )
-    await one.ask()
+    await one.send()
     await one.written()
     assert await store.execute("KEYS", "peakgate:cache:*") == []

@@ -1,4 +1,4 @@
-"""An upstream that does exactly what a test says, good or bad."""
+"""An upstream that runs the script of a test, valid or not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Peer:
         self.writer = writer
 
     async def request(self) -> bytes:
-        """Read a request with its body; raises `EOFError` when the gateway hangs up instead."""
+        """Read a request with its body; raises `EOFError` when the gateway closes instead."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         if found := re.search(rb"\r\nContent-Length: (\d+)\r\n", head):
             return head + await self.reader.readexactly(int(found[1]))
@@ -40,7 +40,7 @@ class Peer:
         return head
 
     async def send(self, *pieces: bytes) -> None:
-        """Send each piece on its own: the gateway has had its turns to read one before the next comes."""
+        """Send the pieces one by one: the gateway can read each before the next is sent."""
         for piece in pieces:
             self.writer.write(piece)
             await self.writer.drain()
@@ -48,12 +48,12 @@ class Peer:
                 await asyncio.sleep(0)
 
     def reset(self) -> None:
-        """Cut the connection off: an RST, and no orderly end."""
+        """Reset the connection (RST)."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def gone(self) -> None:
-        """Wait until the gateway has hung up."""
+    async def closed(self) -> None:
+        """Wait until the gateway has closed the connection."""
         try:
             while await self.reader.read(65536):
                 pass
@@ -65,7 +65,7 @@ Script = Callable[[Peer], Awaitable[Any]]
 
 
 def always(response: bytes) -> Script:
-    """Give every request the same response."""
+    """Send the same response to every request."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -76,7 +76,7 @@ def always(response: bytes) -> Script:
 
 
 def once(*pieces: bytes) -> Script:
-    """Answer one request with these pieces, then hang up."""
+    """Respond to one request with these pieces, then close."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -103,7 +103,7 @@ class RawUpstream:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Listen no more and cut all connections off."""
+        """Stop listening and close all connections."""
         assert self._server is not None
         self._server.close()
         for task in [*self._tasks]:
@@ -139,7 +139,7 @@ class RawUpstream:
 
 
 def rule(**options: Any) -> Forward:
-    """A rule for everything, quick to give up."""
+    """A rule for all paths, with short timeouts."""
     return Forward(**{"prefix": "/", "upstream": "shop", "timeout_s": 0.3, "idle_timeout_s": 0.3, **options})
 
 
@@ -174,17 +174,17 @@ class Gate:
         """The upstream."""
         return self.upstreams["shop"]
 
-    async def ask(self, asked: Request | None = None) -> Response:
+    async def send(self, asked: Request | None = None) -> Response:
         """Forward a request."""
         return await resolve(self.handler(asked or request()))
 
     async def body_of(self, asked: Request | None = None) -> bytes:
-        """Forward a request and read the whole of its response."""
-        return await whole(await self.ask(asked))
+        """Forward a request and read its whole body."""
+        return await whole(await self.send(asked))
 
 
 async def whole(response: Response) -> bytes:
-    """The body of a response, however it comes."""
+    """The whole body of a response, streamed or not."""
     if isinstance(response, StreamedResponse):
         return b"".join([piece async for piece in response.chunks])
     return response.body
@@ -211,7 +211,7 @@ async def forwarding(
 
 
 def unused_url() -> str:
-    """An address at which nobody listens."""
+    """An address at which no server listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{one.getsockname()[1]}"

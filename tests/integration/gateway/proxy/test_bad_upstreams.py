@@ -14,7 +14,7 @@ BIG = 100_000
 
 async def hang(peer: Peer) -> None:
     await peer.request()
-    await peer.gone()
+    await peer.closed()
 
 
 async def reset(peer: Peer) -> None:
@@ -60,10 +60,10 @@ async def test_an_invalid_response_is_a_502_and_is_not_retried(sent: bytes) -> N
         await peer.request()
         await peer.send(sent)
         if not sent.endswith((b"Content-Le", b"ok", b"100 Continue\r\n\r\n")):
-            await peer.gone()  # the gateway must close by itself
+            await peer.closed()  # the gateway must close by itself
 
     async with forwarding(script) as (gate, servers):
-        response = await gate.ask()
+        response = await gate.send()
         assert response.status == 502
         await until(lambda: servers[0].open == 0)
         assert len(servers[0].requests) == 1
@@ -72,7 +72,7 @@ async def test_an_invalid_response_is_a_502_and_is_not_retried(sent: bytes) -> N
 
 async def test_an_upstream_that_hangs_is_a_504() -> None:
     async with forwarding(hang) as (gate, servers):
-        response = await gate.ask()
+        response = await gate.send()
         assert response.status == 504
         await until(lambda: servers[0].open == 0)
         assert gate.upstream.outcomes["timeout"] == 1
@@ -82,10 +82,10 @@ async def test_an_upstream_that_hangs_in_a_short_body_is_a_504() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok")
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script) as (gate, _):
-        assert (await gate.ask()).status == 504
+        assert (await gate.send()).status == 504
 
 
 async def test_a_short_body_that_trickles_times_out_as_a_whole() -> None:
@@ -97,14 +97,14 @@ async def test_a_short_body_that_trickles_times_out_as_a_whole() -> None:
             await asyncio.sleep(0.01)
 
     async with forwarding(script) as (gate, _):
-        assert (await gate.ask()).status == 504
+        assert (await gate.send()).status == 504
 
 
 async def test_a_reset_is_a_502_and_is_retried_if_allowed() -> None:
     async with forwarding(reset, retries=2) as (gate, servers):
-        assert (await gate.ask()).status == 502
+        assert (await gate.send()).status == 502
         assert len(servers[0].requests) == 3
-        assert (await gate.ask(request("POST", body=b"{}"))).status == 502
+        assert (await gate.send(request("POST", body=b"{}"))).status == 502
         assert len(servers[0].requests) == 4
 
 
@@ -118,7 +118,7 @@ async def test_a_reset_is_a_502_and_is_retried_if_allowed() -> None:
 )
 async def test_a_truncated_stream_never_looks_complete(sent: bytes) -> None:
     async with forwarding(once(sent)) as (gate, _):
-        response = await gate.ask()
+        response = await gate.send()
         assert isinstance(response, StreamedResponse)
         assert await anext(response.chunks) == b"begun"
         with pytest.raises(Truncated):
@@ -135,7 +135,7 @@ async def test_a_reset_truncates_a_body_that_ends_with_its_connection() -> None:
 
     begun = asyncio.Event()
     async with forwarding(script) as (gate, _):
-        response = await gate.ask()
+        response = await gate.send()
         assert isinstance(response, StreamedResponse)
         assert await anext(response.chunks) == b"begun"
         begun.set()
@@ -159,10 +159,10 @@ async def test_malformed_chunks_truncate_the_response(bad: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n", bad)
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script) as (gate, servers):
-        response = await gate.ask()
+        response = await gate.send()
         if not isinstance(response, StreamedResponse):
             assert response.status == 502  # both pieces came at once
             return
@@ -175,10 +175,10 @@ async def test_a_streamed_body_that_stops_times_out() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nbegun" % BIG)
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script) as (gate, servers):
-        response = await gate.ask()
+        response = await gate.send()
         with pytest.raises(ResponseTimeout):
             await whole(response)
         await until(lambda: servers[0].open == 0)
@@ -188,7 +188,7 @@ async def test_bytes_after_a_response_close_the_connection_and_keep_the_response
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script) as (gate, servers):
         for _ in range(3):
@@ -202,7 +202,7 @@ async def test_bytes_without_a_request_close_the_connection() -> None:
         await peer.send(OK)
         await until(lambda: idle() == 1 or peer.number > 1)
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script) as (gate, servers):
 
@@ -218,7 +218,7 @@ async def test_bytes_without_a_request_close_the_connection() -> None:
 
 async def test_a_refused_connection_is_a_502() -> None:
     async with forwarding(unused_url()) as (gate, _):
-        response = await gate.ask()
+        response = await gate.send()
         assert response.status == 502
         assert b"127.0.0.1" not in response.body
         assert gate.upstream.outcomes["connect_failed"] == 1
@@ -227,6 +227,6 @@ async def test_a_refused_connection_is_a_502() -> None:
 async def test_a_response_in_single_bytes_is_parsed_like_any_other() -> None:
     response = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-One: 1\r\nContent-Length: 5\r\n\r\nhello"
     async with forwarding(once(*(bytes([byte]) for byte in response)), timeout_s=5.0, idle_timeout_s=5.0) as (gate, _):
-        got = await gate.ask()
+        got = await gate.send()
         assert (got.status, got.content_type, got.header_block) == (200, b"text/plain", b"X-One: 1\r\n")
         assert got.body == b"hello"

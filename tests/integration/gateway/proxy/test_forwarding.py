@@ -23,7 +23,7 @@ from tests.waiting import until
 
 
 class RecordingGuard:
-    """Notes what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -51,7 +51,7 @@ async def test_a_small_response_is_returned_whole_with_its_end_to_end_fields() -
     )
     async with forwarding(always(response)) as (gate, servers):
         for _ in range(3):
-            got = await gate.ask()
+            got = await gate.send()
             assert not isinstance(got, StreamedResponse)
             assert (got.status, got.content_type, got.body) == (201, b"text/plain", b"hello")
             assert got.header_block == b'ETag: "1"\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n'
@@ -92,7 +92,7 @@ async def test_responses_without_a_body_keep_the_connection(response: bytes) -> 
 async def test_a_response_to_head_has_the_length_of_a_get_and_no_body() -> None:
     async with forwarding(always(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")) as (gate, servers):
         for _ in range(2):
-            response = await gate.ask(request("HEAD"))
+            response = await gate.send(request("HEAD"))
             assert isinstance(response, StreamedResponse)
             assert response.length == 500
             assert await whole(response) == b""
@@ -102,7 +102,7 @@ async def test_a_response_to_head_has_the_length_of_a_get_and_no_body() -> None:
 async def test_a_response_to_head_has_no_length_if_it_is_unknown() -> None:
     async with forwarding(always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) as (gate, servers):
         for _ in range(2):
-            response = await gate.ask(request("HEAD"))
+            response = await gate.send(request("HEAD"))
             assert isinstance(response, StreamedResponse)
             assert response.length is None
         assert servers[0].connections == 1
@@ -146,7 +146,7 @@ async def test_a_fault_of_the_clients_body_is_raised_and_closes_the_upstream_con
     asked.stream = pieces(b"one", fault=BodyTooLarge())
     async with forwarding(script, guard=guard) as (gate, servers):
         with pytest.raises(BodyTooLarge):
-            await gate.ask(asked)
+            await gate.send(asked)
         await until(lambda: servers[0].connections == 1 and servers[0].open == 0)
         assert servers[0].requests == []
         assert guard.told == ["abandoned"]
@@ -171,13 +171,13 @@ async def test_a_body_waits_for_an_upstream_that_reads_slowly() -> None:
     asked = request("POST")
     asked.stream = endless()
     async with forwarding(script, idle_timeout_s=20.0, timeout_s=20.0) as (gate, _):
-        asking = asyncio.ensure_future(gate.ask(asked))
+        asking = asyncio.ensure_future(gate.send(asked))
         before = -1
         while before != sent or not sent:
             before = sent
             for _ in range(50):
                 await asyncio.sleep(0)
-        # What the kernel and the upstream hold, and no more.
+        # No more than the kernel and the upstream buffer.
         assert sent < 2**26
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -196,7 +196,7 @@ async def test_an_upstream_that_never_reads_a_body_times_out() -> None:
     asked = request("POST")
     asked.stream = endless()
     async with forwarding(script) as (gate, _):
-        assert (await gate.ask(asked)).status == 504
+        assert (await gate.send(asked)).status == 504
 
 
 async def test_a_response_before_the_end_of_the_body_is_passed_on() -> None:
@@ -209,12 +209,12 @@ async def test_a_response_before_the_end_of_the_body_is_passed_on() -> None:
     async def script(peer: Peer) -> None:
         await peer.reader.readuntil(b"one\r\n")
         await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
-        await peer.gone()
+        await peer.closed()
 
     asked = request("POST")
     asked.stream = stuck()
     async with forwarding(script) as (gate, servers):
-        response = await gate.ask(asked)
+        response = await gate.send(asked)
         assert (response.status, response.body) == (413, b"no!")
         await until(lambda: servers[0].open == 0)
 
@@ -240,7 +240,7 @@ async def test_both_bodies_may_be_streamed_at_the_same_time() -> None:
     asked = request("POST")
     asked.stream = conversation()
     async with forwarding(script, timeout_s=5.0, idle_timeout_s=5.0) as (gate, _):
-        response = await gate.ask(asked)
+        response = await gate.send(asked)
         assert isinstance(response, StreamedResponse)
         got = []
         async for piece in response.chunks:
@@ -251,7 +251,7 @@ async def test_both_bodies_may_be_streamed_at_the_same_time() -> None:
 
 async def test_websocket_is_rejected_and_other_upgrades_are_ignored() -> None:
     async with forwarding(always(OK)) as (gate, servers):
-        refused = await gate.ask(request(connection="Upgrade", upgrade="websocket"))
+        refused = await gate.send(request(connection="Upgrade", upgrade="websocket"))
         assert refused.status == 501
         assert b"WebSocket" in refused.body
         assert (
@@ -264,14 +264,14 @@ async def test_websocket_is_rejected_and_other_upgrades_are_ignored() -> None:
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "BREW", "get"])
 async def test_methods_that_are_not_forwarded_are_rejected(method: str) -> None:
     async with forwarding(always(OK)) as (gate, servers):
-        assert (await gate.ask(request(method))).status == 501
+        assert (await gate.send(request(method))).status == 501
         assert servers[0].connections == 0
 
 
 async def test_an_ambiguous_request_is_never_sent() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         for asked in (request(path="/a/../b"), request(path="/a%2fb"), request(x_one="1\r\nX-Two: 2")):
-            assert (await gate.ask(asked)).status == 400
+            assert (await gate.send(asked)).status == 400
         assert servers[0].connections == 0
 
 
@@ -285,7 +285,7 @@ async def test_an_ambiguous_request_is_never_sent() -> None:
 async def test_every_response_is_reported_to_the_guard(status: int, told: str) -> None:
     guard = RecordingGuard()
     async with forwarding(always(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status), guard=guard) as (gate, _):
-        assert (await gate.ask()).status == status
+        assert (await gate.send()).status == status
         assert guard.told == [told]
 
 
@@ -293,7 +293,7 @@ async def test_an_open_breaker_rejects_at_once() -> None:
     guard = RecordingGuard()
     guard.is_open = False
     async with forwarding(always(OK), guard=guard) as (gate, servers):
-        response = await gate.ask()
+        response = await gate.send()
         assert response.status == 503
         assert b"Retry-After" in response.header_block
         assert servers[0].connections == 0
@@ -303,7 +303,7 @@ async def test_an_open_breaker_rejects_at_once() -> None:
 async def test_a_request_with_retries_is_reported_to_the_guard_once() -> None:
     guard = RecordingGuard()
     async with forwarding(unused_url(), guard=guard, retries=3) as (gate, _):
-        assert (await gate.ask()).status == 502
+        assert (await gate.send()).status == 502
         assert len(guard.told) == 1
         assert guard.told[0].startswith("failed: ")
 
@@ -313,11 +313,11 @@ async def test_a_shorter_timeout_of_the_client_does_not_count_against_the_upstre
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script, guard=guard, timeout_s=10.0, table={"failures_to_eject": 1}) as (gate, servers):
         for timeout_ms in ("1", "200"):
-            assert (await gate.ask(request(request_timeout_ms=timeout_ms))).status == 504
+            assert (await gate.send(request(request_timeout_ms=timeout_ms))).status == 504
         assert guard.told == ["abandoned", "abandoned"]
         assert gate.upstream.targets[0].health.state == "healthy"
         await until(lambda: servers[0].requests)
@@ -329,10 +329,10 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script, guard=guard, timeout_s=20.0) as (gate, servers):
-        asking = asyncio.ensure_future(gate.ask())
+        asking = asyncio.ensure_future(gate.send())
         await until(lambda: servers[0].requests)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -343,12 +343,12 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
 
 
 async def test_a_handler_that_is_closed_while_it_waits_frees_its_connection() -> None:
-    """As the server may do with one that it runs without a task."""
+    """The server does so with a handler that it runs without a task."""
     guard = RecordingGuard()
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script, guard=guard, timeout_s=20.0) as (gate, servers):
         running = gate.handler(request())
@@ -373,7 +373,7 @@ async def test_a_handler_that_is_closed_while_it_waits_frees_its_connection() ->
 async def test_targets_that_stay_keep_their_connections_and_others_are_retired() -> None:
     async with forwarding(always(OK), always(OK)) as (gate, servers):
         for _ in range(20):
-            await gate.ask()
+            await gate.send()
         pool = gate.upstream
         gate.upstreams.update([Upstream(name="shop", targets=(servers[0].url,))])
         assert gate.upstream is pool
@@ -389,10 +389,10 @@ async def test_requests_in_progress_outlive_their_target() -> None:
         await peer.request()
         await may_answer.wait()
         await peer.send(OK)
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script, timeout_s=20.0) as (gate, servers):
-        asking = asyncio.ensure_future(gate.ask())
+        asking = asyncio.ensure_future(gate.send())
         await until(lambda: servers[0].requests)
         gate.upstreams.update([])
         may_answer.set()
@@ -407,14 +407,14 @@ async def test_an_invalid_address_changes_nothing() -> None:
         assert await gate.body_of() == b"ok"
 
 
-# What can be seen
+# Status
 
 
 async def test_readiness_and_metrics_show_the_state_of_upstreams() -> None:
     async with forwarding(unused_url(), retries=0, table={"failures_to_eject": 2}) as (gate, _):
         await gate.upstreams.check()
         for _ in range(2):
-            await gate.ask()
+            await gate.send()
         with pytest.raises(NoTargetAvailable, match="shop"):
             await gate.upstreams.check()
         seen: Any = gate.upstreams.snapshot()["shop"]
@@ -429,17 +429,17 @@ async def test_readiness_and_metrics_show_the_state_of_upstreams() -> None:
 async def test_a_target_may_have_a_base_path() -> None:
     async with forwarding(always(OK)) as (gate, servers):
         gate.upstreams.update([Upstream(name="shop", targets=(servers[0].url + "/base/",))])
-        await gate.ask(request(path="/a", query="b=c"))
+        await gate.send(request(path="/a", query="b=c"))
         assert servers[0].requests[0].startswith(b"GET /base/a?b=c HTTP/1.1\r\n")
 
 
 async def test_closing_fails_requests_in_progress() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script, timeout_s=20.0) as (gate, servers):
-        asking = [asyncio.ensure_future(gate.ask()) for _ in range(3)]
+        asking = [asyncio.ensure_future(gate.send()) for _ in range(3)]
         await until(lambda: len(servers[0].requests) == 3)
         await gate.upstreams.close()
         assert {response.status for response in await asyncio.gather(*asking)} == {502}

@@ -9,7 +9,7 @@ SICK = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 class Patient:
-    """Is well or not, as the test says."""
+    """An upstream whose health the test sets."""
 
     def __init__(self) -> None:
         self.response = OK
@@ -34,18 +34,18 @@ async def test_an_unhealthy_target_gets_no_requests_until_its_checks_succeed() -
         assert "503" in target.health.reason
         before = patient.served
         for _ in range(20):
-            assert (await gate.ask()).status == 200
+            assert (await gate.send()).status == 200
         assert patient.served == before
         patient.response = OK
         await until(lambda: target.health.state == "healthy")
         while patient.served == before:
-            assert (await gate.ask()).status == 200
+            assert (await gate.send()).status == 200
 
 
 async def test_a_target_that_cannot_be_reached_or_hangs_is_unhealthy() -> None:
     async def hang(peer: Peer) -> None:
         await peer.request()
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(unused_url(), hang, always(OK), health=CHECK) as (gate, _):
         first, second, third = gate.upstream.targets

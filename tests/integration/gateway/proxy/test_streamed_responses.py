@@ -28,7 +28,7 @@ async def test_a_long_response_is_streamed_and_keeps_its_connection() -> None:
     response = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     async with forwarding(always(response)) as (gate, servers):
         for _ in range(3):
-            got = await gate.ask()
+            got = await gate.send()
             assert isinstance(got, StreamedResponse)
             assert (got.length, got.content_type) == (len(body), b"image/png")
             assert await whole(got) == body
@@ -40,7 +40,7 @@ async def test_a_long_chunked_response_has_no_length_and_arrives_whole() -> None
     response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
     async with forwarding(always(response)) as (gate, servers):
         for _ in range(3):
-            got = await gate.ask()
+            got = await gate.send()
             assert isinstance(got, StreamedResponse)
             assert got.length is None
             assert await whole(got) == PIECE * 5
@@ -50,14 +50,14 @@ async def test_a_long_chunked_response_has_no_length_and_arrives_whole() -> None
 async def test_the_longest_buffered_response_is_not_streamed() -> None:
     body = bytes(MAX_BUFFERED_BODY)
     async with forwarding(always(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))) as (gate, _):
-        got = await gate.ask()
+        got = await gate.send()
         assert not isinstance(got, StreamedResponse)
         assert got.body == body
 
 
 async def test_an_endless_response_takes_bounded_memory_while_it_is_not_read() -> None:
     async with forwarding(endless) as (gate, servers):
-        got = await gate.ask()
+        got = await gate.send()
         assert isinstance(got, StreamedResponse)
         body = got.chunks
         assert isinstance(body, BodyStream)
@@ -77,7 +77,7 @@ async def test_an_endless_response_takes_bounded_memory_while_it_is_not_read() -
 
 async def test_a_slow_reader_does_not_count_against_the_upstream() -> None:
     async with forwarding(endless, idle_timeout_s=0.06) as (gate, _):
-        got = await gate.ask()
+        got = await gate.send()
         assert isinstance(got, StreamedResponse)
         body = got.chunks
         assert isinstance(body, BodyStream)
@@ -90,7 +90,7 @@ async def test_a_slow_reader_does_not_count_against_the_upstream() -> None:
 async def test_a_client_that_disconnects_frees_the_connection_before_the_first_piece() -> None:
     async with forwarding(endless) as (gate, servers):
         for _ in range(3):
-            got = await gate.ask()
+            got = await gate.send()
             assert isinstance(got, StreamedResponse)
             await got.chunks.aclose()
             await got.chunks.aclose()
@@ -108,10 +108,10 @@ async def test_pieces_are_passed_on_as_soon_as_they_arrive() -> None:
         await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
         await go_on.wait()
         await peer.send(b"6\r\nsecond\r\n0\r\n\r\n")
-        await peer.gone()
+        await peer.closed()
 
     async with forwarding(script, timeout_s=20.0, idle_timeout_s=20.0) as (gate, _):
-        got = await gate.ask()
+        got = await gate.send()
         assert isinstance(got, StreamedResponse)
         assert await anext(got.chunks) == b"first"
         go_on.set()
@@ -126,7 +126,7 @@ async def test_an_endless_response_does_not_block_other_requests() -> None:
         await (endless if peer.number == 1 else always(OK))(peer)
 
     async with forwarding(script) as (gate, _):
-        long = await gate.ask()
+        long = await gate.send()
         assert isinstance(long, StreamedResponse)
         for _ in range(20):
             await anext(long.chunks)

@@ -1,4 +1,4 @@
-"""Forwarding behind the real server: what shoppers see of good and bad upstreams."""
+"""Forwarding behind the real server: responses that clients get of valid and invalid upstreams."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_a_client_that_disconnects_stops_the_upstream() -> None:
 
     async with front(script) as made:
         client = await made.client()
-        await client.send(get("/shop/"))
+        await client.ask(get("/shop/"))
         await client.reader.readexactly(10)
         assert made.upstream.open == 1
         client.writer.transport.abort()
@@ -138,7 +138,7 @@ async def test_a_long_body_is_streamed_to_the_upstream() -> None:
 async def test_a_client_that_disconnects_in_its_body_frees_the_upstream() -> None:
     async with front(always(OK)) as made:
         client = await made.client()
-        await client.send(get("/shop/", "Content-Length: 1000000", method="POST"), b"begun")
+        await client.ask(get("/shop/", "Content-Length: 1000000", method="POST"), b"begun")
         await until(lambda: made.upstream.open == 1)
         client.writer.transport.abort()
         await until(lambda: made.upstream.open == 0)
@@ -150,7 +150,7 @@ async def test_a_response_before_the_end_of_the_body_reaches_the_client() -> Non
     async def script(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
-        await peer.gone()
+        await peer.closed()
 
     async with front(script) as made:
         client = await made.client()
@@ -177,12 +177,12 @@ async def test_a_websocket_is_rejected_with_a_problem() -> None:
 async def test_an_upstream_that_hangs_does_not_affect_other_routes() -> None:
     async def hang(peer: Peer) -> None:
         await peer.request()
-        await peer.gone()
+        await peer.closed()
 
     async with front(hang, timeout_s=60.0) as made:
         hung = [await made.client() for _ in range(20)]
         for client in hung:
-            await client.send(get("/shop/"))
+            await client.ask(get("/shop/"))
         await until(lambda: len(made.upstream.requests) == 20)
         other = await made.client()
         for _ in range(20):

@@ -51,4 +51,4 @@ async def test_an_upstream_cannot_split_its_answer(value: bytes) -> None:
     with pytest.raises(BadResponse):
         parse_head(head)
     async with forwarding(once(head + b"\r\n\r\nok")) as (gate, _):
-        assert (await gate.ask(request())).status == 502
+        assert (await gate.send(request())).status == 502

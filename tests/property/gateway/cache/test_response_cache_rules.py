@@ -1,4 +1,4 @@
-"""What must hold of the response cache whatever comes: its bound, its variants, what may never be stored."""
+"""Invariants of the response cache: its bound, its variants, responses that may never be stored."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gateway.proxy.errors import AmbiguousRequest, NotForwarded
 from gateway.proxy.request_head import RequestHeads
 from tests.integration.gateway.proxy.raw_upstream import rule
 
-# What breaks parsers apart, in any mixture.
+# Characters on which parsers differ, in any mixture.
 NASTY = [
     "\r\n",
     "\n",

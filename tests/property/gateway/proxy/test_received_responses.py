@@ -16,7 +16,7 @@ from gateway.proxy.errors import UpstreamFault
 
 
 class Wire(asyncio.Transport):
-    """A transport that nothing goes out on."""
+    """A transport that sends nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class Owner:
     def stream_ended(self, fault: UpstreamFault | None) -> None: ...
 
 
-# Status, body and whether the connection was kept; None for what was no response.
+# Status, body and whether the connection can be used again; None for invalid bytes.
 Outcome = tuple[int, bytes, bool] | None
 
 
 async def ours(data: bytes, cuts: list[int]) -> Outcome:
-    """What we read when it comes in these pieces and the upstream hangs up afterwards."""
+    """The gateway's reading of bytes that arrive in these pieces, after which the upstream closes."""
     owner = Owner()
     connection = Connection(owner)
     connection.connection_made(Wire())

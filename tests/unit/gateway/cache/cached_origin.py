@@ -1,4 +1,4 @@
-"""An origin that does as it is told, and the request that it gets."""
+"""An origin whose responses a test makes, and requests to it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from gateway.http.message import Request, Response, ResponseOrAwaitable, header, resolve
+from gateway.http.message import Handler, Request, Response, ResponseOrAwaitable, header, resolve
 
 CACHEABLE = header("Cache-Control", "max-age=60")
 
 
 class Clock:
-    """Time that the test moves; the wall clock is as far ahead of it as in life."""
+    """Time that the test moves; the wall clock is ahead of it by a constant."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Origin:
-    """A handler. `responses` makes each response; with `gate` closed, responses wait until it is opened."""
+    """A handler. `respond` makes each response; while `gate` is closed, responses wait."""
 
     def __init__(self, response: Callable[[Request], Response] | None = None) -> None:
         self.seen: list[Request] = []
@@ -36,7 +36,7 @@ class Origin:
 
     @property
     def times(self) -> int:
-        """How often it was asked."""
+        """The number of requests."""
         return len(self.seen)
 
     def __call__(self, request: Request) -> ResponseOrAwaitable:
@@ -57,19 +57,40 @@ def get(target: str = "/shoes", *, method: str = "GET", **headers: str) -> Reque
 
 
 def response_with(*lines: tuple[str, str | int], status: int = 200, body: bytes = b"body") -> Response:
-    """An response with these header fields."""
+    """A response with these header fields."""
     return Response(status, body, header_block=b"".join(header(name, value) for name, value in lines))
 
 
 def started(outcome: ResponseOrAwaitable) -> asyncio.Task[Response]:
-    """The outcome as a task that has begun to wait."""
+    """A task that has begun to wait for the response."""
     coroutine: Coroutine[Any, Any, Response] = resolve(outcome)
     return asyncio.create_task(coroutine)
 
 
 def cache_status(response: Response, request: Request | None = None) -> str:
-    """What `Cache-Status` response_with of us."""
+    """The gateway's own member of `Cache-Status`."""
     lines = response.header_block + (request.extra_headers if request is not None else b"")
     found = [line for line in lines.decode().split("\r\n") if line.startswith("Cache-Status: peakgate; ")]
     assert len(found) == 1, found
     return found[0].removeprefix("Cache-Status: peakgate; ")
+
+
+async def send(cached: Handler, request: Request | None = None) -> Response:
+    """The response of a cached handler."""
+    return await resolve(cached(request if request is not None else get()))
+
+
+async def settle() -> None:
+    """Let background tasks run until they wait."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Marks:
+    """Records the requests that were served stale in place of an error."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def __call__(self, _request: Request, what: str) -> None:
+        self.made.append(what)

@@ -1,4 +1,4 @@
-"""What purges cover, and which came after what."""
+"""Purges: the responses they cover, and their order."""
 
 from __future__ import annotations
 

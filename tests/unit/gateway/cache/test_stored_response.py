@@ -1,4 +1,4 @@
-"""Header lines, tags, variants, and what they weigh."""
+"""Header blocks, tags, variants and their sizes."""
 
 from __future__ import annotations
 

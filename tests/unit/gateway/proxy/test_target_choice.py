@@ -24,7 +24,7 @@ class Clock:
 
 
 class Turns:
-    """Chance that goes round."""
+    """Chance in equal steps."""
 
     def __init__(self) -> None:
         self.count = 0

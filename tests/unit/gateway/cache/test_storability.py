@@ -1,0 +1,74 @@
+"""Responses that a shared cache may store. Each table names its section of RFC 9111."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.gateway.cache.exchanges import SIGNED_IN, date, stored
+
+# 3: storing
+
+
+@pytest.mark.parametrize(
+    "cache_control",
+    [
+        "no-store, max-age=60",
+        "private, max-age=60",
+        'private="X-Secret", max-age=60',
+        "max-age=60, no-store=1",
+        "no-store =x, max-age=60",
+    ],
+)
+def test_a_prohibition_counts_beside_any_other_directive(cache_control: str) -> None:
+    assert stored(cache_control=cache_control) is None
+
+
+def test_a_response_without_permission_is_not_stored() -> None:
+    assert stored() is None
+    assert stored(etag='"x"') is None
+    assert stored(cache_control="immutable", etag='"x"') is None
+
+
+@pytest.mark.parametrize("status", [100, 206, 304, 400, 401, 403, 429, 431, 500, 501, 503, 504])
+def test_partial_interim_and_error_responses_are_not_stored(status: int) -> None:
+    assert stored(status=status, cache_control="public, max-age=60") is None
+
+
+@pytest.mark.parametrize("status", [200, 203, 204, 299, 300, 301, 302, 307, 308, 404, 405, 410])
+def test_other_final_responses_are_stored_with_an_explicit_lifetime(status: int) -> None:
+    assert stored(status=status, cache_control="max-age=60") is not None
+
+
+def test_must_understand_overrides_no_store_for_understood_statuses_only() -> None:
+    # 5.2.2.3
+    assert stored(cache_control="must-understand, no-store, max-age=60") is not None
+    assert stored(status=299, cache_control="must-understand, no-store, max-age=60") is None
+    assert stored(status=299, cache_control="must-understand, max-age=60") is None
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "may"),
+    [("max-age=60", False), ("public, max-age=60", True), ("s-maxage=60", True), ("must-revalidate, max-age=60", True)],
+)
+def test_a_response_to_credentials_is_stored_with_permission_only(cache_control: str, may: bool) -> None:
+    # 3.5
+    assert (stored(exchange=SIGNED_IN, cache_control=cache_control) is not None) is may
+
+
+def test_a_response_that_sets_a_cookie_is_never_stored() -> None:
+    assert stored(cache_control="public, max-age=60", set_cookie="session=1") is None
+
+
+def test_a_response_that_varies_by_everything_is_never_stored() -> None:
+    # 4.1
+    assert stored(cache_control="public, max-age=60", vary="Accept, *") is None
+
+
+def test_a_response_without_lifetime_is_stored_only_with_a_validator() -> None:
+    assert stored(cache_control="no-cache") is None
+    assert stored(cache_control="max-age=0") is None
+    validated = stored(cache_control="no-cache, max-age=60", etag='"x"')
+    assert validated is not None
+    assert validated.always_validate
+    assert stored(cache_control="max-age=0", last_modified=date(-60)) is not None
+    assert stored(cache_control="max-age=0, stale-while-revalidate=5") is not None
