@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -23,38 +21,53 @@ Members = Mapping[str, Any]
 RETRY_AFTER_S: Final = 1
 
 
-@dataclass(frozen=True)
+def _no_members(_error: object) -> Members:
+    return {}
+
+
 class Problem:
-    """A row of the page."""
+    """A row of the page. Its constant parts are encoded once."""
 
-    slug: str
-    status: int
-    title: str
-    # The facts of an error that become members of the answer; `detail` among them replaces the title's own.
-    members: Callable[[Any], Members] = field(default=lambda _error: {})
-    retry_after_s: int | None = None
-    # What happened, where the title alone does not say it.
-    detail: str | None = None
+    __slots__ = (
+        "detail",
+        "header_lines",
+        "members",
+        "opening",
+        "opening_json",
+        "retry_after_s",
+        "slug",
+        "status",
+        "title",
+    )
 
-    @cached_property
-    def opening(self) -> dict[str, Any]:
-        """The members that every answer of this row begins with."""
-        return {
-            "type": f"/problems/{self.slug}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail or self.title + ".",
+    def __init__(  # noqa: PLR0917 - a row of the page reads as a line
+        self,
+        slug: str,
+        status: int,
+        title: str,
+        members: Callable[[Any], Members] = _no_members,
+        retry_after_s: int | None = None,
+        detail: str | None = None,
+    ) -> None:
+        self.slug = slug
+        self.status = status
+        self.title = title
+        # The facts of an error that become members of the response; `detail` among them replaces the title's own.
+        self.members = members
+        self.retry_after_s = retry_after_s
+        # A sentence more than the title.
+        self.detail = detail
+        # The members that every response of this row begins with.
+        self.opening: dict[str, Any] = {
+            "type": f"/problems/{slug}",
+            "title": title,
+            "status": status,
+            "detail": detail or title + ".",
         }
-
-    @cached_property
-    def opening_json(self) -> bytes:
-        """The same in JSON, without the closing brace: a refusal without facts costs no encoding."""
-        return orjson.dumps(self.opening)[:-1]
-
-    @cached_property
-    def header_lines(self) -> bytes:
-        """The header lines of every answer of this row."""
-        return b"" if self.retry_after_s is None else header("Retry-After", self.retry_after_s)
+        # The same in JSON, without the closing brace: a rejection without facts costs no encoding.
+        self.opening_json = orjson.dumps(self.opening)[:-1]
+        # The header lines of every response of this row.
+        self.header_lines = b"" if retry_after_s is None else header("Retry-After", retry_after_s)
 
 
 def _limit(error: cart.CartFull | cart.QuantityLimit) -> Members:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Sequence
 from hashlib import blake2b
 
 from gateway.config.policies import Limit
@@ -33,13 +32,28 @@ class Counts:
 class Rule:
     """A limit and the allowances of its clients."""
 
-    __slots__ = ("_common", "_key", "_secret", "allowances", "args", "batch", "counts", "index", "limit", "local_rate")
+    __slots__ = (
+        "_common",
+        "_key",
+        "_secret",
+        "allowances",
+        "args",
+        "batch",
+        "counts",
+        "index",
+        "is_shadow",
+        "limit",
+        "local_rate",
+        "name",
+    )
 
     def __init__(
         self, limit: Limit, counts: Counts, *, share: float, tag: str, secret: bytes, max_clients: int
     ) -> None:
         rate = rate_of(limit.quota, limit.window_s, limit.burst)
         self.limit = limit
+        self.name = limit.name
+        self.is_shadow = limit.shadow
         self.counts = counts
         # The rate of this process alone, while the store is away.
         self.local_rate: Rate = rate_of(limit.quota, limit.window_s, limit.burst, share=share)
@@ -113,7 +127,7 @@ class Group:
         "waits_us",
     )
 
-    def __init__(self, allowances: Sequence[Allowance], batch: Batch | None = None) -> None:
+    def __init__(self, allowances: list[Allowance], batch: Batch | None = None) -> None:
         self.allowances = allowances
         self.batch = batch
         self.is_local = False
@@ -123,9 +137,9 @@ class Group:
         self.granted = 0
         self.count = 0
         self.index = 0
-        self.positions: Sequence[int] = ()
-        self.left: Sequence[int] = ()
-        self.waits_us: Sequence[int] = ()
+        self.positions: list[int] = []
+        self.left: list[int] = []
+        self.waits_us: list[int] = []
         if batch is not None:
             batch.groups.append(self)
             self.index = len(batch.groups)
@@ -137,10 +151,10 @@ class Group:
         batch.order.append(self.index)
         return position
 
-    def decide(self, granted: int, left: Sequence[int], waits_us: Sequence[int], *, is_local: bool = False) -> None:
+    def decide(self, granted: int, left: list[int], waits_us: list[int], *, is_local: bool = False) -> None:
         """Decide a group by itself, outside of a batch."""
         self.granted, self.left, self.waits_us, self.is_local = granted, left, waits_us, is_local
-        self.positions = range(len(left))
+        self.positions = list(range(len(left)))
 
 
 class Batch:

@@ -28,13 +28,14 @@ class LimitFields:
 
     def of(self, group: Group) -> bytes:
         """The header lines of a group: the state of its limits after their batch."""
-        left, waits_us = group.left, group.waits_us
+        left, waits_us, positions = group.left, group.waits_us, group.positions
         items: list[bytes] = []
-        for position, allowance in zip(group.positions, group.allowances, strict=True):
-            limit = allowance.rule.limit
-            if not limit.shadow:
-                items.append(self._item(limit.name, left[position], -(-waits_us[position] // 1_000_000)))
-        return b"%bRateLimit: %b\r\n" % (self._policy, b", ".join(items)) if items else b""
+        for index, allowance in enumerate(group.allowances):
+            rule = allowance.rule
+            if not rule.is_shadow:
+                position = positions[index]
+                items.append(self._item(rule.name, left[position], -(-waits_us[position] // 1_000_000)))
+        return self._policy + b"RateLimit: " + b", ".join(items) + b"\r\n" if items else b""
 
     def _item(self, name: str, left: int, wait_s: int) -> bytes:
         state = (name, left, wait_s)

@@ -177,7 +177,7 @@ class RedisQuota:
             self._open_sets.append(limits)
         return batch
 
-    def cached_rejection(self, limits: LimitSet, allowances: Sequence[Allowance]) -> Group | None:
+    def cached_rejection(self, limits: LimitSet, allowances: list[Allowance]) -> Group | None:
         """The decided group of a client that is known to be over a limit; None when there may be units again."""
         now = self._clock()
         spent = [each for each in allowances if each.empty_until > now]
@@ -252,7 +252,7 @@ class RedisQuota:
         if is_probe:
             self._end_local()
 
-    def _apply_reply(self, batch: Batch, reply: Sequence[int]) -> None:
+    def _apply_reply(self, batch: Batch, reply: list[int]) -> None:
         """Give each group the decision of the store."""
         groups, keys = len(batch.groups), len(batch.keys)
         left, waits_us = reply[groups : groups + keys], reply[groups + keys : groups + 2 * keys]
@@ -290,7 +290,7 @@ class RedisQuota:
         """Take a unit of an internal limit: like any other, it needs a store that accepts writes."""
         self._probing = None
         batch = self._batch()
-        Group((self._probe,), batch).join(batch)
+        Group([self._probe], batch).join(batch)
         self._send(batch)
 
     def _end_local(self) -> None:
@@ -298,7 +298,7 @@ class RedisQuota:
             _log.warning("rate limits are exact again after %.1f s", self._clock() - self._local_since)
             self._local_since = None
 
-    def decide_locally(self, allowances: Sequence[Allowance]) -> Group:
+    def decide_locally(self, allowances: list[Allowance]) -> Group:
         """The decision of this process alone about one request."""
         group = Group(allowances)
         now_us = self._clock() * 1e6
@@ -369,7 +369,7 @@ def _cached_rejection(limits: LimitSet, spent: Allowance, now: float) -> CachedR
     )
 
 
-def _rejected_group(spent: Sequence[Allowance], now: float) -> Group:
+def _rejected_group(spent: list[Allowance], now: float) -> Group:
     group = Group(spent)
     group.decide(0, [0] * len(spent), [math.ceil((each.empty_until - now) * 1e6) for each in spent])
     return group

@@ -35,7 +35,15 @@ _LENGTH: Final = re.compile(r"[0-9]{1,9}")
 # Fields whose values never repeat, by the start of their lines as balancers and browsers write them.
 _VARIABLE: Final[Mapping[bytes, tuple[istr, str]]] = {
     name.encode(): (istr(name), name.lower())
-    for name in ("Authorization", "Cookie", "Idempotency-Key", "X-Amzn-Trace-Id", "X-Forwarded-For")
+    for name in (
+        "Authorization",
+        "Cookie",
+        "Idempotency-Key",
+        "Waiting-Room-Token",
+        "X-Amzn-Trace-Id",
+        "X-Api-Key",
+        "X-Forwarded-For",
+    )
 }
 _LEFT_TO_THE_PARSER: Final = frozenset({"transfer-encoding", "upgrade", "expect", "trailer", "te", "http2-settings"})
 _NEVER_CACHED: Final = frozenset(
