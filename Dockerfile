@@ -5,20 +5,27 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /src
-# The tools that build live in a virtual environment of their own and stay behind in this stage.
+# The compiler for the hot modules, and the headers of Debian's Python.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev \
+    && rm -rf /var/lib/apt/lists/*
+# The tools that build live in a virtual environment of their own and stay behind in this stage. mypyc takes the types of
+# the packages that Peakgate runs with, so they are in both.
 COPY requirements/ requirements/
 RUN python3 -m venv /opt/build \
-    && /opt/build/bin/pip install --quiet --no-cache-dir --require-hashes -r requirements/build.txt \
+    && /opt/build/bin/pip install --quiet --no-cache-dir --require-hashes \
+        -r requirements/build.txt -r requirements/compile.txt -r requirements/run.txt \
     && python3 -m venv --without-pip /opt/peakgate \
     && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --require-hashes -r requirements/run.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY gateway/ gateway/
 COPY cart/ cart/
 COPY checkout/ checkout/
 COPY store/ store/
 COPY primitives/ primitives/
 COPY benchmarks/ benchmarks/
-RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+RUN PEAKGATE_COMPILE=1 /opt/build/bin/pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --no-deps /dist/*.whl
 
 FROM ${BASE_IMAGE}

@@ -102,6 +102,13 @@ lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/*.tx
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/run.txt pyproject.toml
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dev.txt --group dev \
 		--constraints requirements/run.txt pyproject.toml
+	echo 'mypy' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/compile.txt --constraints requirements/dev.txt -
+
+.PHONY: wheels
+wheels: $(VENV)/.dev ## Build two wheels into dist/: a plain one, and one of this platform with compiled modules.
+	@rm -rf build && $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build && PEAKGATE_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build && ls dist
 
 .PHONY: image
 image: ## Build the container image with docker, podman or buildah (IMAGE, BASE_IMAGE, ENGINE, ENGINE_ARGS).
