@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
+from gateway.build import MODE, VERSION, StaleBuild, check_build
 from gateway.settings import OPTIONS, PREFIX, Settings, SettingsError, load, read
 
 EX_USAGE: Final = 64
+EX_UNAVAILABLE: Final = 69
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +36,11 @@ _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001 - a
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        check_build()
+    except StaleBuild as error:
+        _say(str(error))
+        return EX_UNAVAILABLE
     args = _parser(words).parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="peakgate[%(process)d]: %(levelname)s: %(message)s")
     try:
@@ -54,7 +60,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         epilog="example: peakgate serve --catalog examples/catalog.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"peakgate {version('peakgate')}")
+    parser.add_argument("--version", action="version", version=f"peakgate {VERSION} ({MODE})")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_serve(commands)
     _add_config(commands)

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +38,7 @@ from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.auth.client_identifier import ClientIdentifier
 from gateway.auth.jwks import Jwks
 from gateway.auth.shopper_tokens import ShopperTokens
+from gateway.build import VERSION
 from gateway.cache.cache import ResponseCache
 from gateway.config.policies import Policies
 from gateway.control.commands import Command
@@ -177,7 +177,7 @@ async def _edge(
     server = EdgeServer(Router(()))
     vitals.edge = server
     _reject_early(server, state.shedder)
-    pages = page_endpoints(routes, version("peakgate"))
+    pages = page_endpoints(routes, VERSION)
     try:
         active = ActivePolicies(
             policies,

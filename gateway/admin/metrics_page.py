@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import CollectorRegistry
 
 from gateway.admin.status import Gathered, Status
+from gateway.build import MODE
 from gateway.control.runtime_directory import ChildState
 from gateway.metrics import Metric, Sample
 
@@ -71,8 +72,8 @@ def _of_gateway(status: Status, gathered: Gathered) -> Iterator[Metric]:
     reloader = status.reloader
     yield _gauge(
         "peakgate_build_info",
-        "1, with the version that is running.",
-        [Sample({"version": status.version, "python": platform.python_version()}, 1.0)],
+        "1, with the version that is running, and whether its hot modules are compiled or interpreted.",
+        [Sample({"version": status.version, "python": platform.python_version(), "mode": MODE}, 1.0)],
     )
     yield _gauge(
         "peakgate_up",

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import orjson
 
 from gateway.api.binding import Call, Route
+from gateway.build import MODE, VERSION
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response, header
 from gateway.http.router import Router
@@ -64,7 +65,14 @@ def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic
         breakers, background = vitals.breakers(), vitals.background()
         status = "draining" if vitals.edge.is_draining else readiness.judged(found, breakers, background)
         worker = {"process": os.getpid(), "answers": _by_status(vitals.edge.router.endpoints)}
-        body = {"status": status, "checks": found, "breakers": breakers, "background": background, "worker": worker}
+        body = {
+            "status": status,
+            "build": {"version": VERSION, "mode": MODE},
+            "checks": found,
+            "breakers": breakers,
+            "background": background,
+            "worker": worker,
+        }
         return _answer(200 if status in _READY else 503, body)
 
     return (

@@ -12,7 +12,6 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from importlib.metadata import version
 from typing import Final
 
 import uvloop
@@ -22,6 +21,7 @@ from gateway.admin.admin import Admin
 from gateway.admin.reloader import Reloader
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
+from gateway.build import VERSION
 from gateway.config.file import read_text
 from gateway.control.runtime_directory import ControlSettings, RuntimeDirectory
 
@@ -62,7 +62,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     async with AsyncExitStack() as stack:
         if listener is not None:
-            status = Status(workers, runtime, reloader, version=version("peakgate"))
+            status = Status(workers, runtime, reloader, version=VERSION)
             admin = Admin(status, workers, runtime, console.token, _replacing(parent), console.expose_metrics)
             await _listen(admin.application(), listener, stack)
         for work in (_reload_on_request(reloader, reload_requested), _update_lagging_workers(reloader)):
