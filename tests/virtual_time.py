@@ -39,6 +39,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Seconds waited since the loop was made."""
         return self._jumping.waited_s
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass without running anything."""
+        self._jumping.waited_s += seconds
+
 
 def run_in_virtual_time(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run it to its end in a loop of its own."""
@@ -59,3 +63,10 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 def loop_time() -> float:
     """The time of the running loop, in seconds."""
     return asyncio.get_running_loop().time()
+
+
+def pause(seconds: float) -> None:
+    """Let time pass without running anything, as for a process that was stopped."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.pause(seconds)

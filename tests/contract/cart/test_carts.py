@@ -268,6 +268,13 @@ async def test_a_write_for_another_version_is_refused_with_the_current_one(
 async def test_a_write_for_the_current_version_is_done(carts: Carts, call: Call) -> None:
     cart = await made(carts, (MUG, 1))
     await call(carts, cart.id, at(if_match=cart.version))
+    if call is WRITES["delete"]:
+        with pytest.raises(CartNotFound):
+            await carts.read(cart.id)
+        return
+    changed = await carts.read(cart.id)
+    assert changed.version == cart.version + 1
+    assert changed.lines != cart.lines
 
 
 @every_write

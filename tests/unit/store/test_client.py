@@ -12,7 +12,7 @@ import pytest
 from store import ReplyError, Script, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
 from store.client import BACKOFF_MOST_S, DEADLINE_S, STALLED_S, SWEEP_S
 from tests.unit.store.wire import Dial, tick
-from tests.virtual_time import in_virtual_time, loop_time
+from tests.virtual_time import in_virtual_time, loop_time, pause
 from tests.waiting import until
 
 OK = b"+OK\r\n"
@@ -502,3 +502,27 @@ async def test_closing_twice_is_closing(dial: Dial) -> None:
     client = await dial.client()
     await client.close()
     await client.close()
+
+
+# Deadlines
+
+
+@in_virtual_time
+async def test_a_script_sent_again_keeps_its_deadline(dial: Dial) -> None:
+    client = await dial.client()
+    call = client.run(Script("return 1"), ["k"])
+    await let_pass(DEADLINE_S * 0.8)
+    dial.wire.reply(b"-NOSCRIPT no\r\n")
+    assert isinstance(await failure_of(call), StoreTimeout)
+    assert loop_time() < DEADLINE_S + 3 * SWEEP_S
+
+
+@in_virtual_time
+async def test_after_a_pause_of_the_process_replies_are_read_before_calls_time_out(dial: Dial) -> None:
+    client = await dial.client()
+    call = client.execute("GET", "a")
+    await tick()
+    pause(DEADLINE_S * 4)
+    await tick()
+    dial.wire.reply(b"+a\r\n")
+    assert await call == b"a"
