@@ -64,7 +64,7 @@ def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic
         found = await readiness.found()
         breakers, background = vitals.breakers(), vitals.background()
         status = "draining" if vitals.edge.is_draining else readiness.judged(found, breakers, background)
-        worker = {"process": os.getpid(), "answers": _by_status(vitals.edge.router.endpoints)}
+        worker = {"process": os.getpid(), "responses": _by_status(vitals.edge.router.endpoints)}
         body = {
             "status": status,
             "build": {"version": VERSION, "mode": MODE},

@@ -135,7 +135,7 @@ def test_of_two_hundred_at_once_a_quota_of_fifty_lets_fifty_through(gate: Runnin
     )
     assert all(served_by)
     eventually(
-        lambda: count(gate, "peakgate_limit_decisions_total", limit="per-address", outcome="taken"),
+        lambda: count(gate, "peakgate_limit_decisions_total", limit="per-address", outcome="granted"),
         lambda taken: taken >= 50,
     )
 
@@ -185,7 +185,7 @@ def test_a_limit_on_trial_refuses_nobody_and_says_what_it_would_have_done(gate: 
     assert {answer.status for answer in told} == {200}
     assert {answer.headers["RateLimit-Policy"] for answer in told} == {None}
     eventually(
-        lambda: count(gate, "peakgate_limit_decisions_total", limit="on-trial", outcome="shadow-refused"),
+        lambda: count(gate, "peakgate_limit_decisions_total", limit="on-trial", outcome="shadow-rejected"),
         lambda would_refuse: would_refuse == 3,
     )
 

@@ -116,7 +116,7 @@ async def test_a_client_that_disconnects_stops_the_upstream() -> None:
 
     async with front(script) as made:
         client = await made.client()
-        await client.ask(get("/shop/"))
+        await client.send(get("/shop/"))
         await client.reader.readexactly(10)
         assert made.upstream.open == 1
         client.writer.transport.abort()
@@ -138,7 +138,7 @@ async def test_a_long_body_is_streamed_to_the_upstream() -> None:
 async def test_a_client_that_disconnects_in_its_body_frees_the_upstream() -> None:
     async with front(always(OK)) as made:
         client = await made.client()
-        await client.ask(get("/shop/", "Content-Length: 1000000", method="POST"), b"begun")
+        await client.send(get("/shop/", "Content-Length: 1000000", method="POST"), b"begun")
         await until(lambda: made.upstream.open == 1)
         client.writer.transport.abort()
         await until(lambda: made.upstream.open == 0)
@@ -182,7 +182,7 @@ async def test_an_upstream_that_hangs_does_not_affect_other_routes() -> None:
     async with front(hang, timeout_s=60.0) as made:
         hung = [await made.client() for _ in range(20)]
         for client in hung:
-            await client.ask(get("/shop/"))
+            await client.send(get("/shop/"))
         await until(lambda: len(made.upstream.requests) == 20)
         other = await made.client()
         for _ in range(20):

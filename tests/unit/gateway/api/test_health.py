@@ -178,7 +178,7 @@ def test_answers_are_counted_by_status_over_all_routes() -> None:
     endpoint.stats.add(200, 0.001)
     endpoint.stats.add(503, 0.001)
     _, body = asked("/readyz", {}, endpoint=endpoint)
-    assert body["worker"]["answers"] == {"200": 1, "503": 1}
+    assert body["worker"]["responses"] == {"200": 1, "503": 1}
 
 
 async def test_a_background_task_that_waits_for_its_restart_is_reported_and_degrades_the_worker() -> None:
