@@ -11,9 +11,10 @@ import pytest
 
 from gateway.proxy.address import Address
 from gateway.proxy.connection import Connection
-from gateway.proxy.errors import ConnectFailed, PoolFull, UpstreamFault
-from gateway.proxy.pool import ConnectionPool
+from gateway.proxy.errors import ConnectFailed, PoolFull, ResponseTimeout, UpstreamFault
+from gateway.proxy.pool import IDLE_S, SWEEP_S, ConnectionPool
 from tests.unit.gateway.proxy.test_connection import OK, Wire, send
+from tests.virtual_time import in_virtual_time, loop_time
 
 FAR = 1e9
 
@@ -102,6 +103,17 @@ async def test_a_connection_that_a_cancelled_request_got_goes_to_the_next(networ
     pool.close()
 
 
+async def test_a_closed_connection_that_a_cancelled_request_got_is_not_idle(network: Network) -> None:
+    pool = pool_of(1)
+    first = await pool.obtain(FAR)
+    waiter = await waiting(pool)
+    serve(first)
+    first.connection_lost(None)
+    waiter.cancel()
+    await asyncio.wait({waiter})
+    assert (pool.idle, pool.outstanding) == (0, 0)
+
+
 async def test_a_lost_connection_makes_room_for_a_new_one(network: Network) -> None:
     pool = pool_of(1)
     first = await pool.obtain(FAR)
@@ -181,3 +193,40 @@ async def test_closing_fails_requests_in_progress_and_those_that_wait(network: N
     assert len(faults) == 2
     with pytest.raises(ConnectFailed):
         await pool.obtain(FAR)
+
+
+def virtual_pool(network: Network) -> ConnectionPool:
+    asyncio.get_running_loop().create_connection = network.create_connection  # type: ignore[method-assign, assignment]
+    return pool_of(1)
+
+
+@in_virtual_time
+async def test_a_deadline_counts_from_the_sweep_after_it_so_that_a_stalled_loop_reads_first() -> None:
+    pool = virtual_pool(Network())
+    connection = await pool.obtain(FAR)
+    responding = connection.request(b"", is_bodiless=False, deadline=2.5 * SWEEP_S, idle_timeout_s=1.0)
+    with pytest.raises(ResponseTimeout):
+        await responding
+    assert loop_time() == pytest.approx(4 * SWEEP_S)
+
+
+@in_virtual_time
+async def test_a_request_that_waits_too_long_for_a_connection_fails() -> None:
+    pool = virtual_pool(Network())
+    await pool.obtain(FAR)
+    with pytest.raises(PoolFull):
+        await pool.obtain(2.5 * SWEEP_S)
+    assert loop_time() == pytest.approx(4 * SWEEP_S)
+    pool.close()
+
+
+@in_virtual_time
+async def test_an_idle_connection_is_closed_after_its_time() -> None:
+    network = Network()
+    pool = virtual_pool(network)
+    serve(await pool.obtain(FAR))
+    await asyncio.sleep(IDLE_S - SWEEP_S)
+    assert pool.idle == 1
+    await asyncio.sleep(3 * SWEEP_S)
+    assert pool.idle == 0
+    assert not network.opened[0].is_open
