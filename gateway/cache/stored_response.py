@@ -56,7 +56,7 @@ class StoredResponse:
         self.validators = validators
         self.tags = tags
         self._born_at = born_at
-        # The response to a hit, until `hit_until`.
+        # The response to a hit until `hit_until`, while it is fresh.
         self.hit_response = Response(status)
         self.hit_until = -math.inf
         self._not_modified: Response | None = None
@@ -73,7 +73,6 @@ class StoredResponse:
     def _set_freshness(self, freshness: Freshness) -> None:
         self.freshness = freshness
         self.fresh_until = -math.inf if freshness.always_validate else self._born_at + freshness.lifetime_s
-        self.hit_until = -math.inf
 
     def age_s(self, now: float) -> float:
         """Current age (RFC 9111, 4.2.3)."""
@@ -114,7 +113,7 @@ class StoredResponse:
     def _render_hit(self, now: float) -> None:
         self.hit_response = self.response_with(b"hit; ttl=%d" % self.ttl_s(now), now)
         self._not_modified = None
-        self.hit_until = min(self.fresh_until, self._born_at + math.floor(self.age_s(now)) + 1)
+        self.hit_until = self._born_at + math.floor(self.age_s(now)) + 1
 
     def response_with(self, cache_status: bytes, now: float) -> Response:
         """The response with another `Cache-Status`."""

@@ -296,3 +296,17 @@ async def test_private_responses_never_reach_the_store(one: Worker, store: Clien
     await one.send()
     await one.written()
     assert await store.execute("KEYS", "peakgate:cache:*") == []
+
+
+async def test_a_shared_response_that_is_not_younger_does_not_replace_the_one_in_memory(
+    one: Worker, two: Worker, clock: Clock
+) -> None:
+    request = get()
+    await one.send(request)
+    await one.written()
+    clock.time += 10
+    await two.cache.poll()
+    await two.send(request)
+    assert two.cache.stats.shared_hits == 1
+    assert await two.cache.load("/shoes\nshop.example", request.headers) is None
+    assert two.cache.stats.shared_hits == 1

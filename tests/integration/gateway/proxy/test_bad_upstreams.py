@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.http.message import StreamedResponse
+from gateway.http.message import BodyTooSlow, StreamedResponse
 from gateway.proxy.errors import BadResponse, ResponseTimeout, Truncated
 from tests.integration.gateway.proxy.raw_upstream import OK, Peer, forwarding, once, request, unused_url, whole
 from tests.waiting import until
@@ -230,3 +231,37 @@ async def test_a_response_in_single_bytes_is_parsed_like_any_other() -> None:
         got = await gate.send()
         assert (got.status, got.content_type, got.header_block) == (200, b"text/plain", b"X-One: 1\r\n")
         assert got.body == b"hello"
+
+
+async def test_truncated_streams_in_a_row_eject_the_target() -> None:
+    script = once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    async with forwarding(script, table={"failures_to_eject": 2}) as (gate, _):
+        for _ in range(2):
+            assert gate.upstream.targets[0].health.state == "healthy"
+            with pytest.raises(Truncated):
+                await gate.body_of()
+        assert gate.upstream.targets[0].health.state == "ejected"
+
+
+async def test_a_fault_of_the_clients_body_truncates_a_streamed_response() -> None:
+    is_begun = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"first"
+        await is_begun.wait()
+        raise BodyTooSlow
+
+    async def script(peer: Peer) -> None:
+        await peer.reader.readuntil(b"first")
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await peer.closed()
+
+    asked = request("POST")
+    asked.stream = body()
+    async with forwarding(script, timeout_s=20.0, idle_timeout_s=20.0) as (gate, _):
+        response = await gate.send(asked)
+        assert isinstance(response, StreamedResponse)
+        assert await anext(response.chunks) == b"hello"
+        is_begun.set()
+        with pytest.raises(Truncated):
+            await anext(response.chunks)

@@ -64,14 +64,18 @@ def test_no_prohibition_is_overlooked_in_a_malformed_field(line: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "number"),
     [
-        *(
-            ("0", 0),
-            ("0060", 60),
-            ("2147483648", MAX_SECONDS),
-            ("99999999999999999999", MAX_SECONDS),
-            ("9" * 5000, MAX_SECONDS),
-        ),
-        *(("", None), (None, None), ("-1", None), ("1e3", None), ("٣", None), ("+5", None)),
+        ("0", 0),
+        ("0060", 60),
+        ("2147483648", MAX_SECONDS),
+        ("9999999999", MAX_SECONDS),
+        ("99999999999999999999", MAX_SECONDS),
+        ("9" * 5000, MAX_SECONDS),
+        ("", None),
+        (None, None),
+        ("-1", None),
+        ("1e3", None),
+        ("٣", None),
+        ("+5", None),
     ],
 )
 def test_too_many_seconds_count_as_the_maximum(argument: str | None, number: int | None) -> None:
@@ -85,19 +89,25 @@ def test_dates_are_parsed_in_three_forms(date: str) -> None:
     assert http_date(date) == MOMENT
 
 
+def test_a_two_digit_year_is_in_the_next_fifty_years_or_in_the_past() -> None:
+    assert http_date("Sunday, 06-Nov-69 08:49:37 GMT") == http_date("Wed, 06 Nov 2069 08:49:37 GMT")
+    assert http_date("Friday, 06-Nov-70 08:49:37 GMT") == http_date("Fri, 06 Nov 1970 08:49:37 GMT")
+
+
 @pytest.mark.parametrize(
     "date",
     [
-        *(
-            "0",
-            "-1",
-            "",
-            "now",
-            "Sun, 06 Nov 1994 08:49:37 PST",
-            "Sun, 31 Feb 1994 08:49:37 GMT",
-            "Sun, 06 Foo 1994 08:49:37 GMT",
-        ),
-        *("Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT", "1994-11-06T08:49:37Z", None),
+        "0",
+        "-1",
+        "",
+        "now",
+        "Sun, 06 Nov 1994 08:49:37 PST",
+        "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 25:49:37 GMT",
+        "1994-11-06T08:49:37Z",
+        None,
     ],
 )
 def test_an_invalid_date_is_none(date: str | None) -> None:

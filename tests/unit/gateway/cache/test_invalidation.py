@@ -174,3 +174,16 @@ async def test_purging_everything_does_not_block_the_loop(
     assert cache.snapshot()["entries"] == 700
     assert await purging == 1_200
     assert cache.snapshot()["entries"] == 0
+
+
+async def test_a_304_without_tags_leaves_those_of_the_stored_response(
+    cached: Handler, origin: Origin, cache: ResponseCache, clock: Clock
+) -> None:
+    origin.respond = lambda _request: response_with(
+        ("Cache-Control", "max-age=60"), ("ETag", '"a"'), ("Surrogate-Key", "shoe")
+    )
+    await send(cached)
+    clock.time += 61
+    origin.respond = lambda _request: response_with(("Cache-Control", "max-age=60"), ("ETag", '"a"'), status=304)
+    await send(cached)
+    assert await cache.purge(tag="shoe") == 1

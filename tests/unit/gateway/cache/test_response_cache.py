@@ -224,7 +224,8 @@ async def test_max_stale_is_served_a_stale_response(cached: Handler, origin: Ori
 
 async def test_each_variant_is_served_to_the_requests_that_select_it(cached: Handler, origin: Origin) -> None:
     origin.respond = lambda request: response_with(
-        *(("Cache-Control", "max-age=60"), ("Vary", "Accept-Language")),
+        ("Cache-Control", "max-age=60"),
+        ("Vary", "Accept-Language"),
         body=request.headers.get("Accept-Language", "-").encode(),
     )
     for language in ("en", "de", "en", "de"):

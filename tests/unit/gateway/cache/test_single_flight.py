@@ -108,3 +108,22 @@ async def test_a_cancelled_follower_leaves_the_others_waiting(cached: Handler, o
     responses = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(responses.pop(2), asyncio.CancelledError)
     assert origin.times == 1
+
+
+async def test_a_follower_that_excludes_the_stored_response_is_not_served_it_after_a_fetch_that_stored_nothing(
+    cached: Handler, origin: Origin
+) -> None:
+    await send(cached)
+    origin.gate = asyncio.Event()
+
+    def degraded(request: Request) -> Response:
+        request.extra_headers += b"Degraded: stock\r\n"
+        return response_with(("Cache-Control", "max-age=60"), body=b"degraded")
+
+    origin.respond = degraded
+    sending = [started(cached(get(Cache_Control="no-cache"))) for _ in range(2)]
+    await settle()
+    assert origin.times == 2
+    origin.gate.set()
+    assert {response.body for response in await asyncio.gather(*sending)} == {b"degraded"}
+    assert origin.times == 3

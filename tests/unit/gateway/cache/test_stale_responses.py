@@ -186,3 +186,14 @@ async def test_a_response_that_must_be_validated_is_not_served_behind_an_open_br
     clock.time += 61
     origin.respond = lambda _request: response_with(status=503)
     assert (await send(cached)).status == 503
+
+
+async def test_after_an_error_a_request_that_excludes_the_stored_response_is_fetched(
+    cached: Handler, origin: Origin, clock: Clock
+) -> None:
+    await send(cached)
+    clock.time += 70
+    good, origin.respond = origin.respond, lambda _request: response_with(status=504)
+    await send(cached)
+    origin.respond = good
+    assert (await send(cached, get(Cache_Control="no-cache"))).body == b"body 3"
