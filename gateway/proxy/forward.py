@@ -55,10 +55,10 @@ class Forwarding:
         stream = request.stream
         try:
             head = self._heads.of(request, is_streamed=stream is not None)
-        except AmbiguousRequest as error:
-            return problems.response(problems.AMBIGUOUS, request.id, {"detail": f"The request has {error}."})
-        except NotForwarded as error:
-            return problems.response(problems.NOT_IMPLEMENTED, request.id, {"detail": f"{error}."})
+        except AmbiguousRequest as ambiguity:
+            return problems.response(problems.AMBIGUOUS, request.id, {"detail": f"The request has {ambiguity}."})
+        except NotForwarded as refusal:
+            return problems.response(problems.NOT_IMPLEMENTED, request.id, {"detail": f"{refusal}."})
         if not self._guard.try_enter():
             self._upstream.outcomes["breaker_open"] += 1
             return problems.response(problems.TIMED_OUT, request.id, _BREAKER_OPEN)
