@@ -1,4 +1,4 @@
-"""What a cart call can be refused for: nouns that carry the facts a shopper's program needs.
+"""Refusals of cart calls: nouns with the facts that a client needs.
 
 Status codes and wording stand on the gateway's page of problems, not here.
 """

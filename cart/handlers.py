@@ -36,11 +36,11 @@ _BAD_SKU = "must be printable and at most 64 bytes of UTF-8"
 
 
 class CartHandlers:
-    """What shoppers can do with carts.
+    """The cart calls of shoppers.
 
     Every call takes the signed-in shopper as `owner`: a cart that has another owner is not found; one without an owner is
-    open to whoever knows its id. `if_match` is the version the cart must have for a write, -1 for one it can never have.
-    Malformed cart ids are carts that do not exist. Besides what each call names, all raise `CartNotFound`, and writes raise
+    open to every client that knows its id. `if_match` is the version the cart must have for a write, -1 for one it can never have.
+    Malformed cart ids are carts that do not exist. Besides their own errors, all raise `CartNotFound`, and writes raise
     `CartClosed` and `VersionMismatch`.
     """
 
@@ -230,7 +230,7 @@ class CartHandlers:
         # Whether they are stale changes with the mapping, so a view that is shown again still says the right thing.
         degraded = STALE_PRICES if self._prices.is_stale else ()
         view = CartView(cart, products, expires_at=cart.expires_at(self._limits), degraded=degraded)
-        if all(sku in products for sku in skus):  # what is not sold may be tomorrow, and the mapping still the same
+        if all(sku in products for sku in skus):  # a SKU may be on sale tomorrow, with the same mapping
             self._shown.put(view, products)
         return view
 

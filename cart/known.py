@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from cart.model import Cart, CartId
 
-# What a cart without lines takes, in lines.
+# The weight of a cart without lines, in lines.
 _CART_WEIGHT = 4
 
 
 class KnownCarts:
     """Carts as last seen, least recently used ones forgotten, at most `max_lines` lines in all (some 200 bytes each).
 
-    Never the truth: whoever uses a cart from here first has the store compare its version and time.
+    Never the truth: before a cart from here is used, the store compares its version and time.
     """
 
     def __init__(self, *, max_lines: int) -> None:

@@ -1,4 +1,4 @@
-"""Carts kept in this process: for tests, and the plain telling of what the Redis adapter's scripts do."""
+"""Carts in memory: for tests, and as the reference of the Redis adapter's scripts."""
 
 from __future__ import annotations
 

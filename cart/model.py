@@ -1,4 +1,4 @@
-"""What a cart is: ids, money, lines, limits and the rules by which a cart changes.
+"""Carts: ids, money, lines, limits and the rules by which a cart changes.
 
 Times are integers, Unix milliseconds UTC; amounts are integers, minor units of a currency.
 Every change of a cart returns a new `Cart`; the adapters' scripts follow the same rules, and the property tests compare them.
@@ -29,7 +29,7 @@ Strategy = Literal["sum", "max", "keep"]
 
 PARTITIONS = 256
 SKU_MAX_BYTES = 64
-# What a view says of itself when nobody could confirm its prices for a while.
+# The mark of a view whose prices were not confirmed for a while.
 STALE_PRICES = ("prices",)
 QUANTITY_BITS = 20
 DAY_MS = 86_400_000
@@ -111,7 +111,7 @@ class Money(msgspec.Struct, frozen=True):
 
 
 class Product(msgspec.Struct, frozen=True, dict=True):
-    """What the price book says of a SKU: its name, and its price in minor units of `currency`."""
+    """A SKU in the price book: its name, and its price in minor units of `currency`."""
 
     sku: Sku
     name: str
@@ -242,7 +242,7 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
         return self.with_set([_merged(held.get(line.sku), line, strategy) for line in lines], now=now, limits=limits)
 
     def closed_into(self, target: CartId, *, now: int) -> Cart:
-        """This cart as merged into another; it keeps its lines, as a record of what was moved."""
+        """This cart as merged into another; it keeps its lines, as a record of the moved lines."""
         at = max(now, self.updated_at)
         return msgspec.structs.replace(
             self, status="merged", merged_into=target, version=self.version + 1, updated_at=at

@@ -1,4 +1,4 @@
-"""What the cart handlers need from outside: prices, and a place that keeps carts."""
+"""The ports of the cart handlers: prices, and the store of carts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PriceBook(Protocol):
     """Names and current prices.
 
     They are given as mappings that may hold other products besides (an adapter's whole cache), so that nothing is copied on
-    the hot path: look up in them, do not go through them. What a mapping has told of a SKU it always tells: once a price
+    the hot path: look up in them, do not go through them. The values of a mapping never change: once a price
     changes, another mapping takes its place.
     """
 
@@ -25,7 +25,7 @@ class PriceBook(Protocol):
 
     @property
     def current(self) -> Mapping[Sku, Product]:
-        """The mapping of now, whatever it holds: where it still is the one a caller looked up in, nothing has changed."""
+        """The current mapping, complete or not: where it still is the one a caller looked up in, nothing has changed."""
         ...
 
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
@@ -34,7 +34,7 @@ class PriceBook(Protocol):
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What every write is told: when it is, within which limits, and under which conditions.
+    """The context of a write: time, limits and conditions.
 
     `if_match`: the version the cart must have (-1 never matches), None for any.
     `owner`: the signed-in shopper who asks; a cart with another owner is not found.
@@ -50,7 +50,7 @@ class Carts(Protocol):
     """A place that keeps carts; each write is one atomic change, and is returned as the cart became.
 
     All but `create` and `settle` raise `CartNotFound`. Writes raise `CartClosed` for a cart that is ordered or merged, then
-    `VersionMismatch`, then what they name; a write refused leaves the cart as it was.
+    `VersionMismatch`, then their own errors; a write refused leaves the cart as it was.
     """
 
     async def create(self, cart: Cart, *, limits: Limits) -> None:
@@ -85,7 +85,7 @@ class Carts(Protocol):
         """Take the lines of the cart `source_id` into the cart `cart_id`, and close the source as merged.
 
         Done once, however often it is repeated: a source already merged into this cart is answered with the cart as it is,
-        whatever `if_match` says. Killed anywhere, it has happened wholly or not at all for whoever looks next.
+        independent of `if_match`. Killed at any point, it has happened wholly or not at all for the next reader.
         Raises `ForeignCurrency`, `QuantityLimit`, `CartFull`, also `CartNotFound` and `CartClosed` about the source.
         """
         ...

@@ -104,7 +104,7 @@ class RedisCarts:
         args: Sequence[str | int],
         same_change: Callable[[Cart], Cart],
     ) -> Cart:
-        """Run a script that changes the cart; `same_change` does to a known state what the script does to the stored one."""
+        """Run a script that changes the cart; `same_change` does to a cached state the change of the script."""
         for _ in range(TRIES):
             known = self._known.get(cart_id)
             reply = await self._store.run(script, [cart_key(cart_id)], [*opening_args(write, known), *args])

@@ -1,7 +1,7 @@
 """Merging two carts that lie in two slots, so that a kill at any instruction loses no line and doubles none.
 
 Three steps, each a script of its own: **begin** turns the source to `merging`, and nothing may change it; **absorb** takes its
-lines into the target and sets a marker there, in one go; **finish** turns the source to `merged`. Whoever meets a cart left
+lines into the target and sets a marker there, in one go; **finish** turns the source to `merged`. A call that finds a cart left
 `merging` settles it: the marker says whether its lines have arrived. If they have, the merge is finished. If not, a *fence*
 on the marker makes sure that this attempt never will be absorbed, however late it comes, and then the source is *reopened*.
 So at every instant the lines belong to exactly one cart that a shopper can use: the source until absorb, the target from then on.
@@ -39,7 +39,7 @@ _FINISHED_MS = DAY_MS
 
 
 class Merges:
-    """The steps of a merge on a store, the whole of it, and what settles one that was cut short."""
+    """The steps of a merge on a store, the whole of it, and the completion of one that was cut short."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -65,7 +65,7 @@ class Merges:
                 return await self._target(target, write)
             if await self.undo(target, source, attempt):
                 return await self._target(target, write)
-            # Settled means fenced by a call that wanted to change the source: try again with what that left.
+            # Settled means fenced by a call that wanted to change the source: try again with the new state.
             if absorbed[0] != b"settled":
                 raise refusal_of(absorbed, write)
         raise StoreOverloaded("other calls about the same carts got in between, again and again")

@@ -1,4 +1,4 @@
-"""The scripts of the Redis adapter: what they are given, and what their refusals mean."""
+"""The scripts of the Redis adapter: their arguments, and the meaning of their refusals."""
 
 from __future__ import annotations
 

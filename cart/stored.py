@@ -7,7 +7,7 @@ so these fields, which begin with U+0001, are no SKUs:
     v version   c currency   t created_at   u updated_at   q next place   a last merge attempt   (every cart)
     w owner   s status, absent while open   o order id   m the cart it merges into                (some carts)
 
-Whatever changes a cart makes `v` rise by one. Five lines take some 280 bytes, all told.
+Every change of a cart makes `v` rise by one. Five lines take some 280 bytes in all.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _DIGITS = [b"%d" % number for number in range(4096)]
 class CartView:
     """A cart with the products of its lines, told once, when it is made: a price book may change its mind at any time.
 
-    Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds. `degraded` names what
+    Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds. `degraded` names the parts that
     could not be found out: `prices` may have changed since.
     """
 
@@ -27,7 +27,7 @@ class CartView:
         self.cart = cart
         self.degraded = degraded
         self._body = _render(cart, products, expires_at)
-        # Room for the finished answer of whoever sends the view, so that sending it again costs nothing.
+        # A cache for the response of the sender, so that sending it again costs nothing.
         self.encoded: object = None
 
     @property

@@ -23,7 +23,7 @@ EX_UNAVAILABLE: Final = 69
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with our exit code and one line for what is wrong."""
+    """argparse with our exit code and a fault in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -229,7 +229,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    # It would end what has not begun; the parent heeds it as soon as it can.
+    # SIGHUP would end the process before it starts; the supervisor handles it as soon as it can.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from gateway.process.serve import CannotServe, run
 

@@ -1,4 +1,4 @@
-"""What must be as it is expected before a process serves: the store's version, layout and durability."""
+"""Checks before a process serves: the store's version, layout and durability."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from store import Client, ReplyError, StoreError, open_client
 
 BLOCKING_DEADLINE_S: Final = 5.0
 _OLDEST_STORE: Final = {"redis": (7, 0), "valkey": (7, 2)}
-_SECRET_KEY: Final = "peakgate:secret"  # noqa: S105 - where it is, not what it is
+_SECRET_KEY: Final = "peakgate:secret"  # noqa: S105 - the name of a key, not a secret
 _PARTITIONS_KEY: Final = "peakgate:partitions"
 
 
 class CannotStart(Exception):
-    """Something outside is not as it must be; the text says what."""
+    """A fault of the environment, with its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _versions(info: bytes | str) -> Mapping[str, tuple[int, ...]]:
 
 
 async def shared_secret(client: Client) -> bytes:
-    """32 random bytes that all gateways of the store have: what they sign for each other. Raises `CannotStart`."""
+    """32 random bytes that all gateways of the store have: they sign tokens with them. Raises `CannotStart`."""
     try:
         made = secrets.token_bytes(32)
         found = await client.execute("SET", _SECRET_KEY, made, "NX", "GET")

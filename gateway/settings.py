@@ -1,7 +1,7 @@
 """The only reader of flags, environment and files: they become frozen `Settings`.
 
 Each setting is a flag `--drain-timeout`, a variable `PEAKGATE_DRAIN_TIMEOUT` and a key `drain_timeout` of the
-configuration file; the first that is given wins. What the tables of the file say is in `Settings.policies`.
+configuration file; the first that is given wins. The tables of the file are in `Settings.policies`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.config.options import OPTIONS, Durability, Role, Settings
 __all__ = ["OPTIONS", "PREFIX", "Durability", "Loaded", "Role", "Settings", "SettingsError", "load", "read"]
 
 PREFIX: Final = "PEAKGATE_"
-# Of the tests; and what Kubernetes tells every pod of Services named `peakgate` and `peakgate-admin`.
+# Variables of the tests; and of Kubernetes for Services named `peakgate` and `peakgate-admin`.
 _FOREIGN: Final = tuple(PREFIX + name for name in ("TEST_", "SERVICE_", "PORT_", "ADMIN_SERVICE_", "ADMIN_PORT_"))
 
 
@@ -34,7 +34,7 @@ class Loaded:
     """Settings with where they come from."""
 
     settings: Settings
-    # By setting: `--port`, `PEAKGATE_PORT` or `peakgate.toml:3`; what is missing is as its default.
+    # By setting: `--port`, `PEAKGATE_PORT` or `peakgate.toml:3`; missing ones have their default.
     sources: Mapping[str, str]
     # None where there is no file.
     config: Config | None
@@ -68,7 +68,7 @@ def read(flags: Mapping[str, str], environ: Mapping[str, str]) -> Loaded:
 
 
 def _outside(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """What flags and variables say, which of them said it, and what is wrong with them."""
+    """The values of flags and variables, their sources, and their faults."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     faults: list[str] = []

@@ -84,7 +84,7 @@ class BackgroundTask:
             started_at = self._clock()
             try:
                 await self._run()
-            except Exception as error:  # noqa: BLE001 - the task is restarted, whatever the error is
+            except Exception as error:  # noqa: BLE001 - the task is restarted after any error
                 self._is_running = False
                 self._restarts += 1
                 self._last_error = f"{type(error).__name__}: {error}"

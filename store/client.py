@@ -1,10 +1,10 @@
 """The multiplexed client: every caller of a process shares one connection, one write per loop tick.
 
-A command costs a packed bytes object, a future and a place in a queue. What a loop tick produced leaves in one
+A command costs a packed bytes object, a future and a place in a queue. The commands of a loop tick leave in one
 `write`; replies come back in the order of the commands, so the queue alone matches them. A caller that gives up
 (cancelled, or past its deadline) keeps its place in the queue, and its reply is dropped when it comes.
 
-redis-py does what is not hot: it reads the URL, opens the socket, speaks TLS and says HELLO, AUTH and SELECT. Then
+redis-py does the rest: it reads the URL, opens the socket, speaks TLS and says HELLO, AUTH and SELECT. Then
 this client takes the socket over.
 """
 
@@ -35,7 +35,7 @@ SWEEP_S: Final = 0.05
 BACKOFF_FIRST_S: Final = 0.02
 BACKOFF_MOST_S: Final = 1.0
 
-# What a server says that knows the command but cannot run it now: it starts, is out of memory or disk, or is no primary.
+# Errors of a server that cannot run the command now: it starts, is out of memory or disk, or is no primary.
 CANNOT_SERVE: Final = frozenset(
     {"LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
 )
@@ -44,7 +44,7 @@ _INCOMPLETE: Final = object()
 
 
 class Store(Protocol):
-    """What adapters ask of Redis. Commands are routed by their first key, so the same calls serve a cluster."""
+    """The commands of adapters. Commands are routed by their first key, so the same calls serve a cluster."""
 
     def execute(self, *command: Arg) -> Awaitable[Reply]:
         """Send one command whose first argument after its name is its key; resolves to the RESP3 reply.
@@ -63,7 +63,7 @@ class Store(Protocol):
         ...
 
 
-# A reply awaited, the loop time by which it must come, and what script was called with what, for a server that does not know
+# A reply awaited, the loop time by which it must come, and the script with its arguments, for a server that does not know
 # its SHA. A plain tuple: a named one takes five times as long to make, and every command makes one.
 _Call = tuple[asyncio.Future[Reply], float, tuple[Script, tuple[Arg, ...]] | None]
 
@@ -152,7 +152,7 @@ class Client(asyncio.Protocol):
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write what the tick produced; without a connection it stays queued until there is one, or its deadline."""
+        """Write the commands of the tick; without a connection it stays queued until there is one, or its deadline."""
         self._flush_is_due = False
         if self._transport is not None and self._unsent:
             self._transport.write(b"".join(self._unsent))
@@ -202,7 +202,7 @@ class Client(asyncio.Protocol):
     def _sweep(self) -> None:
         """Fail the calls whose deadline has passed. One timer serves all of them, not one timer each.
 
-        What counts is whether it had passed at the sweep before: when this process was busy or stopped for a while, the
+        A call is late if it was late at the sweep before: when this process was busy or stopped for a while, the
         replies that came meanwhile are read first.
         """
         self._sweeper = None
@@ -222,7 +222,7 @@ class Client(asyncio.Protocol):
                 self._lose("the store has stopped answering")
 
     def _drop_unsendable(self, expired_by: float) -> None:
-        """Without a connection nothing is sent; what has expired or was given up must not be sent later either."""
+        """Without a connection nothing is sent; expired and abandoned calls must not be sent later either."""
         waiting = list(zip(self._calls, self._unsent, strict=True))
         self._calls.clear()
         self._unsent.clear()
@@ -274,7 +274,7 @@ class Client(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what was sent, keep what was not, and connect again."""
+        """Fail the calls in flight, keep the unsent ones, and connect again."""
         self._lose(f"the connection to the store was lost{f': {exc}' if exc else ''}")
 
     def _lose(self, why: str) -> None:
@@ -297,7 +297,7 @@ class Client(asyncio.Protocol):
             try:
                 await self.connect()
                 return
-            except Exception:  # noqa: BLE001 - whatever redis-py raises: a client that gave up would be lost for good
+            except Exception:  # noqa: BLE001 - redis-py raises many kinds: a client that gave up would be lost for good
                 await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))
                 backoff_s = min(backoff_s * 2, BACKOFF_MOST_S)
 

@@ -1,6 +1,6 @@
 """The embedded server: a Valkey of our own, as a supervised child on a Unix socket in the data directory.
 
-Its append-only file is flushed before each reply, so whatever was answered survives a restart and a kill. The lock on
+Its append-only file is flushed before each reply, so acknowledged writes survive a restart and a kill. The lock on
 the data directory is inherited by the child: it is free again only when both of them are gone.
 """
 
@@ -50,7 +50,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class EmbeddedServerError(Exception):
-    """The embedded server cannot be had; the text says why and what to do."""
+    """The embedded server cannot be started, with the reason and the remedy."""
 
 
 class DataDirectoryInUse(EmbeddedServerError):
@@ -162,7 +162,7 @@ class EmbeddedServer:
             self._lock = None
 
     def stop(self) -> None:
-        """Stop the server, letting it write what it has, and free the data directory."""
+        """Stop the server, letting it write its data, and free the data directory."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -229,7 +229,7 @@ def die_with_parent() -> None:
 
 
 def _make_private(directory: Path) -> None:
-    """A folder in a place that others write to: what they have put there under our name is not used."""
+    """A folder below one that others can write to: a folder of theirs under our name is not used."""
     directory.mkdir(mode=0o700, exist_ok=True)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:

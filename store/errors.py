@@ -1,4 +1,4 @@
-"""What can go wrong between a caller and its store."""
+"""Errors of the store."""
 
 
 class StoreError(Exception):

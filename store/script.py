@@ -15,7 +15,7 @@ class Script:
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:
-        # SHA-1 is what EVALSHA asks for; nothing secret hangs on it.
+        # EVALSHA needs SHA-1; no secret depends on it.
         digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", digest)
 

@@ -22,7 +22,7 @@ price is in major units with at most as many decimals as the currency has by ISO
 1.250 for KWD. currency is three capital letters, stock the whole number of units to sell from now on, sku any
 printable text of up to 64 bytes, each one once in a file."""
 
-# Longer than any line of five sound fields; what a line has beyond it is read past, so memory stays bounded.
+# Longer than any line of five sound fields; the rest of a longer line is skipped, so memory stays bounded.
 LINE_MAX_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _WHOLE = re.compile(r"[0-9]{1,15}")
@@ -62,7 +62,7 @@ class _JsonRow(msgspec.Struct):
 class CatalogFile:
     """The products of the file at `path`, record by record, in bounded memory.
 
-    `size` and `done` count bytes; `digest` is the SHA-256 of what was read. Raises `CatalogFileError` when opened or read
+    `size` and `done` count bytes; `digest` is the SHA-256 of the bytes read. Raises `CatalogFileError` when opened or read
     if it is neither CSV nor JSON Lines by its name, cannot be read, or has no header with all the columns.
     """
 
@@ -106,7 +106,7 @@ class CatalogFile:
         return piece
 
     def _csv_records(self, lines: Iterator[bytes]) -> Iterator[NumberedRow | Rejection]:
-        # What is not UTF-8 becomes lone surrogates here, which no field may hold: so its record alone is rejected.
+        # Bytes that are not UTF-8 become lone surrogates here, which no field may hold: so its record alone is rejected.
         reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
         places, width = self._header(reader)
         while True:

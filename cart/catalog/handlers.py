@@ -18,9 +18,9 @@ LAST_KNOWN_MOST = 50_000
 
 
 class ProductHandlers:
-    """What shoppers may ask of the catalogue. `show_stock` False keeps the unit counts to the shop itself.
+    """The catalogue calls of shoppers. `show_stock` False keeps the unit counts to the shop itself.
 
-    When nobody can tell the stock, products are shown as last known here, without their count; of what was never seen
+    While the stock is unknown, products are shown as last known here, without their count; of what was never seen
     here the calls raise what kept them from knowing.
     """
 
@@ -53,7 +53,7 @@ class ProductHandlers:
         return view
 
     def _tells(self, view: ProductView, product: Product, level: int) -> bool:
-        """Whether the view still is what there is to tell, so that it need not be told and sent anew."""
+        """Whether the view is still current, so that it need not be rendered again."""
         stock = level if self._show_stock else None
         return (
             view.product is product
@@ -65,7 +65,7 @@ class ProductHandlers:
     async def page(self, *, limit: int = LIMIT_DEFAULT, cursor: str | None = None, q: str | None = None) -> ProductPage:
         """A page of the catalogue in its stable order, or of the products that match `q`.
 
-        `q`: words that the name must all contain, whatever their case, or an exact SKU, whose product then comes first;
+        `q`: words that the name must all contain, in any case, or an exact SKU, whose product then comes first;
         blank is the same as none. Raises `InvalidBody` naming `/limit` (1 to 100), `/q` or `/cursor`.
         """
         if not 1 <= limit <= LIMIT_MAX:
@@ -81,7 +81,7 @@ class ProductHandlers:
         except StockUnknown as unknown:
             views = [self._last_known(products[sku], unknown) for sku in hits.skus if sku in products]
             return ProductPage(views, hits.next_cursor, self._degraded() + STOCK_UNKNOWN)
-        # What the index still knows but the catalogue does not is left out; the cursor stands all the same.
+        # Products of the index that left the catalogue are skipped; the cursor stays valid.
         views = [
             self._view(products[sku], level)
             for sku, level in zip(hits.skus, levels, strict=True)

@@ -1,6 +1,6 @@
 """Importing a catalogue file: first every record is checked, then the sound ones go to the store and to the search.
 
-The checked rows wait in a temporary SQLite file, so memory stays bounded whatever the size of the catalogue, and a SKU
+The checked rows wait in a temporary SQLite file, so memory stays bounded for any size of the catalogue, and a SKU
 that comes twice is found wherever it stands.
 """
 
@@ -26,7 +26,7 @@ from cart.catalog.staging import Staging
 
 # Memory, and how long the event loop goes without a turn, follow from it.
 BATCH_ROWS = 2000
-# Half of what a changed price may take; the other half is the price books' polling and what a batch takes.
+# Half of the time a changed price may take; the other half is the price books' polling and a batch.
 EPOCH_EVERY_S = 0.5
 KEPT_REJECTIONS = 1000
 # Longer than the turn of an import that was killed lasts.
@@ -45,7 +45,7 @@ class ImportProgress(msgspec.Struct, frozen=True):
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import did.
+    """The outcome of an import.
 
     `sound` and `rejected` count the file's records; `rejections` are the first 1,000 of the latter. `imported` is 0 when
     records were rejected and not to be skipped: then the catalogue is as it was. Of those imported, `new` were not in the
@@ -87,7 +87,7 @@ async def import_catalog(
 
     Nothing is imported if any record is bad, unless `skip_bad`. `rejected` is called for every bad record as it is found,
     `progress` after every batch. The rows wait in a file in `spool_dir` (default: the system's temporary directory). Doing
-    it again changes nothing but the stock, which is set to what the file says; products that the file lacks stay.
+    it again changes nothing but the stock, which is set to the file's; products that the file lacks stay.
 
     Raises `CatalogFileError`, `ImportBusy`, `StoreError`, `SearchUnavailable`; after the last two, do it again.
     """
@@ -105,7 +105,7 @@ async def import_once(
     """Import the file unless this very content was imported before; None when there was nothing to do.
 
     A store that has it keeps its stock as it is now, also when only this host's search lacks it and is filled again.
-    Nothing is imported if any record is bad: see the report. Raises what `import_catalog` does.
+    Nothing is imported if any record is bad: see the report. Raises as `import_catalog` does.
     """
     digest = await asyncio.to_thread(_digest, Path(path))
     if await catalog.has_imported(digest) and await search.has_imported(digest):
@@ -122,7 +122,7 @@ async def import_once(
 
 
 class _Import:
-    """One run over one file; what blocks happens in its one thread."""
+    """One run over one file; blocking work runs in its one thread."""
 
     def __init__(self, file: CatalogFile, staging: Staging, thread: ThreadPoolExecutor) -> None:
         self._file = file
@@ -152,7 +152,7 @@ class _Import:
     async def publish(
         self, checked: ImportReport, catalog: Catalog | None, search: ProductSearch | None, progress: Progress = _ignore
     ) -> ImportReport:
-        """Put what is staged to where it is wanted; then the content counts as imported there."""
+        """Write the staged rows to their target; then the content counts as imported there."""
         done, counts = 0, PutCounts(0, 0, 0)
         async with _announced(catalog) as announce:
             async for rows in self._batches():
@@ -160,7 +160,7 @@ class _Import:
                     batch_counts = await catalog.put(rows)
                     counts = PutCounts(*map(sum, zip(counts, batch_counts, strict=True)))
                     await announce(batch_counts)
-                # After the store: what the search finds can be shown.
+                # After the store: every product that the search finds can be shown.
                 if search is not None:
                     await search.upsert([(row.sku, row.name) for row in rows])
                 done += len(rows)

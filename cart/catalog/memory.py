@@ -45,7 +45,7 @@ class MemoryCatalog:
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
         """See `Catalog`."""
         new = changed = 0
-        book = dict(self.book)  # another mapping: what one has told of a SKU it always tells
+        book = dict(self.book)  # another mapping: the values of one mapping never change
         for row in rows:
             product = Product(row.sku, row.name, row.price, row.currency)
             new += row.sku not in book

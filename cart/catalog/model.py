@@ -1,4 +1,4 @@
-"""What the catalogue says of a product, how a price is written in a file, and what counts as a word of a name."""
+"""Products of the catalogue: their views, prices in files, and the words of names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from cart.model import Money, Product, Sku
 
 NAME_MAX_BYTES = 1000
-# What a view says of itself whose stock is the last known.
+# The mark of a view with the last known stock.
 STOCK_UNKNOWN = ("products",)
 # With 1,000 lines of 10,000 each, a cart's total of such prices still is a signed 64-bit integer.
 PRICE_MAX = 10**11
@@ -45,8 +45,8 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
 class ProductView(msgspec.Struct, gc=False):
     """A product with its stock of this moment, in the form of the public API; `stock` None leaves the count out.
 
-    `degraded` names what could not be found out: `prices` may have changed since, of `products` the stock is the last known.
-    `encoded` is room for the finished answer of whoever sends the view, so that sending it again costs nothing.
+    `degraded` names the uncertain parts: `prices` may have changed since, of `products` the stock is the last known.
+    `encoded` caches the response of the sender, so that sending it again costs nothing.
     """
 
     product: Product
@@ -64,7 +64,7 @@ class ProductPage(msgspec.Struct, gc=False):
     """Some products in catalogue order; `next_cursor` asks for those after them, None says there are none.
 
     A page may hold fewer products than were asked for, even none, and still have a next one: a search that would take
-    too long gives what it found so far.
+    too long returns its results so far.
     """
 
     products: Sequence[ProductView]

@@ -1,4 +1,4 @@
-"""What the product handlers and the importer need from outside."""
+"""The ports of the product handlers and the importer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SearchUnavailable(Exception):
 
 
 class StockUnknown(Exception):
-    """Nobody can tell the stock of this moment; `why` is what kept them from it."""
+    """The stock is unknown now; `why` is the reason."""
 
     def __init__(self, why: Exception) -> None:
         super().__init__(str(why))
@@ -31,7 +31,7 @@ class ImportBusy(Exception):
 
 
 class PutCounts(NamedTuple):
-    """What became of a batch: products that were `new`, those whose name, price or currency `changed`, and the others."""
+    """The outcome of a batch: products that were `new`, those whose name, price or currency `changed`, and the others."""
 
     new: int
     changed: int
@@ -61,7 +61,7 @@ class Catalog(Protocol):
     """The truth about products, as an import writes it."""
 
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
-        """Write products of different SKUs; stock becomes what the row says. Safe to repeat."""
+        """Write products of different SKUs; stock becomes that of the row. Safe to repeat."""
         ...
 
     async def raise_epoch(self) -> None:
@@ -85,7 +85,7 @@ class Catalog(Protocol):
 
 
 class ProductSearch(Protocol):
-    """An index of SKUs by the words of their names. What it finds may be gone from the catalogue meanwhile."""
+    """An index of SKUs by the words of their names. Its results may be gone from the catalogue meanwhile."""
 
     async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
         """Up to `limit` SKUs in the order in which they first came, which no import changes.

@@ -50,7 +50,7 @@ class RedisPriceBook:
     time of the import's signal. At most `max_products` are kept (about 0.5 KiB each), and none for longer than
     `max_age_s`: an import killed between a price and its signal would else leave the old price for ever.
 
-    While the store does not tell the epoch, what is kept stays in force, and `is_stale` once that has lasted longer than
+    While the epoch is unknown, the cache stays valid, and `is_stale` once that has lasted longer than
     `stale_after_s`. At `stale_most_s` all is forgotten: a shop that cannot know its prices any more shows none.
     """
 
@@ -100,13 +100,13 @@ class RedisPriceBook:
         return kept
 
     async def watch(self) -> None:
-        """Follow the epoch until cancelled; while the store is away, what is kept stays in force."""
+        """Follow the epoch until cancelled; while the store is away, the cache stays valid."""
         while True:
             await self.refresh()
             await asyncio.sleep(self._poll_s)
 
     async def refresh(self) -> None:
-        """Look at the epoch once, and forget what was kept if it moved or is too old."""
+        """Read the epoch once, and drop the cache if it moved or is too old."""
         try:
             epoch = await self._store.execute("GET", EPOCH_KEY)
         except StoreError:
@@ -192,7 +192,7 @@ class RedisCatalog:
         outcomes, was_repeated = await _persist(send)
         new, same = outcomes.count(b"new"), outcomes.count(b"same")
         if was_repeated:
-            # What is the same now may have been changed by the attempt whose replies were lost: the epoch must rise.
+            # Unchanged rows may have been changed by the attempt with lost replies: the epoch must rise.
             return PutCounts(new, len(rows) - new, 0)
         return PutCounts(new, len(rows) - new - same, same)
 

@@ -5,8 +5,8 @@ before SQLite sees them, in the index and in queries alike, so a query holds not
 
 Measured with 1,000,000 products: FTS5 answers in well under a millisecond wherever some product matches soon, but words
 that are each in half of all names and never together cost it 17 to 30 ms, as it goes through both lists to their ends,
-whatever upper bound the query has. So the index has lists of its own for each window of rows (a word's term begins with
-the number of the window), a query walks from window to window and, past a time budget, gives what it found with a cursor
+with any upper bound of the query. So the index has lists of its own for each window of rows (a word's term begins with
+the number of the window), a query walks from window to window and, past a time budget, returns its results with a cursor
 to go on from.
 """
 
@@ -39,14 +39,14 @@ ALL = "SELECT id, sku FROM products WHERE id > ? ORDER BY id LIMIT ?"
 EXACT = "SELECT id, sku FROM products WHERE sku = ?"
 LAST = "SELECT coalesce(max(id), 0) FROM products"
 INDEX = "INSERT INTO names(rowid, words) VALUES (?, ?)"
-# The index holds no text: it must be told what it is to forget.
+# The index holds no text: deletions must name the words.
 UNINDEX = "INSERT INTO names(names, rowid, words) VALUES ('delete', ?, ?)"
 MATCHING = """
 SELECT products.id, products.sku FROM names JOIN products ON products.id = names.rowid
 WHERE names MATCH ? AND names.rowid > ? AND names.rowid <> ? ORDER BY names.rowid LIMIT ?
 """
 BUSY_S = 10.0
-# Part of what the file holds: another size is another SCHEMA_VERSION. A window of the worst words takes 2 ms.
+# Part of the file's format: another size is another SCHEMA_VERSION. A window of the worst words takes 2 ms.
 WINDOW_ROWS = 1 << 16
 BUDGET_S = 0.008
 ROW_ID_MOST = (1 << 63) - 1
@@ -118,7 +118,7 @@ class SqliteSearch:
         except sqlite3.Error as error:
             raise SearchUnavailable(f"the product search {self._path}: {error}") from error
 
-    # What follows runs in the threads.
+    # The rest runs in the threads.
 
     def _all(self, limit: int, after: int) -> SearchHits:
         rows = self._reader().execute(ALL, (after, limit + 1)).fetchall()
@@ -258,7 +258,7 @@ def _position(cursor: str, q: str | None) -> int:
         raise ForeignCursor(cursor) from None
     packed, check = raw[:_POSITION_BYTES], raw[_POSITION_BYTES:]
     position = int.from_bytes(packed, "big")
-    # Whoever reads this file can make a cursor; one that no row id can reach would not even be a number to SQLite.
+    # Clients can make cursors; one that no row id can reach would not even be a number to SQLite.
     if check != _check(packed, q) or position > ROW_ID_MOST:
         raise ForeignCursor(cursor)
     return position

@@ -24,7 +24,7 @@ class Answer(Protocol):
         ...
 
 
-# What a call may return: an `Answer`, None for an answer without a body, or a finished `Response`.
+# The result of a call: an `Answer`, None for a response without a body, or a finished `Response`.
 Call = Callable[[Request, Any], Awaitable[Answer | Response | None]]
 
 
@@ -63,7 +63,7 @@ class Route:
         return f"{self.method} {self.path}"
 
 
-# Told of a request whose answer is degraded, and what about it is (`gateway.pipeline.degraded`).
+# Called with a request and the degraded part of its response (`gateway.pipeline.degraded`).
 Mark = Callable[[Request, str], None]
 
 
@@ -72,7 +72,7 @@ def _nobody_is_told(_request: Request, _what: str) -> None:
 
 
 def bind(route: Route, mark: Mark = _nobody_is_told) -> Handler:
-    """Compile a row into a handler. `mark` is told what the views of rows with an entity tag say of themselves."""
+    """Compile a row into a handler. `mark` gets the degraded parts of views with an entity tag."""
     decode = _decoder(route)
     call, encode = route.call, _encoder(route, mark)
 
@@ -110,7 +110,7 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
             try:
                 return decoder.decode(body)
             except msgspec.ValidationError as error:
-                # Noticed before the end was seen: what is no JSON at all is said to be that.
+                # The error came before the end of the body: a body that is no JSON at all gets that error.
                 _ANY_JSON.decode(body)
                 raise InvalidBody([_pointed(error)]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""`/healthz`: the process lives. `/readyz`: it should get traffic, and what it depends on is how."""
+"""`/healthz`: the process lives. `/readyz`: it should get traffic, with the state of its dependencies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FRESH_S: Final = 1.0
 
 
 class Server(Protocol):
-    """What is to be known of the server whose health is asked for."""
+    """The server, as far as its health is concerned."""
 
     router: Router
     is_draining: bool
@@ -36,11 +36,11 @@ class Server(Protocol):
 
 @dataclass(slots=True)
 class Vitals:
-    """What health is judged by. `edge` is set when the server is made, of routes that these calls are among.
+    """The inputs of health. `edge` is set when the server is made, because its routes include these calls.
 
     `to_start` names the checks that must have succeeded once before there is any traffic, all unless given; `always`
     those without which there is none at any time. Any other dependency that is away is told and leaves the worker ready:
-    what all gateways share must not empty the balancer (docs/adr/0010). `breakers` tells the state of each, in a word.
+    an outage that all gateways share must not empty the balancer (docs/adr/0010). `breakers` tells the state of each, in a word.
     """
 
     checks: Mapping[str, Check]
@@ -53,7 +53,7 @@ class Vitals:
 
 
 def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic) -> Sequence[Route]:
-    """Both calls. A worker that drains is not ready, whatever its checks say."""
+    """Both calls. A worker that drains is not ready."""
     readiness = _Readiness(vitals, clock)
 
     async def healthz(_request: Request, _body: None) -> Response:
@@ -83,7 +83,7 @@ def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic
 
 
 class _Readiness:
-    """What the checks found last, and whether they were all well once."""
+    """The last results of the checks, and whether all succeeded once."""
 
     def __init__(self, vitals: Vitals, clock: Callable[[], float]) -> None:
         self._vitals = vitals
@@ -94,7 +94,7 @@ class _Readiness:
         self._looking: asyncio.Task[Mapping[str, str]] | None = None
 
     async def found(self) -> Mapping[str, str]:
-        """`ok` or what is wrong, by dependency; at most `FRESH_S` old, and asked for once for all who wait."""
+        """`ok` or the fault, by dependency; at most `FRESH_S` old, and asked for once for all who wait."""
         if self._clock() - self._found_at < FRESH_S:
             return self._found
         if self._looking is None:
@@ -133,7 +133,7 @@ async def _outcome(check: Check) -> str:
     try:
         async with limit:
             await check()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the answer says so
+    except Exception as error:  # noqa: BLE001 - the response has the fault
         if limit.expired():
             return f"no answer within {CHECK_S} s"
         return str(error) or type(error).__name__

@@ -229,8 +229,8 @@ def _product_caching(_view: object, _body: bytes) -> bytes:
     return _PRODUCT_CACHING
 
 
-# No cache that shoppers share may keep a cart: knowing its id, or being its owner, is what lets them read it. The shopper's
-# own asks each time with the tag, and who may read the cart is seen to before the tags are compared.
+# No cache that shoppers share may keep a cart: its id or its owner's token gives access. The shopper's
+# own cache validates each time with the tag, and access is checked before the tags are compared.
 _CART_CACHING: Final = header("Cache-Control", "private, no-cache")
 
 

@@ -1,4 +1,4 @@
-"""What answers look like, as JSON Schema for the OpenAPI document. A test holds real answers against these."""
+"""JSON Schemas of responses for the OpenAPI document. A test checks real responses against these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`peakgate catalog import`: the progress bar, and the report of what was rejected."""
+"""`peakgate catalog import`: the progress bar, and the report of rejected records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.settings import Settings
 from store import StoreError
 from store.embedded import DataDirectoryInUse, EmbeddedServer, EmbeddedServerError, store_url
 
-# What is wrong with a file is clear after a while; the count tells of the rest.
+# A few faults show the problem of a file; the count covers the rest.
 SHOWN_REJECTIONS: Final = 100
 
 

@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 
 def check(path: Path | None, *, say: Say) -> int:
-    """Read the file and tell in a line what it holds. Raises `SettingsError` with all that is wrong with it."""
+    """Read the file and print a summary line. Raises `SettingsError` with all faults."""
     if path is None:
         path = Path(NAME)
         if not path.is_file():
@@ -80,7 +80,7 @@ def own_routes() -> Sequence[tuple[str, str]]:
     from gateway.api.health import Vitals, health_routes
     from gateway.api.routes import cart_routes, checkout_routes, product_routes
 
-    # Rows only: what they would call is asked for when they are called.
+    # Rows only: their calls are looked up when they are called.
     nobody: Any = None
     rows = [*cart_routes(nobody), *product_routes(nobody), *checkout_routes(nobody), *health_routes(Vitals(checks={}))]
     return [(row.method, row.path) for row in rows]

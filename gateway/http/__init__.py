@@ -1,1 +1,1 @@
-"""What a request and a response are, and where a request goes: messages, routing, problems."""
+"""Requests, responses, routing and problems."""

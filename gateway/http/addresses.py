@@ -19,7 +19,7 @@ Network = IPv4Network | IPv6Network
 ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host")
 # A way through more proxies than this is none of ours; walking it is work that a caller could make us do.
 MOST_HOPS: Final = 32
-# An IPv6 customer has at least a /64 and may use any address of it (RFC 6177), so that is what counts as one client.
+# An IPv6 customer has at least a /64 and may use any address of it (RFC 6177), so a /64 counts as one client.
 _CLIENT_BITS: Final = 64
 _MAPPED_BITS: Final = 96
 # Some balancers append the port they were called from: `192.0.2.1:4711`, `[2001:db8::1]:4711`, `[2001:db8::1]`.
@@ -45,7 +45,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def parse_network(text: str) -> Network:
-    """A network in CIDR notation, or one address. Raises `ValueError` with what would be right, where that can be told."""
+    """A network in CIDR notation, or one address. Raises `ValueError`, with the correction where there is one."""
     if "%" in text:
         raise ValueError(f"{text!r} names a zone, which networks have none of")
     try:
@@ -93,7 +93,7 @@ def client_address(peer: Address, forwarded_for: str | None, trusted: Networks) 
     """The right-most address of the way to us that is no trusted proxy, or the furthest proxy if all are.
 
     `forwarded_for` is the text of `X-Forwarded-For`, several field lines joined by commas in their order (RFC 9110, 5.3).
-    What is no address ends the walk, and so does the length of the way: nothing left of it is believed, and the last
+    A hop that is no address ends the walk, and so does its maximum length: nothing left of it is believed, and the last
     proxy before it counts as the client.
     """
     client = peer

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): the entity tags of carts and products, and what If-Match asks."""
+"""Conditional requests (RFC 9110, section 13): entity tags of carts and products, and If-Match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endpoint: the handler of a route in all its layers, and what the server needs to know of it."""
+"""An endpoint: the handler of a route in all its layers, with its properties and statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_BODY_LIMIT: Final = 64 * 1024
 
 
 class Unread(NamedTuple):
-    """What a refusal of a request that nobody reads needs: its criticality, the most critical 0, and its header lines."""
+    """The values of an early rejection: the criticality, 0 the most critical, and header lines."""
 
     criticality: int
     lines: bytes

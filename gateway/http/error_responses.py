@@ -1,4 +1,4 @@
-"""Turn what a pipeline raises into the answer its row on the page of problems gives.
+"""Turn an exception of the pipeline into the response of its row on the page of problems.
 
 Not a layer: both ways through the server end here, which spares hot handlers a coroutine each.
 """

@@ -1,4 +1,4 @@
-"""What travels through the pipeline: one request, one response, and the shapes of handlers and layers."""
+"""Requests, responses, handlers and layers: the types of the pipeline."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Request:
     """A request whose body is complete, or comes as `stream` where its route takes it so.
 
     `path` is as it was sent, without its query; `params` are the decoded variable segments of the route, in their order;
-    `headers` look names up whatever their case; `peer` is the address at the other end of the connection.
+    `headers` look names up in any case; `peer` is the address at the other end of the connection.
 
     The edge learns more on the way: `client` is the address the request is made from (IPv6 as its /64), `api_key` the name
-    of the key it came with, `shopper` who is signed in. `extra_headers` are header lines that its answer gets whoever makes it.
+    of the key it came with, `shopper` who is signed in. `extra_headers` are header lines that every response to it gets.
     """
 
     __slots__ = (
@@ -75,14 +75,14 @@ class Request:
 
 
 def unread(request_id: str) -> Request:
-    """Stands for what came and could not be read as a request."""
+    """A stand-in for bytes that could not be read as a request."""
     return Request("", "", "", {}, b"", request_id, ())
 
 
 class Response:
     """An answer: `header_block` is finished header lines, as `header` makes them, besides the ones every response has.
 
-    Never changed once made: the same one may answer many requests. What one request adds goes to its `extra_headers`.
+    Never changed once made: the same one may answer many requests. Additions of one request go to its `extra_headers`.
     """
 
     __slots__ = ("body", "content_type", "header_block", "status")
@@ -145,10 +145,10 @@ class BodyTooSlow(Exception):
 
 
 class BodyMalformed(Exception):
-    """What came is no body of the framing it announced."""
+    """The received bytes are no body of the announced framing."""
 
 
-# At once where nothing has to be waited for, which spares a coroutine; else a coroutine, started by whoever called.
+# A response at once, which saves a coroutine; else a coroutine, started by the caller.
 ResponseOrAwaitable = Response | Coroutine[Any, Any, Response]
 Handler = Callable[[Request], ResponseOrAwaitable]
 Layer = Callable[[Handler], Handler]

@@ -193,7 +193,7 @@ def response(
 
 
 def of_error(error: BaseException) -> Problem | None:
-    """The row of an error or of its nearest ancestor, None for what is no refusal."""
+    """The row of an error or of its nearest ancestor, None for an internal error."""
     for kind in type(error).__mro__:
         if problem := REFUSALS.get(kind):
             return problem

@@ -20,7 +20,7 @@ class _Node:
         self.children: dict[str, _Node] = {}
         self.variable: _Node | None = None
         self.endpoints: dict[str, Endpoint] = {}
-        # Takes whatever lies below, unless something below is nearer.
+        # Takes all paths below, unless a nearer one does.
         self.rest: Endpoint | None = None
         # Answers every method that the path does not take.
         self.other = _not_found()
@@ -29,8 +29,8 @@ class _Node:
 class Router:
     """All endpoints. `HEAD` goes with `GET`; `OPTIONS`, 405 and 404 have endpoints of their own.
 
-    A path that ends with `/*` takes, with any method, whatever lies below it and has no endpoint of its own; the longest wins.
-    What `*` stands for is its only variable, as it was sent.
+    A path that ends with `/*` takes, with any method, all paths below it without an endpoint of their own; the longest wins.
+    The part matched by `*` is its only variable, as it was sent.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -112,7 +112,7 @@ class Router:
 
 
 def _complete(node: _Node) -> None:
-    """Add what every path answers besides its own methods."""
+    """Add HEAD, OPTIONS and 405 to a path."""
     if "GET" in node.endpoints:
         node.endpoints["HEAD"] = node.endpoints["GET"]
     allow = header("Allow", ", ".join(sorted({*node.endpoints, "OPTIONS"})))

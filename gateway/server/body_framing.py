@@ -1,6 +1,6 @@
 """Decoders of request bodies: by Content-Length, and the chunked transfer coding (RFC 9112, 6 and 7.1).
 
-A decoder reads from a buffer and leaves there what it cannot decode yet. Trailers are checked and dropped.
+A decoder reads from a buffer and leaves incomplete parts there. Trailers are checked and dropped.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ChunkedBody:
     def decode(self, buffer: bytes, start: int, max_bytes: int) -> bytes:
         """The bytes of the body in `buffer` from `start` on.
 
-        Raises `ProtocolError` for what is no chunk, and for more than `max_bytes` as soon as a chunk announces it.
+        Raises `ProtocolError` for bytes that are no chunk, and for more than `max_bytes` as soon as a chunk announces it.
         """
         pieces: list[bytes] = []
         self.start = start

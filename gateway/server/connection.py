@@ -38,7 +38,7 @@ _MAX_UNSENT_BYTES: Final = 4 * 1024
 _PIECE_BYTES: Final = 32 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-# What nginx calls it; only counted, never sent.
+# nginx's status for a client that closed; only counted, never sent.
 _CLIENT_CLOSED: Final = Response(499)
 _AMBIGUOUS: Final = b'"type":"/problems/%b"' % problems.AMBIGUOUS.slug.encode()
 _HOST: Final = istr("Host")
@@ -47,7 +47,7 @@ _CONTENT_ENCODING: Final = istr("Content-Encoding")
 
 
 class Connection:
-    """See the module. `context` is what all connections of the server share."""
+    """See the module. `context` is shared by all connections of the server."""
 
     __slots__ = (
         "_body",
@@ -122,7 +122,7 @@ class Connection:
         self._body = None
         coroutine, self._coroutine = self._coroutine, None
         if coroutine is not None:
-            # Nobody is left to respond to: what the handler holds, such as a connection to an upstream, is freed.
+            # There is no client left: the resources of the handler, such as a connection to an upstream, are freed.
             coroutine.close()
             self._finish(_CLIENT_CLOSED)
         if self._stream is not None:
@@ -151,7 +151,7 @@ class Connection:
         self._update_reading()
 
     def pause_writing(self) -> None:
-        """The client does not read what is sent: nothing more is served until it does."""
+        """The client does not read its responses: nothing more is served until it does."""
         self._is_writing_paused = True
         self._unsent_since = self._context.loop.time()
         self._update_reading()
@@ -165,7 +165,7 @@ class Connection:
         self._serve_next()
 
     def _update_reading(self) -> None:
-        """Read on, or pause, so that what is buffered of a client is bounded."""
+        """Read on, or pause, so that the buffer of a client is bounded."""
         transport = self._transport
         if transport is None:
             return
@@ -188,13 +188,13 @@ class Connection:
     # Requests
 
     def _serve_next(self) -> None:
-        """Go on with what was received meanwhile, if nothing else is being done."""
+        """Serve the requests received meanwhile, unless one is in progress."""
         if self._request is None and not self._is_writing_paused and not self._http.is_closed:
             self._serve(b"")
         self._update_reading()
 
     def _serve(self, data: bytes) -> None:
-        """Serve the requests in `data` and in what was buffered before it, up to one that must be waited for."""
+        """Serve the buffered requests and those in `data`, up to one that has to wait."""
         http = self._http
         try:
             head = http.next_request(data)
@@ -280,7 +280,7 @@ class Connection:
             self._serve_next()
 
     async def _complete(self, awaitable: Coroutine[Any, Any, Response], request: Request) -> None:
-        """Respond with what a handler that needs a task gives."""
+        """Await a handler that needs a task, and send its response."""
         try:
             response = await awaitable
         except (Exception, asyncio.CancelledError) as error:
@@ -410,7 +410,7 @@ class Connection:
             self._close()
 
     async def _send_body(self, response: Response, request: Request) -> None:
-        """Send a large response no faster than the client reads: what the transport holds of it is a piece, and no copy."""
+        """Send a large response no faster than the client reads: the transport holds one piece of it, and no copy."""
         self._sending = asyncio.current_task()
         body = memoryview(response.body)
         try:

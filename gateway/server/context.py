@@ -1,4 +1,4 @@
-"""What all connections of a server share: routes, time limits, the writer of responses, and whether it drains."""
+"""The state that all connections of a server share: routes, time limits, the response writer, draining."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OpenConnection(Protocol):
         ...
 
     def abort(self) -> None:
-        """Close the connection at once, with what runs for it."""
+        """Close the connection at once, with its tasks."""
         ...
 
 
@@ -60,7 +60,7 @@ class ServerContext:
         self.access_log: AccessLog | None = None
         # Set while there are requests to reject unparsed.
         self.early_rejecter: EarlyRejecter | None = None
-        # How clients last named this server, so that what is fetched for them beforehand has the same cache keys.
+        # How clients last named this server, so that pre-warmed responses have the same cache keys.
         self.last_address: dict[str, str] = {"Host": "localhost"}
         self.ids = RequestIds()
         self.plain_heads = PlainHeadReader()

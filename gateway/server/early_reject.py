@@ -1,8 +1,8 @@
-"""Refuse from the bytes of a request, unparsed, what all of its kind are refused: the fastest no there is.
+"""Early rejection: while all requests of a kind are shed, reject them from their bytes, unparsed.
 
-A worker at several times what it can serve is busy with saying no, so a no must cost little beside a yes. Only what cannot be
+A worker far beyond its capacity mostly rejects, so a rejection must be cheap. Only requests that cannot be
 misread is taken: one whole message, whose body if any is as long as it says, of a host that the connection has named before,
-after a message whose end was certain. Whatever else it says does not matter, as the answer is the same. In all other cases
+after a message whose end was certain. Its other fields do not matter, as the response is the same. In all other cases
 the usual way decides.
 """
 
@@ -24,7 +24,7 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length(?:: (\d{1,5})(?=\r\n))?", re.I
 _HOST: Final = re.compile(rb"\r\nhost(?:: ([^\r]*))?", re.IGNORECASE)
 _REQUEST_LINE: Final = re.compile(rb"(GET|POST|PUT|PATCH|DELETE) (/[!-~]*) HTTP/1\.1\r\n")
 _LONGEST: Final = 4 * 1024
-# What a header section may be made of; anything else is for the parser to refuse.
+# The bytes of a header section; the parser rejects all others.
 _TEXT: Final = bytes(range(32, 127)) + b"\t\r\n"
 _ID, _WHEN = "@" * 16, b"Retry-After: @\r\n"
 
@@ -71,7 +71,7 @@ class EarlyReject:
         return b"".join((start, request_id, after_id, when, after_when, request_id, end))
 
     def _rendered(self, lines: bytes) -> tuple[bytes, ...]:
-        """The answer without what each request has for itself; rendered once until the date changes."""
+        """The parts of the response that all requests share; rendered once until the date changes."""
         if self._common is not self._server.writer.common:
             self._common = self._server.writer.common
             self._parts.clear()

@@ -21,7 +21,7 @@ from gateway.server.plain_head import PlainHeadReader
 from gateway.server.protocol_error import ProtocolError
 from gateway.server.request_head import RequestHead
 
-# What a header section may be: its lines, their number, and all of it.
+# Limits of a header section: its lines, their number, and its size.
 MAX_LINE_BYTES: Final = 8 * 1024
 MAX_HEADERS: Final = 100
 MAX_HEADER_BYTES: Final = 32 * 1024
@@ -34,9 +34,9 @@ MIN_BODY_BYTES_PER_S: Final = 1024
 MAX_SLOW_BODY_BYTES: Final = 64 * 1024
 MIN_LARGE_BODY_BYTES_PER_S: Final = 32 * 1024
 
-# What the connection is doing.
+# The states of a connection.
 IDLE, READING_HEAD, READING_BODY, RESPONDING, CLOSED = range(5)
-# What `check` decides.
+# The results of `check`.
 ON_TIME, IDLE_TOO_LONG, HEAD_TOO_SLOW, BODY_TOO_SLOW = range(4)
 
 _SECTION_END: Final = b"\r\n\r\n"
@@ -50,7 +50,7 @@ _MAX_LENGTH_DIGITS: Final = 15
 
 
 class _NoProtocol:
-    """What the parser takes for the protocol and the loop of the body streams that it makes; no stream is ever used."""
+    """Stands for the protocol and the loop of the body streams that the parser creates; no stream is ever used."""
 
     connected = False
 
@@ -105,10 +105,10 @@ class Http1:
         self.keepalive_s = keepalive_s
         self.receive_timeout_s = receive_timeout_s
         self._parser: Any = None
-        # What has been received and not parsed, from `_start` on.
+        # Received and not yet parsed, from `_start` on.
         self._buffer = b""
         self._start = 0
-        # How much of an incomplete header section is known to be free of what no header section has.
+        # How much of an incomplete header section is known to have no invalid bytes.
         self._scanned = 0
         # Whether nothing is read any more.
         self.is_closed = False
@@ -120,7 +120,7 @@ class Http1:
         # Whether a body is buffered whole, or handed on as it comes; then the client's time runs only while a reader waits.
         self.is_body_buffered = True
         self.is_body_awaited = True
-        # What `check` has seen last, and since when.
+        # The state at the last `check`, and since when.
         self._requests = 0
         self._seen_requests = 0
         self._seen_state = IDLE
@@ -128,13 +128,13 @@ class Http1:
         self._seen_bytes = 0
         self._was_body_awaited = True
         self._since = -1.0
-        # How long a body may pause now, at most, and what it must bring.
+        # How long a body may pause now, at most, and its minimum rate.
         self._patience_s = self._max_pause_s = receive_timeout_s
         self._min_bytes_per_s = MIN_BODY_BYTES_PER_S
 
     @property
     def state(self) -> int:
-        """What the connection is doing."""
+        """The state of the connection."""
         if self.is_closed:
             return CLOSED
         if self.body is not None:
@@ -151,7 +151,7 @@ class Http1:
     # Receiving
 
     def receive_data(self, data: bytes) -> None:
-        """Buffer what was received."""
+        """Buffer received data."""
         if self.is_closed:
             return
         buffer, start = self._buffer, self._start
@@ -197,7 +197,7 @@ class Http1:
         return None
 
     def _feed(self, head: bytes) -> Any:
-        """What the parser makes of a header section, or of the beginning of a bad one."""
+        """Parse a header section, or the beginning of a malformed one."""
         parser = self._parser
         if parser is None:
             parser = self._parser = HttpRequestParser(
@@ -248,7 +248,7 @@ class Http1:
         is_http11 = version == HttpVersion11
         is_chunked = _TRANSFER_ENCODING in headers
         if is_chunked and (
-            # RFC 9112, 6.1: other codings, a length beside it, and HTTP/1.0 are what smuggled requests are made of.
+            # RFC 9112, 6.1: other codings, a length beside it, and HTTP/1.0 are the means of request smuggling.
             headers[_TRANSFER_ENCODING].lower() != "chunked" or _CONTENT_LENGTH in headers or not is_http11
         ):
             raise self.fail(problems.AMBIGUOUS)
@@ -281,7 +281,7 @@ class Http1:
         self._requests += 1
 
     def read_body(self, max_bytes: int) -> bytes:
-        """What has been received of the request's body; `body` is None once that was the last of it.
+        """The received part of the request's body; `body` is None after the last part.
 
         Raises `ProtocolError`, also for a body longer than `max_bytes`; after that the connection is closed.
         """
@@ -317,7 +317,7 @@ class Http1:
         """The response to the request has been sent, or is on its way: the next request may follow."""
         self.is_responding = False
         if self.body is not None:
-            # What follows on the connection is the rest of a body that nobody reads.
+            # The next bytes on the connection are the rest of an unread body.
             self.close()
 
     # Time
@@ -346,10 +346,10 @@ class Http1:
         self._min_bytes_per_s = MIN_BODY_BYTES_PER_S
 
     def _is_body_on_time(self, now: float) -> bool:
-        """Whether a body comes fast enough: pauses spend patience, and what comes earns it back.
+        """Whether a body comes fast enough: pauses spend patience, and received bytes earn it back.
 
         A limit for each piece alone would let a byte now and then hold a connection for ever; one for the whole body would
-        reject what is only large. The time that a slow handler or upstream takes is not the client's.
+        reject bodies that are only large. The time that a slow handler or upstream takes is not the client's.
         """
         received = self.body_bytes - self._seen_bytes
         if (

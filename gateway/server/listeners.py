@@ -7,11 +7,11 @@ import socket
 from typing import Final, cast
 
 BACKLOG: Final = 4096
-# What one read of a connection brings is at most one and a half times this, so that a shopper who sends faster than we
+# One read of a connection returns at most one and a half times this, so that a client that sends faster than we
 # take it in fills his own buffers and not ours. By it an upload is held to 24 KiB for each round trip.
 RECEIVE_BUFFER_BYTES: Final = 24 * 1024
-# How much of an answer the kernel takes beyond what is on its way to the shopper; else one who does not read makes it
-# keep megabytes. What may be on its way is not limited by it.
+# How much of a response the kernel buffers beyond the bytes in flight; without it a client that does not read makes it
+# hold megabytes. The bytes in flight are not limited by it.
 UNSENT_BYTES: Final = 32 * 1024
 
 
@@ -22,8 +22,8 @@ class CannotListen(Exception):
 def open_listeners(host: str, port: int, count: int, *, option: str = "--port") -> list[socket.socket]:
     """Open `count` sockets that share one port by SO_REUSEPORT. The kernel spreads connections over them.
 
-    `option` is what sets the port, for who finds it taken.
-    A socket whose worker is being replaced stays open here: what connects meanwhile waits for the next worker.
+    `option` sets the port, and is named when the port is taken.
+    A socket whose worker is being replaced stays open here: new connections wait for the next worker.
     Port 0 picks a free one. Raises `CannotListen`.
     """
     family, address = _resolve(host, port)
@@ -43,7 +43,7 @@ def open_listeners(host: str, port: int, count: int, *, option: str = "--port") 
 
 
 def bound_buffers(listener: socket.socket) -> None:
-    """Limit what the kernel holds for each connection that is accepted from here."""
+    """Limit the kernel's buffers of each accepted connection."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

@@ -14,7 +14,7 @@ _COMPILED: Final = "aiohttp._http_parser"
 
 
 class ParserUnusable(Exception):
-    """Requests cannot be parsed with the aiohttp that is installed; the text says why and what to do."""
+    """Requests cannot be parsed with the aiohttp that is installed; the text has the reason and the remedy."""
 
 
 def check_parser(installed: str | None = None, module: str = HttpRequestParser.__module__) -> None:

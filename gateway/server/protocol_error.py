@@ -6,7 +6,7 @@ from gateway.http.problems import Problem
 
 
 class ProtocolError(Exception):
-    """What was received breaks HTTP/1.1 or one of its limits. Nothing after it on the connection has a meaning."""
+    """Received bytes break HTTP/1.1 or one of its limits. Nothing after them on the connection has a meaning."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.slug)

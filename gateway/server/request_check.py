@@ -1,6 +1,6 @@
-"""What of a request could be read in two ways: such a request is refused and its connection closed.
+"""Ambiguous requests: a request that could be read in two ways is rejected and its connection closed.
 
-aiohttp's parser refuses what is malformed in its framing and fields. What is left are targets and hosts that it takes and that
+aiohttp's parser rejects malformed framing and fields. This module checks targets and hosts that it accepts and that
 an upstream, a cache or a balancer may read differently (RFC 3986, 5.2.4 and 6.2.2; RFC 9110, 4.2 and 17.1; RFC 9112, 3.2 and 6.1).
 """
 
@@ -17,7 +17,7 @@ _AMBIGUOUS_PATH: Final = re.compile(
 )
 # RFC 3986, 3.2.2 and 3.2.3: a name, an IPv4 address or an IPv6 address in brackets, and a port.
 _HOST: Final = re.compile(r"(?:[\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(?::\d{0,5})?", re.IGNORECASE | re.ASCII)
-# One reader takes the first of several, another the last. aiohttp sees to Host, Content-Type and what frames a body.
+# One reader takes the first of several, another the last. aiohttp checks Host, Content-Type and the framing of bodies.
 _AUTHORIZATION: Final = istr("Authorization")
 _API_KEY: Final = istr("X-Api-Key")
 _ROOM_TOKEN: Final = istr("Waiting-Room-Token")
@@ -36,7 +36,7 @@ def is_ambiguous_path(path: str) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Whether it is what a Host field may say. aiohttp has refused requests without one, and with two."""
+    """Whether it is a valid Host field. aiohttp has rejected requests without one, and with two."""
     return _HOST.fullmatch(text) is not None
 
 
@@ -57,7 +57,7 @@ def has_duplicate_header(method: str, headers: MultiMapping[str]) -> bool:
 
 
 def is_smuggling_risk(method: str, target: str, path: str, query: str, headers: MultiMapping[str]) -> bool:
-    """Whether the head of a request leaves open who asks for what of which host.
+    """Whether the head of a request leaves its client, resource or host open.
 
     `path` and `query` are those of the request target. Framing is checked where it is read, in `http1`.
     """

@@ -18,7 +18,7 @@ class StreamSource(Protocol):
 
 
 class RequestStream:
-    """The pieces of a body. Iterating raises the error the connection ended it with, after what came before."""
+    """The pieces of a body. Iterating raises the error that ended the body, after the pieces before it."""
 
     __slots__ = ("_error", "_is_complete", "_loop", "_pieces", "_size", "_source", "_waiter")
 

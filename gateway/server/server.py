@@ -62,10 +62,10 @@ class EdgeServer(ServerContext):
                 connection.check(now)
 
     async def drain(self, timeout_s: float) -> None:
-        """Finish what runs, then close: every response from now on ends its connection, idle ones end after a moment.
+        """Finish the requests in progress, then close: every response from now on ends its connection, idle ones end after a moment.
 
         Call it when no new connection can come any more. Returns when the last one is closed or `timeout_s` is over;
-        what still runs then is cut off.
+        requests still in progress are then cut off.
         """
         self.is_draining = True
         end = self.loop.time() + timeout_s
@@ -78,7 +78,7 @@ class EdgeServer(ServerContext):
         await self.close()
 
     async def close(self) -> None:
-        """Cut off what still runs."""
+        """Cut off all connections and tasks."""
         await self._watcher.close()
         for connection in tuple(self.connections):
             connection.abort()
