@@ -13,10 +13,11 @@ from multidict import istr
 
 from gateway.cache.cache import ResponseCache
 from gateway.cache.cache_status import BYPASS, METHOD, REQUEST, STALE, forwarded
-from gateway.cache.fetch import Fetcher, Wanted
+from gateway.cache.fetch import Fetcher
 from gateway.cache.freshness import reuse, stale_if_error
 from gateway.cache.invalidation import changed_addresses
 from gateway.cache.model import NO_DIRECTIVES, RequestDirectives, Reuse
+from gateway.cache.origin import Wanted
 from gateway.cache.request_directives import request_directives
 from gateway.cache.request_fields import (
     CACHE_CONTROL,
