@@ -1,1 +1,1 @@
-"""The configuration file: what its tables are, how they are read, and what is wrong with them."""
+"""The configuration file: its tables, how they are read, and their faults."""

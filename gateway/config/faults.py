@@ -1,4 +1,4 @@
-"""What types cannot say: addresses that are none, names of nothing, values that contradict each other."""
+"""Checks beyond types: invalid addresses, unknown names, values that contradict each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gateway.config.policies import (
 from gateway.config.tables import Checks, Fault
 from gateway.http.addresses import parse_network
 
-# What has a breaker besides the upstreams.
+# The dependencies with a breaker besides the upstreams.
 DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "search")
 # Lists whose elements are told apart by a member.
 _UNIQUE: Final = (
@@ -38,21 +38,21 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _SENT_PREFIX: Final = re.compile(r"[!$%&'()+,./0-9:;=@A-Z_a-z~-]+")  # RFC 3986, 3.3
 _ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
-# As long as what the signature is made with (RFC 7518, 3.2).
+# As long as the hash of the signature (RFC 7518, 3.2).
 _SECRET_LEAST_BYTES: Final = 32
-# What keys and certificates begin with.
+# The beginnings of keys and certificates.
 _KEY_MARKS: Final = (b"-----BEGIN ", b"ssh-", b"ecdsa-sha2-")
 _EARLIEST_YEAR: Final = 2000
 # HEAD goes with GET.
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-# The places of what was read from the file, by the table's identity.
+# The places of values of the file, by the table's identity.
 Places = Mapping[int, Place]
 _Where = Callable[..., Place]
 
 
 def cross_faults(policies: Policies, values: Mapping[str, Any], places: Places) -> Sequence[Fault]:
-    """Every contradiction. `values` are as the file has them: also what is wrong in itself has a name."""
+    """Every contradiction. `values` are as the file has them: faulty tables have names too."""
     where = _at(places)
     names = {
         table: set(filter(_NAME.fullmatch, _named(values, (table,), "name")))
@@ -217,7 +217,7 @@ def _network_fault(text: str) -> str | None:
 
 
 def _target_fault(target: str) -> str | None:
-    """What is wrong with an upstream's address, which is not shown: it may hold a password."""
+    """The fault of an upstream's address, which is not shown: it may hold a password."""
     if fault := _url_fault(target):
         return fault
     parts = urlsplit(target)
@@ -255,7 +255,7 @@ def _secret_file_fault(path: str) -> str | None:
         return f"the file cannot be read: {error.strerror}"
     if len(secret) < _SECRET_LEAST_BYTES:
         return f"the file must hold {_SECRET_LEAST_BYTES} bytes or more"
-    # Whoever knows a public key could sign with it.
+    # Anyone with the public key could sign with it.
     return "the file must hold a secret, not a key or a certificate" if secret.startswith(_KEY_MARKS) else None
 
 
@@ -268,7 +268,7 @@ def _sent_path_fault(path: str) -> str | None:
 
 
 def _prefix_fault(prefix: str) -> str | None:
-    """What no path that is sent, or that is taken as unambiguous, ever begins with."""
+    """The fault of a prefix with which no accepted path begins."""
     if not _SENT_PREFIX.fullmatch(prefix):
         return "must be percent-encoded, as it is sent"
     if any(segment in {"", ".", ".."} for segment in prefix.split("/")[1:-1]):

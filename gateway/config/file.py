@@ -26,7 +26,7 @@ _AT_LINE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\
 
 
 class ConfigError(Exception):
-    """The file is not in order; `faults` has a line for each thing that is wrong: `file:line: key: what`."""
+    """The file is not in order; `faults` has a line for each fault: `file:line: key: fault`."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -50,7 +50,7 @@ class Config:
         return hashlib.sha256(self.text.encode(errors="surrogatepass")).hexdigest()[:12]
 
     def where(self, place: Place) -> str | None:
-        """`file:line` of what is written at a place, None if nothing is."""
+        """`file:line` of the value at a place, None if there is none."""
         return f"{self.name}:{self.lines[place]}" if place in self.lines else None
 
 
@@ -93,11 +93,11 @@ def read_text(text: str, *, name: str = NAME) -> Config:
 
 
 def _fitted(policies: Policies, values: Mapping[str, Any]) -> Policies:
-    """What a breaker's table leaves out is as fits its dependency, as it is where there is no table at all."""
+    """Keys that a breaker's table leaves out have the defaults of its dependency, as without a table."""
     fitted = dict(policies.breaker)
     for name in fitted.keys() & BREAKERS.keys():
         written = values["breaker"][name]
-        # What is no table, and keys there are none of, have faults of their own.
+        # Values that are no table, and unknown keys, have faults of their own.
         known = [key for key in Breaker.__struct_fields__ if isinstance(written, dict) and key in written]
         fitted[name] = replace(BREAKERS[name], **{key: getattr(fitted[name], key) for key in known})
     return replace(policies, breaker=fitted)
@@ -128,7 +128,7 @@ def _told(name: str, lines: Mapping[Place, int], faults: Iterable[Fault]) -> lis
 
 
 def _syntax_fault(name: str, text: str, error: ValueError) -> str:
-    """What tomllib says, with the line in front. A number too long to read is a plain ValueError without one."""
+    """The message of tomllib, with the line in front. A number too long to read is a plain ValueError without one."""
     if not isinstance(error, tomllib.TOMLDecodeError):
         return f"{name}: is not TOML: a value is out of all bounds"
     said = str(error)

@@ -136,7 +136,7 @@ class _Scanner:
         self._skip(_BLANK)
 
     def _keys(self) -> tuple[str, ...]:
-        """A key with its dots; what follows it comes next."""
+        """A key with its dots; its value comes next."""
         keys = []
         while True:
             self._skip(_SPACE)
@@ -149,7 +149,7 @@ class _Scanner:
     def _key(self) -> str:
         if self._text[self._at] not in "\"'":
             return self._take(_BARE)
-        # Escapes mean what tomllib says they mean.
+        # tomllib decodes escapes.
         return str(tomllib.loads(f"key = {self._take(_STRING)}")["key"])
 
     def _skip(self, pattern: re.Pattern[str]) -> None:

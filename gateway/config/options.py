@@ -1,7 +1,7 @@
-"""Everything that can be set when Peakgate starts, each setting once: its kind, its default and what it is for.
+"""Everything that can be set when Peakgate starts, each setting once: its kind, its default and its purpose.
 
 A setting is a flag (`--drain-timeout`), a variable (`PEAKGATE_DRAIN_TIMEOUT`) and a key of `peakgate.toml`
-(`drain_timeout`). What may change while the gateway runs stands in `policies.py`.
+(`drain_timeout`). Values that may change while the gateway runs are in `policies.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO: Final = frozenset({"0", "false", "no", "off"})
 
 
 class Kind(Protocol):
-    """What the value of a setting may be. Both readings raise `ValueError` that says what would be right."""
+    """The kind of a setting. Both readers raise `ValueError` with the correction."""
 
     def __call__(self, text: str) -> Any:
         """Read a flag or a variable."""
@@ -157,7 +157,7 @@ def _new_path(text: str) -> Path:
 
 def _existing_file(text: str) -> Path:
     path = Path(text)
-    # `is_file` raises for what can be no path at all.
+    # `is_file` raises for text that cannot be a path.
     if "\0" in text or not path.is_file():
         raise ValueError("there is no such file")
     return path
@@ -299,7 +299,7 @@ class Settings:
         default=False,
         metadata=_about(YesOrNo(), "whether /metrics of the admin API is told without the token", metavar="yes|no"),
     )
-    # The rest comes with the file and is no setting of its own: what its tables say, and its text.
+    # The rest comes with the file and is no setting of its own: its tables, and its text.
     policies: Policies = field(default_factory=Policies)
     config_text: str = field(default="", repr=False)
 

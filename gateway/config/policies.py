@@ -1,4 +1,4 @@
-"""The policy tables of `peakgate.toml`: what may change while the gateway runs.
+"""The policy tables of `peakgate.toml`: values that may change while the gateway runs.
 
 Plain frozen values, no behaviour but the faults they find in themselves. Times are in seconds. A table that is left out is
 as its defaults say. `file.py` reads them, the JSON Schema is made of them, components get plain keyword values of them.
@@ -24,7 +24,7 @@ RoutePattern = Annotated[
 ]
 Cidr = Annotated[str, Meta(description="An address or a network, such as 10.0.0.0/8 or 2001:db8::/32.")]
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+", description="http:// or https://")]
-# What is refused first comes last.
+# The first to be shed comes last.
 Criticality = Literal["checkout", "cart-write", "cart-read", "browse", "optional"]
 CRITICALITIES: Final[Sequence[Criticality]] = ("checkout", "cart-write", "cart-read", "browse", "optional")
 
@@ -132,7 +132,7 @@ class Room(Table, frozen=True):
     session_s: Seconds = 600.0
     # Shoppers ask again three times in the latter, but never more often than each second.
     away_s: Annotated[float, Meta(ge=5, le=86_400)] = 60.0
-    # What the room is for: when their stock cannot serve those ahead, the tail is told so.
+    # The SKUs of the sale: clients behind the last unit of their stock get "sold out".
     skus: tuple[str, ...] = ()
     # Slow down when the oldest accepted order has waited this long.
     queue_age_most_s: Seconds = 60.0
@@ -217,14 +217,14 @@ class Event(Table, frozen=True):
     name: Name
     start: datetime
     end: datetime
-    # How long before the start what is listed in `prewarm` is fetched and rooms of the event open.
+    # How long before the start the paths of `prewarm` are fetched and the rooms of the event open.
     prewarm_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     prewarm: tuple[Annotated[str, Meta(pattern="^/")], ...] = ()
-    # The Host they are asked for by, as what is forwarded is kept by it; that of the last shopper unless given.
+    # The Host of these requests, a part of the cache key; that of the last client unless given.
     prewarm_host: str | None = None
     # Limits by name get this quota, rooms and switches by name are turned on or off; before and after they are as written.
     limits: dict[str, Count] = field(default_factory=dict)
-    # What every other limit keeps of its quota.
+    # The part of its quota that every other limit keeps.
     limits_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0
     rooms: dict[str, bool] = field(default_factory=dict)
     switches: dict[str, bool] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""JSON Schema (2020-12) of `peakgate.toml`, for editors: what each key is, and what it may be."""
+"""JSON Schema (2020-12) of `peakgate.toml`, for editors: the purpose and the values of each key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.config.policies import Policies
 from gateway.config.tables import fields_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-# What members are called that mean the same everywhere, and those whose name needs a word more. The others are told by the
+# Descriptions of members that mean the same everywhere, and those whose name needs a word more. The others are told by the
 # comments above them in `policies.py`.
 _WORDS: Final[Mapping[str, str]] = {
     "name": "What it is called in events, metrics and headers.",
@@ -128,7 +128,7 @@ def schema() -> Mapping[str, Any]:
 
 
 def description(table: str, member: str) -> str | None:
-    """What a member of a table of `policies.py` is for, None if nobody says."""
+    """The description of a member of a table of `policies.py`, None if it has none."""
     return _WORDS.get(f"{table}.{member}") or _comments().get((table, member)) or _WORDS.get(member)
 
 
@@ -145,7 +145,7 @@ def _class_of(kind: msgspec.inspect.Type) -> str:
 
 
 def _without_null(described: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no null: what may be left out is left out."""
+    """TOML has no null: optional keys are left out."""
     if described.get("default", ...) is None:
         del described["default"]
     # Tables have theirs in their members.

@@ -80,7 +80,7 @@ def _holds_tables(value: Any) -> bool:
 
 
 def _masked(value: Any) -> Any:
-    """An address without what may be a secret in it: user, password and query."""
+    """An address without its possible secrets: user, password and query."""
     if isinstance(value, tuple):
         return tuple(_masked(each) for each in value)
     if not isinstance(value, str) or "://" not in value:

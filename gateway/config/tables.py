@@ -18,17 +18,17 @@ from gateway.config.policies import Table
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 NO_CONTROL: Final = "must not hold control characters"
 _SHOWN_MOST: Final = 60
-# What a fault or a listing never shows: addresses may hold passwords, and a mistyped key may be the secret itself.
+# Never shown by a fault or a listing: addresses may hold passwords, and a mistyped key may be the secret itself.
 _SECRET: Final = re.compile(r"url|target|secret|token|sha256|password|passwd|credential")
 
 
-# What is wrong with a value that is of its type, by the table and member it is of; None if nothing is.
+# The fault of a value of the right type, by its table and member; None if there is none.
 Check = Callable[[Any], str | None]
 Checks = Mapping[tuple[type, str], Check]
 
 
 class Fault(NamedTuple):
-    """What is wrong at a place, and what would be right."""
+    """A fault at a place, with the correction."""
 
     place: Place
     what: str
@@ -42,9 +42,9 @@ _WRONG: Final = _Wrong()
 
 
 class Reader:
-    """Reads values as types and notes what is wrong with them.
+    """Reads values as types and collects their faults.
 
-    A table with a fault in it is left out of what is read, so that what is checked afterwards is sound.
+    A table with a fault in it is left out, so that later checks see valid tables only.
     """
 
     def __init__(self, *, checks: Checks, top_level: Collection[str]) -> None:
@@ -213,7 +213,7 @@ def _within(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
 
 
 def _rule(kind: inspect.Type, about: str | None) -> str:
-    """What would be right."""
+    """The correction."""
     match kind:
         case inspect.BoolType():
             return "true or false, without quotes"

@@ -3,7 +3,7 @@
 ITU-T Recommendation I.371, annex A (also ATM Forum, Traffic Management 4.1, section 4.5) gives it in two equivalent forms,
 virtual scheduling and the continuous-state leaky bucket. This is the latter, counted in units instead of time: each unit
 taken raises the level by one, the level falls by one each interval, and a unit conforms if the level stays within the burst.
-Units taken at one instant are thus counted in whole numbers, so that a burst is exact whatever the interval.
+Units taken at one instant are thus counted in whole numbers, so that a burst is exact for any interval.
 
 In any window no more than quota + burst units are granted. `gateway/ratelimit/scripts/take.lua` does the same in the store.
 """
