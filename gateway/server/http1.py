@@ -163,14 +163,14 @@ class Http1:
 
         Raises `ProtocolError`; after that the connection is closed.
         """
+        if self.is_closed:
+            return None
+        buffer, start = self._buffer, self._start
         if data:
             # As `receive_data`, which this spares the usual request: one that comes alone and whole.
-            buffer, start = self._buffer, self._start
             self._buffer = buffer = buffer[start:] + data if start < len(buffer) else data
             self._start = start = 0
-        else:
-            buffer, start = self._buffer, self._start
-        if self.is_closed or self.is_responding or start >= len(buffer):
+        if self.is_responding or start >= len(buffer):
             return None
         end = buffer.find(_SECTION_END, start, start + MAX_HEADER_BYTES) + 4
         if end < 4 or buffer[start] <= 0x20:
@@ -184,6 +184,9 @@ class Http1:
         assert lines is not None
         first = lines.end()
         limit = start + MAX_HEADER_BYTES
+        if buffer[first : first + 1] == b"\n" or buffer[first : first + 1] == b"\r" != buffer[first:]:
+            # Which the parser would skip.
+            raise self.fail(problems.MALFORMED_REQUEST)
         end = buffer.find(_SECTION_END, first, limit) + 4
         if end >= 4:
             return self._parse(buffer[first:end], end)
