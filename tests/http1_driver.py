@@ -7,9 +7,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from gateway.server.http1 import Http1
+from gateway.server.plain_head import PlainHeadReader
 from gateway.server.protocol_error import ProtocolError
 
 MAX_BODY_BYTES = 64 * 1024
+# As in a process: what is remembered of one connection's lines is there for all others.
+SHARED_READER = PlainHeadReader()
+
+
+def new_connection(plain_heads: PlainHeadReader | None = SHARED_READER) -> Http1:
+    """The state of a connection with the time limits that the tests go by."""
+    return Http1(keepalive_s=75.0, receive_timeout_s=10.0, plain_heads=plain_heads)
 
 
 @dataclass
@@ -30,7 +38,7 @@ class Received:
 class Driver:
     """A connection whose requests are all responded to at once when they are complete."""
 
-    http: Http1 = field(default_factory=lambda: Http1(keepalive_s=75.0, receive_timeout_s=10.0))
+    http: Http1 = field(default_factory=new_connection)
     requests: list[Received] = field(default_factory=list)
     # The slug of the problem that ended the connection.
     rejected: str | None = None
@@ -54,7 +62,7 @@ class Driver:
             data = b""
         while (message := http.next_request(data)) is not None:
             data = b""
-            self.requests.append(Received(message.method, message.path, tuple(message.headers.items())))
+            self.requests.append(Received(message.method, message.target, tuple(message.headers.items())))
             self._should_close = message.should_close
             self._read_body()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.server import http1
 from gateway.server.http1 import MAX_HEADER_BYTES
-from tests.http1_driver import MAX_BODY_BYTES, Driver, byte_by_byte, in_pieces
+from tests.http1_driver import MAX_BODY_BYTES, Driver, byte_by_byte, in_pieces, new_connection
 
 # Markers that a message carries in all its parts: the number of the message.
 names = st.sampled_from(["X-A", "x-a", "Cookie", "Authorization", "Content-Type", "X-Amzn-Trace-Id"])
@@ -90,6 +90,14 @@ def test_no_request_holds_anything_of_another(sent: list[Sent], at: list[int]) -
         assert marked == [(name, each.mark.decode()) for name in dict.fromkeys(expected)]
 
 
+def folded(driver: Driver) -> object:
+    """What was read, without the case of field names, which the parser changes for well-known ones."""
+    return driver.rejected, [
+        (each.method, each.target, each.body, [(name.lower(), value) for name, value in each.headers])
+        for each in driver.requests
+    ]
+
+
 TOKENS = [
     b"\r\n",
     b"\n",
@@ -115,26 +123,29 @@ TOKENS = [
     b"z" * 70_000,
 ]
 mutations = st.lists(
-    st.tuples(st.floats(0, 1), st.integers(0, 6), st.sampled_from(TOKENS) | st.binary(max_size=8)), max_size=3
+    st.tuples(st.floats(0, 1), st.integers(0, 6), st.integers(0, len(TOKENS) - 1) | st.binary(max_size=8)), max_size=3
 )
 
 
-def mutated(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
+def mutated(data: bytes, changes: list[tuple[float, int, int | bytes]]) -> bytes:
     for where, dropped, put in changes:
         at = int(where * len(data))
-        data = data[:at] + put + data[at + dropped :]
+        # A token is drawn by its number, so that a failing example is printed short.
+        data = data[:at] + (TOKENS[put] if isinstance(put, int) else put) + data[at + dropped :]
     return data
 
 
 @given(sent=requests, changes=mutations, at=cuts)
 def test_mutated_traffic_reads_the_same_in_every_splitting(
-    sent: list[Sent], changes: list[tuple[float, int, bytes]], at: list[int]
+    sent: list[Sent], changes: list[tuple[float, int, int | bytes]], at: list[int]
 ) -> None:
     data = mutated(b"".join(each.encode() for each in sent), changes)
     splittings = [[data], in_pieces(data, at), in_pieces(data, range(0, len(data), 97))]
     if len(data) < 4_000:
         splittings.append(byte_by_byte(data))
     first, *others = [Driver().receive(*pieces) for pieces in splittings]
+    by_the_parser = Driver(new_connection(plain_heads=None)).receive(data)
+    assert folded(by_the_parser) == folded(first)
     for driver in others:
         assert (driver.requests, driver.rejected) == (first.requests, first.rejected)
         assert driver.http.state == first.http.state
@@ -142,7 +153,7 @@ def test_mutated_traffic_reads_the_same_in_every_splitting(
 
 @given(sent=requests, changes=mutations, size=st.integers(1, 500))
 def test_what_is_buffered_of_any_traffic_is_bounded(
-    sent: list[Sent], changes: list[tuple[float, int, bytes]], size: int
+    sent: list[Sent], changes: list[tuple[float, int, int | bytes]], size: int
 ) -> None:
     data = mutated(b"".join(each.encode() for each in sent), changes)
     driver = Driver().receive(*in_pieces(data, range(0, len(data), size)))

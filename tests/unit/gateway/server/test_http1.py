@@ -9,7 +9,7 @@ import pytest
 from gateway.server import http1
 from gateway.server.http1 import Http1
 from gateway.server.protocol_error import ProtocolError
-from tests.http1_driver import MAX_BODY_BYTES, Driver, byte_by_byte
+from tests.http1_driver import MAX_BODY_BYTES, Driver, byte_by_byte, new_connection
 
 GET = b"GET /first?x=1 HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"
 POST = b"POST /second HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\n\r\nbody"
@@ -63,25 +63,28 @@ def test_a_body_that_looks_like_a_request_is_a_body(split: Split) -> None:
 
 
 def test_a_request_alone_is_returned_by_the_call_that_brings_its_last_byte() -> None:
-    http = Http1(keepalive_s=75, receive_timeout_s=10)
+    http = new_connection()
     assert http.next_request(GET[:-1]) is None
     assert http.state == http1.READING_HEAD
     message = http.next_request(GET[-1:])
-    assert (message.method, message.path) == ("GET", "/first?x=1")
+    assert message is not None
+    assert (message.method, message.target) == ("GET", "/first?x=1")
     assert http.state == http1.RESPONDING
 
 
 def test_the_next_request_waits_for_the_response_before_it() -> None:
-    http = Http1(keepalive_s=75, receive_timeout_s=10)
+    http = new_connection()
     assert http.next_request(GET + POST) is not None
     assert http.next_request() is None
     assert http.next_request(GET) is None
     http.response_sent()
-    assert http.next_request().method == "POST"
+    message = http.next_request()
+    assert message is not None
+    assert message.method == "POST"
 
 
 def test_a_response_before_the_end_of_the_body_ends_the_connection() -> None:
-    http = Http1(keepalive_s=75, receive_timeout_s=10)
+    http = new_connection()
     assert http.next_request(POST[:-1]) is not None
     assert http.read_body(10) == b"bod"
     http.response_sent()
@@ -175,7 +178,7 @@ def test_an_idle_connection_ends_after_the_keepalive_time() -> None:
 
 
 def test_a_request_that_was_rejected_unparsed_counts_as_activity() -> None:
-    http = Http1(keepalive_s=75, receive_timeout_s=10)
+    http = new_connection()
     assert http.check(0) == http1.ON_TIME
     http.skip_request()
     assert at_times(http, 80, 155, 156) == [http1.ON_TIME, http1.ON_TIME, http1.IDLE_TOO_LONG]
@@ -189,14 +192,14 @@ def test_a_head_has_its_time_whatever_arrives_of_it() -> None:
 
 
 def test_a_client_that_is_not_read_from_is_not_late() -> None:
-    http = Http1(keepalive_s=75, receive_timeout_s=10)
+    http = new_connection()
     assert http.next_request(GET[:5]) is None
     assert [http.check(time, is_blocked=True) for time in (0, 50, 100)] == [http1.ON_TIME] * 3
     assert at_times(http, 110, 111) == [http1.ON_TIME, http1.HEAD_TOO_SLOW]
 
 
 def test_a_response_takes_the_time_it_takes() -> None:
-    http = Http1(keepalive_s=75, receive_timeout_s=10)
+    http = new_connection()
     assert http.next_request(GET) is not None
     assert at_times(http, 0, 1000, 2000) == [http1.ON_TIME] * 3
 
@@ -205,7 +208,7 @@ class Upload:
     """A body that arrives in chunks at the times a test says."""
 
     def __init__(self, *, is_buffered: bool, is_awaited: bool = True) -> None:
-        self.http = Http1(keepalive_s=75, receive_timeout_s=10)
+        self.http = new_connection()
         head = b"POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert self.http.next_request(head) is not None
         self.http.is_body_buffered = is_buffered
@@ -273,7 +276,7 @@ def test_a_large_buffered_body_must_come_faster() -> None:
 
 
 def test_an_error_of_a_body_ends_the_connection() -> None:
-    http = Http1(keepalive_s=75, receive_timeout_s=10)
+    http = new_connection()
     assert http.next_request(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n") is not None
     with pytest.raises(ProtocolError):
         http.read_body(100)
