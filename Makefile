@@ -66,7 +66,7 @@ test: $(VENV)/.dev interpreted ## Run every test on all cores (ARGS adds pytest 
 .PHONY: compiled
 compiled: $(VENV)/.dev ## Compile the hot modules in place; needs a C compiler and a minute or two.
 	@echo "Compiling the hot modules with mypyc"
-	@PEAKGATE_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 2 >build-compiled.log 2>&1 \
+	@rm -rf build && PEAKGATE_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 2 >build-compiled.log 2>&1 \
 		|| { tail -n 40 build-compiled.log >&2; exit 1; }
 	@rm -f build-compiled.log
 	@$(BIN)/peakgate --version

@@ -98,7 +98,7 @@ def test_each_request_gets_its_response_in_order(sent: list[Sent], at: list[int]
 
 @given(sent=requests, changes=mutations, at=cuts, waits=st.booleans())
 def test_mutated_traffic_gets_responses_or_a_closed_connection(
-    sent: list[Sent], changes: list[tuple[float, int, bytes]], at: list[int], waits: bool
+    sent: list[Sent], changes: list[tuple[float, int, int | bytes]], at: list[int], waits: bool
 ) -> None:
     data = mutated(b"".join(each.encode() for each in sent), changes)
     wire, echo = asyncio.run(play(in_pieces(data, at), waits=waits))
