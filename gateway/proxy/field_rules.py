@@ -46,22 +46,23 @@ INTERPRETED: Final = frozenset(
 )
 # Some servers take these for the requested address.
 _REWRITES: Final = frozenset({"x-original-url", "x-rewrite-url"})
-_MAX_REMEMBERED: Final = 2_000
+_MAX_REMEMBERED: Final = 4_000
 
 
 class FieldRules:
-    """Rules by field name as it was written, remembered because the same names come again and again."""
+    """Rules by field name as it was written, remembered because the same names come again and again.
 
-    __slots__ = ("held_back", "passed")
+    The rule of a field that is passed on is the beginning of its line, `Name: `, which ends in a space. The rule of a field
+    that is dropped or interpreted is its name in lower case.
+    """
+
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        # The beginning of the line of a field that is passed on: `Name: `.
-        self.passed: BoundedMap[str, str] = BoundedMap(_MAX_REMEMBERED)
-        # The name in lower case of a field that is dropped or interpreted.
-        self.held_back: BoundedMap[str, str] = BoundedMap(_MAX_REMEMBERED)
+        self.known: BoundedMap[str, str] = BoundedMap(_MAX_REMEMBERED)
 
-    def learn(self, name: str) -> str | None:
-        """The name in lower case of a field that is not passed on; None if it is. Raises `AmbiguousRequest`."""
+    def learn(self, name: str) -> str:
+        """The rule of a name that is not known yet. Raises `AmbiguousRequest`."""
         if not _TOKEN.fullmatch(name):
             raise AmbiguousRequest("an invalid field name")
         # A plain str: the parser's own type is slower to look up, and equal to it.
@@ -69,8 +70,9 @@ class FieldRules:
         lower = name.lower()
         # Many servers read `X_Forwarded_For` as `X-Forwarded-For` (RFC 3875, 4.1.18), so it is held back as well.
         read_as = lower.replace("_", "-")
-        if read_as in _DROPPED or read_as in INTERPRETED or read_as in _REWRITES or read_as.startswith("x-forwarded-"):
-            self.held_back.put(name, lower)
-            return lower
-        self.passed.put(name, f"{name}: ")
-        return None
+        is_held_back = (
+            read_as in _DROPPED or read_as in INTERPRETED or read_as in _REWRITES or read_as.startswith("x-forwarded-")
+        )
+        rule = lower if is_held_back else f"{name}: "
+        self.known.put(name, rule)
+        return rule

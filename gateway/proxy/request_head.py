@@ -93,23 +93,21 @@ class RequestHeads:
             raise NotForwarded(f"{request.method} is not forwarded")
         path = forwarded_path(request.path, request.query, self._prefix, self._strip_chars)
         rules = self._rules
-        prefix_of, held_back = rules.passed.get, rules.held_back.get
+        known = rules.known
         fields: dict[str, str] = {}
         lines: list[str] = []
         for name, value in request.headers.items():
             if not value.isprintable() and _CONTROL.search(value):
                 raise AmbiguousRequest(f"a control character in {name}")
-            prefix = prefix_of(name)
-            if prefix is not None:
-                lines.append(f"{prefix}{value}\r\n")
-                continue
-            lower = held_back(name) or rules.learn(name)
-            if lower is None:
-                lines.append(f"{name}: {value}\r\n")
-            elif lower in fields:
-                _add(fields, lower, value)
+            rule = known.get(name)
+            if rule is None:
+                rule = rules.learn(name)
+            if rule[-1] == " ":
+                lines.append(f"{rule}{value}\r\n")
+            elif rule in fields:
+                _add(fields, rule, value)
             else:
-                fields[lower] = value
+                fields[rule] = value
         return self._write(request, path, fields, lines, is_streamed=is_streamed)
 
     def _write(

@@ -70,13 +70,12 @@ def parse_head(section: bytes) -> ResponseHead:
     `length` follows from the fields alone: the caller knows whether there is a body at all.
     """
     lines = section.split(b"\r\n")
-    recall = _meanings.get
     status, is_11 = _statuses.get(lines[0]) or _parse_status(lines[0])
     passed: list[bytes] = []
     interpreted: list[_Interpreted] = []
     del lines[0]
     for line in lines:
-        meaning = recall(line)
+        meaning = _meanings.get(line)
         if meaning is None:
             meaning = _parse_line(line)
         if isinstance(meaning, tuple):
