@@ -183,7 +183,8 @@ class Http1:
         lines = _EMPTY_LINES.match(buffer, start)
         assert lines is not None
         first = lines.end()
-        limit = start + MAX_HEADER_BYTES
+        # A compiled slice must not end before it begins, as after too many empty lines.
+        limit = max(start + MAX_HEADER_BYTES, first)
         if buffer[first : first + 1] == b"\n" or buffer[first : first + 1] == b"\r" != buffer[first:]:
             # Which the parser would skip.
             raise self.fail(problems.MALFORMED_REQUEST)
