@@ -24,7 +24,6 @@ from checkout.ports.orders import (
     Receipt,
 )
 from checkout.ports.outbox import OutboxEntry
-from checkout.redis_turn import RedisTurn
 from checkout.stored import (
     ALL_PARTITIONS,
     claim_key,
@@ -37,15 +36,16 @@ from checkout.stored import (
     order_key,
     outbox_key,
 )
-from store import Script, Store
+from store import Lease, Script, Store
 
 
 def _script(name: str) -> Script:
     return Script.from_package("checkout", f"scripts/{name}.lua")
 
 
+LEASE_KEY: Final = "claims:sweeper"
 # Longer than the interval of the stock sweeper.
-TURN_KEY: Final = "claims:sweeper"
+LEASE_MS: Final = 20_000
 
 BEGIN: Final = _script("begin")
 COMMIT: Final = _script("commit")
@@ -64,10 +64,10 @@ class RedisOrders:
     A checkout takes two round trips: `begin` and the claim of the idempotency key, then `commit` and its renewal.
     """
 
-    def __init__(self, store: Store, *, durability: Durability | None = None, turn_ms: int = 20_000) -> None:
+    def __init__(self, store: Store, *, durability: Durability | None = None, lease_ms: int = LEASE_MS) -> None:
         self._store = store
         self._durability = durability or OnReply(store)
-        self._sweeping = RedisTurn(store, TURN_KEY, turn_ms=turn_ms)
+        self._sweep_lease = Lease(store, LEASE_KEY, ttl_ms=lease_ms)
 
     # A checkout
 
@@ -227,7 +227,7 @@ class RedisOrders:
 
     async def abandoned(self, *, before_ms: int) -> Sequence[AbandonedClaim]:
         """See `OpenClaims.abandoned`. Returns none while another process has the lease."""
-        if not await self._sweeping.take():
+        if not await self._sweep_lease.acquire():
             return []
         notes = await asyncio.gather(
             *(self._store.execute("HGETALL", open_claims_key(partition)) for partition in ALL_PARTITIONS)

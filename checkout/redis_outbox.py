@@ -8,27 +8,26 @@ from typing import Final
 
 from cart.model import OrderId
 from checkout.ports.outbox import OutboxEntry
-from checkout.redis_turn import RedisTurn
 from checkout.stored import ALL_PARTITIONS, outbox_key
-from store import Store
+from store import Lease, Store
 
-TURN_KEY: Final = "outbox:sweeper"
+LEASE_KEY: Final = "outbox:sweeper"
 
 
 class RedisOutbox:
     """`Outbox` on a store. The times of entries are the server's.
 
     One process at a time has the lease of the sweep, so that after an outage of the queue not every process sends the
-    same entries. The lease passes on when its holder has not swept for `turn_ms`.
+    same entries. The lease expires when its holder has not swept for `lease_ms`.
     """
 
-    def __init__(self, store: Store, *, turn_ms: int = 5_000) -> None:
+    def __init__(self, store: Store, *, lease_ms: int = 5_000) -> None:
         self._store = store
-        self._turn = RedisTurn(store, TURN_KEY, turn_ms=turn_ms)
+        self._lease = Lease(store, LEASE_KEY, ttl_ms=lease_ms)
 
     async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
         """See `Outbox.unsent`. Returns none while another process has the lease."""
-        if not await self._turn.take():
+        if not await self._lease.acquire():
             return []
         found = await asyncio.gather(
             *(

@@ -24,13 +24,13 @@ from cart.catalog.model import CatalogRow
 from cart.catalog.ports import Catalog, ProductSearch, PutCounts
 from cart.catalog.staging import Staging
 
-# Memory, and how long the event loop goes without a turn, follow from it.
+# Bounds the memory, and the time for which a batch occupies the event loop.
 BATCH_ROWS = 2000
 # Half of the time a changed price may take; the other half is the price books' polling and a batch.
 EPOCH_EVERY_S = 0.5
 KEPT_REJECTIONS = 1000
-# Longer than the turn of an import that was killed lasts.
-TURN_WAIT_S = 15.0
+# Longer than the lease of an import that was killed lasts.
+LEASE_WAIT_S = 15.0
 # A large catalogue that another process is importing: when it is done there is nothing left to do here.
 ONCE_WAIT_S = 600.0
 
@@ -95,7 +95,7 @@ async def import_catalog(
         report = await work.check(progress, rejected)
         if report.rejected and not skip_bad:
             return report
-        async with catalog.turn(wait_s=TURN_WAIT_S):
+        async with catalog.lease(wait_s=LEASE_WAIT_S):
             return await work.publish(report, catalog, search, progress)
 
 
@@ -114,7 +114,7 @@ async def import_once(
         report = await work.check()
         if report.rejected:
             return report
-        async with catalog.turn(wait_s=ONCE_WAIT_S):
+        async with catalog.lease(wait_s=ONCE_WAIT_S):
             # Only now: another process may just have imported it, and begun to sell from it.
             to_catalog = None if await catalog.has_imported(digest) else catalog
             to_search = None if await search.has_imported(digest) else search

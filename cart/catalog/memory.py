@@ -21,7 +21,7 @@ class MemoryCatalog:
         self.stock: dict[Sku, int] = {}
         self.epoch = 0
         self._imported: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._lease = asyncio.Lock()
 
     @property
     def current(self) -> Mapping[Sku, Product]:
@@ -67,16 +67,16 @@ class MemoryCatalog:
         self._imported.add(digest)
 
     @asynccontextmanager
-    async def turn(self, *, wait_s: float) -> AsyncIterator[None]:
+    async def lease(self, *, wait_s: float) -> AsyncIterator[None]:
         """See `Catalog`."""
         try:
-            await asyncio.wait_for(self._turn.acquire(), wait_s)
+            await asyncio.wait_for(self._lease.acquire(), wait_s)
         except TimeoutError:
             raise ImportBusy("another import is running") from None
         try:
             yield
         finally:
-            self._turn.release()
+            self._lease.release()
 
 
 class MemorySearch:

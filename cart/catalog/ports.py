@@ -27,7 +27,7 @@ class StockUnknown(Exception):
 
 
 class ImportBusy(Exception):
-    """Another import into this store is running."""
+    """Another import into this store is running, or may be because the lease of this one is lost."""
 
 
 class PutCounts(NamedTuple):
@@ -76,10 +76,11 @@ class Catalog(Protocol):
         """Remember that a file of this SHA-256 was imported to its end."""
         ...
 
-    def turn(self, *, wait_s: float) -> AbstractAsyncContextManager[None]:
-        """Hold off every other import into the same store while the block runs.
+    def lease(self, *, wait_s: float) -> AbstractAsyncContextManager[None]:
+        """The exclusive right to import into this store while the block runs.
 
-        Waits for `wait_s` at most, then raises `ImportBusy`. The turn of a process that was killed ends by itself.
+        Waits for `wait_s` at most, then raises `ImportBusy`; so does a block whose lease expired, after it is cancelled.
+        The lease of a process that was killed expires.
         """
         ...
 

@@ -1,15 +1,13 @@
 """The catalogue in Redis: one hash per product, tagged by its SKU, with the live stock in it.
 
 Keys: `{<sku>}p` hash (name, price, currency, stock); `catalog:epoch` counter, raised when a price or a name changed;
-`catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:turn` the running import's lease.
+`catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:lease` the lease of the running import.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,22 +16,19 @@ from typing import TypeVar
 from cart.catalog.model import CatalogRow
 from cart.catalog.ports import ImportBusy, PutCounts, StockUnknown
 from cart.model import Product, Sku, parse_sku
-from store import Script, Store, StoreError
+from store import Lease, LeaseBusy, LeaseLost, Script, Store, StoreError
 
 EPOCH_KEY = "catalog:epoch"
 IMPORTS_KEY = "catalog:imports"
-TURN_KEY = "catalog:turn"
+LEASE_KEY = "catalog:lease"
 
 # So many commands leave together: far below the store client's queue, and answered well within its deadline.
 WINDOW = 250
 ATTEMPTS = 7
 FIRST_BACKOFF_S = 0.1
-TURN_MS = 10_000
-TURN_POLL_S = 0.1
+LEASE_MS = 10_000
 
 PUT_PRODUCT = Script.from_package("cart.catalog", "scripts/put_product.lua")
-RENEW_TURN = Script.from_package("cart.catalog", "scripts/renew_turn.lua")
-RELEASE_TURN = Script.from_package("cart.catalog", "scripts/release_turn.lua")
 
 _Reply = TypeVar("_Reply")
 
@@ -209,35 +204,17 @@ class RedisCatalog:
         await _persist(lambda: self._store.execute("HSET", IMPORTS_KEY, digest, self._now_ms()))
 
     @asynccontextmanager
-    async def turn(self, *, wait_s: float) -> AsyncIterator[None]:
-        """See `Catalog`: a lease in the store, renewed until the block ends. Raises `ImportBusy` or `StoreError`."""
-        token = secrets.token_hex(16)
-        await self._take_turn(token, wait_s)
-        renewing = asyncio.create_task(self._renew_turn(token))
+    async def lease(self, *, wait_s: float) -> AsyncIterator[None]:
+        """See `Catalog.lease`: a lease in the store. Raises `StoreError` too."""
         try:
-            yield
-        finally:
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
-            with contextlib.suppress(StoreError):  # then it ends by itself
-                await self._store.run(RELEASE_TURN, (TURN_KEY,), (token,))
-
-    async def _take_turn(self, token: str, wait_s: float) -> None:
-        try:
-            async with asyncio.timeout(wait_s):
-                # Another process ends its turn: nothing in this one could be waited for instead.
-                while await self._store.execute("SET", TURN_KEY, token, "NX", "PX", TURN_MS) is None:  # noqa: ASYNC110
-                    await asyncio.sleep(TURN_POLL_S)
-        except TimeoutError:
+            async with Lease(self._store, LEASE_KEY, ttl_ms=LEASE_MS).hold(wait_s=wait_s):
+                yield
+        except LeaseBusy:
             raise ImportBusy("another import into this store is running") from None
-
-    async def _renew_turn(self, token: str) -> None:
-        while True:
-            await asyncio.sleep(TURN_MS / 4000)
-            # When the store is away for as long as a turn lasts, the import's own writes have failed before.
-            with contextlib.suppress(StoreError):
-                await self._store.run(RENEW_TURN, (TURN_KEY,), (token, TURN_MS))
+        except LeaseLost:
+            raise ImportBusy(
+                "this import stood still for too long, and lost its lease to others: import again"
+            ) from None
 
 
 async def _persist(send: Callable[[], Awaitable[_Reply]]) -> tuple[_Reply, bool]:

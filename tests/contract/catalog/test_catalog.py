@@ -74,29 +74,29 @@ async def test_a_finished_import_is_remembered(shop: Shop) -> None:
     assert await shop.catalog.has_imported("digest")
 
 
-async def test_imports_take_turns(shop: Shop) -> None:
-    async with shop.catalog.turn(wait_s=1):
+async def test_only_one_import_runs_at_a_time(shop: Shop) -> None:
+    async with shop.catalog.lease(wait_s=1):
         with pytest.raises(ImportBusy):
-            async with shop.catalog.turn(wait_s=0.01):
+            async with shop.catalog.lease(wait_s=0.01):
                 pytest.fail("two imports at once")
-    async with shop.catalog.turn(wait_s=0.01):
+    async with shop.catalog.lease(wait_s=0.01):
         pass
 
 
-async def test_a_turn_that_fails_is_over(shop: Shop) -> None:
+async def test_a_failed_import_releases_the_lease(shop: Shop) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with shop.catalog.turn(wait_s=1):
+        async with shop.catalog.lease(wait_s=1):
             raise ZeroDivisionError
-    async with shop.catalog.turn(wait_s=0.01):
+    async with shop.catalog.lease(wait_s=0.01):
         pass
 
 
-async def test_whoever_waits_gets_the_turn_when_it_is_free(shop: Shop) -> None:
+async def test_a_waiting_import_acquires_the_lease_once_it_is_free(shop: Shop) -> None:
     async def follow() -> str:
-        async with shop.catalog.turn(wait_s=5):
+        async with shop.catalog.lease(wait_s=5):
             return "followed"
 
-    async with shop.catalog.turn(wait_s=1):
+    async with shop.catalog.lease(wait_s=1):
         following = asyncio.create_task(follow())
         assert not following.done()
     assert await following == "followed"

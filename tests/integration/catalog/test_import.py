@@ -8,7 +8,7 @@ from cart.catalog import redis_catalog
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.importer import import_catalog, import_once
 from cart.catalog.ports import ImportBusy
-from cart.catalog.redis_catalog import IMPORTS_KEY, TURN_KEY, RedisCatalog, RedisPriceBook
+from cart.catalog.redis_catalog import IMPORTS_KEY, LEASE_KEY, RedisCatalog, RedisPriceBook
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
 from store import Client
@@ -85,8 +85,8 @@ async def test_importing_once_is_remembered_in_the_store(store: Client, search: 
     assert list((await store.execute("HGETALL", IMPORTS_KEY)).values()) == [b"1764000000000"]
 
 
-async def test_two_that_import_once_at_the_same_time_import_once(store: Client, tmp_path: Path) -> None:
-    """The second one waits for its turn, finds the content in the store, and only fills its own search."""
+async def test_two_simultaneous_imports_of_a_file_import_it_once(store: Client, tmp_path: Path) -> None:
+    """The second import waits for the lease, finds the content in the store, and fills only its own search."""
     path = tmp_path / "catalog.csv"
     path.write_text(HEADER + "A,HEART,1,GBP,3\n")
     hosts = [SqliteSearch(tmp_path / host / "search.sqlite3") for host in ("one", "two")]
@@ -99,27 +99,39 @@ async def test_two_that_import_once_at_the_same_time_import_once(store: Client, 
         await host.close()
 
 
-async def test_the_turn_of_a_killed_import_ends_by_itself(store: Client) -> None:
-    await store.execute("SET", TURN_KEY, "killed", "PX", 50)
-    async with RedisCatalog(store).turn(wait_s=5):
-        assert await store.execute("GET", TURN_KEY) != b"killed"
-    assert await store.execute("GET", TURN_KEY) is None
+async def test_the_lease_of_a_killed_import_expires(store: Client) -> None:
+    await store.execute("SET", LEASE_KEY, "killed", "PX", 50)
+    async with RedisCatalog(store).lease(wait_s=5):
+        assert await store.execute("GET", LEASE_KEY) != b"killed"
+    assert await store.execute("GET", LEASE_KEY) is None
 
 
-async def test_a_long_import_keeps_its_turn(store: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_catalog, "TURN_MS", 400)
-    async with RedisCatalog(store).turn(wait_s=1):
-        left_ms = await store.execute("PTTL", TURN_KEY)
+async def test_a_long_import_renews_its_lease(store: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_catalog, "LEASE_MS", 400)
+    async with RedisCatalog(store).lease(wait_s=1):
+        left_ms = await store.execute("PTTL", LEASE_KEY)
         async with asyncio.timeout(5):
-            while (now_left_ms := await store.execute("PTTL", TURN_KEY)) <= left_ms:
+            while (now_left_ms := await store.execute("PTTL", LEASE_KEY)) <= left_ms:
                 left_ms = now_left_ms
         assert left_ms > 0
 
 
-async def test_a_turn_lost_to_another_import_is_not_taken_back(store: Client) -> None:
-    async with RedisCatalog(store).turn(wait_s=1):
-        await store.execute("SET", TURN_KEY, "another")
-    assert await store.execute("GET", TURN_KEY) == b"another"
+async def test_an_import_that_lost_its_lease_does_not_release_that_of_another(store: Client) -> None:
+    async with RedisCatalog(store).lease(wait_s=1):
+        await store.execute("SET", LEASE_KEY, "another")
+    assert await store.execute("GET", LEASE_KEY) == b"another"
     with pytest.raises(ImportBusy):
-        async with RedisCatalog(store).turn(wait_s=0.01):
+        async with RedisCatalog(store).lease(wait_s=0.01):
             pytest.fail("two imports at once")
+
+
+async def test_an_import_whose_lease_was_lost_is_cancelled(store: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lose_the_lease() -> None:
+        async with RedisCatalog(store).lease(wait_s=1):
+            await store.execute("SET", LEASE_KEY, "another")
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(redis_catalog, "LEASE_MS", 40)
+    with pytest.raises(ImportBusy):
+        await lose_the_lease()
+    assert await store.execute("GET", LEASE_KEY) == b"another"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from checkout.outbox import OutboxDispatcher
 from checkout.ports.orders import Claim
 from checkout.ports.queue import Outgoing
-from checkout.redis_orders import TURN_KEY as CLAIMS_TURN_KEY
+from checkout.redis_orders import LEASE_KEY as CLAIMS_LEASE_KEY
 from checkout.redis_orders import RedisOrders
-from checkout.redis_outbox import TURN_KEY, RedisOutbox
+from checkout.redis_outbox import LEASE_KEY, RedisOutbox
 from store import Client
 from tests.contract.checkout.shop import MUG, RedisShop, a_request
 
@@ -21,9 +21,9 @@ async def test_while_one_process_sweeps_the_others_find_nothing(store: Client) -
     for _ in range(2):
         assert await one.unsent(before_ms=soon, per_partition=10) == shop.dispatched
         assert await other.unsent(before_ms=soon, per_partition=10) == []
-    assert 0 < await store.execute("PTTL", TURN_KEY) <= 15_000
-    # The process that had the turn is gone, and its turn has run out.
-    await store.execute("DEL", TURN_KEY)
+    assert 0 < await store.execute("PTTL", LEASE_KEY) <= 15_000
+    # The holder is gone, and its lease has expired.
+    await store.execute("DEL", LEASE_KEY)
     assert await other.unsent(before_ms=soon, per_partition=10) == shop.dispatched
     assert await one.unsent(before_ms=soon, per_partition=10) == []
 
@@ -59,6 +59,6 @@ async def test_only_the_holder_of_the_lease_finds_abandoned_claims(store: Client
     for _ in range(2):
         assert len(await one.abandoned(before_ms=soon)) == 1
         assert await other.abandoned(before_ms=soon) == []
-    # The process that had the turn is gone, and its turn has run out.
-    await store.execute("DEL", CLAIMS_TURN_KEY)
+    # The holder is gone, and its lease has expired.
+    await store.execute("DEL", CLAIMS_LEASE_KEY)
     assert len(await other.abandoned(before_ms=soon)) == 1

@@ -153,8 +153,8 @@ async def test_progress_counts_bytes_while_checking_and_rows_while_importing(sho
 
 
 async def test_only_one_import_writes_at_a_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer, "TURN_WAIT_S", 0.01)
-    async with shop.catalog.turn(wait_s=1):
+    monkeypatch.setattr(importer, "LEASE_WAIT_S", 0.01)
+    async with shop.catalog.lease(wait_s=1):
         with pytest.raises(ImportBusy):
             await shop.import_file("A,N,1,GBP,5")
     assert (await shop.import_file("A,N,1,GBP,5")).imported == 1

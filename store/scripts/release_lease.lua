@@ -1,4 +1,4 @@
--- End the import turn KEYS[1] if it still is the one of token ARGV[1].
+-- Delete the lease KEYS[1] of the holder of token ARGV[1]. Returns 0 where it is lost.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end
