@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
+from cart.cart_view_cache import CartViewCache
 from cart.errors import (
     CartFull,
     CartNotFound,
@@ -29,7 +30,6 @@ from cart.model import (
     unix_ms,
 )
 from cart.ports import Carts, PriceBook, Write
-from cart.shown import ShownCarts
 from cart.view import CartView
 
 _BAD_SKU = "must be printable and at most 64 bytes of UTF-8"
@@ -56,7 +56,7 @@ class CartHandlers:
         owned_ttl_s: int = 90 * 86_400,
         clock_ms: Callable[[], int] = unix_ms,
         random_bytes: Callable[[int], bytes] = os.urandom,
-        shown_bytes: int = 16 * 1024 * 1024,
+        cached_view_bytes: int = 16 * 1024 * 1024,
     ) -> None:
         self._carts = carts
         self._prices = prices
@@ -69,7 +69,7 @@ class CartHandlers:
         )
         self._clock_ms = clock_ms
         self._random_bytes = random_bytes
-        self._shown = ShownCarts(max_bytes=shown_bytes)
+        self._views = CartViewCache(max_bytes=cached_view_bytes)
 
     async def create(self, new: NewCart, *, owner: str | None = None) -> CartView:
         """Make an empty cart."""
@@ -222,16 +222,16 @@ class CartHandlers:
         return Write(now=self._clock_ms(), limits=self._limits, if_match=if_match, owner=owner)
 
     async def _view(self, cart: Cart) -> CartView:
-        shown = self._shown.get(cart, self._prices.current)
-        if shown is not None:
-            return shown
+        cached = self._views.view_of(cart, self._prices.current)
+        if cached is not None:
+            return cached
         skus = cart.skus
         products = await self._prices.products(skus)
-        # Whether they are stale changes with the mapping, so a view that is shown again still says the right thing.
+        # The mapping is replaced when `is_stale` changes, so a cached view has the right value.
         degraded = STALE_PRICES if self._prices.is_stale else ()
         view = CartView(cart, products, expires_at=cart.expires_at(self._limits), degraded=degraded)
-        if all(sku in products for sku in skus):  # a SKU may be on sale tomorrow, with the same mapping
-            self._shown.put(view, products)
+        if all(sku in products for sku in skus):  # an unknown SKU may be added to the same mapping later
+            self._views.store(view, products)
         return view
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cart.cart_cache import CartCache
 from cart.errors import CartNotFound
-from cart.known import KnownCarts
 from cart.model import Cart, CartId, Limits, Line, Sku, Strategy
 from cart.ports import Write
 from cart.redis_merge import TRIES, Merges
@@ -15,25 +15,25 @@ from store import Script, Store, StoreOverloaded
 
 
 class RedisCarts:
-    """A `Carts` on a store. `known_lines` bounds how many cart lines the process remembers, at some 200 bytes each."""
+    """A `Carts` on a store. `cached_lines` bounds the cart lines that the process caches, at some 200 bytes each."""
 
-    def __init__(self, store: Store, *, known_lines: int = 50_000) -> None:
+    def __init__(self, store: Store, *, cached_lines: int = 50_000) -> None:
         self._store = store
         self._merges = Merges(store)
-        self._known = KnownCarts(max_lines=known_lines)
+        self._cache = CartCache(max_lines=cached_lines)
 
     async def create(self, cart: Cart, *, limits: Limits) -> None:
         """See `Carts.create`."""
         await self._store.run(CREATE, [cart_key(cart.id)], [cart.expires_at(limits), *new_cart_fields(cart)])
-        self._known.put(cart)
+        self._cache.put(cart.id, cart)
 
     async def read(self, cart_id: CartId, *, owner: str | None = None) -> Cart:
         """See `Carts.read`."""
         key = cart_key(cart_id)
-        known = self._known.get(cart_id)
-        # Asking whether a cart has changed costs the same however long it is, here and in the store.
-        if known is not None and is_state_of(known, await self._store.execute("HMGET", key, *STATE_FIELDS)):
-            cart = known
+        cached = self._cache.get(cart_id)
+        # The check for a change costs the same for every length of the cart, here and in the store.
+        if cached is not None and is_state_of(cached, await self._store.execute("HMGET", key, *STATE_FIELDS)):
+            cart = cached
         else:
             cart = await self._read_whole(cart_id, key)
         if cart.owner is not None and cart.owner != owner:
@@ -43,10 +43,10 @@ class RedisCarts:
     async def _read_whole(self, cart_id: CartId, key: str) -> Cart:
         cart = cart_from_hash(cart_id, await self._store.execute("HGETALL", key))
         if cart is None:
-            self._known.forget(cart_id)
+            self._cache.discard(cart_id)
             raise CartNotFound
         cart = await self._merges.as_seen(cart)
-        self._known.put(cart)
+        self._cache.put(cart.id, cart)
         return cart
 
     async def add_line(self, cart_id: CartId, line: Line, *, currency: str, write: Write) -> Cart:
@@ -56,7 +56,7 @@ class RedisCarts:
             cart_id,
             write,
             [line.sku, line.quantity, line.quoted, currency],
-            lambda known: known.with_added(line, now=write.now, limits=write.limits),
+            lambda cached: cached.with_added(line, now=write.now, limits=write.limits),
         )
 
     async def set_lines(self, cart_id: CartId, lines: Sequence[Line], *, currency: str | None, write: Write) -> Cart:
@@ -66,19 +66,19 @@ class RedisCarts:
             cart_id,
             write,
             ["" if currency is None else currency, *line_args(lines)],
-            lambda known: known.with_set(lines, now=write.now, limits=write.limits),
+            lambda cached: cached.with_set(lines, now=write.now, limits=write.limits),
         )
 
     async def remove_line(self, cart_id: CartId, sku: Sku, *, write: Write) -> Cart:
         """See `Carts.remove_line`."""
-        return await self._change(REMOVE_LINE, cart_id, write, [sku], lambda known: known.without(sku, now=write.now))
+        return await self._change(REMOVE_LINE, cart_id, write, [sku], lambda cached: cached.without(sku, now=write.now))
 
     async def delete(self, cart_id: CartId, *, write: Write) -> None:
         """See `Carts.delete`."""
         for _ in range(TRIES):
             reply = await self._store.run(DELETE, [cart_key(cart_id)], opening_args(write))
             if reply[0] == b"deleted":
-                self._known.forget(cart_id)
+                self._cache.discard(cart_id)
                 return
             if reply[0] != b"merging":
                 raise refusal_of(reply, write)
@@ -88,8 +88,8 @@ class RedisCarts:
     async def merge(self, cart_id: CartId, source_id: CartId, strategy: Strategy, *, write: Write) -> Cart:
         """See `Carts.merge`."""
         cart = await self._merges.merge(cart_id, source_id, strategy, write)
-        self._known.forget(source_id)
-        self._known.put(cart)
+        self._cache.discard(source_id)
+        self._cache.put(cart.id, cart)
         return cart
 
     async def settle(self, cart_id: CartId) -> None:
@@ -106,20 +106,20 @@ class RedisCarts:
     ) -> Cart:
         """Run a script that changes the cart; `same_change` does to a cached state the change of the script."""
         for _ in range(TRIES):
-            known = self._known.get(cart_id)
-            reply = await self._store.run(script, [cart_key(cart_id)], [*opening_args(write, known), *args])
+            cached = self._cache.get(cart_id)
+            reply = await self._store.run(script, [cart_key(cart_id)], [*opening_args(write, cached), *args])
             if reply[0] == b"merging":
                 await self.settle(cart_id)
                 continue
             cart = None
-            if reply[0] == b"known" and known is not None:
-                cart = same_change(known)
+            if reply[0] == b"known" and cached is not None:
+                cart = same_change(cached)
             elif reply[0] == b"whole":
                 cart = cart_from_hash(cart_id, hash_of(reply[1]))
             if cart is None:
-                self._known.forget(cart_id)
+                self._cache.discard(cart_id)
                 raise refusal_of(reply, write)
-            self._known.put(cart)
+            self._cache.put(cart.id, cart)
             return cart
         raise _too_busy()
 

@@ -7,21 +7,22 @@ from cart.catalog.ports import ForeignCursor, ProductSearch, StockLevels, StockU
 from cart.errors import InvalidBody, ProductNotFound
 from cart.model import STALE_PRICES, Product, Sku
 from cart.ports import PriceBook
+from primitives.bounded_map import BoundedMap
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
 Q_MAX_CHARS = 256
-# Views kept, at some 0.5 KiB each.
-SHOWN_MOST = 10_000
-# SKUs of which is kept whether they were in stock, at some 0.1 KiB each.
-LAST_KNOWN_MOST = 50_000
+# Some 0.5 KiB each.
+MAX_CACHED_VIEWS = 10_000
+# Some 0.1 KiB each.
+MAX_CACHED_STOCK = 50_000
 
 
 class ProductHandlers:
-    """The catalogue calls of shoppers. `show_stock` False keeps the unit counts to the shop itself.
+    """The catalogue calls of shoppers. Without `show_stock`, no response has a unit count.
 
-    While the stock is unknown, products are shown as last known here, without their count; of what was never seen
-    here the calls raise what kept them from knowing.
+    While the stock is unknown, a product has the `in_stock` that this process saw last, and no count. For a product that
+    it never saw, the calls raise the error of the stock.
     """
 
     def __init__(
@@ -31,8 +32,8 @@ class ProductHandlers:
         self._stock = stock
         self._search = search
         self._show_stock = show_stock
-        self._shown: dict[Sku, ProductView] = {}
-        self._was_in_stock: dict[Sku, bool] = {}
+        self._views: BoundedMap[Sku, ProductView] = BoundedMap(MAX_CACHED_VIEWS)
+        self._was_in_stock: BoundedMap[Sku, bool] = BoundedMap(MAX_CACHED_STOCK)
 
     async def get(self, sku: Sku) -> ProductView:
         """The product of that SKU with its stock of this moment. Raises `ProductNotFound`."""
@@ -45,22 +46,18 @@ class ProductHandlers:
             return self._last_known(product, unknown)
         if level is None:
             raise ProductNotFound(sku)
-        view = self._shown.get(sku)
-        if view is None or not self._tells(view, product, level):
-            if len(self._shown) >= SHOWN_MOST:
-                self._shown.clear()  # those still looked at come back
-            view = self._shown[sku] = self._view(product, level)
+        cached = self._views.get(sku)
+        if (
+            cached is not None
+            and cached.product is product
+            and cached.stock == (level if self._show_stock else None)
+            and cached.in_stock is (level > 0)
+            and bool(cached.degraded) is self._prices.is_stale
+        ):
+            return cached
+        view = self._view(product, level)
+        self._views.put(sku, view)
         return view
-
-    def _tells(self, view: ProductView, product: Product, level: int) -> bool:
-        """Whether the view is still current, so that it need not be rendered again."""
-        stock = level if self._show_stock else None
-        return (
-            view.product is product
-            and view.stock == stock
-            and view.in_stock is (level > 0)
-            and bool(view.degraded) is self._prices.is_stale
-        )
 
     async def page(self, *, limit: int = LIMIT_DEFAULT, cursor: str | None = None, q: str | None = None) -> ProductPage:
         """A page of the catalogue in its stable order, or of the products that match `q`.
@@ -90,10 +87,10 @@ class ProductHandlers:
         return ProductPage(views, hits.next_cursor, self._degraded())
 
     def _view(self, product: Product, level: int) -> ProductView:
-        if len(self._was_in_stock) >= LAST_KNOWN_MOST:
-            self._was_in_stock.clear()
-        self._was_in_stock[product.sku] = level > 0
-        return ProductView(product, level > 0, level if self._show_stock else None, self._degraded())
+        in_stock = level > 0
+        if self._was_in_stock.get(product.sku) is not in_stock:
+            self._was_in_stock.put(product.sku, in_stock)
+        return ProductView(product, in_stock, level if self._show_stock else None, self._degraded())
 
     def _last_known(self, product: Product, unknown: StockUnknown) -> ProductView:
         was_in_stock = self._was_in_stock.get(product.sku)

@@ -117,7 +117,7 @@ async def test_a_cart_closed_elsewhere_is_not_read_as_open_from_memory(store: St
 
 
 async def test_a_process_that_remembers_nothing_works_as_well(store: Store) -> None:
-    now, carts = unix_ms(), RedisCarts(store, known_lines=0)
+    now, carts = unix_ms(), RedisCarts(store, cached_lines=0)
     cart = await made(carts, now, 5)
     assert await carts.read(cart.id) == cart
     assert len(cart.lines) == 5

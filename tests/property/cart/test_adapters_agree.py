@@ -89,7 +89,7 @@ async def outcome(call: Awaitable[Cart | None]) -> object:
 async def test_memory_and_redis_go_through_the_same_states(
     store: Store, owner: int, played: list[tuple[Operation, int, int | None, int]]
 ) -> None:
-    memory, processes = MemoryCarts(clock_ms=lambda: T0), [RedisCarts(store), RedisCarts(store, known_lines=12)]
+    memory, processes = MemoryCarts(clock_ms=lambda: T0), [RedisCarts(store), RedisCarts(store, cached_lines=24)]
     new = [
         Cart(id=new_cart_id(), currency="GBP", created_at=T0, updated_at=T0, owner=OWNERS[owner]) for _ in range(CARTS)
     ]

@@ -163,10 +163,11 @@ async def test_products_and_pages_say_when_their_prices_could_not_be_confirmed(s
     assert (await shop.handlers.get(Sku("A"))).degraded == ()
 
 
-async def test_no_more_is_remembered_of_stock_than_has_its_place(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cart.catalog.handlers.LAST_KNOWN_MOST", 1)
-    await shop.handlers.page()
+async def test_the_cached_stock_is_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cart.catalog.handlers.MAX_CACHED_STOCK", 2)
+    handlers = ProductHandlers(prices=shop.catalog, stock=shop.catalog, search=shop.search)
+    await handlers.page()
     shop.catalog.stock_is_unknown = ConnectionError("away")
-    assert (await shop.handlers.get(Sku("red"))).in_stock
+    assert (await handlers.get(Sku("red"))).in_stock
     with pytest.raises(ConnectionError):
-        await shop.handlers.get(Sku("A"))
+        await handlers.get(Sku("A"))
