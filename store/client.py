@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import hiredis
 
+from primitives.backoff import Backoff
 from store import handshake
 from store.errors import ReplyError, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
 from store.script import Script
@@ -32,8 +32,8 @@ MAX_WAITING: Final = 20_000
 # A connection whose oldest command is this much past its deadline is given up: the server hangs or the peer is gone.
 STALLED_S: Final = 1.0
 SWEEP_S: Final = 0.05
-BACKOFF_FIRST_S: Final = 0.02
-BACKOFF_MOST_S: Final = 1.0
+FIRST_RECONNECT_S: Final = 0.02
+MAX_RECONNECT_S: Final = 1.0
 
 # Errors of a server that cannot run the command now: it starts, is out of memory or disk, or is no primary.
 CANNOT_SERVE: Final = frozenset(
@@ -292,14 +292,13 @@ class Client(asyncio.Protocol):
             self._reconnecting = self._loop.create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
-        backoff_s = BACKOFF_FIRST_S
+        backoff = Backoff(FIRST_RECONNECT_S, MAX_RECONNECT_S)
         while not self._closed:
             try:
                 await self.connect()
                 return
             except Exception:  # noqa: BLE001 - redis-py raises many kinds: a client that gave up would be lost for good
-                await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))
-                backoff_s = min(backoff_s * 2, BACKOFF_MOST_S)
+                await asyncio.sleep(backoff.next_delay_s())
 
     async def close(self) -> None:
         """Close the connection; calls that still wait fail with `StoreUnavailable`."""

@@ -14,6 +14,7 @@ import importlib.util
 import logging
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -27,18 +28,20 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from primitives.backoff import Backoff
+
 _log = logging.getLogger("peakgate")
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 LOCK_TIMEOUT_S: Final = 3.0
 POLL_S: Final = 0.005
-BACKOFF_FIRST_S: Final = 0.1
-BACKOFF_MOST_S: Final = 5.0
-# A server that ran this long before it died is started again without waiting.
+FIRST_RESTART_S: Final = 0.1
+MAX_RESTART_S: Final = 5.0
+# A server that ran this long before it died is restarted with the first delay again.
 STABLE_S: Final = 10.0
 # The kernel's limit for the path of a Unix socket is 108 bytes on Linux and 104 on macOS, its end mark included.
-SOCKET_PATH_MOST: Final = 100
+MAX_SOCKET_PATH_BYTES: Final = 100
 SERVER_OPTIONS: Final = (
     *("--port", "0", "--unixsocketperm", "700", "--save", "", "--maxmemory-policy", "noeviction"),
     *("--appendonly", "yes", "--appendfsync", "always", "--shutdown-timeout", "0"),
@@ -77,7 +80,7 @@ def find_binary() -> Path:
 def socket_path(data_dir: Path) -> Path:
     """Return where the socket of this data directory is; a path too long for a socket gets one in the temporary folder."""
     path = data_dir.resolve() / "valkey.sock"
-    if len(os.fsencode(path)) <= SOCKET_PATH_MOST:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
         return path
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     return Path(tempfile.gettempdir(), f"peakgate-{os.getuid()}-{digest}", "valkey.sock")
@@ -92,7 +95,12 @@ class EmbeddedServer:
     """Owns the lock of a data directory and the server that runs in it. Blocking: it belongs to the parent process."""
 
     def __init__(
-        self, data_dir: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S, clock: Callable[[], float] = time.monotonic
+        self,
+        data_dir: Path,
+        *,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.data_dir = data_dir
         self._lock_timeout_s = lock_timeout_s
@@ -103,7 +111,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._restart_at = 0.0
-        self._backoff_s = BACKOFF_FIRST_S
+        self._backoff = Backoff(FIRST_RESTART_S, MAX_RESTART_S, chance=chance)
 
     @property
     def pid(self) -> int | None:
@@ -126,34 +134,32 @@ class EmbeddedServer:
             raise
 
     def revive(self) -> float | None:
-        """Start the server again if it has died, backing off when it keeps dying.
+        """Restart the server if it has died, with back-off if it dies again soon.
 
-        Returns the seconds until it wants to be called again, or None when there is nothing to wait for.
+        Returns the seconds after which to call this again, None where the server runs.
         """
         if self._process is None or self._process.poll() is None:
             return None
         now = self._clock()
         if self._restart_at <= self._started_at:
             if now - self._started_at > STABLE_S:
-                self._backoff_s = BACKOFF_FIRST_S
+                self._backoff.reset()
+            self._restart_at = now + self._backoff.next_delay_s()
             _log.error(
-                "the embedded store (process %d) ended with status %d; it is started again in %.1f s",
-                *(self._process.pid, self._process.returncode, self._backoff_s),
+                "the embedded store (process %d) ended with status %d; it is restarted in %.1f s",
+                self._process.pid,
+                self._process.returncode,
+                self._restart_at - now,
             )
-            self._back_off(now)
         if now < self._restart_at:
             return self._restart_at - now
         try:
             self._spawn(find_binary())
         except EmbeddedServerError as error:
-            _log.error("the embedded store cannot be started again: %s", error)
-            self._back_off(now)
+            _log.error("the embedded store cannot be restarted: %s", error)
+            self._restart_at = now + self._backoff.next_delay_s()
             return self._restart_at - now
         return None
-
-    def _back_off(self, now: float) -> None:
-        self._restart_at = now + self._backoff_s
-        self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 
     def disown(self) -> None:
         """In a process forked from the owner: let go of the lock, which is the owner's and the server's alone."""

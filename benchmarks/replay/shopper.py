@@ -23,12 +23,13 @@ from benchmarks.replay.client import ShopClient, ShopResponse
 from benchmarks.replay.responses import Cart, Money, Order
 from benchmarks.replay.retail import Basket
 from benchmarks.replay.retry import GaveUp, RetryPolicy
+from primitives.backoff import Backoff
 
 FINAL_STATES: Final = frozenset({"completed", "cancelled"})
 _CARTS_PER_BASKET: Final = 5
 _MAX_CHECKOUTS: Final = 3
 _FIRST_POLL_S: Final = 0.03
-_SLOWEST_POLL_S: Final = 1.0
+_MAX_POLL_S: Final = 1.0
 _ADDRESS: Final = {
     "name": "A. Shopper",
     "line1": "1 High Street",
@@ -152,11 +153,9 @@ class Shopper:
     async def _final_state_of(self, order: Order) -> Order:
         """Poll the order until it is in a final state."""
         accepted_at = self._clock()
-        polls = 0
+        backoff = Backoff(_FIRST_POLL_S, _MAX_POLL_S, factor=1.5, chance=self._chance.random)
         while order.status not in FINAL_STATES:
-            poll_s = min(_SLOWEST_POLL_S, _FIRST_POLL_S * 1.5 ** min(polls, 10)) * self._chance.uniform(0.75, 1.25)
-            await self._client.pause(self._retry.allow(poll_s))
-            polls += 1
+            await self._client.pause(self._retry.allow(backoff.next_delay_s()))
             response = await self._client.call("poll the order", "GET", f"/v1/orders/{order.id}", retry=self._retry)
             if response.status != 200:
                 raise unexpected("polling the accepted order", response)

@@ -7,7 +7,6 @@ Keys: `{<sku>}p` hash (name, price, currency, stock); `catalog:epoch` counter, r
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from typing import TypeVar
 from cart.catalog.model import CatalogRow
 from cart.catalog.ports import ImportBusy, PutCounts, StockUnknown
 from cart.model import Product, Sku, parse_sku
+from primitives.backoff import Backoff
 from store import Lease, LeaseBusy, LeaseLost, Script, Store, StoreError
 
 EPOCH_KEY = "catalog:epoch"
@@ -25,7 +25,8 @@ LEASE_KEY = "catalog:lease"
 # So many commands leave together: far below the store client's queue, and answered well within its deadline.
 WINDOW = 250
 ATTEMPTS = 7
-FIRST_BACKOFF_S = 0.1
+FIRST_RETRY_S = 0.1
+MAX_RETRY_S = 3.2
 LEASE_MS = 10_000
 
 PUT_PRODUCT = Script.from_package("cart.catalog", "scripts/put_product.lua")
@@ -184,7 +185,7 @@ class RedisCatalog:
                 )
             )
 
-        outcomes, was_repeated = await _persist(send)
+        outcomes, was_repeated = await _retry(send)
         new, same = outcomes.count(b"new"), outcomes.count(b"same")
         if was_repeated:
             # Unchanged rows may have been changed by the attempt with lost replies: the epoch must rise.
@@ -193,7 +194,7 @@ class RedisCatalog:
 
     async def raise_epoch(self) -> None:
         """See `Catalog`. Raises `StoreError`."""
-        await _persist(lambda: self._store.execute("INCR", EPOCH_KEY))
+        await _retry(lambda: self._store.execute("INCR", EPOCH_KEY))
 
     async def has_imported(self, digest: str) -> bool:
         """See `Catalog`. Raises `StoreError`."""
@@ -201,7 +202,7 @@ class RedisCatalog:
 
     async def mark_imported(self, digest: str) -> None:
         """See `Catalog`. Raises `StoreError`."""
-        await _persist(lambda: self._store.execute("HSET", IMPORTS_KEY, digest, self._now_ms()))
+        await _retry(lambda: self._store.execute("HSET", IMPORTS_KEY, digest, self._now_ms()))
 
     @asynccontextmanager
     async def lease(self, *, wait_s: float) -> AsyncIterator[None]:
@@ -217,13 +218,12 @@ class RedisCatalog:
             ) from None
 
 
-async def _persist(send: Callable[[], Awaitable[_Reply]]) -> tuple[_Reply, bool]:
-    """Send until the store answers, with jittered back-off; the second value tells whether that took several attempts."""
-    backoff_s = FIRST_BACKOFF_S
+async def _retry(send: Callable[[], Awaitable[_Reply]]) -> tuple[_Reply, bool]:
+    """Send with up to `ATTEMPTS` attempts; returns the reply, and whether it took more than one."""
+    backoff = Backoff(FIRST_RETRY_S, MAX_RETRY_S)
     for attempt in range(ATTEMPTS - 1):
         try:
             return await send(), attempt > 0
         except StoreError:
-            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))
-            backoff_s *= 2
+            await asyncio.sleep(backoff.next_delay_s())
     return await send(), True

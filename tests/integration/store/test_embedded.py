@@ -19,8 +19,8 @@ import pytest
 
 from store import StoreError, embedded, open_client
 from store.embedded import (
-    BACKOFF_FIRST_S,
-    BACKOFF_MOST_S,
+    FIRST_RESTART_S,
+    MAX_RESTART_S,
     STABLE_S,
     DataDirectoryInUse,
     EmbeddedServer,
@@ -269,7 +269,7 @@ def test_a_folder_for_the_socket_that_others_may_write_to_is_not_used(deep: Path
 
 def test_a_killed_server_is_started_again_later_and_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    with started(EmbeddedServer(tmp_path, clock=clock)) as server:
+    with started(EmbeddedServer(tmp_path, clock=clock, chance=lambda: 1.0)) as server:
         assert server.revive() is None
         waits = []
         for _ in range(8):
@@ -281,12 +281,12 @@ def test_a_killed_server_is_started_again_later_and_later(tmp_path: Path, caplog
             assert server.revive() == pytest.approx(wait / 2)
             clock.now += wait / 2 + 0.001
             assert server.revive() is None
-        assert waits == pytest.approx([min(BACKOFF_FIRST_S * 2**n, BACKOFF_MOST_S) for n in range(8)])
+        assert waits == pytest.approx([min(FIRST_RESTART_S * 2**n, MAX_RESTART_S) for n in range(8)])
         assert [record.levelno for record in caplog.records] == [logging.ERROR] * 8
         until_it_is_so(lambda: answers(server))
         clock.now += STABLE_S + 1
         kill_and_see_it_dead(server)
-        assert server.revive() == pytest.approx(BACKOFF_FIRST_S)
+        assert server.revive() == pytest.approx(FIRST_RESTART_S)
 
 
 def test_a_program_that_has_gone_meanwhile_is_tried_again(
@@ -298,7 +298,7 @@ def test_a_program_that_has_gone_meanwhile_is_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(embedded, "find_binary", gone)
         kill_and_see_it_dead(own_server)
-        until_it_is_so(lambda: own_server._backoff_s > 4 * BACKOFF_FIRST_S or own_server.revive() is None)
+        until_it_is_so(lambda: own_server._backoff.failures > 3 or own_server.revive() is None)
     until_it_is_so(lambda: own_server.revive() is None and answers(own_server))
 
 

@@ -245,7 +245,7 @@ async def test_watching_follows_the_epoch_until_it_is_cancelled(store: FakeStore
 async def test_a_write_whose_reply_was_lost_is_repeated_and_counts_as_a_change(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cart.catalog.redis_catalog.FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("cart.catalog.redis_catalog.FIRST_RETRY_S", 0.0)
     store.failures = [StoreTimeout("slow", may_have_run=True)]
     store.outcome = b"same"
     rows = [CatalogRow(A, "NAME", 100, "GBP", 1)]
@@ -254,7 +254,7 @@ async def test_a_write_whose_reply_was_lost_is_repeated_and_counts_as_a_change(
 
 
 async def test_a_store_that_stays_away_ends_the_write(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cart.catalog.redis_catalog.FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("cart.catalog.redis_catalog.FIRST_RETRY_S", 0.0)
     store.failures = [StoreUnavailable("away")] * 100
     with pytest.raises(StoreUnavailable):
         await RedisCatalog(store).raise_epoch()
