@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 class Refusal(Exception):
-    """A request that was understood and answered with no."""
+    """A valid request that the shop declines."""
 
 
 class CartNotFound(Refusal):

@@ -118,10 +118,10 @@ class CartHandlers:
         if body.quantity == 0:
             return await self.delete_line(cart_id, sku, if_match=if_match, owner=owner)
         target = _parsed(cart_id)
-        known_sku = parse_sku(sku)
-        if known_sku is None:
+        parsed_sku = parse_sku(sku)
+        if parsed_sku is None:
             raise ProductNotFound(sku)
-        line, currency = await self._priced(known_sku, body.quantity)
+        line, currency = await self._priced(parsed_sku, body.quantity)
         write = self._write(if_match, owner)
         try:
             cart = await self._carts.set_lines(target, [line], currency=currency, write=write)
@@ -134,10 +134,10 @@ class CartHandlers:
     ) -> CartView:
         """Remove a line. Raises `LineNotFound`."""
         target = _parsed(cart_id)
-        known_sku = parse_sku(sku)
-        if known_sku is None:
+        parsed_sku = parse_sku(sku)
+        if parsed_sku is None:
             raise LineNotFound(sku)
-        return await self._view(await self._carts.remove_line(target, known_sku, write=self._write(if_match, owner)))
+        return await self._view(await self._carts.remove_line(target, parsed_sku, write=self._write(if_match, owner)))
 
     async def patch_lines(
         self, cart_id: str, lines: Sequence[SetLine], *, if_match: int | None = None, owner: str | None = None

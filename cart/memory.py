@@ -23,7 +23,7 @@ class MemoryCarts:
 
     async def create(self, cart: Cart, *, limits: Limits) -> None:
         """See `Carts.create`."""
-        self._keep(cart, limits)
+        self._store(cart, limits)
 
     async def read(self, cart_id: CartId, *, owner: str | None = None) -> Cart:
         """See `Carts.read`."""
@@ -31,25 +31,25 @@ class MemoryCarts:
 
     async def add_line(self, cart_id: CartId, line: Line, *, currency: str, write: Write) -> Cart:
         """See `Carts.add_line`."""
-        cart = self._opened(cart_id, write)
+        cart = self._open_cart(cart_id, write)
         if currency != cart.currency:
             raise ForeignCurrency(cart.currency)
-        return self._keep(cart.with_added(line, now=write.now, limits=write.limits), write.limits)
+        return self._store(cart.with_added(line, now=write.now, limits=write.limits), write.limits)
 
     async def set_lines(self, cart_id: CartId, lines: Sequence[Line], *, currency: str | None, write: Write) -> Cart:
         """See `Carts.set_lines`."""
-        cart = self._opened(cart_id, write)
+        cart = self._open_cart(cart_id, write)
         if currency is not None and currency != cart.currency:
             raise ForeignCurrency(cart.currency)
-        return self._keep(cart.with_set(lines, now=write.now, limits=write.limits), write.limits)
+        return self._store(cart.with_set(lines, now=write.now, limits=write.limits), write.limits)
 
     async def remove_line(self, cart_id: CartId, sku: Sku, *, write: Write) -> Cart:
         """See `Carts.remove_line`."""
-        return self._keep(self._opened(cart_id, write).without(sku, now=write.now), write.limits)
+        return self._store(self._open_cart(cart_id, write).without(sku, now=write.now), write.limits)
 
     async def delete(self, cart_id: CartId, *, write: Write) -> None:
         """See `Carts.delete`."""
-        self._opened(cart_id, write)
+        self._open_cart(cart_id, write)
         del self.by_id[cart_id]
 
     async def merge(self, cart_id: CartId, source_id: CartId, strategy: Strategy, *, write: Write) -> Cart:
@@ -59,12 +59,12 @@ class MemoryCarts:
             return self._find(cart_id, write.owner)
         if source.status != "open":
             raise CartClosed(source.order_id)
-        target = self._opened(cart_id, write)
+        target = self._open_cart(cart_id, write)
         if source.currency != target.currency:
             raise ForeignCurrency(target.currency)
         merged = target.with_merged(source.lines, strategy, now=write.now, limits=write.limits)
-        self._keep(source.closed_into(cart_id, now=write.now), write.limits)
-        return self._keep(merged, write.limits)
+        self._store(source.closed_into(cart_id, now=write.now), write.limits)
+        return self._store(merged, write.limits)
 
     async def settle(self, cart_id: CartId) -> None:
         """See `Carts.settle`: here a merge is never cut short."""
@@ -86,7 +86,7 @@ class MemoryCarts:
             raise CartNotFound
         return cart
 
-    def _opened(self, cart_id: CartId, write: Write) -> Cart:
+    def _open_cart(self, cart_id: CartId, write: Write) -> Cart:
         cart = self._find(cart_id, write.owner)
         if cart.status != "open":
             raise CartClosed(cart.order_id)
@@ -94,7 +94,7 @@ class MemoryCarts:
             raise VersionMismatch(cart.version)
         return cart
 
-    def _keep(self, cart: Cart, limits: Limits) -> Cart:
+    def _store(self, cart: Cart, limits: Limits) -> Cart:
         self.by_id[cart.id] = cart
         self._expires_at[cart.id] = cart.expires_at(limits)
         return cart

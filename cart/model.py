@@ -193,10 +193,10 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
         Raises `QuantityLimit` or `CartFull`.
         """
         lines = self.lines
-        for place, held in enumerate(lines):
-            if held.sku == line.sku:
-                line = Line(line.sku, held.quantity + line.quantity, line.quoted)
-                lines = (*lines[:place], line, *lines[place + 1 :])
+        for index, line_before in enumerate(lines):
+            if line_before.sku == line.sku:
+                line = Line(line.sku, line_before.quantity + line.quantity, line.quoted)
+                lines = (*lines[:index], line, *lines[index + 1 :])
                 break
         else:
             lines = (*lines, line)
@@ -214,8 +214,8 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
         """
         changed = {line.sku: line for line in self.lines}
         for line in lines:
-            held = changed.get(line.sku)
-            if line.quantity > max(limits.max_quantity, held.quantity if held else 0):
+            line_before = changed.get(line.sku)
+            if line.quantity > max(limits.max_quantity, line_before.quantity if line_before else 0):
                 raise QuantityLimit(limits.max_quantity)
             if line.quantity:
                 changed[line.sku] = line
@@ -227,10 +227,10 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
 
     def without(self, sku: Sku, *, now: int) -> Cart:
         """Remove the line of that SKU. Raises `LineNotFound`."""
-        kept = tuple(line for line in self.lines if line.sku != sku)
-        if len(kept) == len(self.lines):
+        rest = tuple(line for line in self.lines if line.sku != sku)
+        if len(rest) == len(self.lines):
             raise LineNotFound(sku)
-        return self._with_lines(kept, now)
+        return self._with_lines(rest, now)
 
     def with_merged(self, lines: Sequence[Line], strategy: Strategy, *, now: int, limits: Limits) -> Cart:
         """Take in the lines of another cart.
@@ -238,8 +238,8 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
         A SKU that both have keeps its place and its quoted price here, and its quantity becomes the sum of both, the larger
         one, or stays, as `strategy` says. Raises `QuantityLimit` or `CartFull`.
         """
-        held = {line.sku: line for line in self.lines}
-        return self.with_set([_merged(held.get(line.sku), line, strategy) for line in lines], now=now, limits=limits)
+        present = {line.sku: line for line in self.lines}
+        return self.with_set([_merged(present.get(line.sku), line, strategy) for line in lines], now=now, limits=limits)
 
     def closed_into(self, target: CartId, *, now: int) -> Cart:
         """This cart as merged into another; it keeps its lines, as a record of the moved lines."""
@@ -256,11 +256,11 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, lines=lines, version=self.version + 1, updated_at=at)
 
 
-def _merged(held: Line | None, line: Line, strategy: Strategy) -> Line:
-    if held is None:
+def _merged(present: Line | None, line: Line, strategy: Strategy) -> Line:
+    if present is None:
         return line
     if strategy == "sum":
-        return Line(line.sku, held.quantity + line.quantity, held.quoted)
+        return Line(line.sku, present.quantity + line.quantity, present.quoted)
     if strategy == "max":
-        return Line(line.sku, max(held.quantity, line.quantity), held.quoted)
-    return held
+        return Line(line.sku, max(present.quantity, line.quantity), present.quoted)
+    return present

@@ -9,7 +9,7 @@ from cart.errors import CartNotFound
 from cart.model import Cart, CartId, Limits, Line, Sku, Strategy
 from cart.ports import Write
 from cart.redis_merge import TRIES, Merges
-from cart.redis_scripts import ADD_LINE, CREATE, DELETE, REMOVE_LINE, SET_LINES, line_args, opening_args, refusal_of
+from cart.redis_scripts import ADD_LINE, CREATE, DELETE, REMOVE_LINE, SET_LINES, line_args, refusal_of, write_args
 from cart.stored import STATE_FIELDS, cart_from_hash, cart_key, hash_of, is_state_of, new_cart_fields
 from store import Script, Store, StoreOverloaded
 
@@ -45,7 +45,7 @@ class RedisCarts:
         if cart is None:
             self._cache.discard(cart_id)
             raise CartNotFound
-        cart = await self._merges.as_seen(cart)
+        cart = await self._merges.visible_state(cart)
         self._cache.put(cart.id, cart)
         return cart
 
@@ -76,7 +76,7 @@ class RedisCarts:
     async def delete(self, cart_id: CartId, *, write: Write) -> None:
         """See `Carts.delete`."""
         for _ in range(TRIES):
-            reply = await self._store.run(DELETE, [cart_key(cart_id)], opening_args(write))
+            reply = await self._store.run(DELETE, [cart_key(cart_id)], write_args(write))
             if reply[0] == b"deleted":
                 self._cache.discard(cart_id)
                 return
@@ -107,12 +107,12 @@ class RedisCarts:
         """Run a script that changes the cart; `same_change` does to a cached state the change of the script."""
         for _ in range(TRIES):
             cached = self._cache.get(cart_id)
-            reply = await self._store.run(script, [cart_key(cart_id)], [*opening_args(write, cached), *args])
+            reply = await self._store.run(script, [cart_key(cart_id)], [*write_args(write, cached), *args])
             if reply[0] == b"merging":
                 await self.settle(cart_id)
                 continue
             cart = None
-            if reply[0] == b"known" and cached is not None:
+            if reply[0] == b"applied" and cached is not None:
                 cart = same_change(cached)
             elif reply[0] == b"whole":
                 cart = cart_from_hash(cart_id, hash_of(reply[1]))

@@ -23,8 +23,8 @@ from cart.redis_scripts import (
     MERGE_FINISH,
     MERGE_REOPEN,
     line_args,
-    opening_args,
     refusal_of,
+    write_args,
 )
 from cart.stored import cart_from_hash, cart_key, hash_of, marker_key
 from store import Store, StoreOverloaded
@@ -47,16 +47,16 @@ class Merges:
     async def merge(self, target: CartId, source: CartId, strategy: Strategy, write: Write) -> Cart:
         """See `Carts.merge`."""
         for _ in range(TRIES):
-            begun = await self.begin(target, source, write)
-            if begun[0] == b"merging":
+            reply = await self.begin(target, source, write)
+            if reply[0] == b"merging":
                 await self.settle(source)
                 continue
-            if begun[0] == b"closed" and begun[2] == target.encode():
+            if reply[0] == b"closed" and reply[2] == target.encode():
                 return await self._target(target, write)
-            if begun[0] != b"begun":
-                raise refusal_of(begun, write)
-            attempt = begun[1]
-            absorbed = await self.absorb(target, source, attempt, hash_of(begun[2]), strategy=strategy, write=write)
+            if reply[0] != b"begun":
+                raise refusal_of(reply, write)
+            attempt = reply[1]
+            absorbed = await self.absorb(target, source, attempt, hash_of(reply[2]), strategy=strategy, write=write)
             if absorbed[0] == b"merging":  # the target itself is being merged into a third cart
                 await self.settle(target)
                 continue
@@ -76,7 +76,7 @@ class Merges:
         if status == b"merging":
             await self.undo(CartId(target.decode()), source, int(attempt))
 
-    async def as_seen(self, cart: Cart) -> Cart:
+    async def visible_state(self, cart: Cart) -> Cart:
         """The cart as its shopper may see it, when the store says that it is merging.
 
         Reading must not make a merge fail that is under way, so it sets no fence: lines that have not arrived are still here.
@@ -113,7 +113,7 @@ class Merges:
         return await self._store.run(
             MERGE_ABSORB,
             [cart_key(target), marker_key(target, source)],
-            [*opening_args(write), attempt, strategy, _UNFINISHED_MS, cart.currency, *line_args(cart.lines)],
+            [*write_args(write), attempt, strategy, _UNFINISHED_MS, cart.currency, *line_args(cart.lines)],
         )
 
     async def finish(self, target: CartId, source: CartId) -> None:
@@ -134,4 +134,4 @@ class Merges:
         cart = cart_from_hash(target, await self._store.execute("HGETALL", cart_key(target)))
         if cart is None or cart.owner not in (None, write.owner):
             raise CartNotFound
-        return await self.as_seen(cart)
+        return await self.visible_state(cart)

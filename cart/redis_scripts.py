@@ -28,25 +28,25 @@ def _script(*names: str) -> Script:
 
 
 CREATE = _script("create")
-ADD_LINE = _script("opening", "add_line")
-SET_LINES = _script("opening", "many", "set_lines")
-REMOVE_LINE = _script("opening", "remove_line")
-DELETE = _script("opening", "delete")
+ADD_LINE = _script("write", "add_line")
+SET_LINES = _script("write", "many", "set_lines")
+REMOVE_LINE = _script("write", "remove_line")
+DELETE = _script("write", "delete")
 MERGE_BEGIN = _script("merge_begin")
-MERGE_ABSORB = _script("opening", "many", "merge_absorb")
+MERGE_ABSORB = _script("write", "many", "merge_absorb")
 MERGE_FINISH = _script("merge_finish")
 MERGE_FENCE = _script("merge_fence")
 MERGE_REOPEN = _script("merge_reopen")
 
 
-def opening_args(write: Write, known: Cart | None = None) -> list[str | int]:
-    """The arguments that `scripts/opening.lua` takes; `known` is the state of the cart that the caller holds."""
+def write_args(write: Write, cached: Cart | None = None) -> list[str | int]:
+    """The arguments that `scripts/write.lua` takes; `cached` is the state of the cart that the process has cached."""
     limits = write.limits
     return [
         write.now,
         "" if write.if_match is None else write.if_match,
         "" if write.owner is None else write.owner,
-        "" if known is None else f"{known.version} {known.updated_at}",
+        "" if cached is None else f"{cached.version} {cached.updated_at}",
         limits.max_lines,
         limits.max_quantity,
         limits.anonymous_ttl_ms,

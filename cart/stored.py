@@ -57,9 +57,9 @@ def hash_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 STATE_FIELDS = ("\1v", "\1u", "\1s")
 
 
-def is_state_of(cart: Cart, told: Sequence[bytes | None]) -> bool:
+def is_state_of(cart: Cart, state: Sequence[bytes | None]) -> bool:
     """Whether `STATE_FIELDS` say that the stored cart is this one, an open one: a version is written once at any one time."""
-    version, updated_at, status = told
+    version, updated_at, status = state
     return (
         version is not None
         and updated_at is not None

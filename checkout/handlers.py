@@ -100,8 +100,8 @@ class CheckoutHandlers:
 
     async def read(self, order_id: str, *, owner: str | None = None) -> Order:
         """The order in its current state. Raises `OrderNotFound`."""
-        known = parse_order_id(order_id)
-        order = await self._orders.read(known) if known is not None else None
+        parsed_id = parse_order_id(order_id)
+        order = await self._orders.read(parsed_id) if parsed_id is not None else None
         if order is None or order.owner not in {None, owner}:
             raise OrderNotFound
         return order

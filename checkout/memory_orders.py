@@ -189,11 +189,11 @@ class MemoryOrders:
 
     async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
         """See `Outbox.unsent`."""
-        found: dict[str, list[OutboxEntry]] = {}
+        by_partition: dict[str, list[OutboxEntry]] = {}
         for written_ms, entry in self.entries.values():
             if written_ms < before_ms:
-                found.setdefault(entry.partition, []).append(entry)
-        return [entry for entries in found.values() for entry in entries[:per_partition]]
+                by_partition.setdefault(entry.partition, []).append(entry)
+        return [entry for entries in by_partition.values() for entry in entries[:per_partition]]
 
     async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         """See `Outbox.mark_sent`."""

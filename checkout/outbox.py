@@ -60,7 +60,7 @@ class OutboxDispatcher:
         self._chance = chance
         self._waiting: deque[OutboxEntry] = deque()
         # The entries that wait or are being sent, so that a sweep does not send them again.
-        self._known: set[tuple[str, str]] = set()
+        self._submitted: set[tuple[str, str]] = set()
         self._has_work = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -68,14 +68,14 @@ class OutboxDispatcher:
     @property
     def waiting(self) -> int:
         """The number of entries in this process that the queue does not have yet."""
-        return len(self._known)
+        return len(self._submitted)
 
     def submit(self, entry: OutboxEntry) -> None:
         """Send the entry soon; does not wait."""
         name = (entry.partition, entry.entry_id)
-        if name in self._known or len(self._known) >= self._max_waiting:
+        if name in self._submitted or len(self._submitted) >= self._max_waiting:
             return
-        self._known.add(name)
+        self._submitted.add(name)
         self._waiting.append(entry)
         self._has_work.set()
         self._is_idle.clear()
@@ -139,18 +139,18 @@ class OutboxDispatcher:
         return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
 
     async def _send(self, batch: Sequence[OutboxEntry]) -> bool:
-        """Whether the queue took any entry of the batch; the sweep sends the others again."""
+        """Whether the queue accepted any entry of the batch; the sweep sends the others again."""
         try:
-            taken = await self._queue.send([Outgoing(entry.order_id, entry.message) for entry in batch])
+            are_sent = await self._queue.send([Outgoing(entry.order_id, entry.message) for entry in batch])
         except DependencyTripped:
             return False  # the breaker has logged it
         except Exception as error:  # noqa: BLE001 - sent later
             logger.warning("sending orders to the queue failed; trying again: %s: %s", type(error).__name__, error)
             return False
-        if not any(taken):
+        if not any(are_sent):
             logger.warning("the queue refused a batch of %d orders; trying again", len(batch))
             return False
-        await self._mark_sent([entry for entry, is_taken in zip(batch, taken, strict=True) if is_taken])
+        await self._mark_sent([entry for entry, is_sent in zip(batch, are_sent, strict=True) if is_sent])
         self._discard(batch)
         return True
 
@@ -165,6 +165,6 @@ class OutboxDispatcher:
             )
 
     def _discard(self, batch: Sequence[OutboxEntry]) -> None:
-        self._known.difference_update((entry.partition, entry.entry_id) for entry in batch)
-        if not self._known:
+        self._submitted.difference_update((entry.partition, entry.entry_id) for entry in batch)
+        if not self._submitted:
             self._is_idle.set()

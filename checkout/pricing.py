@@ -34,9 +34,9 @@ def require_price_consent(
     if expected is not None and (expected.amount, expected.currency) == (total.amount, total.currency):
         return
     changed = [
-        ChangedPrice(line.sku, was=Money(seen.quoted, cart.currency), now=Money(line.unit_price, cart.currency))
-        for seen, line in zip(cart.lines, lines, strict=True)
-        if seen.quoted != line.unit_price
+        ChangedPrice(line.sku, was=Money(cart_line.quoted, cart.currency), now=Money(line.unit_price, cart.currency))
+        for cart_line, line in zip(cart.lines, lines, strict=True)
+        if cart_line.quoted != line.unit_price
     ]
     if changed:
         raise PriceChanged(changed, total)

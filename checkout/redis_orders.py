@@ -79,19 +79,19 @@ class RedisOrders:
         """See `Orders.begin`."""
         key = idempotency_key(claim.key_hash)
         # Both are sent in one write. The key is first, so that of two bodies with the same key only one continues.
-        known, reply = await asyncio.gather(
+        stored, reply = await asyncio.gather(
             self._store.execute("SET", key, claim.fingerprint, "NX", "GET", "PX", CLAIM_MS),
             self._claim_cart(claim),
         )
         is_claimed = reply[0] == b"claimed"
-        is_reused = known is not None and known != claim.fingerprint.encode()
+        is_reused = stored is not None and stored != claim.fingerprint.encode()
         if is_claimed and is_reused:
             await self._release_cart(claim, nothing_held=not reply[2])
-        elif not is_claimed and known is None:
+        elif not is_claimed and stored is None:
             await self._delete_key(claim, CLAIM_MS)
         if is_reused:
             raise IdempotencyKeyReused
-        return _begun(claim.cart_id, reply)
+        return _result_of_begin(claim.cart_id, reply)
 
     def _claim_cart(self, claim: Claim) -> Awaitable[Any]:
         partition = partition_of(claim.cart_id)
@@ -127,8 +127,8 @@ class RedisOrders:
                 message,
             ],
         )
-        remembering = self._store.execute("SET", idempotency_key(claim.key_hash), claim.fingerprint, "PX", KEY_MS)
-        (entry_id, is_durable), _ = await asyncio.gather(committing, remembering)
+        storing_key = self._store.execute("SET", idempotency_key(claim.key_hash), claim.fingerprint, "PX", KEY_MS)
+        (entry_id, is_durable), _ = await asyncio.gather(committing, storing_key)
         if entry_id is None:
             await self._store.execute("PEXPIRE", idempotency_key(claim.key_hash), CLAIM_MS)
             return None
@@ -218,10 +218,10 @@ class RedisOrders:
 
     async def _move(self, order: Order, moved: Order, keys: Sequence[str], *post: str | bytes) -> Any:
         args = [order.status.value, moved.status.value, encode_state(moved), *post]
-        is_moved, found = (*await self._store.run(TRANSITION, keys, args), None)[:2]
+        is_moved, stored = (*await self._store.run(TRANSITION, keys, args), None)[:2]
         if not is_moved:
-            raise StatusConflict(found.decode())
-        return found
+            raise StatusConflict(stored.decode())
+        return stored
 
     # Claims
 
@@ -245,7 +245,7 @@ class RedisOrders:
         )
 
 
-def _begun(cart_id: CartId, reply: Sequence[Any]) -> Claimed | AlreadyOrdered | MergeUnfinished:
+def _result_of_begin(cart_id: CartId, reply: Sequence[Any]) -> Claimed | AlreadyOrdered | MergeUnfinished:
     match reply:
         case [b"claimed", fence, may_have_holds, fields]:
             cart = cart_from_hash(cart_id, hash_of(fields))

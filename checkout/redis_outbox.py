@@ -29,7 +29,7 @@ class RedisOutbox:
         """See `Outbox.unsent`. Returns none while another process has the lease."""
         if not await self._lease.acquire():
             return []
-        found = await asyncio.gather(
+        replies = await asyncio.gather(
             *(
                 self._store.execute("XRANGE", outbox_key(partition), "-", f"({before_ms}-0", "COUNT", per_partition)
                 for partition in ALL_PARTITIONS
@@ -37,7 +37,7 @@ class RedisOutbox:
         )
         return [
             OutboxEntry(partition, entry_id.decode(), OrderId(fields[1].decode()), fields[3])
-            for partition, entries in zip(ALL_PARTITIONS, found, strict=True)
+            for partition, entries in zip(ALL_PARTITIONS, replies, strict=True)
             for entry_id, fields in entries
         ]
 

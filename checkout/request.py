@@ -66,17 +66,17 @@ class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             "/shipping_address/city": address.city,
             "/payment/token": self.payment.token,
         }
-        found = [(pointer, "must not be blank") for pointer, text in texts.items() if not text.strip()]
+        faults = [(pointer, "must not be blank") for pointer, text in texts.items() if not text.strip()]
         texts |= {
             "/email": self.email,
             "/shipping_address/line2": address.line2 or "",
             "/shipping_address/postcode": address.postcode,
         }
         # A line break in a name could inject a field into the header of an email.
-        found += [(at, "must not hold control characters") for at, text in texts.items() if _CONTROL.search(text)]
+        faults += [(at, "must not hold control characters") for at, text in texts.items() if _CONTROL.search(text)]
         if not _EMAIL.fullmatch(self.email):
-            found.append(("/email", "must be an email address, such as ada@example.com"))
-        return found
+            faults.append(("/email", "must be an email address, such as ada@example.com"))
+        return faults
 
     def fingerprint(self) -> str:
         """A hash of the decoded body (128 bits, in hex): formatting and member order do not change it."""

@@ -91,8 +91,8 @@ class SandboxPayments:
         """See `Payments.void`."""
         state = self._states.get(order.id)
         if state not in _OVER:
-            was_taken = state is PaymentState.CAPTURED
-            self._record(order, PaymentState.REFUNDED if was_taken else PaymentState.VOIDED)
+            was_captured = state is PaymentState.CAPTURED
+            self._record(order, PaymentState.REFUNDED if was_captured else PaymentState.VOIDED)
 
     def _record(self, order: Order, became: PaymentState) -> None:
         self._states.put(order.id, became)

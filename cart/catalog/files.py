@@ -108,20 +108,20 @@ class CatalogFile:
     def _csv_records(self, lines: Iterator[bytes]) -> Iterator[NumberedRow | Rejection]:
         # Bytes that are not UTF-8 become lone surrogates here, which no field may hold: so its record alone is rejected.
         reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
-        places, width = self._header(reader)
+        indexes, width = self._header(reader)
         while True:
             begins = reader.line_num + 1
             try:
                 fields = next(reader)
                 if fields:
-                    yield NumberedRow(begins, _row(*_picked(fields, places, width)))
+                    yield NumberedRow(begins, _row(*_select(fields, indexes, width)))
             except StopIteration:
                 return
             except (csv.Error, _RowFault) as fault:
                 yield Rejection(begins, str(fault))
 
     def _header(self, reader: Iterator[list[str]]) -> tuple[list[int], int]:
-        """Where the columns stand, and how many the file has."""
+        """The index of each column, and the number of columns in the file."""
         try:
             header = [name.strip().lower() for name in next(reader, [])]
         except csv.Error as error:
@@ -138,19 +138,19 @@ class CatalogFile:
             if not line.strip():
                 continue
             try:
-                found = decoder.decode(line)
+                record = decoder.decode(line)
                 yield NumberedRow(
-                    number, _row(found.sku, found.name, _text(found.price), found.currency, _text(found.stock))
+                    number, _row(record.sku, record.name, _text(record.price), record.currency, _text(record.stock))
                 )
             # A RecursionError is an object of a thousand brackets in a member that is passed over.
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _RowFault) as fault:
                 yield Rejection(number, str(fault))
 
 
-def _picked(fields: list[str], places: list[int], width: int) -> list[str]:
+def _select(fields: list[str], indexes: list[int], width: int) -> list[str]:
     if len(fields) != width:
         raise _RowFault(f"has {len(fields)} fields, the header has {width}")
-    return [fields[place] for place in places]
+    return [fields[index] for index in indexes]
 
 
 def _text(raw: msgspec.Raw) -> str:
@@ -161,27 +161,27 @@ def _text(raw: msgspec.Raw) -> str:
 def _row(sku: str, name: str, price: str, currency: str, stock: str) -> CatalogRow:
     """Check the five fields; raises one `_RowFault` that names all that is wrong with them."""
     faults: list[str] = []
-    known_sku = parse_sku(sku)
-    if known_sku is None:
-        faults.append(f"sku {_shown(sku)} is not 1 to {SKU_MAX_BYTES} bytes of printable text")
+    parsed_sku = parse_sku(sku)
+    if parsed_sku is None:
+        faults.append(f"sku {_quoted(sku)} is not 1 to {SKU_MAX_BYTES} bytes of printable text")
     if fault := _name_fault(name):
-        faults.append(f"name {_shown(name)} {fault}")
+        faults.append(f"name {_quoted(name)} {fault}")
     currency = currency.strip()
     amount = 0
     if not is_currency(currency):
-        faults.append(f"currency {_shown(currency)} is no code such as GBP")
+        faults.append(f"currency {_quoted(currency)} is no code such as GBP")
     else:
         try:
             amount = minor_units(price.strip(), currency)
         except ValueError as fault_of_price:
-            faults.append(f"price {_shown(price)} {fault_of_price}")
+            faults.append(f"price {_quoted(price)} {fault_of_price}")
     stock = stock.strip()
     units = int(stock) if _WHOLE.fullmatch(stock) else -1
     if not 0 <= units <= STOCK_MAX:
-        faults.append(f"stock {_shown(stock)} is no whole number of 0 to {STOCK_MAX}")
-    if faults or known_sku is None:
+        faults.append(f"stock {_quoted(stock)} is no whole number of 0 to {STOCK_MAX}")
+    if faults or parsed_sku is None:
         raise _RowFault("; ".join(faults))
-    return CatalogRow(known_sku, name, amount, currency, units)
+    return CatalogRow(parsed_sku, name, amount, currency, units)
 
 
 def _name_fault(name: str) -> str | None:
@@ -196,6 +196,6 @@ def _name_fault(name: str) -> str | None:
     return f"is longer than {NAME_MAX_BYTES} bytes" if size > NAME_MAX_BYTES else None
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     """The text in quotes, in one short printable line."""
     return ascii(text if len(text) <= 40 else text[:40] + "...")

@@ -1,7 +1,7 @@
 """Importing a catalogue file: first every record is checked, then the sound ones go to the store and to the search.
 
 The checked rows wait in a temporary SQLite file, so memory stays bounded for any size of the catalogue, and a SKU
-that comes twice is found wherever it stands.
+that is in two records is found, however far apart they are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cart.catalog.staging import Staging
 BATCH_ROWS = 2000
 # Half of the time a changed price may take; the other half is the price books' polling and a batch.
 EPOCH_EVERY_S = 0.5
-KEPT_REJECTIONS = 1000
+MAX_REJECTIONS = 1000
 # Longer than the lease of an import that was killed lasts.
 LEASE_WAIT_S = 15.0
 # A large catalogue that another process is importing: when it is done there is nothing left to do here.
@@ -60,7 +60,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     changed: int = 0
 
     @property
-    def refused(self) -> bool:
+    def is_rejected(self) -> bool:
         """Whether nothing was imported because of rejected records."""
         return self.rejected > 0 and self.imported == 0
 
@@ -91,7 +91,7 @@ async def import_catalog(
 
     Raises `CatalogFileError`, `ImportBusy`, `StoreError`, `SearchUnavailable`; after the last two, do it again.
     """
-    async with _opened(path, spool_dir) as work:
+    async with _open_import(path, spool_dir) as work:
         report = await work.check(progress, rejected)
         if report.rejected and not skip_bad:
             return report
@@ -110,7 +110,7 @@ async def import_once(
     digest = await asyncio.to_thread(_digest, Path(path))
     if await catalog.has_imported(digest) and await search.has_imported(digest):
         return None
-    async with _opened(path, spool_dir) as work:
+    async with _open_import(path, spool_dir) as work:
         report = await work.check()
         if report.rejected:
             return report
@@ -138,16 +138,16 @@ class _Import:
         """Read the whole file into the staging."""
         records = self._file.records()
         sound = bad = 0
-        kept: list[Rejection] = []
+        first: list[Rejection] = []
         while batch := await self._in_thread(_next_batch, records):
             stored, rejections = await self._in_thread(self._staging.add, batch)
             sound += stored
             bad += len(rejections)
-            kept += rejections[: KEPT_REJECTIONS - len(kept)]
+            first += rejections[: MAX_REJECTIONS - len(first)]
             for rejection in rejections:
                 rejected(rejection)
             progress(ImportProgress("checking", sound, self._file.done, self._file.size))
-        return ImportReport(sound=sound, rejected=bad, rejections=kept)
+        return ImportReport(sound=sound, rejected=bad, rejections=first)
 
     async def publish(
         self, checked: ImportReport, catalog: Catalog | None, search: ProductSearch | None, progress: Progress = _ignore
@@ -165,9 +165,9 @@ class _Import:
                     await search.upsert([(row.sku, row.name) for row in rows])
                 done += len(rows)
                 progress(ImportProgress("importing", done, done, checked.sound))
-        for place in (catalog, search):
-            if place is not None:
-                await place.mark_imported(self._file.digest)
+        for target in (catalog, search):
+            if target is not None:
+                await target.mark_imported(self._file.digest)
         return msgspec.structs.replace(checked, imported=done, new=counts.new, changed=counts.changed)
 
     async def _batches(self) -> AsyncIterator[list[CatalogRow]]:
@@ -178,7 +178,7 @@ class _Import:
 
 
 @asynccontextmanager
-async def _opened(path: str | Path, spool_dir: str | Path | None) -> AsyncIterator[_Import]:
+async def _open_import(path: str | Path, spool_dir: str | Path | None) -> AsyncIterator[_Import]:
     file = CatalogFile(path)
     with (
         tempfile.TemporaryDirectory(prefix="peakgate-import-", dir=spool_dir) as spool,
@@ -205,7 +205,7 @@ async def _announced(catalog: Catalog | None) -> AsyncIterator[Callable[[PutCoun
     try:
         yield announce
     except BaseException:
-        # A batch that was cut short has changed some prices without telling which.
+        # A cancelled batch may have changed prices.
         is_stale = True
         raise
     finally:

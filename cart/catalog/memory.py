@@ -1,4 +1,4 @@
-"""The catalogue in memory: the shortest code that keeps the ports' promises, for tests."""
+"""The catalogue in memory: for tests."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class MemorySearch:
         self._imported: set[str] = set()
 
     async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
-        """See `ProductSearch`. The cursor tells its place and its query in plain sight."""
+        """See `ProductSearch`. The cursor is the position and the query, in plain text."""
         skus = list(self._words) if q is None else self._matching(q)
         start = 0 if cursor is None else _start(cursor, q)
         end = start + limit
@@ -95,8 +95,8 @@ class MemorySearch:
 
     def _matching(self, q: str) -> list[Sku]:
         wanted = set(words_of(q))
-        found = [sku for sku, words in self._words.items() if wanted and wanted <= words and sku != q]
-        return [Sku(q), *found] if q in self._words else found
+        matches = [sku for sku, words in self._words.items() if wanted and wanted <= words and sku != q]
+        return [Sku(q), *matches] if q in self._words else matches
 
     async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
         """See `ProductSearch`."""
@@ -112,7 +112,7 @@ class MemorySearch:
 
 
 def _start(cursor: str, q: str | None) -> int:
-    place, _, query = cursor.partition(":")
-    if not place.isdecimal() or query != str(q):
+    position, _, query = cursor.partition(":")
+    if not position.isdecimal() or query != str(q):
         raise ForeignCursor(cursor)
-    return int(place)
+    return int(position)

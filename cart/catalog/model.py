@@ -106,10 +106,10 @@ def minor_units(text: str, currency: str) -> int:
     Raises `ValueError`, worded for the owner of the file: no plain decimal number, more digits than the currency has
     (ISO 4217), or above `PRICE_MAX`.
     """
-    found = _PRICE.fullmatch(text)
-    if found is None:
+    match = _PRICE.fullmatch(text)
+    if match is None:
         raise ValueError("is no price such as 2.55")
-    whole, fraction = found[1], found[2] or ""
+    whole, fraction = match[1], match[2] or ""
     digits = _MINOR_DIGITS.get(currency, 2)
     if len(fraction) > digits:
         raise ValueError(

@@ -22,7 +22,7 @@ EPOCH_KEY = "catalog:epoch"
 IMPORTS_KEY = "catalog:imports"
 LEASE_KEY = "catalog:lease"
 
-# So many commands leave together: far below the store client's queue, and answered well within its deadline.
+# Commands sent together: few enough for the queue and the deadline of the store client.
 WINDOW = 250
 ATTEMPTS = 7
 FIRST_RETRY_S = 0.1
@@ -40,14 +40,14 @@ def product_key(sku: str) -> str:
 
 
 class RedisPriceBook:
-    """The price book of a process: products it has looked up are kept until a price changes somewhere.
+    """The price book of a process: it caches products until any price changes.
 
-    `watch` must run beside it. It looks at the epoch every `poll_s` seconds, so a changed price is in force within that
-    time of the import's signal. At most `max_products` are kept (about 0.5 KiB each), and none for longer than
-    `max_age_s`: an import killed between a price and its signal would else leave the old price for ever.
+    `watch` must run beside it. It reads the epoch every `poll_s` seconds, so a changed price is effective within that
+    time after the import raised the epoch. At most `max_products` are cached (about 0.5 KiB each), and none for longer
+    than `max_age_s`: an import killed between a price and the epoch would otherwise leave the old price for ever.
 
     While the epoch is unknown, the cache stays valid, and `is_stale` once that has lasted longer than
-    `stale_after_s`. At `stale_most_s` all is forgotten: a shop that cannot know its prices any more shows none.
+    `stale_after_s`. After `max_stale_s` the cache is cleared, so no price is shown that may be wrong.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RedisPriceBook:
         max_age_s: float = 30.0,
         poll_s: float = 0.5,
         stale_after_s: float = 2.0,
-        stale_most_s: float = 300.0,
+        max_stale_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -66,34 +66,34 @@ class RedisPriceBook:
         self._max_age_s = max_age_s
         self._poll_s = poll_s
         self._stale_after_s = stale_after_s
-        self._stale_most_s = stale_most_s
+        self._max_stale_s = max_stale_s
         self._clock = clock
-        # Plain, since handlers look at it for every answer; see `cart.ports.PriceBook`.
+        # A plain attribute: handlers read it for every response. See `cart.ports.PriceBook`.
         self.is_stale = False
         self._confirmed_at = clock()
         # Entries are never taken out of a mapping, since callers may still look up in it: it is replaced as a whole.
-        self._kept: dict[Sku, Product] = {}
-        self._begun_at = clock()
+        self._cached: dict[Sku, Product] = {}
+        self._cached_since = clock()
         self._epoch: bytes | None = None
 
     @property
     def current(self) -> Mapping[Sku, Product]:
         """See `cart.ports.PriceBook`."""
-        return self._kept
+        return self._cached
 
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
         """See `cart.ports.PriceBook`; the mapping is the cache itself. Raises `StoreError` where it must fetch."""
-        kept = self._kept
-        missing = [sku for sku in skus if sku not in kept]
+        cached = self._cached
+        missing = [sku for sku in skus if sku not in cached]
         if not missing:
-            return kept
-        found = await self._fetch(missing)
+            return cached
+        fetched = await self._fetch(missing)
         # Into the mapping that was current before the fetch: when a price changed meanwhile, it is one nobody uses.
-        if len(kept) + len(found) > self._max_products:
-            return self._begin_again(kept, {sku: kept[sku] for sku in skus if sku in kept} | found)
-        for sku, product in found.items():
-            kept.setdefault(sku, product)  # another call may have told it meanwhile, perhaps at another price
-        return kept
+        if len(cached) + len(fetched) > self._max_products:
+            return self._replace_cache(cached, {sku: cached[sku] for sku in skus if sku in cached} | fetched)
+        for sku, product in fetched.items():
+            cached.setdefault(sku, product)  # another call may have cached it meanwhile, at another price
+        return cached
 
     async def watch(self) -> None:
         """Follow the epoch until cancelled; while the store is away, the cache stays valid."""
@@ -106,29 +106,29 @@ class RedisPriceBook:
         try:
             epoch = await self._store.execute("GET", EPOCH_KEY)
         except StoreError:
-            self._go_on_unconfirmed()
+            self._mark_unconfirmed()
             return
         now = self._clock()
         self._confirmed_at = now
         was_stale, self.is_stale = self.is_stale, False
-        if epoch != self._epoch or now - self._begun_at >= self._max_age_s:
+        if epoch != self._epoch or now - self._cached_since >= self._max_age_s:
             self._epoch = epoch
-            self._begin_again(self._kept, {})
+            self._replace_cache(self._cached, {})
         elif was_stale:
-            self._kept = dict(self._kept)
+            self._cached = dict(self._cached)
 
-    def _go_on_unconfirmed(self) -> None:
+    def _mark_unconfirmed(self) -> None:
         unconfirmed_s = self._clock() - self._confirmed_at
-        if unconfirmed_s >= self._stale_most_s:
-            self._begin_again(self._kept, {})
+        if unconfirmed_s >= self._max_stale_s:
+            self._replace_cache(self._cached, {})
         elif unconfirmed_s > self._stale_after_s and not self.is_stale:
-            self._kept = dict(self._kept)
+            self._cached = dict(self._cached)
         self.is_stale = unconfirmed_s > self._stale_after_s
 
-    def _begin_again(self, old: dict[Sku, Product], new: dict[Sku, Product]) -> dict[Sku, Product]:
-        if old is self._kept:
-            self._kept = new
-            self._begun_at = self._clock()
+    def _replace_cache(self, old: dict[Sku, Product], new: dict[Sku, Product]) -> dict[Sku, Product]:
+        if old is self._cached:
+            self._cached = new
+            self._cached_since = self._clock()
         return new
 
     async def _fetch(self, skus: Sequence[Sku]) -> dict[Sku, Product]:

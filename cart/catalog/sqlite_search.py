@@ -49,7 +49,7 @@ BUSY_S = 10.0
 # Part of the file's format: another size is another SCHEMA_VERSION. A window of the worst words takes 2 ms.
 WINDOW_ROWS = 1 << 16
 BUDGET_S = 0.008
-ROW_ID_MOST = (1 << 63) - 1
+MAX_ROW_ID = (1 << 63) - 1
 
 _POSITION_BYTES = 8
 _CHECK_BYTES = 7
@@ -80,7 +80,7 @@ class SqliteSearch:
         self._writer: sqlite3.Connection | None = None
         # Held in the threads: a caller that is cancelled leaves its write running.
         self._writing = threading.Lock()
-        self._opened: list[sqlite3.Connection] = []
+        self._connections: list[sqlite3.Connection] = []
 
     async def open(self) -> None:
         """Make the index where there is none. Raises `SearchUnavailable` when that cannot be done."""
@@ -89,9 +89,9 @@ class SqliteSearch:
     async def close(self) -> None:
         """End the threads and close their connections."""
         await asyncio.to_thread(self._executor.shutdown)
-        for connection in self._opened:
+        for connection in self._connections:
             connection.close()
-        self._opened.clear()
+        self._connections.clear()
 
     async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
         """See `ProductSearch`. A page that the time budget cut short may hold fewer SKUs and have a next cursor."""
@@ -204,21 +204,21 @@ class SqliteSearch:
     def _connect(self, *pragmas: str) -> sqlite3.Connection:
         # Any thread may close it at the end; none uses it while another one does.
         connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        self._opened.append(connection)
+        self._connections.append(connection)
         for pragma in pragmas:
             connection.execute(pragma)
         return connection
 
 
 def _upsert(writer: sqlite3.Connection, sku: Sku, words: str) -> None:
-    known = writer.execute("SELECT id, words FROM products WHERE sku = ?", (sku,)).fetchone()
-    if known is None:
+    existing = writer.execute("SELECT id, words FROM products WHERE sku = ?", (sku,)).fetchone()
+    if existing is None:
         row_id = writer.execute("INSERT INTO products(sku, words) VALUES (?, ?)", (sku, words)).lastrowid
         assert row_id is not None
         writer.execute(INDEX, (row_id, _indexed(words, row_id)))
-    elif known[1] != words:
-        row_id = known[0]
-        writer.execute(UNINDEX, (row_id, _indexed(known[1], row_id)))
+    elif existing[1] != words:
+        row_id = existing[0]
+        writer.execute(UNINDEX, (row_id, _indexed(existing[1], row_id)))
         writer.execute("UPDATE products SET words = ? WHERE id = ?", (words, row_id))
         writer.execute(INDEX, (row_id, _indexed(words, row_id)))
 
@@ -239,10 +239,10 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _hits(rows: Sequence[_Row], wanted: int, after: int, reached: int | None, q: str | None) -> SearchHits:
     """The first `wanted` rows of those found after the row `after`, and where to go on when there are more or may be."""
-    shown = rows[:wanted]
+    page = rows[:wanted]
     if len(rows) > wanted:
-        reached = shown[-1][0] if shown else after
-    return SearchHits([Sku(sku) for _, sku in shown], None if reached is None else _cursor(reached, q))
+        reached = page[-1][0] if page else after
+    return SearchHits([Sku(sku) for _, sku in page], None if reached is None else _cursor(reached, q))
 
 
 def _cursor(position: int, q: str | None) -> str:
@@ -259,7 +259,7 @@ def _position(cursor: str, q: str | None) -> int:
     packed, check = raw[:_POSITION_BYTES], raw[_POSITION_BYTES:]
     position = int.from_bytes(packed, "big")
     # Clients can make cursors; one that no row id can reach would not even be a number to SQLite.
-    if check != _check(packed, q) or position > ROW_ID_MOST:
+    if check != _check(packed, q) or position > MAX_ROW_ID:
         raise ForeignCursor(cursor)
     return position
 

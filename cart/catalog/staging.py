@@ -24,7 +24,7 @@ class Staging:
         )
 
     def add(self, records: Sequence[NumberedRow | Rejection]) -> tuple[int, list[Rejection]]:
-        """Keep the rows among the records; returns how many were kept, and the rejections, those of repeated SKUs too."""
+        """Add the rows among the records; returns the number of added rows, and the rejections, those of repeated SKUs too."""
         rows = [record for record in records if isinstance(record, NumberedRow)]
         rejections = [record for record in records if isinstance(record, Rejection)]
         before = self._db.total_changes
@@ -34,10 +34,10 @@ class Staging:
             [(line, row.sku, row.name, row.price, row.currency, row.stock) for line, row in rows],
         )
         self._db.execute("COMMIT")
-        kept = self._db.total_changes - before
-        if kept < len(rows):
+        added = self._db.total_changes - before
+        if added < len(rows):
             rejections = sorted([*rejections, *self._repeats(rows)])
-        return kept, rejections
+        return added, rejections
 
     def _repeats(self, rows: Sequence[NumberedRow]) -> list[Rejection]:
         lines = [self._db.execute("SELECT line FROM staged WHERE sku = ?", (row.sku,)).fetchone()[0] for _, row in rows]
@@ -49,9 +49,9 @@ class Staging:
 
     def after(self, line: int, count: int) -> tuple[int, list[CatalogRow]]:
         """The next `count` rows below that line, and the line of their last; no rows at the end."""
-        found = self._db.execute("SELECT * FROM staged WHERE line > ? ORDER BY line LIMIT ?", (line, count)).fetchall()
-        rows = [CatalogRow(Sku(sku), name, price, currency, stock) for _, sku, name, price, currency, stock in found]
-        return (found[-1][0] if found else line), rows
+        staged = self._db.execute("SELECT * FROM staged WHERE line > ? ORDER BY line LIMIT ?", (line, count)).fetchall()
+        rows = [CatalogRow(Sku(sku), name, price, currency, stock) for _, sku, name, price, currency, stock in staged]
+        return (staged[-1][0] if staged else line), rows
 
     def close(self) -> None:
         """Close the file."""

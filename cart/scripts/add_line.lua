@@ -12,11 +12,11 @@ local line = redis.call('HGET', CART, sku)
 local packed
 if line then
     packed = tonumber(string.match(line, '^%d+'))
-    quantity = packed % PLACE + quantity
-    packed = packed - packed % PLACE + quantity
+    quantity = packed % POSITION + quantity
+    packed = packed - packed % POSITION + quantity
 else
-    packed = next_place * PLACE + quantity
-    next_place = next_place + 1
+    packed = next_position * POSITION + quantity
+    next_position = next_position + 1
 end
 if quantity > MAX_QUANTITY then
     return {'quantity'}
@@ -24,4 +24,4 @@ end
 if not line and line_count() >= MAX_LINES then
     return {'full'}
 end
-return answer_changed(sku, string.format('%.0f ', packed) .. ARGV[11], '\1q', next_place)
+return reply_changed(sku, string.format('%.0f ', packed) .. ARGV[11], '\1q', next_position)

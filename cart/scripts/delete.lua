@@ -1,4 +1,4 @@
--- Forgets an open cart.
+-- Deletes an open cart.
 local refused = refusal()
 if refused then
     return refused

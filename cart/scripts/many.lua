@@ -3,7 +3,7 @@
 -- Lua's stack holds some 8,000 values: a call with more arguments than this is split.
 local AT_ONCE = 2000
 
-local function lines_held(skus)
+local function stored_lines(skus)
     local lines = {}
     for first = 1, #skus, AT_ONCE do
         local some = redis.call('HMGET', CART, unpack(skus, first, math.min(first + AT_ONCE - 1, #skus)))
@@ -20,28 +20,28 @@ local function in_parts(command, arguments)
     end
 end
 
--- Lines are triples of ARGV from `first` on: SKU, quantity, unit price quoted; no SKU comes twice.
--- `wanted(quantity, quoted, held quantity, held quoted)` gives the quantity and the price that a line shall have; the held
+-- Lines are triples of ARGV from `first` on: SKU, quantity, unit price quoted; every SKU differs.
+-- `wanted(quantity, quoted, stored quantity, stored quoted)` returns the new quantity and price of a line; the stored
 -- ones are nil for a line that is absent. Quantity 0 removes.
 local function set_many(first, wanted)
     local skus = {}
     for n = first, #ARGV, 3 do
         skus[#skus + 1] = ARGV[n]
     end
-    local lines = lines_held(skus)
+    local lines = stored_lines(skus)
     local growth, set, removed = 0, {}, {}
     for n, sku in ipairs(skus) do
         local line = lines[n]
-        local place, held_quantity, held_quoted
+        local position, stored_quantity, stored_quoted
         if line then
             local packed
-            packed, held_quoted = string.match(line, '^(%d+) (%d+)$')
-            held_quantity = packed % PLACE
-            place = (packed - held_quantity) / PLACE
+            packed, stored_quoted = string.match(line, '^(%d+) (%d+)$')
+            stored_quantity = packed % POSITION
+            position = (packed - stored_quantity) / POSITION
         end
         local at = first + 3 * n - 2
-        local quantity, quoted = wanted(tonumber(ARGV[at]), ARGV[at + 1], held_quantity, held_quoted)
-        if quantity > MAX_QUANTITY and quantity > (held_quantity or 0) then
+        local quantity, quoted = wanted(tonumber(ARGV[at]), ARGV[at + 1], stored_quantity, stored_quoted)
+        if quantity > MAX_QUANTITY and quantity > (stored_quantity or 0) then
             return {'quantity'}
         end
         if quantity == 0 then
@@ -52,10 +52,10 @@ local function set_many(first, wanted)
         else
             if not line then
                 growth = growth + 1
-                place = next_place
-                next_place = next_place + 1
+                position = next_position
+                next_position = next_position + 1
             end
-            local value = string.format('%.0f ', place * PLACE + quantity) .. quoted
+            local value = string.format('%.0f ', position * POSITION + quantity) .. quoted
             if value ~= line then
                 set[#set + 1] = sku
                 set[#set + 1] = value
@@ -66,9 +66,9 @@ local function set_many(first, wanted)
         return {'full'}
     end
     if #set == 0 and #removed == 0 then
-        return answer_unchanged()
+        return reply_unchanged()
     end
     in_parts('HDEL', removed)
     in_parts('HSET', set)
-    return answer_changed('\1q', next_place)
+    return reply_changed('\1q', next_position)
 end

@@ -1,7 +1,7 @@
 -- Step 2 of a merge, at its target: takes in the source's lines, once.
 -- KEYS[2] the merge's marker: "absorbed attempt", or "fenced attempt" when attempts up to that one must not be absorbed.
--- ARGV 9 attempt, 10 strategy, 11 how long the marker is kept (ms), 12 the source's currency, 13... its lines
--- Replies {'settled'}, this attempt is over in one way or the other, besides those of the opening.
+-- ARGV 9 attempt, 10 strategy, 11 lifetime of the marker (ms), 12 the source's currency, 13... its lines
+-- Replies as write.lua, or {'settled'}: this attempt was absorbed or fenced before.
 local outcome, settled_attempt = string.match(redis.call('GET', KEYS[2]) or '', '^(%a+) (%d+)$')
 if outcome == 'absorbed' or (outcome and tonumber(settled_attempt) >= tonumber(ARGV[9])) then
     return {'settled'}
@@ -15,20 +15,20 @@ if ARGV[12] ~= currency then
 end
 
 local combine = {
-    sum = function(quantity, held)
-        return held + quantity
+    sum = function(quantity, stored)
+        return stored + quantity
     end,
     max = math.max,
-    keep = function(_, held)
-        return held
+    keep = function(_, stored)
+        return stored
     end,
 }
 local combined = combine[ARGV[10]]
-local reply = set_many(13, function(quantity, quoted, held_quantity, held_quoted)
-    if not held_quantity then
+local reply = set_many(13, function(quantity, quoted, stored_quantity, stored_quoted)
+    if not stored_quantity then
         return quantity, quoted
     end
-    return combined(quantity, held_quantity), held_quoted
+    return combined(quantity, stored_quantity), stored_quoted
 end)
 if reply[1] == 'whole' then
     redis.call('SET', KEYS[2], 'absorbed ' .. ARGV[9], 'PX', ARGV[11])

@@ -1,8 +1,8 @@
 -- Step 1 of a merge, at its source: no write may change the source until the merge is settled.
--- KEYS[1] the source. ARGV 1 who asks, or ''   2 the target's id   3 now (ms)
+-- KEYS[1] the source. ARGV 1 signed-in shopper, or ''   2 the target's id   3 now (ms)
 -- Replies {'begun', attempt, fields} {'merging'}: into another cart {'closed', order id or '', id merged into or ''} {'not-found'}
-local held = redis.call('HMGET', KEYS[1], '\1w', '\1s', '\1m', '\1a', '\1o')
-local owner, status, target, attempt, order_id = held[1], held[2], held[3], held[4], held[5]
+local fields = redis.call('HMGET', KEYS[1], '\1w', '\1s', '\1m', '\1a', '\1o')
+local owner, status, target, attempt, order_id = fields[1], fields[2], fields[3], fields[4], fields[5]
 if not attempt or (owner and owner ~= ARGV[1]) then
     return {'not-found'}
 end
@@ -13,9 +13,9 @@ if status and target ~= ARGV[2] then
     return {'merging'}
 end
 if not status then
-    -- An attempt is numbered by its time, and later ones always higher, so that an old one can be told and refused.
+    -- The number of an attempt is its time, or one more than the last, so that an older attempt is recognised and refused.
     attempt = math.max(tonumber(ARGV[3]), attempt + 1)
     redis.call('HSET', KEYS[1], '\1s', 'merging', '\1m', ARGV[2], '\1a', attempt)
 end
--- Already merging into this target: whoever asks again helps the same attempt to its end.
+-- A source that is already merging into this target continues the same attempt.
 return {'begun', tonumber(attempt), redis.call('HGETALL', KEYS[1])}

@@ -1,5 +1,5 @@
 -- Takes back step 1 of a merge whose attempt is fenced. KEYS[1] the source. ARGV 1 attempt.
-local held = redis.call('HMGET', KEYS[1], '\1s', '\1a')
-if held[1] == 'merging' and held[2] == ARGV[1] then
+local fields = redis.call('HMGET', KEYS[1], '\1s', '\1a')
+if fields[1] == 'merging' and fields[2] == ARGV[1] then
     redis.call('HDEL', KEYS[1], '\1s', '\1m')
 end

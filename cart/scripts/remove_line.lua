@@ -6,4 +6,4 @@ end
 if redis.call('HDEL', CART, ARGV[9]) == 0 then
     return {'no-line', ARGV[9]}
 end
-return answer_changed()
+return reply_changed()

@@ -138,11 +138,11 @@ class RedisQueue:
         """Make visible the deliveries that this consumer held before a restart. Only at the start: later they are in progress."""
         start = "-"
         while True:
-            held = await self._store.execute("XPENDING", self._key, self._group, start, "+", _PAGE, self._consumer)
-            if not held:
+            pending = await self._store.execute("XPENDING", self._key, self._group, start, "+", _PAGE, self._consumer)
+            if not pending:
                 break
-            await self._set_idle([entry[0] for entry in held], self._visibility_ms)
-            start = f"({held[-1][0].decode()}"
+            await self._set_idle([entry[0] for entry in pending], self._visibility_ms)
+            start = f"({pending[-1][0].decode()}"
         self._has_own = True
 
     async def _claim(self, limit: int) -> list[Delivery]:

@@ -38,7 +38,7 @@ COPY_AT_ATTEMPT: Final = 3
 CALL_DEADLINE_S: Final = 5.0
 _REGION = re.compile(r"//sqs\.([a-z0-9-]+)\.")
 # The receipt is no longer valid: the message was deleted, or delivered again after its visibility ended.
-_LOST: Final = ("MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue")
+_INVALID_RECEIPT: Final = ("MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue")
 
 
 @asynccontextmanager
@@ -155,12 +155,12 @@ class SqsQueue:
             await self._change_visibility(delivery, delay_s)
             return
         copying = self._client.send_message(
-            QueueUrl=self._queue_url, MessageBody=delivery.body.decode(), **self._apart(delivery, delay_s)
+            QueueUrl=self._queue_url, MessageBody=delivery.body.decode(), **self._copy_options(delivery, delay_s)
         )
         await _reply(copying)
         await self._delete([delivery])
 
-    def _apart(self, delivery: Delivery, delay_s: float) -> dict[str, Any]:
+    def _copy_options(self, delivery: Delivery, delay_s: float) -> dict[str, Any]:
         """The options that delay the copy of a message and distinguish it from a duplicate."""
         if not self._is_fifo:
             return {"DelaySeconds": min(math.ceil(delay_s), MAX_DELAY_S)}
@@ -201,14 +201,14 @@ class SqsQueue:
         change = self._client.change_message_visibility(
             QueueUrl=self._queue_url, ReceiptHandle=delivery.receipt, VisibilityTimeout=_visibility(seconds)
         )
-        await _reply(change, ignore_lost=True)
+        await _reply(change, ignore_invalid_receipt=True)
 
     async def _max_receives_of_queue(self) -> float:
         """The `maxReceiveCount` of the queue, read once when first needed; infinite if it has none."""
         if self._max_receives is None:
-            asked = self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"])
+            reading = self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"])
             try:
-                reply = await _reply(asked)
+                reply = await _reply(reading)
             except ServiceUnavailable as error:  # without this permission only the count of dead letters is wrong
                 _log.warning("reading the queue's redrive policy failed; dead letters are not counted: %s", error)
                 return math.inf
@@ -236,13 +236,13 @@ def _visibility(seconds: float) -> int:
 
 
 async def _reply(
-    call: Awaitable[Mapping[str, Any]], deadline_s: float = CALL_DEADLINE_S, *, ignore_lost: bool = False
+    call: Awaitable[Mapping[str, Any]], deadline_s: float = CALL_DEADLINE_S, *, ignore_invalid_receipt: bool = False
 ) -> Mapping[str, Any]:
     try:
         async with asyncio.timeout(deadline_s):
             return await call
     except ClientError as error:
-        if ignore_lost and error.response["Error"]["Code"].endswith(_LOST):
+        if ignore_invalid_receipt and error.response["Error"]["Code"].endswith(_INVALID_RECEIPT):
             return {}
         raise ServiceUnavailable(str(error)) from error
     except (BotoCoreError, TimeoutError) as error:

@@ -37,7 +37,7 @@ def import_file(path: str, settings: Settings, *, skip_bad: bool, say: Callable[
             return 1
     if report.rejected > SHOWN_REJECTIONS:
         say(f"... and {report.rejected - SHOWN_REJECTIONS:,} more wrong records")
-    if report.refused:
+    if report.is_rejected:
         say(f"nothing was imported: {report.rejected:,} wrong records; --skip-bad imports the {report.sound:,} others")
         return 1
     unchanged = report.imported - report.new - report.changed

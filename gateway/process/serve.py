@@ -161,7 +161,7 @@ async def _prepare(settings: Settings, store: prerequisites.StoreAddress) -> Non
         if settings.catalog is None:
             return
         report = await import_once(settings.catalog, catalog=catalog, search=search)
-        if report is not None and report.refused:
+        if report is not None and report.is_rejected:
             first = report.rejections[0]
             raise prerequisites.CannotStart(
                 f"{settings.catalog} has {report.rejected} invalid records, the first on line {first.line}: {first.reason}; "

@@ -75,7 +75,7 @@ async def test_a_process_that_knows_the_cart_is_told_its_new_version_only(store:
     cart = await made(carts, now, 3)
     await carts.set_lines(cart.id, [Line(Sku("85123A"), 1, 5)], currency="GBP", write=at(now))
     await carts.remove_line(cart.id, Sku("85123A"), write=at(now))
-    assert [reply[0] for reply in listening.replies[1:]] == [b"known"] * 5
+    assert [reply[0] for reply in listening.replies[1:]] == [b"applied"] * 5
 
 
 async def test_a_process_that_knows_an_older_state_is_told_the_whole_cart(store: Store) -> None:

@@ -60,7 +60,7 @@ async def test_products_reach_the_catalogue_and_the_search(shop: Shop) -> None:
 
 async def test_one_bad_row_keeps_everything_out(shop: Shop) -> None:
     report = await shop.import_file("A,N,1,GBP,1", "B,N,x,GBP,1", "C,N,1,GBP,-1")
-    assert report.refused
+    assert report.is_rejected
     assert (report.sound, report.rejected, report.imported) == (1, 2, 0)
     assert report.rejections == [
         Rejection(3, "price 'x' is no price such as 2.55"),
@@ -72,7 +72,7 @@ async def test_one_bad_row_keeps_everything_out(shop: Shop) -> None:
 
 async def test_bad_rows_can_be_skipped(shop: Shop) -> None:
     report = await shop.import_file("A,N,1,GBP,1", "B,N,x,GBP,1", "C,N,1,GBP,1", skip_bad=True)
-    assert not report.refused
+    assert not report.is_rejected
     assert (report.imported, report.rejected) == (2, 1)
     assert await shop.listed() == ["A", "C"]
 
@@ -210,5 +210,5 @@ async def test_importing_once_fills_an_emptied_store_again(shop: Shop) -> None:
 async def test_importing_once_refuses_a_file_with_a_bad_row(shop: Shop) -> None:
     report = await shop.import_file_once("A,N,1,GBP,5", "B,N,x,GBP,5")
     assert report is not None
-    assert report.refused
+    assert report.is_rejected
     assert shop.catalog.book == {}

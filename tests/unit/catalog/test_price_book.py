@@ -159,7 +159,7 @@ async def test_prices_are_stale_once_they_could_not_be_confirmed_for_two_seconds
 
 async def test_prices_that_nobody_could_confirm_for_too_long_are_not_shown(store: FakeStore) -> None:
     clock = Clock()
-    book = RedisPriceBook(store, stale_most_s=300, clock=clock)
+    book = RedisPriceBook(store, max_stale_s=300, clock=clock)
     await book.refresh()
     await book.products([A])
     clock.now = 300.0
