@@ -1,4 +1,4 @@
-"""Stores between an adapter and the server: one listens, one is killed at a call, one waits to be let go; and races of them."""
+"""Stores between an adapter and the server: one records replies, one is killed at a call, one waits for the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every place that keeps carts promises."""
+"""The contract of `Carts`, for both adapters."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ async def test_a_new_cart_is_read_back_as_it_was_made(carts: Carts) -> None:
     assert cart.version == 1
 
 
-async def test_a_written_cart_is_read_back_as_the_write_answered(carts: Carts) -> None:
+async def test_a_written_cart_is_read_back_as_the_write_returned_it(carts: Carts) -> None:
     cart = await made(carts, (MUG, 2), (TRAY, 100), (LAMP, 1))
     assert held_by(cart) == [(MUG, 2), (TRAY, 100), (LAMP, 1)]
     assert await carts.read(cart.id) == cart
 
 
 @every_write
-async def test_a_cart_nobody_made_is_not_found(carts: Carts, call: Call) -> None:
+async def test_an_unknown_cart_is_not_found(carts: Carts, call: Call) -> None:
     with pytest.raises(CartNotFound):
         await call(carts, new_cart_id(), at())
     with pytest.raises(CartNotFound):
@@ -98,7 +98,7 @@ async def test_an_owned_cart_is_found_by_its_owner_only(carts: Carts, call: Call
     await call(carts, cart.id, at(owner="ada"))
 
 
-async def test_what_an_owner_has_just_seen_is_not_shown_to_others(carts: Carts) -> None:
+async def test_a_cart_cached_for_its_owner_is_not_shown_to_others(carts: Carts) -> None:
     cart = await made(carts, (MUG, 1), owner="ada")
     for stranger in (None, "bob", "", "ad", "ada "):
         assert await carts.read(cart.id, owner="ada") == cart
@@ -123,12 +123,12 @@ async def test_an_owner_may_give_the_lines_of_a_cart_to_one_without_an_owner(car
         await carts.read(source.id)
 
 
-async def test_a_cart_without_an_owner_is_open_to_whoever_knows_its_id(carts: Carts) -> None:
+async def test_a_cart_without_an_owner_is_open_to_every_shopper_who_knows_its_id(carts: Carts) -> None:
     cart = await made(carts, (MUG, 1))
     assert await carts.read(cart.id, owner="ada") == cart
 
 
-async def test_adding_the_same_sku_again_adds_up_in_its_old_place_at_the_new_price(carts: Carts) -> None:
+async def test_adding_the_same_sku_again_adds_up_in_its_position_at_the_new_price(carts: Carts) -> None:
     cart = await made(carts, (MUG, 2), (TRAY, 1))
     cart = await carts.add_line(cart.id, Line(MUG, 3, 299), currency="GBP", write=at())
     assert cart.lines == (Line(MUG, 5, 299), Line(TRAY, 1, 255))
@@ -142,20 +142,20 @@ async def test_a_line_removed_and_added_again_goes_to_the_end(carts: Carts) -> N
     assert await carts.read(cart.id) == cart
 
 
-async def test_a_change_makes_the_version_rise_by_one_and_tells_the_time(carts: Carts) -> None:
+async def test_a_change_raises_the_version_by_one_and_sets_the_time(carts: Carts) -> None:
     cart = await made(carts, (MUG, 2))
     changed = await carts.add_line(cart.id, Line(MUG, 1, 255), currency="GBP", write=at(T0 + 77))
     assert (changed.version, changed.updated_at, changed.created_at) == (cart.version + 1, T0 + 77, T0)
 
 
-async def test_a_clock_that_is_behind_does_not_turn_a_carts_time_back(carts: Carts) -> None:
+async def test_a_slow_clock_does_not_turn_the_time_of_a_cart_back(carts: Carts) -> None:
     cart = await made(carts, (MUG, 2))
     changed = await carts.add_line(cart.id, Line(MUG, 1, 255), currency="GBP", write=at(T0 - 5000))
     assert (changed.version, changed.updated_at) == (cart.version + 1, T0)
     assert await carts.read(cart.id) == changed
 
 
-async def test_a_write_that_changes_nothing_leaves_version_and_time(carts: Carts) -> None:
+async def test_a_write_without_a_change_leaves_version_and_time(carts: Carts) -> None:
     cart = await made(carts, (MUG, 2))
     again = await carts.set_lines(cart.id, lines((MUG, 2), (LAMP, 0)), currency="GBP", write=at(T0 + 77))
     assert again == cart
@@ -185,7 +185,7 @@ async def test_removing_the_last_line_leaves_an_empty_cart(carts: Carts) -> None
     assert await carts.read(cart.id) == emptied
 
 
-async def test_removing_a_line_that_is_not_there_is_refused(carts: Carts) -> None:
+async def test_removing_an_absent_line_is_refused(carts: Carts) -> None:
     cart = await made(carts, (MUG, 2))
     with pytest.raises(LineNotFound) as refused:
         await carts.remove_line(cart.id, LAMP, write=at())
@@ -193,7 +193,7 @@ async def test_removing_a_line_that_is_not_there_is_refused(carts: Carts) -> Non
     assert await carts.read(cart.id) == cart
 
 
-async def test_a_full_cart_refuses_another_line_but_takes_more_of_what_it_has(carts: Carts) -> None:
+async def test_a_full_cart_refuses_another_line_but_accepts_more_of_its_skus(carts: Carts) -> None:
     cart = await made(carts, *((Sku(f"sku-{n}"), 1) for n in range(5)))
     for refused_write in (
         carts.add_line(cart.id, Line(LAMP, 1, 5), currency="GBP", write=at()),
@@ -265,7 +265,7 @@ async def test_a_write_for_another_version_is_refused_with_the_current_one(
 
 
 @every_write
-async def test_a_write_for_the_current_version_is_done(carts: Carts, call: Call) -> None:
+async def test_a_write_for_the_current_version_is_accepted(carts: Carts, call: Call) -> None:
     cart = await made(carts, (MUG, 1))
     await call(carts, cart.id, at(if_match=cart.version))
     if call is WRITES["delete"]:
@@ -288,7 +288,7 @@ async def test_an_ordered_cart_is_closed_and_names_its_order(adapter: Adapter, c
     assert (ordered.status, ordered.order_id, ordered.lines) == ("ordered", "7f" + "b" * 24, cart.lines)
 
 
-async def test_a_deleted_cart_is_gone(carts: Carts) -> None:
+async def test_a_deleted_cart_is_not_found(carts: Carts) -> None:
     cart = await made(carts, (MUG, 1))
     await carts.delete(cart.id, write=at())
     with pytest.raises(CartNotFound):
@@ -332,7 +332,7 @@ async def test_a_merge_takes_the_lines_of_the_other_cart(
     assert await carts.read(target.id) == merged
 
 
-async def test_the_source_of_a_merge_is_closed_and_keeps_a_record_of_its_lines(carts: Carts) -> None:
+async def test_the_source_of_a_merge_is_closed_and_has_its_lines_as_a_record(carts: Carts) -> None:
     source, target = await made(carts, (LAMP, 4)), await made(carts, (MUG, 2))
     await carts.merge(target.id, source.id, "sum", write=at())
     closed = await carts.read(source.id)
@@ -345,7 +345,7 @@ async def test_the_source_of_a_merge_is_closed_and_keeps_a_record_of_its_lines(c
         assert refused.value.order_id is None
 
 
-async def test_a_merge_repeated_is_answered_again_and_done_once(carts: Carts) -> None:
+async def test_a_repeated_merge_returns_the_cart_and_changes_nothing(carts: Carts) -> None:
     source, target = await made(carts, (MUG, 4)), await made(carts, (MUG, 2))
     merged = await carts.merge(target.id, source.id, "sum", write=at(if_match=target.version))
     assert await carts.merge(target.id, source.id, "sum", write=at(if_match=target.version)) == merged
@@ -353,7 +353,7 @@ async def test_a_merge_repeated_is_answered_again_and_done_once(carts: Carts) ->
     assert await carts.merge(target.id, source.id, "max", write=at()) == changed
 
 
-async def test_merges_asked_for_at_once_are_done_once(carts: Carts) -> None:
+async def test_simultaneous_equal_merges_are_done_once(carts: Carts) -> None:
     source, target = await made(carts, (MUG, 4)), await made(carts, (MUG, 2))
     answers = await asyncio.gather(*(carts.merge(target.id, source.id, "sum", write=at()) for _ in range(10)))
     assert {answer.item_count for answer in answers} == {6}
@@ -381,18 +381,18 @@ async def refused_merge(carts: Carts, target: CartId, source: Cart, why: type[Ex
     return refused.value
 
 
-async def test_a_merge_into_a_cart_that_is_not_there_leaves_the_source(carts: Carts) -> None:
+async def test_a_merge_into_an_unknown_cart_leaves_the_source(carts: Carts) -> None:
     await refused_merge(carts, new_cart_id(), await made(carts, (MUG, 1)), CartNotFound)
 
 
-async def test_a_merge_of_a_cart_that_is_not_there_leaves_the_target(carts: Carts) -> None:
+async def test_a_merge_of_an_unknown_cart_leaves_the_target(carts: Carts) -> None:
     target = await made(carts, (MUG, 1))
     with pytest.raises(CartNotFound):
         await carts.merge(target.id, new_cart_id(), "sum", write=at())
     assert await carts.read(target.id) == target
 
 
-async def test_nobody_merges_the_cart_of_another_shopper(carts: Carts) -> None:
+async def test_the_cart_of_another_shopper_cannot_be_merged(carts: Carts) -> None:
     mine, theirs = await made(carts, (MUG, 1)), await made(carts, (MUG, 1), owner="ada")
     await refused_merge(carts, mine.id, theirs, CartNotFound, owner="bob")
     await refused_merge(carts, theirs.id, await made(carts, (MUG, 1)), CartNotFound, owner="bob")
@@ -446,5 +446,5 @@ async def test_settling_a_cart_that_is_not_merging_does_nothing(carts: Carts) ->
     assert await carts.read(cart.id) == cart
 
 
-def test_a_foreign_currency_is_told_to_handlers_only() -> None:
+def test_a_foreign_currency_is_an_error_between_adapter_and_handlers_only() -> None:
     assert not issubclass(ForeignCurrency, Refusal)

@@ -1,4 +1,4 @@
-"""What only the Redis adapter promises: size, expiry, short answers, and never trusting what the process remembers."""
+"""The Redis adapter of `Carts`: size in the store, expiry, short replies, and cached carts that are outdated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_five_lines_of_the_longest_skus_take_less_than_a_kibibyte(store: S
 
 
 @pytest.mark.parametrize(("owner", "days"), [(None, 30), ("ada", 90)])
-async def test_a_cart_is_kept_for_its_time_after_its_last_change(store: Store, owner: str | None, days: int) -> None:
+async def test_a_cart_expires_a_fixed_time_after_its_last_change(store: Store, owner: str | None, days: int) -> None:
     now, carts = unix_ms(), RedisCarts(store)
     cart = await made(carts, now, owner=owner)
     assert await expiry_of(store, cart.id) == now + days * DAY_MS == cart.expires_at(LIMITS)
@@ -61,7 +61,7 @@ async def test_a_cart_is_kept_for_its_time_after_its_last_change(store: Store, o
     assert await expiry_of(store, cart.id) == now + 5 + days * DAY_MS
 
 
-async def test_a_merged_cart_is_kept_for_its_time_after_the_merge(store: Store) -> None:
+async def test_a_merged_cart_expires_a_fixed_time_after_the_merge(store: Store) -> None:
     now, carts = unix_ms(), RedisCarts(store)
     source, target = await made(carts, now, 2), await made(carts, now)
     await carts.merge(target.id, source.id, "sum", write=at(now + 7000))
@@ -69,7 +69,7 @@ async def test_a_merged_cart_is_kept_for_its_time_after_the_merge(store: Store) 
     assert await expiry_of(store, source.id) == now + 7000 + 30 * DAY_MS == closed.expires_at(LIMITS)
 
 
-async def test_a_process_that_knows_the_cart_is_told_its_new_version_only(store: Store) -> None:
+async def test_a_write_to_a_cached_cart_replies_with_its_version_only(store: Store) -> None:
     now, listening = unix_ms(), Listening(store)
     carts = RedisCarts(listening)
     cart = await made(carts, now, 3)
@@ -78,7 +78,7 @@ async def test_a_process_that_knows_the_cart_is_told_its_new_version_only(store:
     assert [reply[0] for reply in listening.replies[1:]] == [b"applied"] * 5
 
 
-async def test_a_process_that_knows_an_older_state_is_told_the_whole_cart(store: Store) -> None:
+async def test_a_write_to_an_outdated_cached_cart_replies_with_all_lines(store: Store) -> None:
     now, listening = unix_ms(), Listening(store)
     here, elsewhere = RedisCarts(listening), RedisCarts(store)
     cart = await made(here, now, 3)
@@ -89,7 +89,7 @@ async def test_a_process_that_knows_an_older_state_is_told_the_whole_cart(store:
     assert await elsewhere.read(cart.id) == ours == await here.read(cart.id)
 
 
-async def test_a_store_that_lost_a_write_is_believed_even_at_the_same_version(store: Store) -> None:
+async def test_a_cached_cart_is_dropped_when_the_store_lost_its_last_write(store: Store) -> None:
     now, listening = unix_ms(), Listening(store)
     here, elsewhere = RedisCarts(listening), RedisCarts(store)
     cart = await made(here, now, 1)
@@ -107,7 +107,7 @@ async def test_a_store_that_lost_a_write_is_believed_even_at_the_same_version(st
     assert [line.sku for line in written.lines] == ["22000A", "new 0", "new 1", "last"]
 
 
-async def test_a_cart_closed_elsewhere_is_not_read_as_open_from_memory(store: Store) -> None:
+async def test_a_cached_cart_that_another_process_closed_is_not_read_as_open(store: Store) -> None:
     now, here = unix_ms(), RedisCarts(store)
     cart = await made(here, now, 2)
     await store.execute("HSET", cart_key(cart.id), "\1s", "ordered", "\1o", "7f" + "b" * 24)
@@ -116,14 +116,14 @@ async def test_a_cart_closed_elsewhere_is_not_read_as_open_from_memory(store: St
         await here.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now))
 
 
-async def test_a_process_that_remembers_nothing_works_as_well(store: Store) -> None:
+async def test_an_empty_cache_changes_no_result(store: Store) -> None:
     now, carts = unix_ms(), RedisCarts(store, cached_lines=0)
     cart = await made(carts, now, 5)
     assert await carts.read(cart.id) == cart
     assert len(cart.lines) == 5
 
 
-async def test_a_line_in_a_cart_that_was_emptied_and_filled_for_years_keeps_its_place(store: Store) -> None:
+async def test_positions_of_lines_are_exact_after_years_of_changes(store: Store) -> None:
     # Places rise with every line ever added; packed numbers beyond 2^53 would lose their quantity.
     now, carts = unix_ms(), RedisCarts(store)
     cart = await made(carts, now, 1)

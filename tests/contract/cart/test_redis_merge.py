@@ -1,4 +1,4 @@
-"""A merge may be cut short at any store call, and may meet any other call at any point: no line is lost, none is doubled."""
+"""Merges that are killed at any store call or race with any other call lose no line and double none."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_after_a_kill_both_carts_read_as_before_the_merge_or_as_after_it(
 
 @killed_anywhere
 @at_every_call
-async def test_after_a_kill_the_merge_is_finished_by_asking_again(store: Store, call: int, after_running: bool) -> None:
+async def test_after_a_kill_a_repeated_merge_is_completed(store: Store, call: int, after_running: bool) -> None:
     target, source = await two_carts(store)
     await killed_merge(store, target, source, call=call, after_running=after_running)
     merged = await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
@@ -127,7 +127,7 @@ async def test_after_a_kill_the_source_can_be_deleted_or_is_merged(
 
 @killed_anywhere
 @at_every_call
-async def test_after_a_kill_the_source_can_go_into_another_cart_or_has_gone_into_the_first(
+async def test_after_a_kill_the_source_can_be_merged_into_another_cart_or_is_in_the_first(
     store: Store, call: int, after_running: bool
 ) -> None:
     target, source = await two_carts(store)
@@ -190,7 +190,7 @@ async def test_lines_that_arrive_after_a_later_attempt_are_refused(store: Store)
     assert await carts.read(target.id) == merged
 
 
-async def test_an_attempt_is_numbered_above_the_last_even_when_the_clock_is_behind(store: Store) -> None:
+async def test_an_attempt_has_a_higher_number_than_the_last_even_with_a_slow_clock(store: Store) -> None:
     target, source = await two_carts(store)
     merges = Merges(store)
     numbers = []
@@ -225,14 +225,14 @@ async def test_reading_does_not_disturb_a_merge_under_way(store: Store) -> None:
     assert (await carts.read(source.id)).status == "merged"
 
 
-async def test_a_cart_deleted_after_it_took_the_lines_does_not_give_them_back(store: Store) -> None:
+async def test_the_lines_of_a_merge_are_deleted_with_its_target(store: Store) -> None:
     target, source = await two_carts(store)
     await killed_merge(store, target, source, call=2, after_running=False)
     await RedisCarts(store).delete(target.id, write=at())
     assert (await RedisCarts(store).read(source.id)).status == "merged"
 
 
-async def test_markers_of_finished_and_of_undone_merges_do_not_stay_for_ever(store: Store) -> None:
+async def test_markers_of_finished_and_undone_merges_expire(store: Store) -> None:
     target, source = await two_carts(store)
     other = await made(store)
     await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
@@ -370,7 +370,7 @@ async def test_a_chain_of_merges_in_any_order_keeps_every_unit(store: Store) -> 
     assert await every_race(store, two) > 50
 
 
-async def test_a_merge_and_the_deletion_of_its_source_in_any_order_lose_what_was_asked_to_be_lost_only(
+async def test_a_merge_and_the_deletion_of_its_source_in_any_order_lose_only_deleted_lines(
     store: Store,
 ) -> None:
     async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
@@ -390,7 +390,7 @@ async def test_a_merge_and_the_deletion_of_its_source_in_any_order_lose_what_was
     assert await every_race(store, two) > 10
 
 
-async def test_a_merge_that_loses_every_race_says_that_the_store_is_busy(store: Store) -> None:
+async def test_a_merge_that_loses_every_race_raises_store_overloaded(store: Store) -> None:
     target, source = await two_carts(store)
 
     losing = RedisCarts(Disturbed(store, lambda: Merges(store).settle(source.id)))

@@ -1,4 +1,4 @@
-"""The promises of `Catalog`, `StockLevels` and `PriceBook`, kept by every adapter."""
+"""The contract of `Catalog`, `StockLevels` and `PriceBook`, for both adapters."""
 
 import asyncio
 from typing import NamedTuple
@@ -42,32 +42,32 @@ async def test_products_put_are_in_the_price_book_and_in_stock(shop: Shop) -> No
     assert (await shop.stock.level(A), await shop.stock.level(Z)) == (7, None)
 
 
-async def test_putting_again_tells_what_changed_and_sets_the_stock(shop: Shop) -> None:
+async def test_putting_again_counts_changes_and_sets_the_stock(shop: Shop) -> None:
     await shop.catalog.put(ROWS)
     again = [CatalogRow(A, "RED HEART", 255, "GBP", 3), CatalogRow(B, "Fees, café", 1501, "EUR", 0)]
     assert await shop.catalog.put(again) == PutCounts(new=0, changed=1, same=1)
     assert await shop.stock.levels([A, B]) == [3, 0]
 
 
-async def test_a_large_batch_is_put_whole(shop: Shop) -> None:
+async def test_a_large_batch_is_put_completely(shop: Shop) -> None:
     rows = [CatalogRow(Sku(f"S{n}"), f"Name {n}", n, "GBP", n) for n in range(1001)]
     assert await shop.catalog.put(rows) == PutCounts(1001, 0, 0)
     assert await shop.stock.levels([row.sku for row in rows]) == list(range(1001))
 
 
-async def test_nothing_is_put_by_an_empty_batch_nor_looked_up_by_an_empty_request(shop: Shop) -> None:
+async def test_empty_batches_and_look_ups_do_nothing(shop: Shop) -> None:
     assert await shop.catalog.put([]) == PutCounts(0, 0, 0)
     assert await shop.stock.levels([]) == []
     await shop.prices.products([])
 
 
-async def test_a_sku_that_cannot_be_one_is_not_sold(shop: Shop) -> None:
+async def test_a_malformed_sku_is_not_sold(shop: Shop) -> None:
     impossible = [Sku("\ud800"), Sku(""), Sku("x" * 65), Sku("\x01v")]
     products = await shop.prices.products(impossible)
     assert not any(sku in products for sku in impossible)
 
 
-async def test_a_finished_import_is_remembered(shop: Shop) -> None:
+async def test_a_finished_import_is_recorded(shop: Shop) -> None:
     assert not await shop.catalog.has_imported("digest")
     await shop.catalog.mark_imported("digest")
     await shop.catalog.mark_imported("digest")
@@ -102,7 +102,7 @@ async def test_a_waiting_import_acquires_the_lease_once_it_is_free(shop: Shop) -
     assert await following == "followed"
 
 
-async def test_a_mapping_of_prices_always_tells_the_same(shop: Shop) -> None:
+async def test_a_mapping_of_prices_never_changes(shop: Shop) -> None:
     await shop.catalog.put(ROWS)
     before = await shop.prices.products([A])
     await shop.catalog.put([CatalogRow(A, "RED HEART", 1, "GBP", 7)])

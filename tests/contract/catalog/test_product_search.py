@@ -1,4 +1,4 @@
-"""The promises of `ProductSearch`, kept by every adapter."""
+"""The contract of `ProductSearch`, for both adapters."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,7 +64,7 @@ async def test_an_empty_index_has_an_empty_page(empty: ProductSearch) -> None:
     assert await empty.page(limit=10, q="white") == ([], None)
 
 
-async def test_products_are_listed_in_the_order_they_came(search: ProductSearch) -> None:
+async def test_products_are_listed_in_the_order_of_their_first_import(search: ProductSearch) -> None:
     assert (await search.page(limit=100)).skus == [sku for sku, _ in PRODUCTS]
 
 
@@ -146,16 +146,16 @@ async def test_a_search_of_punctuation_finds_nothing(search: ProductSearch, q: s
         "(white",
     ],
 )
-async def test_the_search_syntax_of_an_engine_means_nothing(search: ProductSearch, q: str) -> None:
+async def test_the_syntax_of_search_engines_has_no_effect(search: ProductSearch, q: str) -> None:
     wanted = plain_words(q)
     assert await found(search, q) == [sku for sku, name in PRODUCTS if wanted <= plain_words(name)]
 
 
-async def test_a_search_of_very_many_words_is_answered(search: ProductSearch) -> None:
+async def test_a_search_of_very_many_words_has_a_page(search: ProductSearch) -> None:
     assert await found(search, " ".join(chr(ord("a") + n % 26) + str(n) for n in range(600))) == []
 
 
-async def test_a_renamed_product_keeps_its_place_and_is_found_by_its_new_name_alone(search: ProductSearch) -> None:
+async def test_a_renamed_product_has_the_same_position_and_is_found_by_its_new_name_only(search: ProductSearch) -> None:
     await search.upsert([(Sku("71053"), "BRASS LAMP")])
     assert (await search.page(limit=3)).skus == ["85123A", "71053", "BANK CHARGES"]
     assert await found(search, "brass") == ["71053"]
@@ -163,13 +163,13 @@ async def test_a_renamed_product_keeps_its_place_and_is_found_by_its_new_name_al
     assert await found(search, "metal white") == []
 
 
-async def test_a_product_given_twice_is_there_once(search: ProductSearch) -> None:
+async def test_a_product_added_twice_is_listed_once(search: ProductSearch) -> None:
     await search.upsert([(Sku("NEW"), "ONE"), (Sku("NEW"), "TWO"), (Sku("NEW"), "TWO")])
     assert (await search.page(limit=100)).skus.count(Sku("NEW")) == 1
     assert (await found(search, "one"), await found(search, "two")) == ([], ["NEW"])
 
 
-async def test_products_that_come_while_somebody_pages_are_found_at_the_end(search: ProductSearch) -> None:
+async def test_products_added_during_paging_are_at_the_end(search: ProductSearch) -> None:
     first = await search.page(limit=8)
     await search.upsert([(Sku("NEW"), "NEW")])
     assert (await search.page(limit=8, cursor=first.next_cursor)).skus == ["white", "NEW"]
@@ -186,12 +186,12 @@ async def test_a_cursor_belongs_to_its_query(search: ProductSearch) -> None:
 @pytest.mark.parametrize(
     "cursor", ["", "x", "\u00e9", "\ud800", "AAAA", "A" * 20, "A" * 10_000, "=" * 20, "-1", "0:", "%00"]
 )
-async def test_a_cursor_never_given_out_is_refused(search: ProductSearch, cursor: str) -> None:
+async def test_a_forged_cursor_is_refused(search: ProductSearch, cursor: str) -> None:
     with pytest.raises(ForeignCursor):
         await search.page(limit=1, cursor=cursor)
 
 
-async def test_a_finished_import_is_remembered(search: ProductSearch) -> None:
+async def test_a_finished_import_is_recorded(search: ProductSearch) -> None:
     assert not await search.has_imported("digest")
     await search.mark_imported("digest")
     await search.mark_imported("digest")

@@ -1,4 +1,4 @@
-"""The promises of a checkout to shoppers, on both adapters."""
+"""The contract of a checkout with shoppers, for both adapters."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ async def test_shipping_is_part_of_the_total(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("cart_id", ["", "7f", "7f}c:x", "7FABCDEFGHIJKLMNOPQRSTUVWX", "b573mnjufytctwj2g6h3tb4akq"])
-async def test_a_cart_that_is_not_there_is_not_found(shop: Shop, cart_id: str) -> None:
+async def test_an_unknown_cart_is_not_found(shop: Shop, cart_id: str) -> None:
     with pytest.raises(CartNotFound):
         await shop.handlers().place(a_request(CartId(cart_id)), idempotency_key=KEY)
 
@@ -232,7 +232,7 @@ async def test_replay_cancel_and_events_are_for_the_owner_only(shop: Shop) -> No
 
 
 @pytest.mark.parametrize("order_id", ["", "nonsense", "7f}o:x", "a4sry36swlmiez6yaqzeomtgmh"])
-async def test_an_order_that_is_not_there_is_not_found(shop: Shop, order_id: str) -> None:
+async def test_an_unknown_order_is_not_found(shop: Shop, order_id: str) -> None:
     with pytest.raises(OrderNotFound):
         await shop.handlers().read(order_id)
 

@@ -78,7 +78,7 @@ async def test_the_same_claim_may_begin_again(shop: Shop) -> None:
     assert claimed.cart == changed
 
 
-async def test_a_cart_that_is_not_there_or_not_theirs_cannot_be_claimed(shop: Shop) -> None:
+async def test_an_unknown_cart_or_one_of_another_shopper_cannot_be_claimed(shop: Shop) -> None:
     with pytest.raises(CartNotFound):
         await shop.orders.begin(a_claim(new_cart_id()))
     cart = await shop.cart(owner="ada")
@@ -224,7 +224,7 @@ async def test_an_order_that_was_never_accepted_is_not_found(shop: Shop) -> None
     assert await shop.orders.receipt(unknown) is None
 
 
-async def test_an_order_moves_from_the_status_that_the_caller_knew(shop: Shop) -> None:
+async def test_a_transition_requires_the_expected_status(shop: Shop) -> None:
     order, _ = await ordered(shop, await shop.cart())
     confirmed = await shop.orders.transition(order, OrderStatus.STOCK_CONFIRMED, at=order.created_at + 1, detail="all")
     assert confirmed.history[-1] == HistoryEntry(OrderStatus.STOCK_CONFIRMED, order.created_at + 1, "all")

@@ -31,7 +31,7 @@ def message(number: int, body: bytes = b"{}") -> Outgoing:
     return Outgoing(OrderId(f"7f{number:024d}"), body)
 
 
-async def test_a_message_that_is_refused_does_not_take_the_others_with_it(admin: Any, sqs_endpoint: str) -> None:
+async def test_a_rejected_message_does_not_fail_the_others(admin: Any, sqs_endpoint: str) -> None:
     url = await create(admin, "partial")
 
     async with open_sqs_queue(url, endpoint_url=sqs_endpoint, region=REGION) as queue:
@@ -83,7 +83,7 @@ async def test_the_region_is_read_from_the_address(aws_credentials: None) -> Non
         assert queue._client.meta.region_name == "ap-southeast-2"
 
 
-async def test_a_queue_without_a_region_says_so(aws_credentials: None) -> None:
+async def test_a_missing_region_is_an_error(aws_credentials: None) -> None:
     with pytest.raises(ValueError, match="region"):
         async with open_sqs_queue("http://127.0.0.1:9324/000000000000/orders"):
             pass

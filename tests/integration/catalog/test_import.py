@@ -25,7 +25,7 @@ async def search(tmp_path: Path) -> AsyncIterator[SqliteSearch]:
     await search.close()
 
 
-async def test_the_sample_catalogue_is_served_as_its_file_says(store: Client, search: SqliteSearch) -> None:
+async def test_the_sample_catalogue_is_served_as_in_its_file(store: Client, search: SqliteSearch) -> None:
     catalog, prices = RedisCatalog(store), RedisPriceBook(store)
     report = await import_catalog(SAMPLE, catalog=catalog, search=search)
     assert (report.imported, report.rejected, report.new) == (2_748, 0, 2_748)
@@ -74,7 +74,7 @@ async def test_a_changed_price_reaches_every_price_book(store: Client, search: S
     await asyncio.gather(*watching, return_exceptions=True)
 
 
-async def test_importing_once_is_remembered_in_the_store(store: Client, search: SqliteSearch, tmp_path: Path) -> None:
+async def test_importing_once_is_recorded_in_the_store(store: Client, search: SqliteSearch, tmp_path: Path) -> None:
     path = tmp_path / "catalog.csv"
     path.write_text(HEADER + "A,HEART,1,GBP,3\n")
     catalog = RedisCatalog(store, now_ms=lambda: 1_764_000_000_000)

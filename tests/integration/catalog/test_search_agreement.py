@@ -1,4 +1,4 @@
-"""SQLite's search against the search that looks at every name, on whatever hypothesis thinks of."""
+"""SQLite's search against the linear search in memory, on generated names and queries."""
 
 import asyncio
 import itertools
@@ -46,7 +46,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     limit=st.integers(1, 4),
     budget_s=st.sampled_from([0.0, 1e9]),
 )
-def test_sqlite_finds_what_looking_at_every_name_finds(
+def test_sqlite_search_and_linear_search_find_the_same(
     small_windows: None, products: list[tuple[Sku, str]], queries: list[str], limit: int, budget_s: float
 ) -> None:
     async def compare(folder: Path) -> None:

@@ -43,7 +43,7 @@ async def test_a_failed_batch_leaves_nothing_behind(tmp_path: Path) -> None:
         assert (await search.page(limit=1, q="red")).skus == ["A"]
 
 
-async def test_a_file_that_is_no_index_is_told(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_index_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "search.sqlite3"
     path.write_bytes(b"something else entirely" * 100)
     search = SqliteSearch(path)
@@ -52,7 +52,7 @@ async def test_a_file_that_is_no_index_is_told(tmp_path: Path) -> None:
     await search.close()
 
 
-async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     search = SqliteSearch(tmp_path / "file" / "search.sqlite3")
     with pytest.raises(SearchUnavailable):
@@ -60,7 +60,7 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     await search.close()
 
 
-async def test_an_index_of_another_version_is_told(tmp_path: Path) -> None:
+async def test_an_index_of_another_version_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "search.sqlite3"
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
@@ -71,7 +71,7 @@ async def test_an_index_of_another_version_is_told(tmp_path: Path) -> None:
     await search.close()
 
 
-async def test_every_changed_character_of_a_cursor_is_noticed(tmp_path: Path) -> None:
+async def test_a_cursor_with_any_changed_character_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "search.sqlite3") as search:
         await search.upsert([(Sku(str(number)), "HEART") for number in range(3)])
         cursor = (await search.page(limit=1)).next_cursor
@@ -82,7 +82,7 @@ async def test_every_changed_character_of_a_cursor_is_noticed(tmp_path: Path) ->
                 await search.page(limit=1, cursor=cursor[:place] + other + cursor[place + 1 :])
 
 
-async def test_a_forged_cursor_reads_from_its_place_or_is_refused(tmp_path: Path) -> None:
+async def test_a_forged_cursor_reads_from_its_position_or_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "search.sqlite3") as search:
         await search.upsert([(Sku("A"), "HEART")])
         for q in (None, "heart"):
@@ -91,7 +91,9 @@ async def test_a_forged_cursor_reads_from_its_place_or_is_refused(tmp_path: Path
                 await search.page(limit=1, q=q, cursor=sqlite_search._cursor(1 << 63, q))
 
 
-async def test_a_search_past_its_time_goes_on_at_its_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_over_its_time_budget_continues_at_its_cursor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With windows of 10 rows and a budget of nothing, a page ends after each window, and all of them find everything."""
     monkeypatch.setattr(sqlite_search, "WINDOW_ROWS", 10)
     products = [(Sku(str(number)), "LEFT RIGHT" if number in {5, 25, 26, 27, 99} else "LEFT") for number in range(100)]
@@ -157,7 +159,7 @@ async def test_pages_are_read_while_another_process_writes(tmp_path: Path) -> No
         assert len(skus) == len(set(skus)) == 2000
 
 
-async def test_the_event_loop_goes_on_while_a_query_waits(tmp_path: Path) -> None:
+async def test_a_waiting_query_does_not_block_the_event_loop(tmp_path: Path) -> None:
     """A query held back in its thread, here by a clock that waits, does not hold back anything else."""
     in_query = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from store import Client
 from tests.contract.checkout.shop import MUG, RedisShop, a_request
 
 
-async def test_while_one_process_sweeps_the_others_find_nothing(store: Client) -> None:
+async def test_only_the_holder_of_the_lease_finds_unsent_entries(store: Client) -> None:
     shop = RedisShop(store)
     await shop.set_stock(MUG, 10)
     await shop.handlers().place(a_request(await shop.cart()), idempotency_key="key")

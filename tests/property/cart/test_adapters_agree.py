@@ -86,7 +86,7 @@ async def outcome(call: Awaitable[Cart | None]) -> object:
 
 @given(st.sampled_from([0, 0, 1]), st.lists(turns, max_size=25))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_memory_and_redis_go_through_the_same_states(
+async def test_memory_and_redis_have_the_same_states(
     store: Store, owner: int, played: list[tuple[Operation, int, int | None, int]]
 ) -> None:
     memory, processes = MemoryCarts(clock_ms=lambda: T0), [RedisCarts(store), RedisCarts(store, cached_lines=24)]

@@ -40,6 +40,6 @@ def test_bodies_are_read_as_the_api_writes_them() -> None:
         (MergeCart, '{"source":"x","strategy":"sum"}'),
     ],
 )
-def test_what_is_no_such_body_is_refused(kind: type, body: str) -> None:
+def test_a_malformed_body_is_rejected(kind: type, body: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(body, type=kind)

@@ -104,7 +104,7 @@ async def test_a_cart_can_be_made_in_another_currency(shop: Shop) -> None:
     assert shown(added)["total"] == {"amount": 160, "currency": "EUR"}
 
 
-async def test_a_cart_of_a_signed_in_shopper_is_kept_longer_and_hidden_from_others(shop: Shop) -> None:
+async def test_a_cart_of_a_signed_in_shopper_lives_longer_and_is_hidden_from_others(shop: Shop) -> None:
     made = await shop.handlers.create(NewCart(), owner="ada")
     assert shown(made)["expires_at"] == "2026-11-27T06:10:00.000Z"
     with pytest.raises(CartNotFound):
@@ -114,7 +114,7 @@ async def test_a_cart_of_a_signed_in_shopper_is_kept_longer_and_hidden_from_othe
     assert (await shop.handlers.add_line(made.cart.id, AddLine("MUG", 1), owner="ada")).version == 2
 
 
-async def test_a_cart_nobody_touches_is_forgotten(shop: Shop) -> None:
+async def test_an_unchanged_cart_expires(shop: Shop) -> None:
     cart_id = await shop.cart(MUG=1)
     shop.clock.now += 59_999
     await shop.handlers.read(cart_id)
@@ -123,7 +123,7 @@ async def test_a_cart_nobody_touches_is_forgotten(shop: Shop) -> None:
         await shop.handlers.read(cart_id)
 
 
-async def test_a_cart_says_when_its_prices_could_not_be_confirmed_and_no_longer_than_that(shop: Shop) -> None:
+async def test_a_cart_is_marked_as_degraded_while_its_prices_are_stale(shop: Shop) -> None:
     cart_id = await shop.cart(MUG=1)
     fresh = await shop.handlers.read(cart_id)
     assert fresh.degraded == ()
@@ -159,7 +159,7 @@ async def test_a_price_that_changes_shows_at_the_next_read_until_the_line_is_wri
     assert accepted.version == before.version + 1
 
 
-async def test_a_product_that_is_gone_can_be_removed_but_not_added(shop: Shop) -> None:
+async def test_a_product_no_longer_sold_can_be_removed_but_not_added(shop: Shop) -> None:
     cart_id = await shop.cart(MUG=2)
     del shop.prices.by_sku[Sku("MUG")]
     for write in (
@@ -182,7 +182,7 @@ async def test_putting_a_line_sets_it_or_starts_it_and_zero_removes_it(shop: Sho
 
 
 @pytest.mark.parametrize("sku", ["MUG", "\x01v", "", "x" * 65, "\ud800"])
-async def test_removing_a_line_that_is_not_there_is_refused(shop: Shop, sku: str) -> None:
+async def test_removing_an_absent_line_is_refused(shop: Shop, sku: str) -> None:
     cart_id = await shop.cart(TRAY=1)
     with pytest.raises(LineNotFound):
         await shop.handlers.delete_line(cart_id, sku)
@@ -190,7 +190,7 @@ async def test_removing_a_line_that_is_not_there_is_refused(shop: Shop, sku: str
         await shop.handlers.put_line(cart_id, sku, PutLine(0))
 
 
-async def test_a_sku_that_is_none_is_no_product_in_a_path_and_a_fault_in_a_body(shop: Shop) -> None:
+async def test_a_malformed_sku_is_not_found_in_a_path_and_invalid_in_a_body(shop: Shop) -> None:
     cart_id = await shop.cart()
     with pytest.raises(ProductNotFound):
         await shop.handlers.put_line(cart_id, "\x01v", PutLine(1))
@@ -199,7 +199,7 @@ async def test_a_sku_that_is_none_is_no_product_in_a_path_and_a_fault_in_a_body(
     assert refused.value.errors == [("/sku", "must be printable and at most 64 bytes of UTF-8")]
 
 
-async def test_a_batch_sets_starts_and_removes_lines_and_forgives_what_is_gone_already(shop: Shop) -> None:
+async def test_a_batch_sets_starts_and_removes_lines_and_ignores_absent_ones_to_remove(shop: Shop) -> None:
     shop.prices.set("LAMP", 1)
     cart_id = await shop.cart(MUG=2, TRAY=1)
     view = await shop.handlers.patch_lines(cart_id, [SetLine("LAMP", 5), SetLine("MUG", 0), SetLine("gone", 0)])
@@ -212,7 +212,7 @@ async def test_an_empty_batch_changes_nothing(shop: Shop) -> None:
     assert (await shop.handlers.patch_lines(cart_id, [])).version == 2
 
 
-async def test_every_fault_of_a_batch_is_told_and_nothing_is_written(shop: Shop) -> None:
+async def test_every_fault_of_a_batch_is_reported_and_nothing_is_written(shop: Shop) -> None:
     cart_id = await shop.cart(MUG=2)
     with pytest.raises(InvalidBody) as refused:
         await shop.handlers.patch_lines(cart_id, [SetLine("MUG", 1), SetLine("a\nb", 1), SetLine("MUG", 0)])
@@ -237,7 +237,7 @@ async def test_a_batch_beyond_the_limits_is_refused(shop: Shop) -> None:
     assert much.value.limit == 50
 
 
-async def test_a_quantity_above_the_limit_is_refused_whatever_its_size(shop: Shop) -> None:
+async def test_a_quantity_far_above_the_limit_is_refused(shop: Shop) -> None:
     cart_id = await shop.cart(MUG=2)
     for quantity in (51, 10**30):
         with pytest.raises(QuantityLimit):
@@ -248,7 +248,7 @@ async def test_a_quantity_above_the_limit_is_refused_whatever_its_size(shop: Sho
         await shop.handlers.add_line(cart_id, AddLine("MUG", 49))
 
 
-async def test_a_product_in_another_currency_is_a_fault_of_the_body_at_its_place(shop: Shop) -> None:
+async def test_a_product_in_another_currency_is_a_fault_with_the_pointer_of_its_line(shop: Shop) -> None:
     cart_id = await shop.cart(MUG=2)
     detail = "is not priced in GBP, the currency of the cart"
     for write, pointer in (
@@ -287,9 +287,7 @@ async def test_a_write_with_if_match_needs_that_version(shop: Shop, write: Write
 
 @every_write
 @pytest.mark.parametrize("cart_id", ["7f" + "a" * 24, "nonsense", "", "7f}" + "a" * 23, "\ud800", "../" * 3])
-async def test_a_cart_that_is_not_there_and_an_id_that_cannot_be_one_are_the_same(
-    shop: Shop, write: Write, cart_id: str
-) -> None:
+async def test_an_absent_cart_and_a_malformed_id_are_both_not_found(shop: Shop, write: Write, cart_id: str) -> None:
     with pytest.raises(CartNotFound):
         await write(shop, cart_id, None)
     with pytest.raises(CartNotFound):
@@ -300,7 +298,7 @@ async def test_a_cart_that_is_not_there_and_an_id_that_cannot_be_one_are_the_sam
         await shop.handlers.merge(await shop.cart(), MergeCart(cart_id, "sum"))
 
 
-async def test_a_merge_is_told_at_the_prices_of_now(shop: Shop) -> None:
+async def test_a_merged_cart_is_shown_at_current_prices(shop: Shop) -> None:
     source, target = await shop.cart(MUG=2, TRAY=1), await shop.cart(TRAY=4)
     view = await shop.handlers.merge(target, MergeCart(source, "max"), if_match=2)
     assert held(view) == {"TRAY": 4, "MUG": 2}

@@ -33,7 +33,7 @@ def test_a_cart_id_is_its_partition_and_120_random_bits() -> None:
     assert parse_cart_id(cart_id) == cart_id
 
 
-def test_every_random_bit_of_a_cart_id_shows() -> None:
+def test_every_random_bit_changes_the_cart_id() -> None:
     drawn = [bytes(16)] + [(1 << bit).to_bytes(16) for bit in range(128)]
     assert len({new_cart_id(lambda _, raw=raw: raw) for raw in drawn}) == 129  # type: ignore[misc]
 
@@ -55,7 +55,7 @@ def test_every_random_bit_of_a_cart_id_shows() -> None:
         "\ud800" * 26,
     ],
 )
-def test_what_is_no_id_parses_to_none(text: str) -> None:
+def test_a_malformed_cart_id_parses_to_none(text: str) -> None:
     assert parse_cart_id(text) is None
     assert parse_order_id(text) is None
 
@@ -78,7 +78,7 @@ def test_a_sku_is_anything_printable(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x" * 65, "é" * 33, "a\nb", "\x01v", "\x7f", "a\u2028b", "a\ud800b", "\u200b"])
-def test_what_cannot_be_printed_or_is_too_long_is_no_sku(text: str) -> None:
+def test_unprintable_or_long_text_is_not_a_sku(text: str) -> None:
     assert parse_sku(text) is None
 
 
@@ -100,12 +100,12 @@ def test_the_clock_gives_milliseconds_since_1970() -> None:
     "broken",
     [{"max_lines": 0}, {"max_quantity": 0}, {"max_quantity": 1 << 20}, {"owned_ttl_ms": 0}, {"anonymous_ttl_ms": 0}],
 )
-def test_limits_that_cannot_be_kept_are_refused(broken: dict[str, int]) -> None:
+def test_invalid_limits_are_refused(broken: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="limit"):
         Limits(**broken)
 
 
-def test_a_change_leaves_the_cart_it_began_with() -> None:
+def test_a_change_does_not_modify_the_cart_before_it() -> None:
     cart = Cart(id=CART_ID, currency="GBP", created_at=1, updated_at=1)
     changed = cart.with_added(Line(Sku("85123A"), 2, 255), now=5, limits=Limits())
     assert (cart.lines, cart.version) == ((), 1)

@@ -36,7 +36,7 @@ def money(amount: int) -> dict[str, object]:
     return {"amount": amount, "currency": "GBP"}
 
 
-def test_a_cart_is_told_in_full() -> None:
+def test_a_cart_has_all_members_of_the_api() -> None:
     shown = view(Line(Sku("85123A"), 2, 255), Line(Sku('B "1"'), 10_000, 1_250_000))
     assert json.loads(shown.to_json()) == {
         "id": "7f" + "a2" * 12,
@@ -94,7 +94,7 @@ def test_a_line_shows_the_price_of_now_and_warns_of_the_one_quoted() -> None:
     assert shown["total"] == money(765)
 
 
-def test_a_line_whose_product_is_gone_shows_what_was_quoted_and_says_so() -> None:
+def test_a_line_of_a_product_no_longer_sold_shows_the_quoted_price_and_a_warning() -> None:
     shown = json.loads(view(Line(Sku("gone"), 3, 199)).to_json())
     assert shown["lines"] == [
         {
@@ -109,7 +109,7 @@ def test_a_line_whose_product_is_gone_shows_what_was_quoted_and_says_so() -> Non
     assert shown["total"] == money(597)
 
 
-def test_a_product_sold_in_another_currency_now_is_gone_from_this_cart() -> None:
+def test_a_product_now_sold_in_another_currency_is_unavailable_in_the_cart() -> None:
     line = json.loads(view(Line(Sku("EURO"), 1, 80)).to_json())["lines"][0]
     assert (line["unit_price"], line["warnings"]) == (money(80), [{"code": "product-unavailable"}])
 
@@ -120,7 +120,7 @@ def test_numbers_of_any_size_are_written_right() -> None:
         assert (line["quantity"], line["total"]["amount"]) == (quantity, quantity * 255)
 
 
-def test_the_same_cart_at_the_same_prices_is_told_in_the_same_bytes() -> None:
+def test_the_same_cart_at_the_same_prices_has_the_same_bytes() -> None:
     line = Line(Sku("85123A"), 2, 255)
     assert view(line).to_json() == view(line).to_json()
     assert view(line).version == 4

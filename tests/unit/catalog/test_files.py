@@ -41,7 +41,7 @@ def test_a_csv_file_gives_its_rows_with_their_lines(tmp_path: Path) -> None:
         "quotes, spaces around numbers, empty line",
     ],
 )
-def test_other_ways_to_write_the_same_csv(tmp_path: Path, content: bytes) -> None:
+def test_equivalent_csv_notations_give_the_same_rows(tmp_path: Path, content: bytes) -> None:
     assert records(tmp_path, content) == [NumberedRow(2, HEART)]
 
 
@@ -54,11 +54,11 @@ def test_other_ways_to_write_the_same_csv(tmp_path: Path, content: bytes) -> Non
     ],
     ids=["numbers", "strings", "byte order mark and empty lines"],
 )
-def test_json_lines(tmp_path: Path, line: bytes) -> None:
+def test_a_json_lines_file_gives_its_rows_with_their_lines(tmp_path: Path, line: bytes) -> None:
     assert records(tmp_path, line, ".jsonl") == [NumberedRow(1, HEART)]
 
 
-def test_names_and_skus_are_kept_as_they_are_written(tmp_path: Path) -> None:
+def test_names_and_skus_are_unchanged(tmp_path: Path) -> None:
     [found] = records(tmp_path, HEADER + ' É 1 ,"  A ""B"", C ",1,GBP,1\n'.encode())
     assert found == NumberedRow(2, CatalogRow(Sku(" É 1 "), '  A "B", C ', 100, "GBP", 1))
 
@@ -131,13 +131,13 @@ def test_a_record_over_several_lines_is_named_by_its_first(tmp_path: Path) -> No
     ]
 
 
-def test_a_quote_that_is_never_closed_costs_its_record_alone(tmp_path: Path) -> None:
+def test_an_unclosed_quote_rejects_only_its_record(tmp_path: Path) -> None:
     content = HEADER + b'A,"open,1,GBP,1\n'
     assert [found.line for found in rejections(tmp_path, content)] == [2]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_line_without_end_is_read_past_in_bounded_pieces(tmp_path: Path, suffix: str) -> None:
+def test_an_endless_line_is_skipped_in_bounded_pieces(tmp_path: Path, suffix: str) -> None:
     endless = b"x" * (3 * LINE_MAX_BYTES)
     head = HEADER if suffix == ".csv" else b"\n"
     assert [found.line for found in rejections(tmp_path, head + endless + b"\nbad\n", suffix)] == [2, 3]
@@ -168,7 +168,7 @@ def test_a_file_of_another_kind_or_none_is_refused(tmp_path: Path) -> None:
         list(CatalogFile(tmp_path / "folder.csv").records())
 
 
-def test_what_was_read_is_counted_and_hashed(tmp_path: Path) -> None:
+def test_the_bytes_read_are_counted_and_hashed(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbf" + HEADER + b"85123A,HEART,2.55,GBP,7\n"
     path = tmp_path / "catalog.csv"
     path.write_bytes(content)

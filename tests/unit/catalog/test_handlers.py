@@ -48,7 +48,7 @@ async def test_an_unknown_sku_is_not_found(shop: Shop) -> None:
     assert refused.value.sku == "Z"
 
 
-async def test_a_product_taken_out_of_the_catalogue_is_not_found_although_its_price_is_kept(shop: Shop) -> None:
+async def test_a_product_removed_from_the_catalogue_is_not_found_although_its_price_is_cached(shop: Shop) -> None:
     del shop.catalog.stock[Sku("A")]
     with pytest.raises(ProductNotFound):
         await shop.handlers.get(Sku("A"))
@@ -72,7 +72,7 @@ async def test_a_blank_query_is_none_and_one_of_punctuation_finds_nothing(shop: 
     assert await shop.shown('"*') == []
 
 
-async def test_a_product_that_only_the_search_knows_is_left_out(shop: Shop) -> None:
+async def test_a_product_that_is_only_in_the_search_is_left_out(shop: Shop) -> None:
     await shop.search.upsert([(Sku("GONE"), "HEART")])
     assert await shop.shown("heart") == ["A", "B"]
 
@@ -117,7 +117,7 @@ async def test_a_query_too_long_or_undecodable_is_refused(shop: Shop, q: str, de
 # When something cannot be found out
 
 
-async def test_a_product_whose_stock_is_unknown_is_shown_as_last_known_without_its_count(shop: Shop) -> None:
+async def test_a_product_whose_stock_is_unknown_has_the_cached_stock_without_its_count(shop: Shop) -> None:
     fresh = await shop.handlers.get(Sku("A"))
     await shop.handlers.get(Sku("B"))
     shop.catalog.stock_is_unknown = ConnectionError("away")
@@ -129,7 +129,7 @@ async def test_a_product_whose_stock_is_unknown_is_shown_as_last_known_without_i
     assert await shop.handlers.get(Sku("A")) == fresh
 
 
-async def test_of_a_product_never_seen_before_nothing_is_made_up(shop: Shop) -> None:
+async def test_a_product_without_cached_stock_is_an_error_while_the_stock_is_unknown(shop: Shop) -> None:
     shop.catalog.stock_is_unknown = ConnectionError("away")
     with pytest.raises(ConnectionError):
         await shop.handlers.get(Sku("A"))
@@ -139,7 +139,7 @@ async def test_of_a_product_never_seen_before_nothing_is_made_up(shop: Shop) -> 
         await shop.handlers.page()
 
 
-async def test_a_page_seen_before_is_shown_as_last_known(shop: Shop) -> None:
+async def test_a_page_has_the_cached_stock_while_the_stock_is_unknown(shop: Shop) -> None:
     fresh = await shop.handlers.page()
     shop.catalog.stock_is_unknown = ConnectionError("away")
     page = await shop.handlers.page()
@@ -149,7 +149,7 @@ async def test_a_page_seen_before_is_shown_as_last_known(shop: Shop) -> None:
     assert {view.stock for view in page.products} == {None}
 
 
-async def test_products_and_pages_say_when_their_prices_could_not_be_confirmed(shop: Shop) -> None:
+async def test_products_and_pages_are_marked_as_degraded_while_prices_are_stale(shop: Shop) -> None:
     fresh = await shop.handlers.get(Sku("A"))
     shop.catalog.is_stale = True
     stale = await shop.handlers.get(Sku("A"))

@@ -58,7 +58,7 @@ async def test_products_reach_the_catalogue_and_the_search(shop: Shop) -> None:
     assert list(shop.spool.iterdir()) == []
 
 
-async def test_one_bad_row_keeps_everything_out(shop: Shop) -> None:
+async def test_one_bad_row_prevents_the_import(shop: Shop) -> None:
     report = await shop.import_file("A,N,1,GBP,1", "B,N,x,GBP,1", "C,N,1,GBP,-1")
     assert report.is_rejected
     assert (report.sound, report.rejected, report.imported) == (1, 2, 0)
@@ -77,7 +77,7 @@ async def test_bad_rows_can_be_skipped(shop: Shop) -> None:
     assert await shop.listed() == ["A", "C"]
 
 
-async def test_a_sku_that_comes_again_is_rejected_and_told_where_it_was(shop: Shop) -> None:
+async def test_a_repeated_sku_is_rejected_with_the_line_of_the_first(shop: Shop) -> None:
     report = await shop.import_file("A,N,1,GBP,1", "B,N,1,GBP,1", "A,M,2,GBP,1", skip_bad=True)
     assert report.rejections == [Rejection(4, "sku 'A' is on line 2 already")]
     assert shop.catalog.book[Sku("A")].price == 100
@@ -95,7 +95,7 @@ async def test_a_repeated_sku_is_found_across_batches(shop: Shop, monkeypatch: p
     ]
 
 
-async def test_every_rejection_is_called_out_and_only_the_first_thousand_kept(shop: Shop) -> None:
+async def test_every_rejection_is_passed_on_and_only_the_first_thousand_are_in_the_report(shop: Shop) -> None:
     called: list[Rejection] = []
     path = shop.file(*(f"S{number},N,bad,GBP,1" for number in range(2500)))
     report = await import_catalog(path, catalog=shop.catalog, search=shop.search, rejected=called.append)
@@ -123,7 +123,7 @@ async def test_a_changed_price_or_name_is_announced(shop: Shop) -> None:
     assert await shop.listed("renamed") == ["B"]
 
 
-async def test_a_long_import_announces_changes_on_its_way(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_import_announces_changes_while_it_runs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importer, "BATCH_ROWS", 1)
     monkeypatch.setattr(importer, "EPOCH_EVERY_S", 0.0)
     await shop.import_file("A,N,1,GBP,5", "B,M,2,GBP,5", "C,O,2,GBP,5")
@@ -131,7 +131,7 @@ async def test_a_long_import_announces_changes_on_its_way(shop: Shop, monkeypatc
     assert shop.catalog.epoch == 2
 
 
-async def test_an_import_that_breaks_off_announces_what_it_may_have_changed(shop: Shop) -> None:
+async def test_a_failed_import_announces_possible_changes(shop: Shop) -> None:
     class Broken(MemoryCatalog):
         async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
             raise ConnectionError("the store is gone")
@@ -164,7 +164,7 @@ async def test_a_file_of_no_products_imports_nothing(shop: Shop) -> None:
     assert await shop.import_file() == ImportReport(sound=0, rejected=0, rejections=[])
 
 
-async def test_a_file_that_is_not_there_is_told(shop: Shop) -> None:
+async def test_a_missing_file_is_an_error(shop: Shop) -> None:
     for call in (import_catalog, import_once):
         with pytest.raises(CatalogFileError, match="No such file"):
             await call(shop.path.with_name("none.csv"), catalog=shop.catalog, search=shop.search)
@@ -185,7 +185,7 @@ async def test_other_content_is_imported_once_more(shop: Shop) -> None:
     assert shop.catalog.stock == {"A": 9}
 
 
-async def test_what_an_import_brought_is_not_imported_again_by_importing_once(shop: Shop) -> None:
+async def test_importing_once_skips_the_content_of_an_earlier_import(shop: Shop) -> None:
     await shop.import_file("A,N,1,GBP,5")
     assert await shop.import_file_once("A,N,1,GBP,5") is None
 

@@ -43,7 +43,7 @@ def test_a_price_in_major_units_becomes_minor_units(text: str, currency: str, am
         ],
     ],
 )
-def test_what_is_no_price_of_the_currency_is_refused(text: str, currency: str) -> None:
+def test_a_malformed_price_of_the_currency_is_refused(text: str, currency: str) -> None:
     with pytest.raises(ValueError, match=r"is no price|decimals|is above"):
         minor_units(text, currency)
 
@@ -98,7 +98,7 @@ def test_a_hidden_stock_leaves_the_count_out() -> None:
     assert "stock" not in shown
 
 
-def test_a_page_lists_its_products_and_tells_how_to_go_on() -> None:
+def test_a_page_has_its_products_and_the_next_cursor() -> None:
     view = ProductView(HEART, True, 7)
     shown = msgspec.json.decode(ProductPage([view], "next").to_json())
     assert shown == {"products": [msgspec.json.decode(view.to_json())], "next_cursor": "next"}

@@ -98,7 +98,7 @@ async def test_a_raised_epoch_brings_the_new_price(store: FakeStore) -> None:
     assert (await book.products([A]))[A].price == 150
 
 
-async def test_what_was_kept_before_the_first_look_at_the_epoch_is_not_trusted(store: FakeStore) -> None:
+async def test_products_cached_before_the_first_epoch_are_dropped(store: FakeStore) -> None:
     book = RedisPriceBook(store)
     await book.products([A])
     store.prices[A], store.epoch = 150, b"7"
@@ -106,7 +106,7 @@ async def test_what_was_kept_before_the_first_look_at_the_epoch_is_not_trusted(s
     assert (await book.products([A]))[A].price == 150
 
 
-async def test_a_price_fetched_before_the_epoch_rose_is_not_kept_after_it(store: FakeStore) -> None:
+async def test_a_price_fetched_before_the_epoch_rose_is_not_cached_after_it(store: FakeStore) -> None:
     book = RedisPriceBook(store)
     store.gate = Gate()
     early = asyncio.create_task(book.products([A]))
@@ -118,7 +118,7 @@ async def test_a_price_fetched_before_the_epoch_rose_is_not_kept_after_it(store:
     assert (await book.products([A]))[A].price == 150
 
 
-async def test_without_the_store_what_is_kept_stays_in_force(store: FakeStore) -> None:
+async def test_without_the_store_cached_products_stay_valid(store: FakeStore) -> None:
     clock = Clock()
     book = RedisPriceBook(store, max_age_s=30, clock=clock)
     await book.refresh()
@@ -157,7 +157,7 @@ async def test_prices_are_stale_once_they_could_not_be_confirmed_for_two_seconds
     assert store.fetched == [A]
 
 
-async def test_prices_that_nobody_could_confirm_for_too_long_are_not_shown(store: FakeStore) -> None:
+async def test_prices_unconfirmed_for_too_long_are_not_shown(store: FakeStore) -> None:
     clock = Clock()
     book = RedisPriceBook(store, max_stale_s=300, clock=clock)
     await book.refresh()
@@ -173,7 +173,7 @@ async def test_prices_that_nobody_could_confirm_for_too_long_are_not_shown(store
     assert (await book.products([A]))[A].price == 100
 
 
-async def test_prices_are_not_kept_longer_because_they_were_stale_in_between(store: FakeStore) -> None:
+async def test_a_stale_period_does_not_extend_the_age_of_cached_prices(store: FakeStore) -> None:
     clock = Clock()
     book = RedisPriceBook(store, max_age_s=30, clock=clock)
     await book.refresh()
@@ -203,7 +203,7 @@ async def test_without_the_store_an_unknown_product_is_an_error_not_an_absence(s
         await RedisPriceBook(store).products([A])
 
 
-async def test_nothing_is_kept_longer_than_its_age(store: FakeStore) -> None:
+async def test_no_product_is_cached_longer_than_the_maximum_age(store: FakeStore) -> None:
     clock = Clock()
     book = RedisPriceBook(store, max_age_s=30, clock=clock)
     await book.products([A])
@@ -216,7 +216,7 @@ async def test_nothing_is_kept_longer_than_its_age(store: FakeStore) -> None:
     assert (await book.products([A]))[A].price == 150
 
 
-async def test_the_cache_is_bounded_and_every_request_gets_all_it_asked_for(store: FakeStore) -> None:
+async def test_the_cache_is_bounded_and_every_call_returns_all_its_products(store: FakeStore) -> None:
     book = RedisPriceBook(store, max_products=2)
     first = await book.products([A, B])
     assert set(first) == {A, B}

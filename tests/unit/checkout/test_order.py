@@ -62,7 +62,7 @@ def decoded(**changes: Any) -> CheckoutRequest:
 # Orders
 
 
-def test_an_order_adds_up() -> None:
+def test_the_total_of_an_order_is_that_of_its_lines_and_shipping() -> None:
     order = an_order()
     assert [line.total for line in order.lines] == [510, 1000]
     assert (order.subtotal, order.total) == (1510, 2005)
@@ -142,7 +142,7 @@ def test_a_number_is_short_and_has_no_letters_that_are_mistaken_for_others() -> 
 # Bodies
 
 
-def test_a_body_in_order_has_no_faults() -> None:
+def test_a_valid_body_has_no_faults() -> None:
     assert decoded().faults() == []
     assert decoded(shipping_method=None, expected_total=None) == decoded()
 

@@ -12,7 +12,7 @@ def effects(payments: SandboxPayments) -> list[PaymentState]:
     return [entry.became for entry in payments.ledger]
 
 
-async def test_tok_ok_is_approved_and_captured_once_however_often_asked() -> None:
+async def test_tok_ok_is_approved_and_captured_once() -> None:
     payments, order = SandboxPayments(), an_order(token="tok_ok")
 
     for _ in range(3):
@@ -46,7 +46,7 @@ async def test_tok_slow_is_approved_after_two_seconds() -> None:
 
 
 @in_virtual_time
-async def test_tok_timeout_is_never_answered() -> None:
+async def test_tok_timeout_never_responds() -> None:
     payments = SandboxPayments()
 
     with pytest.raises(TimeoutError):
@@ -132,7 +132,7 @@ async def test_a_booking_after_its_cancellation_has_no_effect() -> None:
 
 
 @in_virtual_time
-async def test_an_unanswered_payment_ends_as_declined_within_the_deadlines() -> None:
+async def test_a_payment_without_a_response_is_declined_within_the_deadlines() -> None:
     services = FakeServices()
     order = await services.accept(token="tok_timeout")
 

@@ -60,7 +60,7 @@ async def test_a_claim_with_a_valid_hold_stays_open() -> None:
 
 
 @in_virtual_time
-async def test_it_goes_on_after_a_sweep_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_sweep_does_not_stop_the_sweeper(caplog: pytest.LogCaptureFixture) -> None:
     claims, stock = FakeClaims(claim("old", begun_ms=0)), FakeStock()
     claims.is_away = True
     running = asyncio.create_task(sweeper_of(claims, stock).run())

@@ -150,7 +150,7 @@ async def test_an_order_that_fails_five_times_is_a_dead_letter_with_its_reason()
 
 
 @in_virtual_time
-async def test_an_order_that_meets_an_outage_is_never_dead_lettered() -> None:
+async def test_an_order_is_never_dead_lettered_during_an_outage() -> None:
     queue = MemoryQueue()
     workflow = ScriptedWorkflow(errors=[DependencyTripped("payment", retry_after_s=20.0)] * 30)
     await fill(queue, 1)
@@ -214,7 +214,7 @@ async def test_stopping_lets_the_orders_in_progress_finish() -> None:
 
 
 @in_virtual_time
-async def test_stopping_does_not_wait_longer_than_it_may_and_loses_nothing() -> None:
+async def test_stopping_waits_for_a_bounded_time_and_loses_nothing() -> None:
     queue, workflow = MemoryQueue(visibility_s=30), ScriptedWorkflow(takes_s=3600)
     await fill(queue, 2)
     worker = OrderWorker(queue, workflow, drain_s=10, wait_s=2)
@@ -313,7 +313,7 @@ async def test_a_queue_that_fails_for_a_while_stops_nothing(failing: str) -> Non
 
 
 @in_virtual_time
-async def test_while_everything_fails_receiving_backs_off() -> None:
+async def test_receiving_backs_off_while_every_order_fails() -> None:
     queue, workflow = Unreliable(failing="receive", times=1000), ScriptedWorkflow()
 
     async with working(OrderWorker(queue, workflow)):

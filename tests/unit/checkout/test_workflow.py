@@ -272,7 +272,7 @@ async def test_pauses_are_jittered_down_to_a_half(services: FakeServices) -> Non
 
 
 @in_virtual_time
-async def test_a_carrier_that_never_answers_fails_the_order_after_three_deadlines(services: FakeServices) -> None:
+async def test_a_carrier_that_never_responds_fails_the_order_after_three_deadlines(services: FakeServices) -> None:
     order = await services.accept()
 
     result = await _workflow_with(services, shipping=Silent(services.shipping, "arrange")).run(order.id)
@@ -283,7 +283,7 @@ async def test_a_carrier_that_never_answers_fails_the_order_after_three_deadline
 
 
 @in_virtual_time
-async def test_a_capture_that_is_not_answered_leaves_the_order_waiting(services: FakeServices) -> None:
+async def test_a_capture_without_a_response_leaves_the_order_waiting(services: FakeServices) -> None:
     order = await services.accept()
 
     with pytest.raises(TimeoutError):

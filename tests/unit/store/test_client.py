@@ -1,4 +1,4 @@
-"""The multiplexed client against a wire that the test holds both ends of, in virtual time."""
+"""The multiplexed client on a fake connection, in virtual time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def let_pass(seconds: float) -> None:
 
 
 @in_virtual_time
-async def test_everything_of_one_tick_leaves_in_one_write(dial: Dial) -> None:
+async def test_the_commands_of_one_tick_are_sent_in_one_write(dial: Dial) -> None:
     client = await dial.client()
     calls = [client.execute("SET", f"key{n}", n) for n in range(50)]
     calls.append(client.run(Script("return 1"), ["key"], ["arg"]))
@@ -45,7 +45,7 @@ async def test_everything_of_one_tick_leaves_in_one_write(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_what_the_next_tick_produces_leaves_in_the_next_write(dial: Dial) -> None:
+async def test_the_commands_of_the_next_tick_are_sent_in_the_next_write(dial: Dial) -> None:
     client = await dial.client()
     first = client.execute("GET", "a")
     await tick()
@@ -57,7 +57,7 @@ async def test_what_the_next_tick_produces_leaves_in_the_next_write(dial: Dial) 
 
 
 @in_virtual_time
-async def test_replies_go_to_the_calls_in_their_order_however_they_are_cut(dial: Dial) -> None:
+async def test_replies_are_matched_to_calls_in_order_in_all_splittings(dial: Dial) -> None:
     client = await dial.client()
     calls = [client.execute("GET", n) for n in range(20)]
     await tick()
@@ -105,7 +105,7 @@ async def test_a_caller_past_its_deadline_does_not_shift_the_replies_of_the_othe
 
 
 @in_virtual_time
-async def test_many_callers_that_come_give_up_and_time_out_all_get_their_own_reply(dial: Dial) -> None:
+async def test_every_call_gets_its_own_reply_among_cancelled_and_expired_calls(dial: Dial) -> None:
     client = await dial.client(deadline_s=0.05)
     chance = random.Random(7)
     wrong: list[object] = []
@@ -140,7 +140,7 @@ async def test_many_callers_that_come_give_up_and_time_out_all_get_their_own_rep
 
 
 @in_virtual_time
-async def test_a_push_message_is_nobodys_reply(dial: Dial) -> None:
+async def test_a_push_message_is_not_a_reply(dial: Dial) -> None:
     client = await dial.client()
     call = client.execute("GET", "a")
     await tick()
@@ -161,7 +161,7 @@ async def test_an_error_reply_is_raised_with_its_code(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_a_failure_that_nobody_asks_for_makes_no_noise(dial: Dial) -> None:
+async def test_an_error_that_is_not_awaited_is_not_logged(dial: Dial) -> None:
     noise: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: noise.append(context))
     client = await dial.client()
@@ -181,7 +181,7 @@ async def test_a_failure_that_nobody_asks_for_makes_no_noise(dial: Dial) -> None
 
 
 @in_virtual_time
-async def test_a_call_that_the_server_may_hold_back_has_that_much_longer(dial: Dial) -> None:
+async def test_a_blocking_call_has_its_timeout_added_to_the_deadline(dial: Dial) -> None:
     client = await dial.client()
     waiting = client.execute_blocking("XREADGROUP", "BLOCK", 5000, timeout_s=5.0)
     await let_pass(5.0)
@@ -191,7 +191,7 @@ async def test_a_call_that_the_server_may_hold_back_has_that_much_longer(dial: D
 
 
 @in_virtual_time
-async def test_a_call_behind_one_that_is_held_back_keeps_its_own_deadline(dial: Dial) -> None:
+async def test_a_call_after_a_blocking_call_has_its_own_deadline(dial: Dial) -> None:
     client = await dial.client()
     held_back = client.execute_blocking("BLPOP", "a", 5, timeout_s=5.0)
     behind = client.execute("GET", "b")
@@ -202,7 +202,7 @@ async def test_a_call_behind_one_that_is_held_back_keeps_its_own_deadline(dial: 
 
 
 @in_virtual_time
-async def test_calls_beyond_the_bound_are_refused_at_once_and_never_sent(dial: Dial) -> None:
+async def test_calls_over_the_limit_are_rejected_at_once_and_never_sent(dial: Dial) -> None:
     client = await dial.client(max_waiting=3)
     calls = [client.execute("GET", n) for n in range(3)]
     refused = client.execute("GET", "too many")
@@ -219,7 +219,7 @@ async def test_calls_beyond_the_bound_are_refused_at_once_and_never_sent(dial: D
 
 
 @in_virtual_time
-async def test_callers_that_have_given_up_still_count_while_the_server_owes_their_replies(dial: Dial) -> None:
+async def test_cancelled_calls_count_towards_the_limit_until_their_replies_arrive(dial: Dial) -> None:
     client = await dial.client(max_waiting=2)
     for call in [client.execute("GET", n) for n in range(2)]:
         await tick()
@@ -246,7 +246,7 @@ async def test_a_script_is_sent_by_its_sha_and_in_full_where_the_server_does_not
 
 
 @in_virtual_time
-async def test_a_script_that_is_not_known_does_not_shift_the_replies_behind_it(dial: Dial) -> None:
+async def test_an_unknown_script_does_not_shift_later_replies(dial: Dial) -> None:
     client = await dial.client()
     script = Script("return 1")
     calls = [client.run(script, ["k"]), client.execute("GET", "b"), client.run(script, ["k"])]
@@ -259,7 +259,7 @@ async def test_a_script_that_is_not_known_does_not_shift_the_replies_behind_it(d
 
 
 @in_virtual_time
-async def test_a_server_that_never_learns_a_script_is_an_error_not_a_loop(dial: Dial) -> None:
+async def test_a_script_that_stays_unknown_after_loading_is_an_error(dial: Dial) -> None:
     client = await dial.client()
     call = client.run(Script("return 1"), ["k"])
     for _ in range(2):
@@ -271,7 +271,7 @@ async def test_a_server_that_never_learns_a_script_is_an_error_not_a_loop(dial: 
 
 
 @in_virtual_time
-async def test_a_script_whose_caller_has_given_up_is_not_sent_again(dial: Dial) -> None:
+async def test_the_script_of_a_cancelled_call_is_not_sent_again(dial: Dial) -> None:
     client = await dial.client()
     call = client.run(Script("return 1"), ["k"])
     await tick()
@@ -286,7 +286,7 @@ async def test_a_script_whose_caller_has_given_up_is_not_sent_again(dial: Dial) 
 
 
 @in_virtual_time
-async def test_what_was_sent_fails_and_what_was_not_is_sent_on_the_next_connection(dial: Dial) -> None:
+async def test_after_a_lost_connection_sent_calls_fail_and_unsent_ones_are_sent_on_the_next(dial: Dial) -> None:
     client = await dial.client()
     sent = client.execute("INCR", "sent")
     await tick()
@@ -303,7 +303,7 @@ async def test_what_was_sent_fails_and_what_was_not_is_sent_on_the_next_connecti
 
 
 @in_virtual_time
-async def test_commands_of_a_time_without_connection_are_sent_in_one_write_when_there_is_one(dial: Dial) -> None:
+async def test_commands_queued_without_a_connection_are_sent_in_one_write_after_reconnecting(dial: Dial) -> None:
     client = await dial.client()
     dial.refusing = True
     dial.wire.hang_up()
@@ -341,7 +341,7 @@ async def test_commands_that_time_out_without_a_connection_have_not_run_and_are_
 
 
 @in_virtual_time
-async def test_a_command_that_is_past_its_deadline_when_the_connection_comes_is_not_sent(dial: Dial) -> None:
+async def test_an_expired_command_is_not_sent_after_reconnecting(dial: Dial) -> None:
     """Though the sweep that would have failed it has not come round yet."""
     client = await dial.client(deadline_s=SWEEP_S / 10)
     gate = asyncio.Event()
@@ -366,7 +366,7 @@ async def test_a_command_that_is_past_its_deadline_when_the_connection_comes_is_
 
 
 @in_virtual_time
-async def test_what_gives_up_while_there_is_no_connection_is_not_sent_later(dial: Dial) -> None:
+async def test_a_call_cancelled_without_a_connection_is_not_sent_after_reconnecting(dial: Dial) -> None:
     client = await dial.client()
     dial.refusing = True
     dial.wire.hang_up()
@@ -396,7 +396,7 @@ async def test_reconnecting_backs_off_with_jitter_up_to_a_bound(dial: Dial) -> N
 
 
 @in_virtual_time
-async def test_the_connection_that_follows_does_not_hear_of_the_end_of_the_one_before(dial: Dial) -> None:
+async def test_the_end_of_an_old_connection_does_not_affect_the_next(dial: Dial) -> None:
     client = await dial.client()
     first = dial.wire
     first.reply(b"garbage\r\n")
@@ -420,7 +420,7 @@ async def test_the_connection_that_follows_does_not_hear_of_the_end_of_the_one_b
         pytest.param(b"+one\r\n+two\r\n", id="more-replies-than-commands"),
     ],
 )
-def test_garbage_fails_what_was_sent_and_opens_a_new_connection(dial: Dial, garbage: bytes) -> None:
+def test_a_malformed_reply_fails_the_sent_calls_and_opens_a_new_connection(dial: Dial, garbage: bytes) -> None:
     @in_virtual_time
     async def play() -> None:
         client = await dial.client()
@@ -466,7 +466,7 @@ async def test_a_connection_that_is_idle_is_never_given_up(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_closing_fails_what_waits_and_whatever_comes_after(dial: Dial) -> None:
+async def test_closing_fails_pending_and_later_calls(dial: Dial) -> None:
     client = await dial.client()
     sent = client.execute("INCR", "sent")
     await tick()
@@ -484,7 +484,7 @@ async def test_closing_fails_what_waits_and_whatever_comes_after(dial: Dial) -> 
 
 
 @in_virtual_time
-async def test_closing_without_a_connection_ends_the_attempts_to_get_one(dial: Dial) -> None:
+async def test_closing_without_a_connection_ends_the_reconnecting(dial: Dial) -> None:
     client = await dial.client()
     dial.refusing = True
     dial.wire.hang_up()
@@ -498,7 +498,7 @@ async def test_closing_without_a_connection_ends_the_attempts_to_get_one(dial: D
 
 
 @in_virtual_time
-async def test_closing_twice_is_closing(dial: Dial) -> None:
+async def test_closing_twice_is_allowed(dial: Dial) -> None:
     client = await dial.client()
     await client.close()
     await client.close()
@@ -508,7 +508,7 @@ async def test_closing_twice_is_closing(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_a_script_sent_again_keeps_its_deadline(dial: Dial) -> None:
+async def test_a_script_sent_again_has_its_first_deadline(dial: Dial) -> None:
     client = await dial.client()
     call = client.run(Script("return 1"), ["k"])
     await let_pass(DEADLINE_S * 0.8)

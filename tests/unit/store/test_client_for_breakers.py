@@ -1,4 +1,4 @@
-"""What the client counts for a breaker, and how it keeps calls back for one."""
+"""The client's counts for a breaker, and calls that a breaker does not admit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def counted(client: Client) -> tuple[int, int]:
 
 
 @in_virtual_time
-async def test_answers_are_counted_and_a_server_s_own_no_is_one(dial: Dial) -> None:
+async def test_replies_are_counted_and_an_error_reply_is_one(dial: Dial) -> None:
     client = await dial.client()
     calls = [client.execute("GET", n) for n in range(4)]
     await tick()
@@ -30,7 +30,7 @@ async def test_answers_are_counted_and_a_server_s_own_no_is_one(dial: Dial) -> N
 
 
 @in_virtual_time
-async def test_a_server_that_cannot_serve_now_has_failed(dial: Dial) -> None:
+async def test_a_reply_that_the_server_cannot_serve_counts_as_a_failure(dial: Dial) -> None:
     client = await dial.client()
     calls = [client.execute("GET", n) for n in range(3)]
     await tick()
@@ -40,7 +40,7 @@ async def test_a_server_that_cannot_serve_now_has_failed(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_an_answer_that_comes_too_late_is_a_failure_once_and_no_answer(dial: Dial) -> None:
+async def test_a_late_reply_counts_as_one_failure_and_not_as_a_reply(dial: Dial) -> None:
     client = await dial.client()
     late = client.execute("GET", "a")
     with pytest.raises(StoreTimeout):
@@ -51,7 +51,7 @@ async def test_an_answer_that_comes_too_late_is_a_failure_once_and_no_answer(dia
 
 
 @in_virtual_time
-async def test_a_call_given_up_by_its_caller_is_neither(dial: Dial) -> None:
+async def test_a_cancelled_call_is_not_counted(dial: Dial) -> None:
     client = await dial.client()
     given_up = client.execute("GET", "a")
     await tick()
@@ -61,7 +61,7 @@ async def test_a_call_given_up_by_its_caller_is_neither(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_what_is_lost_with_its_connection_has_failed(dial: Dial) -> None:
+async def test_calls_lost_with_the_connection_count_as_failures(dial: Dial) -> None:
     client = await dial.client()
     calls = [client.execute("GET", n) for n in range(3)]
     await tick()
@@ -71,7 +71,7 @@ async def test_what_is_lost_with_its_connection_has_failed(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_what_could_not_be_sent_in_time_has_failed(dial: Dial) -> None:
+async def test_calls_not_sent_in_time_count_as_failures(dial: Dial) -> None:
     client = await dial.client()
     dial.refusing = True
     dial.wire.hang_up()
@@ -81,7 +81,7 @@ async def test_what_could_not_be_sent_in_time_has_failed(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_a_script_that_had_to_be_loaded_is_one_answer(dial: Dial) -> None:
+async def test_a_script_that_had_to_be_loaded_counts_as_one_reply(dial: Dial) -> None:
     client = await dial.client()
     call = client.run(Script("return 1"), ["key"])
     await tick()
@@ -107,7 +107,7 @@ async def test_calls_that_are_not_admitted_fail_at_once_and_nothing_is_sent(dial
 
 
 @in_virtual_time
-async def test_those_that_are_admitted_go_on_as_ever(dial: Dial) -> None:
+async def test_admitted_calls_are_sent(dial: Dial) -> None:
     client = await dial.client(max_waiting=1)
     client.admit_only(lambda: True)
     first = client.execute("GET", "a")
@@ -124,7 +124,7 @@ async def test_those_that_are_admitted_go_on_as_ever(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_a_sign_of_life_is_asked_for_although_no_call_is_admitted(dial: Dial) -> None:
+async def test_a_ping_is_sent_while_no_call_is_admitted(dial: Dial) -> None:
     client = await dial.client()
     client.admit_only(lambda: False)
     sign = client.ping()
@@ -135,7 +135,7 @@ async def test_a_sign_of_life_is_asked_for_although_no_call_is_admitted(dial: Di
 
 
 @in_virtual_time
-async def test_a_closed_client_gives_no_sign_of_life_and_admits_nothing(dial: Dial) -> None:
+async def test_a_closed_client_sends_no_ping_and_admits_no_call(dial: Dial) -> None:
     client = await dial.client()
     await client.close()
     client.admit_only(None)
@@ -145,7 +145,7 @@ async def test_a_closed_client_gives_no_sign_of_life_and_admits_nothing(dial: Di
 
 
 @in_virtual_time
-async def test_the_oldest_call_tells_since_when_it_waits(dial: Dial) -> None:
+async def test_the_time_of_the_oldest_call_is_known(dial: Dial) -> None:
     client = await dial.client()
     assert client.oldest_queued_at is None
     began = loop_time()
@@ -162,7 +162,7 @@ async def test_the_oldest_call_tells_since_when_it_waits(dial: Dial) -> None:
 
 
 @in_virtual_time
-async def test_a_server_that_hangs_is_left_although_no_call_is_admitted(dial: Dial) -> None:
+async def test_the_connection_to_a_hanging_server_is_closed_while_no_call_is_admitted(dial: Dial) -> None:
     client = await dial.client()
     call = client.execute("GET", "a")
     client.admit_only(lambda: False)

@@ -1,4 +1,4 @@
-"""A store server without a socket: what the client writes is seen, and the test says what comes back and when."""
+"""A fake connection to a store: the test reads the client's commands and sends the replies."""
 
 from __future__ import annotations
 
