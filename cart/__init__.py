@@ -1,1 +1,1 @@
-"""Carts: the model, the handlers that know no HTTP, and the adapters that keep carts in Redis or in memory."""
+"""Carts: the model, the handlers without HTTP, and the adapters that store carts in Redis or in memory."""

@@ -42,7 +42,7 @@ class SetLine(Struct, frozen=True, forbid_unknown_fields=True):
 class MergeCart(Struct, frozen=True, forbid_unknown_fields=True):
     """The body that takes the lines of another cart into this one.
 
-    For a SKU that both carts have, `strategy` says whether the quantity becomes the sum, the larger one, or is kept.
+    For a SKU that both carts have, `strategy` decides whether the quantity becomes the sum, the larger one, or stays.
     """
 
     source: Annotated[str, Meta(description="The id of the cart whose lines are taken.")] = field(name="from")

@@ -75,7 +75,7 @@ class InvalidBody(Refusal):
 class ForeignCurrency(Exception):
     """Raised by adapters to handlers only: something is not priced in the cart's `currency`.
 
-    Handlers know which member of the body is to blame and answer with `InvalidBody`; so this is no `Refusal`.
+    Handlers convert it to an `InvalidBody` that names the member of the body, so this is no `Refusal`.
     """
 
     def __init__(self, currency: str) -> None:

@@ -39,7 +39,7 @@ class CartHandlers:
     """The cart calls of shoppers.
 
     Every call takes the signed-in shopper as `owner`: a cart that has another owner is not found; one without an owner is
-    open to every client that knows its id. `if_match` is the version the cart must have for a write, -1 for one it can never have.
+    open to every client that knows its id. `if_match` is the version the cart must have for a write, -1 for one that never matches.
     Malformed cart ids are carts that do not exist. Besides their own errors, all raise `CartNotFound`, and writes raise
     `CartClosed` and `VersionMismatch`.
     """
@@ -167,7 +167,7 @@ class CartHandlers:
         return await self._view(cart)
 
     async def delete(self, cart_id: str, *, if_match: int | None = None, owner: str | None = None) -> None:
-        """Forget an open cart."""
+        """Delete an open cart."""
         await self._carts.delete(_parsed(cart_id), write=self._write(if_match, owner))
 
     async def merge(
@@ -198,7 +198,7 @@ class CartHandlers:
         return Line(sku, quantity, product.price), product.currency
 
     def _checked(self, lines: Sequence[SetLine]) -> list[Sku]:
-        """The SKUs of a batch, once all that the body alone can be refused for has been ruled out."""
+        """The SKUs of a batch, after the checks that need only the body."""
         max_lines, max_quantity = self._limits.max_lines, self._limits.max_quantity
         if sum(1 for line in lines if line.quantity) > max_lines:
             raise CartFull(max_lines)

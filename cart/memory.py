@@ -67,10 +67,10 @@ class MemoryCarts:
         return self._store(merged, write.limits)
 
     async def settle(self, cart_id: CartId) -> None:
-        """See `Carts.settle`: here a merge is never cut short."""
+        """See `Carts.settle`: a merge in memory is never interrupted."""
 
     def replace(self, cart: Cart) -> None:
-        """Put a later state of a cart in place of the stored one; it expires as much later as it was changed later."""
+        """Put a later state of a cart in place of the stored one; its expiry moves by the time between the two changes."""
         self._expires_at[cart.id] += cart.updated_at - self.by_id[cart.id].updated_at
         self.by_id[cart.id] = cart
 

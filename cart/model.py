@@ -36,13 +36,10 @@ DAY_MS = 86_400_000
 
 _ID = re.compile(r"[0-9a-f]{2}[a-z2-7]{24}")
 _ID_RANDOM_BYTES = 15  # 120 bits, and exactly 24 characters of base32 with no padding
-# A cart shows three times; these and the minutes kept below save two thirds of writing each.
-_SECONDS = [f":{second:02d}." for second in range(60)]
-_MILLISECONDS = [f"{ms:03d}Z" for ms in range(1000)]
 
 
 def new_cart_id(random_bytes: Callable[[int], bytes] = os.urandom) -> CartId:
-    """A cart id nobody can guess: two hex digits of partition, then 120 random bits in base32."""
+    """A cart id that cannot be guessed: two hex digits of partition, then 120 random bits in base32."""
     drawn = random_bytes(1 + _ID_RANDOM_BYTES)
     return CartId(f"{drawn[0]:02x}{_base32(drawn[1:])}")
 
@@ -68,13 +65,13 @@ def parse_order_id(text: str) -> OrderId | None:
 
 
 def partition_of(an_id: CartId | OrderId) -> str:
-    """The partition of a cart or order, two hex digits: the hash tag of everything kept about it."""
+    """The partition of a cart or order, two hex digits: the hash tag of all its keys."""
     return an_id[:2]
 
 
 def parse_sku(text: str) -> Sku | None:
     """The SKU that `text` spells, or None: printable (`str.isprintable`), not empty, at most 64 bytes of UTF-8."""
-    if not text or not text.isprintable():  # also keeps lone surrogates out, which cannot be encoded
+    if not text or not text.isprintable():  # lone surrogates are not printable
         return None
     return Sku(text) if len(text.encode()) <= SKU_MAX_BYTES else None
 
@@ -94,7 +91,7 @@ def rfc3339(at_ms: int) -> str:
     return _second(seconds) + _MILLISECONDS[rest_ms]
 
 
-# A cart shows three times. Keeping the seconds and the table saves 2 µs of its rendering.
+# A cart has three times. The cached seconds and this table save 2 µs of rendering it.
 _MILLISECONDS = [f".{rest_ms:03d}Z" for rest_ms in range(1000)]
 
 
@@ -130,7 +127,7 @@ class Product(msgspec.Struct, frozen=True, dict=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a cart may grow, and how long it is kept after its last change.
+    """The maximum size of a cart, and its lifetime after its last change.
 
     Raises `ValueError` for a limit below 1, and for a `max_quantity` that has no room in a stored line (20 bits).
     """
@@ -184,7 +181,7 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
         return sum(line.quantity for line in self.lines)
 
     def expires_at(self, limits: Limits) -> int:
-        """When the cart is forgotten unless it changes before, in Unix milliseconds."""
+        """When the cart expires unless it changes before, in Unix milliseconds."""
         return self.updated_at + (limits.anonymous_ttl_ms if self.owner is None else limits.owned_ttl_ms)
 
     def with_added(self, line: Line, *, now: int, limits: Limits) -> Cart:
@@ -235,14 +232,14 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
     def with_merged(self, lines: Sequence[Line], strategy: Strategy, *, now: int, limits: Limits) -> Cart:
         """Take in the lines of another cart.
 
-        A SKU that both have keeps its place and its quoted price here, and its quantity becomes the sum of both, the larger
-        one, or stays, as `strategy` says. Raises `QuantityLimit` or `CartFull`.
+        A SKU in both has the position and the quoted price of this cart, and its quantity becomes the sum of both, the larger
+        one, or stays, by `strategy`. Raises `QuantityLimit` or `CartFull`.
         """
         present = {line.sku: line for line in self.lines}
         return self.with_set([_merged(present.get(line.sku), line, strategy) for line in lines], now=now, limits=limits)
 
     def closed_into(self, target: CartId, *, now: int) -> Cart:
-        """This cart as merged into another; it keeps its lines, as a record of the moved lines."""
+        """This cart as merged into another; its lines stay as a record."""
         at = max(now, self.updated_at)
         return msgspec.structs.replace(
             self, status="merged", merged_into=target, version=self.version + 1, updated_at=at

@@ -15,17 +15,17 @@ class PriceBook(Protocol):
 
     They are given as mappings that may hold other products besides (an adapter's whole cache), so that nothing is copied on
     the hot path: look up in them, do not go through them. The values of a mapping never change: once a price
-    changes, another mapping takes its place.
+    changes, another mapping replaces it.
     """
 
     @property
     def is_stale(self) -> bool:
-        """Whether nobody can say just now that the prices still hold. When this changes, another mapping takes its place."""
+        """Whether the prices cannot be confirmed now. When this changes, another mapping replaces the current one."""
         ...
 
     @property
     def current(self) -> Mapping[Sku, Product]:
-        """The current mapping, complete or not: where it still is the one a caller looked up in, nothing has changed."""
+        """The current mapping, complete or not. While it is the same object, nothing has changed."""
         ...
 
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
@@ -37,7 +37,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The context of a write: time, limits and conditions.
 
     `if_match`: the version the cart must have (-1 never matches), None for any.
-    `owner`: the signed-in shopper who asks; a cart with another owner is not found.
+    `owner`: the signed-in shopper; a cart with another owner is not found.
     """
 
     now: int
@@ -47,14 +47,14 @@ class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Carts(Protocol):
-    """A place that keeps carts; each write is one atomic change, and is returned as the cart became.
+    """The store of carts. Each write is one atomic change, and returns the changed cart.
 
     All but `create` and `settle` raise `CartNotFound`. Writes raise `CartClosed` for a cart that is ordered or merged, then
-    `VersionMismatch`, then their own errors; a write refused leaves the cart as it was.
+    `VersionMismatch`, then their own errors; a refused write changes nothing.
     """
 
     async def create(self, cart: Cart, *, limits: Limits) -> None:
-        """Keep a new, empty cart."""
+        """Store a new, empty cart."""
         ...
 
     async def read(self, cart_id: CartId, *, owner: str | None = None) -> Cart:
@@ -78,18 +78,18 @@ class Carts(Protocol):
         ...
 
     async def delete(self, cart_id: CartId, *, write: Write) -> None:
-        """Forget the cart. It must be open."""
+        """Delete the cart. It must be open."""
         ...
 
     async def merge(self, cart_id: CartId, source_id: CartId, strategy: Strategy, *, write: Write) -> Cart:
         """Take the lines of the cart `source_id` into the cart `cart_id`, and close the source as merged.
 
-        Done once, however often it is repeated: a source already merged into this cart is answered with the cart as it is,
-        independent of `if_match`. Killed at any point, it has happened wholly or not at all for the next reader.
+        A repeated merge is done once: for a source already merged into this cart it returns the cart unchanged,
+        independent of `if_match`. After a kill at any point, the next read shows the whole merge or none of it.
         Raises `ForeignCurrency`, `QuantityLimit`, `CartFull`, also `CartNotFound` and `CartClosed` about the source.
         """
         ...
 
     async def settle(self, cart_id: CartId) -> None:
-        """Bring a merge of this cart into another one, if it was cut short, to its end; the cart is then open or merged."""
+        """Complete or undo an interrupted merge of this cart into another; the cart is then open or merged."""
         ...

@@ -1,4 +1,4 @@
-"""Merging two carts that lie in two slots, so that a kill at any instruction loses no line and doubles none.
+"""Merging two carts in two hash slots: a kill at any instruction loses no line and doubles none.
 
 Three steps, each a script of its own: **begin** turns the source to `merging`, and nothing may change it; **absorb** takes its
 lines into the target and sets a marker there, in one go; **finish** turns the source to `merged`. A call that finds a cart left
@@ -29,11 +29,11 @@ from cart.redis_scripts import (
 from cart.stored import cart_from_hash, cart_key, hash_of, marker_key
 from store import Store, StoreOverloaded
 
-# A call that loses this many races in a row against others about the same cart gives up; nobody saw it lose three.
+# A call that loses this many races in a row against others about the same cart gives up. Three lost races were never observed.
 TRIES = 16
 
 # An absorbed marker must outlast a source left in `merging`. Once the source is closed, and for a fence from the start, the
-# marker only has to outlast calls that are still on their way.
+# marker only has to outlast calls in flight.
 _UNFINISHED_MS = 365 * DAY_MS
 _FINISHED_MS = DAY_MS
 
@@ -77,9 +77,9 @@ class Merges:
             await self.undo(CartId(target.decode()), source, int(attempt))
 
     async def visible_state(self, cart: Cart) -> Cart:
-        """The cart as its shopper may see it, when the store says that it is merging.
+        """The state of a merging cart that shoppers see: open or merged.
 
-        Reading must not make a merge fail that is under way, so it sets no fence: lines that have not arrived are still here.
+        A read sets no fence, because a fence would make a running merge fail: until absorb, the lines are in the source.
         """
         if cart.status != "merging" or cart.merged_into is None:
             return cart
@@ -122,7 +122,7 @@ class Merges:
         await self._store.execute("PEXPIRE", marker_key(target, source), _FINISHED_MS)
 
     async def undo(self, target: CartId, source: CartId, attempt: int) -> bool:
-        """Take an attempt back, unless its lines have arrived: then finish it, and say True."""
+        """Undo an attempt; if its lines are already in the target, finish it and return True."""
         outcome = await self._store.run(MERGE_FENCE, [marker_key(target, source)], [attempt, _FINISHED_MS])
         if outcome == b"absorbed":
             await self.finish(target, source)

@@ -1,10 +1,10 @@
-"""A cart as it lies in Redis: one hash under `{partition}c:<cart id>`.
+"""The format of a cart in Redis: one hash under `{partition}c:<cart id>`.
 
-Lines are fields named by their SKU, with the value `packed quoted`: `packed` is the line's place in the order of first adding,
+Lines are fields named by their SKU, with the value `packed quoted`: `packed` is the position of the line in the order of first adding,
 shifted left by 20 bits, plus its quantity; `quoted` is the unit price in minor units that the shopper saw. SKUs are printable,
 so these fields, which begin with U+0001, are no SKUs:
 
-    v version   c currency   t created_at   u updated_at   q next place   a last merge attempt   (every cart)
+    v version   c currency   t created_at   u updated_at   q next position  a last merge attempt   (every cart)
     w owner   s status, absent while open   o order id   m the cart it merges into                (some carts)
 
 Every change of a cart makes `v` rise by one. Five lines take some 280 bytes in all.
@@ -34,7 +34,7 @@ def marker_key(target: CartId, source: CartId) -> str:
 
 
 def new_cart_fields(cart: Cart) -> list[str | int]:
-    """The fields of a new, empty cart and their values, in turn."""
+    """The fields of a new, empty cart and their values, alternating."""
     fields: list[str | int] = [
         "\1v",
         cart.version,
@@ -50,7 +50,7 @@ def new_cart_fields(cart: Cart) -> list[str | int]:
 
 
 def hash_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    """The fields of a hash that a script returned as HGETALL does inside scripts: name and value in turn."""
+    """The fields of a hash that a script returned as HGETALL does inside scripts: name and value alternating."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
@@ -58,7 +58,7 @@ STATE_FIELDS = ("\1v", "\1u", "\1s")
 
 
 def is_state_of(cart: Cart, state: Sequence[bytes | None]) -> bool:
-    """Whether `STATE_FIELDS` say that the stored cart is this one, an open one: a version is written once at any one time."""
+    """Whether the stored cart, by the values of `STATE_FIELDS`, is open and the same as this one."""
     version, updated_at, status = state
     return (
         version is not None
@@ -70,7 +70,7 @@ def is_state_of(cart: Cart, state: Sequence[bytes | None]) -> bool:
 
 
 def cart_from_hash(cart_id: CartId, fields: dict[bytes, bytes]) -> Cart | None:
-    """The cart that these fields of its hash say, None if there are none. Uses `fields` up."""
+    """The cart of these fields of its hash, None if there are none. Empties `fields`."""
     if not fields:
         return None
     take = fields.pop

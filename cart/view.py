@@ -1,4 +1,4 @@
-"""A cart as shoppers see it: its lines with the names and prices of now, in JSON."""
+"""The JSON of a cart: its lines with current names and prices."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _DIGITS = [b"%d" % number for number in range(4096)]
 
 
 class CartView:
-    """A cart with the products of its lines, told once, when it is made: a price book may change its mind at any time.
+    """A cart with the products of its lines, rendered when it is created, because prices may change at any time.
 
     Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds. `degraded` names the parts that
-    could not be found out: `prices` may have changed since.
+    could not be confirmed: `prices` may have changed.
     """
 
     __slots__ = ("_body", "cart", "degraded", "encoded")

@@ -1,7 +1,7 @@
 """The embedded server: a Valkey of our own, as a supervised child on a Unix socket in the data directory.
 
 Its append-only file is flushed before each reply, so acknowledged writes survive a restart and a kill. The lock on
-the data directory is inherited by the child: it is free again only when both of them are gone.
+the data directory is inherited by the child: it is free only after both have ended.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class EmbeddedServer:
     def start(self) -> None:
         """Lock the data directory, start the server and wait until it answers.
 
-        Raises `DataDirectoryInUse`, or `EmbeddedServerError` with the last lines of its log when it does not come up.
+        Raises `DataDirectoryInUse`, or `EmbeddedServerError` with the last lines of its log when it does not start.
         """
         binary = find_binary()
         self._prepare_directories()

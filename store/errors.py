@@ -6,7 +6,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """The store could not be reached, cannot serve now, or its connection was lost before the reply came.
+    """The store could not be reached, cannot serve now, or its connection was lost before the reply arrived.
 
     `may_have_run` tells whether the command may have taken effect: only when it is false is a
     command that changes something safe to repeat blindly.

@@ -22,9 +22,9 @@ _OURS: Final[Mapping[str, Any]] = {"protocol": 3, "socket_timeout": None, "socke
 
 
 async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
-    """Return a connection that has said HELLO 3, authenticated and selected its database.
+    """Return a connection after HELLO 3, authentication and the selection of its database.
 
-    The writer must be kept for as long as its transport is used: it closes the transport when it is collected.
+    The writer must be referenced for as long as its transport is used: it closes the transport when it is collected.
     Raises `ValueError` for a URL that cannot be read (its text shows no password), and `StoreUnavailable` when the server
     cannot be reached, does not answer within `timeout_s` or refuses the credentials.
     """

@@ -62,7 +62,7 @@ class Lease:
         """Acquire the lease within `wait_s`, renew it while the block runs, then release it.
 
         Raises `LeaseBusy` if another holder has it until then. A block whose lease is lost is cancelled, and `LeaseLost`
-        is raised. While the store is away the block goes on: its own commands fail.
+        is raised. While the store is away the block continues, and its own commands fail.
         """
         try:
             await self._acquire_within(wait_s, sleep)

@@ -1,4 +1,4 @@
-"""Reading products from CSV and JSON Lines files: every record becomes a row or a rejection that says why."""
+"""Reading products from CSV and JSON Lines files: every record becomes a row, or a rejection with its reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class CatalogFileError(Exception):
-    """The file as a whole cannot be imported; the message says why, in words for its owner."""
+    """The file as a whole cannot be imported; the message is the reason, for the owner of the file."""
 
 
 class Rejection(NamedTuple):
@@ -106,7 +106,7 @@ class CatalogFile:
         return piece
 
     def _csv_records(self, lines: Iterator[bytes]) -> Iterator[NumberedRow | Rejection]:
-        # Bytes that are not UTF-8 become lone surrogates here, which no field may hold: so its record alone is rejected.
+        # Bytes that are not UTF-8 become lone surrogates, which no field may hold, so only their record is rejected.
         reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
         indexes, width = self._header(reader)
         while True:
@@ -154,7 +154,7 @@ def _select(fields: list[str], indexes: list[int], width: int) -> list[str]:
 
 
 def _text(raw: msgspec.Raw) -> str:
-    """A number, or a string that holds one, as it was written: no binary fraction comes between."""
+    """A number, or a string that holds one, as it was written, without a conversion to binary."""
     return bytes(raw).decode("utf-8", "replace").strip('"')
 
 

@@ -31,7 +31,7 @@ EPOCH_EVERY_S = 0.5
 MAX_REJECTIONS = 1000
 # Longer than the lease of an import that was killed lasts.
 LEASE_WAIT_S = 15.0
-# A large catalogue that another process is importing: when it is done there is nothing left to do here.
+# Long enough for another process to import a large catalogue; then the content is already imported.
 ONCE_WAIT_S = 600.0
 
 
@@ -104,7 +104,7 @@ async def import_once(
 ) -> ImportReport | None:
     """Import the file unless this very content was imported before; None when there was nothing to do.
 
-    A store that has it keeps its stock as it is now, also when only this host's search lacks it and is filled again.
+    The stock of a store that has the content is unchanged, also when the search of this host is filled again.
     Nothing is imported if any record is bad: see the report. Raises as `import_catalog` does.
     """
     digest = await asyncio.to_thread(_digest, Path(path))
@@ -191,7 +191,7 @@ async def _open_import(path: str | Path, spool_dir: str | Path | None) -> AsyncI
 
 @asynccontextmanager
 async def _announced(catalog: Catalog | None) -> AsyncIterator[Callable[[PutCounts], Awaitable[None]]]:
-    """Raise the epoch now and then while prices change, and at the end, also of an import that fails half-way."""
+    """Raise the epoch every `EPOCH_EVERY_S` while prices change, and at the end, also when the import fails."""
     due_at = time.monotonic() + EPOCH_EVERY_S
     is_stale = False
 

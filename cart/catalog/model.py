@@ -61,7 +61,7 @@ class ProductView(msgspec.Struct, gc=False):
 
 
 class ProductPage(msgspec.Struct, gc=False):
-    """Some products in catalogue order; `next_cursor` asks for those after them, None says there are none.
+    """Some products in catalogue order; `next_cursor` leads to the next page, None where there is none.
 
     A page may hold fewer products than were asked for, even none, and still have a next one: a search that would take
     too long returns its results so far.

@@ -15,7 +15,7 @@ class ForeignCursor(Exception):
 
 
 class SearchUnavailable(Exception):
-    """The search cannot be read or written; the message says why."""
+    """The search cannot be read or written; the message is the reason."""
 
 
 class StockUnknown(Exception):
@@ -39,7 +39,7 @@ class PutCounts(NamedTuple):
 
 
 class SearchHits(NamedTuple):
-    """SKUs in catalogue order; `next_cursor` None says that there are no more."""
+    """SKUs in catalogue order; `next_cursor` is None on the last page."""
 
     skus: list[Sku]
     next_cursor: str | None
@@ -65,15 +65,15 @@ class Catalog(Protocol):
         ...
 
     async def raise_epoch(self) -> None:
-        """Tell every process that prices or names have changed."""
+        """Announce to every process that prices or names have changed."""
         ...
 
     async def has_imported(self, digest: str) -> bool:
-        """Whether a file of this SHA-256 was imported to its end."""
+        """Whether a file of this SHA-256 was imported completely."""
         ...
 
     async def mark_imported(self, digest: str) -> None:
-        """Remember that a file of this SHA-256 was imported to its end."""
+        """Record that a file of this SHA-256 was imported completely."""
         ...
 
     def lease(self, *, wait_s: float) -> AbstractAsyncContextManager[None]:
@@ -86,10 +86,10 @@ class Catalog(Protocol):
 
 
 class ProductSearch(Protocol):
-    """An index of SKUs by the words of their names. Its results may be gone from the catalogue meanwhile."""
+    """An index of SKUs by the words of their names. Some results may no longer be in the catalogue."""
 
     async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
-        """Up to `limit` SKUs in the order in which they first came, which no import changes.
+        """Up to `limit` SKUs in the order of their first import, which later imports do not change.
 
         With `q`, those whose name has all its words (`words_of`), and before them the one whose SKU is `q` itself, exactly
         as written. Raises `ForeignCursor` for a cursor it did not give out for the same `q`, and `SearchUnavailable`.
@@ -101,9 +101,9 @@ class ProductSearch(Protocol):
         ...
 
     async def has_imported(self, digest: str) -> bool:
-        """Whether a file of this SHA-256 was imported to its end into this index."""
+        """Whether a file of this SHA-256 was imported completely into this index."""
         ...
 
     async def mark_imported(self, digest: str) -> None:
-        """Remember that a file of this SHA-256 was imported to its end into this index."""
+        """Record that a file of this SHA-256 was imported completely into this index."""
         ...

@@ -88,7 +88,7 @@ class RedisPriceBook:
         if not missing:
             return cached
         fetched = await self._fetch(missing)
-        # Into the mapping that was current before the fetch: when a price changed meanwhile, it is one nobody uses.
+        # Into the mapping that was current before the fetch: if a price has changed since, that mapping is no longer used.
         if len(cached) + len(fetched) > self._max_products:
             return self._replace_cache(cached, {sku: cached[sku] for sku in skus if sku in cached} | fetched)
         for sku, product in fetched.items():
@@ -144,7 +144,7 @@ class RedisPriceBook:
 
 
 class RedisCatalog:
-    """Writes products and tells their live stock; implements `Catalog` and `StockLevels`."""
+    """Writes products and reads their live stock; implements `Catalog` and `StockLevels`."""
 
     def __init__(self, store: Store, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._store = store

@@ -29,7 +29,7 @@ from cart.model import Sku
 
 FILE_NAME = "search.sqlite3"
 SCHEMA_VERSION = 1
-# The names themselves are not kept: the words are all that the index needs to take a renamed product out of it again.
+# Only the words are stored, not the names: the index needs no more to remove a renamed product.
 SCHEMA = (
     "CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, words TEXT NOT NULL)",
     "CREATE VIRTUAL TABLE names USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii')",
@@ -61,7 +61,7 @@ class SqliteSearch:
     """A `ProductSearch` on the file at `path`; its queries run in `threads` threads, so the event loop never waits.
 
     `open` makes the file where there is none; several processes may open, read and write it at once (WAL). `close` it at
-    the end. `budget_s` is the time after which a page is given as far as it came.
+    the end. After `budget_s`, a page ends with the results so far.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class SqliteSearch:
     def _with_words(
         self, reader: sqlite3.Connection, words: Sequence[str], after: int, exact_id: int, wanted: int
     ) -> tuple[list[_Row], int | None]:
-        """Up to `wanted` rows after the row `after`; and how far it came when the time budget ended before the rows did."""
+        """Up to `wanted` rows after the row `after`; and the last row searched, where the time budget ended first."""
         rows: list[_Row] = []
         if not words:
             return rows, None
@@ -238,7 +238,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _hits(rows: Sequence[_Row], wanted: int, after: int, reached: int | None, q: str | None) -> SearchHits:
-    """The first `wanted` rows of those found after the row `after`, and where to go on when there are more or may be."""
+    """The first `wanted` rows of those found after the row `after`, with a cursor where there may be more."""
     page = rows[:wanted]
     if len(rows) > wanted:
         reached = page[-1][0] if page else after
@@ -265,6 +265,6 @@ def _position(cursor: str, q: str | None) -> int:
 
 
 def _check(packed: bytes, q: str | None) -> bytes:
-    """Ties a cursor to its query. No secret: a forged one only reads the catalogue from another place."""
+    """Ties a cursor to its query. It is not secret: a forged cursor only reads the catalogue from another position."""
     query = b"" if q is None else q.encode()
     return hashlib.blake2b(packed + query, digest_size=_CHECK_BYTES, person=b"products").digest()

@@ -1,4 +1,4 @@
-"""The checked rows of an import on their way: a temporary SQLite file that finds a SKU which comes twice."""
+"""The checked rows of an import, in a temporary SQLite file that finds repeated SKUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cart.model import Sku
 
 
 class Staging:
-    """Rows kept in the new file at `path`, in the order of their lines. Used by one thread at a time."""
+    """Rows in the new file at `path`, in the order of their lines. Used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

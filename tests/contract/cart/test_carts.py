@@ -299,11 +299,11 @@ async def test_a_deleted_cart_is_not_found(carts: Carts) -> None:
 
 async def test_shoppers_who_add_at_once_lose_nothing(carts: Carts) -> None:
     cart = await made(carts)
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(carts.add_line(cart.id, Line(MUG, 1, 255), currency="GBP", write=at()) for _ in range(50))
     )
-    assert sorted(answer.version for answer in answers) == list(range(2, 52))
-    assert all(answer.item_count == answer.version - 1 for answer in answers)
+    assert sorted(result.version for result in results) == list(range(2, 52))
+    assert all(result.item_count == result.version - 1 for result in results)
     assert held_by(await carts.read(cart.id)) == [(MUG, 50)]
 
 
@@ -355,8 +355,8 @@ async def test_a_repeated_merge_returns_the_cart_and_changes_nothing(carts: Cart
 
 async def test_simultaneous_equal_merges_are_done_once(carts: Carts) -> None:
     source, target = await made(carts, (MUG, 4)), await made(carts, (MUG, 2))
-    answers = await asyncio.gather(*(carts.merge(target.id, source.id, "sum", write=at()) for _ in range(10)))
-    assert {answer.item_count for answer in answers} == {6}
+    results = await asyncio.gather(*(carts.merge(target.id, source.id, "sum", write=at()) for _ in range(10)))
+    assert {result.item_count for result in results} == {6}
 
 
 async def test_an_empty_cart_is_merged_without_changing_the_other(carts: Carts) -> None:

@@ -305,10 +305,10 @@ async def test_two_equal_merges_in_any_order_are_done_once(store: Store) -> None
     async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
         target, source = await two_carts(store)
 
-        async def check(*answers: object) -> None:
-            for answer in answers:
-                assert isinstance(answer, Cart)
-                assert answer.item_count == 73
+        async def check(*results: object) -> None:
+            for result in results:
+                assert isinstance(result, Cart)
+                assert result.item_count == 73
             assert await usable_units(store, target.id, source.id) == ALL_UNITS
 
         def merge(store: Store) -> Coroutine[Any, Any, object]:
@@ -323,8 +323,8 @@ async def test_two_carts_merged_into_each_other_in_any_order_keep_every_unit_in_
     async def two() -> tuple[Racer, Racer, Callable[..., Awaitable[None]]]:
         one, other = await two_carts(store)
 
-        async def check(*answers: object) -> None:
-            assert sorted(type(answer).__name__ for answer in answers) == ["Cart", "CartClosed"]
+        async def check(*results: object) -> None:
+            assert sorted(type(result).__name__ for result in results) == ["Cart", "CartClosed"]
             assert await usable_units(store, one.id, other.id) == ALL_UNITS
 
         return (

@@ -49,8 +49,8 @@ async def test_a_cart_becomes_an_order(shop: Shop) -> None:
     placed = await shop.handlers().place(a_request(cart), idempotency_key=KEY)
     assert not placed.replayed
     order = placed.order
-    shown = msgspec.json.decode(placed.to_json())
-    assert shown == {
+    body = msgspec.json.decode(placed.to_json())
+    assert body == {
         "id": order_id_for(cart.id, cart.version),
         "number": order.number,
         "cart_id": cart.id,
@@ -64,9 +64,9 @@ async def test_a_cart_becomes_an_order(shop: Shop) -> None:
         "shipping": gbp(0),
         "total": gbp(1510),
         "email": "ada@example.com",
-        "created_at": shown["created_at"],
-        "updated_at": shown["created_at"],
-        "history": [{"status": "accepted", "at": shown["created_at"]}],
+        "created_at": body["created_at"],
+        "updated_at": body["created_at"],
+        "history": [{"status": "accepted", "at": body["created_at"]}],
     }
     assert await shop.handlers().read(order.id) == order
     assert (await shop.carts.read(cart.id)).order_id == order.id
@@ -352,24 +352,24 @@ async def test_an_expired_claim_cannot_order_a_cart_that_another_ordered(shop: S
 async def test_one_key_many_times_at_once_makes_one_order(shop: Shop) -> None:
     request = a_request(await shop.cart())
     handlers = shop.handlers()
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(handlers.place(request, idempotency_key=KEY) for _ in range(20)), return_exceptions=True
     )
-    placed = [answer for answer in answers if not isinstance(answer, BaseException)]
-    assert all(isinstance(answer, IdempotencyKeyInProgress) for answer in answers if answer not in placed)
-    assert [answer.replayed for answer in placed].count(False) == 1
-    assert len({answer.to_json() for answer in placed}) == 1
+    placed = [result for result in results if not isinstance(result, BaseException)]
+    assert all(isinstance(result, IdempotencyKeyInProgress) for result in results if result not in placed)
+    assert [result.replayed for result in placed].count(False) == 1
+    assert len({result.to_json() for result in placed}) == 1
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
 
 
 async def test_one_cart_many_keys_makes_one_order(shop: Shop) -> None:
     cart = await shop.cart()
     handlers = shop.handlers()
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(handlers.place(a_request(cart), idempotency_key=f"key {n}") for n in range(20)), return_exceptions=True
     )
-    assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
-    assert all(isinstance(answer, Refusal) for answer in answers if isinstance(answer, BaseException))
+    assert sum(not isinstance(result, BaseException) for result in results) == 1
+    assert all(isinstance(result, Refusal) for result in results if isinstance(result, BaseException))
     assert len(shop.dispatched) == 1
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
 
@@ -394,8 +394,8 @@ async def test_an_order_can_be_cancelled_until_its_shipment_is_arranged(shop: Sh
     assert await handlers.cancel(order.id) == cancelled
     # The worker gets the same message again and finds the order cancelled.
     assert [entry.message for entry in shop.dispatched] == [shop.dispatched[0].message] * 2
-    shown = msgspec.json.decode(cancelled.to_json())
-    assert (shown["status"], shown["reason"]) == ("cancelled", "requested")
+    body = msgspec.json.decode(cancelled.to_json())
+    assert (body["status"], body["reason"]) == ("cancelled", "requested")
 
 
 async def test_an_order_whose_shipment_is_arranged_cannot_be_cancelled(shop: Shop) -> None:
@@ -418,15 +418,15 @@ async def test_an_order_whose_shipment_is_arranged_cannot_be_cancelled(shop: Sho
 async def test_events_follow_the_history_and_end_with_the_order(shop: Shop) -> None:
     handlers = shop.handlers(poll_s=0)
     order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
-    told: list[tuple[int, str]] = []
+    events: list[tuple[int, str]] = []
     async for event in handlers.events(order.id):
         assert event is not None
-        told.append((event.number, event.entry.status.value))
+        events.append((event.number, event.entry.status.value))
         order = (
             await shop.orders.transition(order, NEXT[order.status], at=shop.now()) if order.status in NEXT else order
         )
     statuses = ["accepted", "stock_confirmed", "payment_authorised", "shipping_arranged", "completed"]
-    assert told == list(enumerate(statuses, start=1))
+    assert events == list(enumerate(statuses, start=1))
     assert [event and event.number async for event in handlers.events(order.id, after=3)] == [4, 5]
     assert [event async for event in handlers.events(order.id, after=99)] == []
     with pytest.raises(OrderNotFound):

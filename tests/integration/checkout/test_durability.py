@@ -23,11 +23,11 @@ FAIL = Script("return redis.error_reply('ERR no')")
 
 
 class CommitStore:
-    """A connection for commits whose WAITAOF a test can hold back, or answer itself."""
+    """A connection for commits whose WAITAOF replies a test can delay or replace."""
 
     def __init__(self, client: Client) -> None:
         self.commands: list[str] = []
-        self.answers: asyncio.Queue[Any] | None = None
+        self.replies: asyncio.Queue[Any] | None = None
         self._client = client
 
     def execute(self, *command: bytes | str | float) -> Awaitable[Any]:
@@ -37,17 +37,17 @@ class CommitStore:
     def execute_blocking(self, *command: bytes | str | float, timeout_s: float) -> Awaitable[Any]:
         self.commands.append(str(command[0]))
         waited = self._client.execute_blocking(*command, timeout_s=timeout_s)
-        return waited if self.answers is None else self._instead_of(waited, self.answers)
+        return waited if self.replies is None else self._replace_reply(waited, self.replies)
 
     def run(self, script: Script, keys: Any, args: Any = ()) -> Awaitable[Any]:
         raise AssertionError("a script that is loaded and repeated is not what WAITAOF spoke for")
 
-    async def _instead_of(self, waited: Awaitable[Any], answers: asyncio.Queue[Any]) -> Any:
+    async def _replace_reply(self, waited: Awaitable[Any], replies: asyncio.Queue[Any]) -> Any:
         await waited
-        answer = await answers.get()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        reply = await replies.get()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
 @pytest.fixture
@@ -100,13 +100,13 @@ async def test_writes_during_a_waitaof_form_the_next_batch(commits: CommitStore)
     durability = AofWait(commits)
     await durability.write(INCREMENT, ["n"], [])
     commits.commands.clear()
-    commits.answers = asyncio.Queue()
+    commits.replies = asyncio.Queue()
     first = asyncio.ensure_future(durability.write(INCREMENT, ["n"], []))
     await asyncio.sleep(0)
     later = [asyncio.ensure_future(durability.write(INCREMENT, ["n"], [])) for _ in range(2)]
-    commits.answers.put_nowait([1, 0])
+    commits.replies.put_nowait([1, 0])
     assert await first == (2, True)
-    commits.answers.put_nowait([0, 0])
+    commits.replies.put_nowait([0, 0])
     assert await asyncio.gather(*later) == [(3, False), (4, False)]
     assert commits.commands == ["EVALSHA", "WAITAOF", "EVALSHA", "EVALSHA", "WAITAOF"]
 
@@ -127,8 +127,8 @@ async def test_a_write_that_fails_fails_alone(commits: CommitStore) -> None:
 
 
 async def test_a_write_whose_waitaof_is_lost_is_not_durable(commits: CommitStore) -> None:
-    commits.answers = asyncio.Queue()
-    commits.answers.put_nowait(StoreUnavailable("lost"))
+    commits.replies = asyncio.Queue()
+    commits.replies.put_nowait(StoreUnavailable("lost"))
     durability = AofWait(commits)
     await commits.execute("SCRIPT", "LOAD", INCREMENT.text)
     assert await durability.write(INCREMENT, ["n"], []) == (1, False)
@@ -150,8 +150,8 @@ async def test_an_order_that_is_not_on_disk_in_time_is_rolled_back(shop: RedisSh
     cart = await shop.cart()
     request = a_request(cart)
     await warm_up(shop)
-    commits.answers = asyncio.Queue()
-    commits.answers.put_nowait([0, 0])
+    commits.replies = asyncio.Queue()
+    commits.replies.put_nowait([0, 0])
     with pytest.raises(OrderNotDurable):
         await shop.handlers().place(request, idempotency_key=KEY)
     now = await shop.carts.read(cart.id)
@@ -159,7 +159,7 @@ async def test_an_order_that_is_not_on_disk_in_time_is_rolled_back(shop: RedisSh
     assert now.version == cart.version + 2
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
     assert not await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10)
-    commits.answers = None
+    commits.replies = None
     assert not (await shop.handlers().place(request, idempotency_key=KEY)).replayed
     await shop.sweep()
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
@@ -170,8 +170,8 @@ async def test_the_stock_of_a_rolled_back_order_is_swept_if_the_process_dies(
     shop: RedisShop, commits: CommitStore
 ) -> None:
     await warm_up(shop)
-    commits.answers = asyncio.Queue()
-    commits.answers.put_nowait([0, 0])
+    commits.replies = asyncio.Queue()
+    commits.replies.put_nowait([0, 0])
 
     class DyingStock:
         hold = shop.stock.hold
@@ -190,17 +190,17 @@ async def test_the_stock_of_a_rolled_back_order_is_swept_if_the_process_dies(
 async def test_a_replay_waits_until_the_order_is_on_disk(shop: RedisShop, commits: CommitStore, store: Client) -> None:
     request = a_request(await shop.cart())
     await warm_up(shop)
-    commits.answers = asyncio.Queue()
+    commits.replies = asyncio.Queue()
     first = asyncio.create_task(shop.handlers().place(request, idempotency_key=KEY))
     await until_ordered(shop, request.cart_id)
     # Another process, which cannot make sure of it either.
     elsewhere = CommitStore(store)
-    elsewhere.answers = asyncio.Queue()
-    elsewhere.answers.put_nowait([0, 0])
+    elsewhere.replies = asyncio.Queue()
+    elsewhere.replies.put_nowait([0, 0])
     other = RedisOrders(store, durability=AofWait(elsewhere))
     with pytest.raises(OrderNotDurable):
         await shop.handlers(orders=other).place(request, idempotency_key=KEY)
-    commits.answers.put_nowait([1, 0])
+    commits.replies.put_nowait([1, 0])
     assert not (await first).replayed
 
 
@@ -209,18 +209,18 @@ async def test_a_replay_of_an_order_that_is_rolled_back_meanwhile_orders_again(
 ) -> None:
     request = a_request(await shop.cart())
     await warm_up(shop)
-    commits.answers = asyncio.Queue()
+    commits.replies = asyncio.Queue()
     first = asyncio.create_task(shop.handlers().place(request, idempotency_key=KEY))
     await until_ordered(shop, request.cart_id)
 
     class SlowToLook(RedisOrders):
         async def receipt(self, order_id: OrderId) -> Receipt | None:
-            answers.put_nowait([0, 0])
+            replies.put_nowait([0, 0])
             with pytest.raises(OrderNotDurable):
                 await first
             return await super().receipt(order_id)
 
-    answers = commits.answers
+    replies = commits.replies
     placed = await shop.handlers(orders=SlowToLook(shop.store)).place(request, idempotency_key=KEY)
     assert not placed.replayed
     assert (await shop.carts.read(placed.order.cart_id)).order_id == placed.order.id
@@ -231,13 +231,13 @@ async def test_an_order_that_a_replay_found_on_disk_is_not_rolled_back(
 ) -> None:
     request = a_request(await shop.cart())
     await warm_up(shop)
-    commits.answers = asyncio.Queue()
+    commits.replies = asyncio.Queue()
     first = asyncio.create_task(shop.handlers().place(request, idempotency_key=KEY))
     await until_ordered(shop, request.cart_id)
     other = RedisOrders(store, durability=AofWait(CommitStore(store)))
     replay = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
     assert replay.replayed
-    commits.answers.put_nowait([0, 0])
+    commits.replies.put_nowait([0, 0])
     with pytest.raises(OrderNotDurable):
         await first
     again = await shop.handlers(orders=other).place(request, idempotency_key=KEY)

@@ -31,23 +31,23 @@ def tills(shops: list[RedisShop]) -> list[CheckoutHandlers]:
     return [shop.handlers() for shop in shops]
 
 
-def orders(answers: list[PlacedOrder | BaseException]) -> set[str]:
-    return {answer.order.id for answer in answers if isinstance(answer, PlacedOrder)}
+def orders(results: list[PlacedOrder | BaseException]) -> set[str]:
+    return {result.order.id for result in results if isinstance(result, PlacedOrder)}
 
 
 async def test_scarce_stock_is_sold_exactly_once(shops: list[RedisShop]) -> None:
     shop, handlers = shops[0], tills(shops)
     await shop.set_stock(MUG, 17)
     carts = [await shop.cart({MUG: 2}) for _ in range(60)]
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(
             handlers[number % 4].place(a_request(cart), idempotency_key=f"key {number}")
             for number, cart in enumerate(carts)
         ),
         return_exceptions=True,
     )
-    assert len(orders(answers)) == 8
-    assert all(isinstance(answer, PlacedOrder | OutOfStock) for answer in answers)
+    assert len(orders(results)) == 8
+    assert all(isinstance(result, PlacedOrder | OutOfStock) for result in results)
     assert (await shop.available(MUG), await shop.taken(MUG)) == (1, 16)
 
 
@@ -58,18 +58,18 @@ async def test_two_orders_for_the_same_last_unit_never_both_get_it(shops: list[R
     carts = [await shop.cart({MUG: 1, BOX: 1} if number % 2 else {BOX: 1, MUG: 1}) for number in range(20)]
     waiting = dict(enumerate(carts))
     while waiting and await shop.available(MUG):
-        answers = await asyncio.gather(
+        results = await asyncio.gather(
             *(
                 handlers[random.randrange(4)].place(a_request(cart), idempotency_key=f"key {number}")
                 for number, cart in waiting.items()
             ),
             return_exceptions=True,
         )
-        assert all(isinstance(answer, PlacedOrder | OutOfStock) for answer in answers)
+        assert all(isinstance(result, PlacedOrder | OutOfStock) for result in results)
         waiting = {
             number: cart
-            for (number, cart), answer in zip(waiting.items(), answers, strict=True)
-            if isinstance(answer, OutOfStock)
+            for (number, cart), result in zip(waiting.items(), results, strict=True)
+            if isinstance(result, OutOfStock)
         }
     assert len(waiting) == 17
     for sku in (MUG, BOX):
@@ -81,7 +81,7 @@ async def test_one_cart_and_two_keys_on_four_processes_make_one_order(shops: lis
     await shop.set_stock(MUG, 1000)
     for round_number in range(20):
         cart = await shop.cart({MUG: 3})
-        answers = await asyncio.gather(
+        results = await asyncio.gather(
             *(
                 till.place(a_request(cart), idempotency_key=f"{round_number} {key}")
                 for till in handlers
@@ -89,9 +89,9 @@ async def test_one_cart_and_two_keys_on_four_processes_make_one_order(shops: lis
             ),
             return_exceptions=True,
         )
-        assert len(orders(answers)) == 1
-        assert all(isinstance(answer, PlacedOrder | Refusal) for answer in answers)
-        assert sum(isinstance(answer, PlacedOrder) and not answer.replayed for answer in answers) == 1
+        assert len(orders(results)) == 1
+        assert all(isinstance(result, PlacedOrder | Refusal) for result in results)
+        assert sum(isinstance(result, PlacedOrder) and not result.replayed for result in results) == 1
     assert (await shop.available(MUG), await shop.taken(MUG)) == (940, 60)
 
 
@@ -99,17 +99,17 @@ async def test_the_same_key_is_answered_by_a_replay_or_by_in_progress(shops: lis
     shop, handlers = shops[0], tills(shops)
     await shop.set_stock(MUG, 10)
     request = a_request(await shop.cart())
-    answers = [
-        answer
+    results = [
+        result
         for _ in range(5)
-        for answer in await asyncio.gather(
+        for result in await asyncio.gather(
             *(till.place(request, idempotency_key="the key") for till in handlers), return_exceptions=True
         )
     ]
-    assert len(orders(answers)) == 1
-    assert len({answer.to_json() for answer in answers if isinstance(answer, PlacedOrder)}) == 1
-    assert all(isinstance(answer, PlacedOrder | IdempotencyKeyInProgress) for answer in answers)
-    assert all(isinstance(answer, PlacedOrder) for answer in answers[4:])
+    assert len(orders(results)) == 1
+    assert len({result.to_json() for result in results if isinstance(result, PlacedOrder)}) == 1
+    assert all(isinstance(result, PlacedOrder | IdempotencyKeyInProgress) for result in results)
+    assert all(isinstance(result, PlacedOrder) for result in results[4:])
 
 
 async def test_a_changing_cart_is_ordered_in_one_of_its_versions(shops: list[RedisShop]) -> None:

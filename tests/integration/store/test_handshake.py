@@ -39,10 +39,10 @@ async def listening(conversation: Conversation, **options: Any) -> AsyncIterator
         server.close()
 
 
-def saying(answer: bytes) -> Conversation:
+def saying(reply: bytes) -> Conversation:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(4096)
-        writer.write(answer)
+        writer.write(reply)
         await reader.read()
 
     return say
@@ -109,7 +109,7 @@ async def test_a_user_is_signed_in_with_name_and_password(own_server: EmbeddedSe
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("redis://127.0.0.1:1", "127.0.0.1:1"),
         ("unix:///nowhere/valkey.sock", "/nowhere/valkey.sock"),
@@ -122,8 +122,8 @@ async def test_a_user_is_signed_in_with_name_and_password(own_server: EmbeddedSe
         ("redis://[::1", "IPv6"),
     ],
 )
-async def test_an_unreachable_address_is_a_one_line_error(url: str, told: str) -> None:
-    assert told in await refusal_of(url)
+async def test_an_unreachable_address_is_a_one_line_error(url: str, message: str) -> None:
+    assert message in await refusal_of(url)
 
 
 async def test_a_password_that_makes_the_address_invalid_is_not_shown() -> None:
@@ -139,7 +139,7 @@ async def test_the_address_does_not_choose_the_protocol(own_server: EmbeddedServ
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
         pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="http"),
         pytest.param(b"\x15\x03\x01\x00\x02\x02", id="tls-alert"),
@@ -150,8 +150,8 @@ async def test_the_address_does_not_choose_the_protocol(own_server: EmbeddedServ
         pytest.param(b"-DENIED Redis is running\r\nin protected mode\r\n", id="two-lines"),
     ],
 )
-async def test_a_rejected_handshake_is_a_one_line_error(answer: bytes) -> None:
-    async with listening(saying(answer)) as port:
+async def test_a_rejected_handshake_is_a_one_line_error(reply: bytes) -> None:
+    async with listening(saying(reply)) as port:
         text = await refusal_of(f"redis://127.0.0.1:{port}", connect_timeout_s=2.0)
     assert text.startswith("cannot connect to the store: ")
 

@@ -103,7 +103,7 @@ async def test_memory_and_redis_have_the_same_states(
         wanted = await outcome(operation(memory, ids, write))
         assert await outcome(operation(processes[process], ids, write)) == wanted
         for cart_id in ids:
-            kept = await outcome(memory.read(cart_id, owner=OWNERS[owner]))
-            assert await outcome(processes[process].read(cart_id, owner=OWNERS[owner])) == kept
-            if isinstance(kept, Cart):
-                assert await store.execute("PEXPIRETIME", cart_key(cart_id)) == kept.expires_at(LIMITS)
+            expected = await outcome(memory.read(cart_id, owner=OWNERS[owner]))
+            assert await outcome(processes[process].read(cart_id, owner=OWNERS[owner])) == expected
+            if isinstance(expected, Cart):
+                assert await store.execute("PEXPIRETIME", cart_key(cart_id)) == expected.expires_at(LIMITS)

@@ -37,8 +37,8 @@ def money(amount: int) -> dict[str, object]:
 
 
 def test_a_cart_has_all_members_of_the_api() -> None:
-    shown = view(Line(Sku("85123A"), 2, 255), Line(Sku('B "1"'), 10_000, 1_250_000))
-    assert json.loads(shown.to_json()) == {
+    rendered = view(Line(Sku("85123A"), 2, 255), Line(Sku('B "1"'), 10_000, 1_250_000))
+    assert json.loads(rendered.to_json()) == {
         "id": "7f" + "a2" * 12,
         "version": 4,
         "currency": "GBP",
@@ -70,19 +70,19 @@ def test_a_cart_has_all_members_of_the_api() -> None:
 
 
 def test_an_empty_cart_has_no_lines_and_costs_nothing() -> None:
-    shown = json.loads(view().to_json())
-    assert (shown["lines"], shown["item_count"], shown["total"]) == ([], 0, money(0))
+    body = json.loads(view().to_json())
+    assert (body["lines"], body["item_count"], body["total"]) == ([], 0, money(0))
 
 
 def test_an_ordered_cart_names_its_order() -> None:
-    shown = json.loads(view(status="ordered", order_id="7f" + "b" * 24).to_json())
-    assert (shown["status"], shown["order_id"]) == ("ordered", "7f" + "b" * 24)
+    body = json.loads(view(status="ordered", order_id="7f" + "b" * 24).to_json())
+    assert (body["status"], body["order_id"]) == ("ordered", "7f" + "b" * 24)
     assert "order_id" not in json.loads(view().to_json())
 
 
 def test_a_line_shows_the_price_of_now_and_warns_of_the_one_quoted() -> None:
-    shown = json.loads(view(Line(Sku("85123A"), 3, 199), Line(Sku("FREE"), 1, 0)).to_json())
-    assert shown["lines"][0] == {
+    body = json.loads(view(Line(Sku("85123A"), 3, 199), Line(Sku("FREE"), 1, 0)).to_json())
+    assert body["lines"][0] == {
         "sku": "85123A",
         "name": "WHITE HANGING HEART",
         "quantity": 3,
@@ -90,13 +90,13 @@ def test_a_line_shows_the_price_of_now_and_warns_of_the_one_quoted() -> None:
         "total": money(765),
         "warnings": [{"code": "price-changed", "was": money(199)}],
     }
-    assert "warnings" not in shown["lines"][1]
-    assert shown["total"] == money(765)
+    assert "warnings" not in body["lines"][1]
+    assert body["total"] == money(765)
 
 
 def test_a_line_of_a_product_no_longer_sold_shows_the_quoted_price_and_a_warning() -> None:
-    shown = json.loads(view(Line(Sku("gone"), 3, 199)).to_json())
-    assert shown["lines"] == [
+    body = json.loads(view(Line(Sku("gone"), 3, 199)).to_json())
+    assert body["lines"] == [
         {
             "sku": "gone",
             "name": "gone",
@@ -106,7 +106,7 @@ def test_a_line_of_a_product_no_longer_sold_shows_the_quoted_price_and_a_warning
             "warnings": [{"code": "product-unavailable"}],
         }
     ]
-    assert shown["total"] == money(597)
+    assert body["total"] == money(597)
 
 
 def test_a_product_now_sold_in_another_currency_is_unavailable_in_the_cart() -> None:

@@ -64,7 +64,7 @@ def test_names_and_skus_are_unchanged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reason"),
     [
         (b",N,1,GBP,1", "sku '' is not 1 to 64 bytes of printable text"),
         (b"A\tB,N,1,GBP,1", r"sku 'A\tB' is not 1 to 64 bytes of printable text"),
@@ -88,16 +88,16 @@ def test_names_and_skus_are_unchanged(tmp_path: Path) -> None:
         (b"A,N,2.555,Gbp,x", "currency 'Gbp' is no code such as GBP; stock 'x' is no whole number"),
     ],
 )
-def test_a_bad_csv_row_is_rejected_with_its_line_and_the_next_one_read(tmp_path: Path, row: bytes, told: str) -> None:
+def test_a_bad_csv_row_is_rejected_with_its_line_and_the_next_one_read(tmp_path: Path, row: bytes, reason: str) -> None:
     rejected, sound = records(tmp_path, HEADER + row + b"\n85123A,HEART,2.55,GBP,7\n")
     assert isinstance(rejected, Rejection)
     assert rejected.line == 2
-    assert told in rejected.reason
+    assert reason in rejected.reason
     assert sound == NumberedRow(3, HEART)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reason"),
     [
         (b"{", "JSON is malformed|truncated"),
         (b"[]", "Expected `object`"),
@@ -113,13 +113,13 @@ def test_a_bad_csv_row_is_rejected_with_its_line_and_the_next_one_read(tmp_path:
     ],
 )
 def test_a_bad_json_line_is_rejected_with_its_line_and_the_next_one_read(
-    tmp_path: Path, line: bytes, told: str
+    tmp_path: Path, line: bytes, reason: str
 ) -> None:
     good = b'{"sku":"85123A","name":"HEART","price":2.55,"currency":"GBP","stock":7}'
     rejected, sound = records(tmp_path, b"\n" + line + b"\n" + good, ".jsonl")
     assert isinstance(rejected, Rejection)
     assert rejected.line == 2
-    assert any(part in rejected.reason for part in told.split("|"))
+    assert any(part in rejected.reason for part in reason.split("|"))
     assert sound == NumberedRow(3, HEART)
 
 
@@ -144,7 +144,7 @@ def test_an_endless_line_is_skipped_in_bounded_pieces(tmp_path: Path, suffix: st
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (b"", "the header lacks sku, name, price, currency, stock"),
         (b"sku,name,price\n", "the header lacks currency, stock"),
@@ -153,8 +153,8 @@ def test_an_endless_line_is_skipped_in_bounded_pieces(tmp_path: Path, suffix: st
         (("\ufeff" + HEADER.decode()).encode("utf-16-le"), "the header lacks sku"),
     ],
 )
-def test_a_csv_file_needs_its_header(tmp_path: Path, content: bytes, told: str) -> None:
-    with pytest.raises(CatalogFileError, match=told):
+def test_a_csv_file_needs_its_header(tmp_path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(CatalogFileError, match=reason):
         records(tmp_path, content)
 
 

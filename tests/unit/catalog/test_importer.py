@@ -146,10 +146,10 @@ async def test_a_failed_import_announces_possible_changes(shop: Shop) -> None:
 
 async def test_progress_counts_bytes_while_checking_and_rows_while_importing(shop: Shop) -> None:
     path = shop.file("A,N,1,GBP,5", "B,M,x,GBP,5", "C,O,2,GBP,5")
-    told: list[ImportProgress] = []
-    await import_catalog(path, catalog=shop.catalog, search=shop.search, skip_bad=True, progress=told.append)
+    reported: list[ImportProgress] = []
+    await import_catalog(path, catalog=shop.catalog, search=shop.search, skip_bad=True, progress=reported.append)
     size = path.stat().st_size
-    assert told == [ImportProgress("checking", 2, size, size), ImportProgress("importing", 2, 2, 2)]
+    assert reported == [ImportProgress("checking", 2, size, size), ImportProgress("importing", 2, 2, 2)]
 
 
 async def test_only_one_import_writes_at_a_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

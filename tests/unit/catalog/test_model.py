@@ -88,18 +88,18 @@ def test_a_product_shows_its_price_and_stock() -> None:
 
 
 def test_a_sold_out_product_shows_a_stock_of_nothing() -> None:
-    shown = msgspec.json.decode(ProductView(HEART, False, 0).to_json())
-    assert (shown["in_stock"], shown["stock"]) == (False, 0)
+    body = msgspec.json.decode(ProductView(HEART, False, 0).to_json())
+    assert (body["in_stock"], body["stock"]) == (False, 0)
 
 
 def test_a_hidden_stock_leaves_the_count_out() -> None:
-    shown = msgspec.json.decode(ProductView(HEART, True, None).to_json())
-    assert shown["in_stock"] is True
-    assert "stock" not in shown
+    body = msgspec.json.decode(ProductView(HEART, True, None).to_json())
+    assert body["in_stock"] is True
+    assert "stock" not in body
 
 
 def test_a_page_has_its_products_and_the_next_cursor() -> None:
     view = ProductView(HEART, True, 7)
-    shown = msgspec.json.decode(ProductPage([view], "next").to_json())
-    assert shown == {"products": [msgspec.json.decode(view.to_json())], "next_cursor": "next"}
+    body = msgspec.json.decode(ProductPage([view], "next").to_json())
+    assert body == {"products": [msgspec.json.decode(view.to_json())], "next_cursor": "next"}
     assert ProductPage([], None).to_json() == b'{"products":[],"next_cursor":null}'

@@ -101,11 +101,11 @@ def test_only_a_cancelled_order_has_a_reason() -> None:
 def test_a_transition_is_recorded_in_the_history() -> None:
     order = an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW + 5)
     order = order.moved(OrderStatus.CANCELLED, at=NOW + 9, reason=CancelReason.PAYMENT_DECLINED, detail="no funds")
-    shown = json.loads(order.to_json())
-    assert shown["status"] == "cancelled"
-    assert shown["reason"] == "payment_declined"
-    assert shown["updated_at"] == shown["history"][-1]["at"]
-    assert [(entry["status"], entry.get("detail")) for entry in shown["history"]] == [
+    body = json.loads(order.to_json())
+    assert body["status"] == "cancelled"
+    assert body["reason"] == "payment_declined"
+    assert body["updated_at"] == body["history"][-1]["at"]
+    assert [(entry["status"], entry.get("detail")) for entry in body["history"]] == [
         ("accepted", None),
         ("stock_confirmed", None),
         ("cancelled", "no funds"),

@@ -69,5 +69,5 @@ async def test_a_failed_sweep_does_not_stop_the_sweeper(caplog: pytest.LogCaptur
     await asyncio.sleep(10)
     running.cancel()
     assert stock.expired == ["old"]
-    told = "sweeping abandoned stock failed; the next sweep tries again: ConnectionError: the store is away"
-    assert [(record.message, record.exc_info) for record in caplog.records] == [(told, None)]
+    message = "sweeping abandoned stock failed; the next sweep tries again: ConnectionError: the store is away"
+    assert [(record.message, record.exc_info) for record in caplog.records] == [(message, None)]
