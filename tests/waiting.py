@@ -18,7 +18,7 @@ async def until(condition: Callable[[], object], *, within_s: float = WITHIN_S, 
         await asyncio.sleep(step_s)
 
 
-def until_it_is_so(condition: Callable[[], object], *, within_s: float = WITHIN_S, step_s: float = 0.005) -> None:
+def wait_until(condition: Callable[[], object], *, within_s: float = WITHIN_S, step_s: float = 0.005) -> None:
     """`until` for tests without a loop."""
     end = time.monotonic() + within_s
     while not condition():

@@ -11,7 +11,7 @@ from store import Script, Store, StoreUnavailable
 Call = Callable[[], Awaitable[Any]]
 
 
-class Between:
+class StoreProxy:
     """A store that passes every call on."""
 
     def __init__(self, store: Store) -> None:
@@ -32,8 +32,8 @@ class Between:
         return self.around(lambda: self._store.run(script, keys, args))
 
 
-class Listening(Between):
-    """A store that notes every reply."""
+class RecordingStore(StoreProxy):
+    """A store that records every reply."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -44,8 +44,8 @@ class Listening(Between):
         return self.replies[-1]
 
 
-class CutShort(Between):
-    """A store whose caller is killed at call number `at`: before the server gets it, or before the answer gets back."""
+class KilledStore(StoreProxy):
+    """A store whose caller is killed at call number `at`: before the command reaches the server, or before its reply arrives."""
 
     def __init__(self, store: Store, *, at: int, after_running: bool) -> None:
         super().__init__(store)
@@ -63,8 +63,8 @@ class CutShort(Between):
         raise StoreUnavailable("killed", may_have_run=self._after_running)
 
 
-class Disturbed(Between):
-    """A store in which something else happens after every call."""
+class DisturbedStore(StoreProxy):
+    """A store that makes another call after each call."""
 
     def __init__(self, store: Store, disturbance: Call) -> None:
         super().__init__(store)
@@ -76,8 +76,8 @@ class Disturbed(Between):
         return reply
 
 
-class Stepped(Between):
-    """A store each of whose calls waits until it is let go."""
+class SteppedStore(StoreProxy):
+    """A store whose calls each wait for a release of `go`."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -94,11 +94,11 @@ Racer = Callable[[Store], Coroutine[Any, Any, object]]
 
 
 async def race(store: Store, racers: Sequence[Racer], choices: Sequence[int]) -> tuple[list[object], list[int]]:
-    """Run these in the order that `choices` says, store call by store call, and when those are used up one after another.
+    """Run the racers, one store call at a time, in the order of `choices`; after the last choice, one racer after another.
 
-    Gives their results, and which choice was taken each time there was one.
+    Returns their results, and the choices taken.
     """
-    stores = [Stepped(store) for _ in racers]
+    stores = [SteppedStore(store) for _ in racers]
     tasks = [asyncio.ensure_future(racer(stepped)) for racer, stepped in zip(racers, stores, strict=True)]
     taken: list[int] = []
     while ready := [stepped for task, stepped in zip(tasks, stores, strict=True) if await _waits(task, stepped)]:
@@ -111,7 +111,7 @@ async def race(store: Store, racers: Sequence[Racer], choices: Sequence[int]) ->
     return await asyncio.gather(*tasks, return_exceptions=True), taken
 
 
-async def _waits(task: asyncio.Future[object], stepped: Stepped) -> bool:
+async def _waits(task: asyncio.Future[object], stepped: SteppedStore) -> bool:
     """Whether the racer, once it has gone as far as it gets, waits for its next call; if not, it has ended."""
     arrival = asyncio.ensure_future(stepped.waiting.wait())
     both: list[asyncio.Future[Any]] = [task, arrival]

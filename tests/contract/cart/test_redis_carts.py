@@ -10,7 +10,7 @@ from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from cart.stored import cart_key
 from store import Store
-from tests.contract.cart.stores import Listening
+from tests.contract.cart.stores import RecordingStore
 
 LIMITS = Limits()
 
@@ -70,50 +70,50 @@ async def test_a_merged_cart_expires_a_fixed_time_after_the_merge(store: Store) 
 
 
 async def test_a_write_to_a_cached_cart_replies_with_its_version_only(store: Store) -> None:
-    now, listening = unix_ms(), Listening(store)
-    carts = RedisCarts(listening)
+    now, recording = unix_ms(), RecordingStore(store)
+    carts = RedisCarts(recording)
     cart = await made(carts, now, 3)
     await carts.set_lines(cart.id, [Line(Sku("85123A"), 1, 5)], currency="GBP", write=at(now))
     await carts.remove_line(cart.id, Sku("85123A"), write=at(now))
-    assert [reply[0] for reply in listening.replies[1:]] == [b"applied"] * 5
+    assert [reply[0] for reply in recording.replies[1:]] == [b"applied"] * 5
 
 
 async def test_a_write_to_an_outdated_cached_cart_replies_with_all_lines(store: Store) -> None:
-    now, listening = unix_ms(), Listening(store)
-    here, elsewhere = RedisCarts(listening), RedisCarts(store)
-    cart = await made(here, now, 3)
+    now, recording = unix_ms(), RecordingStore(store)
+    local, elsewhere = RedisCarts(recording), RedisCarts(store)
+    cart = await made(local, now, 3)
     theirs = await elsewhere.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now + 1))
-    ours = await here.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now + 2))
-    assert listening.replies[-1][0] == b"whole"
+    ours = await local.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now + 2))
+    assert recording.replies[-1][0] == b"whole"
     assert (ours.version, ours.item_count) == (theirs.version + 1, theirs.item_count + 1)
-    assert await elsewhere.read(cart.id) == ours == await here.read(cart.id)
+    assert await elsewhere.read(cart.id) == ours == await local.read(cart.id)
 
 
 async def test_a_cached_cart_is_dropped_when_the_store_lost_its_last_write(store: Store) -> None:
-    now, listening = unix_ms(), Listening(store)
-    here, elsewhere = RedisCarts(listening), RedisCarts(store)
-    cart = await made(here, now, 1)
+    now, recording = unix_ms(), RecordingStore(store)
+    local, elsewhere = RedisCarts(recording), RedisCarts(store)
+    cart = await made(local, now, 1)
     backup = await store.execute("DUMP", cart_key(cart.id))
-    await here.add_line(cart.id, Line(Sku("lost"), 1, 5), currency="GBP", write=at(now + 1))
+    await local.add_line(cart.id, Line(Sku("lost"), 1, 5), currency="GBP", write=at(now + 1))
     await store.execute("RESTORE", cart_key(cart.id), 0, backup, "REPLACE")
     await elsewhere.add_line(cart.id, Line(Sku("kept"), 1, 5), currency="GBP", write=at(now + 2))
 
-    assert [line.sku for line in (await here.read(cart.id)).lines] == ["22000A", "kept"]
-    await here.add_line(cart.id, Line(Sku("lost"), 1, 5), currency="GBP", write=at(now + 3))
+    assert [line.sku for line in (await local.read(cart.id)).lines] == ["22000A", "kept"]
+    await local.add_line(cart.id, Line(Sku("lost"), 1, 5), currency="GBP", write=at(now + 3))
     await store.execute("RESTORE", cart_key(cart.id), 0, backup, "REPLACE")
     for n in range(2):
         await elsewhere.add_line(cart.id, Line(Sku(f"new {n}"), 1, 5), currency="GBP", write=at(now + 4))
-    written = await here.add_line(cart.id, Line(Sku("last"), 1, 5), currency="GBP", write=at(now + 5))
+    written = await local.add_line(cart.id, Line(Sku("last"), 1, 5), currency="GBP", write=at(now + 5))
     assert [line.sku for line in written.lines] == ["22000A", "new 0", "new 1", "last"]
 
 
 async def test_a_cached_cart_that_another_process_closed_is_not_read_as_open(store: Store) -> None:
-    now, here = unix_ms(), RedisCarts(store)
-    cart = await made(here, now, 2)
+    now, local = unix_ms(), RedisCarts(store)
+    cart = await made(local, now, 2)
     await store.execute("HSET", cart_key(cart.id), "\1s", "ordered", "\1o", "7f" + "b" * 24)
-    assert (await here.read(cart.id)).status == "ordered"
+    assert (await local.read(cart.id)).status == "ordered"
     with pytest.raises(CartClosed):
-        await here.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now))
+        await local.add_line(cart.id, Line(Sku("85123A"), 1, 5), currency="GBP", write=at(now))
 
 
 async def test_an_empty_cache_changes_no_result(store: Store) -> None:

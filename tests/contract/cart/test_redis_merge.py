@@ -15,7 +15,7 @@ from cart.redis_carts import RedisCarts
 from cart.redis_merge import Merges
 from cart.stored import hash_of
 from store import Store, StoreError, StoreUnavailable
-from tests.contract.cart.stores import CutShort, Disturbed, Racer, race
+from tests.contract.cart.stores import DisturbedStore, KilledStore, Racer, race
 
 T0 = 1_795_759_200_000
 LIMITS = Limits(max_quantity=1000)
@@ -58,14 +58,14 @@ at_every_call = pytest.mark.parametrize("call", range(STORE_CALLS_OF_A_MERGE))
 
 
 async def killed_merge(store: Store, target: Cart, source: Cart, *, call: int, after_running: bool) -> None:
-    killed = RedisCarts(CutShort(store, at=call, after_running=after_running))
+    killed = RedisCarts(KilledStore(store, at=call, after_running=after_running))
     with pytest.raises(StoreUnavailable):
         await killed.merge(target.id, source.id, "sum", write=at())
 
 
 async def test_a_merge_takes_as_many_store_calls_as_these_tests_cut_short(store: Store) -> None:
     target, source = await two_carts(store)
-    whole = CutShort(store, at=STORE_CALLS_OF_A_MERGE, after_running=False)
+    whole = KilledStore(store, at=STORE_CALLS_OF_A_MERGE, after_running=False)
     assert (await RedisCarts(whole).merge(target.id, source.id, "sum", write=at())).item_count == 73
 
 
@@ -393,7 +393,7 @@ async def test_a_merge_and_the_deletion_of_its_source_in_any_order_lose_only_del
 async def test_a_merge_that_loses_every_race_raises_store_overloaded(store: Store) -> None:
     target, source = await two_carts(store)
 
-    losing = RedisCarts(Disturbed(store, lambda: Merges(store).settle(source.id)))
+    losing = RedisCarts(DisturbedStore(store, lambda: Merges(store).settle(source.id)))
     with pytest.raises(StoreError, match="again and again"):
         await losing.merge(target.id, source.id, "sum", write=at())
     assert await usable_units(store, target.id, source.id) == ALL_UNITS

@@ -30,7 +30,7 @@ from store.embedded import (
     store_url,
 )
 from tests.processes import is_alive
-from tests.waiting import until, until_it_is_so
+from tests.waiting import until, wait_until
 
 REDIS = shutil.which("redis-server")
 
@@ -63,11 +63,11 @@ def pid_of(server: EmbeddedServer) -> int:
     return server.pid
 
 
-def kill_and_see_it_dead(server: EmbeddedServer) -> None:
+def kill_and_wait(server: EmbeddedServer) -> None:
     process = server._process
     assert process is not None
     process.kill()
-    until_it_is_so(lambda: process.poll() is not None)
+    wait_until(lambda: process.poll() is not None)
 
 
 @contextmanager
@@ -141,8 +141,8 @@ async def test_redis_serves_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # The data directory
 
 
-def forget_the_lock(server: EmbeddedServer) -> None:
-    """As if the parent were gone: its copy of the lock is, and the child's remains."""
+def disown_lock(server: EmbeddedServer) -> None:
+    """Close the lock of the parent, as its death would; the lock of the child remains."""
     server.disown()
 
 
@@ -165,14 +165,14 @@ def test_a_second_start_on_the_same_data_directory_is_refused(own_server: Embedd
 
 def test_the_lock_is_held_while_the_server_runs_without_its_parent(tmp_path: Path) -> None:
     with started(EmbeddedServer(tmp_path)) as server:
-        forget_the_lock(server)
+        disown_lock(server)
         assert not is_free(tmp_path)
     assert is_free(tmp_path)
 
 
 def test_a_start_waits_for_the_server_of_a_killed_parent_to_end(tmp_path: Path) -> None:
     with started(EmbeddedServer(tmp_path)) as first:
-        forget_the_lock(first)
+        disown_lock(first)
         os.kill(pid_of(first), signal.SIGTERM)
         with started(EmbeddedServer(tmp_path, lock_timeout_s=20.0)) as second:
             assert answers(second)
@@ -271,7 +271,7 @@ def test_a_killed_server_is_restarted_with_back_off(tmp_path: Path, caplog: pyte
         assert server.revive() is None
         waits = []
         for _ in range(8):
-            kill_and_see_it_dead(server)
+            kill_and_wait(server)
             wait = server.revive()
             assert wait is not None
             waits.append(wait)
@@ -281,9 +281,9 @@ def test_a_killed_server_is_restarted_with_back_off(tmp_path: Path, caplog: pyte
             assert server.revive() is None
         assert waits == pytest.approx([min(FIRST_RESTART_S * 2**n, MAX_RESTART_S) for n in range(8)])
         assert [record.levelno for record in caplog.records] == [logging.ERROR] * 8
-        until_it_is_so(lambda: answers(server))
+        wait_until(lambda: answers(server))
         clock.now += STABLE_S + 1
-        kill_and_see_it_dead(server)
+        kill_and_wait(server)
         assert server.revive() == pytest.approx(FIRST_RESTART_S)
 
 
@@ -293,9 +293,9 @@ def test_a_missing_program_is_tried_again(own_server: EmbeddedServer, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(embedded, "find_binary", gone)
-        kill_and_see_it_dead(own_server)
-        until_it_is_so(lambda: own_server._backoff.failures > 3 or own_server.revive() is None)
-    until_it_is_so(lambda: own_server.revive() is None and answers(own_server))
+        kill_and_wait(own_server)
+        wait_until(lambda: own_server._backoff.failures > 3 or own_server.revive() is None)
+    wait_until(lambda: own_server.revive() is None and answers(own_server))
 
 
 async def test_acknowledged_writes_survive_a_kill(own_server: EmbeddedServer) -> None:
@@ -316,7 +316,7 @@ async def test_acknowledged_writes_survive_a_kill(own_server: EmbeddedServer) ->
     os.kill(pid_of(own_server), signal.SIGKILL)
     await asyncio.gather(*counting)
     await client.close()
-    until_it_is_so(lambda: own_server.revive() is None and answers(own_server))
+    wait_until(lambda: own_server.revive() is None and answers(own_server))
     again = await open_client(own_server.url)
     assert answered <= int(await again.execute("GET", "count")) <= begun
     await again.close()
@@ -349,5 +349,5 @@ def test_the_server_ends_with_its_parent(tmp_path: Path) -> None:
     finally:
         parent.kill()
         parent.communicate()
-    until_it_is_so(lambda: not is_alive(pid))
-    until_it_is_so(lambda: is_free(tmp_path))
+    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: is_free(tmp_path))

@@ -14,16 +14,16 @@ from cart.model import Cart, CartId, Limits, Line, Sku, new_cart_id
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from store import Store, StoreOverloaded, StoreUnavailable
-from tests.contract.cart.stores import CutShort, Racer, race
+from tests.contract.cart.stores import KilledStore, Racer, race
 
 T0 = 1_795_759_200_000
 WRITE = Write(now=T0, limits=Limits())
 CARTS = 3
-UNTIL_THE_END = 1000
+NEVER_KILLED = 1000
 
 
-class Deed(Struct, frozen=True):
-    """What a shopper's program does: merges cart `source` into cart `target`, or adds to `target` if they are the same."""
+class RacingCall(Struct, frozen=True):
+    """A call of a client: merges cart `source` into cart `target`, or adds to `target` if they are the same."""
 
     target: int
     source: int
@@ -31,11 +31,11 @@ class Deed(Struct, frozen=True):
     after_running: bool
 
 
-deeds = st.builds(
-    Deed,
+racing_calls = st.builds(
+    RacingCall,
     target=st.integers(0, CARTS - 1),
     source=st.integers(0, CARTS - 1),
-    killed_at=st.integers(0, 6) | st.just(UNTIL_THE_END),
+    killed_at=st.integers(0, 6) | st.just(NEVER_KILLED),
     after_running=st.booleans(),
 )
 
@@ -55,10 +55,10 @@ async def usable_units(store: Store, cart_ids: list[CartId]) -> Counter[Sku]:
     return units
 
 
-def racer_of(deed: Deed, number: int, cart_ids: list[CartId]) -> Racer:
+def racer_of(racing_call: RacingCall, number: int, cart_ids: list[CartId]) -> Racer:
     async def run(store: Store) -> object:
-        carts = RedisCarts(CutShort(store, at=deed.killed_at, after_running=deed.after_running))
-        target, source = cart_ids[deed.target], cart_ids[deed.source]
+        carts = RedisCarts(KilledStore(store, at=racing_call.killed_at, after_running=racing_call.after_running))
+        target, source = cart_ids[racing_call.target], cart_ids[racing_call.source]
         if target == source:
             return await carts.add_line(target, Line(Sku(f"added {number}"), 1, 5), currency="GBP", write=WRITE)
         return await carts.merge(target, source, "sum", write=WRITE)
@@ -66,20 +66,20 @@ def racer_of(deed: Deed, number: int, cart_ids: list[CartId]) -> Racer:
     return run
 
 
-@given(st.lists(deeds, min_size=2, max_size=5), st.lists(st.integers(0, 4), max_size=40))
+@given(st.lists(racing_calls, min_size=2, max_size=5), st.lists(st.integers(0, 4), max_size=40))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_unit_is_lost_and_none_doubled(store: Store, raced: list[Deed], order: list[int]) -> None:
+async def test_no_unit_is_lost_and_none_doubled(store: Store, raced: list[RacingCall], order: list[int]) -> None:
     cart_ids = [await made(store, Line(Sku(f"own {n}"), 1, 5), Line(Sku("shared"), 10**n, 5)) for n in range(CARTS)]
     before = await usable_units(store, cart_ids)
-    racers = [racer_of(deed, number, cart_ids) for number, deed in enumerate(raced)]
+    racers = [racer_of(racing_call, number, cart_ids) for number, racing_call in enumerate(raced)]
     results, _ = await race(store, racers, order)
 
     expected, uncertain = before, set()
-    for number, (deed, result) in enumerate(zip(raced, results, strict=True)):
+    for number, (racing_call, result) in enumerate(zip(raced, results, strict=True)):
         assert isinstance(result, Cart | Refusal | StoreUnavailable | StoreOverloaded), result
-        if deed.target == deed.source and isinstance(result, Cart):
+        if racing_call.target == racing_call.source and isinstance(result, Cart):
             expected += Counter({Sku(f"added {number}"): 1})
-        if deed.target == deed.source and isinstance(result, StoreUnavailable):
+        if racing_call.target == racing_call.source and isinstance(result, StoreUnavailable):
             uncertain.add(Sku(f"added {number}"))
     for _, cart_id in itertools.product(range(2), cart_ids):
         after = await usable_units(store, cart_ids)

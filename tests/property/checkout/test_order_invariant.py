@@ -77,7 +77,7 @@ async def check(tokens: Sequence[str], plan: Plan, copies: int, workers: int) ->
     await queue.send([message_of(order) for order in orders] * copies)
 
     async with asyncio.TaskGroup() as group:
-        crew = [group.create_task(keep_working(services, queue)) for _ in range(workers)]
+        crew = [group.create_task(run_workers(services, queue)) for _ in range(workers)]
         while len(queue):  # noqa: ASYNC110  waiting is free in virtual time
             await asyncio.sleep(1)
         for member in crew:
@@ -87,7 +87,7 @@ async def check(tokens: Sequence[str], plan: Plan, copies: int, workers: int) ->
     check_books(services, orders, dead={order_id_of(body) for body, _ in queue.dead})
 
 
-async def keep_working(services: FakeServices, queue: MemoryQueue) -> None:
+async def run_workers(services: FakeServices, queue: MemoryQueue) -> None:
     """A worker process and its successors."""
     while True:
         try:

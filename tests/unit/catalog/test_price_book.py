@@ -69,7 +69,7 @@ class Clock:
         return self.now
 
 
-def stands_stale(book: RedisPriceBook) -> bool:
+def is_stale(book: RedisPriceBook) -> bool:
     return book.is_stale
 
 
@@ -141,18 +141,18 @@ async def test_prices_are_stale_once_they_could_not_be_confirmed_for_two_seconds
     store.failures = [StoreUnavailable("away")] * 3
     clock.now = 2.0
     await book.refresh()
-    assert (stands_stale(book), book.current is fresh) == (False, True)
+    assert (is_stale(book), book.current is fresh) == (False, True)
     clock.now = 2.5
     await book.refresh()
-    assert stands_stale(book)
+    assert is_stale(book)
     stale = await book.products([A])
-    assert stale is not fresh, "so that what was told at confirmed prices is told anew"
+    assert stale is not fresh, "so that views at confirmed prices are rendered again"
     clock.now = 3.0
     await book.refresh()
     assert await book.products([A]) is stale
 
     await book.refresh()
-    assert (stands_stale(book), book.current is stale) == (False, False)
+    assert (is_stale(book), book.current is stale) == (False, False)
     assert (await book.products([A]))[A].price == 100
     assert store.fetched == [A]
 
@@ -165,11 +165,11 @@ async def test_prices_unconfirmed_for_too_long_are_not_shown(store: FakeStore) -
     clock.now = 300.0
     store.failures = [StoreUnavailable("away")] * 2
     await book.refresh()
-    assert stands_stale(book)
+    assert is_stale(book)
     with pytest.raises(StoreUnavailable):
         await book.products([A])
     await book.refresh()
-    assert not stands_stale(book)
+    assert not is_stale(book)
     assert (await book.products([A]))[A].price == 100
 
 

@@ -438,7 +438,7 @@ async def test_after_one_failed_call_another_run_is_enough(services: FakeService
 # --- the list of steps
 
 
-ALL_THE_WAY = [*NEXT.values()]
+ALL_STATUSES = [*NEXT.values()]
 
 
 class _Nothing(Step):
@@ -458,8 +458,8 @@ def _leading_to(status: OrderStatus | None) -> Step:
         [],
         [OrderStatus.STOCK_CONFIRMED],
         [OrderStatus.PAYMENT_AUTHORISED],
-        [*ALL_THE_WAY, None],
-        [*ALL_THE_WAY, OrderStatus.COMPLETED],
+        [*ALL_STATUSES, None],
+        [*ALL_STATUSES, OrderStatus.COMPLETED],
     ],
 )
 def test_steps_that_do_not_lead_to_completed_are_refused(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import is_alive
-from tests.waiting import until_it_is_so
+from tests.waiting import wait_until
 
 PROGRAM = Path(__file__).with_name("supervised.py")
 ROOT = PROGRAM.parents[3]
@@ -54,7 +54,7 @@ class Supervised:
             found[name] = pid
             return len(found) >= count
 
-        until_it_is_so(ask, step_s=0.0)
+        wait_until(ask, step_s=0.0)
         return found
 
     def signal(self, number: signal.Signals) -> None:
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_is_replaced_by_one_of_the_same_name(run: Run) -> Non
     shop.wait_until_ready()
     before = shop.workers(2)
     os.kill(before["0a"], signal.SIGKILL)
-    until_it_is_so(lambda: shop.workers(2) not in (before, {}) and shop.workers(2)["0a"] != before["0a"])
+    wait_until(lambda: shop.workers(2) not in (before, {}) and shop.workers(2)["0a"] != before["0a"])
     assert shop.workers(2)["1a"] == before["1a"]
     shop.signal(signal.SIGTERM)
     code, log = shop.end()
@@ -160,14 +160,14 @@ def test_a_rolling_restart_replaces_every_worker_and_rejects_no_connection(run: 
         for generation in "bab":
             shop.signal(signal.SIGUSR1)
             names = {f"{slot}{generation}" for slot in range(3)}
-            until_it_is_so(lambda: names <= {shop.ask()[0] for _ in range(30)})  # noqa: B023 - called at once
+            wait_until(lambda: names <= {shop.ask()[0] for _ in range(30)})  # noqa: B023 - called at once
     finally:
         over.set()
         for each in asking:
             each.join()
     assert not failures
     assert len(answers) >= 6
-    until_it_is_so(lambda: not any(map(is_alive, before.values())))
+    wait_until(lambda: not any(map(is_alive, before.values())))
     shop.signal(signal.SIGTERM)
     assert shop.end() == (0, "")
 
@@ -178,7 +178,7 @@ def test_a_second_rolling_restart_during_the_first_replaces_all_again(run: Run) 
     before = set(shop.workers(2).values())
     for _ in range(3):
         shop.signal(signal.SIGUSR1)
-    until_it_is_so(lambda: not before & {shop.ask()[1] for _ in range(20)})
+    wait_until(lambda: not before & {shop.ask()[1] for _ in range(20)})
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
 
@@ -189,7 +189,7 @@ def test_running_workers_stay_when_replacements_cannot_start(run: Run) -> None:
     before = shop.workers(2)
     shop.signal(signal.SIGUSR1)
     assert shop.process.stderr is not None
-    until_it_is_so(lambda: "running workers stay" in shop.process.stderr.readline())  # type: ignore[union-attr]
+    wait_until(lambda: "running workers stay" in shop.process.stderr.readline())  # type: ignore[union-attr]
     assert shop.workers(2) == before
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
@@ -233,13 +233,13 @@ def test_workers_end_with_a_parent_that_is_killed(run: Run) -> None:
     workers = shop.workers(2)
     shop.signal(signal.SIGKILL)
     shop.end()
-    until_it_is_so(lambda: not any(map(is_alive, workers.values())))
+    wait_until(lambda: not any(map(is_alive, workers.values())))
 
 
 def test_the_dependency_of_the_workers_is_revived(run: Run, tmp_path: Path) -> None:
     shop = run("serve", 1, str(tmp_path / "count"))
     shop.wait_until_ready()
-    until_it_is_so(lambda: (tmp_path / "count").exists() and len((tmp_path / "count").read_text()) >= 3)
+    wait_until(lambda: (tmp_path / "count").exists() and len((tmp_path / "count").read_text()) >= 3)
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
 
@@ -247,11 +247,11 @@ def test_the_dependency_of_the_workers_is_revived(run: Run, tmp_path: Path) -> N
 @pytest.mark.parametrize("begun", range(5))
 def test_a_stop_at_any_moment_of_the_start_ends_everything(run: Run, begun: int) -> None:
     shop = run("serve", 4)
-    until_it_is_so(lambda: len(children_of(shop.process.pid)) >= begun, step_s=0.0)
+    wait_until(lambda: len(children_of(shop.process.pid)) >= begun, step_s=0.0)
     children = children_of(shop.process.pid)
     shop.signal(signal.SIGTERM)
     shop.end()
-    until_it_is_so(lambda: not any(is_alive(pid) for pid in children if pid))
+    wait_until(lambda: not any(is_alive(pid) for pid in children if pid))
 
 
 def heard(shop: Supervised) -> str:
@@ -291,7 +291,7 @@ def test_a_child_that_does_not_roll_is_started_again_but_not_replaced(run: Run) 
     shop.wait_until_ready()
     _, worker = shop.ask()
     shop.signal(signal.SIGUSR1)
-    until_it_is_so(lambda: shop.ask()[1] != worker)
+    wait_until(lambda: shop.ask()[1] != worker)
     assert is_alive(int(first))
     os.kill(int(first), signal.SIGKILL)
     _, _, second = heard(shop).partition(" ")

@@ -19,7 +19,7 @@ from gateway.waitingroom.redis_rooms import RedisRooms
 from store import Client, open_client
 from store.embedded import EmbeddedServer
 from tests.processes import is_alive
-from tests.waiting import until, until_it_is_so
+from tests.waiting import until, wait_until
 
 ROOM = Room(name="drop", routes=("*",), rate_per_s=0.001, active_most=2)
 SHOPPERS = 30
@@ -96,7 +96,7 @@ async def test_a_worker_that_is_killed_takes_no_place_with_it(server: EmbeddedSe
     worker = multiprocessing.get_context("spawn").Process(target=be_a_worker, args=(server.url, theirs))
     worker.start()
     theirs.close()
-    until_it_is_so(lambda: ours.poll(0))
+    wait_until(lambda: ours.poll(0))
     told: list[tuple[str, str, int]] = [ours.recv() for _ in range(SHOPPERS)]
     worker.kill()
     worker.join()
