@@ -16,7 +16,8 @@ from cart.errors import CartNotFound, InvalidBody
 from cart.model import CartId, parse_cart_id, parse_order_id, unix_ms
 from cart.ports import PriceBook
 from checkout.errors import CancelTooLate, IdempotencyKeyMissing, OrderNotFound, StatusConflict
-from checkout.order import CANCELLABLE, CancelReason, HistoryEntry, Order
+from checkout.order import HistoryEntry, Order
+from checkout.order_status import CANCELLABLE, CancelReason
 from checkout.place_order import OrderPlacement
 from checkout.ports.orders import Claim, Merges, Orders
 from checkout.ports.outbox import OutboxEntry

@@ -15,7 +15,8 @@ from checkout.errors import (
     IdempotencyKeyReused,
     StatusConflict,
 )
-from checkout.order import CancelReason, Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import CancelReason, OrderStatus
 from checkout.ports.orders import (
     CLAIM_MS,
     KEY_MS,

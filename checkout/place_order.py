@@ -15,7 +15,8 @@ from cart.errors import CartClosed, Refusal
 from cart.model import Cart, OrderId, order_id_for
 from cart.ports import PriceBook
 from checkout.errors import CartEmpty, IdempotencyKeyInProgress, IdempotencyKeyReused, OrderNotDurable, OutOfStock
-from checkout.order import HistoryEntry, Order, OrderStatus
+from checkout.order import HistoryEntry, Order
+from checkout.order_status import OrderStatus
 from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, Committed, Merges, MergeUnfinished, Orders
 from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock, StockLine

@@ -11,7 +11,8 @@ from cart.model import CartId, OrderId, Sku, order_id_for, partition_of
 from cart.stored import cart_from_hash, cart_key, hash_of
 from checkout.durability import Durability, OnReply
 from checkout.errors import IdempotencyKeyInProgress, IdempotencyKeyReused, StatusConflict
-from checkout.order import CancelReason, Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import CancelReason, OrderStatus
 from checkout.ports.orders import (
     CLAIM_MS,
     KEY_MS,

@@ -20,7 +20,8 @@ from typing import Final
 import msgspec
 
 from cart.model import PARTITIONS, CartId, OrderId, Sku, partition_of
-from checkout.order import CancelReason, HistoryEntry, Order, OrderStatus
+from checkout.order import HistoryEntry, Order
+from checkout.order_status import CancelReason, OrderStatus
 
 ALL_PARTITIONS: Final = tuple(f"{number:02x}" for number in range(PARTITIONS))
 

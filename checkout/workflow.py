@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cart.model import OrderId, unix_ms
 from checkout.errors import Declined, DependencyTripped, OrderNotFound, ServiceUnavailable, StatusConflict
-from checkout.order import NEXT, Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import NEXT, OrderStatus
 from checkout.ports.orders import Orders
 from checkout.ports.services import Notifications, Payments, Shipping
 from checkout.ports.stock import Stock

@@ -8,7 +8,8 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from cart.model import Cart, CartId, OrderId, Sku
-from checkout.order import CancelReason, Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import CancelReason, OrderStatus
 from checkout.ports.outbox import OutboxEntry
 
 # The claim of a cart expires after this time, and so does the idempotency key of a running checkout.

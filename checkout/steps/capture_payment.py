@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from checkout.order import CancelReason, Order
+from checkout.order import Order
+from checkout.order_status import CancelReason
 from checkout.ports.services import Payments
 from checkout.steps.step import Step
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from checkout.errors import Declined, StockNotHeld
-from checkout.order import CancelReason, Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import CancelReason, OrderStatus
 from checkout.ports.stock import Stock
 from checkout.steps.step import Step
 

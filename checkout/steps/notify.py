@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from checkout.order import Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import OrderStatus
 from checkout.ports.services import Notifications
 from checkout.steps.step import Step
 

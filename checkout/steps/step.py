@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from checkout.order import CancelReason, Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import CancelReason, OrderStatus
 
 
 class Step(ABC):

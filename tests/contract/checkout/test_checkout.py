@@ -24,7 +24,7 @@ from checkout.errors import (
     Shortage,
     TotalMismatch,
 )
-from checkout.order import NEXT, CancelReason, OrderStatus
+from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, MergeUnfinished
 from checkout.request import PaymentBody
 from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, Shop, a_claim, a_request, pounds

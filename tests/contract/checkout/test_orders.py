@@ -8,7 +8,8 @@ import pytest
 from cart.errors import CartClosed, CartNotFound
 from cart.model import Cart, OrderId, new_cart_id, order_id_for
 from checkout.errors import IdempotencyKeyInProgress, IdempotencyKeyReused, StatusConflict
-from checkout.order import CancelReason, HistoryEntry, Order, OrderLine, OrderStatus
+from checkout.order import HistoryEntry, Order, OrderLine
+from checkout.order_status import CancelReason, OrderStatus
 from checkout.ports.orders import AlreadyOrdered, Claimed, Committed
 from tests.contract.checkout.shop import ADDRESS, LIMITS, MUG, Shop, a_claim, a_request
 

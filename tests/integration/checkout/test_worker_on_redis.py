@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from checkout.message import order_accepted
-from checkout.order import Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import OrderStatus
 from checkout.ports.queue import Outgoing
 from checkout.queues.redis_queue import DEAD, QUEUE, RedisQueue
 from checkout.redis_orders import RedisOrders

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiobotocore.session import get_session
 
-from checkout.order import OrderStatus
+from checkout.order_status import OrderStatus
 from checkout.ports.queue import Outgoing
 from checkout.queues.sqs_queue import open_sqs_queue
 from checkout.worker import OrderWorker

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cart.errors import Refusal
 from cart.model import CartId, OrderId, Sku
-from checkout.order import NEXT, CancelReason, OrderStatus
+from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.redis_orders import RedisOrders
 from checkout.redis_stock import RedisStock
 from store import Client, StoreUnavailable, open_client

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkout.message import order_id_of
-from checkout.order import Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import OrderStatus
 from checkout.sandbox import PaymentState
 from checkout.worker import OrderWorker
 from tests.unit.checkout.fake_services import (

@@ -16,7 +16,8 @@ from checkout.errors import Declined, ServiceUnavailable
 from checkout.memory_orders import MemoryOrders
 from checkout.memory_stock import MemoryStock
 from checkout.message import order_accepted
-from checkout.order import Address, HistoryEntry, Order, OrderLine, OrderStatus
+from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order_status import OrderStatus
 from checkout.ports.orders import Receipt
 from checkout.ports.queue import Delivery, Outgoing
 from checkout.ports.stock import StockLine

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from cart.model import SKU_MAX_BYTES, Sku
 from checkout.message import NotAnOrderMessage, order_accepted, order_accepted_schema, order_id_of
-from checkout.order import CancelReason, Order, OrderLine, OrderStatus
+from checkout.order import Order, OrderLine
+from checkout.order_status import CancelReason, OrderStatus
 from tests.unit.checkout.fake_services import NOW, an_order
 
 SQS_BYTES = 256 * 1024

@@ -8,18 +8,8 @@ import msgspec
 import pytest
 
 from cart.model import CartId, OrderId, Sku, new_cart_id, order_id_for
-from checkout.order import (
-    CANCELLABLE,
-    NEXT,
-    Address,
-    CancelReason,
-    HistoryEntry,
-    Order,
-    OrderLine,
-    OrderStatus,
-    may_move,
-    order_number,
-)
+from checkout.order import Address, HistoryEntry, Order, OrderLine, order_number
+from checkout.order_status import CANCELLABLE, NEXT, CancelReason, OrderStatus, may_move
 from checkout.request import CheckoutRequest
 
 NOW = 1_795_000_000_000

@@ -7,7 +7,8 @@ import pytest
 
 from cart.model import OrderId
 from checkout.errors import DependencyTripped, ServiceUnavailable
-from checkout.order import Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import OrderStatus
 from checkout.ports.queue import Delivery, Outgoing
 from checkout.worker import OrderWorker
 from tests.unit.checkout.fake_services import FakeServices, Killed, MemoryQueue, an_order, message_of

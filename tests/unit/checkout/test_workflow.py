@@ -8,7 +8,8 @@ import pytest
 
 from cart.model import OrderId
 from checkout.errors import Declined, DependencyTripped, OrderNotFound, ServiceUnavailable
-from checkout.order import NEXT, CancelReason, Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.sandbox import PaymentState
 from checkout.steps.step import Step
 from checkout.workflow import Workflow, order_steps

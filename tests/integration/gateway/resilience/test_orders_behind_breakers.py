@@ -12,7 +12,8 @@ import pytest
 from cart.model import OrderId, unix_ms
 from checkout.errors import Declined, DependencyTripped, ServiceUnavailable
 from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, is_service_failure
-from checkout.order import Order, OrderStatus
+from checkout.order import Order
+from checkout.order_status import OrderStatus
 from checkout.outbox import OutboxDispatcher
 from checkout.ports.outbox import OutboxEntry
 from checkout.ports.queue import Outgoing
