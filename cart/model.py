@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from typing import Literal, NewType
+from typing import Annotated, Literal, NewType
 
 import msgspec
 
@@ -100,11 +100,18 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19]
 
 
-class Money(msgspec.Struct, frozen=True):
+CurrencyCode = Annotated[str, msgspec.Meta(description="ISO 4217.", examples=["GBP"])]
+# A time as `rfc3339` formats it.
+Timestamp = Annotated[
+    str, msgspec.Meta(examples=["2026-11-27T06:00:00.000Z"], extra_json_schema={"format": "date-time"})
+]
+
+
+class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An amount in minor units of an ISO 4217 currency: `Money(255, "GBP")` is £2.55."""
 
-    amount: int
-    currency: str
+    amount: Annotated[int, msgspec.Meta(description="Minor units.", examples=[255])]
+    currency: CurrencyCode
 
 
 class Product(msgspec.Struct, frozen=True, dict=True):
@@ -119,7 +126,7 @@ class Product(msgspec.Struct, frozen=True, dict=True):
     def json_parts(self) -> tuple[bytes, bytes]:
         """A cart line of this product in JSON, with a comma before it: up to its quantity, and from there to its total.
 
-        Kept with the product: it saves encoding names and prices again at every read of every cart.
+        Cached with the product: it saves encoding names and prices again at every read of every cart.
         """
         head = b',{"sku":%b,"name":%b,"quantity":' % (msgspec.json.encode(self.sku), msgspec.json.encode(self.name))
         tail = b',"unit_price":%b,"total":{"amount":' % msgspec.json.encode(Money(self.price, self.currency))

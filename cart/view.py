@@ -1,4 +1,4 @@
-"""The JSON of a cart: its lines with current names and prices."""
+"""The JSON of a cart: its lines with current names and prices. `cart.responses.Cart` is its schema."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cart.model import Cart, Line, Money, Product, Sku, rfc3339
+from cart.responses import CartLineWarning
 
 # Saves formatting most numbers of a cart: a look-up costs a third of `b"%d" % number`.
 _DIGITS = [b"%d" % number for number in range(4096)]
@@ -89,9 +90,9 @@ def _render_with_warning(line: Line, product: Product | None, currency: str) -> 
     """A line whose price is no longer the one quoted, or whose product is not sold (in this currency) any more."""
     if product is None or product.currency != currency:
         product = Product(line.sku, line.sku, line.quoted, currency)
-        warning: dict[str, object] = {"code": "product-unavailable"}
+        warning = CartLineWarning("product-unavailable")
     else:
-        warning = {"code": "price-changed", "was": Money(line.quoted, currency)}
+        warning = CartLineWarning("price-changed", was=Money(line.quoted, currency))
     total = product.price * line.quantity
     head, tail = product.json_parts
     end = b',"currency":"%b"},"warnings":%b}' % (currency.encode(), msgspec.json.encode([warning]))

@@ -6,11 +6,12 @@ Times are integers, Unix milliseconds UTC; amounts are integers, minor units of 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from cart.model import CartId, Money, OrderId, Sku, rfc3339
+from checkout import responses
 from checkout.order_status import CancelReason, OrderStatus, may_move
 
 
@@ -20,6 +21,12 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     status: OrderStatus
     at: int
     detail: str | None = None
+
+    def to_response(self) -> responses.OrderEvent:
+        """The entry as the API sends it."""
+        return responses.OrderEvent(
+            self.status, rfc3339(self.at), msgspec.UNSET if self.detail is None else self.detail
+        )
 
 
 class OrderLine(msgspec.Struct, frozen=True):
@@ -115,46 +122,36 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def to_json(self) -> bytes:
         """The order as the API sends it."""
-        return msgspec.json.encode(self._json_object())
+        return msgspec.json.encode(
+            responses.Order(
+                id=self.id,
+                number=self.number,
+                cart_id=self.cart_id,
+                status=self.status,
+                reason=msgspec.UNSET if self.reason is None else self.reason,
+                lines=[self._line_response(line) for line in self.lines],
+                subtotal=self._money(self.subtotal),
+                discounts=[],
+                shipping=self._money(self.shipping),
+                total=self._money(self.total),
+                email=self.email,
+                created_at=rfc3339(self.created_at),
+                updated_at=rfc3339(self.updated_at),
+                history=[entry.to_response() for entry in self.history],
+            )
+        )
 
-    def _json_object(self) -> dict[str, Any]:
-        def money(amount: int) -> Money:
-            return Money(amount, self.currency)
+    def _line_response(self, line: OrderLine) -> responses.OrderLine:
+        return responses.OrderLine(
+            sku=line.sku,
+            name=line.name,
+            quantity=line.quantity,
+            unit_price=self._money(line.unit_price),
+            total=self._money(line.total),
+        )
 
-        members = {
-            "id": self.id,
-            "number": self.number,
-            "cart_id": self.cart_id,
-            "status": self.status,
-            "reason": self.reason,
-            "lines": [
-                {
-                    "sku": line.sku,
-                    "name": line.name,
-                    "quantity": line.quantity,
-                    "unit_price": money(line.unit_price),
-                    "total": money(line.total),
-                }
-                for line in self.lines
-            ],
-            "subtotal": money(self.subtotal),
-            "discounts": [],
-            "shipping": money(self.shipping),
-            "total": money(self.total),
-            "email": self.email,
-            "created_at": rfc3339(self.created_at),
-            "updated_at": rfc3339(self.updated_at),
-            "history": [history_entry_json(entry) for entry in self.history],
-        }
-        if self.reason is None:
-            del members["reason"]
-        return members
-
-
-def history_entry_json(entry: HistoryEntry) -> dict[str, str]:
-    """A history entry as the API sends it."""
-    members = {"status": entry.status.value, "at": rfc3339(entry.at)}
-    return members if entry.detail is None else members | {"detail": entry.detail}
+    def _money(self, amount: int) -> Money:
+        return Money(amount, self.currency)
 
 
 # Without characters that are confused when read aloud or copied by hand (0 O, 1 I L, U, Z, S, B), and without A and E,

@@ -32,7 +32,7 @@ from checkout.workflow import Workflow, order_steps
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.worker_commands import WorkerCommands
 from gateway.api.binding import Route
-from gateway.api.health import Vitals, health_routes
+from gateway.api.health import HealthSources, health_routes
 from gateway.api.pages import page_endpoints
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.auth.client_identifier import ClientIdentifier
@@ -152,16 +152,16 @@ async def _edge(
     routes: Sequence[Route] = ()
     if settings.serves_shoppers:
         checkout, routes = await _shop(settings, till, prices, stack, background)
-    vitals = Vitals(
+    health = HealthSources(
         checks={"store": client.ping, "upstreams": upstreams.check},
         # The store has replied already during the start, so a worker that no probe has reached yet may still be ready.
-        to_start=(),
+        required_at_start=(),
         # An embedded store belongs to this host alone.
-        always=("store",) if store.is_embedded else (),
+        always_required=("store",) if store.is_embedded else (),
         breakers=breakers.states,
         background=lambda: background.tasks.failing,
     )
-    routes = (*routes, *health_routes(vitals))
+    routes = (*routes, *health_routes(health))
     state = EdgeState(
         clients=ClientIdentifier(policies.identity),
         tokens=_tokens(policies, jwks),
@@ -175,7 +175,7 @@ async def _edge(
         is_queue_away=lambda: breakers.of("queue").state is not State.CLOSED,
     )
     server = EdgeServer(Router(()))
-    vitals.edge = server
+    health.server = server
     _reject_early(server, state.shedder)
     pages = page_endpoints(routes, VERSION)
     try:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from cart.catalog import responses
 from cart.model import Money, Product, Sku
 
 NAME_MAX_BYTES = 1000
@@ -57,7 +58,7 @@ class ProductView(msgspec.Struct, gc=False):
 
     def to_json(self) -> bytes:
         """The body of `GET /v1/products/{sku}`."""
-        return msgspec.json.encode(_body(self))
+        return msgspec.json.encode(_response(self))
 
 
 class ProductPage(msgspec.Struct, gc=False):
@@ -74,25 +75,19 @@ class ProductPage(msgspec.Struct, gc=False):
 
     def to_json(self) -> bytes:
         """The body of `GET /v1/products`."""
-        return msgspec.json.encode(_PageBody([_body(view) for view in self.products], self.next_cursor))
+        products = [_response(view) for view in self.products]
+        return msgspec.json.encode(responses.ProductPage(products, self.next_cursor))
 
 
-class _ProductBody(msgspec.Struct, gc=False, omit_defaults=True):
-    sku: str
-    name: str
-    price: Money
-    in_stock: bool
-    stock: int | None = None
-
-
-class _PageBody(msgspec.Struct, gc=False):
-    products: list[_ProductBody]
-    next_cursor: str | None
-
-
-def _body(view: ProductView) -> _ProductBody:
-    product = view.product
-    return _ProductBody(product.sku, product.name, Money(product.price, product.currency), view.in_stock, view.stock)
+def _response(view: ProductView) -> responses.Product:
+    product, stock = view.product, view.stock
+    return responses.Product(
+        sku=product.sku,
+        name=product.name,
+        price=Money(product.price, product.currency),
+        in_stock=view.in_stock,
+        stock=msgspec.UNSET if stock is None else stock,
+    )
 
 
 def is_currency(text: str) -> bool:

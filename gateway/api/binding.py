@@ -1,4 +1,4 @@
-"""A row of the route table, and how it becomes a handler: decode, call, encode."""
+"""A route of the API, and the handler made of it: decode the body, call, encode the result."""
 
 from __future__ import annotations
 
@@ -16,74 +16,89 @@ from gateway.http.endpoint import DEFAULT_BODY_LIMIT
 from gateway.http.message import Handler, Request, Response, header
 
 
-class Answer(Protocol):
-    """Something that knows its own JSON."""
+class View(Protocol):
+    """A result that encodes itself as JSON."""
 
     def to_json(self) -> bytes:
-        """The body of the answer."""
+        """The response body."""
         ...
 
 
-# The result of a call: an `Answer`, None for a response without a body, or a finished `Response`.
-Call = Callable[[Request, Any], Awaitable[Answer | Response | None]]
+# The result of a call: a `View`, None for a response without a body, or a finished `Response`.
+Call = Callable[[Request, Any], Awaitable[View | Response | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One call of the API. `call` gets the request and the decoded body; the rest says how its result is answered."""
+    """A route of the API. `call` gets the request and the decoded body; its result becomes the response."""
 
     method: str
     path: str
     call: Call
     summary: str
     tag: str
+    # The type of the request body, None for a route without one.
     body: Any = None
     body_is_optional: bool = False
     body_limit: int = DEFAULT_BODY_LIMIT
-    # Sees the body as it came, before it is decoded, and may refuse it.
+    # Checks the raw body before it is decoded; raises to refuse it.
     inspect: Callable[[bytes], None] | None = None
+    # The status of a successful response.
     status: int = 200
-    # Header lines of an answer, made of the result and its body.
+    # Makes header lines of the response from the result and its JSON.
     headers: Callable[[Any, bytes], bytes] | None = None
-    # The entity tag, quotes included; with it a GET answers 304 where If-None-Match names it.
+    # The entity tag, quotes included; with it, a GET with a matching If-None-Match gets 304.
     etag: Callable[[Any, bytes], str] | None = None
     hot: bool = True
-    # The least critical are refused first when there is too much to do.
+    # The least critical requests are shed first.
     criticality: Criticality = "optional"
-    # Whether many may be given the same answer, so that it goes through the response cache and may be compressed.
+    # Whether clients may share a response: then it goes through the response cache and may be compressed.
     is_public: bool = False
-    # For the documents only: the schema of the answer, header and query parameters, the slugs it may refuse with.
-    answers: str | None = None
+    # For the OpenAPI document only: the struct of the response body, or else its media type; the header and query
+    # parameters; the slugs of the problems.
+    response: Any = None
+    media_type: str | None = None
     parameters: Sequence[str] = ()
-    refusals: Sequence[str] = ()
+    problems: Sequence[str] = ()
 
     @property
     def name(self) -> str:
-        """How the examples of the API document call the route."""
+        """The key of the route in `gateway.api.examples`: method and path."""
         return f"{self.method} {self.path}"
 
 
 # Called with a request and the degraded part of its response (`gateway.pipeline.degraded`).
-Mark = Callable[[Request, str], None]
+MarkDegraded = Callable[[Request, str], None]
 
 
-def _nobody_is_told(_request: Request, _what: str) -> None:
+def _ignore_degraded(_request: Request, _part: str) -> None:
     pass
 
 
-def bind(route: Route, mark: Mark = _nobody_is_told) -> Handler:
-    """Compile a row into a handler. `mark` gets the degraded parts of views with an entity tag."""
-    decode = _decoder(route)
-    call, encode = route.call, _encoder(route, mark)
+def bind(route: Route, mark_degraded: MarkDegraded = _ignore_degraded) -> Handler:
+    """The handler of a route. `mark_degraded` gets the degraded parts of views with an entity tag."""
+    return _BoundRoute(_decoder(route), route.call, _encoder(route, mark_degraded)).handle
 
-    async def handle(request: Request) -> Response:
+
+class _BoundRoute:
+    """A route with its decoder and encoder."""
+
+    __slots__ = ("_call", "_decode", "_encode")
+
+    def __init__(
+        self, decode: Callable[[Request], Any], call: Call, encode: Callable[[Request, Any], Response]
+    ) -> None:
+        self._decode = decode
+        self._call = call
+        self._encode = encode
+
+    async def handle(self, request: Request) -> Response:
+        """The handler."""
         try:
-            body = decode(request)
+            body = self._decode(request)
         except _Undecodable as fault:
             return fault.response
-        return encode(request, await call(request, body))
-
-    return handle
+        return self._encode(request, await self._call(request, body))
 
 
 class _Undecodable(Exception):
@@ -106,15 +121,16 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
             inspect(body)
         if not body and body_is_optional:
             body = b"{}"
+        # The exceptions have two names, because mypyc gives a name one type.
         try:
             try:
                 return decoder.decode(body)
-            except msgspec.ValidationError as error:
-                # The error came before the end of the body: a body that is no JSON at all gets that error.
+            except msgspec.ValidationError as invalid:
+                # Raised before the end of the body was read, which may be malformed: that error takes precedence.
                 _ANY_JSON.decode(body)
-                raise InvalidBody([_pointed(error)]) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            members = {"errors": [{"pointer": "", "detail": str(error)}]}
+                raise InvalidBody([_pointer_and_detail(invalid)]) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
+            members = {"errors": [{"pointer": "", "detail": str(malformed)}]}
             raise _Undecodable(problems.response(problems.MALFORMED_JSON, request.id, members)) from None
 
     return decode
@@ -127,9 +143,9 @@ def _no_body(_request: Request) -> None:
     return None
 
 
-def _encoder(route: Route, mark: Mark) -> Callable[[Request, Any], Response]:
+def _encoder(route: Route, mark_degraded: MarkDegraded) -> Callable[[Request, Any], Response]:
     if route.etag is not None:
-        return _tagging_encoder(route, route.etag, mark)
+        return _tagging_encoder(route, route.etag, mark_degraded)
     status, headers = route.status, route.headers
 
     def encode(_request: Request, result: Any) -> Response:
@@ -143,8 +159,10 @@ def _encoder(route: Route, mark: Mark) -> Callable[[Request, Any], Response]:
     return encode
 
 
-def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str], mark: Mark) -> Callable[[Request, Any], Response]:
-    """For answers with an entity tag. One that was sent by this route before is sent again as it was."""
+def _tagging_encoder(
+    route: Route, etag: Callable[[Any, bytes], str], mark_degraded: MarkDegraded
+) -> Callable[[Request, Any], Response]:
+    """The encoder of responses with an entity tag. The response of a view is cached in the view for this route."""
     status, headers = route.status, route.headers
     has_conditions = route.method in _SAFE
 
@@ -153,12 +171,12 @@ def _tagging_encoder(route: Route, etag: Callable[[Any, bytes], str], mark: Mark
         if encoded is None or encoded[0] is not route:
             body = result.to_json()
             tag = etag(result, body)
-            lines = header("ETag", tag) + (headers(result, body) if headers is not None else b"")
-            encoded = result.encoded = (route, tag, Response(status, body, header_block=lines))
+            header_block = header("ETag", tag) + (headers(result, body) if headers is not None else b"")
+            encoded = result.encoded = (route, tag, Response(status, body, header_block=header_block))
         _, tag, response = encoded
         if result.degraded:
-            for what in result.degraded:
-                mark(request, what)
+            for part in result.degraded:
+                mark_degraded(request, part)
         if has_conditions:
             known = request.headers.get("If-None-Match")
             if known is not None and matches_none(known, tag):
@@ -176,7 +194,7 @@ def _is_json(media_type: str) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-def _pointed(error: msgspec.ValidationError) -> tuple[str, str]:
+def _pointer_and_detail(error: msgspec.ValidationError) -> tuple[str, str]:
     """Split msgspec's `Expected … - at `$.lines[0].sku`` into a JSON pointer (RFC 6901) and the detail."""
     detail, _, path = str(error).partition(" - at `$")
     pointer = path.rstrip("`").replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")

@@ -7,20 +7,19 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Final
 
-import orjson
+import msgspec
 
 from checkout.errors import OrderNotFound
 from checkout.handlers import CheckoutHandlers, OrderEvent
-from checkout.order import history_entry_json
 from gateway.http.message import Request, StreamedResponse, header
 from store import StoreError
 
-# A stream on which nothing happens says so: balancers close silent connections, and only a write finds out who has gone.
-PULSE_S: Final = 15.0
-# How soon a stream asks a store again that did not answer.
+# Sent while nothing happens: balancers close idle connections, and only a write detects a client that is gone.
+HEARTBEAT_S: Final = 15.0
+# The delay before a stream queries an unavailable store again.
 RETRY_S: Final = 1.0
 _MEDIA_TYPE: Final = b"text/event-stream"
-_PULSE: Final = b":\n\n"
+_HEARTBEAT: Final = b":\n\n"
 _NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -28,31 +27,31 @@ async def order_events(checkout: CheckoutHandlers, request: Request) -> Streamed
     """Start the stream of an order's events. Raises `OrderNotFound`."""
     order_id, seen = request.params[0], request.headers.get("Last-Event-ID", "")
     await checkout.read(order_id, owner=request.shopper)
-    lines = _lines(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0, owner=request.shopper)
+    events = _events(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0, owner=request.shopper)
     no_store = header("Cache-Control", "no-store")
-    return StreamedResponse(200, lines, header_block=no_store, content_type=_MEDIA_TYPE, is_resumable=True)
+    return StreamedResponse(200, events, header_block=no_store, content_type=_MEDIA_TYPE, is_resumable=True)
 
 
-async def _lines(
+async def _events(
     checkout: CheckoutHandlers, order_id: str, seen: int, *, owner: str | None
 ) -> AsyncGenerator[bytes, None]:
-    """Until the order is at its end. The answer has begun, so a store that is away is waited for.
+    """The events up to the final status. The status 200 is sent already, so the stream outlasts outages of the store.
 
-    A stream goes on though the token it was asked with expires meanwhile.
+    It also continues when the token of its request expires.
     """
     while True:
         try:
-            async for event in checkout.events(order_id, after=seen, heartbeat_s=PULSE_S, owner=owner):
-                yield _PULSE if event is None else _told(event)
+            async for event in checkout.events(order_id, after=seen, heartbeat_s=HEARTBEAT_S, owner=owner):
+                yield _HEARTBEAT if event is None else _format(event)
                 seen = seen if event is None else event.number
         except StoreError:
-            yield _PULSE
+            yield _HEARTBEAT
             await asyncio.sleep(RETRY_S)
         except OrderNotFound:
-            return  # its checkout could not keep it, and has undone it
+            return  # the order was not durable in time and was rolled back
         else:
             return
 
 
-def _told(event: OrderEvent) -> bytes:
-    return b"id: %d\nevent: status\ndata: %b\n\n" % (event.number, orjson.dumps(history_entry_json(event.entry)))
+def _format(event: OrderEvent) -> bytes:
+    return b"id: %d\nevent: status\ndata: %b\n\n" % (event.number, msgspec.json.encode(event.entry.to_response()))

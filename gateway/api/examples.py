@@ -1,6 +1,6 @@
-"""Examples for the OpenAPI document: the sample shop's own, so that each can be sent as it stands.
+"""Examples in the OpenAPI document. They are of the sample shop, so that each request works as it is.
 
-A test decodes each body by the type of its route, and holds each answer against its schema.
+A test decodes each request body by the type of its route, and validates each response against its schema.
 """
 
 from __future__ import annotations
@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from cart import errors as cart
+from cart.catalog import responses as product_responses
 from cart.errors import Refusal
 from cart.model import Money, OrderId, Sku
+from cart.responses import Cart as CartBody
+from cart.responses import CartLine
 from checkout import errors as checkout
 from checkout.order import order_number
+from checkout.order_status import OrderStatus
+from checkout.responses import Order as OrderBody
+from checkout.responses import OrderEvent, OrderLine
 from gateway.http import problems
 from gateway.http.problems import Problem
 
@@ -22,11 +29,10 @@ _CART_ID: Final = "7fmzxw6ylqnb2k3tgcvd5hsr4a"
 _ORDER_ID: Final = "7fzqk3d5wmx2anbt6hcvr4ylse"
 _SKU: Final = "85123A"
 _NAME: Final = "WHITE HANGING HEART T-LIGHT HOLDER"
-_PRICE: Final = {"amount": 295, "currency": "GBP"}
-_TOTAL: Final = {"amount": 590, "currency": "GBP"}
+_PRICE: Final = Money(295, "GBP")
+_TOTAL: Final = Money(590, "GBP")
 _TIME: Final = "2026-11-27T06:00:00.000Z"
-_LINES: Final = [{"sku": _SKU, "name": _NAME, "quantity": 2, "unit_price": _PRICE, "total": _TOTAL}]
-_PRODUCT: Final = {"sku": _SKU, "name": _NAME, "price": _PRICE, "in_stock": True, "stock": 3640}
+_PRODUCT: Final = product_responses.Product(sku=_SKU, name=_NAME, price=_PRICE, in_stock=True, stock=3640)
 
 PARAMETERS: Final[Mapping[str, str]] = {"sku": _SKU}
 
@@ -51,42 +57,42 @@ BODIES: Final[Mapping[str, Any]] = {
     },
 }
 
-# By the name of the schema.
-ANSWERS: Final[Mapping[str, Any]] = {
-    "Cart": {
-        "id": _CART_ID,
-        "version": 2,
-        "currency": "GBP",
-        "status": "open",
-        "lines": _LINES,
-        "item_count": 2,
-        "subtotal": _TOTAL,
-        "discounts": [],
-        "total": _TOTAL,
-        "created_at": _TIME,
-        "updated_at": _TIME,
-        "expires_at": "2026-12-27T06:00:00.000Z",
-    },
-    "Product": _PRODUCT,
-    "ProductPage": {"products": [_PRODUCT], "next_cursor": None},
-    "Order": {
-        "id": _ORDER_ID,
-        "number": order_number(OrderId(_ORDER_ID)),
-        "cart_id": _CART_ID,
-        "status": "accepted",
-        "lines": _LINES,
-        "subtotal": _TOTAL,
-        "discounts": [],
-        "shipping": {"amount": 0, "currency": "GBP"},
-        "total": _TOTAL,
-        "email": "ada@example.com",
-        "created_at": _TIME,
-        "updated_at": _TIME,
-        "history": [{"status": "accepted", "at": _TIME}],
-    },
+# By the struct of the response.
+RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
+    CartBody: CartBody(
+        id=_CART_ID,
+        version=2,
+        currency="GBP",
+        status="open",
+        lines=[CartLine(sku=_SKU, name=_NAME, quantity=2, unit_price=_PRICE, total=_TOTAL)],
+        item_count=2,
+        subtotal=_TOTAL,
+        discounts=[],
+        total=_TOTAL,
+        created_at=_TIME,
+        updated_at=_TIME,
+        expires_at="2026-12-27T06:00:00.000Z",
+    ),
+    product_responses.Product: _PRODUCT,
+    product_responses.ProductPage: product_responses.ProductPage([_PRODUCT], None),
+    OrderBody: OrderBody(
+        id=_ORDER_ID,
+        number=order_number(OrderId(_ORDER_ID)),
+        cart_id=_CART_ID,
+        status=OrderStatus.ACCEPTED,
+        lines=[OrderLine(sku=_SKU, name=_NAME, quantity=2, unit_price=_PRICE, total=_TOTAL)],
+        subtotal=_TOTAL,
+        discounts=[],
+        shipping=Money(0, "GBP"),
+        total=_TOTAL,
+        email="ada@example.com",
+        created_at=_TIME,
+        updated_at=_TIME,
+        history=[OrderEvent(OrderStatus.ACCEPTED, _TIME)],
+    ),
 }
 
-_MONEY: Final = Money(620, "GBP")
+_NEW_TOTAL: Final = Money(620, "GBP")
 _REFUSALS: Final[tuple[Refusal, ...]] = (
     cart.InvalidBody([("/quantity", "Expected `int` >= 1")]),
     cart.LineNotFound(_SKU),
@@ -96,17 +102,17 @@ _REFUSALS: Final[tuple[Refusal, ...]] = (
     cart.VersionMismatch(3),
     cart.CartClosed(_ORDER_ID),
     checkout.IdempotencyKeyMissing("The header is missing."),
-    checkout.PriceChanged([checkout.ChangedPrice(Sku(_SKU), Money(295, "GBP"), Money(310, "GBP"))], _MONEY),
+    checkout.PriceChanged([checkout.ChangedPrice(Sku(_SKU), Money(295, "GBP"), Money(310, "GBP"))], _NEW_TOTAL),
     checkout.OutOfStock([checkout.Shortage(Sku(_SKU), requested=2, available=1)]),
-    checkout.TotalMismatch(_MONEY),
+    checkout.TotalMismatch(_NEW_TOTAL),
     checkout.CancelTooLate("shipping_arranged"),
 )
-_FACTS: Final = {type(error): error for error in _REFUSALS}
+_REFUSAL_OF: Final = {type(error): error for error in _REFUSALS}
 
 
 def of_problem(row: Problem) -> dict[str, Any]:
-    """The body that a row of the page of problems is answered with, its facts filled in."""
+    """An example response body of a problem, with its facts."""
     kind = next((kind for kind, known in problems.REFUSALS.items() if known is row), None)
-    facts = row.members(_FACTS[kind]) if kind in _FACTS else None
+    facts = row.members(_REFUSAL_OF[kind]) if kind in _REFUSAL_OF else None
     body: dict[str, Any] = orjson.loads(problems.response(row, "4f0c2a7e9b31d586", facts).body)
     return body

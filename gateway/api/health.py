@@ -1,4 +1,4 @@
-"""`/healthz`: the process lives. `/readyz`: it should get traffic, with the state of its dependencies."""
+"""Health checks: `/healthz`, whether the process runs; `/readyz`, whether it should get traffic, and its dependencies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Annotated, Final, Literal, Protocol
 
-import orjson
+import msgspec
+from msgspec import Meta, Struct
 
 from gateway.api.binding import Call, Route
 from gateway.build import MODE, VERSION
@@ -18,13 +19,54 @@ from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response, header
 from gateway.http.router import Router
 
-# Raises when the dependency is not there.
+# Raises when the dependency is unavailable.
 Check = Callable[[], Awaitable[object]]
 
 # A check that takes longer has failed.
-CHECK_S: Final = 0.5
-# However many probes come, the dependencies are asked no more often.
-FRESH_S: Final = 1.0
+CHECK_TIMEOUT_S: Final = 0.5
+# The results are cached, so that the dependencies are not checked more often.
+RESULTS_TTL_S: Final = 1.0
+
+
+# --- the responses
+
+ReadinessStatus = Literal["ready", "degraded", "draining", "unavailable"]
+
+
+class Health(Struct, frozen=True, forbid_unknown_fields=True):
+    """The process runs."""
+
+    status: Literal["ok"]
+
+
+class Build(Struct, frozen=True, forbid_unknown_fields=True):
+    """The version of Peakgate, and whether its hot modules are compiled."""
+
+    version: str
+    mode: str
+
+
+class WorkerHealth(Struct, frozen=True, forbid_unknown_fields=True):
+    """The worker process that sent this response."""
+
+    process: Annotated[int, Meta(description="The process id.")]
+    responses: Annotated[dict[str, int], Meta(description="The number of responses so far, by status.")]
+
+
+class Readiness(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the worker should get traffic: `ready` and `degraded` are sent with 200, the others with 503."""
+
+    status: ReadinessStatus
+    build: Build
+    checks: Annotated[dict[str, str], Meta(description="`ok` or the error of each dependency.")]
+    breakers: Annotated[dict[str, str], Meta(description="The state of each circuit breaker.")]
+    background: Annotated[
+        dict[str, str], Meta(description="The error of each background task that awaits its restart.")
+    ]
+    worker: WorkerHealth
+
+
+# --- the routes
 
 
 class Server(Protocol):
@@ -35,117 +77,121 @@ class Server(Protocol):
 
 
 @dataclass(slots=True)
-class Vitals:
-    """The inputs of health. `edge` is set when the server is made, because its routes include these calls.
+class HealthSources:
+    """The inputs of the health checks. `server` is set when the server is created, because its routes include these calls.
 
-    `to_start` names the checks that must have succeeded once before there is any traffic, all unless given; `always`
-    those without which there is none at any time. Any other dependency that is away is told and leaves the worker ready:
-    an outage that all gateways share must not empty the balancer (docs/adr/0010). `breakers` tells the state of each, in a word.
+    `required_at_start` names the checks that must have succeeded once before the worker is ready, all by default;
+    `always_required` those that must succeed at any time. Another dependency that is unavailable is reported and leaves
+    the worker ready: an outage that all gateways share must not empty the balancer (docs/adr/0010).
     """
 
     checks: Mapping[str, Check]
-    edge: Server | None = None
-    to_start: Collection[str] | None = None
-    always: Collection[str] = ()
+    server: Server | None = None
+    required_at_start: Collection[str] | None = None
+    always_required: Collection[str] = ()
+    # The state of each circuit breaker.
     breakers: Callable[[], Mapping[str, str]] = dict
-    # The last error of each background task that died and waits for its restart.
+    # The last error of each background task that died and awaits its restart.
     background: Callable[[], Mapping[str, str]] = dict
 
 
-def health_routes(vitals: Vitals, *, clock: Callable[[], float] = time.monotonic) -> Sequence[Route]:
-    """Both calls. A worker that drains is not ready."""
-    readiness = _Readiness(vitals, clock)
+def health_routes(sources: HealthSources, *, clock: Callable[[], float] = time.monotonic) -> Sequence[Route]:
+    """Both routes. A worker that drains is not ready."""
+    checks = _Checks(sources, clock)
 
     async def healthz(_request: Request, _body: None) -> Response:
-        return _answer(200, {"status": "ok"})
+        return _response(200, Health("ok"))
 
     async def readyz(_request: Request, _body: None) -> Response:
-        assert vitals.edge is not None
-        found = await readiness.found()
-        breakers, background = vitals.breakers(), vitals.background()
-        status = "draining" if vitals.edge.is_draining else readiness.judged(found, breakers, background)
-        worker = {"process": os.getpid(), "responses": _by_status(vitals.edge.router.endpoints)}
-        body = {
-            "status": status,
-            "build": {"version": VERSION, "mode": MODE},
-            "checks": found,
-            "breakers": breakers,
-            "background": background,
-            "worker": worker,
-        }
-        return _answer(200 if status in _READY else 503, body)
+        server = sources.server
+        assert server is not None
+        results = await checks.results()
+        breakers, background = sources.breakers(), sources.background()
+        status = "draining" if server.is_draining else checks.status(results, breakers, background)
+        readiness = Readiness(
+            status=status,
+            build=Build(VERSION, MODE),
+            checks=dict(results),
+            breakers=dict(breakers),
+            background=dict(background),
+            worker=WorkerHealth(os.getpid(), _responses_by_status(server.router.endpoints)),
+        )
+        return _response(200 if status in _READY else 503, readiness)
 
     return (
-        _row("/healthz", healthz, "Whether the process lives"),
-        # It waits with timeouts, for which it needs a task.
-        _row("/readyz", readyz, "Whether it should get traffic", hot=False),
+        _route("/healthz", healthz, "Whether the process runs", Health),
+        # It awaits with timeouts, which need a task.
+        _route("/readyz", readyz, "Whether the worker should get traffic", Readiness, hot=False),
     )
 
 
-class _Readiness:
-    """The last results of the checks, and whether all succeeded once."""
+class _Checks:
+    """The last results of the checks, and whether those required at the start have succeeded once."""
 
-    def __init__(self, vitals: Vitals, clock: Callable[[], float]) -> None:
-        self._vitals = vitals
+    def __init__(self, sources: HealthSources, clock: Callable[[], float]) -> None:
+        self._sources = sources
         self._clock = clock
         self._has_started = False
-        self._found: Mapping[str, str] = {}
-        self._found_at = -FRESH_S
-        self._looking: asyncio.Task[Mapping[str, str]] | None = None
+        self._results: Mapping[str, str] = {}
+        self._checked_at = -RESULTS_TTL_S
+        self._running: asyncio.Task[Mapping[str, str]] | None = None
 
-    async def found(self) -> Mapping[str, str]:
-        """`ok` or the fault, by dependency; at most `FRESH_S` old, and asked for once for all who wait."""
-        if self._clock() - self._found_at < FRESH_S:
-            return self._found
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-        return await asyncio.shield(self._looking)
+    async def results(self) -> Mapping[str, str]:
+        """`ok` or the error of each dependency, at most `RESULTS_TTL_S` old. Concurrent requests share one run."""
+        if self._clock() - self._checked_at < RESULTS_TTL_S:
+            return self._results
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await asyncio.shield(self._running)
 
-    def judged(self, found: Mapping[str, str], breakers: Mapping[str, str], background: Mapping[str, str]) -> str:
+    def status(
+        self, results: Mapping[str, str], breakers: Mapping[str, str], background: Mapping[str, str]
+    ) -> ReadinessStatus:
         """The status of a worker that does not drain."""
-        away = {name for name, outcome in found.items() if outcome != _OK}
-        to_start = self._vitals.checks if self._vitals.to_start is None else self._vitals.to_start
-        self._has_started = self._has_started or away.isdisjoint(to_start)
-        if not self._has_started or not away.isdisjoint(self._vitals.always):
+        failed = {name for name, result in results.items() if result != _OK}
+        required = self._sources.required_at_start
+        required_at_start = self._sources.checks if required is None else required
+        self._has_started = self._has_started or failed.isdisjoint(required_at_start)
+        if not self._has_started or not failed.isdisjoint(self._sources.always_required):
             return "unavailable"
-        return "degraded" if away or background or set(breakers.values()) - {"closed"} else "ready"
+        return "degraded" if failed or background or set(breakers.values()) - {"closed"} else "ready"
 
-    async def _look(self) -> Mapping[str, str]:
+    async def _run(self) -> Mapping[str, str]:
         try:
-            checks = self._vitals.checks
-            outcomes = await asyncio.gather(*map(_outcome, checks.values()))
-            self._found, self._found_at = dict(zip(checks, outcomes, strict=True)), self._clock()
-            return self._found
+            checks = self._sources.checks
+            results = await asyncio.gather(*map(_result, checks.values()))
+            self._results, self._checked_at = dict(zip(checks, results, strict=True)), self._clock()
+            return self._results
         finally:
-            self._looking = None
+            self._running = None
 
 
 _OK: Final = "ok"
 _READY: Final = ("ready", "degraded")
 
 
-def _row(path: str, call: Call, summary: str, *, hot: bool = True) -> Route:
-    return Route(method="GET", path=path, call=call, summary=summary, tag="health", answers="Health", hot=hot)
+def _route(path: str, call: Call, summary: str, response: type[Struct], *, hot: bool = True) -> Route:
+    return Route(method="GET", path=path, call=call, summary=summary, tag="health", response=response, hot=hot)
 
 
-async def _outcome(check: Check) -> str:
-    limit = asyncio.timeout(CHECK_S)
+async def _result(check: Check) -> str:
+    timeout = asyncio.timeout(CHECK_TIMEOUT_S)
     try:
-        async with limit:
+        async with timeout:
             await check()
-    except Exception as error:  # noqa: BLE001 - the response has the fault
-        if limit.expired():
-            return f"no answer within {CHECK_S} s"
+    except Exception as error:  # noqa: BLE001 - the response contains the error
+        if timeout.expired():
+            return f"no response within {CHECK_TIMEOUT_S} s"
         return str(error) or type(error).__name__
     return _OK
 
 
-def _by_status(endpoints: Iterable[Endpoint]) -> dict[str, int]:
+def _responses_by_status(endpoints: Iterable[Endpoint]) -> dict[str, int]:
     totals: Counter[str] = Counter()
     for endpoint in endpoints:
         totals.update({str(status): count for status, count in endpoint.stats.by_status.items()})
     return dict(sorted(totals.items()))
 
 
-def _answer(status: int, body: Mapping[str, object]) -> Response:
-    return Response(status, orjson.dumps(body), header_block=header("Cache-Control", "no-store"))
+def _response(status: int, body: Struct) -> Response:
+    return Response(status, msgspec.json.encode(body), header_block=header("Cache-Control", "no-store"))

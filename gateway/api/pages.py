@@ -1,4 +1,4 @@
-"""The documents for people and their tools: `/openapi.json`, `/docs`, and one address for every problem."""
+"""Pages about the API: `/openapi.json`, `/docs`, and one for each problem type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TYPES: Final = {
     "css": b"text/css; charset=utf-8",
     "js": b"text/javascript; charset=utf-8",
 }
-# The page runs its own files only, and talks to nobody but this server.
+# The page loads its own files only, and sends requests to this server only.
 _PAGE_HEADERS: Final = (
     header("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
     + header("X-Content-Type-Options", "nosniff")
@@ -28,7 +28,7 @@ _PAGE_HEADERS: Final = (
 
 
 def page_endpoints(routes: Iterable[Route], version: str) -> Sequence[Endpoint]:
-    """The endpoints of all documents, made once."""
+    """The endpoints of all pages, rendered once."""
     spec = orjson.dumps(document(routes, version), option=orjson.OPT_INDENT_2)
     endpoints = [_fixed("/openapi.json", Response(200, spec, header_block=header("Cache-Control", "no-cache")))]
     for file in resources.files("gateway.api").joinpath("docs_page").iterdir():
@@ -38,7 +38,7 @@ def page_endpoints(routes: Iterable[Route], version: str) -> Sequence[Endpoint]:
         path = "/docs" if file.name == "index.html" else f"/docs/{file.name}"
         response = Response(200, file.read_bytes(), header_block=_PAGE_HEADERS, content_type=_TYPES[suffix])
         endpoints.append(_fixed(path, response))
-    endpoints += [_fixed(f"/problems/{row.slug}", _described(row)) for row in problems.ALL]
+    endpoints += [_fixed(f"/problems/{row.slug}", _problem_page(row)) for row in problems.ALL]
     return endpoints
 
 
@@ -46,6 +46,6 @@ def _fixed(path: str, response: Response) -> Endpoint:
     return Endpoint("GET", path, lambda _request: response)
 
 
-def _described(row: problems.Problem) -> Response:
-    about: dict[str, Any] = {"type": f"/problems/{row.slug}", "title": row.title, "status": row.status}
-    return Response(200, orjson.dumps(about))
+def _problem_page(row: problems.Problem) -> Response:
+    description: dict[str, Any] = {"type": f"/problems/{row.slug}", "title": row.title, "status": row.status}
+    return Response(200, orjson.dumps(description))

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+
+from cart import responses
 from cart.model import Cart, CartId, Line, OrderId, Product, Sku, Status
 from cart.view import CartView
 
@@ -124,3 +127,17 @@ def test_the_same_cart_at_the_same_prices_has_the_same_bytes() -> None:
     line = Line(Sku("85123A"), 2, 255)
     assert view(line).to_json() == view(line).to_json()
     assert view(line).version == 4
+
+
+def test_the_json_of_a_cart_is_that_of_the_struct_in_the_api_document() -> None:
+    shown = Line(Sku('B "1"'), 2, 1_250_000)
+    changed, unavailable, abroad = Line(Sku("85123A"), 3, 199), Line(Sku("gone"), 1, 5), Line(Sku("EURO"), 1, 80)
+    for rendered in (
+        view(),
+        view(shown),
+        view(changed, unavailable, abroad, shown),
+        view(shown, status="ordered", order_id="7f" + "b" * 24),
+        view(status="merged"),
+    ):
+        body = rendered.to_json()
+        assert msgspec.json.encode(msgspec.json.decode(body, type=responses.Cart)) == body

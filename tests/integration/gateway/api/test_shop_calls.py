@@ -130,7 +130,7 @@ async def test_events_outlast_a_store_that_is_away(
 
 
 async def test_a_quiet_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PULSE_S", 0.002)
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.002)
     async with shop_server() as shop:
         order_id = await an_order(shop)
         async with await RawClient.open(shop.port) as client:

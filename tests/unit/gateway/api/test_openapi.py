@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, complete, and says what the routes do."""
+"""The OpenAPI document is valid, complete and matches the routes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, cast
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway.api.health import Vitals, health_routes
+from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.http import problems
 
-# The rows only call their handlers when a request comes.
-NOBODY = cast(Any, None)
+# Routes call their handlers only for a request.
+NO_HANDLERS = cast(Any, None)
 ROUTES = (
-    *cart_routes(NOBODY),
-    *product_routes(NOBODY),
-    *checkout_routes(NOBODY),
-    *health_routes(Vitals(checks={})),
+    *cart_routes(NO_HANDLERS),
+    *product_routes(NO_HANDLERS),
+    *checkout_routes(NO_HANDLERS),
+    *health_routes(HealthSources(checks={})),
 )
 DOCUMENT = document(ROUTES, "1.2.3")
 
@@ -42,17 +42,17 @@ def references(value: object) -> Iterator[str]:
             yield from references(each)
 
 
-def test_it_is_valid_openapi_3_1() -> None:
+def test_the_document_is_valid_openapi_3_1() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
     assert DOCUMENT["info"]["version"] == "1.2.3"
 
 
-def test_every_route_is_in_it_and_nothing_else() -> None:
+def test_the_document_has_exactly_the_routes() -> None:
     assert {(method, path) for method, path, _ in operations()} == {(route.method, route.path) for route in ROUTES}
 
 
-def test_the_routes_are_those_of_the_design() -> None:
+def test_the_routes_are_the_documented_api() -> None:
     cart, order = "/v1/carts/{cart_id}", "/v1/orders/{order_id}"
     assert {(route.method, route.path) for route in ROUTES} == {
         ("POST", "/v1/carts"),
@@ -74,41 +74,41 @@ def test_the_routes_are_those_of_the_design() -> None:
     }
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     found = set(references(DOCUMENT))
     assert found
     for reference in found:
-        place: Any = DOCUMENT
+        node: Any = DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
-            assert step in place, reference
-            place = place[step]
+            assert step in node, reference
+            node = node[step]
 
 
-def test_no_schema_is_left_that_nothing_refers_to() -> None:
+def test_every_schema_is_referenced() -> None:
     assert {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]} == set(references(DOCUMENT))
 
 
-def test_operations_have_names_of_their_own() -> None:
+def test_operation_ids_are_unique() -> None:
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"\w+", name) for name in names)
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), list(operations()), ids=lambda value: str(value)[:40])
-def test_an_operation_tells_its_parameters_its_answer_and_its_refusals(
+def test_an_operation_lists_its_parameters_response_and_problems(
     method: str, path: str, operation: dict[str, Any]
 ) -> None:
     (route,) = (route for route in ROUTES if (route.method, route.path) == (method, path))
     in_path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
     assert in_path == set(re.findall(r"{(\w+)}", path))
     assert str(route.status) in operation["responses"]
-    told = " ".join(response["description"] for response in operation["responses"].values())
-    assert all(f"`{slug}`" in told for slug in route.refusals)
+    descriptions = " ".join(response["description"] for response in operation["responses"].values())
+    assert all(f"`{slug}`" in descriptions for slug in route.problems)
     assert ("requestBody" in operation) == (route.body is not None)
     if route.body is not None:
-        assert {"malformed-json", "invalid-body"} <= set(route.refusals)
+        assert {"malformed-json", "invalid-body"} <= set(route.problems)
 
 
-def test_refusals_are_slugs_of_the_page_of_problems() -> None:
+def test_problems_of_routes_are_known_slugs() -> None:
     known = {row.slug for row in problems.ALL}
-    assert all(set(route.refusals) <= known for route in ROUTES)
+    assert all(set(route.problems) <= known for route in ROUTES)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import orjson
 import pytest
 
 from cart.catalog.ports import SearchUnavailable
 from cart.errors import CartClosed, Refusal
 from checkout import errors as _  # noqa: F401 - its refusals are to be known
-from gateway.http import problems
+from gateway.http import problem_body, problems
 from store import StoreOverloaded, StoreTimeout, StoreUnavailable
 
 
@@ -136,3 +137,9 @@ def test_what_may_be_tried_again_says_when(row: problems.Problem) -> None:
 def test_a_slug_has_one_status_and_one_title() -> None:
     rows = {(row.slug, row.status, row.title) for row in problems.ALL}
     assert len(rows) == len({row[0] for row in rows})
+
+
+@pytest.mark.parametrize("row", problems.ALL, ids=lambda row: row.slug)
+def test_a_response_has_the_members_of_the_struct_in_the_api_document(row: problems.Problem) -> None:
+    body = problems.response(row, "0123abcd").body
+    assert msgspec.json.encode(msgspec.json.decode(body, type=problem_body.Problem)) == body

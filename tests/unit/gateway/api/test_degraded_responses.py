@@ -1,4 +1,4 @@
-"""Answers of views that say what they could not find out."""
+"""The `Degraded` header of views with unconfirmed parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class View(msgspec.Struct):
         return b"{}"
 
 
-async def asked(view: View, degraded: Degraded, *, tag: str | None = None) -> tuple[int, bytes, bytes]:
+async def get(view: View, degraded: Degraded, *, tag: str | None = None) -> tuple[int, bytes, bytes]:
     async def call(_request: Request, _body: None) -> View:
         return view
 
@@ -27,19 +27,19 @@ async def asked(view: View, degraded: Degraded, *, tag: str | None = None) -> tu
     return response.status, response.header_block, request.extra_headers
 
 
-async def test_what_a_view_says_of_itself_is_a_note_of_the_request_and_no_part_of_the_answer_kept() -> None:
+async def test_degraded_parts_are_extra_headers_and_not_in_the_cached_response() -> None:
     degraded, view = Degraded(), View(("prices", "products"))
     for _ in range(2):
-        status, headers, notes = await asked(view, degraded)
+        status, headers, extra_headers = await get(view, degraded)
         assert (status, headers) == (200, b'ETag: "1"\r\n')
-        assert notes == b"Degraded: prices\r\nDegraded: products\r\n"
+        assert extra_headers == b"Degraded: prices\r\nDegraded: products\r\n"
     assert degraded.counts["prices"] == 2
 
 
-async def test_an_answer_that_has_not_changed_says_it_too() -> None:
-    status, _, notes = await asked(View(("prices",)), Degraded(), tag='"1"')
-    assert (status, notes) == (304, b"Degraded: prices\r\n")
+async def test_a_304_response_has_the_header_too() -> None:
+    status, _, extra_headers = await get(View(("prices",)), Degraded(), tag='"1"')
+    assert (status, extra_headers) == (304, b"Degraded: prices\r\n")
 
 
-async def test_a_whole_answer_says_nothing() -> None:
-    assert (await asked(View(), Degraded()))[2] == b""
+async def test_a_view_without_degraded_parts_has_no_header() -> None:
+    assert (await get(View(), Degraded()))[2] == b""
