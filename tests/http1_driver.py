@@ -62,7 +62,7 @@ class Driver:
             data = b""
         while (message := http.next_request(data)) is not None:
             data = b""
-            self.requests.append(Received(message.method, message.target, tuple(message.headers.items())))
+            self.requests.append(Received(message.line.method, message.line.target, tuple(message.headers.items())))
             self._should_close = message.should_close
             self._read_body()
 

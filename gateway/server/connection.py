@@ -25,7 +25,7 @@ from gateway.server import http1
 from gateway.server.context import ServerContext
 from gateway.server.http1 import Http1
 from gateway.server.protocol_error import ProtocolError
-from gateway.server.request_check import is_host, is_smuggling_risk, split_target
+from gateway.server.request_check import is_host, is_smuggling_risk
 from gateway.server.request_head import RequestHead
 from gateway.server.request_stream import RequestStream
 from gateway.server.response_writer import BODILESS, CLOSE, KEEP_ALIVE
@@ -211,12 +211,14 @@ class Connection:
     def _begin(self, head: RequestHead) -> None:
         """Serve a request as far as it has been received."""
         context = self._context
-        method, target, headers = head.method, head.target, head.headers
-        path, _, query = target.partition("?")
-        if path[:1] != "/":
-            path, query = split_target(target)
-        endpoint, params = context.router.find(method, path)
-        request = Request(method, path, query, headers, b"", context.ids.of(headers), params, self._peer, monotonic())
+        line, headers = head.line, head.headers
+        route = line.route
+        if route is None:
+            route = line.route = context.router.find(line.method, line.path)
+        endpoint, params = route
+        request = Request(
+            line.method, line.path, line.query, headers, b"", context.ids.of(headers), params, self._peer, monotonic()
+        )
         self._endpoint = endpoint
         self._request = request
         self._is_http11 = head.is_http11
@@ -231,7 +233,7 @@ class Connection:
                 return
             self._host = host
             context.learn_address(headers)
-        if is_smuggling_risk(method, target, path, query, headers):
+        if line.is_ambiguous or (not head.is_plain and is_smuggling_risk(line, headers)):
             self._reject_request(problems.AMBIGUOUS)
         elif self._http.body is None or self._begin_body(head, endpoint, request):
             self._run(endpoint, request)

@@ -55,8 +55,7 @@ class ServerContext:
         linger_s: float,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        # May be replaced while serving: each request reads it once.
-        self.router = router
+        self._router = router
         self.access_log: AccessLog | None = None
         # Set while there are requests to reject unparsed.
         self.early_rejecter: EarlyRejecter | None = None
@@ -73,6 +72,17 @@ class ServerContext:
         self.connections: set[OpenConnection] = set()
         # Tasks of handlers and of streamed responses; the loop alone does not hold them.
         self.tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def router(self) -> Router:
+        """The routes of the server. They may be replaced while it serves."""
+        return self._router
+
+    @router.setter
+    def router(self, router: Router) -> None:
+        self._router = router
+        # They have the routes of the router before.
+        self.plain_heads.forget_request_lines()
 
     def record(self, endpoint: Endpoint, request: Request, response: Response) -> None:
         """Count a response and its time, and write the line of the access log that some get."""

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from gateway.http import problems
 from gateway.http.message import Request
 from gateway.server.context import ServerContext
-from gateway.server.request_check import is_ambiguous_path
+from gateway.server.request_line import is_ambiguous_path
 
 # With any of these the body could end elsewhere, the connection could end, or the answer would be another one.
 _TELLING: Final = re.compile(

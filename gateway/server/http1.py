@@ -20,6 +20,7 @@ from gateway.server.body_framing import ChunkedBody, CountedBody
 from gateway.server.plain_head import PlainHeadReader
 from gateway.server.protocol_error import ProtocolError
 from gateway.server.request_head import RequestHead
+from gateway.server.request_line import RequestLine
 
 # Limits of a header section: its lines, their number, and its size.
 MAX_LINE_BYTES: Final = 8 * 1024
@@ -257,8 +258,7 @@ class Http1:
         ):
             raise self.fail(problems.AMBIGUOUS)
         return RequestHead(
-            message.method,
-            message.path,
+            RequestLine(message.method, message.path),
             headers,
             content_length=0 if is_chunked else self._length_of(headers.get(_CONTENT_LENGTH)),
             is_chunked=is_chunked,

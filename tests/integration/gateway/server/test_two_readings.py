@@ -10,7 +10,8 @@ import contextlib
 import pytest
 from multidict import CIMultiDict
 
-from gateway.server.request_check import is_ambiguous_path, is_host, is_smuggling_risk, split_target
+from gateway.server.request_check import is_host, is_smuggling_risk
+from gateway.server.request_line import RequestLine, is_ambiguous_path, split_target
 from tests.integration.gateway.small_server import get, small_server
 
 NEXT = get("/dressed")
@@ -191,7 +192,7 @@ SHOP = CIMultiDict({"Host": "shop"})
     ],
 )
 def test_an_absolute_target_must_agree_with_the_host(target: str, is_risk: bool) -> None:
-    assert is_smuggling_risk("GET", target, *split_target(target), SHOP) == is_risk
+    assert is_smuggling_risk(RequestLine("GET", target), SHOP) == is_risk
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_request_alone_is_returned_by_the_call_that_brings_its_last_byte() -> 
     assert http.state == http1.READING_HEAD
     message = http.next_request(GET[-1:])
     assert message is not None
-    assert (message.method, message.target) == ("GET", "/first?x=1")
+    assert (message.line.method, message.line.target) == ("GET", "/first?x=1")
     assert http.state == http1.RESPONDING
 
 
@@ -80,7 +80,7 @@ def test_the_next_request_waits_for_the_response_before_it() -> None:
     http.response_sent()
     message = http.next_request()
     assert message is not None
-    assert message.method == "POST"
+    assert message.line.method == "POST"
 
 
 def test_a_response_before_the_end_of_the_body_ends_the_connection() -> None:

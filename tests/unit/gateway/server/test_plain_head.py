@@ -13,7 +13,7 @@ SHOPPER = (
 def test_a_plain_section_is_read_without_the_parser() -> None:
     head = PlainHeadReader().read(SHOPPER)
     assert head is not None
-    assert (head.method, head.target) == ("GET", "/v1/products/85123A?x=1")
+    assert (head.line.method, head.line.target) == ("GET", "/v1/products/85123A?x=1")
     assert head.headers["x-forwarded-for"] == "203.0.113.7"
     assert list(head.headers) == ["Host", "User-Agent", "Accept", "X-Forwarded-For", "X-Amzn-Trace-Id"]
     assert head.is_http11
@@ -40,6 +40,34 @@ def test_credentials_and_lines_that_never_repeat_are_not_cached() -> None:
     assert reader.read(SHOPPER[:-2] + private) is not None
     cached = {line for line, _ in reader._fields.items()}
     assert cached == {b"Host: shop.example", b"User-Agent: curl/8", b"Accept: */*"}
+    in_shapes = {slot.field.line for shapes in reader._shapes for shape in shapes for slot in shape.slots if slot.field}
+    assert in_shapes == cached
+
+
+def test_shapes_are_bounded() -> None:
+    reader = PlainHeadReader()
+    for number in range(100):
+        assert reader.read(b"GET / HTTP/1.1\r\nHost: shop\r\nX-%d: 1\r\n\r\n" % number) is not None
+    assert [len(shapes) for shapes in reader._shapes if shapes] == [4]
+
+
+def test_a_value_that_was_not_read_before_keeps_the_shape() -> None:
+    reader = PlainHeadReader()
+    for number in range(100):
+        assert reader.read(b"GET / HTTP/1.1\r\nHost: shop\r\nReferer: %d\r\nCookie: %d\r\n\r\n" % (number, number))
+    assert [len(shapes) for shapes in reader._shapes if shapes] == [1]
+
+
+def test_a_request_line_is_read_once() -> None:
+    reader = PlainHeadReader()
+    first, second = reader.read(SHOPPER), reader.read(SHOPPER)
+    assert first is not None
+    assert second is not None
+    assert second.line is first.line
+    reader.forget_request_lines()
+    third = reader.read(SHOPPER)
+    assert third is not None
+    assert third.line is not first.line
 
 
 def test_the_cache_is_bounded() -> None:
