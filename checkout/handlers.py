@@ -178,13 +178,11 @@ def _hash_of(key: str) -> str:
 
 def _validated_key(key: str | None) -> str:
     if not key:
-        raise IdempotencyKeyMissing(
-            "send an Idempotency-Key header, and the same one when this checkout is tried again"
-        )
+        raise IdempotencyKeyMissing("Send an Idempotency-Key header, and the same one when you retry this checkout.")
     if len(key) > 255:
-        raise IdempotencyKeyMissing(f"an Idempotency-Key has at most 255 characters; this one has {len(key)}")
+        raise IdempotencyKeyMissing(f"The Idempotency-Key has {len(key)} characters; at most 255 are accepted.")
     if not _KEY.fullmatch(key):
-        raise IdempotencyKeyMissing("an Idempotency-Key is printable ASCII")
+        raise IdempotencyKeyMissing("The Idempotency-Key must be printable ASCII.")
     return key
 
 

@@ -140,7 +140,8 @@ class Admin:
             raise Problem(
                 422,
                 "configuration-rejected",
-                "The configuration is invalid; the policies before it stay active",
+                "Configuration rejected",
+                detail="The configuration is invalid; the previous policies stay active.",
                 faults=list(reload.faults),
             )
         return _json(200, reload)
@@ -196,7 +197,11 @@ class Admin:
         faults = {worker: str(answer) for worker, answer in answers.items() if isinstance(answer, Exception)}
         if len(faults) == len(answers):
             raise Problem(
-                _status_of(list(answers.values())), "command-failed", "No worker could run the command", workers=faults
+                _status_of(list(answers.values())),
+                "command-failed",
+                "Command failed",
+                detail="No worker could run the command.",
+                workers=faults,
             )
         return {
             worker: {"fault": faults[worker]} if worker in faults else {"done": answer}
@@ -220,10 +225,10 @@ async def _problem_responses(request: web.Request, handler: AdminHandler) -> web
         response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
         return response
     except NoReply as error:
-        return _problem(Problem(503, "no-reply", "A worker does not respond", detail=str(error)))
+        return _problem(Problem(503, "no-reply", "Worker not responding", detail=str(error)))
     except Exception:  # noqa: BLE001 - a fault of ours is a 500, and the API goes on
         _log.exception("the admin API failed at %s %s", request.method, request.path)
-        return _problem(Problem(500, "internal-error", "Internal error; see the log"))
+        return _problem(Problem(500, "internal-error", "Internal server error", detail="The error is in the log."))
 
 
 def _problem(problem: Problem) -> web.Response:
@@ -247,7 +252,7 @@ async def _body(request: web.Request, kind: type[Any]) -> Any:
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except msgspec.DecodeError as error:
-        raise Problem(400, "malformed-json", "The body is not JSON", detail=str(error)) from error
+        raise Problem(400, "malformed-json", "Malformed JSON", detail=str(error)) from error
 
 
 def _invalid(detail: str) -> Problem:

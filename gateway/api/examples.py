@@ -101,7 +101,7 @@ _REFUSALS: Final[tuple[Refusal, ...]] = (
     cart.QuantityLimit(10_000),
     cart.VersionMismatch(3),
     cart.CartClosed(_ORDER_ID),
-    checkout.IdempotencyKeyMissing("The header is missing."),
+    checkout.IdempotencyKeyMissing("Send an Idempotency-Key header, and the same one when you retry this checkout."),
     checkout.PriceChanged([checkout.ChangedPrice(Sku(_SKU), Money(295, "GBP"), Money(310, "GBP"))], _NEW_TOTAL),
     checkout.OutOfStock([checkout.Shortage(Sku(_SKU), requested=2, available=1)]),
     checkout.TotalMismatch(_NEW_TOTAL),

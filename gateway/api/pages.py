@@ -47,5 +47,10 @@ def _fixed(path: str, response: Response) -> Endpoint:
 
 
 def _problem_page(row: problems.Problem) -> Response:
-    description: dict[str, Any] = {"type": f"/problems/{row.slug}", "title": row.title, "status": row.status}
+    description: dict[str, Any] = {
+        "type": f"/problems/{row.slug}",
+        "title": row.title,
+        "status": row.status,
+        "detail": row.detail,
+    }
     return Response(200, orjson.dumps(description))

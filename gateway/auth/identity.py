@@ -77,5 +77,5 @@ def _deny_address(clients: ClientIdentifier, request: Request) -> Response:
 def _deny_key(clients: ClientIdentifier, request: Request) -> Response:
     clients.unknown_keys += 1
     return problems.response(
-        problems.UNAUTHENTICATED, request.id, {"detail": "There is no such API key."}, header_block=_KEY_CHALLENGE
+        problems.UNAUTHENTICATED, request.id, {"detail": "The API key is unknown."}, header_block=_KEY_CHALLENGE
     )

@@ -38,6 +38,7 @@ from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAw
 
 _READ: Final = frozenset({"GET", "HEAD"})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_ONLY_IF_CACHED: Final = {"detail": "No stored response satisfies only-if-cached."}
 
 
 def response_cache(
@@ -147,7 +148,7 @@ class CachedHandler:
             reason = STALE if use is Reuse.EXPIRED else REQUEST
         if directives.only_if_cached:
             # RFC 9111, 5.2.1.7
-            return problems.response(problems.GATEWAY_TIMEOUT, request.id)
+            return problems.response(problems.GATEWAY_TIMEOUT, request.id, _ONLY_IF_CACHED)
         if directives.no_store or request.method == "HEAD":
             return self.bypass(request, reason)
         if self._cache.uncacheable.is_uncacheable(key, now, is_personal=is_personal(request.headers)):

@@ -1,6 +1,6 @@
-"""Turn an exception of the pipeline into the response of its row on the page of problems.
+"""The response of an exception that a handler or layer raised.
 
-Not a layer: both ways through the server end here, which spares hot handlers a coroutine each.
+Not a layer, because that would add a coroutine to every hot handler.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _log = logging.getLogger("peakgate")
 
 
 def answer(error: BaseException, request: Request) -> Response:
-    """The answer to a refusal, or a logged 500 to any other error."""
+    """The response of the problem of this error, or a logged 500 if it has none."""
     problem = problems.of_error(error)
     if problem is None:
         _log.exception("%s %s failed (request %s)", request.method, request.path, request.id, exc_info=error)

@@ -1,6 +1,6 @@
-"""The one page of problems: which refusal has which slug, status and wording (RFC 9457).
+"""The table of problems (RFC 9457): the slug, status, title and detail of every error response.
 
-`type` is `/problems/<slug>` and `instance` the request id; other members are facts of the refusal.
+`type` is `/problems/<slug>` and `instance` the request id; other members are facts of the error.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def _no_members(_error: object) -> Members:
 
 
 class Problem:
-    """A row of the page. Its constant parts are encoded once."""
+    """A row of the table. Its constant members are encoded once."""
 
     __slots__ = (
         "detail",
-        "header_lines",
+        "header_block",
         "members",
         "opening",
         "opening_json",
@@ -40,34 +40,34 @@ class Problem:
         "title",
     )
 
-    def __init__(  # noqa: PLR0917 - a row of the page reads as a line
+    def __init__(  # noqa: PLR0917 - a row of the table reads as a line
         self,
         slug: str,
         status: int,
         title: str,
+        detail: str,
         members: Callable[[Any], Members] = _no_members,
         retry_after_s: int | None = None,
-        detail: str | None = None,
     ) -> None:
         self.slug = slug
         self.status = status
         self.title = title
-        # The facts of an error that become members of the response; `detail` among them replaces the title's own.
+        # What happened, or what the client can do.
+        self.detail = detail
+        # The facts of an error as members of the response; a `detail` among them replaces the one of the row.
         self.members = members
         self.retry_after_s = retry_after_s
-        # A sentence more than the title.
-        self.detail = detail
-        # The members that every response of this row begins with.
+        # The constant members, which come first in every response.
         self.opening: dict[str, Any] = {
             "type": f"/problems/{slug}",
             "title": title,
             "status": status,
-            "detail": detail or title + ".",
+            "detail": detail,
         }
-        # The same in JSON, without the closing brace: a rejection without facts costs no encoding.
+        # The same in JSON, without the closing brace: a response without facts costs no encoding.
         self.opening_json = orjson.dumps(self.opening)[:-1]
         # The header lines of every response of this row.
-        self.header_lines = b"" if retry_after_s is None else header("Retry-After", retry_after_s)
+        self.header_block = b"" if retry_after_s is None else header("Retry-After", retry_after_s)
 
 
 def _limit(error: cart.CartFull | cart.QuantityLimit) -> Members:
@@ -85,115 +85,212 @@ def _invalid(error: cart.InvalidBody) -> Members:
 
 
 def _unavailable(detail: str) -> Problem:
-    title = "Something that is needed for this does not answer"
-    return Problem("dependency-unavailable", 503, title, retry_after_s=RETRY_AFTER_S, detail=detail)
+    return Problem("dependency-unavailable", 503, "Service unavailable", detail, retry_after_s=RETRY_AFTER_S)
 
 
-MALFORMED_REQUEST: Final = Problem("malformed-request", 400, "The request is not HTTP as it should be")
-BODY_TOO_LARGE: Final = Problem("body-too-large", 413, "The body is too large")
-REQUEST_TIMEOUT: Final = Problem("request-timeout", 408, "The request did not arrive in time")
+MALFORMED_REQUEST: Final = Problem("malformed-request", 400, "Bad request", "The request is not valid HTTP/1.1.")
+BODY_TOO_LARGE: Final = Problem(
+    "body-too-large", 413, "Payload too large", "The body is larger than this route accepts."
+)
+REQUEST_TIMEOUT: Final = Problem(
+    "request-timeout", 408, "Request timeout", "The whole request was not received in time."
+)
+_OVERLOADED_TITLE: Final = "Overloaded, try again later"
 
 REFUSALS: Final[dict[type[BaseException], Problem]] = {
-    cart.InvalidBody: Problem("invalid-body", 422, "The request breaks a rule", _invalid),
-    cart.CartNotFound: Problem("cart-not-found", 404, "There is no such cart"),
-    cart.LineNotFound: Problem("line-not-found", 404, "The cart has no such line", lambda e: {"sku": e.sku}),
-    cart.ProductNotFound: Problem("product-not-found", 404, "There is no such product", lambda e: {"sku": e.sku}),
-    cart.CartFull: Problem("cart-full", 422, "The cart would have too many lines", _limit),
-    cart.QuantityLimit: Problem("quantity-limit", 422, "The quantity of a line would be too large", _limit),
-    cart.VersionMismatch: Problem(
-        "version-mismatch", 412, "The cart has changed", lambda e: {"current_version": e.current_version}
+    cart.InvalidBody: Problem(
+        "invalid-body", 422, "Invalid request", "Some values are invalid or missing; `errors` lists them.", _invalid
     ),
-    cart.CartClosed: Problem("cart-closed", 409, "The cart cannot be changed any more", _closed),
-    checkout.OrderNotFound: Problem("order-not-found", 404, "There is no such order"),
-    checkout.CartEmpty: Problem("cart-empty", 422, "The cart is empty"),
+    cart.CartNotFound: Problem("cart-not-found", 404, "Cart not found", "No cart has this id, or it has expired."),
+    cart.LineNotFound: Problem(
+        "line-not-found", 404, "Line not found", "The cart has no line of this SKU.", lambda e: {"sku": e.sku}
+    ),
+    cart.ProductNotFound: Problem(
+        "product-not-found", 404, "Product not found", "No product has this SKU.", lambda e: {"sku": e.sku}
+    ),
+    cart.CartFull: Problem("cart-full", 422, "Cart full", "The cart may have at most `limit` lines.", _limit),
+    cart.QuantityLimit: Problem(
+        "quantity-limit", 422, "Quantity too large", "The quantity of a line may be at most `limit`.", _limit
+    ),
+    cart.VersionMismatch: Problem(
+        "version-mismatch",
+        412,
+        "Precondition failed",
+        "The cart has changed: its version is not the one in If-Match. Read the cart and try again.",
+        lambda e: {"current_version": e.current_version},
+    ),
+    cart.CartClosed: Problem("cart-closed", 409, "Cart closed", "The cart can no longer be changed.", _closed),
+    checkout.OrderNotFound: Problem("order-not-found", 404, "Order not found", "No order has this id."),
+    checkout.CartEmpty: Problem("cart-empty", 422, "Cart empty", "The cart has no lines. Add one before checkout."),
     checkout.IdempotencyKeyMissing: Problem(
-        "idempotency-key-missing", 400, "An Idempotency-Key is needed", lambda e: {"detail": e.detail}
+        "idempotency-key-missing",
+        400,
+        "Idempotency-Key missing or invalid",
+        "Send an Idempotency-Key header.",
+        lambda e: {"detail": e.detail},
     ),
     checkout.IdempotencyKeyReused: Problem(
-        "idempotency-key-reused", 422, "The Idempotency-Key has come with another body before"
+        "idempotency-key-reused",
+        422,
+        "Idempotency-Key reused",
+        "This Idempotency-Key was used with another body. Use a new key for another checkout.",
     ),
     checkout.IdempotencyKeyInProgress: Problem(
-        "idempotency-key-in-progress", 409, "A checkout of this cart is still running", retry_after_s=RETRY_AFTER_S
+        "idempotency-key-in-progress",
+        409,
+        "Checkout in progress",
+        "Another checkout of this cart is still running. Retry with the same Idempotency-Key.",
+        retry_after_s=RETRY_AFTER_S,
     ),
     checkout.PriceChanged: Problem(
         "price-changed",
         409,
-        "Prices have changed since the cart was filled",
-        lambda e: {
-            "detail": "Show the new prices and send the new total as expected_total to accept them.",
-            "lines": e.lines,
-            "total": e.total,
-        },
+        "Prices changed",
+        "Prices have changed since the cart was filled. Show the new ones, and send `total` as `expected_total` to accept them.",
+        lambda e: {"lines": e.lines, "total": e.total},
     ),
-    checkout.OutOfStock: Problem("out-of-stock", 409, "Some lines are out of stock", lambda e: {"lines": e.lines}),
+    checkout.OutOfStock: Problem(
+        "out-of-stock",
+        409,
+        "Out of stock",
+        "Some lines are not available in the requested quantity. Nothing was ordered.",
+        lambda e: {"lines": e.lines},
+    ),
     checkout.TotalMismatch: Problem(
-        "total-mismatch", 409, "The total is not the expected one", lambda e: {"total": e.total}
+        "total-mismatch",
+        409,
+        "Total mismatch",
+        "The total of the order is not the `expected_total`. Nothing was ordered.",
+        lambda e: {"total": e.total},
     ),
     checkout.CardDataRefused: Problem(
-        "card-data-refused", 422, "Card numbers are never accepted; send the token of the payment provider"
+        "card-data-refused",
+        422,
+        "Card data refused",
+        "The body contains a card number, which is never accepted. Send the token of the payment provider.",
     ),
-    checkout.OrderNotDurable: _unavailable("The order could not be kept safely in time; nothing was ordered."),
+    checkout.OrderNotDurable: _unavailable(
+        "The order could not be stored durably in time. Nothing was ordered; retry with the same Idempotency-Key."
+    ),
     checkout.CancelTooLate: Problem(
-        "too-late-to-cancel", 409, "The order cannot be cancelled any more", lambda e: {"order_status": e.status}
+        "too-late-to-cancel",
+        409,
+        "Too late to cancel",
+        "An order in this status can no longer be cancelled.",
+        lambda e: {"order_status": e.status},
     ),
-    StoreOverloaded: Problem("overloaded", 503, "Too much is going on; try again", retry_after_s=RETRY_AFTER_S),
-    StoreUnavailable: _unavailable("The store does not answer."),
-    SearchUnavailable: _unavailable("The search does not answer."),
+    StoreOverloaded: Problem(
+        "overloaded",
+        503,
+        _OVERLOADED_TITLE,
+        "The data store has too many requests. Retry after the time in Retry-After.",
+        retry_after_s=RETRY_AFTER_S,
+    ),
+    StoreUnavailable: _unavailable("The data store is unavailable. Retry after the time in Retry-After."),
+    SearchUnavailable: _unavailable("The product search is unavailable. Retry after the time in Retry-After."),
     BodyTooLarge: BODY_TOO_LARGE,
     BodyTooSlow: REQUEST_TIMEOUT,
     BodyMalformed: MALFORMED_REQUEST,
 }
 
-NOT_FOUND: Final = Problem("not-found", 404, "There is nothing at this address")
-METHOD_NOT_ALLOWED: Final = Problem("method-not-allowed", 405, "This address does not take that method")
-MALFORMED_JSON: Final = Problem("malformed-json", 400, "The body is not JSON")
-UNSUPPORTED_MEDIA_TYPE: Final = Problem("unsupported-media-type", 415, "The body must be plain application/json")
-HEADERS_TOO_LARGE: Final = Problem("headers-too-large", 431, "The header section is too large")
-EXPECTATION_FAILED: Final = Problem("expectation-failed", 417, "Only the expectation 100-continue can be met")
-AMBIGUOUS: Final = Problem("ambiguous-request", 400, "The request can be read in more than one way")
-UNAUTHENTICATED: Final = Problem("unauthenticated", 401, "A valid sign-in is needed")
-FORBIDDEN: Final = Problem("forbidden", 403, "This is not allowed from here")
-# Retry-After is set by the layer that refuses: it knows how long, and spreads clients over it.
-QUOTA_EXCEEDED: Final = Problem("quota-exceeded", 429, "Too many requests")
-OVERLOADED: Final = Problem("overloaded", 503, "Too much is going on; try again")
-WAITING_ROOM: Final = Problem("waiting-room", 503, "There is a queue; this is your place in it")
-SOLD_OUT: Final = Problem("sold-out", 409, "What the queue was for is sold out")
-DISABLED: Final = Problem("disabled", 503, "This is switched off for now")
-BAD_GATEWAY: Final = Problem(
-    "bad-gateway", 502, "Bad gateway", detail="The upstream of this path sent no valid response."
+NOT_FOUND: Final = Problem("not-found", 404, "Not found", "No route has this path.")
+METHOD_NOT_ALLOWED: Final = Problem(
+    "method-not-allowed",
+    405,
+    "Method not allowed",
+    "This path does not support the method. The Allow header lists those it does.",
 )
+MALFORMED_JSON: Final = Problem("malformed-json", 400, "Malformed JSON", "The body is not valid JSON.")
+UNSUPPORTED_MEDIA_TYPE: Final = Problem(
+    "unsupported-media-type",
+    415,
+    "Unsupported media type",
+    "Send the body as application/json, without Content-Encoding.",
+)
+HEADERS_TOO_LARGE: Final = Problem(
+    "headers-too-large",
+    431,
+    "Request header fields too large",
+    "The request line or header section is too large, or has too many fields.",
+)
+EXPECTATION_FAILED: Final = Problem(
+    "expectation-failed", 417, "Expectation failed", "The only supported expectation is 100-continue."
+)
+AMBIGUOUS: Final = Problem(
+    "ambiguous-request",
+    400,
+    "Ambiguous request",
+    "The request could be interpreted in more than one way, which would allow request smuggling.",
+)
+UNAUTHENTICATED: Final = Problem("unauthenticated", 401, "Unauthorized", "Send a valid access token or API key.")
+FORBIDDEN: Final = Problem("forbidden", 403, "Forbidden", "Requests from this address are not allowed.")
+# Retry-After of these is set by the layer that rejects: it knows the delay, and jitters it.
+QUOTA_EXCEEDED: Final = Problem(
+    "quota-exceeded", 429, "Too many requests", "A rate limit is exceeded. Retry after the time in Retry-After."
+)
+OVERLOADED: Final = Problem(
+    "overloaded",
+    503,
+    _OVERLOADED_TITLE,
+    "The server has more requests than it can handle. Retry after the time in Retry-After.",
+)
+WAITING_ROOM: Final = Problem(
+    "waiting-room", 503, "Waiting room", "The route has a queue. Retry with the token after the time in Retry-After."
+)
+SOLD_OUT: Final = Problem(
+    "sold-out", 409, "Sold out", "The remaining stock is reserved for clients ahead in the queue."
+)
+DISABLED: Final = Problem(
+    "disabled", 503, "Temporarily disabled", "This feature is switched off. Retry after the time in Retry-After."
+)
+BAD_GATEWAY: Final = Problem("bad-gateway", 502, "Bad gateway", "The upstream of this path sent no valid response.")
 GATEWAY_TIMEOUT: Final = Problem(
-    "gateway-timeout", 504, "Gateway timeout", detail="The upstream of this path did not respond in time."
+    "gateway-timeout", 504, "Gateway timeout", "The upstream of this path did not respond in time."
 )
-NOT_IMPLEMENTED: Final = Problem(
-    "not-implemented", 501, "Not implemented", detail="Requests of this kind are not forwarded."
+NOT_IMPLEMENTED: Final = Problem("not-implemented", 501, "Not implemented", "Requests of this kind are not forwarded.")
+TIMED_OUT: Final = _unavailable("The request could not be completed in time. Retry after the time in Retry-After.")
+INTERNAL: Final = Problem(
+    "internal-error", 500, "Internal server error", "The request failed. The error is logged with the id in `instance`."
 )
-TIMED_OUT: Final = _unavailable("No answer could be had in time.")
-INTERNAL: Final = Problem("internal-error", 500, "Something went wrong inside; it has been logged")
 
 ALL: Final = (
     *REFUSALS.values(),
-    *(NOT_FOUND, METHOD_NOT_ALLOWED, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, HEADERS_TOO_LARGE),
-    *(EXPECTATION_FAILED, TIMED_OUT, INTERNAL),
-    *(AMBIGUOUS, UNAUTHENTICATED, FORBIDDEN, QUOTA_EXCEEDED, OVERLOADED, WAITING_ROOM, SOLD_OUT, DISABLED),
-    *(BAD_GATEWAY, GATEWAY_TIMEOUT, NOT_IMPLEMENTED),
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    MALFORMED_JSON,
+    UNSUPPORTED_MEDIA_TYPE,
+    HEADERS_TOO_LARGE,
+    EXPECTATION_FAILED,
+    TIMED_OUT,
+    INTERNAL,
+    AMBIGUOUS,
+    UNAUTHENTICATED,
+    FORBIDDEN,
+    QUOTA_EXCEEDED,
+    OVERLOADED,
+    WAITING_ROOM,
+    SOLD_OUT,
+    DISABLED,
+    BAD_GATEWAY,
+    GATEWAY_TIMEOUT,
+    NOT_IMPLEMENTED,
 )
 
 
 def response(
     problem: Problem, request_id: str, members: Members | None = None, *, header_block: bytes = b""
 ) -> Response:
-    """The answer that a row of the page gives."""
+    """The response of a problem; `members` are its facts."""
     if members:
         facts = {**problem.opening, "instance": request_id, **members}
         body = orjson.dumps(facts, default=msgspec.structs.asdict)
     else:
         body = b'%b,"instance":"%b"}' % (problem.opening_json, request_id.encode())
-    return Response(problem.status, body, header_block=problem.header_lines + header_block, content_type=PROBLEM_JSON)
+    return Response(problem.status, body, header_block=problem.header_block + header_block, content_type=PROBLEM_JSON)
 
 
 def of_error(error: BaseException) -> Problem | None:
-    """The row of an error or of its nearest ancestor, None for an internal error."""
+    """The problem of an error or of its nearest base class, None for an internal error."""
     for kind in type(error).__mro__:
         if problem := REFUSALS.get(kind):
             return problem

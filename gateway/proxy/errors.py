@@ -7,7 +7,13 @@ from typing import ClassVar, Final
 from gateway.http import problems
 from gateway.http.problems import Problem
 
-_OVERLOADED: Final = Problem("overloaded", 503, problems.OVERLOADED.title, retry_after_s=problems.RETRY_AFTER_S)
+_OVERLOADED: Final = Problem(
+    "overloaded",
+    503,
+    problems.OVERLOADED.title,
+    "All connections to the upstream of this path are in use. Retry after the time in Retry-After.",
+    retry_after_s=problems.RETRY_AFTER_S,
+)
 
 
 class UpstreamFault(Exception):

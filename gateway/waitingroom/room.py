@@ -29,12 +29,12 @@ MAX_SESSIONS: Final = 20_000
 DEGRADED: Final = "waiting-room"
 # Seconds until a client asks again while the store is away.
 UNKNOWN_RETRY_S: Final = 10
-_HOW: Final = f"Ask again after Retry-After, with the token in the header {TOKEN_HEADER}."
+_HOW: Final = f"Retry after the time in Retry-After, with the token in the header {TOKEN_HEADER}."
 _DETAILS: Final = {
     "waiting": _HOW,
-    "sold_out": "The remaining stock is reserved for places ahead of this one. The place stays valid while it is asked for, in case some becomes free.",
-    "full": "The queue is full. Ask again after Retry-After.",
-    "unknown": f"The position is not known now. {_HOW}",
+    "sold_out": "The remaining stock is reserved for clients ahead in the queue. The place stays valid while it is polled, in case some stock is released.",
+    "full": "The queue is full. Retry after the time in Retry-After.",
+    "unknown": f"The position is unknown at the moment. {_HOW}",
 }
 _NO_STORE: Final = header("Cache-Control", "no-store")
 # The response with a pass is for its client alone; of several directives the stricter one holds (RFC 9111, 5.2.2.7).

@@ -1,4 +1,4 @@
-"""The page of problems: no refusal without a row, no row that contradicts another."""
+"""The table of problems: it has every refusal, and no row contradicts another."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 
 from cart.catalog.ports import SearchUnavailable
 from cart.errors import CartClosed, Refusal
-from checkout import errors as _  # noqa: F401 - its refusals are to be known
+from checkout import errors as _  # noqa: F401 - so that its refusals are subclasses
 from gateway.http import problem_body, problems
 from store import StoreOverloaded, StoreTimeout, StoreUnavailable
 
 
-def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+def subclasses_of(kind: type[BaseException]) -> Iterator[type[BaseException]]:
     for each in kind.__subclasses__():
         yield each
-        yield from below(each)
+        yield from subclasses_of(each)
 
 
-@pytest.mark.parametrize("kind", sorted(below(Refusal), key=str))
-def test_every_refusal_has_a_row(kind: type[BaseException]) -> None:
+@pytest.mark.parametrize("kind", sorted(subclasses_of(Refusal), key=str))
+def test_every_refusal_has_a_problem(kind: type[BaseException]) -> None:
     assert problems.of_error(kind.__new__(kind)) is not None
 
 
@@ -35,22 +35,22 @@ def test_every_refusal_has_a_row(kind: type[BaseException]) -> None:
         (StoreOverloaded("full"), "overloaded"),
     ],
 )
-def test_a_dependency_that_is_away_is_503_and_says_when_to_come_back(error: Exception, slug: str) -> None:
+def test_an_unavailable_dependency_is_503_with_retry_after(error: Exception, slug: str) -> None:
     problem = problems.of_error(error)
     assert problem is not None
-    assert (problem.slug, problem.status, problem.header_lines) == (slug, 503, b"Retry-After: 1\r\n")
+    assert (problem.slug, problem.status, problem.header_block) == (slug, 503, b"Retry-After: 1\r\n")
 
 
 def test_a_slug_has_one_status() -> None:
     assert len({(row.slug, row.status) for row in problems.ALL}) == len({row.slug for row in problems.ALL})
 
 
-def test_what_is_no_refusal_has_no_row() -> None:
+def test_an_internal_error_has_no_problem() -> None:
     assert problems.of_error(RuntimeError()) is None
 
 
-# What callers are promised: slugs and statuses as they are documented. A row of its own kind is added here with its use.
-PROMISED = {
+# The slugs and statuses of the API contract.
+CONTRACT = {
     "malformed-json": 400,
     "invalid-body": 422,
     "cart-not-found": 404,
@@ -84,7 +84,7 @@ PROMISED = {
     "body-too-large": 413,
     "unsupported-media-type": 415,
     "headers-too-large": 431,
-    # Of HTTP itself, and of what the page of problems adds.
+    # Of HTTP itself.
     "not-found": 404,
     "method-not-allowed": 405,
     "malformed-request": 400,
@@ -95,23 +95,23 @@ PROMISED = {
 }
 
 
-def test_slugs_and_statuses_are_those_that_are_promised() -> None:
-    assert {row.slug: row.status for row in problems.ALL} == PROMISED
+def test_slugs_and_statuses_are_those_of_the_contract() -> None:
+    assert {row.slug: row.status for row in problems.ALL} == CONTRACT
 
 
 @pytest.mark.parametrize("row", problems.ALL, ids=lambda row: row.slug)
-def test_an_answer_has_all_members_of_a_problem(row: problems.Problem) -> None:
-    answer = problems.response(row, "0123abcd")
-    body = orjson.loads(answer.body)
-    assert answer.content_type == b"application/problem+json"
+def test_a_response_has_all_members_of_a_problem(row: problems.Problem) -> None:
+    response = problems.response(row, "0123abcd")
+    body = orjson.loads(response.body)
+    assert response.content_type == b"application/problem+json"
     assert body["type"] == f"/problems/{row.slug}"
-    assert body["status"] == answer.status == row.status
+    assert body["status"] == response.status == row.status
     assert body["title"] == row.title
-    assert body["detail"]
+    assert body["detail"] == row.detail
     assert body["instance"] == "0123abcd"
 
 
-def test_facts_become_members_and_may_say_more_than_the_title() -> None:
+def test_facts_become_members_and_may_replace_the_detail() -> None:
     refused = CartClosed("an-order")
     row = problems.of_error(refused)
     assert row is not None
@@ -121,16 +121,16 @@ def test_facts_become_members_and_may_say_more_than_the_title() -> None:
     assert body["title"] == row.title
 
 
-# Layers that know how long, and spread clients over it.
-LAYERS_SAY_WHEN = (problems.OVERLOADED, problems.WAITING_ROOM, problems.DISABLED)
+# Their layers set Retry-After.
+RETRY_AFTER_BY_LAYER = (problems.OVERLOADED, problems.WAITING_ROOM, problems.DISABLED)
 
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in problems.ALL if row.status == 503 and row not in LAYERS_SAY_WHEN],
+    [row for row in problems.ALL if row.status == 503 and row not in RETRY_AFTER_BY_LAYER],
     ids=lambda row: row.title[:30],
 )
-def test_what_may_be_tried_again_says_when(row: problems.Problem) -> None:
+def test_a_503_has_retry_after(row: problems.Problem) -> None:
     assert b"Retry-After: 1\r\n" in problems.response(row, "id").header_block
 
 
@@ -143,3 +143,11 @@ def test_a_slug_has_one_status_and_one_title() -> None:
 def test_a_response_has_the_members_of_the_struct_in_the_api_document(row: problems.Problem) -> None:
     body = problems.response(row, "0123abcd").body
     assert msgspec.json.encode(msgspec.json.decode(body, type=problem_body.Problem)) == body
+
+
+@pytest.mark.parametrize("row", problems.ALL, ids=lambda row: row.slug)
+def test_a_title_is_a_phrase_and_a_detail_is_sentences_that_add_to_it(row: problems.Problem) -> None:
+    assert len(row.title) <= 40
+    assert not row.title.endswith(".")
+    assert row.detail.endswith(".")
+    assert row.detail.rstrip(".") != row.title
