@@ -140,7 +140,7 @@ async def _edge(
     client, breakers = till.client, till.breakers
     policies = effective_policies(settings.policies, datetime.now(UTC))
     secret = await shared_secret(client)
-    jwks = Jwks(policies.shoppers.jwks_url, refresh_s=policies.shoppers.refresh_s)
+    jwks = Jwks(policies.shoppers.jwks_url, refresh_s=policies.shoppers.jwks_refresh_s)
     upstreams = Upstreams(policies.upstreams)
     stack.push_async_callback(upstreams.close)
     cache = ResponseCache(policies.cache, store=client)

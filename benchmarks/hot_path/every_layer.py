@@ -54,7 +54,7 @@ lag_target_s = 60
 [[switches]]
 name = "off"
 routes = [{switched_off}]
-on = false
+enabled = false
 
 [[upstreams]]
 name = "web"
@@ -70,7 +70,7 @@ upstream = "web"
 cache = true
 
 [cors]
-origins = ["https://shop.example"]
+allow_origins = ["https://shop.example"]
 
 [headers]
 strict_transport_security = "max-age=31536000"

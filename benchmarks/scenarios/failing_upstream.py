@@ -238,7 +238,7 @@ def _forward(mode: str, port: int, is_exposed: bool) -> str:
         timeout_s=TIMEOUT_S,
         failures_to_eject=_NEVER if is_exposed else 5,
     )
-    return table + (f"\n[breaker.{name}]\nminimum_calls = {_NEVER}\n" if is_exposed else "")
+    return table + (f"\n[breaker.{name}]\nmin_calls = {_NEVER}\n" if is_exposed else "")
 
 
 def result_of(case: Case, pairs: Sequence[Pair]) -> Result:

@@ -45,7 +45,7 @@ class Purge(Struct, frozen=True, forbid_unknown_fields=True):
 class SwitchOverride(Struct, frozen=True, forbid_unknown_fields=True):
     """Overrides a switch; null leaves a value to the configuration."""
 
-    on: bool | None = None
+    enabled: bool | None = None
     percent: float | None = None
 
 

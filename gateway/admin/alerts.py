@@ -143,7 +143,7 @@ def _room_alerts(status: Status) -> Iterator[Alert]:
 def _switch_alerts(status: Status) -> Iterator[Alert]:
     for _, name, switch in named(status, "switches"):
         percent = switch.get("percent", 100)
-        if not switch.get("on", True):
+        if not switch.get("enabled", True):
             yield Alert("note", f"The switch {name} is off")
         elif percent is not None and percent < 100:
             yield Alert("note", f"The switch {name} is at {percent:g} %")

@@ -31,8 +31,8 @@ TITLES: Final[Mapping[str, str]] = {
 # The columns of parts whose items have more members than fit into a table; /admin/v1/status has all of them.
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "breakers": ("state", "reason", "since", "forced_open"),
-    "rooms": ("on", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "shown_sold_out"),
-    "switches": ("on", "percent", "override", "routes", "rejected"),
+    "rooms": ("enabled", "waiting", "active", "admitted_per_s", "factor", "why", "stock", "shown_sold_out"),
+    "switches": ("enabled", "percent", "override", "routes", "rejected"),
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
 }
 # Parts that the table of workers shows already.

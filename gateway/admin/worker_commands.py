@@ -42,7 +42,9 @@ class WorkerCommands:
 
     async def _switch(self, arguments: dict[str, Any]) -> None:
         try:
-            self._switches.override(arguments["name"], on=arguments.get("on"), percent=arguments.get("percent"))
+            self._switches.override(
+                arguments["name"], enabled=arguments.get("enabled"), percent=arguments.get("percent")
+            )
         except UnknownSwitch as error:
             raise CommandFailed(f"there is no switch {error.name}") from error
         except ValueError as error:

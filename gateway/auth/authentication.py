@@ -42,7 +42,7 @@ def authentication(tokens: ShopperTokens) -> Layer:
 
         return authenticate
 
-    return layer if tokens.is_on else _no_layer
+    return layer if tokens.is_enabled else _no_layer
 
 
 async def _authenticate_after(

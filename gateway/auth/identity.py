@@ -32,7 +32,7 @@ def identity(clients: ClientIdentifier, tokens: ShopperTokens | None = None) -> 
     by_forwarded_for, identify_forwarded = clients.by_forwarded_for.get, clients.identify_forwarded
     names_by_key, api_key_name = clients.names_by_key.get, clients.api_key_name
     has_proxies, has_keys = len(clients.trusted) > 0, len(clients.key_names) > 0
-    cached_shopper = tokens.cached_shopper if tokens is not None and tokens.is_on else None
+    cached_shopper = tokens.cached_shopper if tokens is not None and tokens.is_enabled else None
 
     def layer(handler: Handler) -> Handler:
         def identify(request: Request) -> ResponseOrAwaitable:

@@ -59,7 +59,7 @@ class ShopperTokens:
             self._denied.clear()
 
     @property
-    def is_on(self) -> bool:
+    def is_enabled(self) -> bool:
         """Whether tokens can be verified. If not, `Authorization` is not read."""
         return self._verifier.shoppers.jwks_url is not None or self._verifier.secret is not None
 
@@ -109,7 +109,7 @@ class ShopperTokens:
     def snapshot(self) -> Mapping[str, Any]:
         """Whether tokens are verified, how many are cached, and denials by reason."""
         return {
-            "on": self.is_on,
+            "enabled": self.is_enabled,
             "cached": len(self._verified),
             "verified": self._verified_count,
             "denied": {why.reason: count for why, count in self._denials.items() if count},

@@ -53,10 +53,10 @@ class ResponseCache:
     def update(self, table: Cache) -> None:
         """Apply another table; stored responses stay as far as they fit."""
         self._table = table
-        self.is_on = table.on
+        self.is_enabled = table.enabled
         self.defaults = StaleDefaults(table.stale_while_revalidate_s, table.stale_if_error_s)
-        self.memory.resize(table.memory_bytes if table.on else 0)
-        self._second = SecondTier(self._store) if table.on and table.shared and self._store is not None else None
+        self.memory.resize(table.memory_bytes if table.enabled else 0)
+        self._second = SecondTier(self._store) if table.enabled and table.shared and self._store is not None else None
 
     # Storing
 
@@ -199,7 +199,7 @@ class ResponseCache:
     def snapshot(self) -> Mapping[str, Any]:
         """See `Observed`."""
         return {
-            "on": self.is_on,
+            "enabled": self.is_enabled,
             "entries": len(self.memory),
             "bytes": self.memory.bytes,
             "max_bytes": self.memory.max_bytes,

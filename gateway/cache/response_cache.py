@@ -58,7 +58,7 @@ def response_cache(
     place of an error, and with the name `degraded`. Without `validates`, stale responses are fetched as a whole: for a
     handler of our own a 304 costs more.
     """
-    if not cache.is_on:
+    if not cache.is_enabled:
         return lambda handler: handler
 
     def layer(handler: Handler) -> Handler:

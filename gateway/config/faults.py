@@ -82,7 +82,7 @@ def idle_patterns(policies: Policies, routes: Iterable[tuple[str, str]]) -> Sequ
         *((("limits", index), limit.routes) for index, limit in enumerate(policies.limits)),
         *((("rooms", index), room.routes) for index, room in enumerate(policies.rooms)),
         *((("switches", index), switch.routes) for index, switch in enumerate(policies.switches)),
-        (("cors",), policies.cors.routes if policies.cors.origins else ()),
+        (("cors",), policies.cors.routes if policies.cors.allow_origins else ()),
     ]
     return [
         Fault((*place, "routes", index), f"matches no route: {pattern!r}")
@@ -146,9 +146,9 @@ def _limit_faults(policies: Policies, where: _Where) -> Iterator[Fault]:
         if not limit.routes:
             yield Fault(where(limit, "routes"), 'must name one or more; leave it out for "*"')
     shedding = policies.shedding
-    if shedding.concurrency_least > shedding.concurrency_most:
+    if shedding.min_concurrency > shedding.max_concurrency:
         yield Fault(
-            where(shedding, "concurrency_least"), f"must not be above concurrency_most, {shedding.concurrency_most}"
+            where(shedding, "min_concurrency"), f"must not be above max_concurrency, {shedding.max_concurrency}"
         )
     cache = policies.cache
     if cache.max_entry_bytes > cache.memory_bytes:
@@ -160,8 +160,8 @@ def _breaker_faults(policies: Policies, upstreams: set[str]) -> Iterator[Fault]:
     for name, breaker in policies.breaker.items():
         if name not in known:
             yield Fault(("breaker", name), f"there is nothing of that name; there is {', '.join(known)}")
-        if breaker.open_s > breaker.open_most_s:
-            yield Fault(("breaker", name, "open_s"), f"must not be above open_most_s, {breaker.open_most_s:g}")
+        if breaker.open_s > breaker.max_open_s:
+            yield Fault(("breaker", name, "open_s"), f"must not be above max_open_s, {breaker.max_open_s:g}")
 
 
 def _room_faults(rooms: Iterable[Room], where: _Where) -> Iterator[Fault]:
@@ -201,8 +201,8 @@ def _event_faults(event: Event, names: Mapping[str, set[str]], where: _Where) ->
 
 
 def _cors_faults(cors: Cors, where: _Where) -> Iterator[Fault]:
-    if cors.credentials and "*" in cors.origins:
-        yield Fault(where(cors, "credentials"), 'must not be true for the origin "*": name the origins')
+    if cors.allow_credentials and "*" in cors.allow_origins:
+        yield Fault(where(cors, "allow_credentials"), 'must not be true for the origin "*": name the origins')
 
 
 # Single values
@@ -302,7 +302,7 @@ CHECKS: Final[Checks] = {
     (Event, "start"): _time_fault,
     (Event, "end"): _time_fault,
     (Event, "prewarm"): _sent_path_fault,
-    (Cors, "origins"): _origin_fault,
-    (Cors, "expose"): _field_name_fault,
+    (Cors, "allow_origins"): _origin_fault,
+    (Cors, "expose_headers"): _field_name_fault,
     **{(Headers, member): _field_value_fault for member in Headers.__struct_fields__},
 }

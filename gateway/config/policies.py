@@ -64,7 +64,7 @@ class Shoppers(Table, frozen=True):
     # A file with the shared secret; needed by HS256 and refused without it.
     hs256_secret_file: str | None = None
     leeway_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
-    refresh_s: Seconds = 300.0
+    jwks_refresh_s: Seconds = 300.0
 
 
 # Saying no
@@ -88,13 +88,13 @@ class Breaker(Table, frozen=True):
     """When a dependency is cut off, and how it comes back."""
 
     window_s: Seconds = 10.0
-    minimum_calls: Count = 20
+    min_calls: Count = 20
     failure_rate: Share = 0.5
     slow_call_s: Seconds = 2.0
-    slow_rate: Share = 0.8
+    slow_call_rate: Share = 0.8
     # How long it stays cut off at first; doubled at every failed probe, jittered.
     open_s: Seconds = 1.0
-    open_most_s: Seconds = 30.0
+    max_open_s: Seconds = 30.0
     # After a good probe, the share let through rises to all of it over this time.
     ramp_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
 
@@ -102,20 +102,20 @@ class Breaker(Table, frozen=True):
 # The defaults of dependencies that differ from the general ones. A table in the file overrides them key by key.
 BREAKERS: Final[Mapping[str, Breaker]] = {
     # Many calls a second and a deadline of 250 ms: judged at once, and back at once.
-    "store": Breaker(window_s=1.0, minimum_calls=20, slow_call_s=0.2, open_s=0.2, open_most_s=1.0, ramp_s=0.5),
+    "store": Breaker(window_s=1.0, min_calls=20, slow_call_s=0.2, open_s=0.2, max_open_s=1.0, ramp_s=0.5),
     # Few calls, each of which matters: an order that meets a dead service should find it out for the others.
-    "payment": Breaker(window_s=60.0, minimum_calls=5, slow_call_s=3.5, open_s=2.0),
-    "shipping": Breaker(window_s=60.0, minimum_calls=5, slow_call_s=3.5, open_s=2.0),
-    "queue": Breaker(window_s=10.0, minimum_calls=5, open_s=0.5, open_most_s=10.0, ramp_s=2.0),
+    "payment": Breaker(window_s=60.0, min_calls=5, slow_call_s=3.5, open_s=2.0),
+    "shipping": Breaker(window_s=60.0, min_calls=5, slow_call_s=3.5, open_s=2.0),
+    "queue": Breaker(window_s=10.0, min_calls=5, open_s=0.5, max_open_s=10.0, ramp_s=2.0),
 }
 
 
 class Shedding(Table, frozen=True):
     """How much a worker takes on at a time."""
 
-    on: bool = True
-    concurrency_least: Count = 1000
-    concurrency_most: Count = 2_000
+    enabled: bool = True
+    min_concurrency: Count = 1000
+    max_concurrency: Count = 2_000
     # How long the loop may take for all that is ready, before the least critical are refused; times of answers are a few of that.
     lag_target_s: Seconds = 0.03
 
@@ -126,17 +126,17 @@ class Room(Table, frozen=True):
     name: Name
     routes: tuple[RoutePattern, ...]
     # Shoppers admitted each second, and at most at a time.
-    rate_per_s: Annotated[float, Meta(gt=0, le=1e6)]
-    active_most: Count
+    admissions_per_s: Annotated[float, Meta(gt=0, le=1e6)]
+    max_active: Count
     # How long an admitted shopper may be idle, and how long one who waits may be away, before the place is given up.
     session_s: Seconds = 600.0
     # Shoppers ask again three times in the latter, but never more often than each second.
-    away_s: Annotated[float, Meta(ge=5, le=86_400)] = 60.0
+    reconnect_s: Annotated[float, Meta(ge=5, le=86_400)] = 60.0
     # The SKUs of the sale: clients behind the last unit of their stock get "sold out".
     skus: tuple[str, ...] = ()
     # Slow down when the oldest accepted order has waited this long.
-    queue_age_most_s: Seconds = 60.0
-    on: bool = True
+    max_queue_age_s: Seconds = 60.0
+    enabled: bool = True
 
 
 # Forwarding
@@ -149,8 +149,8 @@ class HealthCheck(Table, frozen=True):
     interval_s: Seconds = 5.0
     timeout_s: Seconds = 2.0
     # So many answers of the other kind in a row change a target's state.
-    unhealthy_after: Count = 2
-    healthy_after: Count = 2
+    unhealthy_threshold: Count = 2
+    healthy_threshold: Count = 2
 
 
 class Upstream(Table, frozen=True):
@@ -189,7 +189,7 @@ class Forward(Table, frozen=True):
 class Cache(Table, frozen=True):
     """The response cache of a worker (RFC 9111, shared)."""
 
-    on: bool = True
+    enabled: bool = True
     memory_bytes: Count = 64 * 1024 * 1024
     max_entry_bytes: Count = 1024 * 1024
     # Applied where an answer does not say itself.
@@ -207,7 +207,7 @@ class Switch(Table, frozen=True):
 
     name: Name
     routes: tuple[RoutePattern, ...] = ()
-    on: bool = True
+    enabled: bool = True
     percent: Percent = 100.0
 
 
@@ -236,18 +236,25 @@ class Event(Table, frozen=True):
 class Cors(Table, frozen=True):
     """Which pages of other origins may call the API (the Fetch standard). Off without origins."""
 
-    origins: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
     routes: tuple[RoutePattern, ...] = ("/v1/*",)
-    credentials: bool = False
+    allow_credentials: bool = False
     max_age_s: Annotated[int, Meta(ge=0, le=86_400)] = 600
-    expose: tuple[str, ...] = ("ETag", "Location", "X-Request-Id", "Retry-After", "Degraded", "Waiting-Room-Token")
+    expose_headers: tuple[str, ...] = (
+        "ETag",
+        "Location",
+        "X-Request-Id",
+        "Retry-After",
+        "Degraded",
+        "Waiting-Room-Token",
+    )
 
 
 class Compression(Table, frozen=True):
     """Which answers are compressed: only those that hold no secrets beside text of others (BREACH)."""
 
-    on: bool = True
-    least_bytes: Count = 1_400
+    enabled: bool = True
+    min_bytes: Count = 1_400
 
 
 class Headers(Table, frozen=True):
@@ -262,16 +269,16 @@ class Headers(Table, frozen=True):
 class AccessLog(Table, frozen=True):
     """One JSON line for a sample of requests, by their outcome."""
 
-    on: bool = True
+    enabled: bool = True
     # `-` is standard output.
     file: str = "-"
-    ok: Share = 0.01
-    rejected: Share = 0.01
-    client_error: Share = 0.1
-    server_error: Share = 1.0
+    ok_sample_rate: Share = 0.01
+    rejected_sample_rate: Share = 0.01
+    client_error_sample_rate: Share = 0.1
+    server_error_sample_rate: Share = 1.0
     slow_s: Seconds = 1.0
     # Personal data is left out unless named here.
-    personal: tuple[Literal["address", "path", "query", "shopper", "user_agent"], ...] = ()
+    personal_fields: tuple[Literal["address", "path", "query", "shopper", "user_agent"], ...] = ()
 
 
 class Policies(Table, frozen=True):

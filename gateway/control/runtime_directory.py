@@ -86,7 +86,7 @@ class RuntimeDirectory:
 
     @property
     def switch_overrides(self) -> Mapping[str, Mapping[str, Any]]:
-        """The operator's overrides of switches: `{name: {"on", "percent"}}`."""
+        """The operator's overrides of switches: `{name: {"enabled", "percent"}}`."""
         return self._read("switches.json", dict[str, dict[str, Any]], {})
 
     @switch_overrides.setter

@@ -28,30 +28,30 @@ _REJECTED: Final = frozenset({429, 503})
 class AccessLog:
     """Samples, formats and writes. Call it for every response; `close` writes the rest.
 
-    `shares` are the logged shares of each outcome, 0 to 1; every response that took `slow_s` or longer is logged. Samples
+    `sample_rates` are the logged shares of each outcome, 0 to 1; every response that took `slow_s` or longer is logged. Samples
     are taken evenly, not by chance. `file` is appended to; `-` is standard output.
     """
 
     def __init__(
         self,
-        shares: Mapping[Outcome, float],
+        sample_rates: Mapping[Outcome, float],
         *,
         slow_s: float,
         file: str = "-",
-        personal: Collection[str] = (),
+        personal_fields: Collection[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._shares: dict[Outcome, float] = dict(shares)
+        self._sample_rates: dict[Outcome, float] = dict(sample_rates)
         self._slow_s = slow_s
-        self._personal = frozenset(personal)
+        self._personal_names = frozenset(personal_fields)
         self._now = now
-        self._credit: dict[Outcome, float] = dict.fromkeys(self._shares, 0.0)
+        self._credit: dict[Outcome, float] = dict.fromkeys(self._sample_rates, 0.0)
         self._writer = LogWriter(file)
 
     def __call__(self, endpoint: Endpoint, request: Request, response: Response, elapsed_s: float) -> None:
         """Log a response if it is in the sample."""
         outcome = outcome_of(response.status)
-        credit = self._credit[outcome] + self._shares[outcome]
+        credit = self._credit[outcome] + self._sample_rates[outcome]
         if credit < _ONE and elapsed_s < self._slow_s:
             self._credit[outcome] = credit
             return
@@ -77,7 +77,7 @@ class AccessLog:
             fields["degraded"] = [
                 line[10:].decode() for line in request.extra_headers.split(b"\r\n") if line.startswith(b"Degraded: ")
             ]
-        fields |= {name: value for name, value in _personal_fields(request) if name in self._personal and value}
+        fields |= {name: value for name, value in _personal_fields(request) if name in self._personal_names and value}
         return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
     async def close(self) -> None:

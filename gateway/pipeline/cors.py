@@ -22,15 +22,20 @@ _VARY: Final = header("Vary", "Origin")
 
 
 def cors(
-    origins: Sequence[str], *, credentials: bool, max_age_s: int, expose: Sequence[str], header_block: bytes = b""
+    origins: Sequence[str],
+    *,
+    allow_credentials: bool,
+    max_age_s: int,
+    expose_headers: Sequence[str],
+    header_block: bytes = b"",
 ) -> Layer:
     """Respond to preflights, and let pages of `origins` read responses; `*` is every origin, without credentials.
 
     Rejected requests get the same fields, because the layer is outside of those that reject. Browsers enforce CORS, so
     nothing is rejected here. `header_block` is added to each response with them: one concatenation a request.
     """
-    shared = header("Access-Control-Expose-Headers", ", ".join(expose)) if expose else b""
-    if credentials:
+    shared = header("Access-Control-Expose-Headers", ", ".join(expose_headers)) if expose_headers else b""
+    if allow_credentials:
         shared += header("Access-Control-Allow-Credentials", "true")
     always = header_block + _VARY
     # Encoded beforehand for each origin.

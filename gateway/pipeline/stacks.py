@@ -42,8 +42,8 @@ class Stacks:
         }
         self._content_policy = {"content_security_policy": fields.content_security_policy}
         self._compression = (
-            feature(state.switches, "compression", compression(policies.compression.least_bytes))
-            if policies.compression.on
+            feature(state.switches, "compression", compression(policies.compression.min_bytes))
+            if policies.compression.enabled
             else _no_layer
         )
 
@@ -72,7 +72,7 @@ class Stacks:
         A waiting room has a response of its own, and a checkout may be a replay.
         """
         is_simple = route.hot and route.path not in _PROBES and (route.method, route.path) != CHECKOUT
-        if not is_simple or not self._policies.shedding.on or self._rooms(route.method, route.path):
+        if not is_simple or not self._policies.shedding.enabled or self._rooms(route.method, route.path):
             return None
         return CRITICALITIES.index(route.criticality)
 
@@ -138,20 +138,20 @@ class Stacks:
         fields = self._headers if is_page else {**self._headers, **self._content_policy}
         where_missing = is_page or bool(self._rooms(method, path))
         security = security_headers(fields, where_missing=where_missing)
-        if not table.origins or not applies(table.routes, method, path):
+        if not table.allow_origins or not applies(table.routes, method, path):
             return security
         # Where the security fields are always the same, CORS adds them with its own, which saves a call for each request.
         allowed = cors(
-            table.origins,
-            credentials=table.credentials,
+            table.allow_origins,
+            allow_credentials=table.allow_credentials,
             max_age_s=table.max_age_s,
-            expose=table.expose,
+            expose_headers=table.expose_headers,
             header_block=b"" if where_missing else security_header_block(fields),
         )
         return stack(security, allowed) if where_missing else allowed
 
     def _rooms(self, method: str, path: str) -> Sequence[Room]:
-        return [room for room in self._policies.rooms if room.on and applies(room.routes, method, path)]
+        return [room for room in self._policies.rooms if room.enabled and applies(room.routes, method, path)]
 
     def _admission(
         self, method: str, path: str, criticality: Criticality, *, sells: bool, dependency: str = STORE
@@ -171,7 +171,7 @@ class Stacks:
         )
 
     def _shedding(self, criticality: Criticality, dependency: str, is_replay: IsReplay | None) -> Layer:
-        if not self._policies.shedding.on:
+        if not self._policies.shedding.enabled:
             return _no_layer
         return shedding(self._state.shedder, criticality, dependency=dependency, is_replay=is_replay)
 

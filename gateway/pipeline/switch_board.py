@@ -35,12 +35,12 @@ class LiveSwitch:
     def set_override(self, override: Override) -> None:
         """Apply the setting of an operator."""
         self.override = override
-        self.admitted_buckets = round(BUCKETS * self.percent / 100) if self.is_on else 0
+        self.admitted_buckets = round(BUCKETS * self.percent / 100) if self.is_enabled else 0
 
     @property
-    def is_on(self) -> bool:
+    def is_enabled(self) -> bool:
         """Whether any client is admitted."""
-        return self._table.on if self.override.on is None else self.override.on
+        return self._table.enabled if self.override.enabled is None else self.override.enabled
 
     @property
     def percent(self) -> float:
@@ -63,10 +63,10 @@ class LiveSwitch:
     def snapshot(self) -> Mapping[str, Any]:
         """Its state, as configured and as overridden."""
         return {
-            "on": self.is_on,
+            "enabled": self.is_enabled,
             "percent": self.percent,
-            "configured": {"on": self._table.on, "percent": self._table.percent},
-            "override": {"on": self.override.on, "percent": self.override.percent},
+            "configured": {"enabled": self._table.enabled, "percent": self._table.percent},
+            "override": {"enabled": self.override.enabled, "percent": self.override.percent},
             "routes": list(self._table.routes),
             "rejected": self.rejected,
         }
@@ -94,7 +94,7 @@ class SwitchBoard:
             self._switches[table.name] = live
         self._routes = {table.name: table.routes for table in tables}
 
-    def override(self, name: str, *, on: bool | None = None, percent: float | None = None) -> None:
+    def override(self, name: str, *, enabled: bool | None = None, percent: float | None = None) -> None:
         """Override the file's setting of a switch; None withdraws an override.
 
         Raises `UnknownSwitch`, and `ValueError` for an invalid percentage.
@@ -104,7 +104,7 @@ class SwitchBoard:
         live = self._switches.get(name)
         if live is None:
             raise UnknownSwitch(name)
-        live.set_override(Override(on, percent))
+        live.set_override(Override(enabled, percent))
 
     def of_route(self, method: str, path: str) -> Sequence[LiveSwitch]:
         """The switches of a route."""
@@ -114,7 +114,7 @@ class SwitchBoard:
         """Whether the file has a switch of that name."""
         return name in self._switches
 
-    def is_on(self, name: str, key: str) -> bool:
+    def is_enabled(self, name: str, key: str) -> bool:
         """Whether the client `key` (see `client_key`) has a feature; a feature without a switch is on."""
         live = self._switches.get(name)
         if live is None or live.admits(key):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Override:
     """The setting of an operator; None is the setting of the file."""
 
-    on: bool | None = None
+    enabled: bool | None = None
     percent: float | None = None
 
 

@@ -54,7 +54,7 @@ def feature(board: SwitchBoard, name: str, layer: Layer) -> Layer:
         with_feature = layer(handler)
 
         def switched(request: Request) -> ResponseOrAwaitable:
-            return with_feature(request) if board.is_on(name, client_key(request)) else handler(request)
+            return with_feature(request) if board.is_enabled(name, client_key(request)) else handler(request)
 
         return switched
 

@@ -54,16 +54,16 @@ class AccessLogSlot:
 
 
 def _open(table: Table) -> AccessLog | None:
-    if not table.on:
+    if not table.enabled:
         return None
     return AccessLog(
         {
-            "ok": table.ok,
-            "rejected": table.rejected,
-            "client_error": table.client_error,
-            "server_error": table.server_error,
+            "ok": table.ok_sample_rate,
+            "rejected": table.rejected_sample_rate,
+            "client_error": table.client_error_sample_rate,
+            "server_error": table.server_error_sample_rate,
         },
         slow_s=table.slow_s,
         file=table.file,
-        personal=table.personal,
+        personal_fields=table.personal_fields,
     )

@@ -74,7 +74,7 @@ class ActivePolicies:
         self._secret = secret
         state.clients.update(policies.identity)
         backends.upstreams.update(policies.upstreams)
-        self._jwks.update(policies.shoppers.jwks_url, policies.shoppers.refresh_s)
+        self._jwks.update(policies.shoppers.jwks_url, policies.shoppers.jwks_refresh_s)
         state.switches.update(policies.switches)
         state.rooms.update(policies.rooms)
         state.shedder.update(policies.shedding)

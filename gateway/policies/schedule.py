@@ -68,9 +68,9 @@ def _quota(limit: Limit, event: Event) -> int | None:
 
 def _room(room: Room, events: Iterable[Event]) -> Room:
     values = [event.rooms[room.name] for event in events if room.name in event.rooms]
-    return replace(room, on=any(values)) if values else room
+    return replace(room, enabled=any(values)) if values else room
 
 
 def _switch(switch: Switch, events: Iterable[Event]) -> Switch:
     values = [event.switches[switch.name] for event in events if switch.name in event.switches]
-    return replace(switch, on=all(values)) if values else switch
+    return replace(switch, enabled=all(values)) if values else switch

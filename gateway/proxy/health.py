@@ -75,13 +75,13 @@ class TargetHealth:
             self._ejected_until = self._clock() + eject_s
             self._change(reason)
 
-    def checked(self, fault: str | None, *, healthy_after: int, unhealthy_after: int) -> None:
+    def checked(self, fault: str | None, *, healthy_threshold: int, unhealthy_threshold: int) -> None:
         """Count the result of a health check; `fault` is its failure, None for success."""
         if (fault is None) != self._is_unhealthy:
             self._contrary_checks = 0
             return
         self._contrary_checks += 1
-        if self._contrary_checks < (healthy_after if self._is_unhealthy else unhealthy_after):
+        if self._contrary_checks < (healthy_threshold if self._is_unhealthy else unhealthy_threshold):
             return
         self._contrary_checks = 0
         self._is_unhealthy = not self._is_unhealthy

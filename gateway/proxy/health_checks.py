@@ -19,7 +19,9 @@ async def check_repeatedly(target: Target, check: HealthCheck, *, chance: Callab
     """Check at once and then every `interval_s`, until cancelled."""
     while True:
         fault = await fault_of(target, check)
-        target.health.checked(fault, healthy_after=check.healthy_after, unhealthy_after=check.unhealthy_after)
+        target.health.checked(
+            fault, healthy_threshold=check.healthy_threshold, unhealthy_threshold=check.unhealthy_threshold
+        )
         await asyncio.sleep(check.interval_s * (1 + _JITTER * (chance() - 0.5)))
 
 

@@ -67,7 +67,7 @@ class Breaker:
         self._circuit = circuit(
             name, self._storage, clock=clock, is_failure=is_failure, on_change=self._circuit_changed
         )
-        self._backoff = Backoff(table.open_s, table.open_most_s, chance=rng)
+        self._backoff = Backoff(table.open_s, table.max_open_s, chance=rng)
         self._state = State.CLOSED
         # Why the circuit changes next; None where the counts of the window are the reason.
         self._reason: str | None = None
@@ -147,7 +147,7 @@ class Breaker:
     def retry_after_s(self) -> float:
         """The seconds until a retry makes sense."""
         if self._is_forced_open:
-            return self.table.open_most_s
+            return self.table.max_open_s
         if self._state is State.OPEN:
             return max(self._probe_at - self._clock(), 0.0)
         if self._state is State.RAMPING:
@@ -170,7 +170,7 @@ class Breaker:
         """Use another table from now on. The state stays, and so do the counts unless the window differs."""
         if table.window_s != self.table.window_s:
             self._storage.window = RollingWindow(table.window_s)
-        failures, self._backoff = self._backoff.failures, Backoff(table.open_s, table.open_most_s, chance=self._rng)
+        failures, self._backoff = self._backoff.failures, Backoff(table.open_s, table.max_open_s, chance=self._rng)
         self._backoff.failures = failures
         self.table = table
 
@@ -253,9 +253,9 @@ class Breaker:
         table = self.table
         return trip_reason(
             self._storage.window.counts(self._clock()),
-            minimum_calls=min(table.minimum_calls, RAMP_CALLS) if self._state is State.RAMPING else table.minimum_calls,
+            min_calls=min(table.min_calls, RAMP_CALLS) if self._state is State.RAMPING else table.min_calls,
             failure_rate=table.failure_rate,
-            slow_rate=table.slow_rate,
+            slow_call_rate=table.slow_call_rate,
         )
 
     def _open(self, reason: str) -> None:

@@ -59,14 +59,14 @@ class RollingWindow:
         self._newest = number
 
 
-def trip_reason(counts: Counts, *, minimum_calls: int, failure_rate: float, slow_rate: float) -> str | None:
+def trip_reason(counts: Counts, *, min_calls: int, failure_rate: float, slow_call_rate: float) -> str | None:
     """Why a breaker with these counts trips; None if it does not, or if there are too few calls."""
     calls, failures, slow = counts
-    if calls < minimum_calls:
+    if calls < min_calls:
         return None
     if failures and failures >= failure_rate * calls:
         return f"{failures} of {calls} calls failed"
-    if slow and slow >= slow_rate * calls:
+    if slow and slow >= slow_call_rate * calls:
         return f"{slow} of {calls} calls were slow"
     return None
 

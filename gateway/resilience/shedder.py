@@ -63,10 +63,10 @@ class Shedder:
         self._table = table
         for limit in self._limits.values():
             limit.reconfigure(
-                min_limit=table.concurrency_least, max_limit=table.concurrency_most, grace_s=table.lag_target_s
+                min_limit=table.min_concurrency, max_limit=table.max_concurrency, grace_s=table.lag_target_s
             )
         self.pressure.target_s = table.lag_target_s
-        if not table.on:
+        if not table.enabled:
             self.pressure.reset()
 
     def limit_of(self, dependency: str) -> ConcurrencyLimit:
@@ -77,8 +77,8 @@ class Shedder:
         if dependency not in self._limits:
             table = self._table
             self._limits[dependency] = ConcurrencyLimit(
-                min_limit=table.concurrency_least,
-                max_limit=table.concurrency_most,
+                min_limit=table.min_concurrency,
+                max_limit=table.max_concurrency,
                 grace_s=table.lag_target_s,
                 now=self.clock(),
             )
@@ -89,7 +89,7 @@ class Shedder:
         pressure = self.pressure
         if (
             (pressure.value and pressure.sheds(criticality)) or not limit.has_room(SHARES[criticality])
-        ) and self._table.on:
+        ) and self._table.enabled:
             self.shed[criticality] += 1
             return False
         self.admitted[criticality] += 1
@@ -132,7 +132,7 @@ class Shedder:
         """Adapt to a lag of the loop, measured that late. Called every `TICK_S` or so."""
         self.lag_s = lag_s
         arrived = [admitted + shed for admitted, shed in zip(self.admitted, self.shed, strict=True)]
-        if self._table.on:
+        if self._table.enabled:
             new = [total - before for total, before in zip(arrived, self._arrived, strict=True)]
             self.pressure.observe(late_s, lag_s, now - self._observed_at, new)
         is_shedding_all = self.sheds_all(_LEVELS - 1)
@@ -147,7 +147,7 @@ class Shedder:
     def snapshot(self) -> Mapping[str, Any]:
         """Pressure and lag, limits and requests in flight by dependency, and shed requests by criticality."""
         return {
-            "on": self._table.on,
+            "enabled": self._table.enabled,
             "pressure": round(self.pressure.value, 2),
             "loop_lag_ms": round(self.lag_s * 1000, 2),
             "limits": {name: limit.limit for name, limit in self._limits.items()},

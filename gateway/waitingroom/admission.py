@@ -73,13 +73,13 @@ class RoomStatus(Struct, frozen=True):
 Bound = Literal["nobody waits", "the rate", "the active shoppers", "the stock"]
 
 
-def bound_by(status: RoomStatus, *, active_most: int) -> Bound:
+def bound_by(status: RoomStatus, *, max_active: int) -> Bound:
     """The bound that keeps the next client waiting."""
     if not status.waiting:
         return "nobody waits"
     if status.stock is not None and status.stock <= status.active - status.bought:
         return "the stock"
-    if status.active >= max(1, math.floor(active_most * status.factor)):
+    if status.active >= max(1, math.floor(max_active * status.factor)):
         return "the active shoppers"
     return "the rate"
 
@@ -91,12 +91,12 @@ def eta_s(visit: Visit) -> int | None:
     return math.ceil((visit.ahead + 1) / visit.per_s)
 
 
-def retry_after_s(eta: int | None, *, away_s: float, chance: float) -> int:
+def retry_after_s(eta: int | None, *, reconnect_s: float, chance: float) -> int:
     """Seconds until the client asks again: at its turn if that is near, else often enough to keep the place.
 
     `chance` in [0, 1) spreads clients.
     """
-    most = max(RETRY_LEAST_S, min(RETRY_MOST_S, away_s / ASKS_PER_AWAY))
+    most = max(RETRY_LEAST_S, min(RETRY_MOST_S, reconnect_s / ASKS_PER_AWAY))
     wanted = most if eta is None else min(eta, most)
     return max(RETRY_LEAST_S, min(math.floor(most), round(wanted * (1 + RETRY_JITTER * (2 * chance - 1)))))
 
@@ -119,14 +119,14 @@ class Pace:
         self.factor = 1.0
         self.why = ""
 
-    def adjust(self, *, shed_share: float, queue_age_s: float | None, queue_age_most_s: float) -> float:
+    def adjust(self, *, shed_share: float, queue_age_s: float | None, max_queue_age_s: float) -> float:
         """Update the factor from the current signals and return it.
 
         `shed_share` is the share of checkouts shed lately, `queue_age_s` the age of the oldest order in the queue.
         """
         now = self._clock()
         elapsed_s, self._adjusted_at = now - self._adjusted_at, now
-        trouble = _trouble(shed_share, queue_age_s, queue_age_most_s)
+        trouble = _trouble(shed_share, queue_age_s, max_queue_age_s)
         if trouble:
             self.why = trouble
             if now - self._halved_at >= HALVE_EVERY_S:
@@ -137,9 +137,9 @@ class Pace:
         return self.factor
 
 
-def _trouble(shed_share: float, queue_age_s: float | None, queue_age_most_s: float) -> str:
+def _trouble(shed_share: float, queue_age_s: float | None, max_queue_age_s: float) -> str:
     if shed_share > TROUBLED_SHARE:
         return "checkout is being shed"
-    if queue_age_s is not None and queue_age_s > queue_age_most_s:
+    if queue_age_s is not None and queue_age_s > max_queue_age_s:
         return "orders wait too long"
     return ""

@@ -66,7 +66,7 @@ class RoomKeeper:
 
     async def tick(self) -> None:
         """Keep every open room once."""
-        is_open = [room for room in self._rooms.values() if room.is_on]
+        is_open = [room for room in self._rooms.values() if room.is_enabled]
         self._paces = {room.table.name: self._pace_of(room) for room in is_open}
         if not is_open:
             return
@@ -79,7 +79,7 @@ class RoomKeeper:
 
     async def _keep(self, room: WaitingRoom, shed_share: float, queue_age_s: float | None) -> None:
         table, pace = room.table, self._paces[room.table.name]
-        pace.adjust(shed_share=shed_share, queue_age_s=queue_age_s, queue_age_most_s=table.queue_age_most_s)
+        pace.adjust(shed_share=shed_share, queue_age_s=queue_age_s, max_queue_age_s=table.max_queue_age_s)
         stock = None
         if table.skus:
             stock = await self._try(f"the stock of room {table.name}", self._signals.stock_of(table.skus))

@@ -44,7 +44,7 @@ class Waiting(Struct, frozen=True):
     since: int | None
     now: int
     refresh_s: int
-    away_s: float
+    reconnect_s: float
     sold_out: bool = False
     repeats: bool = True
 
@@ -120,7 +120,7 @@ def _advice(waiting: Waiting) -> Iterable[str]:
     if waiting.repeats:
         yield "When it is your turn, the page you asked for appears."
     if waiting.since is not None:
-        yield f"Reloading does not cost you your place. Being away for longer than {duration(round(waiting.away_s))} does."
+        yield f"Reloading does not cost you your place. Being away for longer than {duration(round(waiting.reconnect_s))} does."
         yield "Your browser must accept cookies: one of them holds your place."
 
 

@@ -82,5 +82,5 @@ class RedisRooms:
 
     def _run(self, script: Script, room: Room, *args: str | float) -> Awaitable[Any]:
         session_ms = round((session_life_s(room.session_s) + SESSION_GRACE_S) * 1000)
-        limits = (room.rate_per_s, room.active_most, round(room.away_s * 1000), session_ms)
+        limits = (room.admissions_per_s, room.max_active, round(room.reconnect_s * 1000), session_ms)
         return self._store.run(script, room_keys(room.name), [*limits, *args])

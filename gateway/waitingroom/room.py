@@ -55,7 +55,7 @@ class Session:
 
 
 class WaitingRoom:
-    """One waiting room. `table` may be replaced at any time; while `is_on` is False, every request passes."""
+    """One waiting room. `table` may be replaced at any time; while `is_enabled` is False, every request passes."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class WaitingRoom:
     ) -> None:
         self.table = table
         self.store = store
-        self.is_on = table.on
+        self.is_enabled = table.enabled
         self.status: RoomStatus | None = None
         self.responses = dict.fromkeys(("admitted", "waiting", "sold_out", "full", "unknown"), 0)
         self._secure_cookies = secure_cookies
@@ -170,9 +170,9 @@ class WaitingRoom:
         """The response to a client that is not admitted; `token` is its place, if it has one."""
         self.responses[outcome] += 1
         eta = eta_s(visit) if visit is not None and outcome == "waiting" else None
-        away_s = self.table.away_s
-        max_s = away_s if visit is not None else min(away_s, 3 * UNKNOWN_RETRY_S)
-        retry_s = retry_after_s(eta, away_s=max_s, chance=self._rng())
+        reconnect_s = self.table.reconnect_s
+        max_s = reconnect_s if visit is not None else min(reconnect_s, 3 * UNKNOWN_RETRY_S)
+        retry_s = retry_after_s(eta, reconnect_s=max_s, chance=self._rng())
         lines = header("Retry-After", retry_s) + _NO_STORE
         if ticket is not None and token is not None and visit is not None:
             lines += self._set_cookie(request, token, PLACE_LIFE_S)
@@ -183,7 +183,7 @@ class WaitingRoom:
                 since=ticket.since if ticket is not None else None,
                 now=int(self._now()),
                 refresh_s=retry_s,
-                away_s=away_s,
+                reconnect_s=reconnect_s,
                 sold_out=outcome == "sold_out",
                 repeats=request.method in {"GET", "HEAD"},
             )

@@ -40,10 +40,10 @@ class Rooms(Mapping[str, WaitingRoom]):
             room = self._rooms.pop(table.name, None)
             if room is None:
                 room = self._new_room(table)
-            room.table, room.is_on = table, table.on
+            room.table, room.is_enabled = table, table.enabled
             rooms[table.name] = room
         for gone in self._rooms.values():
-            gone.is_on = False
+            gone.is_enabled = False
         self._rooms = rooms
 
     def __getitem__(self, name: str) -> WaitingRoom:
@@ -83,7 +83,7 @@ class Rooms(Mapping[str, WaitingRoom]):
 
 def _described(room: WaitingRoom) -> Mapping[str, Any]:
     status = room.status
-    described: dict[str, Any] = {"on": room.is_on, "responses": dict(room.responses)}
+    described: dict[str, Any] = {"enabled": room.is_enabled, "responses": dict(room.responses)}
     if status is not None:
         free = status.stock - (status.active - status.bought) if status.stock is not None else None
         described |= {
@@ -96,6 +96,6 @@ def _described(room: WaitingRoom) -> Mapping[str, Any]:
             "why": status.why,
             "stock": status.stock,
             "shown_sold_out": max(0, status.waiting - max(0, free)) if free is not None else 0,
-            "bound_by": bound_by(status, active_most=room.table.active_most),
+            "bound_by": bound_by(status, max_active=room.table.max_active),
         }
     return described

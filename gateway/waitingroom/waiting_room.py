@@ -31,7 +31,7 @@ class _Admission:
 
     def admit(self, request: Request) -> ResponseOrAwaitable:
         room = self._room
-        if not room.is_on or (request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers):
+        if not room.is_enabled or (request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers):
             return self._handler(request)
         session = room.session_of(request)
         if session is None:

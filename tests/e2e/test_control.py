@@ -283,7 +283,7 @@ def test_what_a_reload_says_is_done_on_connections_that_are_kept(shop: RunningSh
         return response.status
 
     assert products() == 200
-    for text, status_after in ((SWITCH + "on = false\n", 503), (SWITCH, 200)):
+    for text, status_after in ((SWITCH + "enabled = false\n", 503), (SWITCH, 200)):
         file.write_text(text)
         assert shop.admin("POST", "/admin/v1/reload").status == 200
         assert products() == status_after
@@ -293,7 +293,7 @@ def test_what_a_reload_says_is_done_on_connections_that_are_kept(shop: RunningSh
 def test_a_switch_turned_by_hand_stays_turned_in_a_worker_that_is_started_again(shop: RunningShop, file: Path) -> None:
     file.write_text(SWITCH)
     shop.admin("POST", "/admin/v1/reload")
-    assert shop.admin("POST", "/admin/v1/switches/products", {"on": False}).status == 200
+    assert shop.admin("POST", "/admin/v1/switches/products", {"enabled": False}).status == 200
     assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {503}
     before = shop.worker_pids()
     for pid in before:

@@ -23,8 +23,8 @@ POLICIES = """
 trusted_proxies = ["127.0.0.1"]
 
 [cors]
-origins = ["https://shop.example"]
-credentials = true
+allow_origins = ["https://shop.example"]
+allow_credentials = true
 
 [headers]
 strict_transport_security = "max-age=63072000"
@@ -47,10 +47,10 @@ routes = ["GET /v1/orders/{order_id}"]
 
 [access_log]
 file = "LOG_FILE"
-ok = 0.25
-rejected = 0.5
-client_error = 1.0
-server_error = 1.0
+ok_sample_rate = 0.25
+rejected_sample_rate = 0.5
+client_error_sample_rate = 1.0
+server_error_sample_rate = 1.0
 slow_s = 60
 """
 CODINGS: dict[str, Callable[[bytes], bytes]] = {

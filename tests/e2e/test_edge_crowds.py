@@ -18,8 +18,8 @@ ROOM = """
 [[rooms]]
 name = "drop"
 routes = ["GET /v1/products/{sku}"]
-rate_per_s = 100
-active_most = %d
+admissions_per_s = 100
+max_active = %d
 """
 SEARCH = """
 [[switches]]
@@ -177,17 +177,17 @@ def search(gate: RunningShop) -> set[int]:
 def test_a_switch_is_turned_by_the_file_and_by_hand(gate: RunningShop) -> None:
     reload(gate, SEARCH)
     assert search(gate) == {200}
-    reload(gate, SEARCH + "on = false\n")
+    reload(gate, SEARCH + "enabled = false\n")
     assert search(gate) == {503}
     refused = gate.call("GET", "/v1/products")
     assert refused.body["type"] == "/problems/disabled"
     assert 30 <= int(refused.headers["Retry-After"]) <= 60
     assert gate.call("GET", SNEAKER).status == 200
-    assert gate.admin("POST", "/admin/v1/switches/search", {"on": True}).status == 200
+    assert gate.admin("POST", "/admin/v1/switches/search", {"enabled": True}).status == 200
     assert search(gate) == {200}
     assert gate.admin("POST", "/admin/v1/switches/search", {}).status == 200
     assert search(gate) == {503}
-    assert gate.admin("POST", "/admin/v1/switches/no-such", {"on": False}).status in {404, 422}
+    assert gate.admin("POST", "/admin/v1/switches/no-such", {"enabled": False}).status in {404, 422}
     reload(gate, "")
     assert search(gate) == {200}
 
@@ -213,7 +213,7 @@ def moment(seconds: float) -> str:
 
 
 def test_an_event_begins_and_reverts_by_itself(gate: RunningShop) -> None:
-    calm = SEARCH + LIMIT % 100 + ROOM % 1 + "on = false\n"
+    calm = SEARCH + LIMIT % 100 + ROOM % 1 + "enabled = false\n"
     event = f"""
 [[events]]
 name = "drop"

@@ -30,11 +30,11 @@ routes = ["GET /docs"]
 
 [breaker.payment]
 open_s = 0.2
-open_most_s = 0.5
+max_open_s = 0.5
 
 [breaker.shipping]
 open_s = 0.2
-open_most_s = 0.5
+max_open_s = 0.5
 """
 SKU = "/v1/products/85123A"
 
@@ -140,7 +140,9 @@ def test_each_worker_grants_its_share_of_a_quota_while_the_store_is_paused(gate:
 def test_a_reload_goes_through_while_the_store_is_paused(gate: RunningShop) -> None:
     cart_id = gate.cart_of()
     with paused(gate):
-        assert reload(gate, POLICIES + '[[switches]]\nname = "all"\nroutes = ["/v1/*"]\non = false\n').status == 200
+        assert (
+            reload(gate, POLICIES + '[[switches]]\nname = "all"\nroutes = ["/v1/*"]\nenabled = false\n').status == 200
+        )
         assert {gate.call("GET", SKU).status for _ in range(16)} == {503}
         assert gate.call("GET", SKU).body["type"] == "/problems/disabled"
         assert reload(gate, POLICIES).status == 200

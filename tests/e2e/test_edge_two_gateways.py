@@ -40,8 +40,8 @@ routes = ["GET /docs"]
 [[rooms]]
 name = "drop"
 routes = ["GET /v1/products/{sku}"]
-rate_per_s = 100
-active_most = 1
+admissions_per_s = 100
+max_active = 1
 """
 OPEN = POLICIES[: POLICIES.index("[[rooms]]")]
 SKU = "/v1/products/85123A"

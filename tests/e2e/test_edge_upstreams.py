@@ -31,9 +31,9 @@ open_s = 0.2
 ramp_s = 0.1
 
 [breaker.fragile]
-minimum_calls = 3
+min_calls = 3
 open_s = 0.5
-open_most_s = 0.5
+max_open_s = 0.5
 ramp_s = 0.1
 
 [[routes]]

@@ -152,14 +152,14 @@ def test_variables_begin_with_the_name_of_the_program() -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "peakgate.toml"
-    path.write_text('port = 7000\nshow_stock = false\ncurrency = "EUR"\n[shedding]\non = false\n')
+    path.write_text('port = 7000\nshow_stock = false\ncurrency = "EUR"\n[shedding]\nenabled = false\n')
     return path
 
 
 def test_what_the_file_says_is_in_force(file: Path) -> None:
     settings = load({"config": str(file)}, {})
     assert (settings.port, settings.show_stock, settings.currency) == (7000, False, "EUR")
-    assert not settings.policies.shedding.on
+    assert not settings.policies.shedding.enabled
     assert settings.config == file
     assert settings.config_text == file.read_text()
 

@@ -82,7 +82,7 @@ async def test_only_the_first_request_waits_for_an_upstream_that_hangs() -> None
             pass
 
     clock = Clock()
-    breaker = Breaker("shop", Table(minimum_calls=1), clock=clock)
+    breaker = Breaker("shop", Table(min_calls=1), clock=clock)
     async with forwarding(script, guard=Guard(breaker), retries=0) as (gate, servers):
         layer = response_cache(ResponseCache(Cache(), clock=clock, now=clock.wall), is_tripped=breaker.is_rejecting)
         cached = layer(gate.handler)

@@ -71,7 +71,7 @@ async def test_a_pattern_with_a_method_applies_to_forwards_with_it(
     policies = Policies(
         upstreams=(Upstream(name="web", targets=("http://127.0.0.1:9",)),),
         routes=(Forward(prefix="/pages/", upstream="web"),),
-        switches=(Switch(name="off", routes=(f"{named} /pages/*".strip(),), on=False),),
+        switches=(Switch(name="off", routes=(f"{named} /pages/*".strip(),), enabled=False),),
     )
     swap = await gateway.prepare(policies)
     swap()

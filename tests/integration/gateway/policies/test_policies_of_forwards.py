@@ -22,8 +22,8 @@ from tests.integration.gateway.proxy.raw_upstream import unused_url
 POLICIES = Policies(
     routes=(Forward(prefix="/", upstream="web"), Forward(prefix="/drop/", upstream="web")),
     limits=(Limit(name="reads", by="route", quota=2, window_s=3600.0, routes=("GET /*",)),),
-    rooms=(Room(name="drop", routes=("POST /drop/*",), rate_per_s=0.001, active_most=1),),
-    switches=(Switch(name="uploads", routes=("PUT /drop/*",), on=False),),
+    rooms=(Room(name="drop", routes=("POST /drop/*",), admissions_per_s=0.001, max_active=1),),
+    switches=(Switch(name="uploads", routes=("PUT /drop/*",), enabled=False),),
 )
 
 

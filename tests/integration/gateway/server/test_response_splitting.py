@@ -37,7 +37,7 @@ async def test_an_escaped_line_end_in_the_target_stays_escaped_in_lines(target: 
 @pytest.mark.parametrize("origins", [("*",), ("https://shop.example",)])
 @pytest.mark.parametrize("origin", ["https://shop.example\r\nSet-Cookie: a=b", "https://shop.example\nX: y", "\r\n"])
 def test_an_origin_with_a_line_end_is_not_echoed(origins: tuple[str, ...], origin: str) -> None:
-    layer = cors(origins, credentials=False, max_age_s=60, expose=())
+    layer = cors(origins, allow_credentials=False, max_age_s=60, expose_headers=())
     asked = Request("GET", "/x", "", {"Origin": origin}, b"", "id", ())
     response = layer(lambda _request: Response(200))(asked)
     assert isinstance(response, Response)

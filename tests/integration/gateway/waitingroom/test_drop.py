@@ -19,7 +19,13 @@ SHOPPERS = 5_000
 SNEAKERS = 1_000
 RATE = 50.0
 ROOM = Room(
-    name="drop", routes=("*",), rate_per_s=RATE, active_most=400, session_s=60.0, away_s=60.0, skus=("SNEAKER",)
+    name="drop",
+    routes=("*",),
+    admissions_per_s=RATE,
+    max_active=400,
+    session_s=60.0,
+    reconnect_s=60.0,
+    skus=("SNEAKER",),
 )
 AT_ONCE = 250
 
@@ -53,7 +59,7 @@ class Drop:
         await self.clock.move(1)
         self.second += 1
         standings = [await rooms.keep(ROOM, f"w{n}", 1.0, "", self.stock) for n, rooms in enumerate(self.gateways)]
-        assert standings[-1].active <= ROOM.active_most
+        assert standings[-1].active <= ROOM.max_active
         due = [each for each in self.shoppers if not each.is_in and each.asks_at <= self.second]
         await in_parts(due, self.ask)
         for each in self.admitted:
@@ -78,7 +84,7 @@ class Drop:
         if visit.is_sold_out and shopper.shown_sold_out_at is None:
             shopper.shown_sold_out_at = self.second
         eta = None if visit.is_sold_out else eta_s(visit)
-        shopper.asks_at = self.second + retry_after_s(eta, away_s=ROOM.away_s, chance=self.chance.random())
+        shopper.asks_at = self.second + retry_after_s(eta, reconnect_s=ROOM.reconnect_s, chance=self.chance.random())
 
 
 async def in_parts(shoppers: list[Shopper], ask: Any) -> None:
@@ -106,7 +112,7 @@ async def test_a_drop_of_a_thousand_sneakers_forms_an_orderly_queue(
     assert drop.stock == 0
     assert len(drop.admitted) <= SNEAKERS + len(drop.lookers)
     numbers = sorted(each.visit.number for each in drop.admitted if each.visit is not None)
-    assert numbers[-1] - len(numbers) <= ROOM.active_most
+    assert numbers[-1] - len(numbers) <= ROOM.max_active
     # Never more than the rate, and what one second keeps of it.
     for seconds in (1, 5, 20):
         grown = [later - earlier for earlier, later in zip(admitted_by, admitted_by[seconds:], strict=False)]

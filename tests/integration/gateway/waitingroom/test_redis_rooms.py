@@ -28,7 +28,14 @@ _ids = itertools.count(1)
 
 def table(**settings: Any) -> Room:
     return Room(
-        **{"name": "drop", "routes": ("*",), "rate_per_s": 1.0, "active_most": 1000, "away_s": AWAY_S, **settings}
+        **{
+            "name": "drop",
+            "routes": ("*",),
+            "admissions_per_s": 1.0,
+            "max_active": 1000,
+            "reconnect_s": AWAY_S,
+            **settings,
+        }
     )
 
 
@@ -125,7 +132,7 @@ async def test_the_last_to_ask_does_not_overtake_the_first(rooms: RedisRooms, cl
 async def test_concurrent_arrivals_at_three_gateways_are_admitted_in_the_order_of_arrival(
     gateways: list[RedisRooms], clock: RoomClock
 ) -> None:
-    room = table(rate_per_s=10.0)
+    room = table(admissions_per_s=10.0)
     visits = await asyncio.gather(*(gateways[n % 3].visit(room, None, fresh()) for n in range(200)))
     assert sorted(visit.number for visit in visits) == list(range(1, 201))
 
@@ -147,7 +154,7 @@ async def test_concurrent_arrivals_at_three_gateways_are_admitted_in_the_order_o
 async def test_no_more_are_admitted_than_the_rate_brings_however_often_is_asked(
     gateways: list[RedisRooms], clock: RoomClock
 ) -> None:
-    room = table(rate_per_s=4.0)
+    room = table(admissions_per_s=4.0)
     await asyncio.gather(*(gateways[n % 3].visit(room, None, fresh()) for n in range(100)))
 
     for step in range(1, 21):
@@ -158,7 +165,7 @@ async def test_no_more_are_admitted_than_the_rate_brings_however_often_is_asked(
 
 
 async def test_no_more_are_in_than_the_cap_allows(gateways: list[RedisRooms], clock: RoomClock) -> None:
-    room = table(rate_per_s=1000.0, active_most=7)
+    room = table(admissions_per_s=1000.0, max_active=7)
     visits = await asyncio.gather(*(gateways[n % 3].visit(room, None, fresh()) for n in range(50)))
     await clock.move(1)
     standings = await asyncio.gather(*(keep(rooms, room) for rooms in gateways * 5))
@@ -168,7 +175,7 @@ async def test_no_more_are_in_than_the_cap_allows(gateways: list[RedisRooms], cl
 
 
 async def test_what_was_not_used_of_the_rate_is_kept_for_a_second_only(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=3.0)
+    room = table(admissions_per_s=3.0)
     await clock.move(3600)
 
     visits = await arrive(rooms, room, 10)
@@ -180,7 +187,7 @@ async def test_a_changed_rate_is_in_force_at_once(rooms: RedisRooms, clock: Room
     await arrive(rooms, table(), 50)
     await clock.move(1)
 
-    status = await keep(rooms, table(rate_per_s=20.0))
+    status = await keep(rooms, table(admissions_per_s=20.0))
 
     assert status.admitted == 1 + 20
 
@@ -203,17 +210,17 @@ async def test_a_room_that_holds_too_many_gives_no_place(store: Client, clock: R
 
 
 async def test_a_keeper_moves_a_long_queue_on_though_nobody_asks(rooms: RedisRooms, clock: RoomClock) -> None:
-    await arrive(rooms, table(rate_per_s=0.001), 500)
+    await arrive(rooms, table(admissions_per_s=0.001), 500)
     await clock.move(10)
 
-    assert (await keep(rooms, table(rate_per_s=400.0))).admitted == 1 + 400
+    assert (await keep(rooms, table(admissions_per_s=400.0))).admitted == 1 + 400
 
 
 # Those who leave
 
 
 async def test_whoever_is_away_gives_up_the_place(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=0.001)
+    room = table(admissions_per_s=0.001)
     _, leaves, stays = await arrive(rooms, room, 3)
 
     (still,) = await stay(rooms, room, clock, AWAY_S + 1, [stays])
@@ -225,21 +232,21 @@ async def test_whoever_is_away_gives_up_the_place(rooms: RedisRooms, clock: Room
 
 
 async def test_nobody_who_is_away_is_given_a_turn_however_many_they_are(rooms: RedisRooms, clock: RoomClock) -> None:
-    visits = await arrive(rooms, table(rate_per_s=0.001), 350)
+    visits = await arrive(rooms, table(admissions_per_s=0.001), 350)
     for _ in range(15):
         await clock.move(4)
-        last = await ask(rooms, table(rate_per_s=0.001), visits[-1])
+        last = await ask(rooms, table(admissions_per_s=0.001), visits[-1])
 
     # At each of these calls more have left than one call clears away.
     while last.outcome == "waiting":
-        last = await ask(rooms, table(rate_per_s=1000.0), last)
+        last = await ask(rooms, table(admissions_per_s=1000.0), last)
 
     status = await keep(rooms, table())
     assert (last.place_id, status.admitted) == (visits[-1].place_id, 2)
 
 
 async def test_a_turn_nobody_takes_is_given_to_the_next(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(active_most=1, session_s=20.0)
+    room = table(max_active=1, session_s=20.0)
     _, leaves, stays = await arrive(rooms, room, 3)
     # The session of the first ends, and the turn is that of whoever left.
     (stays,) = await stay(rooms, room, clock, AWAY_S, [stays])
@@ -253,7 +260,7 @@ async def test_a_turn_nobody_takes_is_given_to_the_next(rooms: RedisRooms, clock
 
 
 async def test_an_idle_session_ends_and_one_that_is_touched_does_not(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=10.0)
+    room = table(admissions_per_s=10.0)
     idle, busy = await arrive(rooms, room, 2)
     await clock.move(SESSION_S)
     await rooms.touch(room, busy.place_id)
@@ -270,7 +277,7 @@ async def test_an_idle_session_ends_and_one_that_is_touched_does_not(rooms: Redi
 
 
 async def test_while_nobody_could_ask_nobody_was_away(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=0.001)
+    room = table(admissions_per_s=0.001)
     visits = await arrive(rooms, room, 20)
     await keep(rooms, room)
 
@@ -284,16 +291,16 @@ async def test_while_nobody_could_ask_nobody_was_away(rooms: RedisRooms, clock: 
 
 
 async def test_a_room_that_was_silent_for_an_hour_is_empty(rooms: RedisRooms, clock: RoomClock) -> None:
-    visits = await arrive(rooms, table(rate_per_s=0.001), 5)
-    await keep(rooms, table(rate_per_s=0.001))
+    visits = await arrive(rooms, table(admissions_per_s=0.001), 5)
+    await keep(rooms, table(admissions_per_s=0.001))
     await clock.move(3600)
 
-    assert (await keep(rooms, table(rate_per_s=0.001))).waiting == 0
+    assert (await keep(rooms, table(admissions_per_s=0.001))).waiting == 0
     assert (await ask(rooms, table(), visits[1])).place_id != visits[1].place_id
 
 
 async def test_who_did_not_come_back_after_that_is_away_all_the_same(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=0.001)
+    room = table(admissions_per_s=0.001)
     _, _leaves, stays = await arrive(rooms, room, 3)
     await keep(rooms, room)
     await clock.move(AWAY_S * 3)
@@ -341,7 +348,7 @@ async def test_a_factor_that_nobody_renews_is_in_force_no_more(rooms: RedisRooms
 
 
 async def test_rate_and_cap_are_lowered_by_the_factor(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=8.0, active_most=12)
+    room = table(admissions_per_s=8.0, max_active=12)
     await arrive(rooms, room, 50)
     admitted = []
     for _ in range(4):
@@ -351,11 +358,11 @@ async def test_rate_and_cap_are_lowered_by_the_factor(rooms: RedisRooms, clock: 
     # Half the cap is six, and eight are in already.
     assert admitted == [8, 8, 8, 8]
     await clock.move(1)
-    assert (await keep(rooms, table(rate_per_s=8.0, active_most=100), factor=0.5)).admitted == 8 + 4
+    assert (await keep(rooms, table(admissions_per_s=8.0, max_active=100), factor=0.5)).admitted == 8 + 4
 
 
 async def test_the_tail_is_told_when_the_stock_cannot_serve_those_ahead(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=2.0, skus=("SNEAKER",))
+    room = table(admissions_per_s=2.0, skus=("SNEAKER",))
     await keep(rooms, room, stock=5)
 
     visits = await arrive(rooms, room, 8)
@@ -365,7 +372,7 @@ async def test_the_tail_is_told_when_the_stock_cannot_serve_those_ahead(rooms: R
 
 
 async def test_no_more_are_admitted_than_the_stock_can_serve(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=2.0, skus=("SNEAKER",))
+    room = table(admissions_per_s=2.0, skus=("SNEAKER",))
     await keep(rooms, room, stock=5)
     await arrive(rooms, room, 20)
     for _ in range(10):
@@ -378,7 +385,7 @@ async def test_no_more_are_admitted_than_the_stock_can_serve(rooms: RedisRooms, 
 async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
     rooms: RedisRooms, clock: RoomClock
 ) -> None:
-    room = table(rate_per_s=2.0, skus=("SNEAKER",))
+    room = table(admissions_per_s=2.0, skus=("SNEAKER",))
     await keep(rooms, room, stock=4)
     first, second, *waiting = await arrive(rooms, room, 6)
     assert [visit.is_sold_out for visit in waiting] == [False, False, True, True]
@@ -397,7 +404,7 @@ async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
 
 
 async def test_whoever_has_bought_and_left_counts_no_more(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(skus=("SNEAKER",), session_s=10.0, active_most=1)
+    room = table(skus=("SNEAKER",), session_s=10.0, max_active=1)
     await keep(rooms, room, stock=3)
     buyer, *waiting = await arrive(rooms, room, 4)
     await rooms.bought(room, buyer.place_id)
@@ -411,7 +418,7 @@ async def test_whoever_has_bought_and_left_counts_no_more(rooms: RedisRooms, clo
 
 
 async def test_an_order_of_somebody_who_is_not_in_changes_nothing(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=0.001, skus=("SNEAKER",))
+    room = table(admissions_per_s=0.001, skus=("SNEAKER",))
     await keep(rooms, room, stock=2)
 
     await rooms.bought(room, "a-stranger")
@@ -420,7 +427,7 @@ async def test_an_order_of_somebody_who_is_not_in_changes_nothing(rooms: RedisRo
 
 
 async def test_nobody_is_shown_sold_out_for_an_order_on_its_way(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=0.001, skus=("SNEAKER",))
+    room = table(admissions_per_s=0.001, skus=("SNEAKER",))
     await keep(rooms, room, stock=2)
     buyer, last = await arrive(rooms, room, 2)
     await clock.move(1)
@@ -436,7 +443,7 @@ async def test_nobody_is_shown_sold_out_for_an_order_on_its_way(rooms: RedisRoom
 
 
 async def test_units_that_come_back_are_for_those_who_were_shown_sold_out(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=2.0, skus=("SNEAKER",))
+    room = table(admissions_per_s=2.0, skus=("SNEAKER",))
     await keep(rooms, room, stock=0)
     (visit,) = await arrive(rooms, room, 1)
     assert visit.is_sold_out
@@ -459,7 +466,7 @@ async def test_stock_that_cannot_be_read_stays_as_it_was_and_a_room_without_skus
 
 
 async def test_the_time_to_wait_follows_what_is_really_admitted(rooms: RedisRooms, clock: RoomClock) -> None:
-    room = table(rate_per_s=100.0, active_most=10, away_s=3600.0)
+    room = table(admissions_per_s=100.0, max_active=10, reconnect_s=3600.0)
     visits = await arrive(rooms, room, 200)
     await keep(rooms, room)
     assert eta_s(visits[-1]) == 2
@@ -473,14 +480,14 @@ async def test_the_time_to_wait_follows_what_is_really_admitted(rooms: RedisRoom
 
 
 async def test_once_nobody_waits_the_rate_that_was_is_forgotten(rooms: RedisRooms, clock: RoomClock) -> None:
-    full = table(rate_per_s=100.0, active_most=10)
+    full = table(admissions_per_s=100.0, max_active=10)
     (last,) = await stay(rooms, full, clock, 60, (await arrive(rooms, full, 11))[-1:])
     assert last.per_s < 10
     await clock.move(1)
-    await keep(rooms, table(rate_per_s=100.0))
+    await keep(rooms, table(admissions_per_s=100.0))
 
     await clock.move(1)
-    *_, late = await arrive(rooms, table(rate_per_s=100.0), 150)
+    *_, late = await arrive(rooms, table(admissions_per_s=100.0), 150)
 
     assert (late.outcome, late.per_s) == ("waiting", 100.0)
 
@@ -489,7 +496,7 @@ async def test_once_nobody_waits_the_rate_that_was_is_forgotten(rooms: RedisRoom
 
 
 async def test_a_room_nobody_keeps_any_more_goes_by_itself(store: Client, rooms: RedisRooms) -> None:
-    await arrive(rooms, table(rate_per_s=1.0), 2)
+    await arrive(rooms, table(admissions_per_s=1.0), 2)
     await keep(rooms, table())
 
     left_s = [await store.execute("TTL", key) for key in room_keys("drop")]

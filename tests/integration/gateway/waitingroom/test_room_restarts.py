@@ -21,7 +21,7 @@ from store.embedded import EmbeddedServer
 from tests.processes import is_alive
 from tests.waiting import until, wait_until
 
-ROOM = Room(name="drop", routes=("*",), rate_per_s=0.001, active_most=2)
+ROOM = Room(name="drop", routes=("*",), admissions_per_s=0.001, max_active=2)
 SHOPPERS = 30
 
 _ids = itertools.count(1)

@@ -22,7 +22,7 @@ from tests.raw_http import Answer, RawClient
 from tests.room_clock import RoomClock, let_scripts_go_by_it
 
 SECRET = b"shared by all gateways"
-ROOM = Room(name="drop", routes=("/shop",), rate_per_s=5.0, active_most=8)
+ROOM = Room(name="drop", routes=("/shop",), admissions_per_s=5.0, max_active=8)
 
 
 class Gateway:

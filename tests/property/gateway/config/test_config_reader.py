@@ -24,7 +24,7 @@ TABLES = Policies.__struct_fields__
 MEMBERS = (
     *(
         "name",
-        "on",
+        "enabled",
         "routes",
         "quota",
         "by",
@@ -37,8 +37,19 @@ MEMBERS = (
         "start",
         "end",
     ),
-    *("rooms", "limits", "switches", "skus", "rate_per_s", "active_most", "origins", "credentials", "allow", "ok"),
-    *("prefix", "upstream", "api_keys", "sha256", "algorithms", "jwks_url", "open_s", "personal", "colour"),
+    *(
+        "rooms",
+        "limits",
+        "switches",
+        "skus",
+        "admissions_per_s",
+        "max_active",
+        "allow_origins",
+        "allow_credentials",
+        "allow",
+        "ok_sample_rate",
+    ),
+    *("prefix", "upstream", "api_keys", "sha256", "algorithms", "jwks_url", "open_s", "personal_fields", "colour"),
 )
 SCALARS = (
     st.booleans()

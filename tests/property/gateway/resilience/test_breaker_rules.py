@@ -15,7 +15,7 @@ from gateway.resilience.breaker import Breaker, GuardedCall
 from gateway.resilience.breaker_model import State
 from gateway.resilience.breaker_window import ramp_share
 
-TABLE = Table(window_s=4.0, minimum_calls=3, open_s=1.0, open_most_s=8.0, ramp_s=3.0, slow_call_s=1.0)
+TABLE = Table(window_s=4.0, min_calls=3, open_s=1.0, max_open_s=8.0, ramp_s=3.0, slow_call_s=1.0)
 
 
 class BreakerRules(RuleBasedStateMachine):
@@ -121,7 +121,7 @@ class BreakerRules(RuleBasedStateMachine):
 
     @invariant()
     def the_wait_is_bounded(self) -> None:
-        assert 0 <= self.breaker.retry_after_s <= TABLE.open_most_s
+        assert 0 <= self.breaker.retry_after_s <= TABLE.max_open_s
 
 
 TestBreakerRules = BreakerRules.TestCase

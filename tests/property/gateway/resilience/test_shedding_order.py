@@ -94,7 +94,7 @@ def test_goodput_is_near_the_best_for_any_mix(mix: dict[str, int], times: float,
 def test_the_queue_of_any_dependency_is_bounded_and_it_stays_busy(
     takes_s: float, places: int, times: float, seed: int
 ) -> None:
-    table = Shedding(lag_target_s=0.005, concurrency_least=4, concurrency_most=100)
+    table = Shedding(lag_target_s=0.005, min_concurrency=4, max_concurrency=100)
     dependency = Dependency(takes_s=takes_s, places=places)
     server = SimulatedServer(table, serve_s=1e-5, dependency=dependency, seed=seed)
     can_serve = places / takes_s

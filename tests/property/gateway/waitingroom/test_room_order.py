@@ -15,7 +15,7 @@ from gateway.waitingroom.redis_rooms import RedisRooms
 from store import open_client
 from tests.room_clock import RoomClock, let_scripts_go_by_it
 
-ROOM = Room(name="drop", routes=("*",), rate_per_s=2.0, active_most=3, session_s=8.0, away_s=6.0)
+ROOM = Room(name="drop", routes=("*",), admissions_per_s=2.0, max_active=3, session_s=8.0, reconnect_s=6.0)
 GATEWAYS = 2
 
 arrivals = st.tuples(st.just("arrive"), st.integers(1, 5))
@@ -57,7 +57,7 @@ class Crowd:
         in_line = [place.decode() for place in await store.execute("ZRANGE", waiting, 0, -1)]
         assert [self.numbers[place] for place in in_line] == sorted(self.numbers[place] for place in in_line)
         inside = [place.decode() for place in await store.execute("ZRANGE", active, 0, -1)]
-        assert len(inside) <= ROOM.active_most
+        assert len(inside) <= ROOM.max_active
         assert not set(inside) & set(in_line)
         assert await store.execute("SCARD", bought) == 0
         # Whoever was let in came before all who wait.
@@ -66,7 +66,7 @@ class Crowd:
         )
         admitted = int(await store.execute("HGET", state, "admitted") or 0)
         elapsed_s = (self.clock.now_ms - self.began_at) / 1000
-        assert admitted <= ROOM.rate_per_s * (1 + elapsed_s) + 1e-6
+        assert admitted <= ROOM.admissions_per_s * (1 + elapsed_s) + 1e-6
 
 
 @given(st.lists(arrivals | questions | crowds | passing | keeping, max_size=40))

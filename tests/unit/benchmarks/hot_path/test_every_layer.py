@@ -19,11 +19,11 @@ def test_every_layer_is_on(tmp_path: Path) -> None:
     assert policies.identity.deny
     assert policies.shoppers.hs256_secret_file
     assert {limit.by for limit in policies.limits} == {"address", "global"}
-    assert policies.shedding.on
-    assert policies.cache.on
-    assert policies.cors.origins
+    assert policies.shedding.enabled
+    assert policies.cache.enabled
+    assert policies.cors.allow_origins
     assert policies.headers.strict_transport_security
-    assert policies.access_log.on
+    assert policies.access_log.enabled
     assert policies.access_log.file == str(tmp_path / "access.log")
 
 
@@ -33,7 +33,7 @@ def test_upstreams_and_rejections_of_the_rows_are_configured(tmp_path: Path) -> 
     assert {(route.prefix, route.cache) for route in policies.routes} == {(FORWARDED, False), (CACHED, True)}
     assert policies.upstreams[0].targets == ("http://127.0.0.1:8081",)
     assert [limit.quota for limit in policies.limits if LIMITED in limit.routes] == [1]
-    assert [switch.on for switch in policies.switches if SWITCHED_OFF in switch.routes] == [False]
+    assert [switch.enabled for switch in policies.switches if SWITCHED_OFF in switch.routes] == [False]
 
 
 def test_each_shopper_has_an_address_and_a_token_that_the_configuration_accepts(tmp_path: Path) -> None:

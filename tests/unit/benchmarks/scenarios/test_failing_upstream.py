@@ -32,7 +32,7 @@ def test_an_exposed_upstream_is_never_cut_off(tmp_path: Path) -> None:
     assert exposed
     assert all(upstream.failures_to_eject > 1_000_000 for upstream in exposed)
     assert policies.breaker.keys() == {upstream.name for upstream in exposed}
-    assert all(breaker.minimum_calls > 1_000_000 for breaker in policies.breaker.values())
+    assert all(breaker.min_calls > 1_000_000 for breaker in policies.breaker.values())
 
 
 def test_the_upstream_has_every_failure_mode_that_is_measured() -> None:

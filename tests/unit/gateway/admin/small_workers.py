@@ -60,7 +60,7 @@ class SmallWorker:
         self.stuck = 0
         self.told: list[dict[str, Any]] = []
         self.swaps = 0
-        self.part = Part({"on": True, "level": 0.5})
+        self.part = Part({"enabled": True, "level": 0.5})
 
     @property
     def digest(self) -> str:

@@ -67,7 +67,7 @@ def failing_gateway() -> dict[str, Any]:
         },
         "requests": {"GET /v1/products": {"200": 1_204_551, "503": 21_044}, "POST /v1/checkout": {"202": 731}},
         "shedding": {
-            "on": True,
+            "enabled": True,
             "limits": {"store": 84},
             "in_flight": {"store": 84},
             "loop_lag_ms": 12.5,
@@ -84,7 +84,7 @@ def failing_gateway() -> dict[str, Any]:
         },
         "rooms": {
             "drop": {
-                "on": True,
+                "enabled": True,
                 "waiting": 18_220,
                 "active": 500,
                 "admitted_per_s": 12.5,
@@ -115,20 +115,27 @@ def failing_gateway() -> dict[str, Any]:
                 ],
             }
         },
-        "cache": {"on": True, "entries": 1200, "bytes": 31_000_000, "hit": 90_000, "miss": 9_000, "revalidated": 1_000},
+        "cache": {
+            "enabled": True,
+            "entries": 1200,
+            "bytes": 31_000_000,
+            "hit": 90_000,
+            "miss": 9_000,
+            "revalidated": 1_000,
+        },
         "degraded": {"prices": 12, "products": 0, "cache": 4_001},
         "switches": {
             "reviews": {
-                "on": False,
+                "enabled": False,
                 "percent": 100.0,
-                "override": {"on": False, "percent": None},
+                "override": {"enabled": False, "percent": None},
                 "routes": ["/v1/reviews*"],
                 "rejected": 31,
             },
             "search": {
-                "on": True,
+                "enabled": True,
                 "percent": 25.0,
-                "override": {"on": None, "percent": None},
+                "override": {"enabled": None, "percent": None},
                 "routes": ["/v1/products"],
                 "rejected": 0,
             },
@@ -144,7 +151,7 @@ def failing_gateway() -> dict[str, Any]:
     }
     faults = [
         "/etc/peakgate/peakgate.toml:14: limits[0].quota: must be a number from 1 to 1,000,000,000, not 'fifty'",
-        "/etc/peakgate/peakgate.toml:31: rooms[0].rate: there is no such key; did you mean rate_per_s?",
+        "/etc/peakgate/peakgate.toml:31: rooms[0].rate: there is no such key; did you mean admissions_per_s?",
     ]
     other = {**parts, "degraded": {"prices": 9}, "breakers": {**parts["breakers"], "payment": breaker("half-open", "")}}
     return status(

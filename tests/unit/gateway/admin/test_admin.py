@@ -111,7 +111,7 @@ async def test_status_tells_of_every_worker(desk: Desk, fleet: Fleet) -> None:
     assert (told["version"], told["last_reload"], told["policies"]["digest"]) == ("1.2.3", None, worker.digest)
     (shown,) = told["workers"]
     assert (shown["name"], shown["responds"], shown["digest"], shown["state"]) == ("0a", True, worker.digest, "ready")
-    assert shown["parts"]["shedding"] == {"on": True, "level": 0.5}
+    assert shown["parts"]["shedding"] == {"enabled": True, "level": 0.5}
 
 
 async def test_a_worker_that_does_not_reply_is_shown_and_delays_no_other(
@@ -184,12 +184,12 @@ async def test_a_switch_turned_by_hand_is_turned_everywhere_and_remembered(
     worker = await fleet.start("0a")
     write(file, SWITCH)
     await desk.call("POST", "/admin/v1/reload")
-    told = await desk.call("POST", "/admin/v1/switches/search", {"on": False})
-    assert (told.status, told.body["on"], told.body["workers"]) == (200, False, {"0a": {"done": 3}})
-    assert worker.told == [{"name": "search", "on": False, "percent": None}]
-    assert runtime.switch_overrides == {"search": {"on": False, "percent": None}}
+    told = await desk.call("POST", "/admin/v1/switches/search", {"enabled": False})
+    assert (told.status, told.body["enabled"], told.body["workers"]) == (200, False, {"0a": {"done": 3}})
+    assert worker.told == [{"name": "search", "enabled": False, "percent": None}]
+    assert runtime.switch_overrides == {"search": {"enabled": False, "percent": None}}
     await desk.call("POST", "/admin/v1/switches/search", {})
-    assert worker.told[-1] == {"name": "search", "on": None, "percent": None}
+    assert worker.told[-1] == {"name": "search", "enabled": None, "percent": None}
     assert runtime.switch_overrides == {}
 
 
@@ -199,11 +199,11 @@ async def test_an_unknown_switch_or_an_invalid_override_is_a_problem(
     worker = await fleet.start("0a")
     write(file, SWITCH)
     await desk.call("POST", "/admin/v1/reload")
-    unknown = await desk.call("POST", "/admin/v1/switches/serach", {"on": False})
+    unknown = await desk.call("POST", "/admin/v1/switches/serach", {"enabled": False})
     assert (unknown.status, unknown.body["switches"]) == (404, ["search"])
     assert (await desk.call("POST", "/admin/v1/switches/search", {"percent": 101})).status == 422
     worker.refuses_because = "broken"
-    refused = await desk.call("POST", "/admin/v1/switches/search", {"on": False})
+    refused = await desk.call("POST", "/admin/v1/switches/search", {"enabled": False})
     assert (refused.status, refused.body["workers"]) == (422, {"0a": "broken"})
     assert runtime.switch_overrides == {}
 

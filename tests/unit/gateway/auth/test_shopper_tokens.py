@@ -369,7 +369,7 @@ def test_new_policies_empty_the_caches(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shoppers", "secret", "is_on"),
+    ("shoppers", "secret", "is_enabled"),
     [
         (Shoppers(), None, False),
         (Shoppers(issuer=ISSUER), None, False),
@@ -377,8 +377,8 @@ def test_new_policies_empty_the_caches(desk: Desk) -> None:
         (WITH_SECRET, SECRET, True),
     ],
 )
-def test_it_is_on_where_tokens_can_be_verified(shoppers: Shoppers, secret: bytes | None, is_on: bool) -> None:
-    assert Desk(shoppers, secret=secret).tokens.is_on == is_on
+def test_it_is_on_where_tokens_can_be_verified(shoppers: Shoppers, secret: bytes | None, is_enabled: bool) -> None:
+    assert Desk(shoppers, secret=secret).tokens.is_enabled == is_enabled
 
 
 async def test_a_token_of_an_unknown_key_waits_for_the_keys_once(desk: Desk) -> None:
@@ -406,7 +406,7 @@ def test_an_unknown_key_of_an_unavailable_issuer_is_no_fault_of_the_token(desk: 
 def test_its_snapshot_and_metrics(desk: Desk) -> None:
     desk.verify(desk.issuer.token())
     desk.verify(desk.issuer.token(aud="another"))
-    assert desk.tokens.snapshot() == {"on": True, "cached": 1, "verified": 1, "denied": {"audience": 1}}
+    assert desk.tokens.snapshot() == {"enabled": True, "cached": 1, "verified": 1, "denied": {"audience": 1}}
     verified, denied, cached = desk.tokens.metrics()
     assert [sample.value for sample in (*verified.samples, *cached.samples)] == [1, 1]
     by_reason = {sample.labels["reason"]: sample.value for sample in denied.samples}

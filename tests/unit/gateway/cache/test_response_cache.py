@@ -81,7 +81,7 @@ async def test_a_head_is_served_from_a_get_but_not_a_get_from_a_head(cached: Han
 
 
 async def test_a_cache_that_is_off_is_not_a_layer(origin: Origin) -> None:
-    layer = response_cache(ResponseCache(Cache(on=False)))
+    layer = response_cache(ResponseCache(Cache(enabled=False)))
     assert layer(origin) is origin
 
 
@@ -259,7 +259,7 @@ async def test_a_reload_keeps_the_responses_that_fit(cached: Handler, origin: Or
     cache.update(Cache(memory_bytes=cache.snapshot()["bytes"] // 2))
     assert cache.snapshot()["entries"] == 5
     assert cache_status(await send(cached, get("/9"))).startswith("hit")
-    cache.update(Cache(on=False))
+    cache.update(Cache(enabled=False))
     assert cache.snapshot()["entries"] == 0
 
 

@@ -108,7 +108,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
         quota = true
 
         [shedding]
-        on = "yes"
+        enabled = "yes"
         [access_logs]
         """) == [
         "f:1: port: must be a number from 0 to 65535, not 80800",
@@ -124,7 +124,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
         "f:14: limits[0].window_s: must be a number above 0 to 86400, not nan",
         "f:16: limits[1]: by is missing",
         "f:18: limits[1].quota: must be a whole number from 1 to 1000000000, not true",
-        "f:21: shedding.on: must be true or false, without quotes, not 'yes'",
+        "f:21: shedding.enabled: must be true or false, without quotes, not 'yes'",
         "f:22: access_logs: there is no such key; did you mean access_log?",
     ]
 
@@ -165,14 +165,17 @@ def test_what_is_no_toml_is_one_fault_with_its_line(text: str, fault: str) -> No
         ("identity.allow = [1]", "identity.allow[0]: must be text in quotes (an address or a network, such as"),
         ("[headers]\nreferrer_policy = 'é'", "headers.referrer_policy: must be ASCII, as header fields are"),
         ("[headers]\nx_content_type_options = 'x'", "headers.x_content_type_options: must be one of nosniff, not 'x'"),
-        ("cors.origins = ['https://shop.example/']", 'cors.origins[0]: must be "*" or an origin such as'),
-        ("cors.expose = ['X Y']", "cors.expose[0]: must be the name of a header field, not 'X Y'"),
-        ("access_log.ok = 1.5", "access_log.ok: must be a number from 0 to 1, not 1.5"),
-        ("shedding.concurrency_least = 3000", "shedding.concurrency_least: must not be above concurrency_most, 2000"),
+        ("cors.allow_origins = ['https://shop.example/']", 'cors.allow_origins[0]: must be "*" or an origin such as'),
+        ("cors.expose_headers = ['X Y']", "cors.expose_headers[0]: must be the name of a header field, not 'X Y'"),
+        ("access_log.ok_sample_rate = 1.5", "access_log.ok_sample_rate: must be a number from 0 to 1, not 1.5"),
+        ("shedding.min_concurrency = 3000", "shedding.min_concurrency: must not be above max_concurrency, 2000"),
         ("cache.max_entry_bytes = 100000000", "cache.max_entry_bytes: must not be above memory_bytes, 67108864"),
         ("breaker.stor = {}", "breaker.stor: there is nothing of that name; there is store, payment, shipping, queue"),
-        ("breaker.store.open_s = 60", "breaker.store.open_s: must not be above open_most_s, 1"),
-        ("cors = {origins = ['*'], credentials = true}", 'cors.credentials: must not be true for the origin "*"'),
+        ("breaker.store.open_s = 60", "breaker.store.open_s: must not be above max_open_s, 1"),
+        (
+            "cors = {allow_origins = ['*'], allow_credentials = true}",
+            'cors.allow_credentials: must not be true for the origin "*"',
+        ),
         ("shoppers.issuer = 'x'", "shoppers.issuer: needs jwks_url, or HS256 and hs256_secret_file, to verify"),
         ("shoppers.algorithms = ['HS256']", "shoppers.algorithms: HS256 needs hs256_secret_file"),
         ("shoppers.algorithms = []", "shoppers.algorithms: must name one or more"),
@@ -201,8 +204,8 @@ quota = 5
 [[rooms]]
 name = "drop"
 routes = ["/v1/checkout"]
-rate_per_s = 5
-active_most = 50
+admissions_per_s = 5
+max_active = 50
 
 [[upstreams]]
 name = "web"
@@ -288,8 +291,8 @@ def test_names_and_values_must_agree_with_each_other(more: str, faults: list[str
 
 
 def test_a_name_in_a_table_with_another_fault_is_still_known() -> None:
-    (fault,) = faults_of(LISTS.replace("rate_per_s = 5", "rate_per_s = 0") + "rooms = { drop = true }")
-    assert fault.startswith("f:9: rooms[0].rate_per_s: ")
+    (fault,) = faults_of(LISTS.replace("admissions_per_s = 5", "admissions_per_s = 0") + "rooms = { drop = true }")
+    assert fault.startswith("f:9: rooms[0].admissions_per_s: ")
 
 
 @pytest.mark.parametrize(
@@ -350,9 +353,9 @@ def test_a_prefix_as_paths_are_sent_is_none(prefix: str) -> None:
 
 
 def test_times_of_a_breaker_are_compared_as_they_come_into_force() -> None:
-    assert read_text("[breaker.store]\nopen_most_s = 0.8").policies.breaker["store"].open_s == 0.2
+    assert read_text("[breaker.store]\nmax_open_s = 0.8").policies.breaker["store"].open_s == 0.2
     assert faults_of("[breaker.store]\nopen_s = 9\n[breaker.queue]\nopen_s = 9") == [
-        "f:2: breaker.store.open_s: must not be above open_most_s, 1"
+        "f:2: breaker.store.open_s: must not be above max_open_s, 1"
     ]
     assert faults_of("[breaker]\nstore = 1\nqueue = {open = 1}")[0].startswith("f:2: breaker.store: must be a table")
 
@@ -370,7 +373,7 @@ def test_patterns_that_match_no_route_are_found() -> None:
     config = read_text(
         LISTS + "[[routes]]\nprefix = '/pages/'\nupstream = 'web'\n"
         "[[limits]]\nname = 'b'\nby = 'route'\nquota = 1\nroutes = ['GET /v1/cart*', '/pages/*', 'POST /v1/chekout']\n"
-        "[cors]\nroutes = ['/v2/*']\norigins = ['*']"
+        "[cors]\nroutes = ['/v2/*']\nallow_origins = ['*']"
     )
     routes = [("GET", "/v1/carts/{cart_id}"), ("POST", "/v1/checkout")]
     assert list(idle_patterns(config.policies, routes)) == [

@@ -26,7 +26,7 @@ async def logged(
     tmp_path: Path, statuses: list[int], *, elapsed_s: float = 0.0, notes: bytes = b"", **options: Any
 ) -> list[dict[str, Any]]:
     path = tmp_path / "access.log"
-    log = AccessLog(**{"shares": ALL, "slow_s": 1.0, "file": str(path), "now": lambda: NOON, **options})
+    log = AccessLog(**{"sample_rates": ALL, "slow_s": 1.0, "file": str(path), "now": lambda: NOON, **options})
     for status in statuses:
         noted = request()
         noted.extra_headers = notes
@@ -59,7 +59,7 @@ async def test_personal_data_and_secret_paths_are_left_out_by_default(tmp_path: 
 
 
 async def test_personal_data_is_written_where_configured(tmp_path: Path) -> None:
-    [line] = await logged(tmp_path, [200], personal=("address", "shopper", "path", "query", "user_agent"))
+    [line] = await logged(tmp_path, [200], personal_fields=("address", "shopper", "path", "query", "user_agent"))
     assert line["address"] == "192.0.2.7"
     assert line["shopper"] == "anna"
     assert line["path"] == "/v1/carts/secret"
@@ -68,14 +68,14 @@ async def test_personal_data_is_written_where_configured(tmp_path: Path) -> None
 
 
 async def test_samples_are_taken_evenly_by_outcome(tmp_path: Path) -> None:
-    shares: dict[Outcome, float] = {"ok": 0.1, "rejected": 0.0, "client_error": 0.3, "server_error": 1.0}
-    lines = await logged(tmp_path, [200] * 100 + [503] * 100 + [404] * 10 + [500] * 3, shares=shares)
+    sample_rates: dict[Outcome, float] = {"ok": 0.1, "rejected": 0.0, "client_error": 0.3, "server_error": 1.0}
+    lines = await logged(tmp_path, [200] * 100 + [503] * 100 + [404] * 10 + [500] * 3, sample_rates=sample_rates)
     found = [line["status"] for line in lines]
     assert {status: found.count(status) for status in set(found)} == {200: 10, 404: 3, 500: 3}
 
 
 async def test_slow_responses_are_always_written(tmp_path: Path) -> None:
-    assert len(await logged(tmp_path, [200] * 3, elapsed_s=1.0, shares=dict.fromkeys(ALL, 0.0))) == 3
+    assert len(await logged(tmp_path, [200] * 3, elapsed_s=1.0, sample_rates=dict.fromkeys(ALL, 0.0))) == 3
 
 
 async def test_a_degraded_response_is_logged_with_its_parts(tmp_path: Path) -> None:

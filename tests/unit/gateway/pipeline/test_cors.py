@@ -9,7 +9,9 @@ PAGE = "https://shop.example"
 def asked(
     origins: tuple[str, ...], *, method: str = "GET", credentials: bool = False, **headers: str
 ) -> tuple[Response, bytes]:
-    handler = cors(origins, credentials=credentials, max_age_s=600, expose=("ETag",))(lambda _request: Response(200))
+    handler = cors(origins, allow_credentials=credentials, max_age_s=600, expose_headers=("ETag",))(
+        lambda _request: Response(200)
+    )
     fields = {name.replace("_", "-").title(): value for name, value in headers.items()}
     request = Request(method, "/v1/carts", "", fields, b"", "id", ())
     outcome = handler(request)

@@ -53,14 +53,14 @@ def test_a_route_that_is_on_is_served() -> None:
 
 
 def test_a_route_that_is_off_is_rejected_with_503_disabled() -> None:
-    refused = answer(behind(SwitchBoard([search(on=False)])), a_request())
+    refused = answer(behind(SwitchBoard([search(enabled=False)])), a_request())
     assert refused.status == 503
     assert orjson.loads(refused.body)["type"] == "/problems/disabled"
     assert orjson.loads(refused.body)["instance"] == "0123abcd"
 
 
 def test_clients_are_told_to_retry_at_different_times() -> None:
-    off = SwitchBoard([search(on=False)])
+    off = SwitchBoard([search(enabled=False)])
     told = {answer(behind(off, chance=chance), a_request()).header_block for chance in (0.0, 0.5, 1 - 2**-53)}
     assert told == {b"Retry-After: %d\r\n" % seconds for seconds in (MIN_RETRY_S, 45, MAX_RETRY_S)}
 
@@ -107,25 +107,25 @@ def test_a_client_gets_the_same_result_with_and_without_a_cached_token() -> None
 
 
 def test_a_feature_is_on_by_the_name_of_its_switch() -> None:
-    board = SwitchBoard([Switch(name="hints", percent=50.0), Switch(name="reviews", on=False)])
-    answers = {key: board.is_on("hints", key) for key in map(str, range(100))}
+    board = SwitchBoard([Switch(name="hints", percent=50.0), Switch(name="reviews", enabled=False)])
+    answers = {key: board.is_enabled("hints", key) for key in map(str, range(100))}
     assert set(answers.values()) == {True, False}
-    assert answers == {key: board.is_on("hints", key) for key in answers}
-    assert not board.is_on("reviews", "ada")
-    assert board.is_on("never-heard-of", "ada")
+    assert answers == {key: board.is_enabled("hints", key) for key in answers}
+    assert not board.is_enabled("reviews", "ada")
+    assert board.is_enabled("never-heard-of", "ada")
 
 
 def test_a_table_of_the_file_applies_to_existing_layers() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
-    board.update([search(on=False)])
+    board.update([search(enabled=False)])
     assert answer(handler, a_request()).status == 503
 
 
 def test_an_override_applies_at_once_until_it_is_withdrawn() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
-    board.override("search", on=False)
+    board.override("search", enabled=False)
     assert answer(handler, a_request()).status == 503
     board.override("search", percent=50.0)
     assert share_served(handler) == pytest.approx(0.5, abs=0.05)
@@ -136,18 +136,18 @@ def test_an_override_applies_at_once_until_it_is_withdrawn() -> None:
 def test_an_override_outlives_reloads_and_events() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
-    board.override("search", on=False)
+    board.override("search", enabled=False)
     board.update([search(percent=80.0), Switch(name="new")])
     assert answer(handler, a_request()).status == 503
-    assert board.snapshot()["search"]["override"] == {"on": False, "percent": None}
+    assert board.snapshot()["search"]["override"] == {"enabled": False, "percent": None}
     board.update([])
     board.update([search()])
-    assert board.snapshot()["search"]["override"] == {"on": None, "percent": None}
+    assert board.snapshot()["search"]["override"] == {"enabled": None, "percent": None}
 
 
 def test_an_unknown_switch_cannot_be_overridden() -> None:
     with pytest.raises(UnknownSwitch) as caught:
-        SwitchBoard([search()]).override("serach", on=False)
+        SwitchBoard([search()]).override("serach", enabled=False)
     assert caught.value.name == "serach"
 
 
@@ -159,16 +159,16 @@ def test_an_invalid_percentage_is_an_error(percent: float) -> None:
 
 def test_its_state_and_counts_outlive_a_reload() -> None:
     board = SwitchBoard([search(percent=75.0)])
-    board.override("search", on=False)
+    board.override("search", enabled=False)
     for _ in range(3):
         answer(behind(board), a_request())
     board.update([search(percent=75.0)])
     assert board.snapshot() == {
         "search": {
-            "on": False,
+            "enabled": False,
             "percent": 75.0,
-            "configured": {"on": True, "percent": 75.0},
-            "override": {"on": False, "percent": None},
+            "configured": {"enabled": True, "percent": 75.0},
+            "override": {"enabled": False, "percent": None},
             "routes": ["GET /v1/products"],
             "rejected": 3,
         }
@@ -190,7 +190,7 @@ PACKED = Response(200, b"packed")
     [
         (SwitchBoard([]), PACKED),
         (SwitchBoard([Switch(name="compression")]), PACKED),
-        (SwitchBoard([Switch(name="compression", on=False)]), SERVED),
+        (SwitchBoard([Switch(name="compression", enabled=False)]), SERVED),
     ],
 )
 def test_a_feature_that_is_off_leaves_its_layer_out(board: SwitchBoard, answered: Response) -> None:
@@ -200,5 +200,5 @@ def test_a_feature_that_is_off_leaves_its_layer_out(board: SwitchBoard, answered
 def test_an_override_turns_a_feature_off_at_once() -> None:
     board = SwitchBoard([Switch(name="compression")])
     handler = feature(board, "compression", packed)(served)
-    board.override("compression", on=False)
+    board.override("compression", enabled=False)
     assert answer(handler, a_request()) is SERVED

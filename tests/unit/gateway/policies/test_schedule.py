@@ -26,8 +26,8 @@ def shop(*events: Event) -> Policies:
             Limit(name="a", by="address", quota=100),
             Limit(name="b", by="address", quota=100, burst=200),
         ),
-        rooms=(Room(name="drop", routes=("*",), rate_per_s=1, active_most=1, on=False),),
-        switches=(Switch(name="search"), Switch(name="hints", on=False)),
+        rooms=(Room(name="drop", routes=("*",), admissions_per_s=1, max_active=1, enabled=False),),
+        switches=(Switch(name="search"), Switch(name="hints", enabled=False)),
         events=events,
     )
 
@@ -49,8 +49,8 @@ def test_before_and_after_an_event_the_file_is_in_force(at: datetime) -> None:
 def test_an_event_changes_the_limits_it_names_and_no_others() -> None:
     now = effective_policies(shop(sale(limits={"b": 10}, rooms={"drop": True}, switches={"search": False})), DURING)
     assert quotas(now) == [(100, None), (10, 20)]
-    assert [room.on for room in now.rooms] == [True]
-    assert [switch.on for switch in now.switches] == [False, False]
+    assert [room.enabled for room in now.rooms] == [True]
+    assert [switch.enabled for switch in now.switches] == [False, False]
 
 
 def test_an_event_lasts_from_its_start_to_before_its_end() -> None:
@@ -66,9 +66,9 @@ def test_an_event_lasts_from_its_start_to_before_its_end() -> None:
 def test_the_waiting_room_opens_with_the_pre_warming() -> None:
     policies = shop(sale(rooms={"drop": True}, limits={"a": 5}))
     opens = START - timedelta(minutes=10)
-    assert not effective_policies(policies, opens - MOMENT).rooms[0].on
+    assert not effective_policies(policies, opens - MOMENT).rooms[0].enabled
     early = effective_policies(policies, opens)
-    assert early.rooms[0].on
+    assert early.rooms[0].enabled
     assert early.limits[0].quota == 100
 
 
@@ -88,14 +88,14 @@ def test_where_events_overlap_the_tighter_wins() -> None:
     for policies in (shop(mild, stern), shop(stern, mild)):
         now = effective_policies(policies, DURING)
         assert quotas(now) == [(5, None), (60, 120)]
-        assert now.rooms[0].on
-        assert [switch.on for switch in now.switches] == [False, True]
+        assert now.rooms[0].enabled
+        assert [switch.enabled for switch in now.switches] == [False, True]
 
 
 def test_a_single_event_may_be_looser_than_the_file() -> None:
     now = effective_policies(shop(sale(limits={"a": 500}, switches={"hints": True})), DURING)
     assert now.limits[0].quota == 500
-    assert now.switches[1].on
+    assert now.switches[1].enabled
 
 
 def test_times_of_other_zones_are_the_same_times() -> None:

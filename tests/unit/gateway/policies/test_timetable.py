@@ -31,7 +31,7 @@ def shop(**members: Any) -> Policies:
     sale = Event(name="sale", **usual | members)
     return Policies(
         limits=(Limit(name="a", by="address", quota=100),),
-        rooms=(Room(name="drop", routes=("*",), rate_per_s=1, active_most=1, on=False),),
+        rooms=(Room(name="drop", routes=("*",), admissions_per_s=1, max_active=1, enabled=False),),
         events=(sale,),
     )
 
@@ -50,7 +50,7 @@ class Day:
         if self.failures:
             self.failures -= 1
             raise RuntimeError("not now")
-        self.note((policies.limits[0].quota, policies.rooms[0].on))
+        self.note((policies.limits[0].quota, policies.rooms[0].enabled))
 
     async def prewarm(self, path: str) -> None:
         self.note(path)

@@ -30,7 +30,7 @@ def fail(health: TargetHealth, times: int) -> None:
 
 def check(health: TargetHealth, *faults: str | None) -> None:
     for fault in faults:
-        health.checked(fault, healthy_after=2, unhealthy_after=3)
+        health.checked(fault, healthy_threshold=2, unhealthy_threshold=3)
 
 
 def test_failures_in_a_row_eject_a_target_for_a_while(health: TargetHealth, clock: Clock) -> None:

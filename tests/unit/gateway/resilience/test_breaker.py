@@ -12,7 +12,7 @@ from gateway.resilience.breaker import Breaker
 from gateway.resilience.breaker_model import Change, State
 from gateway.resilience.breakers import Breakers
 
-TABLE = Table(minimum_calls=4, open_s=1.0, open_most_s=30.0, ramp_s=5.0, slow_call_s=2.0)
+TABLE = Table(min_calls=4, open_s=1.0, max_open_s=30.0, ramp_s=5.0, slow_call_s=2.0)
 
 
 class Bench:
@@ -50,7 +50,7 @@ class Bench:
                 await self.call(ServiceUnavailable("no reply"))
 
     async def opened(self) -> Bench:
-        await self.fail(TABLE.minimum_calls)
+        await self.fail(TABLE.min_calls)
         assert self.is_in(State.OPEN)
         return self
 
@@ -225,13 +225,13 @@ async def test_a_good_probe_begins_a_ramp() -> None:
 async def test_failures_in_the_ramp_trip_it_again_for_longer() -> None:
     bench = await Bench().ramping()
     bench.chance = 0.0
-    await bench.fail(TABLE.minimum_calls)
+    await bench.fail(TABLE.min_calls)
     assert bench.is_in(State.OPEN)
     assert bench.breaker.retry_after_s == pytest.approx(1.0)  # the half of two seconds, as chance has it
 
 
 async def test_fewer_calls_are_enough_to_trip_during_the_ramp() -> None:
-    bench = Bench(Table(minimum_calls=20, open_s=1.0, ramp_s=5.0))
+    bench = Bench(Table(min_calls=20, open_s=1.0, ramp_s=5.0))
     await bench.fail(20)
     bench.time += 1.0
     await bench.call()
@@ -250,7 +250,7 @@ async def test_the_end_of_the_ramp_resets_the_delay() -> None:
     await bench.call()
     bench.time += 5.0
     assert bench.is_in(State.CLOSED)
-    await bench.fail(TABLE.minimum_calls)
+    await bench.fail(TABLE.min_calls)
     assert bench.breaker.retry_after_s == pytest.approx(1.0, abs=0.01)
 
 
@@ -273,7 +273,7 @@ async def test_a_good_call_from_before_the_trip_is_not_counted_in_the_ramp() -> 
 
 
 async def test_without_a_ramp_a_good_probe_closes_it() -> None:
-    bench = Bench(Table(minimum_calls=4, ramp_s=0.0))
+    bench = Bench(Table(min_calls=4, ramp_s=0.0))
     await bench.fail(4)
     bench.time += 1.0
     await bench.call()
@@ -366,19 +366,19 @@ async def test_recorded_calls_trip_it_too() -> None:
 
 
 async def test_a_reload_keeps_the_state_and_changes_the_rules() -> None:
-    breakers = Breakers({"payment": Table(minimum_calls=4)})
+    breakers = Breakers({"payment": Table(min_calls=4)})
     payment = breakers.of("payment")
     breakers.trip("payment", "drill")
-    breakers.update({"payment": Table(minimum_calls=9, window_s=3.0)})
+    breakers.update({"payment": Table(min_calls=9, window_s=3.0)})
     assert breakers.of("payment") is payment
-    assert (payment.state, payment.table.minimum_calls) == (State.OPEN, 9)
+    assert (payment.state, payment.table.min_calls) == (State.OPEN, 9)
     breakers.update({})
-    assert payment.table.minimum_calls == 5  # the default of payment
+    assert payment.table.min_calls == 5  # the default of payment
 
 
 async def test_a_reload_keeps_the_delay_after_failed_probes() -> None:
     bench = await Bench().opened()
-    bench.breaker.reconfigure(Table(minimum_calls=4, open_s=3.0, open_most_s=30.0))
+    bench.breaker.reconfigure(Table(min_calls=4, open_s=3.0, max_open_s=30.0))
     bench.time += 1.0
     await bench.fail(1)
     assert bench.breaker.retry_after_s == pytest.approx(6.0, abs=0.01)

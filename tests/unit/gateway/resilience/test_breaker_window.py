@@ -53,7 +53,7 @@ def tallied(calls: list[tuple[float, bool, bool]], *, since: float) -> Counts:
     return Counts(len(recent), sum(call[1] for call in recent), sum(call[2] for call in recent))
 
 
-RULES = {"minimum_calls": 20, "failure_rate": 0.5, "slow_rate": 0.8}
+RULES = {"min_calls": 20, "failure_rate": 0.5, "slow_call_rate": 0.8}
 
 
 @pytest.mark.parametrize("counts", [Counts(19, 19, 0), Counts(20, 9, 0), Counts(20, 0, 15), Counts(20, 0, 0)])
@@ -67,7 +67,7 @@ def test_the_reason_to_trip_gives_the_counts() -> None:
 
 
 def test_a_rate_of_nought_does_not_trip_without_a_failure() -> None:
-    assert trip_reason(Counts(50, 0, 0), minimum_calls=1, failure_rate=0.0, slow_rate=0.0) is None
+    assert trip_reason(Counts(50, 0, 0), min_calls=1, failure_rate=0.0, slow_call_rate=0.0) is None
 
 
 @given(st.floats(0, 20), st.floats(0, 20), st.floats(0, 10))

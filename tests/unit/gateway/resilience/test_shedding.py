@@ -14,7 +14,7 @@ from gateway.resilience.shedder import MAX_RETRY_S, TICK_S, Shedder
 from gateway.resilience.shedding import STORE, IsReplay, shedding
 from tests.virtual_time import in_virtual_time, loop_time
 
-NARROW = Shedding(concurrency_least=10, concurrency_most=10)
+NARROW = Shedding(min_concurrency=10, max_concurrency=10)
 
 
 class Clock:
@@ -126,7 +126,7 @@ def test_the_server_is_told_when_a_criticality_is_shed_as_a_whole(shedder: Shedd
     assert shedder.sheds_all(CRITICALITIES.index("optional"))
     assert reported == [True]
 
-    shedder.update(Shedding(on=False))
+    shedder.update(Shedding(enabled=False))
     shedder.observe(clock.now, 1.0, 1.0)
 
     assert not shedder.sheds_all(CRITICALITIES.index("optional"))
@@ -279,7 +279,7 @@ def test_switched_off_it_sheds_nothing(shedder: Shedder, clock: Clock) -> None:
     press(shedder, clock)
     fill(shedder)
 
-    shedder.update(Shedding(on=False))
+    shedder.update(Shedding(enabled=False))
 
     assert all(shedding(shedder, name)(serve)(request()).status == 200 for name in CRITICALITIES)  # type: ignore[union-attr]
     assert shedder.pressure.value == 0
@@ -289,7 +289,7 @@ def test_switched_off_it_sheds_nothing(shedder: Shedder, clock: Clock) -> None:
 def test_other_bounds_apply_at_once_to_the_requests_in_flight(shedder: Shedder) -> None:
     fill(shedder)
 
-    shedder.update(Shedding(concurrency_least=40, concurrency_most=40))
+    shedder.update(Shedding(min_concurrency=40, max_concurrency=40))
 
     assert shedder.limit_of(STORE).in_flight == 15
     assert shedding(shedder, "optional")(serve)(request()).status == 200  # type: ignore[union-attr]

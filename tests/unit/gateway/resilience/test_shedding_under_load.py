@@ -25,7 +25,7 @@ def processor_bound(*, target_s: float = TARGET_S) -> SimulatedServer:
 
 def dependency_bound() -> SimulatedServer:
     """A dependency of 5 places of 10 ms, which needs 5 requests in flight."""
-    table = Shedding(lag_target_s=TARGET_S, concurrency_least=5, concurrency_most=500)
+    table = Shedding(lag_target_s=TARGET_S, min_concurrency=5, max_concurrency=500)
     return SimulatedServer(table, serve_s=1 / PROCESSOR, dependency=Dependency(takes_s=0.01, places=5))
 
 
@@ -181,7 +181,7 @@ def test_behind_a_slow_dependency_the_checkout_is_shed_last(times: float) -> Non
 
 def test_the_limit_does_not_collapse_when_a_dependency_slows_for_a_moment() -> None:
     dependency = Dependency(takes_s=0.005, places=100)
-    table = Shedding(lag_target_s=TARGET_S, concurrency_least=5, concurrency_most=1_000)
+    table = Shedding(lag_target_s=TARGET_S, min_concurrency=5, max_concurrency=1_000)
     server = SimulatedServer(table, serve_s=1 / 50_000, dependency=dependency)
     server.run(5_000, 15)
 
@@ -199,7 +199,7 @@ def test_the_limit_does_not_collapse_when_a_dependency_slows_for_a_moment() -> N
 
 def test_the_limit_adapts_to_a_dependency_that_stays_slower() -> None:
     dependency = Dependency(takes_s=0.005)
-    table = Shedding(lag_target_s=TARGET_S, concurrency_least=5, concurrency_most=1_000)
+    table = Shedding(lag_target_s=TARGET_S, min_concurrency=5, max_concurrency=1_000)
     server = SimulatedServer(table, serve_s=1 / 50_000, dependency=dependency)
     server.run(5_500, 15)
 
@@ -215,7 +215,7 @@ def test_the_limit_adapts_to_a_dependency_that_stays_slower() -> None:
 
 def test_the_limit_falls_with_the_rate_of_a_dependency() -> None:
     dependency = Dependency(takes_s=0.005, places=20)
-    table = Shedding(lag_target_s=TARGET_S, concurrency_least=5, concurrency_most=1_000)
+    table = Shedding(lag_target_s=TARGET_S, min_concurrency=5, max_concurrency=1_000)
     server = SimulatedServer(table, serve_s=1 / 50_000, dependency=dependency)
     server.run(4_400, 30)
 

@@ -12,7 +12,7 @@ from gateway.resilience.store_guard import StoreGuard
 from store import StoreTimeout
 from tests.virtual_time import in_virtual_time, loop_time
 
-TABLE = Table(window_s=1.0, minimum_calls=10, open_s=0.2, open_most_s=1.0, ramp_s=1.0, slow_call_s=0.2)
+TABLE = Table(window_s=1.0, min_calls=10, open_s=0.2, max_open_s=1.0, ramp_s=1.0, slow_call_s=0.2)
 
 
 class PlayedStore:

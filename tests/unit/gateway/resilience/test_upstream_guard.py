@@ -11,7 +11,7 @@ from gateway.resilience.upstream_guard import UpstreamGuard
 class Bench:
     def __init__(self) -> None:
         self.time = 100.0
-        table = Table(minimum_calls=3, open_s=1.0, ramp_s=5.0, slow_call_s=2.0)
+        table = Table(min_calls=3, open_s=1.0, ramp_s=5.0, slow_call_s=2.0)
         self.breaker = Breaker("reviews", table, clock=lambda: self.time, rng=lambda: 0.0)
         self.guard = UpstreamGuard(self.breaker, clock=lambda: self.time)
 

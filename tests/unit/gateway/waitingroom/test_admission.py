@@ -37,7 +37,7 @@ def waits(ahead: int, *, per_s: float = 1.0, spare: int | None = None) -> Visit:
 def test_a_calm_shop_lets_the_room_run_at_full_pace(clock: Clock) -> None:
     pace = Pace(clock=clock)
 
-    assert pace.adjust(shed_share=0.0, queue_age_s=59.0, queue_age_most_s=60.0) == 1.0
+    assert pace.adjust(shed_share=0.0, queue_age_s=59.0, max_queue_age_s=60.0) == 1.0
     assert pace.why == ""
 
 
@@ -48,7 +48,7 @@ def test_a_calm_shop_lets_the_room_run_at_full_pace(clock: Clock) -> None:
 def test_trouble_halves_the_pace(clock: Clock, shed_share: float, queue_age_s: float | None, why: str) -> None:
     pace = Pace(clock=clock)
 
-    factor = pace.adjust(shed_share=shed_share, queue_age_s=queue_age_s, queue_age_most_s=60.0)
+    factor = pace.adjust(shed_share=shed_share, queue_age_s=queue_age_s, max_queue_age_s=60.0)
 
     assert (factor, pace.why) == (0.5, why)
 
@@ -57,7 +57,7 @@ def test_a_slower_pace_is_given_time_to_show_its_effect(clock: Clock) -> None:
     pace = Pace(clock=clock)
     factors = []
     for _ in range(11):
-        factors.append(pace.adjust(shed_share=0.5, queue_age_s=None, queue_age_most_s=60.0))
+        factors.append(pace.adjust(shed_share=0.5, queue_age_s=None, max_queue_age_s=60.0))
         clock.now += 1
 
     assert factors == [0.5] * int(HALVE_EVERY_S) + [0.25] * int(HALVE_EVERY_S) + [0.125]
@@ -66,7 +66,7 @@ def test_a_slower_pace_is_given_time_to_show_its_effect(clock: Clock) -> None:
 def test_however_long_trouble_lasts_some_are_let_in(clock: Clock) -> None:
     pace = Pace(clock=clock)
     for _ in range(1000):
-        pace.adjust(shed_share=1.0, queue_age_s=1e6, queue_age_most_s=60.0)
+        pace.adjust(shed_share=1.0, queue_age_s=1e6, max_queue_age_s=60.0)
         clock.now += 1
 
     assert pace.factor == FACTOR_LEAST
@@ -74,11 +74,11 @@ def test_however_long_trouble_lasts_some_are_let_in(clock: Clock) -> None:
 
 def test_the_pace_climbs_back_slowly_and_evenly(clock: Clock) -> None:
     pace = Pace(clock=clock)
-    pace.adjust(shed_share=1.0, queue_age_s=None, queue_age_most_s=60.0)
+    pace.adjust(shed_share=1.0, queue_age_s=None, max_queue_age_s=60.0)
     factors = []
     for _ in range(4):
         clock.now += RECOVER_S / 6
-        factors.append(pace.adjust(shed_share=0.0, queue_age_s=None, queue_age_most_s=60.0))
+        factors.append(pace.adjust(shed_share=0.0, queue_age_s=None, max_queue_age_s=60.0))
 
     assert factors == pytest.approx([0.5 + 1 / 6, 0.5 + 2 / 6, 1.0, 1.0])
     assert pace.why == ""
@@ -86,15 +86,15 @@ def test_the_pace_climbs_back_slowly_and_evenly(clock: Clock) -> None:
 
 def test_while_it_climbs_it_says_so(clock: Clock) -> None:
     pace = Pace(clock=clock)
-    pace.adjust(shed_share=1.0, queue_age_s=None, queue_age_most_s=60.0)
+    pace.adjust(shed_share=1.0, queue_age_s=None, max_queue_age_s=60.0)
     clock.now += 1
-    pace.adjust(shed_share=0.0, queue_age_s=None, queue_age_most_s=60.0)
+    pace.adjust(shed_share=0.0, queue_age_s=None, max_queue_age_s=60.0)
 
     assert pace.why == "recovering"
 
 
 def test_a_checkout_refused_now_and_then_is_no_trouble(clock: Clock) -> None:
-    assert Pace(clock=clock).adjust(shed_share=0.02, queue_age_s=None, queue_age_most_s=60.0) == 1.0
+    assert Pace(clock=clock).adjust(shed_share=0.02, queue_age_s=None, max_queue_age_s=60.0) == 1.0
 
 
 def test_the_time_to_wait_is_that_of_those_ahead_and_oneself() -> None:
@@ -109,7 +109,7 @@ def test_when_nothing_moves_nobody_knows_how_long(per_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("eta", "away_s", "least", "most"),
+    ("eta", "reconnect_s", "least", "most"),
     [
         (0, 60.0, 1, 1),
         (10, 60.0, 8, 12),
@@ -120,9 +120,9 @@ def test_when_nothing_moves_nobody_knows_how_long(per_s: float) -> None:
     ],
 )
 def test_shoppers_ask_again_near_their_turn_and_often_enough_to_keep_their_place(
-    eta: int | None, away_s: float, least: int, most: int
+    eta: int | None, reconnect_s: float, least: int, most: int
 ) -> None:
-    told = [retry_after_s(eta, away_s=away_s, chance=chance / 100) for chance in range(100)]
+    told = [retry_after_s(eta, reconnect_s=reconnect_s, chance=chance / 100) for chance in range(100)]
 
     assert (min(told), max(told)) == (least, most)
 
@@ -148,4 +148,4 @@ def test_what_keeps_the_next_shopper_out_is_told(status: tuple[int, int, int, fl
     waiting, active, bought, factor, stock = status
     told = RoomStatus(waiting, active, bought, 100, 0.0, 1.0, factor, "", stock)
 
-    assert bound_by(told, active_most=10) == bound
+    assert bound_by(told, max_active=10) == bound

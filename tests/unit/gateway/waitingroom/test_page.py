@@ -13,7 +13,7 @@ NOW = 1_795_759_200
 
 
 def page(**said: Any) -> str:
-    resolve = {"ahead": 127, "eta_s": 130, "since": NOW - 180, "now": NOW, "refresh_s": 20, "away_s": 60.0, **said}
+    resolve = {"ahead": 127, "eta_s": 130, "since": NOW - 180, "now": NOW, "refresh_s": 20, "reconnect_s": 60.0, **said}
     return render(Waiting(**resolve)).decode()
 
 

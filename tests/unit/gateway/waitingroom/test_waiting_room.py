@@ -26,7 +26,7 @@ from store import StoreUnavailable
 SECRET = b"s" * 32
 SESSION_S = 400.0
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
-TABLE = Room(name="drop", routes=("*",), rate_per_s=10.0, active_most=100, session_s=SESSION_S, away_s=60.0)
+TABLE = Room(name="drop", routes=("*",), admissions_per_s=10.0, max_active=100, session_s=SESSION_S, reconnect_s=60.0)
 STANDING = RoomStatus(7, 3, 1, 20, 0.5, 2.0, 0.5, "checkout is being shed", None)
 
 
@@ -414,7 +414,7 @@ async def test_a_token_that_is_not_ours_makes_a_newcomer(shop: Shop, token: str)
 
 
 async def test_a_pass_of_another_room_makes_a_newcomer(shop: Shop) -> None:
-    other = WaitingRoom(Room(name="sale", routes=("*",), rate_per_s=1, active_most=1), shop.store, SECRET)
+    other = WaitingRoom(Room(name="sale", routes=("*",), admissions_per_s=1, max_active=1), shop.store, SECRET)
     shop.store.answer = ("admitted", 0, None)
     elsewhere = Shopper(waiting_room(other)(shop.serve))
     await elsewhere.get()
@@ -480,7 +480,7 @@ async def test_without_the_store_those_who_are_in_are_served(shop: Shop) -> None
 
 
 async def test_a_room_that_is_off_or_gone_lets_everybody_pass(shop: Shop) -> None:
-    off = Room(name="drop", routes=("*",), rate_per_s=1.0, active_most=1, on=False)
+    off = Room(name="drop", routes=("*",), admissions_per_s=1.0, max_active=1, enabled=False)
     shop.rooms.update([off])
     assert (await shop.shopper().get()).status == 200
 
@@ -496,10 +496,10 @@ async def test_whoever_was_in_is_still_in_after_a_reload(shop: Shop) -> None:
     shopper = await shop.admitted()
     room = shop.rooms["drop"]
 
-    shop.rooms.update([Room(name="drop", routes=("*",), rate_per_s=99.0, active_most=9)])
+    shop.rooms.update([Room(name="drop", routes=("*",), admissions_per_s=99.0, max_active=9)])
 
     assert shop.rooms["drop"] is room
-    assert room.table.rate_per_s == 99.0
+    assert room.table.admissions_per_s == 99.0
     assert (await shopper.get()).status == 200
 
 
@@ -519,7 +519,7 @@ def keeper(shop: Shop, *, stock: int | Exception = 5, shed: float = 0.0, age: fl
 
 
 async def test_the_keeper_tells_every_open_room_what_it_sees() -> None:
-    shop = Shop(table=Room(name="drop", routes=("*",), rate_per_s=1.0, active_most=1, skus=("SNEAKER",)))
+    shop = Shop(table=Room(name="drop", routes=("*",), admissions_per_s=1.0, max_active=1, skus=("SNEAKER",)))
 
     await keeper(shop, shed=0.5).tick()
 
@@ -527,7 +527,7 @@ async def test_the_keeper_tells_every_open_room_what_it_sees() -> None:
 
 
 async def test_each_room_has_its_own_bound_for_the_age_of_orders(shop: Shop) -> None:
-    patient = Room(name="patient", routes=("*",), rate_per_s=1.0, active_most=1, queue_age_most_s=600.0)
+    patient = Room(name="patient", routes=("*",), admissions_per_s=1.0, max_active=1, max_queue_age_s=600.0)
     shop.rooms.update([TABLE, patient])
 
     await keeper(shop, age=100.0).tick()
@@ -536,7 +536,7 @@ async def test_each_room_has_its_own_bound_for_the_age_of_orders(shop: Shop) -> 
 
 
 async def test_a_stock_that_cannot_be_read_is_not_known() -> None:
-    shop = Shop(table=Room(name="drop", routes=("*",), rate_per_s=1.0, active_most=1, skus=("SNEAKER",)))
+    shop = Shop(table=Room(name="drop", routes=("*",), admissions_per_s=1.0, max_active=1, skus=("SNEAKER",)))
 
     await keeper(shop, stock=StoreUnavailable("away")).tick()
 
@@ -544,7 +544,7 @@ async def test_a_stock_that_cannot_be_read_is_not_known() -> None:
 
 
 async def test_a_room_that_is_off_is_not_kept(shop: Shop) -> None:
-    shop.rooms["drop"].is_on = False
+    shop.rooms["drop"].is_enabled = False
 
     await keeper(shop).tick()
 
