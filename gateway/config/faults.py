@@ -21,8 +21,8 @@ from gateway.config.policies import (
     Room,
     Shoppers,
     Upstream,
-    applies,
 )
+from gateway.config.route_patterns import applies
 from gateway.config.tables import Checks, Fault
 from gateway.http.addresses import parse_network
 

@@ -1,30 +1,31 @@
-"""The policy tables of `peakgate.toml`: values that may change while the gateway runs.
+"""The policy tables of `peakgate.toml`: frozen values that a reload may change while the gateway runs.
 
-Plain frozen values, no behaviour but the faults they find in themselves. Times are in seconds. A table that is left out is
-as its defaults say. `file.py` reads them, the JSON Schema is made of them, components get plain keyword values of them.
+The members carry their JSON Schema: constraints and a description. `extra["format"]` is the form that an error message
+asks for. Times are in seconds. A table that is left out has its defaults.
 """
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="Lower case, digits, - and _.")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$", extra={"format": "lower case, digits, - and _"})]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
-# `POST /v1/checkout`, `/v1/carts*`, `*`: a method or none, then a path as the route table writes it; `*` is any text.
+# A method or none, then a path as in the route table; `*` is any text.
 RoutePattern = Annotated[
-    str, Meta(pattern=r"^([A-Z]+ )?[/*]", description="For example 'POST /v1/checkout' or '/v1/carts*'.")
+    str, Meta(pattern=r"^([A-Z]+ )?[/*]", extra={"format": "for example 'POST /v1/checkout' or '/v1/carts*'"})
 ]
-Cidr = Annotated[str, Meta(description="An address or a network, such as 10.0.0.0/8 or 2001:db8::/32.")]
-HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+", description="http:// or https://")]
-# The first to be shed comes last.
+Cidr = Annotated[str, Meta(extra={"format": "an address or a network, such as 10.0.0.0/8 or 2001:db8::/32"})]
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+", extra={"format": "http:// or https://"})]
+RequestPath = Annotated[str, Meta(pattern="^/")]
+# Under overload, the last is shed first.
 Criticality = Literal["checkout", "cart-write", "cart-read", "browse", "optional"]
 CRITICALITIES: Final[Sequence[Criticality]] = ("checkout", "cart-write", "cart-read", "browse", "optional")
 
@@ -33,77 +34,101 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the file."""
 
 
-# Who is asking
-
-
 class ApiKey(Table, frozen=True):
-    """A key that a caller sends as `X-Api-Key`; only its digest is ever written down (`peakgate config hash-key`)."""
+    """An API key that clients send as `X-Api-Key`. Only its digest is stored (`peakgate config hash-key`)."""
 
-    name: Name
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="Hex SHA-256 of the key.")]
+    name: Annotated[Name, Meta(description="Name of the key in logs, metrics and limits.")]
+    sha256: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9a-f]{64}$",
+            description="Hex SHA-256 of the key, as printed by `peakgate config hash-key`.",
+            extra={"format": "hex SHA-256 of the key"},
+        ),
+    ]
 
 
 class Identity(Table, frozen=True):
-    """Who a request comes from."""
+    """How the client of a request is identified: trusted proxies, allowed and denied addresses, API keys."""
 
-    # Peers whose X-Forwarded-For is believed; the client is the right-most address that is none of them.
-    trusted_proxies: tuple[Cidr, ...] = ()
-    # When not empty, nobody else is served. `deny` wins.
-    allow: tuple[Cidr, ...] = ()
-    deny: tuple[Cidr, ...] = ()
-    api_keys: tuple[ApiKey, ...] = ()
+    trusted_proxies: Annotated[
+        tuple[Cidr, ...],
+        Meta(
+            description="Proxies whose X-Forwarded-For is trusted. The client is the right-most address that is not "
+            "one of them."
+        ),
+    ] = ()
+    allow: Annotated[
+        tuple[Cidr, ...], Meta(description="If not empty, all other client addresses are denied. `deny` wins.")
+    ] = ()
+    deny: Annotated[tuple[Cidr, ...], Meta(description="Client addresses that are denied.")] = ()
+    api_keys: Annotated[tuple[ApiKey, ...], Meta(description="Keys that clients may send as X-Api-Key.")] = ()
 
 
 class Shoppers(Table, frozen=True):
-    """Signed-in shoppers: bearer JSON Web Tokens (RFC 7519) of one issuer. Off unless there is a way to verify them."""
+    """Signed-in shoppers: bearer JSON Web Tokens (RFC 7519) of one issuer. Off without a key to verify them."""
 
-    issuer: str | None = None
-    audience: str | None = None
-    jwks_url: HttpUrl | None = None
-    algorithms: tuple[Literal["RS256", "ES256", "EdDSA", "HS256"], ...] = ("RS256", "ES256", "EdDSA")
-    # A file with the shared secret; needed by HS256 and refused without it.
-    hs256_secret_file: str | None = None
-    leeway_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
-    jwks_refresh_s: Seconds = 300.0
-
-
-# Saying no
+    issuer: Annotated[str | None, Meta(description="Required issuer of the tokens (iss).")] = None
+    audience: Annotated[str | None, Meta(description="Required audience of the tokens (aud).")] = None
+    jwks_url: Annotated[HttpUrl | None, Meta(description="URL of the issuer's public keys (RFC 7517).")] = None
+    algorithms: Annotated[
+        tuple[Literal["RS256", "ES256", "EdDSA", "HS256"], ...],
+        Meta(description="Accepted signature algorithms. HS256 needs hs256_secret_file."),
+    ] = ("RS256", "ES256", "EdDSA")
+    hs256_secret_file: Annotated[
+        str | None, Meta(description="File with the shared secret. Required by HS256, an error without it.")
+    ] = None
+    leeway_s: Annotated[float, Meta(ge=0, le=600, description="Accepted clock skew of the issuer, in seconds.")] = 30.0
+    jwks_refresh_s: Annotated[Seconds, Meta(description="Seconds between two fetches of the issuer's keys.")] = 300.0
 
 
 class Limit(Table, frozen=True):
-    """A quota: `quota` requests each `window_s` for every key, with bursts up to `burst` (GCRA)."""
+    """A rate limit (GCRA): `quota` requests in each `window_s` for every key, with bursts up to `burst`."""
 
-    name: Name
-    by: Literal["address", "api_key", "shopper", "route", "global"]
-    quota: Count
-    window_s: Seconds = 1.0
-    # How many may come at once; the quota unless given.
-    burst: Count | None = None
-    routes: tuple[RoutePattern, ...] = ("*",)
-    # Decide and count, but refuse nobody.
-    shadow: bool = False
+    name: Annotated[Name, Meta(description="Name of the limit in events, metrics and headers.")]
+    by: Annotated[
+        Literal["address", "api_key", "shopper", "route", "global"],
+        Meta(description="Key of the quota: client address, API key, shopper, route, or one for all requests."),
+    ]
+    quota: Annotated[Count, Meta(description="Requests in each window.")]
+    window_s: Annotated[Seconds, Meta(description="Length of the window in seconds.")] = 1.0
+    burst: Annotated[Count | None, Meta(description="Requests that may arrive at once. Default: the quota.")] = None
+    routes: Annotated[tuple[RoutePattern, ...], Meta(description="Route patterns that the limit applies to.")] = ("*",)
+    shadow: Annotated[bool, Meta(description="Decide and count, but reject no request.")] = False
 
 
 class Breaker(Table, frozen=True):
-    """When a dependency is cut off, and how it comes back."""
+    """Circuit breaker of a dependency: when it opens, and how it closes again."""
 
-    window_s: Seconds = 10.0
-    min_calls: Count = 20
-    failure_rate: Share = 0.5
-    slow_call_s: Seconds = 2.0
-    slow_call_rate: Share = 0.8
-    # How long it stays cut off at first; doubled at every failed probe, jittered.
-    open_s: Seconds = 1.0
-    max_open_s: Seconds = 30.0
-    # After a good probe, the share let through rises to all of it over this time.
-    ramp_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+    window_s: Annotated[Seconds, Meta(description="Sliding window of calls that are counted, in seconds.")] = 10.0
+    min_calls: Annotated[Count, Meta(description="With fewer calls in the window the breaker does not open.")] = 20
+    failure_rate: Annotated[Share, Meta(description="Share of failed calls in the window that opens the breaker.")] = (
+        0.5
+    )
+    slow_call_s: Annotated[Seconds, Meta(description="A call that takes longer is slow, in seconds.")] = 2.0
+    slow_call_rate: Annotated[Share, Meta(description="Share of slow calls in the window that opens the breaker.")] = (
+        0.8
+    )
+    open_s: Annotated[
+        Seconds,
+        Meta(description="First time in the open state, in seconds. Doubles with each failed probe, with jitter."),
+    ] = 1.0
+    max_open_s: Annotated[Seconds, Meta(description="Longest time between two probes, in seconds.")] = 30.0
+    ramp_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Seconds after a successful probe in which the share of calls let through rises to all.",
+        ),
+    ] = 5.0
 
 
-# The defaults of dependencies that differ from the general ones. A table in the file overrides them key by key.
+# Defaults of single dependencies. A table in the file overrides them key by key.
 BREAKERS: Final[Mapping[str, Breaker]] = {
-    # Many calls a second and a deadline of 250 ms: judged at once, and back at once.
+    # Many calls a second and a deadline of 250 ms: it opens and closes fast.
     "store": Breaker(window_s=1.0, min_calls=20, slow_call_s=0.2, open_s=0.2, max_open_s=1.0, ramp_s=0.5),
-    # Few calls, each of which matters: an order that meets a dead service should find it out for the others.
+    # Few calls, and each belongs to an order: five are enough to open.
     "payment": Breaker(window_s=60.0, min_calls=5, slow_call_s=3.5, open_s=2.0),
     "shipping": Breaker(window_s=60.0, min_calls=5, slow_call_s=3.5, open_s=2.0),
     "queue": Breaker(window_s=10.0, min_calls=5, open_s=0.5, max_open_s=10.0, ramp_s=2.0),
@@ -111,136 +136,185 @@ BREAKERS: Final[Mapping[str, Breaker]] = {
 
 
 class Shedding(Table, frozen=True):
-    """How much a worker takes on at a time."""
+    """Load shedding by criticality: an adaptive limit of concurrent requests in each worker."""
 
-    enabled: bool = True
-    min_concurrency: Count = 1000
-    max_concurrency: Count = 2_000
-    # How long the loop may take for all that is ready, before the least critical are refused; times of answers are a few of that.
-    lag_target_s: Seconds = 0.03
+    enabled: Annotated[bool, Meta(description="Whether overloaded workers shed requests.")] = True
+    min_concurrency: Annotated[Count, Meta(description="Lower bound of the limit of concurrent requests.")] = 1000
+    max_concurrency: Annotated[Count, Meta(description="Upper bound of the limit of concurrent requests.")] = 2_000
+    lag_target_s: Annotated[
+        Seconds,
+        Meta(
+            description="Event loop lag above which the least critical requests are shed, in seconds. Response times are "
+            "a few times as long."
+        ),
+    ] = 0.03
 
 
 class Room(Table, frozen=True):
     """A waiting room in front of some routes."""
 
-    name: Name
-    routes: tuple[RoutePattern, ...]
-    # Shoppers admitted each second, and at most at a time.
-    admissions_per_s: Annotated[float, Meta(gt=0, le=1e6)]
-    max_active: Count
-    # How long an admitted shopper may be idle, and how long one who waits may be away, before the place is given up.
-    session_s: Seconds = 600.0
-    # Shoppers ask again three times in the latter, but never more often than each second.
-    reconnect_s: Annotated[float, Meta(ge=5, le=86_400)] = 60.0
-    # The SKUs of the sale: clients behind the last unit of their stock get "sold out".
-    skus: tuple[str, ...] = ()
-    # Slow down when the oldest accepted order has waited this long.
-    max_queue_age_s: Seconds = 60.0
-    enabled: bool = True
-
-
-# Forwarding
+    name: Annotated[Name, Meta(description="Name of the room in events, metrics and tokens.")]
+    routes: Annotated[tuple[RoutePattern, ...], Meta(description="Route patterns that need a pass of the room.")]
+    admissions_per_s: Annotated[float, Meta(gt=0, le=1e6, description="Clients admitted each second.")]
+    max_active: Annotated[Count, Meta(description="Most clients that are admitted at a time.")]
+    session_s: Annotated[
+        Seconds, Meta(description="Idle time after which an admitted client loses the pass, in seconds.")
+    ] = 600.0
+    # Clients ask again three times in this time, but not more often than once a second.
+    reconnect_s: Annotated[
+        float,
+        Meta(
+            ge=5,
+            le=86_400,
+            description="Time that a waiting client may be away before it loses its place, in seconds.",
+        ),
+    ] = 60.0
+    skus: Annotated[
+        tuple[str, ...],
+        Meta(description='SKUs of the sale. Clients behind the last unit of their stock are shown "sold out".'),
+    ] = ()
+    max_queue_age_s: Annotated[
+        Seconds, Meta(description="Admission slows down while the oldest accepted order is older, in seconds.")
+    ] = 60.0
+    enabled: Annotated[bool, Meta(description="Whether the room is open. A closed room lets all requests pass.")] = True
 
 
 class HealthCheck(Table, frozen=True):
-    """Asking an upstream's targets how they are."""
+    """Active health checks of an upstream's targets."""
 
-    path: Annotated[str, Meta(pattern="^/")]
-    interval_s: Seconds = 5.0
-    timeout_s: Seconds = 2.0
-    # So many answers of the other kind in a row change a target's state.
-    unhealthy_threshold: Count = 2
-    healthy_threshold: Count = 2
+    path: Annotated[RequestPath, Meta(description="Path that is requested. 2xx and 3xx are healthy.")]
+    interval_s: Annotated[Seconds, Meta(description="Seconds between two checks of a target.")] = 5.0
+    timeout_s: Annotated[Seconds, Meta(description="A slower response is a failure, in seconds.")] = 2.0
+    unhealthy_threshold: Annotated[
+        Count, Meta(description="Consecutive failures after which a target is unhealthy.")
+    ] = 2
+    healthy_threshold: Annotated[Count, Meta(description="Consecutive successes after which it is healthy.")] = 2
 
 
 class Upstream(Table, frozen=True):
-    """HTTP servers that serve the same."""
+    """A named service of HTTP servers with the same content."""
 
-    name: Name
-    targets: Annotated[tuple[HttpUrl, ...], Meta(min_length=1)]
-    connect_timeout_s: Seconds = 1.0
-    # Connections of one worker to one target.
-    max_connections: Count = 256
-    # Passive health: a target with so many failures in a row is left out for a while.
-    failures_to_eject: Count = 5
-    eject_s: Seconds = 5.0
-    health: HealthCheck | None = None
+    name: Annotated[Name, Meta(description="Name of the upstream in routes, breakers and metrics.")]
+    targets: Annotated[tuple[HttpUrl, ...], Meta(min_length=1, description="Its servers: scheme, host and port.")]
+    connect_timeout_s: Annotated[Seconds, Meta(description="Timeout of a connection attempt, in seconds.")] = 1.0
+    max_connections: Annotated[Count, Meta(description="Most connections of one worker to one target.")] = 256
+    failures_to_eject: Annotated[
+        Count, Meta(description="Consecutive failures of requests after which a target is ejected.")
+    ] = 5
+    eject_s: Annotated[Seconds, Meta(description="Time that a failing target is ejected, in seconds.")] = 5.0
+    health: Annotated[
+        HealthCheck | None, Meta(description="Active health checks. Without them only requests count.")
+    ] = None
 
 
 class Forward(Table, frozen=True):
     """A path prefix that is forwarded to an upstream. The longest prefix wins; the gateway's own routes come first."""
 
-    prefix: Annotated[str, Meta(pattern=r"^/([^*?#]*/)?$", description="Begins and ends with a slash.")]
-    upstream: Name
-    # Take the prefix off the path that the upstream sees.
-    strip_prefix: bool = False
-    # Until the head of the answer, and between two pieces of its body.
-    timeout_s: Seconds = 10.0
-    idle_timeout_s: Seconds = 30.0
-    criticality: Criticality = "browse"
-    retries: Annotated[int, Meta(ge=0, le=5)] = 1
-    max_body_bytes: Count = 100 * 1024 * 1024
-    cache: bool = False
-    compress: bool = False
-    # Pass the Host the shopper sent; otherwise the target's own.
-    preserve_host: bool = True
+    prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^/([^*?#]*/)?$",
+            description="Path prefix of the forwarded requests. Begins and ends with a slash.",
+            extra={"format": "begins and ends with a slash"},
+        ),
+    ]
+    upstream: Annotated[Name, Meta(description="Name of the upstream.")]
+    strip_prefix: Annotated[bool, Meta(description="Whether the prefix is removed from the path.")] = False
+    timeout_s: Annotated[Seconds, Meta(description="Timeout until the head of the response, in seconds.")] = 10.0
+    idle_timeout_s: Annotated[
+        Seconds, Meta(description="Timeout between two chunks of the response's body, in seconds.")
+    ] = 30.0
+    criticality: Annotated[
+        Criticality, Meta(description="Priority under overload: optional is shed first, checkout last.")
+    ] = "browse"
+    retries: Annotated[int, Meta(ge=0, le=5, description="Most retries of a failed idempotent request.")] = 1
+    max_body_bytes: Annotated[Count, Meta(description="Longest body of a request, in bytes.")] = 100 * 1024 * 1024
+    cache: Annotated[bool, Meta(description="Whether responses are cached as their header fields allow.")] = False
+    compress: Annotated[
+        bool, Meta(description="Whether responses are compressed. Unsafe for secrets beside reflected input (BREACH).")
+    ] = False
+    preserve_host: Annotated[
+        bool, Meta(description="Whether the upstream receives the client's Host. Otherwise: the target's own.")
+    ] = True
 
 
 class Cache(Table, frozen=True):
-    """The response cache of a worker (RFC 9111, shared)."""
+    """The response cache of a worker (a shared cache of RFC 9111)."""
 
-    enabled: bool = True
-    memory_bytes: Count = 64 * 1024 * 1024
-    max_entry_bytes: Count = 1024 * 1024
-    # Applied where an answer does not say itself.
-    stale_while_revalidate_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
-    stale_if_error_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
-    # A second tier in the store, shared by all workers.
-    shared: bool = False
-
-
-# Degrading on purpose
+    enabled: Annotated[bool, Meta(description="Whether responses are cached.")] = True
+    memory_bytes: Annotated[Count, Meta(description="Memory of each worker for responses, in bytes.")] = 64 * 1024**2
+    max_entry_bytes: Annotated[Count, Meta(description="Largest response that is cached, in bytes.")] = 1024**2
+    stale_while_revalidate_s: Annotated[
+        SecondsOrZero,
+        Meta(
+            description="Time in which a stale response is served during its revalidation, in seconds, unless the response "
+            "sets it."
+        ),
+    ] = 0.0
+    stale_if_error_s: Annotated[
+        SecondsOrZero,
+        Meta(
+            description="Time in which a stale response is served while the upstream fails, in seconds, unless the "
+            "response sets it."
+        ),
+    ] = 60.0
+    shared: Annotated[bool, Meta(description="Whether the store is a second tier for all workers.")] = False
 
 
 class Switch(Table, frozen=True):
-    """Turns routes, or the feature of its name (`compression`), off or down to a share of clients; others get a 503."""
+    """A kill switch of routes, or of the feature of its name (`compression`), for all clients or a share of them."""
 
-    name: Name
-    routes: tuple[RoutePattern, ...] = ()
-    enabled: bool = True
-    percent: Percent = 100.0
+    name: Annotated[Name, Meta(description="Name of the switch in events and metrics, or of a feature.")]
+    routes: Annotated[
+        tuple[RoutePattern, ...], Meta(description="Route patterns that return 503 to clients without access.")
+    ] = ()
+    enabled: Annotated[bool, Meta(description="Whether the routes or the feature are available.")] = True
+    percent: Annotated[Percent, Meta(description="Percentage of clients with access; always the same clients.")] = 100.0
 
 
 class Event(Table, frozen=True):
-    """A time at which the gateway tightens by itself and reverts by itself, such as a drop."""
+    """A scheduled time with tighter policies, such as a drop. They revert at its end."""
 
-    name: Name
-    start: datetime
-    end: datetime
-    # How long before the start the paths of `prewarm` are fetched and the rooms of the event open.
-    prewarm_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
-    prewarm: tuple[Annotated[str, Meta(pattern="^/")], ...] = ()
-    # The Host of these requests, a part of the cache key; that of the last client unless given.
-    prewarm_host: str | None = None
-    # Limits by name get this quota, rooms and switches by name are turned on or off; before and after they are as written.
-    limits: dict[str, Count] = field(default_factory=dict)
-    # The part of its quota that every other limit keeps.
-    limits_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    rooms: dict[str, bool] = field(default_factory=dict)
-    switches: dict[str, bool] = field(default_factory=dict)
-
-
-# The rest
+    name: Annotated[Name, Meta(description="Name of the event in the status and logs.")]
+    start: Annotated[datetime, Meta(description="Start: a time with its zone.")]
+    end: Annotated[datetime, Meta(description="End: a time with its zone.")]
+    prewarm_s: Annotated[
+        SecondsOrZero,
+        Meta(description="Seconds before the start at which rooms open and the paths of prewarm are fetched."),
+    ] = 60.0
+    prewarm: Annotated[
+        tuple[RequestPath, ...], Meta(description="Paths that are fetched into the cache before the start.")
+    ] = ()
+    # The Host is a part of the cache key.
+    prewarm_host: Annotated[
+        str | None, Meta(description="Host of the prewarm requests. Default: the Host of the last client.")
+    ] = None
+    limits: Annotated[dict[str, Count], Meta(description="Quotas of limits during the event, by name.")] = field(
+        default_factory=dict
+    )
+    limits_factor: Annotated[
+        float, Meta(gt=0, le=1, description="Factor of the quotas of all other limits during the event.")
+    ] = 1.0
+    rooms: Annotated[dict[str, bool], Meta(description="Rooms by name: true opens, false closes.")] = field(
+        default_factory=dict
+    )
+    switches: Annotated[dict[str, bool], Meta(description="Switches by name: true turns on, false off.")] = field(
+        default_factory=dict
+    )
 
 
 class Cors(Table, frozen=True):
-    """Which pages of other origins may call the API (the Fetch standard). Off without origins."""
+    """Cross-origin requests to the API (the Fetch standard). Off without origins."""
 
-    allow_origins: tuple[str, ...] = ()
-    routes: tuple[RoutePattern, ...] = ("/v1/*",)
-    allow_credentials: bool = False
-    max_age_s: Annotated[int, Meta(ge=0, le=86_400)] = 600
-    expose_headers: tuple[str, ...] = (
+    allow_origins: Annotated[
+        tuple[str, ...], Meta(description='Origins whose pages may call, such as https://shop.example, or "*".')
+    ] = ()
+    routes: Annotated[tuple[RoutePattern, ...], Meta(description="Route patterns that pages may call.")] = ("/v1/*",)
+    allow_credentials: Annotated[bool, Meta(description="Whether pages may send cookies and credentials.")] = False
+    max_age_s: Annotated[
+        int, Meta(ge=0, le=86_400, description="Time that browsers may cache a preflight, in seconds.")
+    ] = 600
+    expose_headers: Annotated[tuple[str, ...], Meta(description="Response header fields that pages may read.")] = (
         "ETag",
         "Location",
         "X-Request-Id",
@@ -251,56 +325,66 @@ class Cors(Table, frozen=True):
 
 
 class Compression(Table, frozen=True):
-    """Which answers are compressed: only those that hold no secrets beside text of others (BREACH)."""
+    """Compression of responses, except those with secrets beside reflected input (BREACH)."""
 
-    enabled: bool = True
-    min_bytes: Count = 1_400
+    enabled: Annotated[bool, Meta(description="Whether responses are compressed.")] = True
+    min_bytes: Annotated[Count, Meta(description="Shorter responses are not compressed, in bytes.")] = 1_400
 
 
 class Headers(Table, frozen=True):
-    """Header fields of every answer; an empty one is left out."""
+    """Header fields of every response. An empty value omits the field."""
 
-    strict_transport_security: str = ""
-    content_security_policy: str = "default-src 'none'; frame-ancestors 'none'"
-    referrer_policy: str = "no-referrer"
-    x_content_type_options: Literal["nosniff", ""] = "nosniff"
+    strict_transport_security: Annotated[str, Meta(description="Value of Strict-Transport-Security.")] = ""
+    content_security_policy: Annotated[str, Meta(description="Value of Content-Security-Policy.")] = (
+        "default-src 'none'; frame-ancestors 'none'"
+    )
+    referrer_policy: Annotated[str, Meta(description="Value of Referrer-Policy.")] = "no-referrer"
+    x_content_type_options: Annotated[Literal["nosniff", ""], Meta(description="Value of X-Content-Type-Options.")] = (
+        "nosniff"
+    )
 
 
 class AccessLog(Table, frozen=True):
-    """One JSON line for a sample of requests, by their outcome."""
+    """The access log: one JSON line for a sample of requests, by outcome."""
 
-    enabled: bool = True
-    # `-` is standard output.
-    file: str = "-"
-    ok_sample_rate: Share = 0.01
-    rejected_sample_rate: Share = 0.01
-    client_error_sample_rate: Share = 0.1
-    server_error_sample_rate: Share = 1.0
-    slow_s: Seconds = 1.0
-    # Personal data is left out unless named here.
-    personal_fields: tuple[Literal["address", "path", "query", "shopper", "user_agent"], ...] = ()
+    enabled: Annotated[bool, Meta(description="Whether requests are logged.")] = True
+    file: Annotated[str, Meta(description="File that lines are appended to; `-` is standard output.")] = "-"
+    ok_sample_rate: Annotated[Share, Meta(description="Share of successful requests that are logged.")] = 0.01
+    rejected_sample_rate: Annotated[
+        Share, Meta(description="Share of rejected requests (429, 503) that are logged.")
+    ] = 0.01
+    client_error_sample_rate: Annotated[Share, Meta(description="Share of other 4xx that are logged.")] = 0.1
+    server_error_sample_rate: Annotated[Share, Meta(description="Share of other 5xx that are logged.")] = 1.0
+    slow_s: Annotated[Seconds, Meta(description="Slower requests are always logged, in seconds.")] = 1.0
+    personal_fields: Annotated[
+        tuple[Literal["address", "path", "query", "shopper", "user_agent"], ...],
+        Meta(description="Fields with personal data that are logged. Default: none of them."),
+    ] = ()
 
 
 class Policies(Table, frozen=True):
     """Everything that may change while the gateway runs."""
 
-    identity: Identity = Identity()
-    shoppers: Shoppers = Shoppers()
-    limits: tuple[Limit, ...] = ()
-    breaker: dict[str, Breaker] = field(default_factory=dict)
-    shedding: Shedding = Shedding()
-    rooms: tuple[Room, ...] = ()
-    upstreams: tuple[Upstream, ...] = ()
-    routes: tuple[Forward, ...] = ()
-    cache: Cache = Cache()
-    switches: tuple[Switch, ...] = ()
-    events: tuple[Event, ...] = ()
-    cors: Cors = Cors()
-    compression: Compression = Compression()
-    headers: Headers = Headers()
-    access_log: AccessLog = AccessLog()
-
-
-def applies(patterns: Sequence[str], method: str, path: str) -> bool:
-    """Whether one of the patterns names the route of `method` and `path` (as the route table writes it)."""
-    return any(fnmatch.fnmatchcase(f"{method} {path}" if " " in each else path, each) for each in patterns)
+    identity: Annotated[Identity, Meta(description="Identification of clients.")] = Identity()
+    shoppers: Annotated[Shoppers, Meta(description="Signed-in shoppers by JSON Web Tokens.")] = Shoppers()
+    limits: Annotated[
+        tuple[Limit, ...], Meta(description="Rate limits. A request must be within all that match its route.")
+    ] = ()
+    breaker: Annotated[
+        dict[str, Breaker],
+        Meta(
+            description="Circuit breakers by dependency: store, payment, shipping, queue, search, or the name of an "
+            "upstream."
+        ),
+    ] = field(default_factory=dict)
+    shedding: Annotated[Shedding, Meta(description="Load shedding by criticality.")] = Shedding()
+    rooms: Annotated[tuple[Room, ...], Meta(description="Waiting rooms in front of some routes.")] = ()
+    upstreams: Annotated[tuple[Upstream, ...], Meta(description="HTTP services behind the gateway.")] = ()
+    routes: Annotated[tuple[Forward, ...], Meta(description="Path prefixes that are forwarded to upstreams.")] = ()
+    cache: Annotated[Cache, Meta(description="The response cache.")] = Cache()
+    switches: Annotated[tuple[Switch, ...], Meta(description="Kill switches of routes and features.")] = ()
+    events: Annotated[tuple[Event, ...], Meta(description="Scheduled times with tighter policies.")] = ()
+    cors: Annotated[Cors, Meta(description="Cross-origin requests.")] = Cors()
+    compression: Annotated[Compression, Meta(description="Compression of responses.")] = Compression()
+    headers: Annotated[Headers, Meta(description="Header fields of every response.")] = Headers()
+    access_log: Annotated[AccessLog, Meta(description="The access log.")] = AccessLog()

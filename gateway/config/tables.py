@@ -75,11 +75,15 @@ class Reader:
 
     # Each returns the value, or `_WRONG` after noting why.
 
-    def _read(self, kind: inspect.Type, value: object, place: Place, check: Check | None = None) -> Any:
+    def _read(
+        self, kind: inspect.Type, value: object, place: Place, check: Check | None = None, form: str | None = None
+    ) -> Any:
         match kind:
+            case inspect.Metadata():
+                return self._read(kind.type, value, place, check, (kind.extra or {}).get("format", form))
             case inspect.UnionType():
                 (inner,) = (each for each in kind.types if not isinstance(each, inspect.NoneType))
-                return self._read(inner, value, place, check)
+                return self._read(inner, value, place, check, form)
             case inspect.StructType():
                 return self._struct(kind, value, place)
             case inspect.VarTupleType():
@@ -87,7 +91,7 @@ class Reader:
             case inspect.DictType():
                 return self._dict(kind, value, place)
             case _:
-                return self._leaf(kind, value, place, check)
+                return self._leaf(kind, value, place, check, form)
 
     def _struct(self, kind: inspect.StructType, value: object, place: Place) -> Any:
         if not isinstance(value, dict):
@@ -128,16 +132,12 @@ class Reader:
         sound = {key: part for key, part in found.items() if part is not _WRONG}
         return sound if isinstance(kind.value_type, inspect.StructType) or len(sound) == len(found) else _WRONG
 
-    def _leaf(self, kind: inspect.Type, value: object, place: Place, check: Check | None) -> Any:
+    def _leaf(self, kind: inspect.Type, value: object, place: Place, check: Check | None, form: str | None) -> Any:
         if has_control(value):
             return self._wrong(place, NO_CONTROL)
-        about = None
-        if isinstance(kind, inspect.Metadata):
-            about = (kind.extra_json_schema or {}).get("description")
-            kind = kind.type
         read = _leaf(kind, value)
         if read is _WRONG:
-            return self._wrong(place, f"must be {_rule(kind, about)}{shown(place, value)}")
+            return self._wrong(place, f"must be {_rule(kind, form)}{shown(place, value)}")
         if check is not None and (what := check(read)):
             return self._wrong(place, what)
         return read
@@ -212,7 +212,7 @@ def _within(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
     )
 
 
-def _rule(kind: inspect.Type, about: str | None) -> str:
+def _rule(kind: inspect.Type, form: str | None) -> str:
     """The correction."""
     match kind:
         case inspect.BoolType():
@@ -223,8 +223,8 @@ def _rule(kind: inspect.Type, about: str | None) -> str:
             return f"one of {', '.join(str(word) for word in kind.values if word != '') or 'nothing'}"
         case inspect.DateTimeType():
             return "a time with its zone, such as 2026-11-27T09:00:00Z"
-        case inspect.StrType() if about:
-            return f"text in quotes ({about[:1].lower()}{about[1:].rstrip('.')})"
+        case inspect.StrType() if form:
+            return f"text in quotes ({form})"
         case inspect.StrType() if kind.pattern == "^/":
             return "text in quotes that begins with /"
         case _:

@@ -8,7 +8,8 @@ from typing import Final
 from gateway.api.binding import Route
 from gateway.auth.authentication import authentication
 from gateway.auth.identity import identity
-from gateway.config.policies import CRITICALITIES, Criticality, Forward, Limit, Policies, Room, applies
+from gateway.config.policies import CRITICALITIES, Criticality, Forward, Limit, Policies, Room
+from gateway.config.route_patterns import applies
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, stack
 from gateway.pipeline.compression import compression
 from gateway.pipeline.cors import cors

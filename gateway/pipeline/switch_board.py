@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
-from gateway.config.policies import Switch, applies
+from gateway.config.policies import Switch
+from gateway.config.route_patterns import applies
 from gateway.metrics import Metric, Sample
 from gateway.pipeline.switch_override import Override, UnknownSwitch
 

@@ -41,6 +41,8 @@ def members(kind: inspect.Type, values: list[Any], place: str) -> Iterator[tuple
                 found = [value[field.name] for value in values if field.name in value]
                 yield f"{place}.{field.name}", bool(found)
                 yield from members(field.type, found, f"{place}.{field.name}")
+        case inspect.Metadata():
+            yield from members(kind.type, values, place)
         case inspect.VarTupleType():
             yield from members(kind.item_type, [row for value in values for row in value], place)
         case inspect.DictType():
