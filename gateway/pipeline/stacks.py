@@ -54,13 +54,17 @@ class Stacks:
             return deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _no_layer
         method, path = route.method, route.path
         is_checkout = (method, path) == CHECKOUT
+        # Public responses come from the response cache, mostly without a wait.
+        is_read = method == "GET" and route.hot and not route.is_public
+        has_shopper_limits = any(limit.by == "shopper" for limit in self._of(method, path))
         return stack(
             self._outside(method, path, is_page=False),
             self._admission(method, path, route.criticality, sells=is_checkout),
             # Before authentication: rejecting is cheaper than verifying a token. Limits by shopper come after it.
-            self._limits(method, path, by_shopper=False),
+            # A rejected read must not take from limits that come later, so only the last limits let it begin early.
+            self._limits(method, path, by_shopper=False, is_read=is_read and not has_shopper_limits),
             authentication(self._state.tokens),
-            self._limits(method, path, by_shopper=True),
+            self._limits(method, path, by_shopper=True, is_read=is_read),
             self._degraded_orders() if is_checkout else _no_layer,
             deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _no_layer,
             # Outside of the response cache, which stores the plain body: clients accept different codings.
@@ -176,10 +180,18 @@ class Stacks:
             return _no_layer
         return shedding(self._state.shedder, criticality, dependency=dependency, is_replay=is_replay)
 
-    def _limits(self, method: str, path: str, *, by_shopper: bool, route: str | None = None) -> Layer:
+    def _limits(
+        self, method: str, path: str, *, by_shopper: bool, route: str | None = None, is_read: bool = False
+    ) -> Layer:
         """`route` is the key of limits that count by route, if it is not the method and path."""
         limits = [each for each in self._of(method, path) if (each.by == "shopper") is by_shopper]
-        return rate_limit(limits, self._state.quota, route=route or f"{method} {path}", mark=self._state.degraded.mark)
+        return rate_limit(
+            limits,
+            self._state.quota,
+            route=route or f"{method} {path}",
+            mark=self._state.degraded.mark,
+            is_read=is_read,
+        )
 
     def _of(self, method: str, path: str) -> Iterable[Limit]:
         return (limit for limit in self._policies.limits if applies(limit.routes, method, path))

@@ -19,6 +19,7 @@ from gateway.config.policies import Limit
 from gateway.http import problems
 from gateway.http.message import PROBLEM_JSON, Handler, Layer, Request, Response, ResponseOrAwaitable
 from gateway.ratelimit.batch import Batch, Group
+from gateway.ratelimit.early_read import EarlyRead
 from gateway.ratelimit.fields import LimitFields, joined
 from gateway.ratelimit.redis_quota import LimitSet, RedisQuota
 from gateway.ratelimit.rejection import Rejection
@@ -39,13 +40,15 @@ def rate_limit(
     *,
     route: str,
     mark: Mark,
+    is_read: bool = False,
     now: Callable[[], float] = time.time,
 ) -> Layer:
     """Limit the clients of a route by all of `limits` that apply.
 
     `route` is its method and template, for limits that count by route. A limit by API key or shopper does not apply to
     requests without one. `mark(request, "limits")` is called where the store was away and this process has decided
-    alone. The state is in `quota`; the layer is built anew for changed limits.
+    alone. The handler of a route that `is_read`, which has no effects and awaits only futures, begins while the store
+    decides. The state is in `quota`; the layer is built anew for changed limits.
     """
     if not limits:
         return lambda handler: handler
@@ -53,14 +56,20 @@ def rate_limit(
     if all(limit.shadow for limit in limits):
         return lambda handler: _Shadow(limit_set, handler).count
     fields = LimitFields(limits)
-    return lambda handler: _Limiter(limit_set, fields, mark, now, handler).limit
+    return lambda handler: _Limiter(limit_set, fields, mark, now, handler, is_read).limit
 
 
 class _Limiter:
-    __slots__ = ("_client_of", "_fields", "_handler", "_limits", "_mark", "_now")
+    __slots__ = ("_client_of", "_fields", "_handler", "_is_read", "_limits", "_mark", "_now")
 
-    def __init__(
-        self, limits: LimitSet, fields: LimitFields, mark: Mark, now: Callable[[], float], handler: Handler
+    def __init__(  # noqa: PLR0917 - private, and called once
+        self,
+        limits: LimitSet,
+        fields: LimitFields,
+        mark: Mark,
+        now: Callable[[], float],
+        handler: Handler,
+        is_read: bool,
     ) -> None:
         self._limits = limits
         self._client_of = limits.client_of
@@ -68,6 +77,7 @@ class _Limiter:
         self._mark = mark
         self._now = now
         self._handler = handler
+        self._is_read = is_read
 
     def limit(self, request: Request) -> ResponseOrAwaitable:
         client = self._client_of(request)
@@ -76,15 +86,37 @@ class _Limiter:
             return self._handler(request)
         batch = group.batch
         if batch is None:
-            return self._decided(request, group, 0)
-        return self._wait(request, group, batch, group.join(batch))
+            self._add_fields(request, group)
+            return self._handler(request) if group.granted else _rejected(request, group, self._now())
+        position = group.join(batch)
+        if self._is_read:
+            return self._read_early(request, group, batch, position)
+        return self._wait(request, group, batch, position)
 
     async def _wait(self, request: Request, group: Group, batch: Batch, position: int) -> Response:
         await batch.decision
-        outcome = self._decided(request, group, position)
+        self._add_fields(request, group)
+        if position >= group.granted:
+            return _rejected(request, group, self._now())
+        outcome = self._handler(request)
         return outcome if isinstance(outcome, Response) else await outcome
 
-    def _decided(self, request: Request, group: Group, position: int) -> ResponseOrAwaitable:
+    async def _read_early(self, request: Request, group: Group, batch: Batch, position: int) -> Response:
+        extra_headers = request.extra_headers
+        read = EarlyRead(self._handler, request)
+        try:
+            await batch.decision
+            if position < group.granted:
+                self._add_fields(request, group)
+                return await read.finish()
+        finally:
+            read.abandon()
+        # Without the fields of the response that was begun.
+        request.extra_headers = extra_headers
+        self._add_fields(request, group)
+        return _rejected(request, group, self._now())
+
+    def _add_fields(self, request: Request, group: Group) -> None:
         if group.is_local:
             self._mark(request, DEGRADED)
         fields = group.fields
@@ -92,7 +124,6 @@ class _Limiter:
             fields = group.fields = self._fields.of(group)
         extra = request.extra_headers
         request.extra_headers = extra + fields if _STATE not in extra else joined(extra, fields)
-        return self._handler(request) if position < group.granted else _rejected(request, group, self._now())
 
 
 class _Shadow:

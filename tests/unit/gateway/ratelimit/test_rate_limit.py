@@ -33,10 +33,12 @@ class Edge:
         self.served: list[Request] = []
         self.handler = self.behind(*limits)
 
-    def behind(self, *limits: Limit, route: str = "GET /x") -> Handler:
-        """The same handler behind other limits, or on another route."""
-        layer = rate_limit(limits, self.quota, route=route, mark=self._mark, now=lambda: NOW)
-        return layer(self._serve)
+    def behind(
+        self, *limits: Limit, route: str = "GET /x", handler: Handler | None = None, is_read: bool = False
+    ) -> Handler:
+        """The same handler, or another, behind other limits, or on another route."""
+        layer = rate_limit(limits, self.quota, route=route, mark=self._mark, now=lambda: NOW, is_read=is_read)
+        return layer(handler or self._serve)
 
     async def get(self, **facts: str) -> Response:
         """The answer to one request."""
@@ -565,3 +567,97 @@ async def test_decisions_batches_and_the_local_mode_are_counted() -> None:
     assert orjson.loads(orjson.dumps(snapshot)) == snapshot
     assert snapshot["requests_per_batch"] == 4.0
     assert snapshot["shadows"] == ["tighter"]
+
+
+class Reader:
+    """A handler that waits for a future before it responds, as a read of the store does."""
+
+    def __init__(self) -> None:
+        self.replies: list[asyncio.Future[Response]] = []
+        self.abandoned = 0
+
+    def __call__(self, request: Request) -> Coroutine[Any, Any, Response]:
+        return self._read(request)
+
+    async def _read(self, request: Request) -> Response:
+        request.extra_headers += b"Degraded: prices\r\n"
+        reply: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.replies.append(reply)
+        try:
+            return await reply
+        except GeneratorExit:
+            self.abandoned += 1
+            raise
+
+
+@in_virtual_time
+async def test_a_read_begins_before_its_limits_are_decided() -> None:
+    edge, reader = Edge(BY_ADDRESS), Reader()
+    edge.store.mode = "hangs"
+    response = asyncio.ensure_future(resolve(edge.behind(BY_ADDRESS, handler=reader, is_read=True)(request())))
+    await asyncio.sleep(0)
+    assert len(reader.replies) == 1
+    assert not response.done()
+    reader.replies[0].set_result(Response(200, b"read"))
+    assert (await response).body == b"read"
+
+
+@in_virtual_time
+async def test_a_read_whose_reply_is_late_is_awaited() -> None:
+    edge, reader = Edge(BY_ADDRESS), Reader()
+    asked = request()
+    response = asyncio.ensure_future(resolve(edge.behind(BY_ADDRESS, handler=reader, is_read=True)(asked)))
+    await asyncio.sleep(1.0)
+    assert b"RateLimit: " in asked.extra_headers
+    assert not response.done()
+    reader.replies[0].set_result(Response(200))
+    assert (await response).status == 200
+
+
+@in_virtual_time
+async def test_a_read_over_its_limit_is_abandoned_and_leaves_nothing_in_the_rejection() -> None:
+    edge, reader = Edge(BY_ADDRESS), Reader()
+    handler = edge.behind(BY_ADDRESS, handler=reader, is_read=True)
+    asked = [request() for _ in range(4)]
+    responses = [asyncio.ensure_future(resolve(handler(each))) for each in asked]
+    rejected = await responses[3]
+    assert rejected.status == 429
+    assert b"Degraded" not in sent(rejected, asked[3]).header_block
+    assert b"RateLimit: " in sent(rejected, asked[3]).header_block
+    assert reader.abandoned == 1
+    for reply in reader.replies[:3]:
+        reply.set_result(Response(200))
+    assert [(await each).status for each in responses[:3]] == [200, 200, 200]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_the_error_of_a_read_is_raised_after_the_decision(is_late: bool) -> None:
+    async def fail_later(_request: Request) -> Response:
+        reply = asyncio.get_running_loop().create_future()
+        reply.set_exception(ValueError())
+        await reply
+        return Response(200)
+
+    def fail(asked: Request) -> Coroutine[Any, Any, Response]:
+        if is_late:
+            return fail_later(asked)
+        raise ValueError
+
+    edge = Edge(BY_ADDRESS)
+    asked = [request() for _ in range(4)]
+    handler = edge.behind(BY_ADDRESS, handler=fail, is_read=True)
+    outcomes = await asyncio.gather(*(resolve(handler(each)) for each in asked), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ValueError, ValueError, ValueError, Response]
+    assert all(b"RateLimit: " in each.extra_headers for each in asked)
+
+
+@in_virtual_time
+async def test_a_read_whose_client_leaves_is_abandoned() -> None:
+    edge, reader = Edge(BY_ADDRESS), Reader()
+    edge.store.mode = "hangs"
+    response = asyncio.ensure_future(resolve(edge.behind(BY_ADDRESS, handler=reader, is_read=True)(request())))
+    await asyncio.sleep(0)
+    response.cancel()
+    await asyncio.gather(response, return_exceptions=True)
+    assert reader.abandoned == 1
