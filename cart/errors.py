@@ -1,6 +1,6 @@
 """Refusals of cart calls: nouns with the facts that a client needs.
 
-Status codes and wording stand on the gateway's page of problems, not here.
+The status and text of each are in `gateway.http.problems`.
 """
 
 from __future__ import annotations

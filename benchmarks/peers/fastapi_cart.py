@@ -83,7 +83,7 @@ async def read_cart(cart_id: str) -> Cart:
     """The cart at the prices of now."""
     fields = await store.hgetall(key_of(cart_id))
     if not fields:
-        raise HTTPException(404, "There is no such cart")
+        raise HTTPException(404, "Cart not found")
     return await view(cart_id, fields)
 
 
@@ -94,7 +94,7 @@ async def add_line(cart_id: str, line: AddLine) -> Cart:
     now_ms = int(time.time() * 1000)
     flat = await add_to_line(keys=[key_of(cart_id)], args=[line.sku, line.quantity, price, now_ms, KEPT_MS])
     if not flat:
-        raise HTTPException(404, "There is no such cart")
+        raise HTTPException(404, "Cart not found")
     # RESP3 knows maps, but not those that a script makes.
     return await view(cart_id, dict(zip(flat[::2], flat[1::2], strict=True)))
 
@@ -104,7 +104,7 @@ async def product_of(sku: str) -> tuple[str, int]:
     if sku not in products:
         name, price = await store.hmget(f"{{{sku}}}p", "name", "price")
         if price is None:
-            raise HTTPException(404, "There is no such product")
+            raise HTTPException(404, "Product not found")
         products[sku] = name, int(price)
     return products[sku]
 

@@ -120,7 +120,7 @@ async function main () {
   app.get('/v1/carts/:cartId', { schema: { response: { 200: cart } } }, async (request, reply) => {
     const { cartId } = request.params
     const fields = await store.hgetall(keyOf(cartId))
-    if (fields['\u0001v'] === undefined) return reply.code(404).send({ title: 'There is no such cart' })
+    if (fields['\u0001v'] === undefined) return reply.code(404).send({ title: 'Cart not found' })
     return view(cartId, fields)
   })
 
@@ -128,9 +128,9 @@ async function main () {
     const { cartId } = request.params
     const { sku, quantity } = request.body
     const product = products.get(sku) ?? (await productOf(sku))
-    if (product === undefined) return reply.code(404).send({ title: 'There is no such product' })
+    if (product === undefined) return reply.code(404).send({ title: 'Product not found' })
     const flat = await store.addLine(keyOf(cartId), sku, quantity, product.price, Date.now(), KEPT_MS)
-    if (flat.length === 0) return reply.code(404).send({ title: 'There is no such cart' })
+    if (flat.length === 0) return reply.code(404).send({ title: 'Cart not found' })
     const fields = {}
     for (let n = 0; n < flat.length; n += 2) fields[flat[n]] = flat[n + 1]
     return view(cartId, fields)

@@ -16,7 +16,7 @@ from tests.integration.gateway.small_server import get
 from tests.raw_http import RawClient
 
 
-async def test_every_cart_call_answers_with_the_cart_and_its_tag() -> None:
+async def test_every_cart_call_returns_the_cart_and_its_etag() -> None:
     async with shop_server() as shop:
         made = await shop.call("POST", "/v1/carts", {"currency": "GBP"})
         cart = f"/v1/carts/{made.json()['id']}"
@@ -46,7 +46,7 @@ async def test_a_cart_is_deleted_once() -> None:
         assert (again.status, again.problem) == (404, "cart-not-found")
 
 
-async def test_a_cart_is_kept_by_its_shopper_alone_and_asked_for_again() -> None:
+async def test_a_cart_is_cached_privately_and_revalidated() -> None:
     async with shop_server() as shop:
         made = await shop.call("POST", "/v1/carts")
         assert made["Cache-Control"] == "private, no-cache"
@@ -59,17 +59,17 @@ async def test_a_cart_is_kept_by_its_shopper_alone_and_asked_for_again() -> None
 async def test_a_checkout_that_loses_the_store_logs_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def away(*_args: object, **_options: object) -> None:
-        raise StoreUnavailable("away")
+    async def unavailable(*_args: object, **_options: object) -> None:
+        raise StoreUnavailable("unavailable")
 
     async with shop_server() as shop:
         cart_id = await shop.cart_of()
-        monkeypatch.setattr(shop.stock, "hold", away)
-        monkeypatch.setattr(shop.orders, "release", away)
+        monkeypatch.setattr(shop.stock, "hold", unavailable)
+        monkeypatch.setattr(shop.orders, "release", unavailable)
         refused = await shop.check_out(cart_id)
         assert (refused.status, refused.problem, refused["Retry-After"]) == (503, "dependency-unavailable", "1")
     assert [(record.message, record.exc_info) for record in caplog.records] == [
-        ("releasing the claim of a cart failed; it expires in seconds: StoreUnavailable: away", None)
+        ("releasing the claim of a cart failed; it expires in seconds: StoreUnavailable: unavailable", None)
     ]
 
 
@@ -94,7 +94,7 @@ def statuses(stream: bytes) -> list[tuple[int, str]]:
     ("seen", "numbers"),
     [("0", [1, 2]), ("1", [2]), ("2", []), ("99", []), ("none", [1, 2]), ("-1", [1, 2]), ("9" * 5000, [1, 2])],
 )
-async def test_events_go_on_after_the_last_one_seen(seen: str, numbers: list[int]) -> None:
+async def test_a_resumed_stream_continues_after_last_event_id(seen: str, numbers: list[int]) -> None:
     async with shop_server() as shop:
         order_id = await an_order(shop)
         await cancelled(shop, order_id)
@@ -103,33 +103,33 @@ async def test_events_go_on_after_the_last_one_seen(seen: str, numbers: list[int
         assert [number for number, _ in statuses(answer.body)] == numbers
 
 
-async def test_events_outlast_a_store_that_is_away(
+async def test_a_stream_outlasts_an_outage_of_the_store(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(events, "RETRY_S", 0.001)
     async with shop_server() as shop:
         order_id = await an_order(shop)
-        read, is_away, refused = shop.orders.read, asyncio.Event(), asyncio.Event()
+        read, is_unavailable, refused = shop.orders.read, asyncio.Event(), asyncio.Event()
 
         async def read_or_fail(wanted: OrderId) -> Order | None:
-            if is_away.is_set():
+            if is_unavailable.is_set():
                 refused.set()
-                raise StoreUnavailable("away")
+                raise StoreUnavailable("unavailable")
             return await read(wanted)
 
         monkeypatch.setattr(shop.orders, "read", read_or_fail)
         async with await RawClient.open(shop.port) as client:
             await client.send(get(f"/v1/orders/{order_id}/events"))
             answering = asyncio.create_task(client.answer())
-            is_away.set()
+            is_unavailable.set()
             await refused.wait()
-            is_away.clear()
+            is_unavailable.clear()
             await cancelled(shop, order_id)
             assert statuses((await answering).body) == [(1, "accepted"), (2, "cancelled")]
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_quiet_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_stream_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.002)
     async with shop_server() as shop:
         order_id = await an_order(shop)
