@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.http.addresses import Networks, client_address, limited_as, may_pass, peer_of
+from gateway.http.addresses import Networks, client_address, is_allowed, peer_of, rate_limit_key
 from gateway.metrics import Metric, Sample
 from primitives.bounded_map import BoundedMap
 
@@ -88,7 +88,7 @@ class ClientIdentifier:
         if address is None:
             return DENIED if self._allow else UNKNOWN
         client = client_address(address, ",".join(forwarded_for) if forwarded_for else None, self.trusted)
-        return limited_as(client) if may_pass(client, self._allow, self._deny) else DENIED
+        return rate_limit_key(client) if is_allowed(client, self._allow, self._deny) else DENIED
 
     def api_key_name(self, key: str) -> str | None:
         """The name of an API key, None for an unknown one.

@@ -1,8 +1,8 @@
-"""Which address a request comes from, and whether a list of networks names it.
+"""The address of a client behind trusted proxies, and lists of networks.
 
-Only `X-Forwarded-For` is read, and only from peers that are trusted: each proxy appends the address that it was called
-from, so the right-most hop that is no proxy of ours is the one that nobody but our own proxies has written. RFC 7239's
-`Forwarded` is ignored: balancers that write one of the two pass the other on as the caller sent it.
+Only `X-Forwarded-For` is read, and only from trusted peers. Each proxy appends the address of its peer, so the right-most
+hop that is not a trusted proxy was written by a trusted proxy. RFC 7239's `Forwarded` is ignored: balancers that write
+one of the two forward the other as the client sent it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Network = IPv4Network | IPv6Network
 
 # The request header fields from which an upstream may build addresses; the host comes first.
 ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host")
-# A way through more proxies than this is none of ours; walking it is work that a caller could make us do.
-MOST_HOPS: Final = 32
+# Bounds the work that a client can cause with a long field.
+MAX_HOPS: Final = 32
 # An IPv6 customer has at least a /64 and may use any address of it (RFC 6177), so a /64 counts as one client.
 _CLIENT_BITS: Final = 64
 _MAPPED_BITS: Final = 96
-# Some balancers append the port they were called from: `192.0.2.1:4711`, `[2001:db8::1]:4711`, `[2001:db8::1]`.
+# Some balancers append the port of their peer: `192.0.2.1:4711`, `[2001:db8::1]:4711`, `[2001:db8::1]`.
 _WITH_PORT: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
 def parse_address(text: str) -> Address | None:
-    """The address that a peer or a hop is written as, with or without a port; None if it is none.
+    """The address of a peer or hop, with or without a port; None if it is invalid.
 
-    An IPv4 address mapped into IPv6 is that IPv4 address. One with a zone is none: it means something on one host only.
+    An IPv4 address mapped into IPv6 becomes that IPv4 address. A zone is invalid, because it is local to one host.
     """
     text = text.strip(" \t")
     with_port = _WITH_PORT.fullmatch(text)
@@ -45,7 +45,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def parse_network(text: str) -> Network:
-    """A network in CIDR notation, or one address. Raises `ValueError`, with the correction where there is one."""
+    """A network in CIDR notation, or one address. Raises `ValueError`, with the correction if there is one."""
     if "%" in text:
         raise ValueError(f"{text!r} names a zone, which networks have none of")
     try:
@@ -62,13 +62,13 @@ def parse_network(text: str) -> Network:
 
 
 class Networks:
-    """A set of networks that tells whether an address lies in one of them: one look for each length of prefix.
+    """A set of networks. Whether it contains an address takes one look-up for each prefix length.
 
     Raises `ValueError` where `parse_network` does.
     """
 
     def __init__(self, cidrs: Iterable[str] = ()) -> None:
-        # By version, then by how many bits of an address do not count.
+        # By version, then by the number of host bits.
         self._known: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
         self._count = 0
         for network in map(parse_network, cidrs):
@@ -85,21 +85,21 @@ class Networks:
 
 
 def peer_of(text: str) -> Address | None:
-    """The address at the other end of a connection. A link-local one comes with its zone, which is dropped."""
+    """The address of a peer. The zone of a link-local address is removed."""
     return parse_address(text.partition("%")[0])
 
 
 def client_address(peer: Address, forwarded_for: str | None, trusted: Networks) -> Address:
-    """The right-most address of the way to us that is no trusted proxy, or the furthest proxy if all are.
+    """The right-most hop that is not a trusted proxy, or the left-most one if all are.
 
     `forwarded_for` is the text of `X-Forwarded-For`, several field lines joined by commas in their order (RFC 9110, 5.3).
-    A hop that is no address ends the walk, and so does its maximum length: nothing left of it is believed, and the last
-    proxy before it counts as the client.
+    An invalid hop ends the search, as does `MAX_HOPS`: hops left of it are ignored, and the last proxy before it counts as
+    the client.
     """
     client = peer
     if forwarded_for is None or peer not in trusted:
         return client
-    for hop in reversed(forwarded_for.rsplit(",", MOST_HOPS)):
+    for hop in reversed(forwarded_for.rsplit(",", MAX_HOPS)):
         address = parse_address(hop)
         if address is None:
             return client
@@ -109,13 +109,13 @@ def client_address(peer: Address, forwarded_for: str | None, trusted: Networks) 
     return client
 
 
-def limited_as(address: Address) -> str:
-    """The text under which an address is limited and counted: IPv6 as its /64."""
+def rate_limit_key(address: Address) -> str:
+    """The key under which an address is rate-limited and counted: IPv6 as its /64."""
     if isinstance(address, IPv4Address):
         return str(address)
     return str(IPv6Network((int(address) >> _CLIENT_BITS << _CLIENT_BITS, _CLIENT_BITS)))
 
 
-def may_pass(address: Address, allow: Networks, deny: Networks) -> bool:
-    """Whether the lists let an address in: `deny` wins, and an `allow` that is not empty lets in nobody else."""
+def is_allowed(address: Address, allow: Networks, deny: Networks) -> bool:
+    """Whether the lists allow an address: `deny` wins; if `allow` is not empty, only its addresses are allowed."""
     return address not in deny and (not allow or address in allow)

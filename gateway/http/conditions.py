@@ -13,7 +13,7 @@ _VERSION: Final = re.compile(r'"?(\d{1,15})(?:\.[0-9a-f]+)?"?', re.ASCII)
 
 
 class Versioned(Protocol):
-    """Something whose changes are counted."""
+    """A resource with a version."""
 
     @property
     def version(self) -> int:
@@ -22,22 +22,22 @@ class Versioned(Protocol):
 
 
 def versioned_tag(view: Versioned, body: bytes) -> str:
-    """`"<version>.<stamp>"`: the stamp follows everything shown, so it changes with prices and names as well."""
+    """`"<version>.<stamp>"`: the stamp is a checksum of the body, so it changes with prices and names as well."""
     return f'"{view.version}.{crc32(body):08x}"'
 
 
 def content_tag(_view: object, body: bytes) -> str:
-    """The tag of something that has no version of its own."""
+    """The entity tag of a resource without a version: a checksum of the body."""
     return f'"{crc32(body):08x}"'
 
 
 def matches_none(known: str, tag: str) -> bool:
-    """Whether an If-None-Match names the tag; weakly compared, as that header asks, so `W/` makes no difference."""
+    """Whether an If-None-Match contains the tag. The comparison is weak (RFC 9110, 13.1.2), so `W/` makes no difference."""
     return known.strip() == "*" or tag in known
 
 
 def if_match(request: Request) -> int | None:
-    """The version that If-Match wants the cart to have; None where any will do, `NEVER` for a tag that is not ours."""
+    """The version in If-Match; None if any version matches, `NEVER` for a tag that no cart can have."""
     wanted = request.headers.get("If-Match")
     if wanted is None or wanted == "*":
         return None

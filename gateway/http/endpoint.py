@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.http.message import Handler
 from gateway.http.route_stats import RouteStats
@@ -10,21 +10,24 @@ from gateway.http.route_stats import RouteStats
 DEFAULT_BODY_LIMIT: Final = 64 * 1024
 
 
-class Unread(NamedTuple):
-    """The values of an early rejection: the criticality, 0 the most critical, and header lines."""
+class EarlyRejection:
+    """The properties of requests that may be rejected unparsed: their criticality, 0 the most critical, and header lines."""
 
-    criticality: int
-    lines: bytes
+    __slots__ = ("criticality", "header_block")
+
+    def __init__(self, criticality: int, header_block: bytes) -> None:
+        self.criticality = criticality
+        self.header_block = header_block
 
 
 class Endpoint:
-    """Where requests of a route end: its handler, wrapped in all its layers.
+    """The handler of a route, wrapped in all its layers.
 
-    A `hot` handler answers at once or awaits nothing but futures, so that the short path may run it without a task of its
-    own. One that `streams` takes bodies as they come where they have not come whole.
+    A `hot` handler returns a response or awaits only futures, so that the server runs it without a task of its own. A
+    handler that `streams` gets a body that is not received completely as a stream.
     """
 
-    __slots__ = ("body_limit", "handler", "hot", "method", "path", "stats", "streams", "unread")
+    __slots__ = ("body_limit", "early_reject", "handler", "hot", "method", "path", "stats", "streams")
 
     def __init__(
         self,
@@ -43,5 +46,5 @@ class Endpoint:
         self.body_limit = body_limit
         self.streams = streams
         self.stats = RouteStats()
-        # How its requests may be refused before they are read; None where they may not.
-        self.unread: Unread | None = None
+        # None where requests may not be rejected unparsed.
+        self.early_reject: EarlyRejection | None = None

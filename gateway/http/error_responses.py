@@ -13,7 +13,7 @@ from gateway.http.message import Request, Response
 _log = logging.getLogger("peakgate")
 
 
-def answer(error: BaseException, request: Request) -> Response:
+def error_response(error: BaseException, request: Request) -> Response:
     """The response of the problem of this error, or a logged 500 if it has none."""
     problem = problems.of_error(error)
     if problem is None:

@@ -10,13 +10,13 @@ PROBLEM_JSON: Final = b"application/problem+json"
 
 
 class Request:
-    """A request whose body is complete, or comes as `stream` where its route takes it so.
+    """A request. Its body is complete in `body`, or is received as `stream` where the route supports that.
 
-    `path` is as it was sent, without its query; `params` are the decoded variable segments of the route, in their order;
-    `headers` look names up in any case; `peer` is the address at the other end of the connection.
+    `path` is not decoded and has no query; `params` are the decoded variable segments of the route, in their order;
+    `headers` are case-insensitive; `peer` is the address at the other end of the connection.
 
-    The edge learns more on the way: `client` is the address the request is made from (IPv6 as its /64), `api_key` the name
-    of the key it came with, `shopper` who is signed in. `extra_headers` are header lines that every response to it gets.
+    Layers set the rest: `client` is the address of the client (IPv6 as its /64), `api_key` the name of its API key,
+    `shopper` the signed-in shopper. `extra_headers` are header lines that are added to the response.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Request:
         self.id = request_id
         self.params = params
         self.peer = peer
-        # The loop's time at which the whole request, or its head where the body streams, had come.
+        # The loop's time when the request, or its head if the body is streamed, was received.
         self.started_at = started_at
         self.client = peer
         self.api_key: str | None = None
@@ -74,15 +74,15 @@ class Request:
         return copy
 
 
-def unread(request_id: str) -> Request:
-    """A stand-in for bytes that could not be read as a request."""
+def unparsed_request(request_id: str) -> Request:
+    """A placeholder for bytes that could not be parsed as a request."""
     return Request("", "", "", {}, b"", request_id, ())
 
 
 class Response:
-    """An answer: `header_block` is finished header lines, as `header` makes them, besides the ones every response has.
+    """A response. `header_block` is rendered header lines (see `header`), without those that every response has.
 
-    Never changed once made: the same one may answer many requests. Additions of one request go to its `extra_headers`.
+    Immutable, because one response may be sent to many requests. Header lines for one request go to its `extra_headers`.
     """
 
     __slots__ = ("body", "content_type", "header_block", "status")
@@ -101,10 +101,10 @@ class Response:
 
 
 class StreamedResponse(Response):
-    """An answer whose body comes piece by piece. `length` is how long it will be, None where nobody knows.
+    """A response with a streamed body. `length` is its length, None if it is unknown.
 
-    `chunks` is closed (`aclose`) when the shopper hangs up; when it raises, the connection is cut off, so that nobody
-    takes half an answer for a whole one. One that `is_resumable` may be ended anywhere: its reader asks for the rest.
+    `chunks` is closed (`aclose`) when the client disconnects. When it raises, the connection is closed, so that the
+    client detects the truncation. One that `is_resumable` may be ended anywhere: the client requests the rest.
     """
 
     __slots__ = ("chunks", "is_resumable", "length")
@@ -137,43 +137,46 @@ class StreamedResponse(Response):
 
 
 class BodyTooLarge(Exception):
-    """More of a body came than its route takes."""
+    """The body is larger than its route accepts."""
 
 
 class BodyTooSlow(Exception):
-    """The next piece of a body did not come in time."""
+    """The next part of the body was not received in time."""
 
 
 class BodyMalformed(Exception):
-    """The received bytes are no body of the announced framing."""
+    """The framing of the body is malformed."""
 
 
-# A response at once, which saves a coroutine; else a coroutine, started by the caller.
+# A response, which saves a coroutine, or a coroutine that the caller awaits.
 ResponseOrAwaitable = Response | Coroutine[Any, Any, Response]
 Handler = Callable[[Request], ResponseOrAwaitable]
 Layer = Callable[[Handler], Handler]
 
 
-async def resolve(outcome: ResponseOrAwaitable) -> Response:
-    """The response of an outcome, waited for if need be."""
-    return outcome if isinstance(outcome, Response) else await outcome
+async def resolve(response: ResponseOrAwaitable) -> Response:
+    """The response, awaited if need be."""
+    return response if isinstance(response, Response) else await response
 
 
 def after(handler: Handler, act: Callable[[Request, Response], Response]) -> Handler:
-    """The handler, with its response given to `act`, whether it comes at once or later."""
+    """A handler that passes the response of `handler` through `act`."""
 
-    async def later(request: Request, coming: Coroutine[Any, Any, Response]) -> Response:
-        return act(request, await coming)
+    def handle(request: Request) -> ResponseOrAwaitable:
+        response = handler(request)
+        return act(request, response) if isinstance(response, Response) else _act_later(request, response, act)
 
-    def handled(request: Request) -> ResponseOrAwaitable:
-        outcome = handler(request)
-        return act(request, outcome) if isinstance(outcome, Response) else later(request, outcome)
+    return handle
 
-    return handled
+
+async def _act_later(
+    request: Request, pending: Coroutine[Any, Any, Response], act: Callable[[Request, Response], Response]
+) -> Response:
+    return act(request, await pending)
 
 
 def header(name: str, value: str | int) -> bytes:
-    """One finished header line. The value must be free of line ends; those who pass a shopper's text must see to it."""
+    """One rendered header line. The value must have no line breaks; callers check values that clients chose."""
     return f"{name}: {value}\r\n".encode("latin-1")
 
 

@@ -34,7 +34,7 @@ class RouteStats:
 
 
 class Counted(Protocol):
-    """An endpoint, as far as its statistics are concerned."""
+    """An endpoint with its statistics."""
 
     method: str
     path: str
@@ -52,12 +52,12 @@ class RouteStatsTable:
         return self._stats.setdefault((method, path), RouteStats())
 
     def adopt(self, endpoints: Iterable[Counted]) -> None:
-        """Let endpoints go on with the stats of their routes."""
+        """Set the stats of endpoints to those of their routes."""
         for endpoint in endpoints:
             endpoint.stats = self.of(endpoint.method, endpoint.path)
 
     def snapshot(self) -> Mapping[str, Any]:
-        """Answers by route and status."""
+        """Responses by route and status."""
         return {
             f"{method} {path}": {str(status): count for status, count in sorted(stats.by_status.items())}
             for (method, path), stats in self._stats.items()
@@ -65,11 +65,11 @@ class RouteStatsTable:
         }
 
     def metrics(self) -> Iterable[Metric]:
-        """Answers by route and status, and the time they took by route."""
+        """Responses by route and status, and response times by route."""
         used = [(route, stats) for route, stats in self._stats.items() if stats.by_status]
         yield Metric(
             "peakgate_requests_total",
-            "Requests answered, by route and status.",
+            "Responses, by route and status.",
             "counter",
             [
                 Sample({"method": method, "route": path, "status": str(status)}, count)
@@ -79,7 +79,7 @@ class RouteStatsTable:
         )
         yield Metric(
             "peakgate_request_seconds",
-            "Time from a whole request to its answer, by route.",
+            "Time from a complete request to its response, by route.",
             "histogram",
             [sample for route, stats in used for sample in _histogram(route, stats)],
         )

@@ -1,4 +1,4 @@
-"""From method and path to an endpoint: a tree of path segments, walked once per request."""
+"""The router: a tree of path segments from method and path to an endpoint."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ Match = tuple[Endpoint, Params]
 
 
 class _Node:
-    __slots__ = ("children", "endpoints", "other", "rest", "variable")
+    __slots__ = ("children", "endpoints", "other", "prefix", "variable")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.variable: _Node | None = None
         self.endpoints: dict[str, Endpoint] = {}
-        # Takes all paths below, unless a nearer one does.
-        self.rest: Endpoint | None = None
-        # Answers every method that the path does not take.
+        # Serves all paths below, except those of a longer prefix.
+        self.prefix: Endpoint | None = None
+        # Responds to methods that the path does not support.
         self.other = _not_found()
 
 
 class Router:
-    """All endpoints. `HEAD` goes with `GET`; `OPTIONS`, 405 and 404 have endpoints of their own.
+    """All endpoints. `HEAD` is served by `GET`; `OPTIONS`, 405 and 404 have endpoints of their own.
 
-    A path that ends with `/*` takes, with any method, all paths below it without an endpoint of their own; the longest wins.
-    The part matched by `*` is its only variable, as it was sent.
+    A path that ends with `/*` serves, for any method, all paths below it that have no endpoint; the longest prefix wins.
+    The part matched by `*` is its only variable, not decoded.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._root = _Node()
-        self._nowhere = _not_found()
-        # `OPTIONS *` asks after the server itself (RFC 9110, 9.3.7); some balancers probe with it.
+        self._not_found = _not_found()
+        # `OPTIONS *` is about the server as a whole (RFC 9110, 9.3.7); some balancers probe with it.
         server = Endpoint("OPTIONS", "*", lambda _request: Response(204))
-        self._has_rest = False
+        self._has_prefixes = False
         nodes: dict[int, _Node] = {}
-        rests = []
+        prefixes = []
         for endpoint in (*endpoints, server):
             if endpoint.path.endswith("/*"):
-                self._place_rest(endpoint)
-                rests.append(endpoint)
+                self._add_prefix(endpoint)
+                prefixes.append(endpoint)
             else:
-                node = self._place(endpoint)
+                node = self._add(endpoint)
                 nodes[id(node)] = node
         for node in nodes.values():
             _complete(node)
-        self.endpoints = [self._nowhere, *rests]
+        self.endpoints = [self._not_found, *prefixes]
         for node in nodes.values():
             self.endpoints += [*dict.fromkeys(node.endpoints.values()), node.other]
 
     def find(self, method: str, path: str) -> Match:
-        """The endpoint for a path without its query, with the path's decoded variables."""
+        """The endpoint of a path (without query), and the decoded variables of the path."""
         node = self._root
         params: Params = ()
         for segment in path.split("/"):
@@ -75,30 +75,30 @@ class Router:
         return (node.other, params) if node.endpoints else self._below(path)
 
     def _below(self, path: str) -> Match:
-        """The nearest `/*` above a path that has no endpoint of its own, else the one that is not found."""
-        if not self._has_rest:
-            return self._nowhere, ()
-        node, found, start, rest = self._root, None, 0, ""
+        """The longest `/*` prefix of a path without an endpoint, or else the 404 endpoint."""
+        if not self._has_prefixes:
+            return self._not_found, ()
+        node, prefix, start, rest = self._root, None, 0, ""
         for segment in path.split("/")[:-1]:
             child = node.children.get(segment)
             if child is None and ("%" in segment or ";" in segment):
-                child = node.children.get(_bare(segment))
+                child = node.children.get(_normalized(segment))
             if child is None:
                 break
             node = child
             start += len(segment) + 1
-            if node.rest is not None:
-                found, rest = node.rest, path[start:]
-        return (found, (rest,)) if found is not None else (self._nowhere, ())
+            if node.prefix is not None:
+                prefix, rest = node.prefix, path[start:]
+        return (prefix, (rest,)) if prefix is not None else (self._not_found, ())
 
-    def _place(self, endpoint: Endpoint) -> _Node:
+    def _add(self, endpoint: Endpoint) -> _Node:
         node = self._node(endpoint.path)
         node.endpoints[endpoint.method] = endpoint
         return node
 
-    def _place_rest(self, endpoint: Endpoint) -> None:
-        self._node(endpoint.path.removesuffix("/*")).rest = endpoint
-        self._has_rest = True
+    def _add_prefix(self, endpoint: Endpoint) -> None:
+        self._node(endpoint.path.removesuffix("/*")).prefix = endpoint
+        self._has_prefixes = True
 
     def _node(self, path: str) -> _Node:
         node = self._root
@@ -135,16 +135,16 @@ def _not_found() -> Endpoint:
     return Endpoint("*", "*", not_found)
 
 
-def _bare(segment: str) -> str:
-    """A segment as servers may read it: decoded (RFC 3986, 6.2.2.2), and without parameters (3.3).
+def _normalized(segment: str) -> str:
+    """A segment as an upstream may interpret it: decoded (RFC 3986, 6.2.2.2), and without parameters (3.3).
 
-    Else `/d%72op/` would go by a wider prefix, past the waiting room and limits of `/drop/`, to an upstream that reads both alike.
+    Otherwise `/d%72op/` would match a shorter prefix and bypass the waiting room and limits of `/drop/`.
     """
     return unquote(segment.partition(";")[0])
 
 
 def _decoded(segment: str) -> str | None:
-    """The text of a percent-encoded path segment, None if it is none."""
+    """The text of a percent-encoded path segment, None if it is not UTF-8."""
     try:
         return unquote(segment, errors="strict")
     except UnicodeDecodeError:

@@ -10,7 +10,7 @@ from gateway.cache.cache import ResponseCache
 from gateway.cache.response_cache import response_cache
 from gateway.config.policies import Forward, Policies
 from gateway.http.addresses import ADDRESS_FIELDS, peer_of
-from gateway.http.endpoint import Endpoint, Unread
+from gateway.http.endpoint import EarlyRejection, Endpoint
 from gateway.http.message import Handler
 from gateway.http.router import Router
 from gateway.pipeline.edge_state import EdgeState
@@ -98,7 +98,7 @@ class _Build:
             body_limit=route.body_limit,
         )
         level = self._stacks.early_reject_level(route)
-        endpoint.unread = None if level is None else Unread(level, self._stacks.header_block_of(route))
+        endpoint.early_reject = None if level is None else EarlyRejection(level, self._stacks.header_block_of(route))
         self._inner[endpoint] = inner
         return endpoint
 

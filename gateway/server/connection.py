@@ -19,8 +19,16 @@ from multidict import istr
 
 from gateway.http import problems
 from gateway.http.endpoint import Endpoint
-from gateway.http.error_responses import answer
-from gateway.http.message import BodyMalformed, BodyTooLarge, BodyTooSlow, Request, Response, StreamedResponse, unread
+from gateway.http.error_responses import error_response
+from gateway.http.message import (
+    BodyMalformed,
+    BodyTooLarge,
+    BodyTooSlow,
+    Request,
+    Response,
+    StreamedResponse,
+    unparsed_request,
+)
 from gateway.server import http1
 from gateway.server.context import ServerContext
 from gateway.server.http1 import Http1
@@ -243,7 +251,7 @@ class Connection:
         try:
             outcome = endpoint.handler(request)
         except Exception as error:  # noqa: BLE001 - any error gets a response
-            outcome = answer(error, request)
+            outcome = error_response(error, request)
         if isinstance(outcome, Response):
             self._finish(outcome)
         elif endpoint.hot and request.stream is None:
@@ -264,7 +272,7 @@ class Connection:
         except StopIteration as end:
             response: Response = end.value
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - any error gets a response
-            response = answer(error, self._request)
+            response = error_response(error, self._request)
         else:
             # As a task does: else no other coroutine could await the same future.
             future._asyncio_future_blocking = False  # noqa: SLF001 - part of how asyncio awaits
@@ -289,7 +297,7 @@ class Connection:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            response = answer(error, request) if self._transport is not None else _CLIENT_CLOSED
+            response = error_response(error, request) if self._transport is not None else _CLIENT_CLOSED
         self._finish(response)
         if self._request is None:
             self._serve_next()
@@ -502,7 +510,7 @@ class Connection:
         """Respond to bytes that are no request, and close."""
         if self._transport is None or self._is_closing:
             return
-        request = unread(self._context.ids.next())
+        request = unparsed_request(self._context.ids.next())
         response = problems.response(problem, request.id)
         self._transport.write(self._context.writer.render(response, request, CLOSE))
         self._lingers = True

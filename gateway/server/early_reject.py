@@ -44,7 +44,7 @@ class Refuser(Protocol):
 
 
 class EarlyReject:
-    """Refuses the requests of endpoints that have an `unread`."""
+    """Refuses the requests of endpoints that have an `early_reject`."""
 
     def __init__(self, server: ServerContext, refuser: Refuser) -> None:
         self._server = server
@@ -59,15 +59,15 @@ class EarlyReject:
         if asked is None or is_ambiguous_path(asked[1]):
             return None
         endpoint, _ = self._server.router.find(*asked)
-        if endpoint.unread is None or not self._refuser.sheds_all(endpoint.unread.criticality):
+        if endpoint.early_reject is None or not self._refuser.sheds_all(endpoint.early_reject.criticality):
             return None
-        self._refuser.shed[endpoint.unread.criticality] += 1
+        self._refuser.shed[endpoint.early_reject.criticality] += 1
         endpoint.stats.add(503, 0.0)
         name = self._server.ids.next()
         request_id = name.encode()
         # Who asks is not read; those behind one balancer must not come again all at once.
         when = self._refuser.retry_after(name)
-        start, after_id, after_when, end = self._rendered(endpoint.unread.lines)
+        start, after_id, after_when, end = self._rendered(endpoint.early_reject.header_block)
         return b"".join((start, request_id, after_id, when, after_when, request_id, end))
 
     def _rendered(self, lines: bytes) -> tuple[bytes, ...]:

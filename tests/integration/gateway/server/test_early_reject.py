@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.http.endpoint import Unread
+from gateway.http.endpoint import EarlyRejection
 from gateway.http.message import header
 from gateway.server.early_reject import EarlyReject
 from tests.integration.gateway.small_server import Small, get, post, small_server
@@ -35,7 +35,7 @@ async def turning_away(criticality: int = 3) -> AsyncIterator[tuple[Small, RawCl
     async with small_server() as server, await server.client() as client:
         refuser = Refuser()
         for method, path in (("GET", "/plain"), ("GET", "/about/x"), ("POST", "/wait")):
-            server.edge.router.find(method, path)[0].unread = Unread(criticality, LINES)
+            server.edge.router.find(method, path)[0].early_reject = EarlyRejection(criticality, LINES)
         # The second of a connection is the first to go the short way.
         for _ in range(2):
             assert (await client.ask(get("/plain"))).status == 200

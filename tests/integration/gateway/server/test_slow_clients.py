@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 
 from gateway.http.endpoint import Endpoint
-from gateway.http.error_responses import answer
+from gateway.http.error_responses import error_response
 from gateway.http.message import Request, Response, StreamedResponse
 from gateway.server.connection import Connection
 from tests.integration.gateway.small_server import Small, chunked, get, post, small_server
@@ -67,7 +67,7 @@ def more_endpoints(small: Small) -> list[Endpoint]:
             async for _ in request.stream:
                 await small.gate.wait()
         except Exception as error:  # noqa: BLE001 - as forwarding does
-            return answer(error, request)
+            return error_response(error, request)
         return Response(200, b"taken")
 
     async def large(_request: Request) -> Response:

@@ -9,7 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.auth.client_identifier import UNKNOWN, ClientIdentifier
 from gateway.auth.identity import identity
 from gateway.config.policies import Identity
-from gateway.http.addresses import Networks, client_address, limited_as, may_pass, peer_of
+from gateway.http.addresses import Networks, client_address, is_allowed, peer_of, rate_limit_key
 from gateway.http.message import Request, Response
 
 ADDRESSES = st.sampled_from(
@@ -30,7 +30,7 @@ def client_of(policy: Identity, peer: str, lines: list[str]) -> str:
     if address is None:
         return "" if policy.allow else UNKNOWN
     client = client_address(address, ",".join(lines) if lines else None, Networks(policy.trusted_proxies))
-    return limited_as(client) if may_pass(client, Networks(policy.allow), Networks(policy.deny)) else ""
+    return rate_limit_key(client) if is_allowed(client, Networks(policy.allow), Networks(policy.deny)) else ""
 
 
 @given(policy=POLICIES, requests=st.lists(st.tuples(ADDRESSES, LINES), max_size=30), max_clients=st.integers(1, 20))

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.http.addresses import Address, Networks, client_address, limited_as, parse_address
+from gateway.http.addresses import Address, Networks, client_address, parse_address, rate_limit_key
 
 OURS = Networks(["10.0.0.0/8", "fd00::/8"])
 ADDRESSES = st.ip_addresses()
@@ -45,7 +45,7 @@ def test_reading_an_address_never_fails(text: str) -> None:
 
 @given(peer=ADDRESSES, said=st.one_of(st.none(), ANYTHING))
 def test_every_client_has_a_text_to_be_limited_by(peer: Address, said: str | None) -> None:
-    text = limited_as(client_address(peer, said, OURS))
+    text = rate_limit_key(client_address(peer, said, OURS))
     assert text.isascii()
     assert text.isprintable()
     assert 0 < len(text) <= 43

@@ -5,14 +5,14 @@ from ipaddress import ip_address
 import pytest
 
 from gateway.http.addresses import (
-    MOST_HOPS,
+    MAX_HOPS,
     Networks,
     client_address,
-    limited_as,
-    may_pass,
+    is_allowed,
     parse_address,
     parse_network,
     peer_of,
+    rate_limit_key,
 )
 
 OURS = Networks(["10.0.0.0/8", "2001:db8:f00d::/48"])
@@ -94,7 +94,7 @@ def test_a_peer_that_is_not_ours_is_the_client_whatever_it_says() -> None:
 
 
 def test_a_way_longer_than_any_of_ours_is_not_walked_to_its_end() -> None:
-    ours = ",".join(["10.0.0.2"] * MOST_HOPS)
+    ours = ",".join(["10.0.0.2"] * MAX_HOPS)
     assert client_address(PROXY, "192.0.2.7," + ours.removesuffix(",10.0.0.2"), OURS) == ip_address("192.0.2.7")
     assert client_address(PROXY, "192.0.2.7,192.0.2.7," + ours, OURS) == ip_address("10.0.0.2")
 
@@ -116,7 +116,7 @@ def test_the_zone_of_a_link_local_peer_is_dropped() -> None:
     ],
 )
 def test_ipv6_counts_as_its_64(address: str, text: str) -> None:
-    assert limited_as(ip_address(address)) == text
+    assert rate_limit_key(ip_address(address)) == text
 
 
 @pytest.mark.parametrize(
@@ -167,4 +167,4 @@ def test_what_is_no_network_is_told_with_what_would_be_right(cidr: str, told: st
     ],
 )
 def test_deny_wins_and_allow_lets_in_nobody_else(address: str, allow: list[str], deny: list[str], passes: bool) -> None:
-    assert may_pass(ip_address(address), Networks(allow), Networks(deny)) == passes
+    assert is_allowed(ip_address(address), Networks(allow), Networks(deny)) == passes

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from cart.errors import QuantityLimit
-from gateway.http.error_responses import answer
+from gateway.http.error_responses import error_response
 from gateway.http.message import Handler, Layer, Request, Response, resolve, stack
 from gateway.pipeline.deadline import deadline
 from store import StoreUnavailable
@@ -78,17 +78,17 @@ def test_an_empty_stack_is_the_handler() -> None:
 
 
 def test_an_expected_error_gets_its_problem_and_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    refused = answer(QuantityLimit(7), a_request())
+    refused = error_response(QuantityLimit(7), a_request())
     assert refused.status == 422
     assert orjson.loads(refused.body)["limit"] == 7
-    assert answer(StoreUnavailable("away"), a_request()).status == 503
+    assert error_response(StoreUnavailable("away"), a_request()).status == 503
     assert not caplog.records
 
 
 def test_an_unexpected_error_is_a_500_without_details_and_is_logged_with_the_request_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    failed = answer(RuntimeError("the inside of the shop"), a_request())
+    failed = error_response(RuntimeError("the inside of the shop"), a_request())
     assert failed.status == 500
     assert b"inside of the shop" not in failed.body
     assert orjson.loads(failed.body)["instance"] == "0123abcd"

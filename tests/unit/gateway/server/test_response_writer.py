@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.http.message import Request, Response, header, unread
+from gateway.http.message import Request, Response, header, unparsed_request
 from gateway.server.request_id import RequestIds
 from gateway.server.response_writer import CLOSE, ResponseWriter
 
@@ -28,7 +28,7 @@ def ids() -> RequestIds:
 def test_a_response_is_rendered_to_the_last_byte() -> None:
     writer = ResponseWriter(Clock())
     response = Response(200, b'{"a":1}', header_block=header("ETag", '"1"') + header("Cache-Control", "no-store"))
-    assert writer.render(response, unread("id1")) == (
+    assert writer.render(response, unparsed_request("id1")) == (
         b"HTTP/1.1 200 OK\r\nServer: peakgate\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Request-Id: id1\r\n"
         b'Content-Type: application/json\r\nContent-Length: 7\r\nETag: "1"\r\nCache-Control: no-store\r\n\r\n{"a":1}'
     )
@@ -42,16 +42,18 @@ def test_the_answer_to_a_head_has_the_length_of_the_body_that_it_lacks() -> None
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_that_has_no_body_says_nothing_of_one(status: int) -> None:
-    rendered = ResponseWriter(Clock()).render(Response(status, header_block=header("ETag", '"1"')), unread("id"))
+    rendered = ResponseWriter(Clock()).render(
+        Response(status, header_block=header("ETag", '"1"')), unparsed_request("id")
+    )
     assert b"Content-" not in rendered
     assert b'ETag: "1"\r\n\r\n' in rendered
 
 
 def test_the_last_answer_says_so() -> None:
     writer = ResponseWriter(Clock())
-    assert b"\r\nConnection: close\r\n" in writer.render(Response(200, b"x"), unread("id"), CLOSE)
-    assert b"\r\nConnection: close\r\n\r\n" in writer.render(Response(204), unread("id"), CLOSE)
-    assert b"Connection" not in writer.render(Response(200, b"x"), unread("id"))
+    assert b"\r\nConnection: close\r\n" in writer.render(Response(200, b"x"), unparsed_request("id"), CLOSE)
+    assert b"\r\nConnection: close\r\n\r\n" in writer.render(Response(204), unparsed_request("id"), CLOSE)
+    assert b"Connection" not in writer.render(Response(200, b"x"), unparsed_request("id"))
 
 
 def test_the_date_follows_the_clock_when_it_is_refreshed() -> None:
@@ -59,7 +61,7 @@ def test_the_date_follows_the_clock_when_it_is_refreshed() -> None:
     writer = ResponseWriter(clock)
     clock.now += 1
     writer.refresh()
-    assert b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n" in writer.render(Response(204), unread("id"))
+    assert b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n" in writer.render(Response(204), unparsed_request("id"))
 
 
 def test_requests_are_counted_under_the_name_of_their_process() -> None:
