@@ -23,7 +23,7 @@ EX_UNAVAILABLE: Final = 69
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with our exit code and a fault in one line."""
+    """argparse with our exit code and an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except SettingsError as error:
-        for fault in error.faults:
-            _say(fault)
+        for message in error.errors:
+            _say(message)
         return EX_USAGE
     except KeyboardInterrupt:
         return 130
@@ -138,7 +138,7 @@ def _add_config_check(verbs: _Commands) -> None:
 def _add_config_show(verbs: _Commands) -> None:
     showing = verbs.add_parser(
         "show",
-        help="print the whole configuration in force",
+        help="print the effective configuration",
         description=(
             "Print the whole configuration that `peakgate serve` with the same options, variables and file would run with,\n"
             "as TOML. Beside each value stands where it comes from. Passwords and digests of keys are masked."
@@ -204,7 +204,7 @@ def _add_replay(commands: _Commands, *, is_wanted: bool) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """Add the flags of some settings. They stay text here: the settings report all faults at once."""
+    """Add the flags of some settings. They stay text here: the settings report all errors at once."""
     for name, setting in OPTIONS.items():
         if name not in names:
             continue

@@ -22,11 +22,11 @@ _FOREIGN: Final = tuple(PREFIX + name for name in ("TEST_", "SERVICE_", "PORT_",
 
 
 class SettingsError(Exception):
-    """One or more settings are wrong; `faults` has a line for each."""
+    """One or more settings are wrong; `errors` has a line for each."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,27 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
 
 def read(flags: Mapping[str, str], environ: Mapping[str, str]) -> Loaded:
     """The same, with where each value comes from."""
-    values, sources, faults = _outside(flags, environ)
-    faults += [f"{variable}: there is no such setting" for variable in sorted(environ) if _is_unknown(variable)]
+    values, sources, errors = _outside(flags, environ)
+    errors += [f"{variable}: there is no such setting" for variable in sorted(environ) if _is_unknown(variable)]
     config = None
     try:
         config = _config(values.get("config"))
     except ConfigError as error:
-        faults += error.faults
-    if faults:
-        raise SettingsError(faults)
+        errors += error.errors
+    if errors:
+        raise SettingsError(errors)
     if config is None:
         return Loaded(Settings(**values), sources, None)
-    of_file = {name: config.where((name,)) or config.name for name in config.settings}
+    of_file = {name: config.location((name,)) or config.name for name in config.settings}
     settings = Settings(**{**config.settings, **values}, policies=config.policies, config_text=config.text)
     return Loaded(settings, {**of_file, **sources}, config)
 
 
 def _outside(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """The values of flags and variables, their sources, and their faults."""
+    """The values of flags and variables, their sources, and their errors."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    faults: list[str] = []
+    errors: list[str] = []
     for name, option in OPTIONS.items():
         variable = PREFIX + name.upper()
         source, text = ("--" + name.replace("_", "-"), flags.get(name))
@@ -85,8 +85,8 @@ def _outside(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict
         except ValueError as error:
             # An address may hold a password, also one that is mistyped.
             given = "" if name.endswith("_url") else f", not {text!r}"
-            faults.append(f"{source}: {error}{given}")
-    return values, sources, faults
+            errors.append(f"{source}: {error}{given}")
+    return values, sources, errors
 
 
 def _config(named: Path | None) -> Config | None:

@@ -142,7 +142,7 @@ class Admin:
                 "configuration-rejected",
                 "Configuration rejected",
                 detail="The configuration is invalid; the previous policies stay active.",
-                faults=list(reload.faults),
+                errors=list(reload.errors),
             )
         return _json(200, reload)
 
@@ -194,17 +194,17 @@ class Admin:
         """The result of each worker. Raises `Problem` if all of them failed."""
         answers = await self.workers.call_all(command, **arguments)
         self.status.forget()
-        faults = {worker: str(answer) for worker, answer in answers.items() if isinstance(answer, Exception)}
-        if len(faults) == len(answers):
+        errors = {worker: str(answer) for worker, answer in answers.items() if isinstance(answer, Exception)}
+        if len(errors) == len(answers):
             raise Problem(
                 _status_of(list(answers.values())),
                 "command-failed",
                 "Command failed",
                 detail="No worker could run the command.",
-                workers=faults,
+                workers=errors,
             )
         return {
-            worker: {"fault": faults[worker]} if worker in faults else {"done": answer}
+            worker: {"error": errors[worker]} if worker in errors else {"done": answer}
             for worker, answer in answers.items()
         }
 

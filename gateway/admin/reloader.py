@@ -27,7 +27,7 @@ class Reload(Struct, frozen=True):
 
     at: float
     outcome: Literal["applied", "unchanged", "rejected"]
-    faults: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
     digest: str | None = None
     # Settings of the file that differ from those of the start.
     needs_restart: tuple[str, ...] = ()
@@ -87,9 +87,9 @@ class Reloader:
         try:
             config = read_file(self.path)
         except ConfigError as error:
-            return Reload(self._now(), "rejected", tuple(error.faults))
-        if faults := await self._prepare(config):
-            return Reload(self._now(), "rejected", faults, config.digest)
+            return Reload(self._now(), "rejected", tuple(error.errors))
+        if errors := await self._prepare(config):
+            return Reload(self._now(), "rejected", errors, config.digest)
         is_new = config.text != self.active.text
         # Before the first worker swaps: a worker that dies from now on starts again with the new text.
         self._runtime.policies = config.text
@@ -100,7 +100,7 @@ class Reloader:
         return Reload(self._now(), outcome, (), config.digest, self._changed_settings(config), lagging_workers)
 
     async def _prepare(self, config: Config) -> tuple[str, ...]:
-        """Have every worker build the policies beside its active ones; returns the faults, by worker."""
+        """Have every worker build the policies beside its active ones; returns the errors, by worker."""
         answers = await self._workers.call_all("prepare", timeout_s=self._prepare_timeout_s, text=config.text)
         return tuple(
             f"worker {worker}: {answer}"
@@ -144,8 +144,8 @@ class Reloader:
 def _report(path: Path, reload: Reload) -> None:
     if reload.outcome == "rejected":
         _log.error("%s is rejected; the policies before it stay active:", path)
-        for fault in reload.faults:
-            _log.error("%s", fault)
+        for error in reload.errors:
+            _log.error("%s", error)
         return
     _log.warning("%s is active (%s, digest %s)", path, reload.outcome, reload.digest)
     if reload.needs_restart:

@@ -111,8 +111,8 @@ def _policies(status: Status) -> str:
     if last is None:
         return _section("Policies", f"{text}\n<p>Not reloaded since the start.</p>")
     text += f"\n<p>Last reload: <b>{escape(last['outcome'])}</b>, {_shown('at', last['at'], status['at'])}.</p>"
-    if last["faults"]:
-        text += f"\n<pre>{escape(chr(10).join(last['faults']))}</pre>"
+    if last["errors"]:
+        text += f"\n<pre>{escape(chr(10).join(last['errors']))}</pre>"
     return _section("Policies", text)
 
 

@@ -12,24 +12,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.config.faults import idle_patterns
+from gateway.config.cross_checks import unmatched_route_patterns
 from gateway.config.file import NAME, Config, ConfigError, read_file
-from gateway.config.lines import path_text
 from gateway.config.policies import Policies
 from gateway.config.schema import schema
-from gateway.config.show import as_toml
+from gateway.config.show import format_toml
+from gateway.config.source_lines import format_key_path
 from gateway.settings import Loaded, SettingsError
 
 # Hashes are fast, so a key must not be guessable.
-_KEY_LEAST: Final = 16
-_KEY_MOST: Final = 512
+_MIN_KEY_CHARACTERS: Final = 16
+_MAX_KEY_CHARACTERS: Final = 512
 _KEY_BYTES: Final = 32
 
 Say = Callable[[str], None]
 
 
 def check(path: Path | None, *, say: Say) -> int:
-    """Read the file and print a summary line. Raises `SettingsError` with all faults."""
+    """Read the file and print a summary line. Raises `SettingsError` with all errors."""
     if path is None:
         path = Path(NAME)
         if not path.is_file():
@@ -37,16 +37,16 @@ def check(path: Path | None, *, say: Say) -> int:
     try:
         config = read_file(path)
     except ConfigError as error:
-        raise SettingsError(error.faults) from error
-    for place, what in idle_patterns(config.policies, own_routes()):
-        say(f"{config.where(place) or config.name}: warning: {path_text(place)}: {what}")
-    sys.stdout.write(f"{config.name}: in order: {_summary(config)} (digest {config.digest})\n")
+        raise SettingsError(error.errors) from error
+    for key_path, message in unmatched_route_patterns(config.policies, own_routes()):
+        say(f"{config.location(key_path) or config.name}: warning: {format_key_path(key_path)}: {message}")
+    sys.stdout.write(f"{config.name}: valid: {_summary(config)} (digest {config.digest})\n")
     return 0
 
 
 def show(loaded: Loaded) -> int:
-    """Print the whole configuration in force."""
-    sys.stdout.write(as_toml(loaded.settings, loaded.sources, loaded.config))
+    """Print the effective configuration."""
+    sys.stdout.write(format_toml(loaded.settings, loaded.sources, loaded.config))
     return 0
 
 
@@ -61,8 +61,15 @@ def hash_key(name: str, *, new: bool, say: Say) -> int:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
         raise SettingsError(["--name: must be lower case, digits, - and _, and begin with a letter"])
     key = secrets.token_urlsafe(_KEY_BYTES) if new else _typed_key()
-    if not key.isascii() or not key.isprintable() or " " in key or not _KEY_LEAST <= len(key) <= _KEY_MOST:
-        raise SettingsError([f"a key must be {_KEY_LEAST} to {_KEY_MOST} visible ASCII characters; --new makes one"])
+    if (
+        not key.isascii()
+        or not key.isprintable()
+        or " " in key
+        or not _MIN_KEY_CHARACTERS <= len(key) <= _MAX_KEY_CHARACTERS
+    ):
+        raise SettingsError(
+            [f"a key must be {_MIN_KEY_CHARACTERS} to {_MAX_KEY_CHARACTERS} visible ASCII characters; --new makes one"]
+        )
     if new:
         say(f"the new key, told only now: {key}")
     digest = hashlib.sha256(key.encode()).hexdigest()

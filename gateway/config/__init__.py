@@ -1,1 +1,1 @@
-"""The configuration file: its tables, how they are read, and their faults."""
+"""The configuration file: settings, policies, their checks and JSON Schema."""

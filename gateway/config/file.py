@@ -1,4 +1,4 @@
-"""`peakgate.toml`: its text read whole, or refused whole with all that is wrong with it."""
+"""Reads `peakgate.toml`: all settings and policies, or all errors of the file."""
 
 from __future__ import annotations
 
@@ -13,49 +13,50 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from gateway.config.faults import CHECKS, cross_faults
-from gateway.config.lines import Place, line_index, path_text
-from gateway.config.options import OF_THE_FILE, OPTIONS
+from gateway.config.cross_checks import check_policies
+from gateway.config.options import FILE_KEYS, OPTIONS
 from gateway.config.policies import BREAKERS, Breaker, Policies
-from gateway.config.tables import NO_CONTROL, Fault, Reader, has_control, shown
+from gateway.config.reader import NO_CONTROL_CHARACTERS, Diagnostic, Reader, actual_value, has_control
+from gateway.config.source_lines import KeyPath, format_key_path, line_index
+from gateway.config.value_checks import CHECKS
 
 NAME: Final = "peakgate.toml"
-# Far above any real file; a larger one is not worth the time it takes to refuse it properly.
-_LONGEST: Final = 4 * 1024 * 1024
+# Far above any real file. Bounds the time of parsing.
+_MAX_CHARACTERS: Final = 4 * 1024 * 1024
 _AT_LINE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 class ConfigError(Exception):
-    """The file is not in order; `faults` has a line for each fault: `file:line: key: fault`."""
+    """The file is invalid; `errors` has a line for each error: `file:line: key: message`."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
 
 
 @dataclass(frozen=True)
 class Config:
-    """A file that is in order."""
+    """A valid file."""
 
     name: str
     text: str = field(repr=False)
     policies: Policies
-    # Values of the top level by the name of their setting, as `Settings` has them.
+    # Values of the top level by the name of their setting.
     settings: Mapping[str, Any]
-    lines: Mapping[Place, int] = field(repr=False)
+    lines: Mapping[KeyPath, int] = field(repr=False)
 
     @cached_property
     def digest(self) -> str:
-        """The first twelve hex digits of the text's SHA-256: which file is in force."""
+        """The first twelve hex digits of the text's SHA-256: identifies the active file."""
         return hashlib.sha256(self.text.encode(errors="surrogatepass")).hexdigest()[:12]
 
-    def where(self, place: Place) -> str | None:
-        """`file:line` of the value at a place, None if there is none."""
-        return f"{self.name}:{self.lines[place]}" if place in self.lines else None
+    def location(self, key_path: KeyPath) -> str | None:
+        """`file:line` of a key, None if the file does not set it."""
+        return f"{self.name}:{self.lines[key_path]}" if key_path in self.lines else None
 
 
 def read_file(path: Path) -> Config:
-    """Read a file. Raises `ConfigError`, also when it cannot be read at all."""
+    """Read a file. Raises `ConfigError` if it is invalid or unreadable."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -69,69 +70,69 @@ def read_file(path: Path) -> Config:
 
 
 def read_text(text: str, *, name: str = NAME) -> Config:
-    """Read the text of a file that is called `name`. Raises `ConfigError` with every fault there is."""
-    if len(text) > _LONGEST:
-        raise ConfigError([f"{name}: must be no longer than {_LONGEST:,} characters"])
+    """Parse the text of the file `name`. Raises `ConfigError` with all its errors."""
+    if len(text) > _MAX_CHARACTERS:
+        raise ConfigError([f"{name}: must be no longer than {_MAX_CHARACTERS:,} characters"])
     try:
         values = tomllib.loads(text)
         lines = line_index(text)
     except RecursionError:
         raise ConfigError([f"{name}: nested too deeply"]) from None
     except ValueError as error:
-        raise ConfigError([_syntax_fault(name, text, error)]) from None
-    settings, setting_faults = _settings(values)
-    reader = Reader(checks=CHECKS, top_level=OF_THE_FILE)
-    policies: Policies = reader.table(Policies, values)
+        raise ConfigError([_syntax_error(name, text, error)]) from None
+    settings, setting_errors = _settings(values)
+    reader = Reader(checks=CHECKS, top_level=FILE_KEYS)
+    policies: Policies = reader.read(Policies, values)
     for key in values:
         if key not in OPTIONS and key not in Policies.__struct_fields__:
-            reader.unknown((key,), (*OF_THE_FILE, *Policies.__struct_fields__))
-    policies = _fitted(policies, values)
-    faults = [*setting_faults, *reader.faults, *cross_faults(policies, values, reader.places)]
-    if faults:
-        raise ConfigError(_told(name, lines, faults))
+            reader.add_unknown_key((key,), (*FILE_KEYS, *Policies.__struct_fields__))
+    policies = _with_breaker_defaults(policies, values)
+    errors = [*setting_errors, *reader.errors, *check_policies(policies, values, reader.key_paths)]
+    if errors:
+        raise ConfigError(_format_errors(name, lines, errors))
     return Config(name=name, text=text, policies=policies, settings=settings, lines=lines)
 
 
-def _fitted(policies: Policies, values: Mapping[str, Any]) -> Policies:
-    """Keys that a breaker's table leaves out have the defaults of its dependency, as without a table."""
-    fitted = dict(policies.breaker)
-    for name in fitted.keys() & BREAKERS.keys():
+def _with_breaker_defaults(policies: Policies, values: Mapping[str, Any]) -> Policies:
+    """Policies in which keys missing from a breaker's table have the defaults of its dependency."""
+    breakers = dict(policies.breaker)
+    for name in breakers.keys() & BREAKERS.keys():
         written = values["breaker"][name]
-        # Values that are no table, and unknown keys, have faults of their own.
+        # The reader reports unknown keys and values that are not tables.
         known = [key for key in Breaker.__struct_fields__ if isinstance(written, dict) and key in written]
-        fitted[name] = replace(BREAKERS[name], **{key: getattr(fitted[name], key) for key in known})
-    return replace(policies, breaker=fitted)
+        breakers[name] = replace(BREAKERS[name], **{key: getattr(breakers[name], key) for key in known})
+    return replace(policies, breaker=breakers)
 
 
-def _settings(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Fault]]:
+def _settings(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Diagnostic]]:
     found: dict[str, Any] = {}
-    faults = []
+    errors = []
     for key in (key for key in values if key in OPTIONS):
         if key == "config":
-            faults.append(Fault((key,), "a file cannot name another; use --config or PEAKGATE_CONFIG"))
+            errors.append(Diagnostic((key,), "a file cannot name another; use --config or PEAKGATE_CONFIG"))
             continue
         if has_control(values[key]):
-            faults.append(Fault((key,), NO_CONTROL))
+            errors.append(Diagnostic((key,), NO_CONTROL_CHARACTERS))
             continue
         try:
-            found[key] = OPTIONS[key].metadata["kind"].of_toml(values[key])
+            found[key] = OPTIONS[key].metadata["kind"].parse_toml(values[key])
         except ValueError as error:
-            faults.append(Fault((key,), f"{error}{shown((key,), values[key])}"))
-    return found, faults
+            errors.append(Diagnostic((key,), f"{error}{actual_value((key,), values[key])}"))
+    return found, errors
 
 
-def _told(name: str, lines: Mapping[Place, int], faults: Iterable[Fault]) -> list[str]:
-    """Faults as lines, in the order of the file."""
-    by_line = [(lines.get(fault.place, lines.get(fault.place[:-1], 1)), fault) for fault in faults]
+def _format_errors(name: str, lines: Mapping[KeyPath, int], errors: Iterable[Diagnostic]) -> list[str]:
+    """One line for each error, in the order of the file."""
+    by_line = [(lines.get(error.key_path, lines.get(error.key_path[:-1], 1)), error) for error in errors]
     by_line.sort(key=lambda each: each[0])
-    return [f"{name}:{line}: {path_text(fault.place)}: {fault.what}" for line, fault in by_line]
+    return [f"{name}:{line}: {format_key_path(error.key_path)}: {error.message}" for line, error in by_line]
 
 
-def _syntax_fault(name: str, text: str, error: ValueError) -> str:
-    """The message of tomllib, with the line in front. A number too long to read is a plain ValueError without one."""
+def _syntax_error(name: str, text: str, error: ValueError) -> str:
+    """The message of tomllib after its line. A number with too many digits is a plain ValueError without a line."""
     if not isinstance(error, tomllib.TOMLDecodeError):
         return f"{name}: is not TOML: a value is out of all bounds"
-    said = str(error)
-    match = _AT_LINE.search(said)
+    message = str(error)
+    match = _AT_LINE.search(message)
     line = int(match[1]) if match and match[1] else text.count("\n") + 1
-    return f"{name}:{line}: is not TOML: {said[: match.start()] if match else said}"
+    return f"{name}:{line}: is not TOML: {message[: match.start()] if match else message}"

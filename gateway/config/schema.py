@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.config.options import OF_THE_FILE, OPTIONS
+from gateway.config.options import FILE_KEYS, OPTIONS
 from gateway.config.policies import Policies
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -25,7 +25,7 @@ def schema() -> Mapping[str, Any]:
         "title": "peakgate.toml",
         "description": "Settings of Peakgate, read when it starts, and tables of policies, which a reload changes.",
         "type": "object",
-        "properties": {**{name: _setting(name) for name in OF_THE_FILE}, **tables},
+        "properties": {**{name: _setting(name) for name in FILE_KEYS}, **tables},
         "additionalProperties": False,
         "$defs": definitions,
     }

@@ -1,4 +1,4 @@
-"""The whole configuration in force as TOML, each value with where it comes from, secrets masked."""
+"""Formats the effective configuration as TOML, each value with its source, secrets masked."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.config.faults import DEPENDENCIES
+from gateway.config.cross_checks import DEPENDENCIES
 from gateway.config.file import Config
-from gateway.config.lines import Place, path_text
 from gateway.config.options import OPTIONS, Settings
 from gateway.config.policies import BREAKERS, Breaker, Policies
+from gateway.config.source_lines import KeyPath, format_key_path
 
 _MASK: Final = "***"
 _DIGEST_SHOWN: Final = 8
 
 
-def as_toml(settings: Settings, sources: Mapping[str, str], config: Config | None) -> str:
-    """Settings and tables; `sources` says where settings come from that are not their default."""
+def format_toml(settings: Settings, sources: Mapping[str, str], config: Config | None) -> str:
+    """Settings and tables. `sources` are those of settings without their default."""
     named = f"{config.name} (digest {config.digest})" if config else "no file"
-    lines = [f"# In force: {named}, variables and flags. Secrets are masked.", ""]
+    lines = [f"# Effective: {named}, variables and flags. Secrets are masked.", ""]
     for name in OPTIONS:
         value = getattr(settings, name)
         source = sources.get(name, "default")
         if value is None:
             lines.append(f"# {name} is not set")
         elif name == "config":
-            # No key of the file: it cannot name another.
+            # Not a key of the file.
             lines.append(f"# {name} is {_literal(value)}  # {source}")
         else:
             lines.append(f"{name} = {_literal(_masked(value))}  # {source}")
@@ -40,36 +40,36 @@ def as_toml(settings: Settings, sources: Mapping[str, str], config: Config | Non
 
 
 def _with_all_breakers(policies: Policies) -> Policies:
-    """Also those that nobody has written a table for."""
+    """Policies with the breakers of all dependencies and upstreams."""
     plain = dict.fromkeys((*DEPENDENCIES, *(upstream.name for upstream in policies.upstreams)), Breaker())
     return replace(policies, breaker={**plain, **BREAKERS, **policies.breaker})
 
 
-def _table(table: Struct, place: Place, config: Config | None) -> Iterator[str]:
+def _table(table: Struct, key_path: KeyPath, config: Config | None) -> Iterator[str]:
     """The members of a table, then the tables in it."""
     values = {name: getattr(table, name) for name in table.__struct_fields__}
     for name, value in values.items():
         if value is None:
             yield f"# {name} is not set"
-        elif not _holds_tables(value) and place:
-            where = config.where((*place, name)) if config else None
+        elif not _holds_tables(value) and key_path:
+            location = config.location((*key_path, name)) if config else None
             shown = f"{value[:_DIGEST_SHOWN]}…" if name == "sha256" else _masked(value)
-            yield f"{name} = {_literal(shown)}  # {where or 'default'}"
+            yield f"{name} = {_literal(shown)}  # {location or 'default'}"
     for name, value in values.items():
-        yield from _tables_in(value, (*place, name), config)
+        yield from _tables_in(value, (*key_path, name), config)
 
 
-def _tables_in(value: Any, place: Place, config: Config | None) -> Iterator[str]:
-    header = path_text(tuple(part for part in place if isinstance(part, str)))
+def _tables_in(value: Any, key_path: KeyPath, config: Config | None) -> Iterator[str]:
+    header = format_key_path(tuple(part for part in key_path if isinstance(part, str)))
     if isinstance(value, Struct):
-        yield from ("", f"[{header}]", *_table(value, place, config))
+        yield from ("", f"[{header}]", *_table(value, key_path, config))
     elif isinstance(value, tuple) and _holds_tables(value):
         for index, row in enumerate(value):
-            yield from ("", f"[[{header}]]", *_table(row, (*place, index), config))
+            yield from ("", f"[[{header}]]", *_table(row, (*key_path, index), config))
     elif isinstance(value, dict) and _holds_tables(value):
         for name, row in value.items():
-            yield from _tables_in(row, (*place, name), config)
-    elif len(place) == 1:
+            yield from _tables_in(row, (*key_path, name), config)
+    elif len(key_path) == 1:
         yield from ("", f"# no {header}")
 
 
@@ -80,16 +80,16 @@ def _holds_tables(value: Any) -> bool:
 
 
 def _masked(value: Any) -> Any:
-    """An address without its possible secrets: user, password and query."""
+    """A URL with user, password and query masked."""
     if isinstance(value, tuple):
         return tuple(_masked(each) for each in value)
     if not isinstance(value, str) or "://" not in value:
         return value
     scheme, _, rest = value.partition("://")
     # A password may hold a slash or an at sign that should have been encoded.
-    _, at, place = rest.rpartition("@")
-    place, query, _ = place.partition("?")
-    return f"{scheme}://{_MASK + at if at else ''}{place}{query + _MASK if query else ''}"
+    _, at, address = rest.rpartition("@")
+    address, query, _ = address.partition("?")
+    return f"{scheme}://{_MASK + at if at else ''}{address}{query + _MASK if query else ''}"
 
 
 def _literal(value: Any) -> str:

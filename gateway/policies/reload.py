@@ -46,7 +46,7 @@ class PolicyReload:
         try:
             config = read_text(arguments["text"])
         except ConfigError as error:
-            raise CommandFailed("; ".join(error.faults)) from error
+            raise CommandFailed("; ".join(error.errors)) from error
         self._prepared = (config, await self._prepare(config.policies))
         return config.digest
 

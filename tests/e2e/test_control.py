@@ -117,8 +117,8 @@ def test_sighup_changes_every_worker_and_drops_no_connection(shop: RunningShop, 
         file.write_text(BAD)
         os.kill(shop.pid, signal.SIGHUP)
         last = eventually(lambda: status(shop)["last_reload"], lambda last: last["outcome"] == "rejected")
-        assert [fault.split(":")[1] for fault in last["faults"]] == ["2", "3"]
-        assert all(fault in shop.log for fault in last["faults"])
+        assert [fault.split(":")[1] for fault in last["errors"]] == ["2", "3"]
+        assert all(fault in shop.log for fault in last["errors"])
         assert digests(shop) == {after}
         regular.goes_on()
     assert shop.worker_pids() == pids

@@ -257,13 +257,13 @@ def test_a_file_with_faults_changes_nothing_and_tells_all_of_them(gate: RunningS
         bad = LIMIT % 10 + '[[switches]]\nname = "Search"\npercent = 101\n'
         refused = reload(gate, bad)
         assert (refused.status, refused.body["type"]) == (422, "/problems/configuration-rejected")
-        assert len(refused.body["faults"]) == 2
+        assert len(refused.body["errors"]) == 2
         assert "q=100" in shopper.get("/openapi.json").headers["ratelimit-policy"]
         status = gate.admin("GET", "/admin/v1/status").body
         assert (status["policies"]["digest"], status["last_reload"]["outcome"]) == (digest, "rejected")
         eventually(lambda: count(gate, "peakgate_last_reload_rejected"), lambda found: found == 1)
         page = html.unescape(gate.admin("GET", "/").body)
-        assert all(fault in page for fault in refused.body["faults"])
+        assert all(fault in page for fault in refused.body["errors"])
         policies_of(gate).write_text(LIMIT % 200)
         os.kill(gate.pid, signal.SIGHUP)
         # On the same connection all the while.

@@ -1,4 +1,4 @@
-"""Settings: flags over environment, all faults at once, and every setting explained."""
+"""Settings: flags over environment, all errors at once, and every setting explained."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gateway.config.policies import Policies
 from gateway.settings import OPTIONS, PREFIX, SettingsError, load, read
 
 
-def faults_of(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> list[str]:
+def errors_of(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load(flags or {}, environ or {})
-    return caught.value.faults
+    return caught.value.errors
 
 
 def test_nothing_given_is_a_shop_on_port_8080_for_this_machine_alone() -> None:
@@ -57,21 +57,21 @@ def test_what_kubernetes_tells_of_a_service_of_that_name_is_nobodys_business() -
 
 
 def test_all_faults_are_told_at_once_each_with_its_source() -> None:
-    faults = faults_of(
+    errors = errors_of(
         {"port": "eighty", "role": "king", "currency": "pounds"},
         {"PEAKGATE_WORKERS": "0", "PEAKGATE_SHOW_STOCK": "perhaps", "PEAKGATE_PROT": "80", "PEAKGATE_COLOUR": "red"},
     )
-    assert [fault.partition(":")[0] for fault in faults] == [
+    assert [fault.partition(":")[0] for fault in errors] == [
         *("--port", "PEAKGATE_WORKERS", "--role", "--currency", "PEAKGATE_SHOW_STOCK"),
         *("PEAKGATE_COLOUR", "PEAKGATE_PROT"),
     ]
-    assert all("\n" not in fault for fault in faults)
-    assert "'eighty'" in faults[0]
+    assert all("\n" not in fault for fault in errors)
+    assert "'eighty'" in errors[0]
 
 
 @pytest.mark.parametrize("variable", ["PEAKGATE_PROT", "PEAKGATE_port", "PEAKGATE_", "PEAKGATE_Store_Url"])
 def test_a_variable_that_is_no_setting_is_a_fault(variable: str) -> None:
-    assert faults_of({}, {variable: "x"}) == [f"{variable}: there is no such setting"]
+    assert errors_of({}, {variable: "x"}) == [f"{variable}: there is no such setting"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_variable_that_is_no_setting_is_a_fault(variable: str) -> None:
     ],
 )
 def test_a_value_out_of_its_range_is_a_fault(name: str, text: str) -> None:
-    (fault,) = faults_of({name: text})
+    (fault,) = errors_of({name: text})
     assert fault.startswith(f"--{name.replace('_', '-')}: ")
 
 
@@ -112,7 +112,7 @@ def test_yes_and_no_have_many_names(text: str, expected: bool) -> None:
 
 
 def test_an_address_with_a_password_is_not_shown_in_its_fault() -> None:
-    (fault,) = faults_of({"store_url": "redis//:sesame@shop:6379"})
+    (fault,) = errors_of({"store_url": "redis//:sesame@shop:6379"})
     assert "sesame" not in fault
 
 
@@ -192,7 +192,7 @@ def test_without_a_file_policies_are_as_their_defaults(tmp_path: Path, monkeypat
 
 def test_faults_of_the_file_are_told_with_all_others(file: Path) -> None:
     file.write_text("port = 70000\ncolour = 'red'\n")
-    assert faults_of({"config": str(file), "workers": "0"}, {"PEAKGATE_COLOUR": "red"}) == [
+    assert errors_of({"config": str(file), "workers": "0"}, {"PEAKGATE_COLOUR": "red"}) == [
         "--workers: must be a number from 1 to 256, not '0'",
         "PEAKGATE_COLOUR: there is no such setting",
         f"{file}:1: port: must be a number from 0 to 65535, not 70000",
@@ -202,7 +202,7 @@ def test_faults_of_the_file_are_told_with_all_others(file: Path) -> None:
 
 @pytest.mark.parametrize("variable", ["PEAKGATE_POLICIES", "PEAKGATE_CONFIG_TEXT"])
 def test_what_comes_with_the_file_is_no_setting(variable: str) -> None:
-    assert faults_of({}, {variable: "x"}) == [f"{variable}: there is no such setting"]
+    assert errors_of({}, {variable: "x"}) == [f"{variable}: there is no such setting"]
 
 
 def test_the_admin_token_is_in_the_data_directory_unless_said_otherwise() -> None:

@@ -1,4 +1,4 @@
-"""The reader of the file: any text is read or refused, it agrees with msgspec, and no key is without its line."""
+"""The reader: any text is valid or has errors, values agree with msgspec, and every key has its line."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from gateway.config.file import Config, ConfigError, read_text
-from gateway.config.lines import Place, line_index
 from gateway.config.options import OPTIONS
 from gateway.config.policies import Policies
-from gateway.config.tables import Reader
+from gateway.config.reader import Reader
+from gateway.config.source_lines import KeyPath, line_index
 
 TABLES = Policies.__struct_fields__
 MEMBERS = (
@@ -73,7 +73,7 @@ def read(text: str) -> Config | list[str]:
     try:
         return read_text(text)
     except ConfigError as error:
-        return error.faults
+        return error.errors
 
 
 def toml(value: Any) -> str:
@@ -98,45 +98,46 @@ def document(values: Mapping[str, Any]) -> str:
 
 
 @given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_valid_or_has_errors(text: str) -> None:
     read(text)
 
 
 @given(st.text(alphabet="[]{}=.,\"'\\#\n\r\t abn019-:TZ_", max_size=80))
 @settings(max_examples=500)
-def test_so_is_any_text_that_looks_like_toml(text: str) -> None:
+def test_text_similar_to_toml_is_valid_or_has_errors(text: str) -> None:
     read(text)
 
 
 @given(FILES)
 @settings(max_examples=300, deadline=None)
-def test_any_values_are_read_or_refused_in_one_line_each(values: dict[str, Any]) -> None:
+def test_any_values_are_valid_or_have_errors_of_one_line(values: dict[str, Any]) -> None:
     outcome = read(document(values))
     if isinstance(outcome, list):
         assert outcome
-        assert not any("\n" in fault for fault in outcome)
-        assert all(fault.startswith("peakgate.toml:") for fault in outcome)
+        assert not any("\n" in error for error in outcome)
+        assert all(error.startswith("peakgate.toml:") for error in outcome)
 
 
 @given(st.dictionaries(st.sampled_from(TABLES), VALUES, max_size=4))
 @settings(max_examples=300, deadline=None)
-def test_types_are_as_msgspec_would_have_them(values: dict[str, Any]) -> None:
+def test_types_are_those_of_msgspec(values: dict[str, Any]) -> None:
     reader = Reader(checks={}, top_level=())
-    found = reader.table(Policies, values)
+    found = reader.read(Policies, values)
     try:
         wanted = msgspec.convert(values, Policies, builtin_types=(datetime,))
     except (msgspec.ValidationError, OverflowError):
-        assert reader.faults
+        assert reader.errors
         return
-    # What msgspec takes and a file may not hold.
+    # Values that msgspec accepts and a file must not contain.
     stricter = any(
-        "control characters" in fault.what or "nan" in fault.what or "inf" in fault.what for fault in reader.faults
+        "control characters" in error.message or "nan" in error.message or "inf" in error.message
+        for error in reader.errors
     )
-    assert stricter or (found == wanted and not reader.faults)
+    assert stricter or (found == wanted and not reader.errors)
 
 
 def right(kind: inspect.Type) -> st.SearchStrategy[Any]:
-    """Values that a type takes."""
+    """Values of a type."""
     match kind:
         case inspect.Metadata():
             return right(kind.type)
@@ -170,21 +171,21 @@ def right(kind: inspect.Type) -> st.SearchStrategy[Any]:
 
 @given(right(inspect.type_info(Policies)))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-def test_what_is_of_the_right_types_is_taken_as_it_is(values: dict[str, Any]) -> None:
+def test_values_of_the_right_types_are_unchanged(values: dict[str, Any]) -> None:
     reader = Reader(checks={}, top_level=())
-    assert reader.table(Policies, values) == msgspec.convert(values, Policies)
-    assert not reader.faults
+    assert reader.read(Policies, values) == msgspec.convert(values, Policies)
+    assert not reader.errors
     read(document(values))
 
 
-def places(value: Any, place: Place = ()) -> Iterator[Place]:
-    yield place
+def key_paths(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
+    yield key_path
     if isinstance(value, dict):
         for key, each in value.items():
-            yield from places(each, (*place, key))
+            yield from key_paths(each, (*key_path, key))
     elif isinstance(value, list):
         for index, each in enumerate(value):
-            yield from places(each, (*place, index))
+            yield from key_paths(each, (*key_path, index))
 
 
 @given(FILES)
@@ -192,15 +193,15 @@ def places(value: Any, place: Place = ()) -> Iterator[Place]:
 def test_every_key_and_element_has_a_line(values: dict[str, Any]) -> None:
     text = document(values)
     lines = line_index(text)
-    assert set(lines) == set(places(tomllib.loads(text))) - {()}
+    assert set(lines) == set(key_paths(tomllib.loads(text))) - {()}
     assert set(lines.values()) <= set(range(1, text.count("\n") + 1))
 
 
 @given(st.text(alphabet="[]{}=.,\"'#\n abn01", max_size=60))
 @settings(max_examples=500)
-def test_so_it_has_in_any_text_that_is_toml(text: str) -> None:
+def test_every_key_and_element_of_any_toml_text_has_a_line(text: str) -> None:
     try:
         values = tomllib.loads(text)
     except ValueError:
         return
-    assert set(line_index(text)) == set(places(values)) - {()}
+    assert set(line_index(text)) == set(key_paths(values)) - {()}

@@ -149,7 +149,7 @@ def failing_gateway() -> dict[str, Any]:
             "tried_at": AT + 3600,
         },
     }
-    faults = [
+    errors = [
         "/etc/peakgate/peakgate.toml:14: limits[0].quota: must be a number from 1 to 1,000,000,000, not 'fifty'",
         "/etc/peakgate/peakgate.toml:31: rooms[0].rate: there is no such key; did you mean admissions_per_s?",
     ]
@@ -162,7 +162,7 @@ def failing_gateway() -> dict[str, Any]:
         last_reload={
             "at": AT - 300,
             "outcome": "rejected",
-            "faults": faults,
+            "errors": errors,
             "digest": None,
             "needs_restart": [],
             "lagging_workers": [],

@@ -154,9 +154,9 @@ async def test_a_bad_file_is_a_problem_with_all_faults_and_stays_visible(desk: D
     write(file, "limit = 1\nroom = 2\n")
     refused = await desk.call("POST", "/admin/v1/reload")
     assert (refused.status, refused.body["type"]) == (422, "/problems/configuration-rejected")
-    assert len(refused.body["faults"]) == 2
+    assert len(refused.body["errors"]) == 2
     last = (await desk.call("GET", "/admin/v1/status")).body["last_reload"]
-    assert (last["outcome"], last["faults"]) == ("rejected", refused.body["faults"])
+    assert (last["outcome"], last["errors"]) == ("rejected", refused.body["errors"])
     page = (await desk.call("GET", "/")).body
     assert "The last reload was rejected" in page
     assert "did you mean limits?" in page
@@ -223,7 +223,7 @@ async def test_the_fault_of_one_worker_is_listed_beside_the_results_of_others(de
     await fleet.start("0a")
     (await fleet.start("1a")).refuses_because = "no cache here"
     told = await desk.call("POST", "/admin/v1/purge", {"tag": "sale"})
-    assert told.body["workers"] == {"0a": {"done": 3}, "1a": {"fault": "no cache here"}}
+    assert told.body["workers"] == {"0a": {"done": 3}, "1a": {"error": "no cache here"}}
 
 
 async def test_workers_are_replaced_when_asked(desk: Desk) -> None:

@@ -58,12 +58,12 @@ async def test_an_invalid_file_is_rejected_whole_with_every_fault(
     write(file, '[[switches]]\nname = "Search"\npercent = 101\n')
     reload = await reloader.reload()
     assert reload.outcome == "rejected"
-    assert [fault.rpartition("/")[2].partition(": ")[0] for fault in reload.faults] == [
+    assert [fault.rpartition("/")[2].partition(": ")[0] for fault in reload.errors] == [
         "peakgate.toml:2",
         "peakgate.toml:3",
     ]
     assert (worker.digest, worker.swaps, runtime.policies) == (before, 0, "")
-    assert [record.message for record in caplog.records][1:] == list(reload.faults)
+    assert [record.message for record in caplog.records][1:] == list(reload.errors)
     assert reloader.counts == {"applied": 0, "unchanged": 0, "rejected": 1}
 
 
@@ -71,7 +71,7 @@ async def test_a_missing_file_is_rejected_too(file: Path, reloader: Reloader) ->
     write(file, None)
     reload = await reloader.reload()
     assert reload.outcome == "rejected"
-    assert "cannot be read" in reload.faults[0]
+    assert "cannot be read" in reload.errors[0]
 
 
 async def test_a_worker_that_cannot_prepare_keeps_all_policies_unchanged(
@@ -81,7 +81,7 @@ async def test_a_worker_that_cannot_prepare_keeps_all_policies_unchanged(
     unable.refuses_because = "no such upstream"
     write(file, ONE)
     reload = await reloader.reload()
-    assert (reload.outcome, reload.faults) == ("rejected", ("worker 1a: no such upstream",))
+    assert (reload.outcome, reload.errors) == ("rejected", ("worker 1a: no such upstream",))
     assert (able.swaps, unable.swaps, runtime.policies) == (0, 0, "")
 
 
@@ -91,7 +91,7 @@ async def test_a_stuck_worker_delays_a_reload_within_a_bound(file: Path, fleet: 
     write(file, ONE)
     reload = await reloader.reload()
     assert (reload.outcome, able.swaps) == ("rejected", 0)
-    assert reload.faults == ("worker 1a: did not reply within 0.2 s",)
+    assert reload.errors == ("worker 1a: did not reply within 0.2 s",)
 
 
 async def test_a_worker_that_is_gone_blocks_no_reload(file: Path, fleet: Fleet, reloader: Reloader) -> None:

@@ -94,7 +94,7 @@ def test_text_of_others_is_never_markup() -> None:
             },
         ),
         policies={"file": nasty, "digest": nasty, "needs_restart": [nasty]},
-        last_reload={"at": AT, "outcome": "rejected", "faults": [nasty], "digest": None, "lagging_workers": [nasty]},
+        last_reload={"at": AT, "outcome": "rejected", "errors": [nasty], "digest": None, "lagging_workers": [nasty]},
         version=nasty,
     )
     assert "script" not in Reader(status_page(shown)).tags

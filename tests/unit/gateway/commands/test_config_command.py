@@ -67,7 +67,7 @@ def test_a_file_in_order_is_told_in_one_line(file: Path, capsys: Told) -> None:
     assert main(["config", "check", str(file)]) == 0
     told = capsys.readouterr()
     assert told.out == (
-        f"{file}: in order: settings: 2, identity, limits: 1, breaker: 1, upstreams: 2, events: 1 "
+        f"{file}: valid: settings: 2, identity, limits: 1, breaker: 1, upstreams: 2, events: 1 "
         f"(digest {read_text(SOUND).digest})\n"
     )
     assert not told.err
@@ -97,10 +97,10 @@ def test_without_a_name_the_file_of_the_variable_or_of_this_directory_is_checked
     assert "peakgate config check FILE" in capsys.readouterr().err
     (file.parent / "peakgate.toml").write_text("port = 1\n")
     assert main(["config", "check"]) == 0
-    assert capsys.readouterr().out.startswith("peakgate.toml: in order: settings: 1 ")
+    assert capsys.readouterr().out.startswith("peakgate.toml: valid: settings: 1 ")
     monkeypatch.setenv("PEAKGATE_CONFIG", str(file))
     assert main(["config", "check"]) == 0
-    assert capsys.readouterr().out.startswith(f"{file}: in order: ")
+    assert capsys.readouterr().out.startswith(f"{file}: valid: ")
 
 
 def test_a_file_that_is_not_there_is_64(file: Path, capsys: Told) -> None:

@@ -1,4 +1,4 @@
-"""The configuration file: read whole, or refused whole with everything that is wrong with it."""
+"""Reading the configuration file: values, defaults and error messages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.config.faults import idle_patterns
+from gateway.config.cross_checks import unmatched_route_patterns
 from gateway.config.file import ConfigError, read_file, read_text
 from gateway.config.policies import BREAKERS, Breaker, Event, HealthCheck, Limit, Policies, Upstream
 
 
-def faults_of(text: str) -> list[str]:
+def errors_of(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         read_text(dedent(text), name="f")
-    return caught.value.faults
+    return caught.value.errors
 
 
 def test_an_empty_file_is_all_defaults() -> None:
@@ -28,7 +28,7 @@ def test_an_empty_file_is_all_defaults() -> None:
     assert config.settings == {}
 
 
-def test_settings_stand_at_the_top_and_policies_in_tables() -> None:
+def test_settings_are_top_level_keys_and_policies_are_tables() -> None:
     config = read_text(
         dedent("""\
         port = 9000
@@ -80,14 +80,14 @@ def test_settings_stand_at_the_top_and_policies_in_tables() -> None:
     )
 
 
-def test_a_file_is_known_by_a_digest_of_its_text() -> None:
+def test_the_digest_is_of_the_text() -> None:
     text = "port = 9000 # ½\n"
     assert read_text(text).digest == hashlib.sha256(text.encode()).hexdigest()[:12]
     assert read_text(text).text == text
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
-    assert faults_of("""\
+def test_all_errors_are_reported_at_once_in_the_order_of_the_file() -> None:
+    assert errors_of("""\
         port = 80800
         workers = "4"
         show_stock = "yes"
@@ -130,7 +130,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "error"),
     [
         ("port = ", "f:1: is not TOML: Invalid value"),
         ("a = 1\n\nport = 1\nport = 2\n", "f:4: is not TOML: Cannot overwrite a value"),
@@ -140,13 +140,13 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file() -> None:
         ("# " + "x" * 5_000_000, "f: must be no longer than 4,194,304 characters"),
     ],
 )
-def test_what_is_no_toml_is_one_fault_with_its_line(text: str, fault: str) -> None:
-    (told,) = faults_of(text)
-    assert told.startswith(fault)
+def test_invalid_toml_is_one_error_with_its_line(text: str, error: str) -> None:
+    (message,) = errors_of(text)
+    assert message.startswith(error)
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "error"),
     [
         ('config = "other.toml"', "config: a file cannot name another; use --config or PEAKGATE_CONFIG"),
         ('host = "a\\nb"', "host: must not hold control characters"),
@@ -190,9 +190,9 @@ def test_what_is_no_toml_is_one_fault_with_its_line(text: str, fault: str) -> No
         ),
     ],
 )
-def test_each_fault_says_what_would_be_right(text: str, fault: str) -> None:
-    (told,) = faults_of(text)
-    assert told.partition(": ")[2].startswith(fault)
+def test_each_error_says_the_correction(text: str, error: str) -> None:
+    (message,) = errors_of(text)
+    assert message.partition(": ")[2].startswith(error)
 
 
 LISTS = """\
@@ -222,7 +222,7 @@ end = 2026-11-27T12:00:00Z
 
 
 @pytest.mark.parametrize(
-    ("more", "faults"),
+    ("more", "errors"),
     [
         ("[[limits]]\nname = 'a'\nby = 'route'\nquota = 1", ["limits[1].name: is the same as that of one above"]),
         ("[[switches]]\nname = 'search'", ["switches[1].name: is the same as that of one above"]),
@@ -284,15 +284,15 @@ end = 2026-11-27T12:00:00Z
         ("prewarm = ['/a b']", ["events[0].prewarm[0]: must be percent-encoded, as it is sent"]),
     ],
 )
-def test_names_and_values_must_agree_with_each_other(more: str, faults: list[str]) -> None:
-    told = [fault.partition(": ")[2] for fault in faults_of(LISTS + more)]
-    assert len(told) == len(faults)
-    assert all(has.startswith(wanted) for has, wanted in zip(told, faults, strict=True)), told
+def test_names_and_values_are_checked_across_tables(more: str, errors: list[str]) -> None:
+    messages = [error.partition(": ")[2] for error in errors_of(LISTS + more)]
+    assert len(messages) == len(errors)
+    assert all(has.startswith(wanted) for has, wanted in zip(messages, errors, strict=True)), messages
 
 
-def test_a_name_in_a_table_with_another_fault_is_still_known() -> None:
-    (fault,) = faults_of(LISTS.replace("admissions_per_s = 5", "admissions_per_s = 0") + "rooms = { drop = true }")
-    assert fault.startswith("f:9: rooms[0].admissions_per_s: ")
+def test_the_name_of_an_invalid_table_is_known() -> None:
+    (error,) = errors_of(LISTS.replace("admissions_per_s = 5", "admissions_per_s = 0") + "rooms = { drop = true }")
+    assert error.startswith("f:9: rooms[0].admissions_per_s: ")
 
 
 @pytest.mark.parametrize(
@@ -308,81 +308,81 @@ def test_a_name_in_a_table_with_another_fault_is_still_known() -> None:
         "[[identity.api_keys]]\nname = 'a'\nsha256 = 'sesame",
     ],
 )
-def test_no_fault_tells_what_may_be_a_secret(text: str) -> None:
-    assert "sesame'" not in " ".join(faults_of(text))
-    assert ":sesame" not in " ".join(faults_of(text))
+def test_no_error_contains_a_possible_secret(text: str) -> None:
+    assert "sesame'" not in " ".join(errors_of(text))
+    assert ":sesame" not in " ".join(errors_of(text))
 
 
-def test_a_fault_takes_one_line_whatever_it_is_about() -> None:
-    faults = faults_of(
+def test_an_error_is_one_line() -> None:
+    errors = errors_of(
         "\"a\\nb\" = 1\nidentity.allow = ['x\\ny']\n[breaker.\"c\\nd\"]\nopen_s = 0\n[[limits]]\nname = 'a\\nb'"
     )
-    assert faults
-    assert not any("\n" in fault for fault in faults)
+    assert errors
+    assert not any("\n" in error for error in errors)
 
 
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_file(tmp_path)
-    assert caught.value.faults == [f"{tmp_path}: cannot be read: Is a directory"]
+    assert caught.value.errors == [f"{tmp_path}: cannot be read: Is a directory"]
     (tmp_path / "latin.toml").write_bytes(b"port = 1\n# caf\xe9\n")
     with pytest.raises(ConfigError) as caught:
         read_file(tmp_path / "latin.toml")
-    assert caught.value.faults == [f"{tmp_path}/latin.toml:2: must be UTF-8"]
+    assert caught.value.errors == [f"{tmp_path}/latin.toml:2: must be UTF-8"]
 
 
-def test_a_shared_secret_may_be_configured_on_purpose(tmp_path: Path) -> None:
+def test_hs256_needs_a_secret_of_32_bytes(tmp_path: Path) -> None:
     text = f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
     (tmp_path / "secret").write_text("s" * 32 + "\n")
     assert read_text(text).policies.shoppers.algorithms == ("HS256",)
     (tmp_path / "secret").write_text("sesame" + " " * 32)
-    assert faults_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
+    assert errors_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
 
 
 @pytest.mark.parametrize("prefix", ["/schöne schuhe/", "/a b/", "/{sku}/", '/"/', "/a//b/", "//", "/a/../b/", "/./"])
-def test_a_prefix_that_nothing_begins_with_is_a_fault(prefix: str) -> None:
+def test_a_prefix_that_no_path_can_have_is_an_error(prefix: str) -> None:
     text = f"[[upstreams]]\nname = 'web'\ntargets = ['http://h']\n[[routes]]\nprefix = '{prefix}'\nupstream = 'web'"
-    (fault,) = faults_of(text)
-    assert fault.startswith("f:5: routes[0].prefix: must ")
+    (error,) = errors_of(text)
+    assert error.startswith("f:5: routes[0].prefix: must ")
 
 
 @pytest.mark.parametrize("prefix", ["/", "/shop/", "/a/b-c_d~e.f/", "/caf%C3%A9/", "/.well-known/", "/@x/(1)/"])
-def test_a_prefix_as_paths_are_sent_is_none(prefix: str) -> None:
+def test_a_percent_encoded_prefix_is_valid(prefix: str) -> None:
     text = f"[[upstreams]]\nname = 'web'\ntargets = ['http://h']\n[[routes]]\nprefix = '{prefix}'\nupstream = 'web'"
     assert read_text(text).policies.routes[0].prefix == prefix
 
 
-def test_times_of_a_breaker_are_compared_as_they_come_into_force() -> None:
+def test_times_of_a_breaker_are_compared_with_the_defaults_of_its_dependency() -> None:
     assert read_text("[breaker.store]\nmax_open_s = 0.8").policies.breaker["store"].open_s == 0.2
-    assert faults_of("[breaker.store]\nopen_s = 9\n[breaker.queue]\nopen_s = 9") == [
+    assert errors_of("[breaker.store]\nopen_s = 9\n[breaker.queue]\nopen_s = 9") == [
         "f:2: breaker.store.open_s: must not be above max_open_s, 1"
     ]
-    assert faults_of("[breaker]\nstore = 1\nqueue = {open = 1}")[0].startswith("f:2: breaker.store: must be a table")
+    assert errors_of("[breaker]\nstore = 1\nqueue = {open = 1}")[0].startswith("f:2: breaker.store: must be a table")
 
 
 @pytest.mark.parametrize("mark", ["-----BEGIN PUBLIC KEY-----\n", "ssh-ed25519 ", "ecdsa-sha2-nistp256 "])
-def test_a_key_that_others_may_know_is_no_shared_secret(tmp_path: Path, mark: str) -> None:
+def test_a_public_key_or_certificate_is_not_a_shared_secret(tmp_path: Path, mark: str) -> None:
     text = f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
     (tmp_path / "secret").write_text(mark + "k" * 64)
-    assert faults_of(text) == [
+    assert errors_of(text) == [
         "f:5: shoppers.hs256_secret_file: the file must hold a secret, not a key or a certificate"
     ]
 
 
-def test_patterns_that_match_no_route_are_found() -> None:
+def test_patterns_that_match_no_route_are_warnings() -> None:
     config = read_text(
         LISTS + "[[routes]]\nprefix = '/pages/'\nupstream = 'web'\n"
         "[[limits]]\nname = 'b'\nby = 'route'\nquota = 1\nroutes = ['GET /v1/cart*', '/pages/*', 'POST /v1/chekout']\n"
         "[cors]\nroutes = ['/v2/*']\nallow_origins = ['*']"
     )
     routes = [("GET", "/v1/carts/{cart_id}"), ("POST", "/v1/checkout")]
-    assert list(idle_patterns(config.policies, routes)) == [
+    assert list(unmatched_route_patterns(config.policies, routes)) == [
         (("limits", 1, "routes", 2), "matches no route: 'POST /v1/chekout'"),
         (("cors", "routes", 0), "matches no route: '/v2/*'"),
     ]
 
 
-def test_what_a_breakers_table_leaves_out_is_as_fits_its_dependency() -> None:
+def test_keys_missing_from_a_breaker_have_the_defaults_of_its_dependency() -> None:
     breakers = read_text(
         "[breaker.store]\nopen_s = 0.5\n[breaker.web]\nopen_s = 0.5\n[[upstreams]]\nname = 'web'\ntargets = ['http://127.0.0.1:1']\n"
     ).policies.breaker

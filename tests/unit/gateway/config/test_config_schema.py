@@ -1,4 +1,4 @@
-"""The JSON Schema for editors: sound, with a word on every key, and of one mind with the reader."""
+"""The JSON Schema: it is valid, describes every key, and agrees with the reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from gateway.config.file import NAME, ConfigError, read_text
-from gateway.config.options import OF_THE_FILE
+from gateway.config.options import FILE_KEYS
 from gateway.config.policies import Policies
 from gateway.config.schema import schema
 
@@ -20,7 +20,7 @@ EXAMPLE = (Path(__file__).parents[4] / "examples" / NAME).read_text(encoding="ut
 
 
 def as_json(text: str) -> Any:
-    """Values of TOML as an editor's plugin has them."""
+    """Values of TOML as JSON, as an editor validates them."""
     return json.loads(json.dumps(tomllib.loads(text), default=datetime.isoformat))
 
 
@@ -29,27 +29,27 @@ def document() -> Any:
     return json.loads(json.dumps(schema()))
 
 
-def test_it_is_a_schema(document: Any) -> None:
+def test_the_schema_is_valid(document: Any) -> None:
     Draft202012Validator.check_schema(document)
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
-def test_it_has_every_setting_and_table(document: Any) -> None:
-    assert set(document["properties"]) == {*OF_THE_FILE, *Policies.__struct_fields__}
+def test_the_schema_has_every_setting_and_table(document: Any) -> None:
+    assert set(document["properties"]) == {*FILE_KEYS, *Policies.__struct_fields__}
 
 
 def test_every_key_is_described(document: Any) -> None:
     tables = {"": document, **document["$defs"]}
-    silent = [
+    undescribed = [
         f"{name}.{key}"
         for name, table in tables.items()
         for key, described in table["properties"].items()
         if len(described.get("description", "")) < 10 or "\n" in described["description"]
     ]
-    assert silent == []
+    assert undescribed == []
 
 
-def test_the_example_fits_it(document: Any) -> None:
+def test_the_example_is_valid(document: Any) -> None:
     assert list(Draft202012Validator(document).iter_errors(as_json(EXAMPLE))) == []
 
 
@@ -70,7 +70,7 @@ def test_the_example_fits_it(document: Any) -> None:
         "[[upstreams]]\nname = 'a'\ntargets = []",
     ],
 )
-def test_what_it_refuses_the_reader_refuses(document: Any, text: str) -> None:
+def test_invalid_values_are_errors_of_the_schema_and_of_the_reader(document: Any, text: str) -> None:
     assert list(Draft202012Validator(document).iter_errors(as_json(text)))
     with pytest.raises(ConfigError):
         read_text(text)

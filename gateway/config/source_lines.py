@@ -1,4 +1,4 @@
-"""Where each key and element of a TOML text stands, which `tomllib` does not tell."""
+"""Line numbers of keys and elements of a TOML text, which `tomllib` does not provide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 # Keys and indices from the top: ("limits", 0, "quota").
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE: Final = re.compile(r"[ \t]*")
@@ -22,40 +22,40 @@ _STRING: Final = re.compile(
 _PLAIN: Final = re.compile(r"[^,\]}#\r\n]*")
 
 
-def line_index(text: str) -> Mapping[Place, int]:
+def line_index(text: str) -> Mapping[KeyPath, int]:
     """The line, from 1, of every table, key and element. `text` must be TOML that `tomllib` has read."""
     scanner = _Scanner(text)
     scanner.run()
     return scanner.lines
 
 
-def path_text(place: Place) -> str:
-    """A place for people: `limits[0].quota`."""
+def format_key_path(key_path: KeyPath) -> str:
+    """A key path as text: `limits[0].quota`."""
     text = ""
-    for part in place:
+    for part in key_path:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            # Escaped as TOML has it, so that a place never takes more than a line.
+            # Escaped as in TOML, so that it has no line end.
             shown = part if _BARE.fullmatch(part) else json.dumps(part)
             text += f".{shown}" if text else shown
     return text
 
 
 class _Scanner:
-    """Walks through sound TOML and notes where things begin; it understands no values."""
+    """Scans valid TOML and records the line of each key and element, without decoding values."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
         self._line_ends = [match.start() for match in re.finditer("\n", text)]
-        # How many elements each list of tables has so far.
-        self._tables: dict[Place, int] = {}
-        self.lines: dict[Place, int] = {}
+        # Elements so far of each array of tables.
+        self._tables: dict[KeyPath, int] = {}
+        self.lines: dict[KeyPath, int] = {}
 
     def run(self) -> None:
         """Scan to the end."""
-        table: Place = ()
+        table: KeyPath = ()
         self._skip(_BLANK)
         while self._at < len(self._text):
             if self._text[self._at] == "[":
@@ -64,68 +64,68 @@ class _Scanner:
                 self._pair(table)
             self._skip(_BLANK)
 
-    def _header(self) -> Place:
+    def _header(self) -> KeyPath:
         start = self._at
         is_list = self._text.startswith("[[", start)
         self._at += 2 if is_list else 1
         keys = self._keys()
         self._at += 2 if is_list else 1
-        place = self._resolved(keys[:-1], start)
-        place = (*place, keys[-1])
+        key_path = self._resolved(keys[:-1], start)
+        key_path = (*key_path, keys[-1])
         if is_list:
-            count = self._tables.get(place, 0)
-            self._tables[place] = count + 1
-            self._note(place, start)
-            place = (*place, count)
-        self._note(place, start)
-        return place
+            count = self._tables.get(key_path, 0)
+            self._tables[key_path] = count + 1
+            self._record(key_path, start)
+            key_path = (*key_path, count)
+        self._record(key_path, start)
+        return key_path
 
-    def _resolved(self, keys: Place, start: int) -> Place:
-        """A header names the last element of a list of tables without its index."""
-        place: Place = ()
+    def _resolved(self, keys: KeyPath, start: int) -> KeyPath:
+        """The key path of a header's keys: an array of tables stands for its last element."""
+        key_path: KeyPath = ()
         for key in keys:
-            place = (*place, key)
-            if place in self._tables:
-                place = (*place, self._tables[place] - 1)
-            self._note(place, start)
-        return place
+            key_path = (*key_path, key)
+            if key_path in self._tables:
+                key_path = (*key_path, self._tables[key_path] - 1)
+            self._record(key_path, start)
+        return key_path
 
-    def _pair(self, table: Place) -> None:
+    def _pair(self, table: KeyPath) -> None:
         start = self._at
         for key in self._keys():
             table = (*table, key)
-            self._note(table, start)
+            self._record(table, start)
         self._at += 1  # the equals sign
         self._skip(_SPACE)
         self._value(table)
 
-    def _value(self, place: Place) -> None:
+    def _value(self, key_path: KeyPath) -> None:
         opening = self._text[self._at]
         if opening == "[":
-            self._elements(place)
+            self._elements(key_path)
         elif opening == "{":
-            self._members(place)
+            self._members(key_path)
         elif opening in "\"'":
             self._take(_STRING)
         else:
             self._take(_PLAIN)
 
-    def _elements(self, place: Place) -> None:
+    def _elements(self, key_path: KeyPath) -> None:
         self._at += 1
         self._skip(_BLANK)
         index = 0
         while self._text[self._at] != "]":
-            self._note((*place, index), self._at)
-            self._value((*place, index))
+            self._record((*key_path, index), self._at)
+            self._value((*key_path, index))
             self._next()
             index += 1
         self._at += 1
 
-    def _members(self, place: Place) -> None:
+    def _members(self, key_path: KeyPath) -> None:
         self._at += 1
         self._skip(_BLANK)
         while self._text[self._at] != "}":
-            self._pair(place)
+            self._pair(key_path)
             self._next()
         self._at += 1
 
@@ -136,7 +136,7 @@ class _Scanner:
         self._skip(_BLANK)
 
     def _keys(self) -> tuple[str, ...]:
-        """A key with its dots; its value comes next."""
+        """A dotted key, up to its equals sign or bracket."""
         keys = []
         while True:
             self._skip(_SPACE)
@@ -149,7 +149,7 @@ class _Scanner:
     def _key(self) -> str:
         if self._text[self._at] not in "\"'":
             return self._take(_BARE)
-        # tomllib decodes escapes.
+        # tomllib decodes the escapes.
         return str(tomllib.loads(f"key = {self._take(_STRING)}")["key"])
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
@@ -161,5 +161,5 @@ class _Scanner:
         self._at = match.end()
         return match[0]
 
-    def _note(self, place: Place, at: int) -> None:
-        self.lines.setdefault(place, bisect_right(self._line_ends, at - 1) + 1)
+    def _record(self, key_path: KeyPath, at: int) -> None:
+        self.lines.setdefault(key_path, bisect_right(self._line_ends, at - 1) + 1)

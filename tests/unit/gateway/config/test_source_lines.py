@@ -1,10 +1,10 @@
-"""Lines of keys in TOML of every shape."""
+"""Line numbers of keys in TOML of every form."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.config.lines import Place, line_index, path_text
+from gateway.config.source_lines import KeyPath, format_key_path, line_index
 
 TEXT = '''# a comment = 1
 plain = 1
@@ -36,7 +36,7 @@ z = 1
 
 
 @pytest.mark.parametrize(
-    ("place", "line"),
+    ("key_path", "line"),
     [
         (("plain",), 2),
         (("quo.ted",), 3),
@@ -58,14 +58,14 @@ z = 1
         (("list", 1, "deeper", "z"), 26),
     ],
 )
-def test_every_key_and_element_has_the_line_on_which_it_begins(place: Place, line: int) -> None:
-    assert line_index(TEXT)[place] == line
+def test_keys_and_elements_have_the_line_of_their_first_character(key_path: KeyPath, line: int) -> None:
+    assert line_index(TEXT)[key_path] == line
 
 
-def test_line_ends_of_windows_count_once() -> None:
+def test_crlf_is_one_line_end() -> None:
     assert line_index("a = 1\r\n\r\n[b]\r\nc = 2\r\n") == {("a",): 1, ("b",): 3, ("b", "c"): 4}
 
 
-def test_a_place_is_told_in_one_line_whatever_its_keys_are() -> None:
-    assert path_text(("limits", 0, "quota")) == "limits[0].quota"
-    assert path_text(("breaker", "pay\nment")) == 'breaker."pay\\nment"'
+def test_a_key_path_is_one_line_of_text() -> None:
+    assert format_key_path(("limits", 0, "quota")) == "limits[0].quota"
+    assert format_key_path(("breaker", "pay\nment")) == 'breaker."pay\\nment"'

@@ -1,0 +1,201 @@
+"""Checks across tables: duplicate and unknown names, values that contradict each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.config.policies import (
+    Cors,
+    Event,
+    Policies,
+    Room,
+    Shoppers,
+    Upstream,
+)
+from gateway.config.reader import Diagnostic
+from gateway.config.route_patterns import applies
+from gateway.config.source_lines import KeyPath
+
+# The dependencies with a breaker besides the upstreams.
+DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "search")
+# Lists whose elements have a unique member.
+_UNIQUE: Final = (
+    (("limits",), "name"),
+    (("rooms",), "name"),
+    (("upstreams",), "name"),
+    (("switches",), "name"),
+    (("events",), "name"),
+    (("identity", "api_keys"), "name"),
+    (("identity", "api_keys"), "sha256"),
+    (("routes",), "prefix"),
+)
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+# HEAD goes with GET.
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+# Key paths of the tables of the file, by their `id`.
+KeyPaths = Mapping[int, KeyPath]
+KeyPathOf = Callable[..., KeyPath]
+
+
+def check_policies(policies: Policies, values: Mapping[str, Any], key_paths: KeyPaths) -> Sequence[Diagnostic]:
+    """All errors. `values` are those of the file, so that names in invalid tables are known."""
+    key_path_of = _key_path_of(key_paths)
+    names = {
+        table: set(filter(_NAME.fullmatch, _named(values, (table,), "name")))
+        for table in ("limits", "rooms", "upstreams", "switches")
+    }
+    return [
+        *_check_duplicates(values),
+        *_check_shoppers(policies.shoppers, key_path_of),
+        *_check_limits(policies, key_path_of),
+        *_check_breakers(policies, names["upstreams"]),
+        *_check_rooms(policies.rooms, key_path_of),
+        *(error for upstream in policies.upstreams for error in _check_upstream(upstream, key_path_of)),
+        *_check_routes(policies, names["upstreams"], key_path_of),
+        *(error for event in policies.events for error in _check_event(event, names, key_path_of)),
+        *_check_cors(policies.cors, key_path_of),
+    ]
+
+
+def unmatched_route_patterns(policies: Policies, routes: Iterable[tuple[str, str]]) -> Sequence[Diagnostic]:
+    """Route patterns that match none of the gateway's own `routes` (method, path) nor a forwarded prefix.
+
+    They are warnings: the route may be added later, but a typo is more likely.
+    """
+    forwarded = [(method, f"{route.prefix}*") for route in policies.routes for method in _METHODS]
+    everything = [*routes, *forwarded]
+    patterns: list[tuple[KeyPath, Sequence[str]]] = [
+        *((("limits", index), limit.routes) for index, limit in enumerate(policies.limits)),
+        *((("rooms", index), room.routes) for index, room in enumerate(policies.rooms)),
+        *((("switches", index), switch.routes) for index, switch in enumerate(policies.switches)),
+        (("cors",), policies.cors.routes if policies.cors.allow_origins else ()),
+    ]
+    return [
+        Diagnostic((*key_path, "routes", index), f"matches no route: {pattern!r}")
+        for key_path, listed in patterns
+        for index, pattern in enumerate(listed)
+        if not any(applies((pattern,), method, path) for method, path in everything)
+    ]
+
+
+def _key_path_of(key_paths: KeyPaths) -> KeyPathOf:
+    """A function from a table and its members to their key path."""
+    return lambda table, *members: (*key_paths.get(id(table), ()), *members)
+
+
+def _named(values: Mapping[str, Any], table: Sequence[str], member: str) -> Iterator[str]:
+    rows: Any = values
+    for key in table:
+        rows = rows.get(key) if isinstance(rows, dict) else None
+    for row in rows if isinstance(rows, list) else ():
+        name = row.get(member) if isinstance(row, dict) else None
+        # The reader reports a name that is not text; "" preserves the indices.
+        yield name if isinstance(name, str) else ""
+
+
+def _check_duplicates(values: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    for table, member in _UNIQUE:
+        seen: set[str] = set()
+        for index, name in enumerate(_named(values, table, member)):
+            if name in seen:
+                yield Diagnostic((*table, index, member), "is the same as that of one above")
+            elif name:
+                seen.add(name)
+
+
+def _check_shoppers(shoppers: Shoppers, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    has_key = shoppers.jwks_url is not None or shoppers.hs256_secret_file is not None
+    if shoppers.issuer is not None and not has_key:
+        yield Diagnostic(
+            key_path_of(shoppers, "issuer"), "needs jwks_url, or HS256 and hs256_secret_file, to verify tokens with"
+        )
+    if has_key:
+        for member in ("issuer", "audience"):
+            if not getattr(shoppers, member):
+                yield Diagnostic(key_path_of(shoppers), f"{member} is missing: tokens for somebody else would be taken")
+    yield from _check_algorithms(shoppers, key_path_of)
+
+
+def _check_algorithms(shoppers: Shoppers, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    algorithms = key_path_of(shoppers, "algorithms")
+    if not shoppers.algorithms:
+        yield Diagnostic(algorithms, "must name one or more")
+    uses_secret = "HS256" in shoppers.algorithms
+    if uses_secret and shoppers.hs256_secret_file is None:
+        yield Diagnostic(algorithms, "HS256 needs hs256_secret_file")
+    if shoppers.hs256_secret_file is not None and not uses_secret:
+        yield Diagnostic(key_path_of(shoppers, "hs256_secret_file"), 'is not used: algorithms must name "HS256"')
+    if shoppers.jwks_url is not None and shoppers.algorithms and set(shoppers.algorithms) <= {"HS256"}:
+        yield Diagnostic(key_path_of(shoppers, "jwks_url"), "is not used: algorithms names HS256 alone")
+
+
+def _check_limits(policies: Policies, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    for limit in policies.limits:
+        if not limit.routes:
+            yield Diagnostic(key_path_of(limit, "routes"), 'must name one or more; leave it out for "*"')
+    shedding = policies.shedding
+    if shedding.min_concurrency > shedding.max_concurrency:
+        yield Diagnostic(
+            key_path_of(shedding, "min_concurrency"), f"must not be above max_concurrency, {shedding.max_concurrency}"
+        )
+    cache = policies.cache
+    if cache.max_entry_bytes > cache.memory_bytes:
+        yield Diagnostic(key_path_of(cache, "max_entry_bytes"), f"must not be above memory_bytes, {cache.memory_bytes}")
+
+
+def _check_breakers(policies: Policies, upstreams: set[str]) -> Iterator[Diagnostic]:
+    known = (*DEPENDENCIES, *sorted(upstreams))
+    for name, breaker in policies.breaker.items():
+        if name not in known:
+            yield Diagnostic(("breaker", name), f"there is nothing of that name; there is {', '.join(known)}")
+        if breaker.open_s > breaker.max_open_s:
+            yield Diagnostic(("breaker", name, "open_s"), f"must not be above max_open_s, {breaker.max_open_s:g}")
+
+
+def _check_rooms(rooms: Iterable[Room], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    for room in rooms:
+        if not room.routes:
+            yield Diagnostic(key_path_of(room, "routes"), "must name one or more")
+
+
+def _check_upstream(upstream: Upstream, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    if upstream.name in DEPENDENCIES:
+        yield Diagnostic(
+            key_path_of(upstream, "name"),
+            f"must not be one of {', '.join(DEPENDENCIES)}: their breakers have these names",
+        )
+    for index, target in enumerate(upstream.targets):
+        if target in upstream.targets[:index]:
+            yield Diagnostic(key_path_of(upstream, "targets", index), "is the same as one before it")
+    health = upstream.health
+    if health is not None and health.timeout_s > health.interval_s:
+        yield Diagnostic(key_path_of(health, "timeout_s"), f"must not be above interval_s, {health.interval_s:g}")
+
+
+def _check_routes(policies: Policies, upstreams: set[str], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    for route in policies.routes:
+        if route.upstream not in upstreams:
+            known = f"there is {', '.join(sorted(upstreams))}" if upstreams else "there are no [[upstreams]]"
+            yield Diagnostic(key_path_of(route, "upstream"), f"there is no upstream {route.upstream!r}; {known}")
+
+
+def _check_event(event: Event, names: Mapping[str, set[str]], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    if event.end <= event.start:
+        yield Diagnostic(key_path_of(event, "end"), f"must be after its start, {event.start.isoformat()}")
+    for table, used in (("limits", event.limits), ("rooms", event.rooms), ("switches", event.switches)):
+        for name in used:
+            if name not in names[table]:
+                known = f"there is {', '.join(sorted(names[table]))}" if names[table] else "there are none"
+                yield Diagnostic(
+                    key_path_of(event, table, name), f"there is nothing of that name in [[{table}]]; {known}"
+                )
+
+
+def _check_cors(cors: Cors, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    if cors.allow_credentials and "*" in cors.allow_origins:
+        yield Diagnostic(
+            key_path_of(cors, "allow_credentials"), 'must not be true for the origin "*": name the origins'
+        )

@@ -1,0 +1,123 @@
+"""Checks of single values beyond their type: addresses, times, paths, header fields, secret files."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.config.policies import Cors, Event, Forward, Headers, HealthCheck, Identity, Room, Shoppers, Upstream
+from gateway.config.reader import Checks
+from gateway.http.addresses import parse_network
+
+_SENT_PREFIX: Final = re.compile(r"[!$%&'()+,./0-9:;=@A-Z_a-z~-]+")  # RFC 3986, 3.3
+_ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+")
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
+# As long as the hash of the signature (RFC 7518, 3.2).
+_MIN_SECRET_BYTES: Final = 32
+# First bytes of keys and certificates.
+_KEY_PREFIXES: Final = (b"-----BEGIN ", b"ssh-", b"ecdsa-sha2-")
+_MIN_YEAR: Final = 2000
+# Local time must be representable in every zone.
+_MAX_YEAR: Final = 9998
+
+
+def _network_error(text: str) -> str | None:
+    try:
+        parse_network(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _target_error(target: str) -> str | None:
+    """The error of an upstream's address. It omits the address, which may contain a password."""
+    if error := _url_error(target):
+        return error
+    parts = urlsplit(target)
+    if parts.username is not None:
+        return "must not hold a user or password: an upstream is sent the shopper's own headers"
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        return "must be scheme, host and port alone; a route's strip_prefix changes paths"
+    return None
+
+
+def _url_error(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        is_right = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    return None if is_right else "must be an address such as http://10.0.0.5:8080"
+
+
+def _time_error(time: datetime) -> str | None:
+    offset = time.utcoffset()
+    if offset is None:
+        return f"must say its time zone: {time.isoformat()}Z, or +01:00 in place of the Z"
+    if time.year < _MIN_YEAR or time.year > _MAX_YEAR or abs(offset) >= timedelta(days=1):
+        return f"must be between the years {_MIN_YEAR} and {_MAX_YEAR}"
+    return None
+
+
+def _secret_file_error(path: str) -> str | None:
+    """The error of a file with a shared secret. It omits the name, which may be the secret itself."""
+    try:
+        secret = Path(path).read_bytes().strip()
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
+    if len(secret) < _MIN_SECRET_BYTES:
+        return f"the file must hold {_MIN_SECRET_BYTES} bytes or more"
+    # A public key is not secret: anyone could sign with it.
+    return "the file must hold a secret, not a key or a certificate" if secret.startswith(_KEY_PREFIXES) else None
+
+
+def _sku_error(sku: str) -> str | None:
+    return None if 1 <= len(sku.encode(errors="surrogatepass")) <= 64 else "must be 1 to 64 bytes long"
+
+
+def _sent_path_error(path: str) -> str | None:
+    return None if path.isascii() and " " not in path else "must be percent-encoded, as it is sent"
+
+
+def _prefix_error(prefix: str) -> str | None:
+    """The error of a prefix that no accepted path has."""
+    if not _SENT_PREFIX.fullmatch(prefix):
+        return "must be percent-encoded, as it is sent"
+    if any(segment in {"", ".", ".."} for segment in prefix.split("/")[1:-1]):
+        return "must have no empty segment, nor . or .."
+    return None
+
+
+def _origin_error(origin: str) -> str | None:
+    is_right = origin == "*" or _ORIGIN.fullmatch(origin)
+    return None if is_right else f'must be "*" or an origin such as https://shop.example, not {origin!r}'
+
+
+def _field_name_error(name: str) -> str | None:
+    return None if _FIELD_NAME.fullmatch(name) else f"must be the name of a header field, not {name!r}"
+
+
+def _field_value_error(value: str) -> str | None:
+    return None if value.isascii() else "must be ASCII, as header fields are"
+
+
+CHECKS: Final[Checks] = {
+    (Identity, "trusted_proxies"): _network_error,
+    (Identity, "allow"): _network_error,
+    (Identity, "deny"): _network_error,
+    (Shoppers, "jwks_url"): _url_error,
+    (Shoppers, "hs256_secret_file"): _secret_file_error,
+    (Room, "skus"): _sku_error,
+    (Upstream, "targets"): _target_error,
+    (HealthCheck, "path"): _sent_path_error,
+    (Forward, "prefix"): _prefix_error,
+    (Event, "start"): _time_error,
+    (Event, "end"): _time_error,
+    (Event, "prewarm"): _sent_path_error,
+    (Cors, "allow_origins"): _origin_error,
+    (Cors, "expose_headers"): _field_name_error,
+    **{(Headers, member): _field_value_error for member in Headers.__struct_fields__},
+}
