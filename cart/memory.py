@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from cart import changes
 from cart.errors import CartClosed, CartNotFound, ForeignCurrency, VersionMismatch
 from cart.model import Cart, CartId, Limits, Line, Sku, Strategy, unix_ms
 from cart.ports import Write
@@ -34,18 +35,18 @@ class MemoryCarts:
         cart = self._open_cart(cart_id, write)
         if currency != cart.currency:
             raise ForeignCurrency(cart.currency)
-        return self._store(cart.with_added(line, now=write.now, limits=write.limits), write.limits)
+        return self._store(changes.add_line(cart, line, now=write.now, limits=write.limits), write.limits)
 
     async def set_lines(self, cart_id: CartId, lines: Sequence[Line], *, currency: str | None, write: Write) -> Cart:
         """See `Carts.set_lines`."""
         cart = self._open_cart(cart_id, write)
         if currency is not None and currency != cart.currency:
             raise ForeignCurrency(cart.currency)
-        return self._store(cart.with_set(lines, now=write.now, limits=write.limits), write.limits)
+        return self._store(changes.set_lines(cart, lines, now=write.now, limits=write.limits), write.limits)
 
     async def remove_line(self, cart_id: CartId, sku: Sku, *, write: Write) -> Cart:
         """See `Carts.remove_line`."""
-        return self._store(self._open_cart(cart_id, write).without(sku, now=write.now), write.limits)
+        return self._store(changes.remove_line(self._open_cart(cart_id, write), sku, now=write.now), write.limits)
 
     async def delete(self, cart_id: CartId, *, write: Write) -> None:
         """See `Carts.delete`."""
@@ -62,8 +63,8 @@ class MemoryCarts:
         target = self._open_cart(cart_id, write)
         if source.currency != target.currency:
             raise ForeignCurrency(target.currency)
-        merged = target.with_merged(source.lines, strategy, now=write.now, limits=write.limits)
-        self._store(source.closed_into(cart_id, now=write.now), write.limits)
+        merged = changes.merge_lines(target, source.lines, strategy, now=write.now, limits=write.limits)
+        self._store(changes.close_into(source, cart_id, now=write.now), write.limits)
         return self._store(merged, write.limits)
 
     async def settle(self, cart_id: CartId) -> None:

@@ -1,7 +1,6 @@
-"""Carts: ids, money, lines, limits and the rules by which a cart changes.
+"""Carts: ids, money, lines and limits. The rules by which a cart changes are in `changes`.
 
 Times are integers, Unix milliseconds UTC; amounts are integers, minor units of a currency.
-Every change of a cart returns a new `Cart`; the adapters' scripts follow the same rules, and the property tests compare them.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Annotated, Literal, NewType
 
 import msgspec
-
-from cart.errors import CartFull, LineNotFound, QuantityLimit
 
 Sku = NewType("Sku", str)
 CartId = NewType("CartId", str)
@@ -190,81 +187,3 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
     def expires_at(self, limits: Limits) -> int:
         """When the cart expires unless it changes before, in Unix milliseconds."""
         return self.updated_at + (limits.anonymous_ttl_ms if self.owner is None else limits.owned_ttl_ms)
-
-    def with_added(self, line: Line, *, now: int, limits: Limits) -> Cart:
-        """Add to the line of that SKU, or start it; the line takes the price newly quoted.
-
-        Raises `QuantityLimit` or `CartFull`.
-        """
-        lines = self.lines
-        for index, line_before in enumerate(lines):
-            if line_before.sku == line.sku:
-                line = Line(line.sku, line_before.quantity + line.quantity, line.quoted)
-                lines = (*lines[:index], line, *lines[index + 1 :])
-                break
-        else:
-            lines = (*lines, line)
-        if line.quantity > limits.max_quantity:
-            raise QuantityLimit(limits.max_quantity)
-        if len(lines) > max(limits.max_lines, len(self.lines)):
-            raise CartFull(limits.max_lines)
-        return self._with_lines(lines, now)
-
-    def with_set(self, lines: Iterable[Line], *, now: int, limits: Limits) -> Cart:
-        """Set these lines, all or none; quantity 0 removes a line, and an absent one to be removed is passed over.
-
-        SKUs must differ from each other. Raises `QuantityLimit` or `CartFull`; a cart above a limit that was lowered since
-        may change and shrink, but not grow.
-        """
-        changed = {line.sku: line for line in self.lines}
-        for line in lines:
-            line_before = changed.get(line.sku)
-            if line.quantity > max(limits.max_quantity, line_before.quantity if line_before else 0):
-                raise QuantityLimit(limits.max_quantity)
-            if line.quantity:
-                changed[line.sku] = line
-            else:
-                changed.pop(line.sku, None)
-        if len(changed) > max(limits.max_lines, len(self.lines)):
-            raise CartFull(limits.max_lines)
-        return self._with_lines(tuple(changed.values()), now)
-
-    def without(self, sku: Sku, *, now: int) -> Cart:
-        """Remove the line of that SKU. Raises `LineNotFound`."""
-        rest = tuple(line for line in self.lines if line.sku != sku)
-        if len(rest) == len(self.lines):
-            raise LineNotFound(sku)
-        return self._with_lines(rest, now)
-
-    def with_merged(self, lines: Sequence[Line], strategy: Strategy, *, now: int, limits: Limits) -> Cart:
-        """Take in the lines of another cart.
-
-        A SKU in both has the position and the quoted price of this cart, and its quantity becomes the sum of both, the larger
-        one, or stays, by `strategy`. Raises `QuantityLimit` or `CartFull`.
-        """
-        present = {line.sku: line for line in self.lines}
-        return self.with_set([_merged(present.get(line.sku), line, strategy) for line in lines], now=now, limits=limits)
-
-    def closed_into(self, target: CartId, *, now: int) -> Cart:
-        """This cart as merged into another; its lines stay as a record."""
-        at = max(now, self.updated_at)
-        return msgspec.structs.replace(
-            self, status="merged", merged_into=target, version=self.version + 1, updated_at=at
-        )
-
-    def _with_lines(self, lines: tuple[Line, ...], now: int) -> Cart:
-        if lines == self.lines:
-            return self
-        # The clock of another machine may be behind: a cart's time never runs backwards.
-        at = max(now, self.updated_at)
-        return msgspec.structs.replace(self, lines=lines, version=self.version + 1, updated_at=at)
-
-
-def _merged(present: Line | None, line: Line, strategy: Strategy) -> Line:
-    if present is None:
-        return line
-    if strategy == "sum":
-        return Line(line.sku, present.quantity + line.quantity, present.quoted)
-    if strategy == "max":
-        return Line(line.sku, max(present.quantity, line.quantity), present.quoted)
-    return present

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cart import changes
 from cart.cart_cache import CartCache
 from cart.errors import CartNotFound
 from cart.model import Cart, CartId, Limits, Line, Sku, Strategy
 from cart.ports import Write
 from cart.redis_merge import TRIES, Merges
-from cart.redis_scripts import ADD_LINE, CREATE, DELETE, REMOVE_LINE, SET_LINES, line_args, refusal_of, write_args
+from cart.redis_scripts import ADD_LINE, CREATE, DELETE, REMOVE_LINE, SET_LINES, refusal_of, write_args
 from cart.stored import STATE_FIELDS, cart_from_hash, cart_key, hash_of, is_state_of, new_cart_fields
 from store import Script, Store, StoreOverloaded
 
@@ -55,8 +56,8 @@ class RedisCarts:
             ADD_LINE,
             cart_id,
             write,
-            [line.sku, line.quantity, line.quoted, currency],
-            lambda cached: cached.with_added(line, now=write.now, limits=write.limits),
+            (line, currency),
+            lambda cached: changes.add_line(cached, line, now=write.now, limits=write.limits),
         )
 
     async def set_lines(self, cart_id: CartId, lines: Sequence[Line], *, currency: str | None, write: Write) -> Cart:
@@ -65,18 +66,20 @@ class RedisCarts:
             SET_LINES,
             cart_id,
             write,
-            ["" if currency is None else currency, *line_args(lines)],
-            lambda cached: cached.with_set(lines, now=write.now, limits=write.limits),
+            (lines, currency),
+            lambda cached: changes.set_lines(cached, lines, now=write.now, limits=write.limits),
         )
 
     async def remove_line(self, cart_id: CartId, sku: Sku, *, write: Write) -> Cart:
         """See `Carts.remove_line`."""
-        return await self._change(REMOVE_LINE, cart_id, write, [sku], lambda cached: cached.without(sku, now=write.now))
+        return await self._change(
+            REMOVE_LINE, cart_id, write, (sku,), lambda cached: changes.remove_line(cached, sku, now=write.now)
+        )
 
     async def delete(self, cart_id: CartId, *, write: Write) -> None:
         """See `Carts.delete`."""
         for _ in range(TRIES):
-            reply = await self._store.run(DELETE, [cart_key(cart_id)], write_args(write))
+            reply = await self._store.run(DELETE, [cart_key(cart_id)], [write_args(write)])
             if reply[0] == b"deleted":
                 self._cache.discard(cart_id)
                 return
@@ -101,13 +104,13 @@ class RedisCarts:
         script: Script,
         cart_id: CartId,
         write: Write,
-        args: Sequence[str | int],
+        args: tuple[object, ...],
         same_change: Callable[[Cart], Cart],
     ) -> Cart:
         """Run a script that changes the cart; `same_change` does to a cached state the change of the script."""
         for _ in range(TRIES):
             cached = self._cache.get(cart_id)
-            reply = await self._store.run(script, [cart_key(cart_id)], [*write_args(write, cached), *args])
+            reply = await self._store.run(script, [cart_key(cart_id)], [write_args(write, cached, args)])
             if reply[0] == b"merging":
                 await self.settle(cart_id)
                 continue

@@ -22,7 +22,6 @@ from cart.redis_scripts import (
     MERGE_FENCE,
     MERGE_FINISH,
     MERGE_REOPEN,
-    line_args,
     refusal_of,
     write_args,
 )
@@ -113,7 +112,7 @@ class Merges:
         return await self._store.run(
             MERGE_ABSORB,
             [cart_key(target), marker_key(target, source)],
-            [*write_args(write), attempt, strategy, _UNFINISHED_MS, cart.currency, *line_args(cart.lines)],
+            [write_args(write, None, (cart.lines, cart.currency, attempt, strategy, _UNFINISHED_MS))],
         )
 
     async def finish(self, target: CartId, source: CartId) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from cart.errors import (
     CartClosed,
     CartFull,
@@ -14,9 +16,11 @@ from cart.errors import (
     QuantityLimit,
     VersionMismatch,
 )
-from cart.model import Cart, Line
+from cart.model import Cart
 from cart.ports import Write
 from store import Script
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def _text(name: str) -> str:
@@ -39,24 +43,13 @@ MERGE_FENCE = _script("merge_fence")
 MERGE_REOPEN = _script("merge_reopen")
 
 
-def write_args(write: Write, cached: Cart | None = None) -> list[str | int]:
-    """The arguments that `scripts/write.lua` takes; `cached` is the state of the cart that the process has cached."""
-    limits = write.limits
-    return [
-        write.now,
-        "" if write.if_match is None else write.if_match,
-        "" if write.owner is None else write.owner,
-        "" if cached is None else f"{cached.version} {cached.updated_at}",
-        limits.max_lines,
-        limits.max_quantity,
-        limits.anonymous_ttl_ms,
-        limits.owned_ttl_ms,
-    ]
+def write_args(write: Write, cached: Cart | None = None, args: tuple[object, ...] = ()) -> bytes:
+    """The one argument of `scripts/write.lua`, in MessagePack: each argument of a command has a cost of its own.
 
-
-def line_args(lines: Sequence[Line]) -> list[str | int]:
-    """Lines as `scripts/many.lua` takes them."""
-    return [part for line in lines for part in (line.sku, line.quantity, line.quoted)]
+    `cached` is the state of the cart that the process has cached, `args` are those of the script itself.
+    """
+    state = None if cached is None else (cached.version, cached.updated_at)
+    return _encode((write, state, *args))
 
 
 def refusal_of(reply: Sequence[Any], write: Write) -> Exception:

@@ -21,9 +21,9 @@ import hiredis
 from primitives.backoff import Backoff
 from store import handshake
 from store.errors import ReplyError, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
+from store.resp import Arg, encode_command
 from store.script import Script
 
-Arg = bytes | str | int | float
 Reply = Any
 
 DEADLINE_S: Final = 0.25
@@ -145,7 +145,7 @@ class Client(asyncio.Protocol):
         return None
 
     def _queue(self, call: _Call, command: tuple[Arg, ...]) -> None:
-        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub spells no variadic tuple
+        self._unsent.append(encode_command(command))
         self._calls.append(call)
         if not self._flush_is_due:
             self._flush_is_due = True

@@ -1,13 +1,14 @@
--- Adds to the line of a SKU, or starts it. ARGV 9 SKU, 10 quantity, 11 unit price quoted, 12 its currency.
+-- Adds to the line of a SKU, or starts it. ARGS 3 the line: `sku`, `quantity`, `quoted` unit price; 4 its currency.
 local refused = refusal()
 if refused then
     return refused
 end
-if ARGV[12] ~= currency then
+if ARGS[4] ~= currency then
     return {'currency', currency}
 end
 
-local sku, quantity = ARGV[9], tonumber(ARGV[10])
+local added = ARGS[3]
+local sku, quantity = added.sku, added.quantity
 local line = redis.call('HGET', CART, sku)
 local packed
 if line then
@@ -18,10 +19,10 @@ else
     packed = next_position * POSITION + quantity
     next_position = next_position + 1
 end
-if quantity > MAX_QUANTITY then
+if quantity > LIMITS.max_quantity then
     return {'quantity'}
 end
-if not line and line_count() >= MAX_LINES then
+if not line and line_count() >= LIMITS.max_lines then
     return {'full'}
 end
-return reply_changed(sku, string.format('%.0f ', packed) .. ARGV[11], '\1q', next_position)
+return reply_changed(sku, string.format('%.0f %.0f', packed, added.quoted), '\1q', next_position)

@@ -20,18 +20,18 @@ local function in_parts(command, arguments)
     end
 end
 
--- Lines are triples of ARGV from `first` on: SKU, quantity, unit price quoted; every SKU differs.
+-- Each of `lines` has a `sku`, which differs from the others, a `quantity` and a `quoted` unit price.
 -- `wanted(quantity, quoted, stored quantity, stored quoted)` returns the new quantity and price of a line; the stored
 -- ones are nil for a line that is absent. Quantity 0 removes.
-local function set_many(first, wanted)
+local function set_many(lines, wanted)
     local skus = {}
-    for n = first, #ARGV, 3 do
-        skus[#skus + 1] = ARGV[n]
+    for n, line in ipairs(lines) do
+        skus[n] = line.sku
     end
-    local lines = stored_lines(skus)
+    local stored = stored_lines(skus)
     local growth, set, removed = 0, {}, {}
     for n, sku in ipairs(skus) do
-        local line = lines[n]
+        local line = stored[n]
         local position, stored_quantity, stored_quoted
         if line then
             local packed
@@ -39,9 +39,8 @@ local function set_many(first, wanted)
             stored_quantity = packed % POSITION
             position = (packed - stored_quantity) / POSITION
         end
-        local at = first + 3 * n - 2
-        local quantity, quoted = wanted(tonumber(ARGV[at]), ARGV[at + 1], stored_quantity, stored_quoted)
-        if quantity > MAX_QUANTITY and quantity > (stored_quantity or 0) then
+        local quantity, quoted = wanted(lines[n].quantity, lines[n].quoted, stored_quantity, tonumber(stored_quoted))
+        if quantity > LIMITS.max_quantity and quantity > (stored_quantity or 0) then
             return {'quantity'}
         end
         if quantity == 0 then
@@ -55,14 +54,14 @@ local function set_many(first, wanted)
                 position = next_position
                 next_position = next_position + 1
             end
-            local value = string.format('%.0f ', position * POSITION + quantity) .. quoted
+            local value = string.format('%.0f %.0f', position * POSITION + quantity, quoted)
             if value ~= line then
                 set[#set + 1] = sku
                 set[#set + 1] = value
             end
         end
     end
-    if growth > 0 and line_count() + growth > MAX_LINES then
+    if growth > 0 and line_count() + growth > LIMITS.max_lines then
         return {'full'}
     end
     if #set == 0 and #removed == 0 then

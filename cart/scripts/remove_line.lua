@@ -1,9 +1,9 @@
--- Removes a line. ARGV 9 SKU.
+-- Removes a line. ARGS 3 SKU.
 local refused = refusal()
 if refused then
     return refused
 end
-if redis.call('HDEL', CART, ARGV[9]) == 0 then
-    return {'no-line', ARGV[9]}
+if redis.call('HDEL', CART, ARGS[3]) == 0 then
+    return {'no-line', ARGS[3]}
 end
 return reply_changed()

@@ -1,11 +1,11 @@
--- Sets lines, all or none. ARGV 9 the currency they are priced in, '' if none is; 10... as `set_many` takes them.
+-- Sets lines, all or none. ARGS 3 the lines, 4 the currency they are priced in, nil if none is.
 local refused = refusal()
 if refused then
     return refused
 end
-if ARGV[9] ~= '' and ARGV[9] ~= currency then
+if ARGS[4] and ARGS[4] ~= currency then
     return {'currency', currency}
 end
-return set_many(10, function(quantity, quoted)
+return set_many(ARGS[3], function(quantity, quoted)
     return quantity, quoted
 end)

@@ -1,14 +1,15 @@
 -- The first part of every script that changes a cart: conditions and replies. The script itself follows in the same text.
 --
 -- KEYS[1]  the cart
--- ARGV     1 now (ms)   2 version the cart must have, or ''   3 signed-in shopper, or ''
---          4 state that the process has cached, "version updated", or ''   5 maximum of lines   6 maximum quantity of a SKU
---          7, 8 lifetime of an anonymous and of an owned cart (ms)   9... arguments of the script itself
+-- ARGV[1]  in MessagePack: 1 the write as `cart.ports.Write`: `now` (ms), `if_match`, `owner`, `limits`
+--          2 version and time of the state that the process has cached, or nil   3... arguments of the script itself
 -- Replies  {'applied', version, updated}  the change was applied to the cached state, so no lines need to be sent
 --          {'whole', fields}              the new state
 --          {'not-found'} {'merging'} {'closed', order id or ''} {'version', current} {'currency', the cart's}
 --          {'full'} {'quantity'} {'no-line', sku}   refused, and nothing changed
-local CART, NOW, MAX_LINES, MAX_QUANTITY = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local CART, ARGS = KEYS[1], cmsgpack.unpack(ARGV[1])
+local WRITE, CACHED = ARGS[1], ARGS[2]
+local LIMITS = WRITE.limits
 
 -- A line is stored as "packed quoted": packed is its position in the order of first adding, times this, plus its quantity.
 local POSITION = 1048576
@@ -18,7 +19,7 @@ local version, updated, status, owner, currency = fields[1], fields[2], fields[3
 local next_position = tonumber(fields[6] or 0)
 
 local function refusal()
-    if not version or (owner and owner ~= ARGV[3]) then
+    if not version or (owner and owner ~= WRITE.owner) then
         return {'not-found'}
     end
     if status == 'merging' then
@@ -27,7 +28,7 @@ local function refusal()
     if status then
         return {'closed', redis.call('HGET', CART, '\1o') or ''}
     end
-    if ARGV[2] ~= '' and ARGV[2] ~= version then
+    if WRITE.if_match and WRITE.if_match ~= tonumber(version) then
         return {'version', tonumber(version)}
     end
 end
@@ -38,7 +39,7 @@ local function line_count()
 end
 
 local function reply_with(new_version, new_updated)
-    if ARGV[4] == version .. ' ' .. updated then
+    if CACHED and CACHED[1] == tonumber(version) and CACHED[2] == tonumber(updated) then
         return {'applied', new_version, new_updated}
     end
     return {'whole', redis.call('HGETALL', CART)}
@@ -50,8 +51,8 @@ end
 
 -- Completes a change: the version rises, and the time never goes back. `...` are further fields to set.
 local function reply_changed(...)
-    local new_version, new_updated = version + 1, math.max(NOW, tonumber(updated))
+    local new_version, new_updated = version + 1, math.max(WRITE.now, tonumber(updated))
     redis.call('HSET', CART, '\1v', new_version, '\1u', new_updated, ...)
-    redis.call('PEXPIREAT', CART, new_updated + ARGV[owner and 8 or 7])
+    redis.call('PEXPIREAT', CART, new_updated + (owner and LIMITS.owned_ttl_ms or LIMITS.anonymous_ttl_ms))
     return reply_with(new_version, new_updated)
 end

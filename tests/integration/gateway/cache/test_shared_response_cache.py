@@ -18,7 +18,7 @@ from gateway.cache.store_backend import StoreBackend
 from gateway.config.policies import Cache
 from gateway.http.message import Handler, Request, Response, header, resolve
 from store import Client, Script, Store, StoreUnavailable
-from store.client import Arg
+from store.resp import Arg
 from tests.unit.gateway.cache.cached_origin import Clock, Origin, cache_status, get, response_with
 from tests.waiting import until
 
