@@ -6,7 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from cart.model import SKU_MAX_BYTES, Strategy
+from cart.ids import SKU_MAX_BYTES
+from cart.model import Strategy
 
 SkuText = Annotated[
     str, Meta(min_length=1, max_length=SKU_MAX_BYTES, description="Printable, at most 64 bytes of UTF-8.")

@@ -16,19 +16,8 @@ from cart.errors import (
     ProductNotFound,
     QuantityLimit,
 )
-from cart.model import (
-    STALE_PRICES,
-    Cart,
-    CartId,
-    Limits,
-    Line,
-    Product,
-    Sku,
-    new_cart_id,
-    parse_cart_id,
-    parse_sku,
-    unix_ms,
-)
+from cart.ids import new_cart_id, parse_cart_id, parse_sku
+from cart.model import STALE_PRICES, Cart, CartId, Limits, Line, Product, Sku, unix_ms
 from cart.ports import Carts, PriceBook, Write
 from cart.view import CartView
 

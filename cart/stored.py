@@ -17,7 +17,8 @@ from typing import cast
 
 import msgspec
 
-from cart.model import QUANTITY_BITS, Cart, CartId, Line, OrderId, Sku, Status, partition_of
+from cart.ids import partition_of
+from cart.model import QUANTITY_BITS, Cart, CartId, Line, OrderId, Sku, Status
 
 _QUANTITY_MASK = (1 << QUANTITY_BITS) - 1
 _numbers = msgspec.json.Decoder(list[int]).decode

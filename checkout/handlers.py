@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from cart.errors import CartNotFound, InvalidBody
-from cart.model import CartId, parse_cart_id, parse_order_id, unix_ms
+from cart.ids import parse_cart_id, parse_order_id
+from cart.model import CartId, unix_ms
 from cart.ports import PriceBook
 from checkout.errors import CancelTooLate, IdempotencyKeyMissing, OrderNotFound, StatusConflict
 from checkout.order import HistoryEntry, Order

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from cart.model import Money, OrderId, parse_order_id, rfc3339
+from cart.ids import parse_order_id
+from cart.model import Money, OrderId, rfc3339
 from checkout.order import Order
 
 ORDER_ACCEPTED: Final = "shop.order.accepted.v1"

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 from cart.errors import CartClosed, Refusal
-from cart.model import Cart, OrderId, order_id_for
+from cart.ids import order_id_for
+from cart.model import Cart, OrderId
 from cart.ports import PriceBook
 from checkout.errors import CartEmpty, IdempotencyKeyInProgress, IdempotencyKeyReused, OrderNotDurable, OutOfStock
 from checkout.order import HistoryEntry, Order

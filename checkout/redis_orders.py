@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from cart.errors import CartClosed, CartNotFound
-from cart.model import CartId, OrderId, Sku, order_id_for, partition_of
+from cart.ids import order_id_for, partition_of
+from cart.model import CartId, OrderId, Sku
 from cart.stored import cart_from_hash, cart_key, hash_of
 from checkout.durability import Durability, OnReply
 from checkout.errors import IdempotencyKeyInProgress, IdempotencyKeyReused, StatusConflict

@@ -19,7 +19,8 @@ from typing import Final
 
 import msgspec
 
-from cart.model import PARTITIONS, CartId, OrderId, Sku, partition_of
+from cart.ids import PARTITIONS, partition_of
+from cart.model import CartId, OrderId, Sku
 from checkout.order import HistoryEntry, Order
 from checkout.order_status import CancelReason, OrderStatus
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cart.model import PARTITIONS
+from cart.ids import PARTITIONS
 from checkout.durability import AofWait, Durability, OnReply, fsync_policy
 from gateway.settings import Settings
 from store import Client, ReplyError, StoreError, open_client

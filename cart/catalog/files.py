@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from cart.catalog.model import NAME_MAX_BYTES, STOCK_MAX, CatalogRow, is_currency, minor_units
-from cart.model import SKU_MAX_BYTES, parse_sku
+from cart.ids import SKU_MAX_BYTES, parse_sku
 
 COLUMNS = ("sku", "name", "price", "currency", "stock")
 FORMAT_HELP = """\

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from cart.catalog.model import CatalogRow
 from cart.catalog.ports import ImportBusy, PutCounts, StockUnknown
-from cart.model import Product, Sku, parse_sku
+from cart.ids import parse_sku
+from cart.model import Product, Sku
 from primitives.backoff import Backoff
 from store import Lease, LeaseBusy, LeaseLost, Script, Store, StoreError
 

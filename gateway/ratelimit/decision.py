@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
 
 class Decision:
@@ -35,9 +35,10 @@ class Decision:
                 self._loop.call_exception_handler({"message": "a limited request failed", "exception": error})
 
     def __await__(self) -> Generator[Decision, None, None]:
+        # An iterator of a tuple in place of a generator: it has no frame to make and to resume.
         if not self._is_done:
             self._asyncio_future_blocking = True
-            yield self
+        return cast("Generator[Decision, None, None]", iter(() if self._is_done else (self,)))
 
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: contextvars.Context | None = None

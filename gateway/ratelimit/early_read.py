@@ -43,9 +43,9 @@ class EarlyRead:
         try:
             future = self._coroutine.send(None)
         except StopIteration as end:
-            self._response = end.value
+            self._response, self._coroutine = end.value, None
         except Exception as error:  # noqa: BLE001 - as above
-            self._error = error
+            self._error, self._coroutine = error, None
         else:
             # As a task does: else no other coroutine could await the same future.
             future._asyncio_future_blocking = False  # noqa: SLF001 - part of how asyncio awaits
@@ -64,7 +64,7 @@ class EarlyRead:
         return self._response
 
     def abandon(self) -> None:
-        """End the handler where it waits. Harmless for one that has ended."""
+        """End the handler where it waits, if it does."""
         if self._coroutine is not None:
             self._coroutine.close()
 

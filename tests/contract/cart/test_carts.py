@@ -19,7 +19,8 @@ from cart.errors import (
     Refusal,
     VersionMismatch,
 )
-from cart.model import Cart, CartId, Limits, Line, OrderId, Sku, Strategy, new_cart_id
+from cart.ids import new_cart_id
+from cart.model import Cart, CartId, Limits, Line, OrderId, Sku, Strategy
 from cart.ports import Carts, Write
 
 if TYPE_CHECKING:

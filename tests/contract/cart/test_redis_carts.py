@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cart.errors import CartClosed
-from cart.model import DAY_MS, Cart, CartId, Limits, Line, Sku, new_cart_id, unix_ms
+from cart.ids import new_cart_id
+from cart.model import DAY_MS, Cart, CartId, Limits, Line, Sku, unix_ms
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from cart.stored import cart_key

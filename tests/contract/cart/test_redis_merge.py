@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cart.errors import CartClosed, CartNotFound, QuantityLimit, Refusal
-from cart.model import Cart, CartId, Limits, Line, Sku, new_cart_id
+from cart.ids import new_cart_id
+from cart.model import Cart, CartId, Limits, Line, Sku
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from cart.redis_merge import Merges

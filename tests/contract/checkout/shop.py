@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from cart.ids import new_cart_id
 from cart.memory import MemoryCarts
-from cart.model import Cart, CartId, Limits, Line, Product, Sku, new_cart_id, unix_ms
+from cart.model import Cart, CartId, Limits, Line, Product, Sku, unix_ms
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
 from cart.stored import cart_key

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from cart.errors import CartClosed, CartNotFound, InvalidBody, Refusal
-from cart.model import Cart, CartId, Money, order_id_for
+from cart.ids import order_id_for
+from cart.model import Cart, CartId, Money
 from checkout.errors import (
     CancelTooLate,
     CartEmpty,

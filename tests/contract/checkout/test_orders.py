@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from cart.errors import CartClosed, CartNotFound
-from cart.model import Cart, OrderId, new_cart_id, order_id_for
+from cart.ids import new_cart_id, order_id_for
+from cart.model import Cart, OrderId
 from checkout.errors import IdempotencyKeyInProgress, IdempotencyKeyReused, StatusConflict
 from checkout.order import HistoryEntry, Order, OrderLine
 from checkout.order_status import CancelReason, OrderStatus

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cart.model import OrderId, Sku, new_cart_id
+from cart.ids import new_cart_id
+from cart.model import OrderId, Sku
 from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
 from checkout.ports.stock import StockLine
 from tests.contract.checkout.shop import BOX, MUG, Shop

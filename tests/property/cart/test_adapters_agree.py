@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cart.errors import ForeignCurrency, Refusal
+from cart.ids import new_cart_id
 from cart.memory import MemoryCarts
-from cart.model import Cart, CartId, Limits, Line, Sku, Strategy, new_cart_id
+from cart.model import Cart, CartId, Limits, Line, Sku, Strategy
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
 from cart.stored import cart_key

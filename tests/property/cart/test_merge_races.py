@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from cart.errors import Refusal
-from cart.model import Cart, CartId, Limits, Line, Sku, new_cart_id
+from cart.ids import new_cart_id
+from cart.model import Cart, CartId, Limits, Line, Sku
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from store import Store, StoreOverloaded, StoreUnavailable

@@ -8,21 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cart import changes
-from cart.model import (
-    Cart,
-    CartId,
-    Limits,
-    Line,
-    Sku,
-    new_cart_id,
-    order_id_for,
-    parse_cart_id,
-    parse_order_id,
-    parse_sku,
-    partition_of,
-    rfc3339,
-    unix_ms,
-)
+from cart.ids import new_cart_id, order_id_for, parse_cart_id, parse_order_id, parse_sku, partition_of
+from cart.model import Cart, CartId, Limits, Line, Sku, rfc3339, unix_ms
 
 CART_ID = CartId("7f" + "a2" * 12)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cart.model import SKU_MAX_BYTES, Sku
+from cart.ids import SKU_MAX_BYTES
+from cart.model import Sku
 from checkout.message import NotAnOrderMessage, order_accepted, order_accepted_schema, order_id_of
 from checkout.order import Order, OrderLine
 from checkout.order_status import CancelReason, OrderStatus

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cart.model import CartId, OrderId, Sku, new_cart_id, order_id_for
+from cart.ids import new_cart_id, order_id_for
+from cart.model import CartId, OrderId, Sku
 from checkout.order import Address, HistoryEntry, Order, OrderLine, order_number
 from checkout.order_status import CANCELLABLE, NEXT, CancelReason, OrderStatus, may_move
 from checkout.request import CheckoutRequest
