@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.cart_view_cache import CartViewCache
@@ -17,8 +17,9 @@ from cart.errors import (
     QuantityLimit,
 )
 from cart.ids import new_cart_id, parse_cart_id, parse_sku
-from cart.model import STALE_PRICES, Cart, CartId, Limits, Line, Product, Sku, unix_ms
+from cart.model import STALE_PRICES, Cart, CartId, Limits, Line, Product, Sku
 from cart.ports import Carts, PriceBook, Write
+from cart.timestamps import unix_ms
 from cart.view import CartView
 
 _BAD_SKU = "must be printable and at most 64 bytes of UTF-8"
@@ -181,7 +182,7 @@ class CartHandlers:
         """A line at the price of now, and the currency it is priced in."""
         if quantity > self._limits.max_quantity:
             raise QuantityLimit(self._limits.max_quantity)
-        product = (await self._prices.products((sku,))).get(sku)
+        product = self._prices.current.get(sku) or (await self._prices.products((sku,))).get(sku)
         if product is None:
             raise ProductNotFound(sku)
         return Line(sku, quantity, product.price), product.currency
@@ -214,14 +215,19 @@ class CartHandlers:
         cached = self._views.view_of(cart, self._prices.current)
         if cached is not None:
             return cached
-        skus = cart.skus
-        products = await self._prices.products(skus)
+        products = self._prices.current
+        if not _has_all(products, cart):
+            products = await self._prices.products(cart.skus)
         # The mapping is replaced when `is_stale` changes, so a cached view has the right value.
         degraded = STALE_PRICES if self._prices.is_stale else ()
         view = CartView(cart, products, expires_at=cart.expires_at(self._limits), degraded=degraded)
-        if all(sku in products for sku in skus):  # an unknown SKU may be added to the same mapping later
+        if _has_all(products, cart):  # an unknown SKU may be added to the same mapping later
             self._views.store(view, products)
         return view
+
+
+def _has_all(products: Mapping[Sku, Product], cart: Cart) -> bool:
+    return all(line.sku in products for line in cart.lines)
 
 
 def _parsed(cart_id: str) -> CartId:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from cart import changes
 from cart.errors import CartClosed, CartNotFound, ForeignCurrency, VersionMismatch
-from cart.model import Cart, CartId, Limits, Line, Sku, Strategy, unix_ms
+from cart.model import Cart, CartId, Limits, Line, Sku, Strategy
 from cart.ports import Write
+from cart.timestamps import unix_ms
 
 
 class MemoryCarts:

@@ -5,9 +5,7 @@ Times are integers, Unix milliseconds UTC; amounts are integers, minor units of 
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Annotated, Literal, NewType
 
 import msgspec
@@ -25,28 +23,8 @@ QUANTITY_BITS = 20
 DAY_MS = 86_400_000
 
 
-def unix_ms() -> int:
-    """The time now, in Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def rfc3339(at_ms: int) -> str:
-    """A time in Unix milliseconds as RFC 3339 in UTC: `2026-11-27T06:00:00.000Z`."""
-    seconds, rest_ms = divmod(at_ms, 1000)
-    return _second(seconds) + _MILLISECONDS[rest_ms]
-
-
-# A cart has three times. The cached seconds and this table save 2 µs of rendering it.
-_MILLISECONDS = [f".{rest_ms:03d}Z" for rest_ms in range(1000)]
-
-
-@lru_cache(maxsize=16_384)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19]
-
-
 CurrencyCode = Annotated[str, msgspec.Meta(description="ISO 4217.", examples=["GBP"])]
-# A time as `rfc3339` formats it.
+# A time as `timestamps.rfc3339` formats it.
 Timestamp = Annotated[
     str, msgspec.Meta(examples=["2026-11-27T06:00:00.000Z"], extra_json_schema={"format": "date-time"})
 ]

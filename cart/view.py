@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from cart.model import Cart, Line, Money, Product, Sku, rfc3339
+from cart.model import Cart, Line, Money, Product, Sku
 from cart.responses import CartLineWarning
+from cart.timestamps import rfc3339
 
 # Saves formatting most numbers of a cart: a look-up costs a third of `b"%d" % number`.
 _DIGITS = [b"%d" % number for number in range(4096)]

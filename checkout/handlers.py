@@ -14,8 +14,9 @@ import msgspec
 
 from cart.errors import CartNotFound, InvalidBody
 from cart.ids import parse_cart_id, parse_order_id
-from cart.model import CartId, unix_ms
+from cart.model import CartId
 from cart.ports import PriceBook
+from cart.timestamps import unix_ms
 from checkout.errors import CancelTooLate, IdempotencyKeyMissing, OrderNotFound, StatusConflict
 from checkout.order import HistoryEntry, Order
 from checkout.order_status import CANCELLABLE, CancelReason

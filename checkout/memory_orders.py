@@ -10,7 +10,8 @@ import msgspec
 from cart.errors import CartClosed
 from cart.ids import order_id_for, partition_of
 from cart.memory import MemoryCarts
-from cart.model import Cart, CartId, OrderId, Sku, unix_ms
+from cart.model import Cart, CartId, OrderId, Sku
+from cart.timestamps import unix_ms
 from checkout.errors import (
     IdempotencyKeyInProgress,
     IdempotencyKeyReused,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from cart.model import OrderId, Sku, unix_ms
+from cart.model import OrderId, Sku
+from cart.timestamps import unix_ms
 from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
 from checkout.ports.stock import HOLD_MS, StockLine
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from cart.ids import parse_order_id
-from cart.model import Money, OrderId, rfc3339
+from cart.model import Money, OrderId
+from cart.timestamps import rfc3339
 from checkout.order import Order
 
 ORDER_ACCEPTED: Final = "shop.order.accepted.v1"

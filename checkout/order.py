@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from cart.model import CartId, Money, OrderId, Sku, rfc3339
+from cart.model import CartId, Money, OrderId, Sku
+from cart.timestamps import rfc3339
 from checkout import responses
 from checkout.order_status import CancelReason, OrderStatus, may_move
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from cart.model import unix_ms
+from cart.timestamps import unix_ms
 from checkout.errors import DependencyTripped
 from checkout.ports.outbox import Outbox, OutboxEntry
 from checkout.ports.queue import OrderSink, Outgoing

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from cart.model import unix_ms
+from cart.timestamps import unix_ms
 from checkout.ports.orders import CLAIM_MS, OpenClaims
 from checkout.ports.stock import HOLD_MS, Stock
 

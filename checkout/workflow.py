@@ -8,7 +8,8 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from cart.model import OrderId, unix_ms
+from cart.model import OrderId
+from cart.timestamps import unix_ms
 from checkout.errors import Declined, DependencyTripped, OrderNotFound, ServiceUnavailable, StatusConflict
 from checkout.order import Order
 from checkout.order_status import NEXT, OrderStatus

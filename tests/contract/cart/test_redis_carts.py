@@ -6,10 +6,11 @@ import pytest
 
 from cart.errors import CartClosed
 from cart.ids import new_cart_id
-from cart.model import DAY_MS, Cart, CartId, Limits, Line, Sku, unix_ms
+from cart.model import DAY_MS, Cart, CartId, Limits, Line, Sku
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from cart.stored import cart_key
+from cart.timestamps import unix_ms
 from store import Store
 from tests.contract.cart.stores import RecordingStore
 

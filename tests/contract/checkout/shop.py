@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from cart.ids import new_cart_id
 from cart.memory import MemoryCarts
-from cart.model import Cart, CartId, Limits, Line, Product, Sku, unix_ms
+from cart.model import Cart, CartId, Limits, Line, Product, Sku
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
 from cart.stored import cart_key
+from cart.timestamps import unix_ms
 from checkout.durability import Durability
 from checkout.handlers import CheckoutHandlers
 from checkout.memory_orders import MemoryOrders

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cart import changes
 from cart.ids import new_cart_id, order_id_for, parse_cart_id, parse_order_id, parse_sku, partition_of
-from cart.model import Cart, CartId, Limits, Line, Sku, rfc3339, unix_ms
+from cart.model import Cart, CartId, Limits, Line, Sku
+from cart.timestamps import rfc3339, unix_ms
 
 CART_ID = CartId("7f" + "a2" * 12)
 

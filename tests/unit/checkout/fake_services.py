@@ -12,7 +12,8 @@ import msgspec
 
 from cart.ids import new_cart_id, order_id_for
 from cart.memory import MemoryCarts
-from cart.model import Sku, unix_ms
+from cart.model import Sku
+from cart.timestamps import unix_ms
 from checkout.errors import Declined, ServiceUnavailable
 from checkout.memory_orders import MemoryOrders
 from checkout.memory_stock import MemoryStock

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cart.model import OrderId, unix_ms
+from cart.model import OrderId
+from cart.timestamps import unix_ms
 from checkout.errors import Declined, DependencyTripped, ServiceUnavailable
 from checkout.guarded import GuardedPayments, GuardedShipping, GuardedSink, is_service_failure
 from checkout.order import Order
