@@ -28,7 +28,8 @@ from checkout.errors import (
 from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, MergeUnfinished
 from checkout.request import PaymentBody
-from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, Shop, a_claim, a_request, pounds
+from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, MemoryShop, Shop, a_claim, a_request, pounds
+from tests.virtual_time import in_virtual_time, loop_time
 
 KEY = "4f1c-key"
 
@@ -432,6 +433,37 @@ async def test_events_follow_the_history_and_end_with_the_order(shop: Shop) -> N
     assert [event async for event in handlers.events(order.id, after=99)] == []
     with pytest.raises(OrderNotFound):
         await anext(handlers.events("nonsense"))
+
+
+@in_virtual_time
+async def test_the_first_heartbeat_follows_a_silence_as_long_as_any_other() -> None:
+    shop = MemoryShop()
+    await shop.set_stock(MUG, 10)
+    handlers = shop.handlers(poll_s=0.25)
+    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    events = handlers.events(order.id, after=1, heartbeat_s=1.0)
+    heartbeats = []
+    async with asyncio.timeout(10.0):
+        for _ in range(3):
+            assert await anext(events) is None
+            heartbeats.append(loop_time())
+    # The history is read first, then after each quarter of a second.
+    assert heartbeats == pytest.approx([0.75, 1.75, 2.75])
+
+
+@in_virtual_time
+async def test_a_heartbeat_follows_a_silence_after_the_latest_event() -> None:
+    shop = MemoryShop()
+    await shop.set_stock(MUG, 10)
+    handlers = shop.handlers(poll_s=0.25)
+    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    events = handlers.events(order.id, heartbeat_s=1.0)
+    first = await anext(events)
+    assert first is not None
+    assert first.number == 1
+    async with asyncio.timeout(10.0):
+        assert await anext(events) is None
+    assert loop_time() == pytest.approx(1.0)
 
 
 def gbp(amount: int) -> Mapping[str, Any]:

@@ -81,6 +81,12 @@ def test_other_numbers_are_accepted(harmless: str) -> None:
     assert not contains_card_number(json.dumps({"line1": harmless, "n": 7, "amount": 77_475_222}).encode())
 
 
+def test_a_number_of_twenty_digits_is_no_card_number() -> None:
+    number = "41111111111111111115"
+    assert is_luhn_valid(number)
+    assert not contains_card_number(f'{{"line1":"{number}"}}'.encode())
+
+
 def test_numbers_of_different_fields_are_not_joined() -> None:
     assert not contains_card_number(b'{"a":"4111","b":"1111","c":"1111","d":"1111"}')
     assert not contains_card_number(b"[4111,1111,1111,1111]")

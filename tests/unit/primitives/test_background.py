@@ -48,6 +48,17 @@ async def test_a_task_that_dies_is_restarted_with_back_off() -> None:
 
 
 @in_virtual_time
+async def test_only_the_time_of_the_last_run_counts_as_stable() -> None:
+    flaky = Flaky(3)
+    task = BackgroundTask(
+        "flaky", flaky.run, backoff=Backoff(1.0, 8.0, chance=lambda: 1.0), clock=lambda: 10 * STABLE_S + loop_time()
+    )
+    await until(lambda: len(flaky.started_at) == 4, within_s=100.0)
+    assert flaky.started_at == pytest.approx([0.0, 1.0, 3.0, 7.0])
+    await task.close()
+
+
+@in_virtual_time
 async def test_the_death_of_a_task_is_reported_until_it_runs_again() -> None:
     tasks = BackgroundTasks()
     flaky = Flaky(1)

@@ -54,6 +54,13 @@ def test_a_heuristic_lifetime_is_bounded_and_never_negative() -> None:
     assert lifetime(last_modified=date(1000)) == 0
 
 
+@pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 308, 404, 405, 410, 414])
+def test_a_lifetime_is_guessed_for_statuses_cacheable_by_default(status: int) -> None:
+    found = stored(status=status, last_modified=date(-1000), date=date())
+    assert found is not None
+    assert found.lifetime_s == 100
+
+
 def test_no_lifetime_is_guessed_for_cookies_or_statuses_not_cacheable_by_default() -> None:
     assert stored(exchange=WITH_COOKIES, last_modified=date(-1000)) is None
     assert stored(status=302, last_modified=date(-1000)) is None

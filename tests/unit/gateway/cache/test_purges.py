@@ -48,9 +48,12 @@ def test_a_purge_covers_its_address_prefix_or_tag(purge: Purge, does: bool) -> N
 def test_a_hard_purge_overrides_a_soft_one() -> None:
     history = PurgeHistory()
     history.add(Purge("tag", "shoe", soft=True), 7)
-    assert history.verdict(KEY, ["shoe"], 4) is Verdict.STALE
+    soft = history.verdict(KEY, ["shoe"], 4)
+    assert soft is Verdict.STALE
     history.add(Purge("prefix", "/shoes"), 6)
-    assert history.verdict(KEY, ["shoe"], 4) is Verdict.VOID
+    hard = history.verdict(KEY, ["shoe"], 4)
+    assert hard is Verdict.VOID
+    assert hard > soft
     assert history.verdict(KEY, ["shoe"], 6) is Verdict.STALE
 
 

@@ -34,14 +34,19 @@ def test_partial_interim_and_error_responses_are_not_stored(status: int) -> None
     assert stored(status=status, cache_control="public, max-age=60") is None
 
 
-@pytest.mark.parametrize("status", [200, 203, 204, 299, 300, 301, 302, 307, 308, 404, 405, 410])
+@pytest.mark.parametrize("status", [200, 203, 204, 299, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451])
 def test_other_final_responses_are_stored_with_an_explicit_lifetime(status: int) -> None:
     assert stored(status=status, cache_control="max-age=60") is not None
 
 
-def test_must_understand_overrides_no_store_for_understood_statuses_only() -> None:
+@pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451])
+def test_must_understand_overrides_no_store_for_understood_statuses(status: int) -> None:
     # 5.2.2.3
-    assert stored(cache_control="must-understand, no-store, max-age=60") is not None
+    assert stored(status=status, cache_control="must-understand, no-store, max-age=60") is not None
+
+
+def test_must_understand_prohibits_storage_of_other_statuses() -> None:
+    # 5.2.2.3
     assert stored(status=299, cache_control="must-understand, no-store, max-age=60") is None
     assert stored(status=299, cache_control="must-understand, max-age=60") is None
 

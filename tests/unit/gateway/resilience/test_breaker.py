@@ -355,6 +355,11 @@ async def test_failed_probes_do_not_hide_the_first_trip(caplog: pytest.LogCaptur
 async def test_recorded_calls_trip_it_too() -> None:
     bench = Bench()
     bench.breaker.record(calls=100, failures=49)
+    assert {outcome: bench.breaker.outcomes[outcome] for outcome in ("ok", "failed", "slow")} == {
+        "ok": 51,
+        "failed": 49,
+        "slow": 0,
+    }
     assert bench.is_in(State.CLOSED)
     bench.breaker.record(calls=20, failures=20)
     assert bench.is_in(State.OPEN)

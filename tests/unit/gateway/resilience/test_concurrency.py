@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.resilience.concurrency import MIN_SAMPLE, PROBE_EVERY_S, SAMPLE_S, ConcurrencyLimit
+from gateway.resilience.concurrency import HEADROOM, MIN_SAMPLE, PROBE_EVERY_S, SAMPLE_S, ConcurrencyLimit
 
 
 def delivered(limit: ConcurrencyLimit, count: int, *, at: float, took_s: float) -> None:
@@ -30,6 +30,23 @@ def test_few_responses_do_not_change_the_limit() -> None:
         delivered(limit, count, at=SAMPLE_S, took_s=0.001)
         limit.update(SAMPLE_S)
         assert (limit.limit < MIN_SAMPLE) is adapted
+
+
+def test_a_limit_that_was_never_busy_stays_at_its_maximum() -> None:
+    limit = ConcurrencyLimit(min_limit=1, max_limit=60, grace_s=0.0, now=0.0)
+    delivered(limit, 20, at=SAMPLE_S, took_s=0.01)
+    limit.update(SAMPLE_S)
+    assert limit.limit == 60
+
+
+def test_a_quiet_time_is_no_part_of_the_sample_after_it() -> None:
+    limit = ConcurrencyLimit(min_limit=1, max_limit=40, grace_s=0.0, now=0.0)
+    delivered(limit, MIN_SAMPLE - 1, at=SAMPLE_S, took_s=0.125)
+    limit.update(SAMPLE_S)
+    delivered(limit, 30, at=2 * SAMPLE_S, took_s=0.125)
+    limit.update(2 * SAMPLE_S)
+    # Thirty in one sample, 125 ms each, and as much headroom.
+    assert limit.limit == 30 / SAMPLE_S * 0.125 * HEADROOM
 
 
 def test_a_probe_cuts_the_limit_for_all_but_those_who_may_use_all_of_it() -> None:

@@ -14,6 +14,10 @@ def pressed(pressure: Pressure, arrived: list[int], *, times: int, lag_s: float 
         pressure.observe(lag_s, lag_s, elapsed_s, arrived)
 
 
+def test_nothing_is_shed_before_the_first_observation() -> None:
+    assert Pressure(3, target_s=TARGET_S).shares == [0.0, 0.0, 0.0]
+
+
 def test_arrivals_of_the_past_do_not_hide_those_of_now() -> None:
     pressure = Pressure(3, target_s=TARGET_S)
     pressed(pressure, [0, 0, 1000], times=50, lag_s=TARGET_S)
@@ -43,6 +47,13 @@ def test_the_share_rises_by_the_lag_over_the_target_and_the_time() -> None:
     pressure = Pressure(2, target_s=TARGET_S)
     pressure.observe(2 * TARGET_S, 2 * TARGET_S, 0.1, [0, 10])
     # One target off for 0.1 s: 0.06 of the integral part, and 0.15 at once.
+    assert pressure.value == pytest.approx(0.06 + 0.15)
+
+
+def test_a_long_calm_does_not_delay_the_next_rise() -> None:
+    pressure = Pressure(2, target_s=TARGET_S)
+    pressed(pressure, [0, 10], times=100, lag_s=0.0)
+    pressed(pressure, [0, 10], times=1, lag_s=2 * TARGET_S)
     assert pressure.value == pytest.approx(0.06 + 0.15)
 
 

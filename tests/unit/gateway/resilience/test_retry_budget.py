@@ -32,6 +32,13 @@ def test_a_busy_upstream_has_a_fifth_of_its_requests_on_top() -> None:
     assert taken(budget) == 200 + 10 * WINDOW_S
 
 
+def test_by_default_retries_add_a_fifth_of_the_requests_and_ten_a_second() -> None:
+    budget = RetryBudget(clock=Clock())
+    for _ in range(1000):
+        budget.count_request()
+    assert budget.remaining == 200 + 10 * WINDOW_S
+
+
 def test_used_retries_come_back_after_the_window() -> None:
     clock = Clock()
     budget = RetryBudget(share=0.2, per_s=1, clock=clock)

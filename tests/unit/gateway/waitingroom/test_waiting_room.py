@@ -288,6 +288,7 @@ async def test_who_is_admitted_is_served_and_gets_a_pass(shop: Shop) -> None:
     response = await shopper.get()
 
     assert (response.status, shop.served) == (200, 1)
+    assert shop.rooms.snapshot()["drop"]["responses"]["admitted"] == 1
     assert shopper.field("Waiting-Room-Token") is not None
     # Nobody else may be given this answer with its pass.
     assert shopper.field("Cache-Control") == "private"
@@ -319,7 +320,10 @@ async def test_a_pass_is_good_with_every_gateway_that_has_the_secret(shop: Shop)
 
 async def test_a_session_in_use_is_renewed_at_a_quarter_of_its_time_and_the_store_is_told_once(shop: Shop) -> None:
     shopper = await shop.admitted()
-    shop.clock.now += SESSION_S / 4
+    shop.clock.now += SESSION_S / 4 - 1
+    await shopper.get()
+    assert shop.store.touched == []
+    shop.clock.now += 1
 
     await shopper.get()
     first = shopper.cookie
