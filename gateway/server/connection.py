@@ -9,8 +9,6 @@ The class is the protocol object itself and inherits nothing: event loops call i
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, Final
@@ -36,16 +34,12 @@ from gateway.server.protocol_error import ProtocolError
 from gateway.server.request_check import is_host, is_smuggling_risk
 from gateway.server.request_head import RequestHead
 from gateway.server.request_stream import RequestStream
+from gateway.server.response_sender import PIECE_BYTES, ResponseSender
 from gateway.server.response_writer import BODILESS, CLOSE, KEEP_ALIVE
-
-_log = logging.getLogger("peakgate")
 
 # More of a response than this is not left with the transport while the client does not read, but for the last piece.
 _MAX_UNSENT_BYTES: Final = 4 * 1024
-# A longer response is handed to the transport piece by piece, as the client reads.
-_PIECE_BYTES: Final = 32 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 # nginx's status for a client that closed; only counted, never sent.
 _CLIENT_CLOSED: Final = Response(499)
 _AMBIGUOUS: Final = b'"type":"/problems/%b"' % problems.AMBIGUOUS.slug.encode()
@@ -62,7 +56,6 @@ class Connection:
         "_connection_field",
         "_context",
         "_coroutine",
-        "_drain_waiter",
         "_endpoint",
         "_host",
         "_http",
@@ -73,7 +66,7 @@ class Connection:
         "_lingers",
         "_peer",
         "_request",
-        "_sending",
+        "_sender",
         "_stream",
         "_transport",
         "_unsent_bytes",
@@ -97,10 +90,9 @@ class Connection:
         # Its body so far, where it is buffered until it is complete; or the stream its handler reads.
         self._body: bytearray | None = None
         self._stream: RequestStream | None = None
-        # Its hot handler, waiting for a future; or the task that sends its response piece by piece.
+        # Its hot handler, waiting for a future; or the sender of its response, if that is sent piece by piece.
         self._coroutine: Coroutine[Any, Any, Response] | None = None
-        self._sending: asyncio.Task[Any] | None = None
-        self._drain_waiter: asyncio.Future[None] | None = None
+        self._sender: ResponseSender | None = None
         # The Connection field of its response: `CLOSE` if it is the last one.
         self._connection_field = b""
         self._is_http11 = True
@@ -135,8 +127,8 @@ class Connection:
             self._finish(_CLIENT_CLOSED)
         if self._stream is not None:
             self._stream.end(ConnectionResetError("the client has closed the connection"))
-        if self._sending is not None:
-            self._sending.cancel()
+        if self._sender is not None:
+            self._sender.cancel()
 
     def eof_received(self) -> bool:
         """The client sends nothing more; as with most servers that ends the connection."""
@@ -162,14 +154,15 @@ class Connection:
         """The client does not read its responses: nothing more is served until it does."""
         self._is_writing_paused = True
         self._unsent_since = self._context.loop.time()
+        if self._sender is not None:
+            self._sender.pause()
         self._update_reading()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._is_writing_paused = False
-        waiter, self._drain_waiter = self._drain_waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._sender is not None:
+            self._sender.resume()
         self._serve_next()
 
     def _update_reading(self) -> None:
@@ -389,11 +382,11 @@ class Connection:
         context.record(endpoint, request, response)
         if isinstance(response, StreamedResponse):
             if response.status not in BODILESS:
-                self._spawn(self._send_chunks(response, request))
+                self._send_in_pieces(response, request)
                 return
             self._spawn(_discard(response))
-        elif len(response.body) > _PIECE_BYTES and request.method != "HEAD" and transport is not None:
-            self._spawn(self._send_body(response, request))
+        elif len(response.body) > PIECE_BYTES and request.method != "HEAD" and transport is not None:
+            self._send_in_pieces(response, request)
             return
         if transport is not None:
             if context.is_draining or self._http.body is not None or self._is_rejection(response):
@@ -419,67 +412,24 @@ class Connection:
         if self._connection_field is CLOSE:
             self._close()
 
-    async def _send_body(self, response: Response, request: Request) -> None:
-        """Send a large response no faster than the client reads: the transport holds one piece of it, and no copy."""
-        self._sending = asyncio.current_task()
-        body = memoryview(response.body)
-        try:
-            await self._write(self._head(response, request, length=len(body), is_chunked=False))
-            for start in range(0, len(body), _PIECE_BYTES):
-                await self._write(body[start : start + _PIECE_BYTES])
-        finally:
-            self._sending = None
-        self._end_sending()
-
-    async def _send_chunks(self, response: StreamedResponse, request: Request) -> None:
-        """Send a response piece by piece, no faster than the client reads."""
-        # Not before: a task that is cancelled before it runs would not close the chunks.
-        self._sending = asyncio.current_task()
-        try:
-            async with contextlib.aclosing(response.chunks):
-                if self._transport is not None:
-                    await self._send_pieces(response, request)
-        except Exception as error:  # noqa: BLE001 - an incomplete response must not pass for a complete one
-            if self._transport is not None:
-                _log.error("a response was cut off (request %s): %r", request.id, error)
-                self._transport.abort()
-        finally:
-            self._sending = None
-        self._end_sending()
-
-    async def _send_pieces(self, response: StreamedResponse, request: Request) -> None:
-        is_chunked = response.length is None and self._is_http11
-        if response.length is None and not is_chunked:
-            self._connection_field = CLOSE
-        await self._write(self._head(response, request, length=response.length, is_chunked=is_chunked))
-        if request.method == "HEAD":
-            return
-        async for chunk in response.chunks:
-            if chunk:
-                await self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk)
-            if self._context.is_draining and response.is_resumable:
-                self._connection_field = CLOSE  # the client goes on from there with another worker
-                break
-        if is_chunked:
-            await self._write(_LAST_CHUNK)
-
-    def _head(self, response: Response, request: Request, *, length: int | None, is_chunked: bool) -> bytes:
-        if self._context.is_draining:
-            self._connection_field = CLOSE
-        return self._context.writer.render_head(
-            response, request, length=length, connection=self._connection_field, is_chunked=is_chunked
+    def _send_in_pieces(self, response: Response, request: Request) -> None:
+        self._sender = ResponseSender(
+            self._context,
+            self._transport,
+            response,
+            request,
+            self._connection_field,
+            self._is_http11,
+            self._is_writing_paused,
         )
+        self._spawn(self._await_sender(self._sender))
 
-    async def _write(self, data: bytes | memoryview) -> None:
-        """Hand data to the transport, and wait while the client does not read. Raises `ConnectionResetError`."""
-        if self._transport is None:
-            raise ConnectionResetError("the client has closed the connection")
-        self._transport.write(data)
-        if self._is_writing_paused:
-            self._drain_waiter = self._context.loop.create_future()
-            await self._drain_waiter
-
-    def _end_sending(self) -> None:
+    async def _await_sender(self, sender: ResponseSender) -> None:
+        try:
+            await sender.send()
+        finally:
+            self._sender = None
+        self._connection_field = sender.connection_field
         if self._request is not None:
             self._end_response()
             self._serve_next()
