@@ -21,7 +21,8 @@ from gateway.http.message import PROBLEM_JSON, Handler, Layer, Request, Response
 from gateway.ratelimit.batch import Batch, Group
 from gateway.ratelimit.early_read import EarlyRead
 from gateway.ratelimit.fields import LimitFields, joined
-from gateway.ratelimit.redis_quota import LimitSet, RedisQuota
+from gateway.ratelimit.limit_set import LimitSet
+from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.ratelimit.rejection import Rejection
 
 # The part of a response that is degraded where this process has decided alone.

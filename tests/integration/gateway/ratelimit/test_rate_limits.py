@@ -13,8 +13,9 @@ import pytest
 
 from gateway.config.policies import Limit
 from gateway.http.message import Request, Response, resolve
+from gateway.ratelimit.batch_sender import TIMEOUT_S
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import TIMEOUT_S, RedisQuota
+from gateway.ratelimit.redis_quota import RedisQuota
 from store import Client, open_client
 from store.embedded import EmbeddedServer
 from tests.waiting import until

@@ -10,8 +10,8 @@ from collections import deque
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.ratelimit.batch_sender import TAKE
 from gateway.ratelimit.gcra import Bucket, rate_of
-from gateway.ratelimit.redis_quota import TAKE
 from store import Client, Script, open_client
 from tests.unit.gateway.ratelimit.quota_store import QuotaStore
 

@@ -12,8 +12,10 @@ from gateway.config.policies import Limit
 from gateway.http import problems
 from gateway.http.message import Handler, Request, Response, header, resolve
 from gateway.ratelimit.batch import Batch, Group
+from gateway.ratelimit.batch_sender import TIMEOUT_S, WATCH_S
+from gateway.ratelimit.outage import MAX_PROBE_S
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import MAX_PROBE_S, TIMEOUT_S, WATCH_S, RedisQuota
+from gateway.ratelimit.redis_quota import RedisQuota
 from tests.unit.gateway.ratelimit.quota_store import QuotaStore
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time, loop_time
 
