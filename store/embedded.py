@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -42,13 +42,19 @@ MAX_RESTART_S: Final = 5.0
 STABLE_S: Final = 10.0
 # The kernel's limit for the path of a Unix socket is 108 bytes on Linux and 104 on macOS, its end mark included.
 MAX_SOCKET_PATH_BYTES: Final = 100
-SERVER_OPTIONS: Final = (
-    *("--port", "0", "--unixsocketperm", "700", "--save", "", "--maxmemory-policy", "noeviction"),
-    *("--appendonly", "yes", "--appendfsync", "always", "--shutdown-timeout", "0"),
-    *("--logfile", "valkey.log", "--loglevel", "notice"),
+SERVER_OPTIONS: Final[Mapping[str, str]] = {
+    "port": "0",
+    "unixsocketperm": "700",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "shutdown-timeout": "0",
+    "logfile": "valkey.log",
+    "loglevel": "notice",
     # A long cart becomes a table sooner: adding to a list of 500 lines would cost Valkey 2.6 times adding to an empty cart.
-    *("--hash-max-listpack-entries", "128"),
-)
+    "hash-max-listpack-entries": "128",
+}
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -196,7 +202,7 @@ class EmbeddedServer:
             self._process = subprocess.Popen(  # noqa: S603 - our own binary, fixed options
                 [
                     str(binary),
-                    *SERVER_OPTIONS,
+                    *(part for name, value in SERVER_OPTIONS.items() for part in (f"--{name}", value)),
                     "--dir",
                     str(self.data_dir.resolve()),
                     "--unixsocket",

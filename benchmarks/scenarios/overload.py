@@ -329,8 +329,12 @@ def _phases_table(phases: Sequence[Phase], cost_us: Mapping[str, float]) -> str:
     head = ("load", "offered/s", "accepted/s", "work", "p50 ms", "p99 ms", *(f"{kind} rejected" for kind in MIX))
     rows = [
         (
-            *(phase.name, round(phase.rate), round(phase.seen.accepted / phase.seen.seconds)),
-            *(f"{phase.work_per_s(cost_us):.2f}", number(phase.seen.p50_ms), number(phase.seen.p99_ms)),
+            phase.name,
+            round(phase.rate),
+            round(phase.seen.accepted / phase.seen.seconds),
+            f"{phase.work_per_s(cost_us):.2f}",
+            number(phase.seen.p50_ms),
+            number(phase.seen.p99_ms),
             *(f"{rejected_share(phase.seen, kind):.1%}" for kind in MIX),
         )
         for phase in phases

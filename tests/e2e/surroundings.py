@@ -26,7 +26,12 @@ def open_shop(folder: Path, policies: str, *options: str, workers: int = 2) -> I
     shop = RunningShop(folder / "data")
     policies_of(shop).write_text(policies)
     shop.start(
-        *("--workers", str(workers), "--config", str(policies_of(shop)), "--catalog", str(CATALOGUE)),
+        "--workers",
+        str(workers),
+        "--config",
+        str(policies_of(shop)),
+        "--catalog",
+        str(CATALOGUE),
         *options,
     )
     try:

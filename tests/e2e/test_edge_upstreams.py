@@ -165,7 +165,7 @@ def test_what_the_upstream_sees_is_written_anew(gate: RunningShop) -> None:
     with Kept(gate) as shopper:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         answer = shopper.get(
-            *("/web/echo?b=2&a=%20x",),
+            "/web/echo?b=2&a=%20x",
             Cookie="a=1; peakgate_drop=secret",
             X_Forwarded_For="203.0.113.9",
             X_Forwarded_Proto="https",

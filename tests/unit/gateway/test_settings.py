@@ -62,8 +62,13 @@ def test_all_faults_are_told_at_once_each_with_its_source() -> None:
         {"PEAKGATE_WORKERS": "0", "PEAKGATE_SHOW_STOCK": "perhaps", "PEAKGATE_PROT": "80", "PEAKGATE_COLOUR": "red"},
     )
     assert [fault.partition(":")[0] for fault in errors] == [
-        *("--port", "PEAKGATE_WORKERS", "--role", "--currency", "PEAKGATE_SHOW_STOCK"),
-        *("PEAKGATE_COLOUR", "PEAKGATE_PROT"),
+        "--port",
+        "PEAKGATE_WORKERS",
+        "--role",
+        "--currency",
+        "PEAKGATE_SHOW_STOCK",
+        "PEAKGATE_COLOUR",
+        "PEAKGATE_PROT",
     ]
     assert all("\n" not in fault for fault in errors)
     assert "'eighty'" in errors[0]

@@ -81,7 +81,7 @@ async def test_several_processes_share_one_exact_quota(store: Client, store_url:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     workers = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, worker, store_url), stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+            sys.executable, worker, store_url, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
         )
         for _ in range(3)
     ]

@@ -204,8 +204,19 @@ async def test_a_batch_beyond_its_limit_is_413(shop: ShopServer) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        *("limit=", "limit=x", "limit=0", "limit=101", "limit=-1", "limit=1.5", "limit=%D9%A3", "limit=" + "9" * 5000),
-        *("cursor=nonsense", "cursor=%00", "cursor=%FF", "q=" + "x" * 257, "q=%FF%FE"),
+        "limit=",
+        "limit=x",
+        "limit=0",
+        "limit=101",
+        "limit=-1",
+        "limit=1.5",
+        "limit=%D9%A3",
+        "limit=" + "9" * 5000,
+        "cursor=nonsense",
+        "cursor=%00",
+        "cursor=%FF",
+        "q=" + "x" * 257,
+        "q=%FF%FE",
     ],
 )
 async def test_a_query_that_is_wrong_is_422_and_says_where(shop: ShopServer, query: str) -> None:

@@ -147,8 +147,23 @@ async def test_what_is_odd_but_clear_is_answered_and_so_is_what_follows(message:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/..", "/../x", "/x/..", "/x/../y", "/./x", "/x/.", "/%2e%2E/x", "/.%2e/x", "/%2E/x"),
-        *("/x\\y", "/x%5cy", "/x%5Cy", "/x%00", "/x%", "/x%2", "/x%zz", "/x#y"),
+        "/..",
+        "/../x",
+        "/x/..",
+        "/x/../y",
+        "/./x",
+        "/x/.",
+        "/%2e%2E/x",
+        "/.%2e/x",
+        "/%2E/x",
+        "/x\\y",
+        "/x%5cy",
+        "/x%5Cy",
+        "/x%00",
+        "/x%",
+        "/x%2",
+        "/x%zz",
+        "/x#y",
     ],
 )
 def test_a_path_that_another_reader_may_take_for_another_is_ambiguous(path: str) -> None:

@@ -11,8 +11,24 @@ from gateway.server.protocol_error import ProtocolError
 
 NAMES = st.sampled_from(
     [
-        *("Host", "host", "Accept", "X-A", "x-a", "Content-Length", "Connection", "Expect", "Upgrade"),
-        *("Transfer-Encoding", "Cookie", "Content-Type", "X-Amzn-Trace-Id", "X-Forwarded-For", "TE", "X A", "X\tA", ""),
+        "Host",
+        "host",
+        "Accept",
+        "X-A",
+        "x-a",
+        "Content-Length",
+        "Connection",
+        "Expect",
+        "Upgrade",
+        "Transfer-Encoding",
+        "Cookie",
+        "Content-Type",
+        "X-Amzn-Trace-Id",
+        "X-Forwarded-For",
+        "TE",
+        "X A",
+        "X\tA",
+        "",
     ]
 ) | st.text("abXY-_.!#$%&'*+^`|~09", min_size=1, max_size=6)
 VALUES = st.sampled_from(
@@ -26,15 +42,17 @@ LINES = st.builds(
 )
 REQUEST_LINES = st.sampled_from(
     [
-        *("GET / HTTP/1.1", "POST /a?b=c HTTP/1.1", "GET http://shop/ HTTP/1.1", "get / HTTP/1.1", "GET / HTTP/1.0"),
-        *(
-            "GET  / HTTP/1.1",
-            "GET /\x7f HTTP/1.1",
-            "GET /<> HTTP/1.1",
-            "BREW / HTTP/1.1",
-            "GET /# HTTP/1.1",
-            "GET / HTTP/2.0",
-        ),
+        "GET / HTTP/1.1",
+        "POST /a?b=c HTTP/1.1",
+        "GET http://shop/ HTTP/1.1",
+        "get / HTTP/1.1",
+        "GET / HTTP/1.0",
+        "GET  / HTTP/1.1",
+        "GET /\x7f HTTP/1.1",
+        "GET /<> HTTP/1.1",
+        "BREW / HTTP/1.1",
+        "GET /# HTTP/1.1",
+        "GET / HTTP/2.0",
     ]
 ).map(lambda line: line.encode("latin-1"))
 

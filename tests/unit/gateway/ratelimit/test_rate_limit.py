@@ -175,7 +175,10 @@ async def test_routes_share_the_quota_of_a_caller() -> None:
     edge = Edge()
     one, other = (edge.behind(BY_ADDRESS, route=route) for route in ("GET /a", "GET /b"))
     assert statuses(await together([one(request()), other(request()), one(request()), other(request())])) == [
-        *(200, 200, 200, 429)
+        200,
+        200,
+        200,
+        429,
     ]
     assert len(edge.store.calls) == 1
 
