@@ -1,4 +1,4 @@
-"""While all of a kind are refused, a plain request is refused from its bytes; whatever is not plain goes the usual way."""
+"""While all requests of a criticality are shed, a plain request is rejected from its bytes; all others are parsed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.server.early_reject import EarlyReject
 from tests.integration.gateway.small_server import Small, get, post, small_server
 from tests.raw_http import RawClient
 
-LINES = header("Referrer-Policy", "no-referrer")
+HEADER_BLOCK = header("Referrer-Policy", "no-referrer")
 
 
-class Refuser:
-    """Refuses all that is less critical than the checkout."""
+class ShedAll:
+    """Sheds everything less critical than the checkout."""
 
     def __init__(self) -> None:
         self.shed = [0] * 5
@@ -30,38 +30,38 @@ class Refuser:
 
 
 @asynccontextmanager
-async def turning_away(criticality: int = 3) -> AsyncIterator[tuple[Small, RawClient, Refuser]]:
-    """A server whose `/plain` is turned away, and a connection that has been served once before."""
+async def shedding_server(criticality: int = 3) -> AsyncIterator[tuple[Small, RawClient, ShedAll]]:
+    """A server that sheds `/plain`, and a connection on which a request was served."""
     async with small_server() as server, await server.client() as client:
-        refuser = Refuser()
+        shedding = ShedAll()
         for method, path in (("GET", "/plain"), ("GET", "/about/x"), ("POST", "/wait")):
-            server.edge.router.find(method, path)[0].early_reject = EarlyRejection(criticality, LINES)
-        # The second of a connection is the first to go the short way.
+            server.edge.router.find(method, path)[0].early_reject = EarlyRejection(criticality, HEADER_BLOCK)
+        # The second request of a connection is the first that may be rejected early.
         for _ in range(2):
             assert (await client.ask(get("/plain"))).status == 200
         server.finished.clear()
-        server.edge.early_rejecter = EarlyReject(server.edge, refuser)
-        yield server, client, refuser
+        server.edge.early_rejecter = EarlyReject(server.edge, shedding)
+        yield server, client, shedding
 
 
-async def test_a_plain_get_is_refused_as_the_layer_would() -> None:
-    async with turning_away() as (server, client, refuser):
+async def test_a_plain_get_is_rejected_as_by_the_layer() -> None:
+    async with shedding_server() as (server, client, shedding):
         for _ in range(3):
             answer = await client.ask(get("/plain?x=1", "User-Agent: curl", "Authorization: Bearer x.y.z"))
             assert (answer.status, answer.problem) == (503, "overloaded")
             assert dict(answer.headers)["Retry-After"] == "7"
             assert dict(answer.headers)["Referrer-Policy"] == "no-referrer"
             assert answer.json()["instance"] == dict(answer.headers)["X-Request-Id"]
-        assert refuser.shed[3] == 3
+        assert shedding.shed[3] == 3
         assert server.finished == []
         assert server.edge.router.find("GET", "/plain")[0].stats.by_status[503] == 3
 
 
-async def test_what_is_more_critical_or_has_no_refusal_is_served() -> None:
-    async with turning_away(criticality=0) as (_, client, refuser):
+async def test_critical_requests_and_endpoints_without_early_rejection_are_served() -> None:
+    async with shedding_server(criticality=0) as (_, client, shedding):
         assert (await client.ask(get("/plain"))).status == 200
         assert (await client.ask(get("/dressed"))).status == 201
-        assert sum(refuser.shed) == 0
+        assert sum(shedding.shed) == 0
 
 
 @pytest.mark.parametrize(
@@ -92,49 +92,49 @@ async def test_what_is_more_critical_or_has_no_refusal_is_served() -> None:
         post("/wait", b"{}", method="TRACE"),
     ],
 )
-async def test_what_is_not_plain_is_parsed(message: bytes) -> None:
-    async with turning_away() as (server, client, refuser):
+async def test_an_ambiguous_request_is_parsed(message: bytes) -> None:
+    async with shedding_server() as (server, client, shedding):
         server.gate.set()
         await client.send(message)
         await client.answer(method=message.partition(b" ")[0].decode())
-        assert sum(refuser.shed) == 0
+        assert sum(shedding.shed) == 0
 
 
-async def test_what_comes_in_pieces_is_parsed() -> None:
-    async with turning_away() as (_, client, refuser):
+async def test_a_request_in_pieces_is_parsed() -> None:
+    async with shedding_server() as (_, client, shedding):
         whole = get("/plain")
         assert (await client.ask(whole[:10], whole[10:])).status == 200
-        assert sum(refuser.shed) == 0
+        assert sum(shedding.shed) == 0
 
 
-async def test_a_message_whose_body_is_on_its_way_is_waited_for() -> None:
-    async with turning_away() as (_, client, refuser):
+async def test_a_request_whose_body_arrives_later_is_parsed() -> None:
+    async with shedding_server() as (_, client, shedding):
         assert (await client.ask(get("/plain", "Content-Length: 1"), b"x")).status == 200
-        assert sum(refuser.shed) == 0
+        assert sum(shedding.shed) == 0
 
 
 async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
-    async with turning_away() as (_, client, refuser):
+    async with shedding_server() as (_, client, shedding):
         body = get("/plain")
         head = get("/echo", f"Content-Length: {len(body)}", method="POST")
         assert (await client.ask(head, body, method="POST")).body == body
-        assert sum(refuser.shed) == 0
+        assert sum(shedding.shed) == 0
 
 
-async def test_what_has_a_whole_body_is_refused_with_it() -> None:
-    async with turning_away() as (server, client, refuser):
+async def test_a_request_with_a_complete_body_is_rejected_together_with_it() -> None:
+    async with shedding_server() as (server, client, shedding):
         for _ in range(2):
             assert (await client.ask(post("/wait", b"GET / HTTP/1.1\r\n\r\n"))).status == 503
         assert (await client.ask(get("/plain"))).status == 503
         assert (await client.ask(post("/echo", b"{}"))).body == b"{}"
         assert (await client.ask(get("/plain"))).status == 503
-        assert refuser.shed[3] == 4
+        assert shedding.shed[3] == 4
         assert server.running == 0
 
 
 async def test_a_request_after_a_body_in_pieces_is_rejected_early_too() -> None:
-    async with turning_away() as (_, client, refuser):
+    async with shedding_server() as (_, client, shedding):
         whole = post("/echo", b"abcd")
         assert (await client.ask(whole[:-2], whole[-2:])).body == b"abcd"
         assert (await client.ask(get("/plain"))).status == 503
-        assert refuser.shed[3] == 1
+        assert shedding.shed[3] == 1
