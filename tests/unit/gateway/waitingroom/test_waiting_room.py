@@ -335,6 +335,16 @@ async def test_a_session_in_use_is_renewed_at_a_quarter_of_its_time_and_the_stor
     assert not shopper.asked_store
 
 
+async def test_a_client_that_never_takes_the_new_pass_is_renewed_once_in_a_quarter_of_its_session(shop: Shop) -> None:
+    shopper = await shop.admitted()
+    renewals = []
+    for passed_s in (SESSION_S / 4, SESSION_S / 4 - 1, 1):
+        shop.clock.now += passed_s
+        await shopper.get()
+        renewals.append(len(shop.store.touched))
+    assert renewals == [1, 1, 2]
+
+
 async def test_a_client_that_never_takes_the_new_pass_is_served_as_long_as_it_is_there(shop: Shop) -> None:
     shopper = await shop.admitted()
     asked = len(shop.store.held)
