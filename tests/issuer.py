@@ -82,18 +82,18 @@ def shown(key: Any, **members: Any) -> dict[str, Any]:
 
 
 class IssuerServer:
-    """Shows an issuer's keys over HTTP, or sends `answer`."""
+    """Shows an issuer's keys over HTTP, or sends `response`."""
 
     def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer
         self.fetches = 0
-        self.answer: web.Response | None = None
+        self.response: web.Response | None = None
         self.url = ""
 
     async def show(self, _request: web.Request) -> web.StreamResponse:
         """The key set."""
         self.fetches += 1
-        return self.answer or web.Response(body=self.issuer.document(), content_type="application/json")
+        return self.response or web.Response(body=self.issuer.document(), content_type="application/json")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""HTTP as bytes: a client that sends exactly what it is told and reads answers strictly."""
+"""HTTP as bytes: a client that sends exactly the given bytes and reads responses strictly."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([ -~]*)")
 _BODILESS = {204, 304}
 
 
-class NotHttp(AssertionError):
-    """The server sent something that is no answer."""
+class InvalidResponse(AssertionError):
+    """The server sent something that is no HTTP response."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One response as it came."""
+class RawResponse:
+    """One response as it was received."""
 
     status: int
     reason: str
@@ -41,9 +41,9 @@ class Answer:
 
     @property
     def closes(self) -> bool:
-        """Whether the server says that it closes the connection; for HTTP/1.0 that goes without saying."""
-        said = self["Connection"].lower() if "Connection" in self else ""
-        return said == "close" or (self.minor_version == 0 and said != "keep-alive")
+        """Whether the response announces that the server closes the connection, as every HTTP/1.0 response does by default."""
+        connection = self["Connection"].lower() if "Connection" in self else ""
+        return connection == "close" or (self.minor_version == 0 and connection != "keep-alive")
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -60,11 +60,13 @@ class Answer:
         return str(body["type"]).removeprefix("/problems/")
 
     def without(self, *names: str) -> tuple[int, str, frozenset[tuple[str, str]], bytes]:
-        """All of it but some headers, for comparing: their order says nothing, nor does the case of their names."""
+        """The response without some headers, for comparison: their order and the case of their names do not matter."""
         dropped = {name.lower() for name in names}
-        kept = frozenset((key.lower(), value) for key, value in self.headers if key.lower() not in dropped)
-        assert len(kept) == len([key for key, _ in self.headers if key.lower() not in dropped]), "a header came twice"
-        return (self.status, self.reason, kept, self.body)
+        remaining = frozenset((key.lower(), value) for key, value in self.headers if key.lower() not in dropped)
+        assert len(remaining) == len([key for key, _ in self.headers if key.lower() not in dropped]), (
+            "a header is repeated"
+        )
+        return (self.status, self.reason, remaining, self.body)
 
 
 class RawClient:
@@ -88,51 +90,51 @@ class RawClient:
         self.writer.close()
 
     async def send(self, *pieces: bytes) -> None:
-        """Send each piece on its own: the server has taken one in before the next comes."""
+        """Send each piece on its own: the server has received one before the next is sent."""
         for piece in pieces:
             if self.writer.is_closing():
-                return  # what the server has said before it closed can still be read
+                return  # responses sent before the server closed can still be read
             self.writer.write(piece)
             await self.writer.drain()
             # Not for time to pass: the server, in the same loop, gets its turns to read.
             for _ in range(5):
                 await asyncio.sleep(0)
 
-    async def ask(self, *pieces: bytes, method: str | None = None) -> Answer:
-        """Send a request and read its answer."""
+    async def request(self, *pieces: bytes, method: str | None = None) -> RawResponse:
+        """Send a request and read its response."""
         await self.send(*pieces)
-        return await self.answer(method=method or pieces[0].partition(b" ")[0].decode("latin-1"))
+        return await self.response(method=method or pieces[0].partition(b" ")[0].decode("latin-1"))
 
-    async def answer(self, *, method: str = "GET") -> Answer:
-        """Read the next answer; raises `NotHttp` for what is none, `EOFError` if the server closes instead."""
+    async def response(self, *, method: str = "GET") -> RawResponse:
+        """Read the next response; raises `InvalidResponse` for anything else, `EOFError` if the server closes instead."""
         async with asyncio.timeout(WITHIN_S):
             minor_version, status, reason = await self._status_line()
             headers = await self._headers()
             body = await self._body(method, status, headers)
-        return Answer(status, reason, headers, body, minor_version)
+        return RawResponse(status, reason, headers, body, minor_version)
 
-    async def answers(self, count: int) -> list[Answer]:
-        """Read several answers."""
-        return [await self.answer() for _ in range(count)]
+    async def responses(self, count: int) -> list[RawResponse]:
+        """Read several responses."""
+        return [await self.response() for _ in range(count)]
 
     async def interim(self) -> int:
-        """Read an interim answer such as 100, which has no headers here."""
-        answer = await self.answer()
-        assert 100 <= answer.status < 200
-        assert not answer.headers
-        return answer.status
+        """Read an interim response such as 100, which has no headers here."""
+        response = await self.response()
+        assert 100 <= response.status < 200
+        assert not response.headers
+        return response.status
 
     async def closed(self, *, within_s: float = WITHIN_S) -> None:
-        """Wait until the server has closed the connection; nothing more may come."""
+        """Wait until the server has closed the connection; nothing more may be sent."""
         try:
             async with asyncio.timeout(within_s):
                 rest = await self.reader.read()
         except ConnectionError:
             return
-        assert rest == b"", f"after the last answer came {rest[:200]!r}"
+        assert rest == b"", f"after the last response came {rest[:200]!r}"
 
     async def is_silent(self) -> bool:
-        """Whether nothing is to be read though the server had every chance to send it."""
+        """Whether the server sends nothing, although its loop has run often enough to do so."""
         for _ in range(20):
             await asyncio.sleep(0)
         try:
@@ -146,37 +148,37 @@ class RawClient:
         if not line:
             raise EOFError
         if not line.endswith(b"\r\n"):
-            raise NotHttp(f"a line that does not end: {line[:200]!r}")
+            raise InvalidResponse(f"a line that does not end: {line[:200]!r}")
         return line[:-2]
 
     async def _status_line(self) -> tuple[int, int, str]:
         line = await self._line()
         if not (found := _STATUS_LINE.fullmatch(line)):
-            raise NotHttp(f"no status line: {line[:200]!r}")
+            raise InvalidResponse(f"no status line: {line[:200]!r}")
         return int(found[1]), int(found[2]), found[3].decode()
 
     async def _headers(self) -> tuple[tuple[str, str], ...]:
         headers = []
         while line := await self._line():
             if not (found := _HEADER.fullmatch(line)):
-                raise NotHttp(f"no header line: {line[:200]!r}")
+                raise InvalidResponse(f"no header line: {line[:200]!r}")
             headers.append((found[1].decode(), found[2].decode()))
         return tuple(headers)
 
     async def _body(self, method: str, status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
         named = {key.lower(): value for key, value in headers}
         if len(named) != len(headers):
-            raise NotHttp(f"a header came twice: {headers}")
+            raise InvalidResponse(f"a header is repeated: {headers}")
         if status < 200 or status in _BODILESS:
             if {"content-length", "transfer-encoding"} & set(named):
-                raise NotHttp(f"{status} with the length of a body: {headers}")
+                raise InvalidResponse(f"{status} with the length of a body: {headers}")
             return b""
         if method == "HEAD":
             return b""
         if named.get("transfer-encoding") == "chunked":
             return await self._chunks()
         if "content-length" not in named:
-            raise NotHttp(f"an answer without a length: {headers}")
+            raise InvalidResponse(f"a response without a length: {headers}")
         return await self.reader.readexactly(int(named["content-length"]))
 
     async def _chunks(self) -> bytes:

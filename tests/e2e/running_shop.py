@@ -25,7 +25,7 @@ POLL_S = 0.02
 T = TypeVar("T")
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: Message
     body: Any
@@ -139,28 +139,28 @@ class RunningShop:
             assert [pid for pid in family if is_alive(pid)] == []
         return self._process.returncode
 
-    def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> Response:
         """One call on a connection of its own."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self._call(self.url, method, path, body, named)
 
-    def _call(self, base: str, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
+    def _call(self, base: str, method: str, path: str, body: object, headers: dict[str, str]) -> Response:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             base + path, data, {"Content-Type": "application/json", **headers}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
-                return Answer(response.status, response.headers, _decoded(response.read()))
+                return Response(response.status, response.headers, _decoded(response.read()))
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, error.headers, _decoded(error.read()))
+                return Response(error.code, error.headers, _decoded(error.read()))
 
     @property
     def admin_token(self) -> str:
         return (self.data_dir / "admin-token").read_text().strip()
 
-    def admin(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Answer:
+    def admin(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Response:
         """One call of the admin API, with its token or another."""
         authorization = f"Bearer {self.admin_token if token is None else token}"
         return self._call(self.admin_url, method, path, body, {"Authorization": authorization})
@@ -173,7 +173,7 @@ class RunningShop:
             assert added.status == 200, added
         return cart_id
 
-    def check_out(self, cart_id: str, *, key: str = "once", token: str = "tok_ok") -> Answer:
+    def check_out(self, cart_id: str, *, key: str = "once", token: str = "tok_ok") -> Response:
         body = {
             "cart_id": cart_id,
             "email": "ada@example.com",

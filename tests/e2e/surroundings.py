@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.running_shop import CATALOGUE, PATIENCE_S, Answer, RunningShop, eventually
+from tests.e2e.running_shop import CATALOGUE, PATIENCE_S, Response, RunningShop, eventually
 
 T = TypeVar("T")
 
@@ -47,14 +47,14 @@ def policies_of(shop: RunningShop) -> Path:
     return shop.data_dir.with_name("peakgate.toml")
 
 
-def reload(shop: RunningShop, policies: str) -> Answer:
+def reload(shop: RunningShop, policies: str) -> Response:
     """Have the shop go by other policies, as an operator does."""
     policies_of(shop).write_text(policies)
     return shop.admin("POST", "/admin/v1/reload")
 
 
 def part(shop: RunningShop, name: str) -> list[Any]:
-    """What every worker that answers tells of one of its parts."""
+    """One part of the status of every worker that responds."""
     workers = shop.admin("GET", "/admin/v1/status").body["workers"]
     return [worker["parts"][name] for worker in workers if worker.get("parts")]
 
@@ -71,7 +71,7 @@ def count(shop: RunningShop, sample: str, **labels: str) -> float:
 
 
 class Page(NamedTuple):
-    """An answer as it came, header fields by lower-case name; several lines of one are joined."""
+    """A response as it came, header fields by lower-case name; several lines of one are joined."""
 
     status: int
     headers: Mapping[str, str]

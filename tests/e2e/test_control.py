@@ -67,7 +67,7 @@ class Regular:
         self._connections = [http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30) for _ in range(8)]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask)
-        self.answers: list[int] = []
+        self.responses: list[int] = []
         self.failure: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -91,16 +91,16 @@ class Regular:
                     connection.request("GET", "/healthz")
                     response = connection.getresponse()
                     response.read()
-                    self.answers.append(response.status)
+                    self.responses.append(response.status)
         except (OSError, http.client.HTTPException) as error:
             self.failure = error
 
     def goes_on(self) -> None:
-        """Wait for answers that were asked for after now."""
-        seen = len(self.answers) + len(self._connections)
-        eventually(lambda: self.failure or len(self.answers) > seen)
+        """Wait for responses that were asked for after now."""
+        seen = len(self.responses) + len(self._connections)
+        eventually(lambda: self.failure or len(self.responses) > seen)
         assert self.failure is None
-        assert set(self.answers) == {200}
+        assert set(self.responses) == {200}
 
 
 def test_sighup_changes_every_worker_and_drops_no_connection(shop: RunningShop, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every answer of a running gateway is dressed in, and what is written down of it."""
+"""What every response of a running gateway is dressed in, and what is written down of it."""
 
 import gzip
 import json
@@ -111,10 +111,10 @@ def test_a_preflight_tells_what_pages_of_the_shop_may_do(gate: RunningShop) -> N
 @pytest.mark.parametrize("path", ["/v1/carts/no-such-cart", "/v1/products/85123A", "/v1/orders/no-such-order"])
 def test_answers_and_refusals_can_be_read_by_pages_of_the_shop_and_by_no_others(gate: RunningShop, path: str) -> None:
     for _ in range(3):
-        answer = gate.call("GET", path, Origin="https://shop.example", X_Forwarded_For="198.51.100.7")
-        assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
-        assert "Degraded" in answer.headers["Access-Control-Expose-Headers"]
-        assert "Origin" in ", ".join(answer.headers.get_all("Vary") or [])
+        response = gate.call("GET", path, Origin="https://shop.example", X_Forwarded_For="198.51.100.7")
+        assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+        assert "Degraded" in response.headers["Access-Control-Expose-Headers"]
+        assert "Origin" in ", ".join(response.headers.get_all("Vary") or [])
     other = gate.call("GET", path, Origin="https://evil.example", X_Forwarded_For="198.51.100.8")
     assert other.headers["Access-Control-Allow-Origin"] is None
 
@@ -147,7 +147,7 @@ def test_carts_are_never_compressed(gate: RunningShop) -> None:
     assert len(cart.body["lines"]) == len(skus)
 
 
-# Fields of every answer
+# Fields of every response
 
 
 @pytest.mark.parametrize("path", ["/v1/products", "/v1/carts/no-such-cart", "/no-such-route", "/web/page", "/docs"])
@@ -200,11 +200,11 @@ def test_the_access_log_has_a_sample_of_each_outcome_and_nothing_personal(gate: 
         assert {shopper.get(f"/v1/carts/{cart_id}", **secret).status for _ in range(5)} == {404}
         statuses = Counter(shopper.get("/v1/orders/" + "d" * 26, **secret).status for _ in range(22))
     assert statuses == {404: 2, 429: 20}
-    # All of a kind are written in the order of their answers.
+    # All of a kind are written in the order of their responses.
     lost = eventually(lambda: lines_of(log_file, "/v1/orders/{order_id}"), lambda lines: len(lines) >= 12)
     assert Counter(line["status"] for line in lost)[404] >= 2
     served = lines_of(log_file, "/v1/products/{sku}")[before:]
-    # A sample is taken evenly of all answers of an outcome, so one more may have been due already.
+    # A sample is taken evenly of all responses of an outcome, so one more may have been due already.
     assert len(served) in {10, 11}, "a quarter"
     assert len(lines_of(log_file, "/v1/carts/{cart_id}")) >= 5
     line = served[0]
@@ -219,7 +219,7 @@ def test_the_access_log_has_a_sample_of_each_outcome_and_nothing_personal(gate: 
 
 def test_metrics_are_read_by_both_kinds_of_scrapers_and_add_up(gate: RunningShop) -> None:
     before = count(gate, "peakgate_requests_total", route="/v1/products", status="200")
-    assert {answer.status for answer in crowd(gate, 30, "GET", "/v1/products")} == {200}
+    assert {response.status for response in crowd(gate, 30, "GET", "/v1/products")} == {200}
     eventually(
         lambda: count(gate, "peakgate_requests_total", route="/v1/products", status="200"),
         lambda now: now - before >= 30,

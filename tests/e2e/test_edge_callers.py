@@ -111,23 +111,23 @@ def test_of_two_hundred_at_once_a_quota_of_fifty_lets_fifty_through(gate: Runnin
         """All that a client who has not been seen before is told."""
         return crowd(gate, 200, "GET", "/v1/products", {"X-Forwarded-For": f"192.0.2.{next(clients)}"})
 
-    # On a machine that is too busy the store may be given up for a moment, and the answers say so.
-    answers = eventually(at_once, lambda answers: all("degraded" not in answer.headers for answer in answers))
-    assert Counter(answer.status for answer in answers) == {200: 50, 429: 150}
-    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"per-address";q=50;w=3600'}
-    left = [re.fullmatch(r'"per-address";r=(\d+);t=(\d+)', answer.headers["ratelimit"]) for answer in answers]
+    # On a machine that is too busy the store may be given up for a moment, and the responses say so.
+    responses = eventually(at_once, lambda responses: all("degraded" not in response.headers for response in responses))
+    assert Counter(response.status for response in responses) == {200: 50, 429: 150}
+    assert {response.headers["ratelimit-policy"] for response in responses} == {'"per-address";q=50;w=3600'}
+    left = [re.fullmatch(r'"per-address";r=(\d+);t=(\d+)', response.headers["ratelimit"]) for response in responses]
     assert all(left)
-    refused = [answer for answer in answers if answer.status == 429]
-    for answer in refused:
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.body["type"] == "/problems/quota-exceeded"
-        assert answer.body["status"] == 429
-        assert answer.body["violated-policies"] == ["per-address"]
-        assert answer.body["instance"] == answer.headers["x-request-id"]
-        assert answer.headers["ratelimit"].startswith('"per-address";r=0;t=')
-        until = int(answer.headers["ratelimit"].rpartition("=")[2])
+    refused = [response for response in responses if response.status == 429]
+    for response in refused:
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.body["type"] == "/problems/quota-exceeded"
+        assert response.body["status"] == 429
+        assert response.body["violated-policies"] == ["per-address"]
+        assert response.body["instance"] == response.headers["x-request-id"]
+        assert response.headers["ratelimit"].startswith('"per-address";r=0;t=')
+        until = int(response.headers["ratelimit"].rpartition("=")[2])
         # Not before there is a unit, and spread over at most half a minute.
-        assert 1 <= until <= int(answer.headers["retry-after"]) <= until + 30
+        assert 1 <= until <= int(response.headers["retry-after"]) <= until + 30
     # Whichever worker they reached: the kernel spreads connections over both.
     served_by = eventually(
         lambda: [worker.get("GET /v1/products", {}) for worker in part(gate, "requests")],
@@ -182,8 +182,8 @@ def test_each_shopper_has_a_quota_over_all_devices(gate: RunningShop, signing: S
 
 def test_a_limit_on_trial_refuses_nobody_and_says_what_it_would_have_done(gate: RunningShop) -> None:
     told = [gate.call("GET", "/openapi.json", X_Forwarded_For="198.51.100.4") for _ in range(4)]
-    assert {answer.status for answer in told} == {200}
-    assert {answer.headers["RateLimit-Policy"] for answer in told} == {None}
+    assert {response.status for response in told} == {200}
+    assert {response.headers["RateLimit-Policy"] for response in told} == {None}
     eventually(
         lambda: count(gate, "peakgate_limit_decisions_total", limit="on-trial", outcome="shadow-rejected"),
         lambda would_refuse: would_refuse == 3,
@@ -263,6 +263,6 @@ def test_a_key_that_the_issuer_has_just_made_is_fetched_by_the_first_who_needs_i
 ) -> None:
     signing.issuer.keys["ed-2"] = signing.issuer.keys["ed-1"]
     before, token = signing.fetches, signing.token("barbara", "ed-2")
-    answers = crowd(gate, 40, "POST", "/v1/carts", {"Authorization": token})
-    assert {answer.status for answer in answers} == {201}
+    responses = crowd(gate, 40, "POST", "/v1/carts", {"Authorization": token})
+    assert {response.status for response in responses} == {201}
     assert signing.fetches - before <= 2, "each worker has asked once"

@@ -120,9 +120,9 @@ def test_a_browser_gets_a_page_that_asks_again_by_itself_and_becomes_the_one_tha
 
 def test_a_crowd_gets_places_without_gaps_and_no_more_come_in_than_may(gate: RunningShop) -> None:
     assert reload(gate, ROOM.replace("drop", "rush") % 5).status == 200
-    answers = crowd(gate, 100, "GET", SNEAKER)
-    admitted = [answer for answer in answers if answer.status == 200]
-    waiting = [answer.body for answer in answers if answer.status == 503]
+    responses = crowd(gate, 100, "GET", SNEAKER)
+    admitted = [response for response in responses if response.status == 200]
+    waiting = [response.body for response in responses if response.status == 503]
     assert (len(admitted), len(waiting)) == (5, 95)
     numbers = [int(told["token"].split(".")[1]) for told in waiting]
     assert len(set(numbers)) == 95

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from store.embedded import socket_path
-from tests.e2e.running_shop import Answer, RunningShop, eventually, peakgate
+from tests.e2e.running_shop import Response, RunningShop, eventually, peakgate
 from tests.e2e.surroundings import Kept, Page, count, crowd, open_shop, part, reload
 
 POLICIES = """
@@ -64,10 +64,10 @@ def all_well(gate: RunningShop, cart_id: str) -> None:
     """Wait until each worker serves as if nothing had been."""
 
     def statuses() -> set[tuple[int, str | None]]:
-        answers: list[Answer] = []
+        responses: list[Response] = []
         for path in (f"/v1/carts/{cart_id}", SKU, "/openapi.json"):
-            answers += [gate.call("GET", path) for _ in range(16)]
-        return {(answer.status, answer.headers["Degraded"]) for answer in answers}
+            responses += [gate.call("GET", path) for _ in range(16)]
+        return {(response.status, response.headers["Degraded"]) for response in responses}
 
     eventually(statuses, lambda seen: seen == {(200, None)})
     eventually(lambda: gate.call("GET", "/readyz").body["status"], lambda status: status == "ready")
@@ -81,7 +81,7 @@ def test_while_the_store_is_paused_limits_go_on_and_products_are_shown(gate: Run
         shared = shopper.get("/openapi.json")
         assert (shared.status, degraded(shared)) == (200, set())
         with paused(gate):
-            # Nobody waits for it: the answer comes, decided here, and the headers still speak.
+            # Nobody waits for it: the response comes, decided here, and the headers still speak.
             local = shopper.get("/openapi.json")
             assert (local.status, degraded(local)) == (200, {"limits"})
             assert local.headers["ratelimit-policy"] == shared.headers["ratelimit-policy"]
@@ -113,13 +113,13 @@ def test_under_load_the_breaker_cuts_a_paused_store_off_and_lets_it_back(gate: R
         return [breakers["store"]["state"] for breakers in part(gate, "breakers")]
 
     with paused(gate):
-        assert {answer.status for answer in crowd(gate, 200, "GET", path)} == {503}
+        assert {response.status for response in crowd(gate, 200, "GET", path)} == {503}
         eventually(states, lambda states: states and "closed" not in states)
         cut_off = crowd(gate, 20, "GET", path)
-        assert {(answer.status, answer.body["type"]) for answer in cut_off} == {
+        assert {(response.status, response.body["type"]) for response in cut_off} == {
             (503, "/problems/dependency-unavailable")
         }
-        assert all(int(answer.headers["retry-after"]) >= 1 for answer in cut_off)
+        assert all(int(response.headers["retry-after"]) >= 1 for response in cut_off)
         eventually(lambda: count(gate, "peakgate_breaker_changes_total"), lambda found: found >= 2)
     all_well(gate, cart_id)
     assert states() == ["closed", "closed"]
@@ -128,12 +128,12 @@ def test_under_load_the_breaker_cuts_a_paused_store_off_and_lets_it_back(gate: R
 def test_each_worker_grants_its_share_of_a_quota_while_the_store_is_paused(gate: RunningShop) -> None:
     cart_id = gate.cart_of()
     with paused(gate):
-        answers = crowd(gate, 120, "GET", "/docs")
-        granted = [answer for answer in answers if answer.status == 200]
-        refused = [answer for answer in answers if answer.status == 429]
+        responses = crowd(gate, 120, "GET", "/docs")
+        granted = [response for response in responses if response.status == 200]
+        refused = [response for response in responses if response.status == 429]
         assert (len(granted), len(refused)) == (20, 100), "half of twenty by each of two"
-        assert all("limits" in degraded(answer) for answer in answers)
-        assert all(answer.headers["ratelimit"].startswith('"few";r=') for answer in answers)
+        assert all("limits" in degraded(response) for response in responses)
+        assert all(response.headers["ratelimit"].startswith('"few";r=') for response in responses)
     all_well(gate, cart_id)
 
 
@@ -183,7 +183,7 @@ def test_a_checkout_that_met_a_paused_store_may_be_tried_again_and_is_one_order(
         assert refused.headers["Retry-After"] is not None
     all_well(gate, cart_id)
     placed = eventually(
-        lambda: gate.check_out(cart_id, key="while-paused"), lambda answer: answer.status not in {503, 409}
+        lambda: gate.check_out(cart_id, key="while-paused"), lambda response: response.status not in {503, 409}
     )
     assert placed.status == 202
     assert gate.check_out(cart_id, key="another").body["order_id"] == placed.body["id"]

@@ -74,11 +74,11 @@ def test_a_quota_is_exact_over_both(gateways: tuple[RunningShop, RunningShop]) -
     def at_both() -> list[Page]:
         """All that a client who has not been seen before is told."""
         client = {"X-Forwarded-For": next(clients)}
-        return [answer for gateway in gateways for answer in crowd(gateway, 40, "GET", "/openapi.json", client)]
+        return [response for gateway in gateways for response in crowd(gateway, 40, "GET", "/openapi.json", client)]
 
-    # On a machine that is too busy the store may be given up for a moment, and the answers say so.
-    together = eventually(at_both, lambda answers: all("degraded" not in answer.headers for answer in answers))
-    assert Counter(answer.status for answer in together) == {200: 50, 429: 30}
+    # On a machine that is too busy the store may be given up for a moment, and the responses say so.
+    together = eventually(at_both, lambda responses: all("degraded" not in response.headers for response in responses))
+    assert Counter(response.status for response in together) == {200: 50, 429: 30}
 
 
 def test_a_queue_is_one_and_survives_the_end_of_a_gateway(
@@ -127,7 +127,7 @@ def test_without_the_store_each_grants_its_share_and_stays_in_the_balancer(
     assert store.pid is not None
     os.kill(store.pid, signal.SIGSTOP)
     try:
-        granted = [answer.status for gateway in gateways for answer in crowd(gateway, 100, "GET", "/docs")]
+        granted = [response.status for gateway in gateways for response in crowd(gateway, 100, "GET", "/docs")]
         assert Counter(granted) == {200: 40, 429: 160}, "a quarter by each of four workers"
         for gateway in gateways:
             away = eventually(
@@ -139,5 +139,5 @@ def test_without_the_store_each_grants_its_share_and_stays_in_the_balancer(
         os.kill(store.pid, signal.SIGCONT)
     for gateway in gateways:
         made = partial(crowd, gateway, 16, "POST", "/v1/carts")
-        eventually(made, lambda answers: {answer.status for answer in answers} == {201})
+        eventually(made, lambda responses: {response.status for response in responses} == {201})
         eventually(partial(gateway.call, "GET", "/readyz"), lambda told: told.body["status"] == "ready")

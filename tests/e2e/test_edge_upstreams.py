@@ -1,4 +1,4 @@
-"""What a running gateway forwards, and what it keeps of the answers."""
+"""What a running gateway forwards, and what it keeps of the responses."""
 
 import hashlib
 import http.client
@@ -164,7 +164,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory, front: Web, fragile: Web) -> 
 def test_what_the_upstream_sees_is_written_anew(gate: RunningShop) -> None:
     with Kept(gate) as shopper:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        answer = shopper.get(
+        response = shopper.get(
             "/web/echo?b=2&a=%20x",
             Cookie="a=1; peakgate_drop=secret",
             X_Forwarded_For="203.0.113.9",
@@ -177,8 +177,8 @@ def test_what_the_upstream_sees_is_written_anew(gate: RunningShop) -> None:
             Authorization="Bearer of-the-upstream",
             traceparent=trace,
         )
-    assert answer.status == 200
-    seen = answer.body
+    assert response.status == 200
+    seen = response.body
     assert (seen["method"], seen["target"]) == ("GET", "/echo?b=2&a=%20x")
     headers = seen["headers"]
     assert headers["x-forwarded-for"] == "127.0.0.1", "nobody has said that this peer may speak for others"
@@ -188,7 +188,7 @@ def test_what_the_upstream_sees_is_written_anew(gate: RunningShop) -> None:
     assert headers["via"] == "1.1 peakgate"
     assert headers["cookie"] == "a=1"
     assert headers["authorization"] == "Bearer of-the-upstream"
-    assert headers["x-request-id"] == answer.headers["x-request-id"]
+    assert headers["x-request-id"] == response.headers["x-request-id"]
     assert headers["traceparent"].split("-")[1] == trace.split("-")[1]
     assert headers["traceparent"] != trace
     assert 0 < int(headers["request-timeout-ms"]) <= 10_000
@@ -196,10 +196,10 @@ def test_what_the_upstream_sees_is_written_anew(gate: RunningShop) -> None:
 
 
 def test_what_the_shopper_sees_has_no_fields_of_one_hop(gate: RunningShop) -> None:
-    answer = gate.call("POST", "/web/echo", {"any": "thing"})
-    assert answer.body["method"] == "POST"
-    assert answer.headers["X-Shown"] == "yes"
-    assert (answer.headers["X-Hop"], answer.headers["Keep-Alive"]) == (None, None)
+    response = gate.call("POST", "/web/echo", {"any": "thing"})
+    assert response.body["method"] == "POST"
+    assert response.headers["X-Shown"] == "yes"
+    assert (response.headers["X-Hop"], response.headers["Keep-Alive"]) == (None, None)
 
 
 def test_a_long_upload_reaches_the_upstream_while_it_still_comes(gate: RunningShop, front: Web) -> None:
@@ -300,9 +300,9 @@ def test_of_many_who_ask_for_the_same_one_fetches_in_each_worker(gate: RunningSh
 
     release = threading.Thread(target=release_when_asked)
     release.start()
-    answers = crowd(gate, 50, "GET", "/kept/slow")
+    responses = crowd(gate, 50, "GET", "/kept/slow")
     release.join()
-    assert {(answer.status, answer.content) for answer in answers} == {(200, b"the same for all")}
+    assert {(response.status, response.content) for response in responses} == {(200, b"the same for all")}
     assert front.asked["slow"] <= 2
 
 
@@ -340,9 +340,9 @@ def test_what_is_personal_is_never_kept(gate: RunningShop, front: Web) -> None:
             ("/kept/never?cc=no-store", {}),
             ("/kept/account", {"Authorization": "Bearer x"}),
         ):
-            answers = [shopper.get(path, **headers) for _ in range(2)]
-            assert len({answer.content for answer in answers}) == 2, path
-            assert all("hit" not in answer.headers["cache-status"] for answer in answers)
+            responses = [shopper.get(path, **headers) for _ in range(2)]
+            assert len({response.content for response in responses}) == 2, path
+            assert all("hit" not in response.headers["cache-status"] for response in responses)
 
 
 def test_an_upstream_that_is_gone_is_served_stale_at_once_once_it_is_cut_off(gate: RunningShop, fragile: Web) -> None:

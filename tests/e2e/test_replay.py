@@ -74,8 +74,8 @@ def _replay_with_a_kill(shop: RunningShop, trade: Path) -> Any:
 
 def _orders_answered(shop: RunningShop) -> int:
     """How many checkouts one of the workers has accepted."""
-    answers = shop.call("GET", "/readyz").body["worker"]["responses"]
-    return int(answers.get("202", 0))
+    responses = shop.call("GET", "/readyz").body["worker"]["responses"]
+    return int(responses.get("202", 0))
 
 
 def _stocks(shop: RunningShop) -> set[int]:

@@ -156,7 +156,7 @@ def test_a_worker_that_dies_is_replaced(shop: RunningShop) -> None:
 def test_a_store_that_dies_is_started_again_with_what_it_had(shop: RunningShop) -> None:
     cart_id = shop.cart_of(_85123A=2)
     os.kill(shop.store_pid(), signal.SIGKILL)
-    found = eventually(lambda: shop.call("GET", f"/v1/carts/{cart_id}"), lambda answer: answer.status == 200)
+    found = eventually(lambda: shop.call("GET", f"/v1/carts/{cart_id}"), lambda response: response.status == 200)
     assert found.body["item_count"] == 2
 
 
@@ -164,8 +164,8 @@ def test_a_rolling_restart_loses_no_request(shop: RunningShop) -> None:
     cart_id = shop.cart_of(_85123A=2)
     before = shop.worker_pids()
     stop = threading.Event()
-    answers: list[int] = []
-    shoppers = [threading.Thread(target=_read_over_and_over, args=(shop, cart_id, stop, answers)) for _ in range(4)]
+    responses: list[int] = []
+    shoppers = [threading.Thread(target=_read_over_and_over, args=(shop, cart_id, stop, responses)) for _ in range(4)]
     for shopper in shoppers:
         shopper.start()
     os.kill(shop.pid, signal.SIGUSR1)
@@ -173,10 +173,10 @@ def test_a_rolling_restart_loses_no_request(shop: RunningShop) -> None:
     stop.set()
     for shopper in shoppers:
         shopper.join()
-    assert set(answers) == {200}
+    assert set(responses) == {200}
 
 
-def _read_over_and_over(shop: RunningShop, cart_id: str, stop: threading.Event, answers: list[int]) -> None:
+def _read_over_and_over(shop: RunningShop, cart_id: str, stop: threading.Event, responses: list[int]) -> None:
     """A client that keeps its connection for as long as the server lets it, and takes any failure for a lost request."""
     connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
     while not stop.is_set():
@@ -184,9 +184,9 @@ def _read_over_and_over(shop: RunningShop, cart_id: str, stop: threading.Event, 
             connection.request("GET", f"/v1/carts/{cart_id}")
             response = connection.getresponse()
             response.read()
-            answers.append(response.status)
+            responses.append(response.status)
         except OSError as error:
-            answers.append(-(error.errno or 1))
+            responses.append(-(error.errno or 1))
     connection.close()
 
 

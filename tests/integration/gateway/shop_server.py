@@ -34,7 +34,7 @@ from gateway.http.router import Router
 from gateway.server.server import EdgeServer
 from store import Store
 from tests.integration.gateway.small_server import get, post
-from tests.raw_http import Answer, RawClient
+from tests.raw_http import RawClient, RawResponse
 
 BARE = stack()
 MUG, BOX = "85123A", "BANK CHARGES"
@@ -83,13 +83,13 @@ class ShopServer:
         """A new connection."""
         return await RawClient.open(self.port)
 
-    async def call(self, method: str, path: str, body: Any = None, *headers: str) -> Answer:
+    async def call(self, method: str, path: str, body: Any = None, *headers: str) -> RawResponse:
         """One call on a connection of its own."""
         async with await RawClient.open(self.port) as client:
             if body is None:
-                return await client.ask(get(path, *headers, method=method))
+                return await client.request(get(path, *headers, method=method))
             content = body if isinstance(body, bytes) else orjson.dumps(body)
-            return await client.ask(post(path, content, "Content-Type: application/json", *headers, method=method))
+            return await client.request(post(path, content, "Content-Type: application/json", *headers, method=method))
 
     async def cart_of(self, sku: str = MUG, quantity: int = 1) -> str:
         """The id of a new cart with one line."""
@@ -98,7 +98,7 @@ class ShopServer:
         assert added.status == 200
         return cart_id
 
-    async def check_out(self, cart_id: str, key: str = "once", **changes: Any) -> Answer:
+    async def check_out(self, cart_id: str, key: str = "once", **changes: Any) -> RawResponse:
         """Order the cart."""
         body = {
             "cart_id": cart_id,

@@ -51,8 +51,8 @@ async def test_products_and_pages_have_etags_and_may_be_cached_briefly(shop: Sho
 
 async def test_if_none_match_does_not_prevent_a_write(shop: ShopServer) -> None:
     lines = f"/v1/carts/{await shop.cart_of()}/lines"
-    answer = await shop.call("POST", lines, {"sku": BOX, "quantity": 1}, "If-None-Match: *")
-    assert answer.status == 200
+    response = await shop.call("POST", lines, {"sku": BOX, "quantity": 1}, "If-None-Match: *")
+    assert response.status == 200
 
 
 @pytest.mark.parametrize("form", ['"{version}"', "{tag}", '"{version}.00000000"', "*"])
@@ -61,8 +61,8 @@ async def test_every_write_accepts_if_match_of_the_current_version(shop: ShopSer
     for method, path, body in await writes(shop):
         seen = await shop.call("GET", cart)
         wanted = form.format(version=seen.json()["version"], tag=seen["ETag"])
-        answer = await shop.call(method, cart + path, body, f"If-Match: {wanted}")
-        assert answer.status in {200, 204}, (method, path, answer)
+        response = await shop.call(method, cart + path, body, f"If-Match: {wanted}")
+        assert response.status in {200, 204}, (method, path, response)
 
 
 @pytest.mark.parametrize("wanted", ['"1"', '"99"', '"1.00000000"', 'W/"2"', '"nonsense"', '""', '"1", "2"'])
@@ -71,9 +71,9 @@ async def test_every_write_is_rejected_with_if_match_of_another_version(shop: Sh
     cart = f"/v1/carts/{cart_id}"
     before = await shop.call("GET", cart)
     for method, path, body in await writes(shop):
-        answer = await shop.call(method, cart + path, body, f"If-Match: {wanted}")
-        assert (answer.status, answer.problem) == (412, "version-mismatch"), (method, path)
-        assert answer.json()["current_version"] == 2
+        response = await shop.call(method, cart + path, body, f"If-Match: {wanted}")
+        assert (response.status, response.problem) == (412, "version-mismatch"), (method, path)
+        assert response.json()["current_version"] == 2
     assert (await shop.call("GET", cart)).body == before.body
 
 

@@ -11,7 +11,7 @@ from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from tests.integration.gateway.shop_server import BOX, MUG, ShopServer, shop_server
-from tests.raw_http import Answer
+from tests.raw_http import RawResponse
 
 # Routes call their handlers only for a request.
 NO_HANDLERS = cast(Any, None)
@@ -26,7 +26,7 @@ DOCUMENT = document(
 )
 
 
-def validate(method: str, path: str, response: Answer) -> Any:
+def validate(method: str, path: str, response: RawResponse) -> Any:
     """The body, once it is valid against the schema of this operation and status."""
     operation = DOCUMENT["paths"][path][method.lower()]
     (media_type,) = operation["responses"][str(response.status)]["content"].values()

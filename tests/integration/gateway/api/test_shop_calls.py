@@ -29,10 +29,10 @@ async def test_every_cart_call_returns_the_cart_and_its_etag() -> None:
             ("POST", "/merge", {"from": await shop.cart_of(), "strategy": "sum"}),
         ]
         for version, (method, path, body) in enumerate(calls, start=2):
-            answer = await shop.call(method, cart + path, body)
-            assert (answer.status, answer.json()["version"]) == (200, version), (method, path)
-            assert answer["ETag"].startswith(f'"{version}.')
-            assert (await shop.call("GET", cart))["ETag"] == answer["ETag"]
+            response = await shop.call(method, cart + path, body)
+            assert (response.status, response.json()["version"]) == (200, version), (method, path)
+            assert response["ETag"].startswith(f'"{version}.')
+            assert (await shop.call("GET", cart))["ETag"] == response["ETag"]
 
 
 async def test_a_cart_is_deleted_once() -> None:
@@ -98,9 +98,9 @@ async def test_a_resumed_stream_continues_after_last_event_id(seen: str, numbers
     async with shop_server() as shop:
         order_id = await an_order(shop)
         await cancelled(shop, order_id)
-        answer = await shop.call("GET", f"/v1/orders/{order_id}/events", None, f"Last-Event-ID: {seen}")
-        assert (answer.status, answer["Content-Type"]) == (200, "text/event-stream")
-        assert [number for number, _ in statuses(answer.body)] == numbers
+        response = await shop.call("GET", f"/v1/orders/{order_id}/events", None, f"Last-Event-ID: {seen}")
+        assert (response.status, response["Content-Type"]) == (200, "text/event-stream")
+        assert [number for number, _ in statuses(response.body)] == numbers
 
 
 async def test_a_stream_outlasts_an_outage_of_the_store(
@@ -120,7 +120,7 @@ async def test_a_stream_outlasts_an_outage_of_the_store(
         monkeypatch.setattr(shop.orders, "read", read_or_fail)
         async with await RawClient.open(shop.port) as client:
             await client.send(get(f"/v1/orders/{order_id}/events"))
-            answering = asyncio.create_task(client.answer())
+            answering = asyncio.create_task(client.response())
             is_unavailable.set()
             await refused.wait()
             is_unavailable.clear()

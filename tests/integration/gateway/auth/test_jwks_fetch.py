@@ -29,14 +29,14 @@ async def test_the_keys_of_the_issuer_are_fetched(shown: IssuerServer) -> None:
 
 @pytest.mark.parametrize("status", [204, 301, 302, 307, 401, 404, 500, 503])
 async def test_any_status_but_200_is_an_error_and_redirects_are_not_followed(shown: IssuerServer, status: int) -> None:
-    shown.answer = web.Response(status=status, headers={"Location": shown.url})
+    shown.response = web.Response(status=status, headers={"Location": shown.url})
     with pytest.raises(InvalidKeySet, match=str(status)):
         await fetch_document(shown.url)
     assert shown.fetches == 1
 
 
 async def test_no_more_is_read_than_a_key_set_may_have(shown: IssuerServer) -> None:
-    shown.answer = web.Response(body=b" " * (8 * MAX_BYTES))
+    shown.response = web.Response(body=b" " * (8 * MAX_BYTES))
     document = await fetch_document(shown.url)
     assert len(document) == MAX_BYTES + 1
     with pytest.raises(InvalidKeySet, match="larger"):
@@ -45,15 +45,15 @@ async def test_no_more_is_read_than_a_key_set_may_have(shown: IssuerServer) -> N
 
 async def test_nothing_is_decompressed(shown: IssuerServer) -> None:
     packed = gzip.compress(shown.issuer.document())
-    shown.answer = web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+    shown.response = web.Response(body=packed, headers={"Content-Encoding": "gzip"})
     assert await fetch_document(shown.url) == packed
 
 
 async def test_an_error_of_the_issuer_keeps_the_keys(shown: IssuerServer) -> None:
     jwks = Jwks(shown.url, min_requested_s=0.0)
     fetching = asyncio.create_task(jwks.run())
-    for answer in (None, web.Response(status=500)):
-        shown.answer = answer
+    for response in (None, web.Response(status=500)):
+        shown.response = response
         refresh = jwks.refresh()
         assert refresh is not None
         await refresh

@@ -21,7 +21,7 @@ from store import Store
 from tests.integration.gateway.shop_server import MUG, ShopServer, shop_server
 from tests.integration.gateway.small_server import get
 from tests.issuer import AUDIENCE, ISSUER, NOW, Issuer, IssuerServer, bearer, issuer_server
-from tests.raw_http import Answer
+from tests.raw_http import RawResponse
 
 POLICY = Identity(
     trusted_proxies=("127.0.0.0/8",),
@@ -47,7 +47,7 @@ class SignedIn:
             self._tokens[shopper] = self.shown.issuer.token(sub=shopper)
         return (f"Authorization: {bearer(self._tokens[shopper])}",)
 
-    async def call(self, shopper: str | None, method: str, path: str, body: Any = None, *lines: str) -> Answer:
+    async def call(self, shopper: str | None, method: str, path: str, body: Any = None, *lines: str) -> RawResponse:
         """One call by a shopper."""
         return await self.shop.call(method, path, body, *self.as_shopper(shopper), *lines)
 
@@ -57,7 +57,7 @@ class SignedIn:
         assert (await self.call(shopper, "POST", f"{cart}/lines", {"sku": MUG, "quantity": 2})).status == 200
         return cart
 
-    async def order(self, shopper: str | None, cart: str, key: str = "once") -> Answer:
+    async def order(self, shopper: str | None, cart: str, key: str = "once") -> RawResponse:
         """Order a cart."""
         body = {
             "cart_id": cart.rpartition("/")[2],
@@ -145,7 +145,7 @@ async def test_requests_of_several_shoppers_on_one_connection_stay_separate(sign
     by_ada, by_bob = get(cart, *signed_in.as_shopper("ada")), get(cart, *signed_in.as_shopper("bob"))
     async with await signed_in.shop.client() as client:
         for _ in range(2):
-            assert [(await client.ask(each)).status for each in (by_ada, by_bob, get(cart))] == [200, 404, 404]
+            assert [(await client.request(each)).status for each in (by_ada, by_bob, get(cart))] == [200, 404, 404]
 
 
 async def test_an_anonymous_cart_is_open_to_all_who_know_its_id_and_is_claimed_by_merging(signed_in: SignedIn) -> None:
@@ -214,17 +214,17 @@ async def test_a_new_key_of_the_issuer_is_fetched_once_for_its_first_tokens(sign
     fetched = signed_in.shown.fetches
     signed_in.shown.issuer.keys = {"ec-2": ("ES256", ec.generate_private_key(ec.SECP256R1()))}
     tokens = [signed_in.shown.issuer.token("ec-2", jti=str(number)) for number in range(20)]
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(signed_in.shop.call("GET", cart, None, f"Authorization: {bearer(token)}") for token in tokens)
     )
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
     assert signed_in.shown.fetches == fetched + 1
 
 
 async def test_a_forwarded_client_may_be_denied(signed_in: SignedIn) -> None:
     for forwarded, status in (("192.0.2.7", 403), ("198.51.100.7", 200), ("192.0.2.7, 198.51.100.7", 200)):
-        answer = await signed_in.call("ada", "GET", "/v1/products", None, f"X-Forwarded-For: {forwarded}")
-        assert answer.status == status
+        response = await signed_in.call("ada", "GET", "/v1/products", None, f"X-Forwarded-For: {forwarded}")
+        assert response.status == status
     split = await signed_in.call(
         None, "GET", "/v1/products", None, "X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: 192.0.2.7"
     )

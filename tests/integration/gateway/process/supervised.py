@@ -1,6 +1,6 @@
 """A supervised program of its own process, for the tests of the supervisor: `supervised.py MODE WORKERS DRAIN_S [FILE]`.
 
-Its workers answer every connection with their name and process id. It prints its port once all are ready. With a file,
+Its workers respond to every connection with their name and process id. It prints its port once all are ready. With a file,
 they depend on something, and the file grows whenever that is looked after.
 """
 
@@ -20,7 +20,7 @@ from gateway.server.listeners import open_listeners
 
 
 def serve(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
-    """Answer until SIGTERM, then what has connected already."""
+    """Respond until SIGTERM, then to clients that are connected already."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
     assert listener is not None

@@ -39,14 +39,14 @@ class Supervised:
         self.port = int(self.process.stdout.readline())
 
     def ask(self, what: bytes = b"who") -> tuple[str, int]:
-        """Name and process id of the worker that answers."""
+        """Name and process id of the worker that responds."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(what)
             name, _, pid = connection.recv(100).decode().partition(" ")
             return name, int(pid or 0)
 
     def workers(self, count: int) -> dict[str, int]:
-        """All that answer, by name."""
+        """All that respond, by name."""
         found: dict[str, int] = {}
 
         def ask() -> bool:
@@ -143,13 +143,13 @@ def test_a_rolling_restart_replaces_every_worker_and_rejects_no_connection(run: 
     shop.wait_until_ready()
     before = shop.workers(3)
     failures: list[object] = []
-    answers: set[tuple[str, int]] = set()
+    responses: set[tuple[str, int]] = set()
     over = threading.Event()
 
     def keep_asking() -> None:
         while not over.is_set():
             try:
-                answers.add(shop.ask())
+                responses.add(shop.ask())
             except OSError as error:
                 failures.append(error)
 
@@ -166,7 +166,7 @@ def test_a_rolling_restart_replaces_every_worker_and_rejects_no_connection(run: 
         for each in asking:
             each.join()
     assert not failures
-    assert len(answers) >= 6
+    assert len(responses) >= 6
     wait_until(lambda: not any(map(is_alive, before.values())))
     shop.signal(signal.SIGTERM)
     assert shop.end() == (0, "")

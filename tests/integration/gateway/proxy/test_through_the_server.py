@@ -64,9 +64,9 @@ async def test_a_small_response_needs_no_task() -> None:
     async with front(always(response)) as made:
         client = await made.client()
         for _ in range(3):
-            got = await client.ask(get("/shop/a%20b?c=d"))
+            got = await client.request(get("/shop/a%20b?c=d"))
             assert (got.status, got.body, got["Content-Type"], got["ETag"]) == (200, b"hello", "text/plain", '"1"')
-        assert (await client.ask(post("/shop/", b"{}"))).body == b"hello"
+        assert (await client.request(post("/shop/", b"{}"))).body == b"hello"
         assert not made.edge.tasks
         assert made.upstream.connections == 1
         asked = made.upstream.requests[0]
@@ -83,7 +83,7 @@ async def test_a_long_response_is_streamed_to_the_client(framing: str) -> None:
     async with front(always(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (head, body))) as made:
         client = await made.client()
         for _ in range(3):
-            assert (await client.ask(get("/shop/long"))).body == PIECE * 20
+            assert (await client.request(get("/shop/long"))).body == PIECE * 20
         assert made.upstream.connections == 1
 
 
@@ -91,7 +91,7 @@ async def test_head_returns_the_length_of_a_get() -> None:
     async with front(always(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")) as made:
         client = await made.client()
         for _ in range(2):
-            got = await client.ask(get("/shop/", method="HEAD"))
+            got = await client.request(get("/shop/", method="HEAD"))
             assert (got["Content-Length"], got.body) == ("500", b"")
 
 
@@ -103,7 +103,7 @@ async def test_a_truncated_response_closes_the_clients_connection() -> None:
     async with front(script) as made:
         client = await made.client()
         with pytest.raises((EOFError, ConnectionError)):
-            await client.ask(get("/shop/"))
+            await client.request(get("/shop/"))
 
 
 async def test_a_client_that_disconnects_stops_the_upstream() -> None:
@@ -128,7 +128,7 @@ async def test_a_long_body_is_streamed_to_the_upstream() -> None:
     async with front(always(OK)) as made:
         client = await made.client()
         body = PIECE * 40
-        got = await client.ask(get("/shop/", f"Content-Length: {len(body)}", method="POST"), body)
+        got = await client.request(get("/shop/", f"Content-Length: {len(body)}", method="POST"), body)
         assert got.body == b"ok"
         sent = made.upstream.requests[0].partition(b"\r\n\r\n")[2]
         assert sent.endswith(b"\r\n0\r\n\r\n")
@@ -154,14 +154,14 @@ async def test_a_response_before_the_end_of_the_body_reaches_the_client() -> Non
 
     async with front(script) as made:
         client = await made.client()
-        got = await client.ask(get("/shop/", "Content-Length: 1000000", method="POST"), b"begun")
+        got = await client.request(get("/shop/", "Content-Length: 1000000", method="POST"), b"begun")
         assert (got.status, got.body) == (403, b"no")
 
 
 async def test_a_websocket_is_rejected_with_a_problem() -> None:
     async with front(always(OK)) as made:
         client = await made.client()
-        got = await client.ask(
+        got = await client.request(
             get(
                 "/shop/socket",
                 "Connection: Upgrade",
@@ -186,12 +186,12 @@ async def test_an_upstream_that_hangs_does_not_affect_other_routes() -> None:
         await until(lambda: len(made.upstream.requests) == 20)
         other = await made.client()
         for _ in range(20):
-            assert (await other.ask(get("/own"))).body == b'"own"'
+            assert (await other.request(get("/own"))).body == b'"own"'
 
 
 @pytest.mark.parametrize("path", ["/shop/../own", "/shop/%2e%2e/own", "/shop/a%2fb", "/shop/a%00b", "/shop/a\\b"])
 async def test_an_ambiguous_path_is_rejected_before_anything_is_forwarded(path: str) -> None:
     async with front(always(OK)) as made:
         client = await made.client()
-        assert (await client.ask(get(path))).status == 400
+        assert (await client.request(get(path))).status == 400
         assert made.upstream.connections == 0

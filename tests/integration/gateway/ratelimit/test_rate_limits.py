@@ -41,7 +41,7 @@ class Edge:
         return self.quota.snapshot()["local_for_s"] is not None
 
     async def get(self, caller: str = "192.0.2.1") -> Response:
-        """The answer to one request; its own headers and those noted on the request are together."""
+        """The response to one request; its own headers and those noted on the request are together."""
         request = Request("GET", "/x", "", {}, b"", "id", (), caller)
         response = await resolve(self._handler(request))
         return Response(response.status, response.body, header_block=response.header_block + request.extra_headers)

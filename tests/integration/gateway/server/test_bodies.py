@@ -14,8 +14,8 @@ async def test_a_body_in_pieces_arrives_whole(route: str) -> None:
     async with small_server() as server, await server.client() as client:
         sent = post(route, bytes(range(256)) * 100)
         pieces = [sent[start : start + 1_000] for start in range(0, len(sent), 1_000)]
-        assert (await client.ask(*pieces)).body == bytes(range(256)) * 100
-        assert (await client.ask(get("/plain"))).status == 200
+        assert (await client.request(*pieces)).body == bytes(range(256)) * 100
+        assert (await client.request(get("/plain"))).status == 200
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -24,14 +24,14 @@ async def test_a_body_in_chunks_cut_anywhere_arrives_whole(route: str, size: int
     sent = chunked(route, b"one", b"\r\n\r\n0\r\n\r\n", b"three" * 50, trailers=b"Digest: x\r\nGreeting: y\r\n")
     async with small_server() as server, await server.client() as client:
         pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
-        assert (await client.ask(*pieces)).body == b"one\r\n\r\n0\r\n\r\n" + b"three" * 50
-        assert (await client.ask(get("/plain"))).status == 200
+        assert (await client.request(*pieces)).body == b"one\r\n\r\n0\r\n\r\n" + b"three" * 50
+        assert (await client.request(get("/plain"))).status == 200
 
 
 async def test_chunks_may_carry_extensions() -> None:
     async with small_server() as server, await server.client() as client:
         head = get("/echo", "Transfer-Encoding: chunked", method="POST")
-        assert (await client.ask(head + b"3;colour=red\r\none\r\n0\r\n\r\n")).body == b"one"
+        assert (await client.request(head + b"3;colour=red\r\none\r\n0\r\n\r\n")).body == b"one"
 
 
 # Asked for first
@@ -43,8 +43,8 @@ async def test_a_body_that_waits_to_be_wanted_is_asked_for(route: str) -> None:
         await client.send(get(route, "Content-Length: 4", "Expect: 100-Continue", method="POST"))
         assert await client.interim() == 100
         await client.send(b"body")
-        assert (await client.answer()).body == b"body"
-        assert (await client.ask(get("/plain"))).status == 200
+        assert (await client.response()).body == b"body"
+        assert (await client.request(get("/plain"))).status == 200
 
 
 async def test_a_chunked_body_that_waits_to_be_wanted_is_asked_for() -> None:
@@ -52,13 +52,13 @@ async def test_a_chunked_body_that_waits_to_be_wanted_is_asked_for() -> None:
         await client.send(get("/echo", "Transfer-Encoding: chunked", "Expect: 100-continue", method="POST"))
         assert await client.interim() == 100
         await client.send(b"4\r\nbody\r\n0\r\n\r\n")
-        assert (await client.answer()).body == b"body"
+        assert (await client.response()).body == b"body"
 
 
 async def test_a_body_too_large_is_not_asked_for() -> None:
     async with small_server() as server, await server.client() as client:
         sent = get("/small", f"Content-Length: {SMALL + 1}", "Expect: 100-continue", method="POST")
-        refused = await client.ask(sent)
+        refused = await client.request(sent)
         assert refused.status == 413
         assert refused.problem == "body-too-large"
         assert refused.closes
@@ -67,7 +67,7 @@ async def test_a_body_too_large_is_not_asked_for() -> None:
 
 async def test_an_expectation_nobody_can_meet_is_refused() -> None:
     async with small_server() as server, await server.client() as client:
-        refused = await client.ask(get("/echo", "Content-Length: 4", "Expect: 200-ok", method="POST"))
+        refused = await client.request(get("/echo", "Content-Length: 4", "Expect: 200-ok", method="POST"))
         assert refused.status == 417
         assert refused.problem == "expectation-failed"
 
@@ -77,7 +77,7 @@ async def test_a_body_for_nothing_is_not_asked_for_in_vain() -> None:
         await client.send(get("/nowhere", "Content-Length: 4", "Expect: 100-continue", method="POST"))
         assert await client.interim() == 100
         await client.send(b"body")
-        assert (await client.answer()).status == 404
+        assert (await client.response()).status == 404
 
 
 # Too large
@@ -86,7 +86,7 @@ async def test_a_body_for_nothing_is_not_asked_for_in_vain() -> None:
 @pytest.mark.parametrize("route", ["/echo", "/slow-echo", "/nowhere", "/plain"])
 async def test_a_length_beyond_the_limit_is_refused_before_it_comes(route: str) -> None:
     async with small_server() as server, await server.client() as client:
-        refused = await client.ask(get(route, "Content-Length: 65537", method="POST"))
+        refused = await client.request(get(route, "Content-Length: 65537", method="POST"))
         assert refused.problem == "body-too-large"
         assert refused.status == 413
         assert refused.closes
@@ -96,7 +96,7 @@ async def test_a_length_beyond_the_limit_is_refused_before_it_comes(route: str) 
 @pytest.mark.parametrize("route", ROUTES)
 async def test_a_body_of_64_kib_fits(route: str) -> None:
     async with small_server() as server, await server.client() as client:
-        assert len((await client.ask(post(route, b"x" * 65_536))).body) == 65_536
+        assert len((await client.request(post(route, b"x" * 65_536))).body) == 65_536
 
 
 @pytest.mark.parametrize("pieces", [1, 50])
@@ -105,7 +105,7 @@ async def test_chunks_beyond_the_limit_are_refused(pieces: int) -> None:
         sent = get("/echo", "Transfer-Encoding: chunked", method="POST") + b"1000\r\n" + b"x" * 4096 + b"\r\n"
         sent += (b"1000\r\n" + b"x" * 4096 + b"\r\n") * 40
         size = len(sent) // pieces + 1
-        refused = await client.ask(*[sent[start : start + size] for start in range(0, len(sent), size)])
+        refused = await client.request(*[sent[start : start + size] for start in range(0, len(sent), size)])
         assert refused.problem == "body-too-large"
         await client.closed()
 
@@ -113,7 +113,7 @@ async def test_chunks_beyond_the_limit_are_refused(pieces: int) -> None:
 async def test_a_body_far_too_large_that_is_sent_all_the_same_does_not_lose_the_answer() -> None:
     async with small_server() as server, await server.client() as client:
         client.writer.write(post("/echo", b"x" * 3_000_000))
-        assert (await client.answer(method="POST")).problem == "body-too-large"
+        assert (await client.response(method="POST")).problem == "body-too-large"
         await client.closed()
 
 
@@ -124,7 +124,7 @@ async def test_a_body_far_too_large_that_is_sent_all_the_same_does_not_lose_the_
 @pytest.mark.parametrize("begun", [b"", b"bo"])
 async def test_a_body_that_does_not_come_is_given_up(route: str, begun: bytes) -> None:
     async with small_server(receive_timeout_s=0.05) as server, await server.client() as client:
-        refused = await client.ask(get(route, "Content-Length: 4", method="POST") + begun)
+        refused = await client.request(get(route, "Content-Length: 4", method="POST") + begun)
         assert refused.status == 408
         assert refused.problem == "request-timeout"
         assert refused.closes
@@ -136,7 +136,7 @@ async def test_a_body_that_dribbles_is_given_up() -> None:
         await client.send(get("/echo", "Content-Length: 40000", method="POST"))
         while not client.reader._buffer:  # type: ignore[attr-defined]
             await client.send(b"x")
-        assert (await client.answer()).status == 408
+        assert (await client.response()).status == 408
         await client.closed()
 
 
@@ -159,7 +159,7 @@ async def test_a_body_that_dribbles_is_given_up() -> None:
 async def test_broken_chunks_are_a_malformed_request(route: str, chunks: bytes, apart: bool) -> None:
     async with small_server() as server, await server.client() as client:
         head = get(route, "Transfer-Encoding: chunked", method="POST")
-        refused = await client.ask(*([head, chunks] if apart else [head + chunks]))
+        refused = await client.request(*([head, chunks] if apart else [head + chunks]))
         assert refused.status == 400
         assert refused.problem == "malformed-request"
         assert refused.closes
@@ -171,8 +171,8 @@ async def test_a_broken_body_behind_a_slow_request_is_refused_after_it() -> None
         await client.send(get("/slow") + get("/echo", "Transfer-Encoding: chunked", method="POST"), b"zz\r\n")
         assert await client.is_silent()
         server.gate.set()
-        assert (await client.answer()).body == b"slow"
-        assert (await client.answer()).status == 400
+        assert (await client.response()).body == b"slow"
+        assert (await client.response()).status == 400
         await client.closed()
 
 
@@ -184,5 +184,5 @@ async def test_a_shopper_who_leaves_in_the_middle_of_a_body_leaves_no_trace(
         async with await server.client() as client:
             await client.send(get(route, "Content-Length: 100", method="POST"), b"half")
         async with await server.client() as client:
-            assert (await client.ask(get("/plain"))).status == 200
+            assert (await client.request(get("/plain"))).status == 200
     assert not caplog.records

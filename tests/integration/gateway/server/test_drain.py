@@ -1,4 +1,4 @@
-"""Stopping without losing an answer."""
+"""Stopping without losing a response."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def test_an_answer_in_the_making_is_finished_and_says_that_it_is_the_last(
         await until(lambda: server.edge.is_draining)
         assert await client.is_silent()
         server.gate.set()
-        answer = await client.answer()
-        assert answer.status == 200
-        assert answer.closes
+        response = await client.response()
+        assert response.status == 200
+        assert response.closes
         await client.closed()
         await draining
 
@@ -39,7 +39,7 @@ async def test_idle_connections_are_closed_and_the_drain_is_over() -> None:
     async with small_server() as server:
         clients = [await server.client() for _ in range(5)]
         for client in clients[1:]:
-            await client.ask(get("/plain"))
+            await client.request(get("/plain"))
         await server.edge.drain(10.0)
         for client in clients:
             await client.closed()
@@ -52,12 +52,12 @@ async def test_a_request_that_comes_while_draining_is_answered_as_the_last() -> 
         await until(lambda: server.running)
         draining = asyncio.create_task(server.edge.drain(10.0))
         await until(lambda: server.edge.is_draining)
-        answer = await idle.ask(get("/plain"))
-        assert answer.status == 200
-        assert answer.closes
+        response = await idle.request(get("/plain"))
+        assert response.status == 200
+        assert response.closes
         await idle.closed()
         server.gate.set()
-        assert (await busy.answer()).status == 200
+        assert (await busy.response()).status == 200
         await draining
 
 
@@ -68,9 +68,9 @@ async def test_a_request_that_is_coming_is_awaited() -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         await until(lambda: loop.time() - begun > 0.15)
-        answer = await client.ask(b"\r\n", method="GET")
-        assert answer.status == 200
-        assert answer.closes
+        response = await client.request(b"\r\n", method="GET")
+        assert response.status == 200
+        assert response.closes
         await draining
 
 
@@ -81,7 +81,7 @@ async def test_pipelined_requests_end_with_the_first_answer_that_says_so() -> No
         draining = asyncio.create_task(server.edge.drain(10.0))
         await until(lambda: server.edge.is_draining)
         server.gate.set()
-        assert (await client.answer()).closes
+        assert (await client.response()).closes
         await client.closed()
         await draining
         assert server.finished == [""]
@@ -109,8 +109,8 @@ async def test_a_stream_ends_in_good_order() -> None:
         await client.send(get("/endless-stream"))
         await until(lambda: server.running)
         draining = asyncio.create_task(server.edge.drain(10.0))
-        answer = await client.answer()
-        assert answer.body.startswith(b":\n\n")
+        response = await client.response()
+        assert response.body.startswith(b":\n\n")
         await client.closed()
         await draining
         assert not server.running

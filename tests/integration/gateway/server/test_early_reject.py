@@ -38,7 +38,7 @@ async def shedding_server(criticality: int = 3) -> AsyncIterator[tuple[Small, Ra
             server.edge.router.find(method, path)[0].early_reject = EarlyRejection(criticality, HEADER_BLOCK)
         # The second request of a connection is the first that may be rejected early.
         for _ in range(2):
-            assert (await client.ask(get("/plain"))).status == 200
+            assert (await client.request(get("/plain"))).status == 200
         server.finished.clear()
         server.edge.early_rejecter = EarlyReject(server.edge, shedding)
         yield server, client, shedding
@@ -47,11 +47,11 @@ async def shedding_server(criticality: int = 3) -> AsyncIterator[tuple[Small, Ra
 async def test_a_plain_get_is_rejected_as_by_the_layer() -> None:
     async with shedding_server() as (server, client, shedding):
         for _ in range(3):
-            answer = await client.ask(get("/plain?x=1", "User-Agent: curl", "Authorization: Bearer x.y.z"))
-            assert (answer.status, answer.problem) == (503, "overloaded")
-            assert dict(answer.headers)["Retry-After"] == "7"
-            assert dict(answer.headers)["Referrer-Policy"] == "no-referrer"
-            assert answer.json()["instance"] == dict(answer.headers)["X-Request-Id"]
+            response = await client.request(get("/plain?x=1", "User-Agent: curl", "Authorization: Bearer x.y.z"))
+            assert (response.status, response.problem) == (503, "overloaded")
+            assert dict(response.headers)["Retry-After"] == "7"
+            assert dict(response.headers)["Referrer-Policy"] == "no-referrer"
+            assert response.json()["instance"] == dict(response.headers)["X-Request-Id"]
         assert shedding.shed[3] == 3
         assert server.finished == []
         assert server.edge.router.find("GET", "/plain")[0].stats.by_status[503] == 3
@@ -59,8 +59,8 @@ async def test_a_plain_get_is_rejected_as_by_the_layer() -> None:
 
 async def test_critical_requests_and_endpoints_without_early_rejection_are_served() -> None:
     async with shedding_server(criticality=0) as (_, client, shedding):
-        assert (await client.ask(get("/plain"))).status == 200
-        assert (await client.ask(get("/dressed"))).status == 201
+        assert (await client.request(get("/plain"))).status == 200
+        assert (await client.request(get("/dressed"))).status == 201
         assert sum(shedding.shed) == 0
 
 
@@ -96,20 +96,20 @@ async def test_an_ambiguous_request_is_parsed(message: bytes) -> None:
     async with shedding_server() as (server, client, shedding):
         server.gate.set()
         await client.send(message)
-        await client.answer(method=message.partition(b" ")[0].decode())
+        await client.response(method=message.partition(b" ")[0].decode())
         assert sum(shedding.shed) == 0
 
 
 async def test_a_request_in_pieces_is_parsed() -> None:
     async with shedding_server() as (_, client, shedding):
         whole = get("/plain")
-        assert (await client.ask(whole[:10], whole[10:])).status == 200
+        assert (await client.request(whole[:10], whole[10:])).status == 200
         assert sum(shedding.shed) == 0
 
 
 async def test_a_request_whose_body_arrives_later_is_parsed() -> None:
     async with shedding_server() as (_, client, shedding):
-        assert (await client.ask(get("/plain", "Content-Length: 1"), b"x")).status == 200
+        assert (await client.request(get("/plain", "Content-Length: 1"), b"x")).status == 200
         assert sum(shedding.shed) == 0
 
 
@@ -117,17 +117,17 @@ async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
     async with shedding_server() as (_, client, shedding):
         body = get("/plain")
         head = get("/echo", f"Content-Length: {len(body)}", method="POST")
-        assert (await client.ask(head, body, method="POST")).body == body
+        assert (await client.request(head, body, method="POST")).body == body
         assert sum(shedding.shed) == 0
 
 
 async def test_a_request_with_a_complete_body_is_rejected_together_with_it() -> None:
     async with shedding_server() as (server, client, shedding):
         for _ in range(2):
-            assert (await client.ask(post("/wait", b"GET / HTTP/1.1\r\n\r\n"))).status == 503
-        assert (await client.ask(get("/plain"))).status == 503
-        assert (await client.ask(post("/echo", b"{}"))).body == b"{}"
-        assert (await client.ask(get("/plain"))).status == 503
+            assert (await client.request(post("/wait", b"GET / HTTP/1.1\r\n\r\n"))).status == 503
+        assert (await client.request(get("/plain"))).status == 503
+        assert (await client.request(post("/echo", b"{}"))).body == b"{}"
+        assert (await client.request(get("/plain"))).status == 503
         assert shedding.shed[3] == 4
         assert server.running == 0
 
@@ -135,6 +135,6 @@ async def test_a_request_with_a_complete_body_is_rejected_together_with_it() -> 
 async def test_a_request_after_a_body_in_pieces_is_rejected_early_too() -> None:
     async with shedding_server() as (_, client, shedding):
         whole = post("/echo", b"abcd")
-        assert (await client.ask(whole[:-2], whole[-2:])).body == b"abcd"
-        assert (await client.ask(get("/plain"))).status == 503
+        assert (await client.request(whole[:-2], whole[-2:])).body == b"abcd"
+        assert (await client.request(get("/plain"))).status == 503
         assert shedding.shed[3] == 1

@@ -1,4 +1,4 @@
-"""Whatever bytes come: answers that are HTTP, or a closed connection, in bounded time. Never a 500, a hang or a traceback."""
+"""Whatever bytes come: responses that are HTTP, or a closed connection, in bounded time. Never a 500, a hang or a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.gateway.small_server import Small, chunked, get, post, small_server
-from tests.raw_http import Answer, RawClient
+from tests.raw_http import RawClient, RawResponse
 
 SOUND = [
     get("/plain"),
@@ -122,19 +122,19 @@ async def outcome(server: Small, stream: Stream) -> None:
         try:
             await client.send(*stream.pieces())
             while True:
-                answer = await client.answer()
-                check(answer)
+                response = await client.response()
+                check(response)
         except (EOFError, ConnectionError):
             return
 
 
-def check(answer: Answer) -> None:
-    if answer.status == 100:
+def check(response: RawResponse) -> None:
+    if response.status == 100:
         return
-    assert answer.status in POSSIBLE
-    assert "X-Request-Id" in answer
-    if answer.status >= 400 and answer.body:
-        assert answer.problem
+    assert response.status in POSSIBLE
+    assert "X-Request-Id" in response
+    if response.status >= 400 and response.body:
+        assert response.problem
 
 
 @settings(
@@ -154,7 +154,7 @@ def test_a_crowd_of_broken_clients_breaks_nothing(crowd: list[Stream]) -> None:
             async with asyncio.timeout(20):
                 await asyncio.gather(*(outcome(server, stream) for stream in crowd))
             async with await server.client() as client:
-                assert (await client.ask(get("/plain"))).status == 200
+                assert (await client.request(get("/plain"))).status == 200
 
     listening = Listening(logging.WARNING)
     logging.getLogger().addHandler(listening)

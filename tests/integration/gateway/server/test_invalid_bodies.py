@@ -80,9 +80,9 @@ async def lines_of(shop: ShopServer) -> str:
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_what_is_no_json_is_400(shop: ShopServer, body: bytes) -> None:
-    answer = await shop.call("POST", await lines_of(shop), body)
-    assert (answer.status, answer.problem) == (400, "malformed-json")
-    (fault,) = answer.json()["errors"]
+    response = await shop.call("POST", await lines_of(shop), body)
+    assert (response.status, response.problem) == (400, "malformed-json")
+    (fault,) = response.json()["errors"]
     assert fault["pointer"] == ""
     assert fault["detail"]
 
@@ -92,9 +92,9 @@ async def test_what_is_json_but_not_what_is_asked_for_is_422_and_says_where(
     shop: ShopServer, body: bytes | str, pointer: str
 ) -> None:
     sent = body.encode() if isinstance(body, str) else body
-    answer = await shop.call("POST", await lines_of(shop), sent)
-    assert (answer.status, answer.problem) == (422, "invalid-body")
-    (fault,) = answer.json()["errors"]
+    response = await shop.call("POST", await lines_of(shop), sent)
+    assert (response.status, response.problem) == (422, "invalid-body")
+    (fault,) = response.json()["errors"]
     assert fault["pointer"] == pointer
     assert fault["detail"]
 
@@ -107,9 +107,9 @@ async def test_a_huge_number_is_422(shop: ShopServer, quantity: bytes) -> None:
         ("PUT", lines + "/85123A", b'{"quantity":%b}' % quantity),
         ("PATCH", lines, b'[{"sku":"85123A","quantity":%b}]' % quantity),
     ]:
-        answer = await shop.call(method, path, body)
-        assert answer.status in {400, 422}, (method, answer)
-        assert answer.problem in {"malformed-json", "invalid-body", "quantity-limit"}
+        response = await shop.call(method, path, body)
+        assert response.status in {400, 422}, (method, response)
+        assert response.problem in {"malformed-json", "invalid-body", "quantity-limit"}
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ async def test_a_huge_number_is_422(shop: ShopServer, quantity: bytes) -> None:
     ],
 )
 async def test_the_place_of_a_fault_in_a_batch_is_told(shop: ShopServer, body: object, pointer: str) -> None:
-    answer = await shop.call("PATCH", await lines_of(shop), orjson.dumps(body))
-    assert (answer.status, answer.problem) == (422, "invalid-body")
-    assert answer.json()["errors"][0]["pointer"] == pointer
+    response = await shop.call("PATCH", await lines_of(shop), orjson.dumps(body))
+    assert (response.status, response.problem) == (422, "invalid-body")
+    assert response.json()["errors"][0]["pointer"] == pointer
 
 
 @pytest.mark.parametrize(
@@ -143,15 +143,15 @@ async def test_the_place_of_a_fault_in_a_batch_is_told(shop: ShopServer, body: o
 async def test_the_place_of_a_fault_in_a_checkout_is_told(
     shop: ShopServer, changes: dict[str, Any], pointer: str
 ) -> None:
-    answer = await shop.check_out(await shop.cart_of(), **changes)
-    assert (answer.status, answer.problem) == (422, "invalid-body")
-    assert answer.json()["errors"][0]["pointer"] == pointer
+    response = await shop.check_out(await shop.cart_of(), **changes)
+    assert (response.status, response.problem) == (422, "invalid-body")
+    assert response.json()["errors"][0]["pointer"] == pointer
 
 
 async def test_the_last_of_two_equal_members_counts(shop: ShopServer) -> None:
     body = orjson.dumps({"sku": MUG, "quantity": 1}).replace(b'"quantity"', b'"sku":"%b","quantity"' % BOX.encode())
-    answer = await shop.call("POST", await lines_of(shop), body)
-    assert [line["sku"] for line in answer.json()["lines"]] == [BOX]
+    response = await shop.call("POST", await lines_of(shop), body)
+    assert [line["sku"] for line in response.json()["lines"]] == [BOX]
 
 
 async def test_a_cart_may_be_made_with_no_body_at_all(shop: ShopServer) -> None:
@@ -181,24 +181,24 @@ async def test_a_body_must_say_that_it_is_json_or_nothing(shop: ShopServer, medi
     body = b'{"currency":"GBP"}'
     sent = f"POST /v1/carts HTTP/1.1\r\nHost: shop\r\nContent-Length: {len(body)}\r\nContent-Type: {media_type}\r\n\r\n"
     async with await shop.client() as client:
-        answer = await client.ask(sent.encode() + body)
-        assert answer.status == status
+        response = await client.request(sent.encode() + body)
+        assert response.status == status
         if status == 415:
-            assert answer.problem == "unsupported-media-type"
+            assert response.problem == "unsupported-media-type"
 
 
 async def test_a_batch_of_a_thousand_of_the_longest_skus_fits(shop: ShopServer) -> None:
     for n in range(1000):
         await shop.price(f"{n:064}", 100)
     lines = [{"sku": f"{n:064}", "quantity": 10_000} for n in range(1000)]
-    answer = await shop.call("PATCH", await lines_of(shop), lines)
-    assert answer.status == 200
-    assert len(answer.json()["lines"]) == 1000
+    response = await shop.call("PATCH", await lines_of(shop), lines)
+    assert response.status == 200
+    assert len(response.json()["lines"]) == 1000
 
 
 async def test_a_batch_beyond_its_limit_is_413(shop: ShopServer) -> None:
-    answer = await shop.call("PATCH", await lines_of(shop), b"[" + b" " * 600_000 + b"]")
-    assert (answer.status, answer.problem) == (413, "body-too-large")
+    response = await shop.call("PATCH", await lines_of(shop), b"[" + b" " * 600_000 + b"]")
+    assert (response.status, response.problem) == (413, "body-too-large")
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ async def test_a_batch_beyond_its_limit_is_413(shop: ShopServer) -> None:
     ],
 )
 async def test_a_query_that_is_wrong_is_422_and_says_where(shop: ShopServer, query: str) -> None:
-    answer = await shop.call("GET", f"/v1/products?{query}")
-    assert (answer.status, answer.problem) == (422, "invalid-body")
-    assert answer.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
+    response = await shop.call("GET", f"/v1/products?{query}")
+    assert (response.status, response.problem) == (422, "invalid-body")
+    assert response.json()["errors"][0]["pointer"] == "/" + query.partition("=")[0]
 
 
 @pytest.mark.parametrize(
@@ -245,9 +245,9 @@ async def test_no_identifier_is_too_odd_to_be_not_found(shop: ShopServer, segmen
         ("GET", f"/v1/orders/{segment}/events", None),
         ("POST", f"/v1/orders/{segment}/cancel", None),
     ]:
-        answer = await shop.call(method, path, body)
-        assert answer.status in {404, 422}, (method, path, answer)
-        assert answer.problem.endswith("-not-found") or answer.problem == "invalid-body"
+        response = await shop.call(method, path, body)
+        assert response.status in {404, 422}, (method, path, response)
+        assert response.problem.endswith("-not-found") or response.problem == "invalid-body"
     put = await shop.call("PUT", f"/v1/carts/{cart}/lines/{segment}", {"quantity": 1})
     assert put.status in {404, 422}
 
@@ -268,5 +268,5 @@ async def test_an_idempotency_key_that_cannot_be_used_is_400(shop: ShopServer, k
         key,
     )
     async with await shop.client() as client:
-        answer = await client.ask(head + body)
-    assert (answer.status, answer.problem) == (400, "idempotency-key-missing")
+        response = await client.request(head + body)
+    assert (response.status, response.problem) == (400, "idempotency-key-missing")

@@ -16,7 +16,7 @@ from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.server.server import EdgeServer
 from store import Client
 from tests.integration.gateway.small_server import get
-from tests.raw_http import Answer, RawClient
+from tests.raw_http import RawClient, RawResponse
 
 FIFTY = Limit(name="fifty", by="address", quota=50, window_s=3_600.0)
 
@@ -33,30 +33,32 @@ async def test_fifty_of_two_hundred_requests_over_many_connections_pass(store: C
     edge = EdgeServer(Router([Endpoint("GET", "/x", limited(handler), hot=hot)]), linger_s=0.05)
     server = await asyncio.get_running_loop().create_server(edge.protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    answers = [answer for some in await asyncio.gather(*(_ten_requests(port) for _ in range(20))) for answer in some]
+    responses = [
+        response for some in await asyncio.gather(*(_ten_requests(port) for _ in range(20))) for response in some
+    ]
     server.close()
     await edge.drain(0.0)
     await quota.close()
-    passed = [answer for answer in answers if answer.status == 200]
-    refused = [answer for answer in answers if answer.status == 429]
+    passed = [response for response in responses if response.status == 200]
+    refused = [response for response in responses if response.status == 429]
     assert (len(passed), len(refused)) == (50, 150)
-    assert {answer["RateLimit-Policy"] for answer in answers} == {'"fifty";q=50;w=3600'}
+    assert {response["RateLimit-Policy"] for response in responses} == {'"fifty";q=50;w=3600'}
     assert min(_left(passed)) == 0
     assert set(_left(refused)) == {0}
-    assert {answer.problem for answer in refused} == {"quota-exceeded"}
-    assert all(int(answer["Retry-After"]) >= 72 for answer in refused)
+    assert {response.problem for response in refused} == {"quota-exceeded"}
+    assert all(int(response["Retry-After"]) >= 72 for response in refused)
 
 
-async def _ten_requests(port: int) -> list[Answer]:
+async def _ten_requests(port: int) -> list[RawResponse]:
     """Pipelined on one connection."""
     async with await RawClient.open(port) as client:
         await client.send(get("/x") * 10)
-        return await client.answers(10)
+        return await client.responses(10)
 
 
-def _left(answers: list[Answer]) -> Iterator[int]:
-    for answer in answers:
-        _, left, wait = answer["RateLimit"].split(";")
+def _left(responses: list[RawResponse]) -> Iterator[int]:
+    for response in responses:
+        _, left, wait = response["RateLimit"].split(";")
         assert 0 < int(wait.removeprefix("t=")) <= 72
         yield int(left.removeprefix("r="))
 

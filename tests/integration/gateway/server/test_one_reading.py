@@ -1,6 +1,6 @@
 """Messages made of good and bad pieces: the server reads as many requests in them as a strict reader, or stops with 400.
 
-What it forwards of them is always whole requests that the strict reader takes, one for each answer of the upstream.
+What it forwards of them is always whole requests that the strict reader takes, one for each response of the upstream.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.http.endpoint import Endpoint
 from gateway.http.router import Router
 from gateway.server.server import EdgeServer
 from tests.integration.gateway.proxy.raw_upstream import Peer, forwarding
-from tests.raw_http import Answer, RawClient
+from tests.raw_http import RawClient, RawResponse
 
 _LINE = re.compile(rb"([A-Z]+) (/[!-~]*|\*|https?://[!-~]+) HTTP/1\.([01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -229,16 +229,16 @@ streams = st.tuples(st.lists(clear, max_size=2), odd, st.lists(clear, max_size=2
 LAST = b"GET /shop/last HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
 
 
-async def answers_to(port: int, sent: bytes, methods: list[str]) -> list[Answer]:
-    """All answers until the server closes, or has nothing more to say because it waits for the rest."""
-    answers: list[Answer] = []
+async def answers_to(port: int, sent: bytes, methods: list[str]) -> list[RawResponse]:
+    """All responses until the server closes, or has nothing more to say because it waits for the rest."""
+    responses: list[RawResponse] = []
     async with await RawClient.open(port) as client:
         with contextlib.suppress(EOFError, ConnectionError):
             await client.send(sent)
             while True:
-                asked = methods[len(answers)] if len(answers) < len(methods) else "GET"
-                answers.append(await client.answer(method=asked))
-    return answers
+                asked = methods[len(responses)] if len(responses) < len(methods) else "GET"
+                responses.append(await client.response(method=asked))
+    return responses
 
 
 async def play(crowd: list[bytes]) -> None:
@@ -278,19 +278,19 @@ async def play(crowd: list[bytes]) -> None:
 
 
 async def one(port: int, sent: bytes) -> int:
-    """Send one stream; how many of its answers are the upstream's."""
+    """Send one stream; how many of its responses are the upstream's."""
     expected, _ = requests_in(sent)
-    answers = await answers_to(port, sent, [read.method.decode() for read in expected])
-    answers = [answer for answer in answers if answer.status != 100]
+    responses = await answers_to(port, sent, [read.method.decode() for read in expected])
+    responses = [response for response in responses if response.status != 100]
     # Whatever came, no more is answered than was asked, but for the refusal of what is no request.
-    refusals = [answer for answer in answers if answer.status in {400, 408, 413, 417, 431}]
-    assert len(answers) <= len(expected) + 1, (sent, answers)
-    if len(answers) > len(expected):
-        assert answers[-1].status in {400, 408}, (sent, answers)
-    if len(answers) < len(expected):
-        assert answers[-1].closes, (sent, answers)
-    assert all(answer.closes for answer in refusals if answer.status != 417), (sent, answers)
-    return sum("X-Upstream" in answer for answer in answers)
+    refusals = [response for response in responses if response.status in {400, 408, 413, 417, 431}]
+    assert len(responses) <= len(expected) + 1, (sent, responses)
+    if len(responses) > len(expected):
+        assert responses[-1].status in {400, 408}, (sent, responses)
+    if len(responses) < len(expected):
+        assert responses[-1].closes, (sent, responses)
+    assert all(response.closes for response in refusals if response.status != 417), (sent, responses)
+    return sum("X-Upstream" in response for response in responses)
 
 
 def check_forwarded(request: Read) -> None:

@@ -22,7 +22,7 @@ MAX_BUFFERED = MAX_PIPELINED_BYTES + 2 * RECEIVE_BUFFER_BYTES
 async def test_hot_requests_of_one_segment_are_answered_in_order_and_once() -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(b"".join(get(f"/about/{n}") for n in range(100)))
-        assert [answer.json()["params"] for answer in await client.answers(100)] == [[str(n)] for n in range(100)]
+        assert [response.json()["params"] for response in await client.responses(100)] == [[str(n)] for n in range(100)]
         assert await client.is_silent()
 
 
@@ -31,7 +31,7 @@ async def test_a_hot_request_waits_for_the_hot_one_before_it() -> None:
         await client.send(get("/wait"), get("/plain"), get("/about/3"))
         assert await client.is_silent()
         server.gate.set()
-        assert [answer.body[:8] for answer in await client.answers(3)] == [b"waited", b'{"plain"', b'{"params']
+        assert [response.body[:8] for response in await client.responses(3)] == [b"waited", b'{"plain"', b'{"params']
 
 
 async def test_a_hot_request_waits_for_the_slow_one_before_it() -> None:
@@ -39,7 +39,11 @@ async def test_a_hot_request_waits_for_the_slow_one_before_it() -> None:
         await client.send(get("/slow") + get("/plain"), get("/plain"))
         assert await client.is_silent()
         server.gate.set()
-        assert [answer.body for answer in await client.answers(3)] == [b"slow", b'{"plain":true}', b'{"plain":true}']
+        assert [response.body for response in await client.responses(3)] == [
+            b"slow",
+            b'{"plain":true}',
+            b'{"plain":true}',
+        ]
 
 
 async def test_a_slow_request_waits_for_the_hot_one_before_it() -> None:
@@ -48,7 +52,7 @@ async def test_a_slow_request_waits_for_the_hot_one_before_it() -> None:
         assert await client.is_silent()
         assert server.running == 1
         server.gate.set()
-        assert [answer.body for answer in await client.answers(2)] == [b"waited", b"slow"]
+        assert [response.body for response in await client.responses(2)] == [b"waited", b"slow"]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -73,7 +77,7 @@ async def test_a_mixture_in_pieces_of_any_size_is_answered_in_order(seed: int) -
             await client.send(stream[:size])
             stream = stream[size:]
         for _, begins in picked:
-            assert (await client.answer()).body.decode().startswith(begins)
+            assert (await client.response()).body.decode().startswith(begins)
         assert await client.is_silent()
 
 
@@ -86,10 +90,10 @@ async def test_what_is_malformed_is_refused_after_the_answers_before_it(first: s
         if first != "/plain":
             assert await client.is_silent()
         server.gate.set()
-        answers = await client.answers(3)
-        assert [answer.status for answer in answers] == [200, 200, 400]
-        assert answers[2].problem == "malformed-request"
-        assert answers[2].closes
+        responses = await client.responses(3)
+        assert [response.status for response in responses] == [200, 200, 400]
+        assert responses[2].problem == "malformed-request"
+        assert responses[2].closes
         await client.closed()
         assert "after" not in server.finished
 
@@ -103,14 +107,14 @@ async def test_garbage_sent_behind_a_request_that_runs_is_not_kept() -> None:
         (connection,) = await connections(server)
         assert connection._http.buffered_bytes <= MAX_BUFFERED
         server.gate.set()
-        assert [answer.status for answer in await client.answers(2)] == [200, 400]
+        assert [response.status for response in await client.responses(2)] == [200, 400]
         await client.closed()
 
 
 async def test_a_refused_request_ends_those_behind_it() -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(post("/small", b"x" * 100) + get("/plain"))
-        assert (await client.answer()).problem == "body-too-large"
+        assert (await client.response()).problem == "body-too-large"
         await client.closed()
         assert server.finished == []
 
@@ -118,7 +122,7 @@ async def test_a_refused_request_ends_those_behind_it() -> None:
 async def test_the_last_request_ends_those_behind_it() -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(get("/plain") + get("/plain?last", "Connection: close") + get("/plain?late"))
-        assert [answer.closes for answer in await client.answers(2)] == [False, True]
+        assert [response.closes for response in await client.responses(2)] == [False, True]
         await client.closed()
         assert server.finished == ["", "last"]
 
@@ -137,7 +141,7 @@ async def test_a_client_that_does_not_read_is_not_read_from_either() -> None:
         assert len(server.finished) == finished
         transport.resume_reading()
         for _ in range(400):
-            assert len((await client.answer()).body) == 100_000
+            assert len((await client.response()).body) == 100_000
 
 
 async def test_thousands_of_requests_behind_a_slow_one_are_not_taken_in() -> None:
@@ -148,9 +152,9 @@ async def test_thousands_of_requests_behind_a_slow_one_are_not_taken_in() -> Non
         assert await client.is_silent()
         assert connection._http.buffered_bytes <= MAX_BUFFERED
         server.gate.set()
-        assert (await client.answer()).body == b"slow"
+        assert (await client.response()).body == b"slow"
         for _ in range(10_000):
-            assert (await client.answer()).status == 200
+            assert (await client.response()).status == 200
         assert len(server.finished) == 10_001
 
 
@@ -165,10 +169,10 @@ async def test_many_requests_with_bodies_in_pieces_do_not_stop_the_reading() -> 
         for n in range(40):
             whole = post("/echo", b"body %d" % n)
             head, _, body = whole.partition(b"\r\n\r\n")
-            assert (await client.ask(head + b"\r\n\r\n", body)).body == b"body %d" % n
+            assert (await client.request(head + b"\r\n\r\n", body)).body == b"body %d" % n
         await client.send(b"".join(get(f"/about/{n}") for n in range(100)))
         for n in range(100):
-            assert (await client.answer()).json()["params"] == [str(n)]
+            assert (await client.response()).json()["params"] == [str(n)]
 
 
 async def test_requests_held_back_while_many_wait_all_get_their_answers() -> None:
@@ -178,6 +182,6 @@ async def test_requests_held_back_while_many_wait_all_get_their_answers() -> Non
         for n in range(300):
             await client.send(get(f"/about/{n}"))
         server.gate.set()
-        assert (await client.answer()).body == b"slow"
+        assert (await client.response()).body == b"slow"
         for n in range(300):
-            assert (await client.answer()).json()["params"] == [str(n)]
+            assert (await client.response()).json()["params"] == [str(n)]

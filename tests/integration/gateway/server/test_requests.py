@@ -17,10 +17,10 @@ BEGUN = b"GET /plain HTTP/1.1\r\nHost: shop\r\n"
 
 
 async def refused_with(client: RawClient, status: int, problem: str) -> None:
-    answer = await client.answer()
-    assert answer.status == status
-    assert answer.problem == problem
-    assert answer.closes
+    response = await client.response()
+    assert response.status == status
+    assert response.problem == problem
+    assert response.closes
     await client.closed()
 
 
@@ -58,8 +58,10 @@ async def test_a_header_section_that_never_ends_is_refused_while_it_comes() -> N
 
 async def test_a_header_section_just_small_enough_is_served() -> None:
     async with small_server() as server, await server.client() as client:
-        assert (await client.ask(get("/plain", *(f"X-{n}: {'y' * 300}" for n in range(MAX_HEADERS - 1))))).status == 200
-        assert (await client.ask(get("/about/" + "x" * (MAX_LINE_BYTES - 100)))).status == 200
+        assert (
+            await client.request(get("/plain", *(f"X-{n}: {'y' * 300}" for n in range(MAX_HEADERS - 1))))
+        ).status == 200
+        assert (await client.request(get("/about/" + "x" * (MAX_LINE_BYTES - 100)))).status == 200
 
 
 # Too slow
@@ -85,16 +87,16 @@ async def test_a_header_section_in_time_is_served_and_its_time_is_over_with_it()
     async with small_server(receive_timeout_s=0.3) as server, await server.client() as client:
         for _ in range(3):
             await client.send(*[bytes([byte]) for byte in BEGUN])
-            assert (await client.ask(b"\r\n", method="GET")).status == 200
+            assert (await client.request(b"\r\n", method="GET")).status == 200
         (connection,) = server.edge.connections
         connection.check(asyncio.get_running_loop().time() + 60)
-        assert (await client.ask(get("/plain"))).status == 200
+        assert (await client.request(get("/plain"))).status == 200
 
 
 async def test_a_request_begun_behind_a_whole_one_is_given_up_too() -> None:
     async with small_server(receive_timeout_s=0.05) as server, await server.client() as client:
         await client.send(get("/plain") + BEGUN)
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
         await client.send(b"X: y\r\n")
         await refused_with(client, 408, "request-timeout")
 
@@ -104,11 +106,11 @@ async def test_an_idle_connection_is_closed_after_a_while_without_a_word() -> No
         async with await server.client() as client:
             await client.closed()
         async with await server.client() as client:
-            assert (await client.ask(get("/plain"))).status == 200
+            assert (await client.request(get("/plain"))).status == 200
             await client.closed()
         async with await server.client() as client:
             server.gate.set()
-            assert (await client.ask(get("/slow"))).status == 200
+            assert (await client.request(get("/slow"))).status == 200
             await client.closed()
 
 
@@ -120,14 +122,14 @@ async def test_a_connection_whose_answer_is_awaited_is_not_idle(route: str) -> N
         begun = loop.time()
         await until(lambda: loop.time() - begun > 0.1)
         server.gate.set()
-        assert (await client.answer()).status == 200
+        assert (await client.response()).status == 200
 
 
 @pytest.mark.parametrize("request_bytes", [get("/big") * 300, get("/big", "Connection: close")])
 async def test_a_shopper_who_does_not_read_is_given_up(request_bytes: bytes) -> None:
     async with small_server(send_timeout_s=0.1) as server:
         with socket.socket() as stubborn:
-            # So small that even one answer does not fit.
+            # So small that even one response does not fit.
             stubborn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
             stubborn.connect(("127.0.0.1", server.port))
             await until(lambda: server.edge.connections)
@@ -138,7 +140,7 @@ async def test_a_shopper_who_does_not_read_is_given_up(request_bytes: bytes) -> 
             await until(lambda: server.finished)
             await until(lambda: not server.edge.connections)
         async with await server.client() as client:
-            assert (await client.ask(get("/plain"))).status == 200
+            assert (await client.request(get("/plain"))).status == 200
 
 
 # Malformed
@@ -210,13 +212,13 @@ TOLERATED = {
 async def test_what_is_odd_but_http_is_served(request_bytes: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         for _ in range(2):
-            assert (await client.ask(request_bytes, method="GET")).status == 200
+            assert (await client.request(request_bytes, method="GET")).status == 200
 
 
 async def test_a_large_amount_of_garbage_does_not_lose_the_refusal() -> None:
     async with small_server() as server, await server.client() as client:
         client.writer.write(b"\0garbage" * 500_000)
-        assert (await client.answer()).problem == "malformed-request"
+        assert (await client.response()).problem == "malformed-request"
 
 
 # Targets
@@ -235,26 +237,26 @@ async def test_a_large_amount_of_garbage_does_not_lose_the_refusal() -> None:
 )
 async def test_a_variable_of_the_path_is_decoded(segment: str, name: str) -> None:
     async with small_server() as server, await server.client() as client:
-        assert (await client.ask(get(f"/about/{segment}"))).json()["params"] == [name]
-        assert (await client.ask(get(f"http://shop/about/{segment}"))).json()["params"] == [name]
+        assert (await client.request(get(f"/about/{segment}"))).json()["params"] == [name]
+        assert (await client.request(get(f"http://shop/about/{segment}"))).json()["params"] == [name]
 
 
 @pytest.mark.parametrize("segment", ["%FF", "%C3", "%ED%A0%80", "a%2Fb%FF"])
 async def test_a_variable_that_is_no_utf_8_leads_nowhere(segment: str) -> None:
     async with small_server() as server, await server.client() as client:
-        assert (await client.ask(get(f"/about/{segment}"))).problem == "not-found"
+        assert (await client.request(get(f"/about/{segment}"))).problem == "not-found"
 
 
 @pytest.mark.parametrize("target", ["/", "//", "//plain", "/plain/", "/PLAIN", "/about", "/about/", "/about/x/"])
 async def test_targets_that_lead_nowhere(target: str) -> None:
     async with small_server() as server, await server.client() as client:
-        assert (await client.ask(get(target))).problem == "not-found"
+        assert (await client.request(get(target))).problem == "not-found"
 
 
 @pytest.mark.parametrize("target", ["http://shop/plain?x=1", "https://SHOP/plain?x=1", "/plain?x=1"])
 async def test_an_absolute_target_is_the_path_behind_its_host(target: str) -> None:
     async with small_server() as server, await server.client() as client:
-        assert (await client.ask(get(target))).status == 200
+        assert (await client.request(get(target))).status == 200
         assert server.finished == ["x=1"]
 
 
@@ -264,30 +266,30 @@ async def test_an_absolute_target_is_the_path_behind_its_host(target: str) -> No
 async def test_http_1_0_closes_unless_it_asks_not_to() -> None:
     async with small_server() as server:
         async with await server.client() as client:
-            answer = await client.ask(b"GET /plain HTTP/1.0\r\n\r\n")
-            assert answer.status == 200
+            response = await client.request(b"GET /plain HTTP/1.0\r\n\r\n")
+            assert response.status == 200
             await client.closed()
         async with await server.client() as client:
             for _ in range(2):
-                answer = await client.ask(b"GET /plain HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-                assert answer["Connection"] == "keep-alive"
+                response = await client.request(b"GET /plain HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                assert response["Connection"] == "keep-alive"
 
 
 @pytest.mark.parametrize("route", ["/plain", "/slow"])
 async def test_connection_close_is_honoured(route: str) -> None:
     async with small_server() as server, await server.client() as client:
         server.gate.set()
-        assert (await client.ask(get(route, "Connection: close"))).closes
+        assert (await client.request(get(route, "Connection: close"))).closes
         await client.closed()
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c", "tea"])
 async def test_an_upgrade_is_answered_as_if_it_had_not_been_asked_for(upgrade: str) -> None:
     async with small_server() as server, await server.client() as client:
-        answer = await client.ask(get("/plain", "Connection: Upgrade", f"Upgrade: {upgrade}"))
-        assert answer.status == 200
-        if not answer.closes:
-            assert (await client.ask(get("/about/next"))).json()["params"] == ["next"]
+        response = await client.request(get("/plain", "Connection: Upgrade", f"Upgrade: {upgrade}"))
+        assert response.status == 200
+        if not response.closes:
+            assert (await client.request(get("/about/next"))).json()["params"] == ["next"]
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
@@ -295,18 +297,18 @@ async def test_an_upgrade_is_answered_as_if_it_had_not_been_asked_for(upgrade: s
 async def test_what_comes_behind_an_upgrade_is_answered_or_the_connection_closed(upgrade: str, behind: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(get("/plain", "Connection: Upgrade", f"Upgrade: {upgrade}") + behind)
-        answer = await client.answer()
-        assert answer.status == 200
-        if answer.closes:
+        response = await client.response()
+        assert response.status == 200
+        if response.closes:
             await client.closed()
         else:
-            assert b"behind" in (await client.answer()).body
+            assert b"behind" in (await client.response()).body
 
 
 async def test_connect_leads_nowhere() -> None:
     async with small_server() as server, await server.client() as client:
-        answer = await client.ask(b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
-        assert answer.status in {400, 404, 405}
+        response = await client.request(b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+        assert response.status in {400, 404, 405}
 
 
 @pytest.mark.parametrize("route", ["/wait", "/slow"])
@@ -322,7 +324,7 @@ async def test_a_shopper_who_hangs_up_while_the_answer_is_made_leaves_no_trace(
         server.gate.set()
         await until(lambda: not server.running)
         async with await server.client() as client:
-            assert (await client.ask(get("/plain"))).status == 200
+            assert (await client.request(get("/plain"))).status == 200
         await until(lambda: len(server.edge.connections) == 0)
     assert not caplog.records
 
@@ -336,14 +338,14 @@ async def test_a_stream_comes_piece_by_piece() -> None:
         assert (await client.reader.readuntil(b"data: 1\n\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
         server.gate.set()
         assert await client.reader.readuntil(b"0\r\n\r\n") == b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
-        assert (await client.ask(get("/plain"))).status == 200
+        assert (await client.request(get("/plain"))).status == 200
 
 
 async def test_the_head_of_a_stream_has_no_body() -> None:
     async with small_server() as server, await server.client() as client:
-        answer = await client.ask(get("/stream", method="HEAD"))
-        assert answer["Content-Type"] == "text/event-stream"
-        assert (await client.ask(get("/plain"))).status == 200
+        response = await client.request(get("/stream", method="HEAD"))
+        assert response["Content-Type"] == "text/event-stream"
+        assert (await client.request(get("/plain"))).status == 200
 
 
 async def test_a_stream_that_nobody_reads_any_more_is_ended(caplog: pytest.LogCaptureFixture) -> None:
@@ -383,8 +385,8 @@ async def test_a_traceparent_names_the_request(route: str) -> None:
     async with small_server() as server, await server.client() as client:
         server.gate.set()
         trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-        answer = await client.ask(get(route, f"traceparent: 00-{trace}-00f067aa0ba902b7-01"))
-        assert answer["X-Request-Id"] == trace
+        response = await client.request(get(route, f"traceparent: 00-{trace}-00f067aa0ba902b7-01"))
+        assert response["X-Request-Id"] == trace
 
 
 async def test_requests_without_one_have_ids_of_their_own() -> None:
@@ -397,11 +399,11 @@ async def test_requests_without_one_have_ids_of_their_own() -> None:
             chunked("/echo"),
             get("/plain", method="PUT"),
         ] * 3:
-            ids.add((await client.ask(sent))["X-Request-Id"])
+            ids.add((await client.request(sent))["X-Request-Id"])
         assert len(ids) == 15
 
 
 async def test_options_of_the_server_itself_are_answered() -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(b"OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n")
-        assert (await client.answer()).status == 204
+        assert (await client.response()).status == 204

@@ -19,7 +19,7 @@ EVIL = ["x\r\nSet-Cookie: a=b", "x\nSet-Cookie: a=b", "x\rSet-Cookie: a=b", "x%0
 @pytest.mark.parametrize("route", ["/plain", "/nowhere", "/slow-broken", "/refused"])
 async def test_what_a_field_says_never_becomes_a_line_of_the_answer(field: str, value: str, route: str) -> None:
     async with small_server() as server, await server.client() as client:
-        response = await client.ask(get(route, f"{field}: {value}"), method="GET")
+        response = await client.request(get(route, f"{field}: {value}"), method="GET")
         assert "Set-Cookie" not in response
         assert "Set-Cookie" not in response["X-Request-Id"]
 
@@ -31,7 +31,7 @@ async def test_what_a_field_says_never_becomes_a_line_of_the_answer(field: str, 
 async def test_an_escaped_line_end_in_the_target_stays_escaped_in_lines(target: str) -> None:
     async with small_server() as server, await server.client() as client:
         for sent in (get(target), get(f"http://shop{target}")):
-            assert "Set-Cookie" not in await client.ask(sent)
+            assert "Set-Cookie" not in await client.request(sent)
 
 
 @pytest.mark.parametrize("origins", [("*",), ("https://shop.example",)])

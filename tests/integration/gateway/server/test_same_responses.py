@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.gateway.small_server import SMALL, chunked, get, post, small_server
-from tests.raw_http import Answer
+from tests.raw_http import RawResponse
 
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 TRACED = f"traceparent: {TRACE}"
@@ -93,29 +93,29 @@ async def test_the_response_is_the_same_however_the_request_arrives(name: str) -
     size = max(1, len(traced) // 200)
     pieces = [traced[start : start + size] for start in range(0, len(traced), size)]
     async with small_server() as server:
-        answers: list[Answer] = []
+        responses: list[RawResponse] = []
         for sent in ([traced], [with_absolute_target(traced)], pieces, [get("/plain") + traced]):
             async with await server.client() as client:
                 await client.send(*sent)
                 if sent[0].startswith(get("/plain")) and len(sent[0]) > len(traced):
-                    assert (await client.answer()).status == 200
+                    assert (await client.response()).status == 200
                 if sent is pieces and name in ASKED_FOR:
                     assert await client.interim() == 100
-                answers.append(await client.answer(method=request.partition(b" ")[0].decode()))
-                if not answers[-1].closes:
+                responses.append(await client.response(method=request.partition(b" ")[0].decode()))
+                if not responses[-1].closes:
                     # The connection is in order for the next request.
-                    assert (await client.ask(get("/plain"))).status == 200
+                    assert (await client.request(get("/plain"))).status == 200
                 else:
                     await client.closed()
-        whole = answers[0]
-        assert len({answer.without("Date") for answer in answers}) == 1
+        whole = responses[0]
+        assert len({response.without("Date") for response in responses}) == 1
         assert whole["X-Request-Id"] == TRACE.split("-")[1]
         assert "Date" in whole
         assert whole["Server"] == "peakgate"
         if whole.status >= 400:
             assert whole.closes or whole.status in {404, 405, 415, 417, 422, 500, 503}
             if not request.startswith(b"HEAD"):
-                assert {answer.problem for answer in answers} == {whole.problem}
+                assert {response.problem for response in responses} == {whole.problem}
 
 
 # A large response is sent as the client reads it.
@@ -132,6 +132,6 @@ async def test_a_hot_request_that_arrives_whole_needs_no_task(name: str) -> None
 
     async with small_server() as server, await server.client() as client:
         asyncio.get_running_loop().set_task_factory(make_task)
-        await client.ask(REQUESTS[name])
+        await client.request(REQUESTS[name])
         asyncio.get_running_loop().set_task_factory(None)
         assert any(name.startswith("Connection.") for name in started) == (name in NEED_A_TASK)

@@ -37,7 +37,7 @@ class Slow:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.socket()
-        # So that little of an answer finds room on its side.
+        # So that little of a response finds room on its side.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setblocking(False)
@@ -59,7 +59,7 @@ class Slow:
 
 
 def more_endpoints(small: Small) -> list[Endpoint]:
-    """Routes that take bodies as they come and pass them nowhere, or answer without end."""
+    """Routes that consume streamed bodies, or send endless responses."""
 
     async def upload(request: Request) -> Response:
         try:
@@ -125,13 +125,13 @@ KINDS = {
     "an upload nobody takes": UPLOAD + b"x" * 400_000,
     "an upload in chunks nobody takes": get("/upload", "Transfer-Encoding: chunked", method="POST")
     + b"1\r\nx\r\n" * 20_000,
-    "an answer not read": get("/large"),
-    "an answer of the normal way not read": get("/slow-large"),
+    "a response not read": get("/large"),
+    "a response of the normal way not read": get("/slow-large"),
     "a stream not read": get("/flood"),
     "a stream of the normal way not read": get("http://shop/flood"),
     "a stream not read while it uploads": get("/flood", "Content-Length: 10000000", method="POST") + b"x" * 10_000,
-    "small answers not read": get("/plain") * 10_000,
-    "small answers of the normal way not read": get("http://shop/plain") * 5_000,
+    "small responses not read": get("/plain") * 10_000,
+    "small responses of the normal way not read": get("http://shop/plain") * 5_000,
     "requests behind one that waits": get("/wait") + get("/plain") * 10_000,
     "requests behind one that waits the normal way": get("/slow") + get("/plain") * 10_000,
     "bodies behind one that waits": get("/wait") + post("/echo", b"x" * 20_000) * 20,
@@ -143,8 +143,8 @@ KINDS = {
 async def test_no_slow_client_makes_the_server_hold_more_than_64_kib(sent: bytes) -> None:
     async with served(receive_timeout_s=600.0, send_timeout_s=600.0) as small:
         async with await small.client() as warm:
-            assert (await warm.ask(get("/plain"))).status == 200
-            assert (await warm.ask(post("/slow-echo", b"x"))).status == 200
+            assert (await warm.request(get("/plain"))).status == 200
+            assert (await warm.request(post("/slow-echo", b"x"))).status == 200
         await until(lambda: not small.edge.connections)
         with ExitStack() as stack:
             clients = [Slow(small.port) for _ in range(CLIENTS)]
@@ -264,4 +264,4 @@ async def test_an_upload_that_keeps_its_pace_is_taken_however_long_it_is() -> No
         while asyncio.get_running_loop().time() - begun < 1.0:
             await client.send(b"400\r\n" + b"x" * 1024 + b"\r\n")
             await asyncio.sleep(0.01)
-        assert (await client.ask(b"0\r\n\r\n", method="POST")).body == b"taken"
+        assert (await client.request(b"0\r\n\r\n", method="POST")).body == b"taken"

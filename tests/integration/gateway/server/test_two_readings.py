@@ -1,6 +1,6 @@
 """No request has two readings: what is ambiguous is refused, its connection closed, and what follows it never read.
 
-Behind each of these comes a whole second request, which a server that reads the first one differently would answer.
+Behind each of these comes a whole second request, which a server that reads the first one differently would response.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ AMBIGUOUS = {
 async def test_what_is_ambiguous_is_refused_once_and_the_connection_closed(message: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(message + NEXT)
-        assert (await client.answer()).status == 400
+        assert (await client.response()).status == 400
         await client.closed()
         assert server.finished == []
 
 
-# A fault inside a body is answered while the rest is still on its way, and the reset may overtake the answer.
+# A fault inside a body is answered while the rest is still on its way, and the reset may overtake the response.
 IN_HEAD = {name: message for name, message in AMBIGUOUS.items() if not name.startswith(("chunk", "trailer"))}
 
 
@@ -120,7 +120,7 @@ async def test_it_is_the_same_when_it_comes_byte_by_byte(message: bytes) -> None
     async with small_server() as server, await server.client() as client:
         with contextlib.suppress(ConnectionError):  # refused before all of it was sent
             await client.send(*(bytes([byte]) for byte in message), NEXT)
-        assert (await client.answer()).status == 400
+        assert (await client.response()).status == 400
         await client.closed()
         assert server.finished == []
 
@@ -141,7 +141,7 @@ CLEAR = {
 async def test_what_is_odd_but_clear_is_answered_and_so_is_what_follows(message: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(message + NEXT)
-        assert [answer.status for answer in await client.answers(2)] == [200, 201]
+        assert [response.status for response in await client.responses(2)] == [200, 201]
 
 
 @pytest.mark.parametrize(

@@ -108,5 +108,7 @@ async def test_a_worker_that_is_killed_takes_no_place_with_it(server: EmbeddedSe
 
     assert [visit.place_id for visit in again] == [place_id for _, place_id, _ in told]
     waiting = [visit for visit in again if visit.outcome == "waiting"]
-    assert [visit.number for visit in waiting] == sorted(number for answer, _, number in told if answer == "waiting")
+    assert [visit.number for visit in waiting] == sorted(
+        number for response, _, number in told if response == "waiting"
+    )
     await client.close()

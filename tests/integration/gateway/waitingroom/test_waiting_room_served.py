@@ -18,7 +18,7 @@ from gateway.waitingroom.redis_rooms import RedisRooms
 from gateway.waitingroom.rooms import Rooms
 from gateway.waitingroom.waiting_room import waiting_room
 from store import Client, open_client
-from tests.raw_http import Answer, RawClient
+from tests.raw_http import RawClient, RawResponse
 from tests.room_clock import RoomClock, let_scripts_go_by_it
 
 SECRET = b"shared by all gateways"
@@ -75,28 +75,28 @@ async def gateways(store_url: str, clock: RoomClock) -> AsyncIterator[list[Gatew
         yield gateways
 
 
-async def get(gateway: Gateway, *lines: str, method: str = "GET") -> Answer:
+async def get(gateway: Gateway, *lines: str, method: str = "GET") -> RawResponse:
     """One request on a connection of its own."""
     head = "".join(f"{line}\r\n" for line in (f"{method} /shop HTTP/1.1", "Host: shop", *lines))
     async with await RawClient.open(gateway.port) as client:
-        return await client.ask(f"{head}\r\n".encode(), method=method)
+        return await client.request(f"{head}\r\n".encode(), method=method)
 
 
-def held(answer: Answer) -> str:
-    """The header that holds the place or pass that an answer gave."""
-    token = answer["Waiting-Room-Token"] if answer.status == 200 else answer.json()["token"]
+def held(response: RawResponse) -> str:
+    """The header that holds the place or pass that a response gave."""
+    token = response["Waiting-Room-Token"] if response.status == 200 else response.json()["token"]
     return f"Waiting-Room-Token: {token}"
 
 
-def cookie(answer: Answer) -> str:
-    return f"Cookie: {answer['Set-Cookie'].partition(';')[0]}"
+def cookie(response: RawResponse) -> str:
+    return f"Cookie: {response['Set-Cookie'].partition(';')[0]}"
 
 
 async def test_a_crowd_at_two_gateways_is_served_in_the_order_it_came(
     gateways: list[Gateway], clock: RoomClock
 ) -> None:
-    answers = await asyncio.gather(*(get(gateways[n % 2]) for n in range(40)))
-    waiting = sorted((each for each in answers if each.status == 503), key=lambda each: int(each.json()["position"]))
+    responses = await asyncio.gather(*(get(gateways[n % 2]) for n in range(40)))
+    waiting = sorted((each for each in responses if each.status == 503), key=lambda each: int(each.json()["position"]))
     assert [each.json()["position"] for each in waiting] == list(range(1, 36))
 
     await clock.move(1)
@@ -112,10 +112,10 @@ async def test_an_admitted_client_is_served_by_both_gateways_without_a_store_cal
     assert (first.status, first["Cache-Control"]) == (200, "private")
     calls_before = store_calls(gateways)
 
-    answers = [await get(gateway, cookie(first)) for gateway in gateways for _ in range(5)]
+    responses = [await get(gateway, cookie(first)) for gateway in gateways for _ in range(5)]
 
-    assert {each.status for each in answers} == {200}
-    assert not any("Set-Cookie" in each for each in answers)
+    assert {each.status for each in responses} == {200}
+    assert not any("Set-Cookie" in each for each in responses)
     assert store_calls(gateways) == calls_before
 
 

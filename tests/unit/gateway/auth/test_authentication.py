@@ -93,9 +93,9 @@ async def test_a_good_token_is_accepted_without_waiting() -> None:
     door = Door()
     keys = await ready(door)
     for _ in range(2):
-        answer = door.ask(bearer(door.issuer.token()))
-        assert isinstance(answer, Response)
-        assert answer.status == 200
+        response = door.ask(bearer(door.issuer.token()))
+        assert isinstance(response, Response)
+        assert response.status == 200
     assert door.came == ["ada", "ada"]
     keys.cancel()
 
@@ -104,11 +104,11 @@ async def test_a_good_token_is_accepted_without_waiting() -> None:
 def test_each_denial_says_why_and_how_to_sign_in(why: Denial, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
     monkeypatch.setattr(door.tokens._verifier, "verify", lambda *_args, **_more: why)
-    answer = door.ask("Bearer x")
-    assert isinstance(answer, Response)
-    body = orjson.loads(answer.body)
-    assert (answer.status, body["type"], body["detail"]) == (401, "/problems/unauthenticated", f"{why.value}.")
-    found = CHALLENGE.fullmatch(answer.header_block)
+    response = door.ask("Bearer x")
+    assert isinstance(response, Response)
+    body = orjson.loads(response.body)
+    assert (response.status, body["type"], body["detail"]) == (401, "/problems/unauthenticated", f"{why.value}.")
+    found = CHALLENGE.fullmatch(response.header_block)
     assert found is not None
     # RFC 6750, 3.1: no error for one who did not try with a token.
     assert (found[1] is None) == (why is Denial.SCHEME)
@@ -121,8 +121,8 @@ async def test_fifty_tokens_of_a_new_key_share_one_fetch_and_are_all_accepted() 
     keys = await ready(door)
     door.issuer.keys["ec-2"] = ("ES256", ec.generate_private_key(ec.SECP256R1()))
     asked = [door.ask(bearer(door.issuer.token("ec-2", sub=f"shopper-{number}"))) for number in range(50)]
-    answers = await asyncio.gather(*map(resolve, asked))
-    assert {answer.status for answer in answers} == {200}
+    responses = await asyncio.gather(*map(resolve, asked))
+    assert {response.status for response in responses} == {200}
     assert sorted(map(str, door.came)) == sorted(f"shopper-{number}" for number in range(50))
     assert door.fetches == 2
     keys.cancel()
@@ -136,9 +136,9 @@ async def test_a_made_up_key_is_denied_after_one_fetch_and_then_at_once() -> Non
     stranger.keys = {"made-up": ("ES256", ec.generate_private_key(ec.SECP256R1()))}
     assert (await resolve(door.ask(bearer(stranger.token("made-up"))))).status == 401
     for number in range(20):
-        answer = door.ask(bearer(stranger.token("made-up", sub=f"shopper-{number}")))
-        assert isinstance(answer, Response)
-        assert answer.status == 401
+        response = door.ask(bearer(stranger.token("made-up", sub=f"shopper-{number}")))
+        assert isinstance(response, Response)
+        assert response.status == 401
     assert door.fetches == 2
     keys.cancel()
 
@@ -157,10 +157,10 @@ async def test_an_issuer_that_was_never_reachable_gives_503() -> None:
     door = Door()
     door.is_unavailable = True
     keys = asyncio.create_task(door.jwks.run())
-    answer = await resolve(door.ask(bearer(door.issuer.token())))
-    body = orjson.loads(answer.body)
-    assert (answer.status, body["type"]) == (503, "/problems/dependency-unavailable")
-    assert b"Retry-After" in answer.header_block
+    response = await resolve(door.ask(bearer(door.issuer.token())))
+    body = orjson.loads(response.body)
+    assert (response.status, body["type"]) == (503, "/problems/dependency-unavailable")
+    assert b"Retry-After" in response.header_block
     door.is_unavailable = False
     await asyncio.sleep(2)
     assert (await resolve(door.ask(bearer(door.issuer.token())))).status == 200

@@ -48,9 +48,9 @@ class Door:
         return Response(200)
 
     def ask(self, peer: str, *lines: tuple[str, str]) -> Response:
-        answer = self._handler(a_request(peer, *lines))
-        assert isinstance(answer, Response)
-        return answer
+        response = self._handler(a_request(peer, *lines))
+        assert isinstance(response, Response)
+        return response
 
     def client(self, peer: str, *lines: tuple[str, str]) -> str:
         assert self.ask(peer, *lines).status == 200
@@ -102,8 +102,8 @@ def test_a_denied_address_gets_403_directly_and_behind_proxies() -> None:
             ("::ffff:192.0.2.7", []),
             ("2001:db8::7", []),
         ]:
-            answer = door.ask(peer, *lines)
-            assert (answer.status, orjson.loads(answer.body)["type"]) == (403, "/problems/forbidden")
+            response = door.ask(peer, *lines)
+            assert (response.status, orjson.loads(response.body)["type"]) == (403, "/problems/forbidden")
         assert door.client("2001:db8::8") == "2001:db8::/64"
         assert door.client("192.0.3.1") == "192.0.3.1"
     assert door.clients.denied == 8
@@ -137,9 +137,9 @@ def test_a_known_key_gives_its_name() -> None:
 def test_an_unknown_key_gets_401(key: str) -> None:
     door = Door(KEYS)
     for _ in range(2):
-        answer = door.ask("192.0.2.7", ("X-Api-Key", key))
-        assert (answer.status, orjson.loads(answer.body)["type"]) == (401, "/problems/unauthenticated")
-        assert b"WWW-Authenticate: ApiKey" in answer.header_block
+        response = door.ask("192.0.2.7", ("X-Api-Key", key))
+        assert (response.status, orjson.loads(response.body)["type"]) == (401, "/problems/unauthenticated")
+        assert b"WWW-Authenticate: ApiKey" in response.header_block
     assert door.clients.unknown_keys == 2
     assert len(door.clients.names_by_key) == 0
 

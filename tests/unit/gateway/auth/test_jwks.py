@@ -135,16 +135,16 @@ class FakeIssuer:
 
     def __init__(self, *, takes_s: float = 0.1) -> None:
         self.issuer = Issuer()
-        self.answer: bytes | Exception | None = None
+        self.response: bytes | Exception | None = None
         self.takes_s = takes_s
         self.fetched_at: list[float] = []
 
     async def fetch(self, url: str) -> bytes:
         self.fetched_at.append(loop_time())
         await asyncio.sleep(self.takes_s)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer if self.answer is not None else self.issuer.document()
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response if self.response is not None else self.issuer.document()
 
 
 @asynccontextmanager
@@ -192,7 +192,7 @@ async def test_keys_stay_while_the_issuer_fails_and_fetches_back_off() -> None:
     async with running(issuer) as jwks:
         await refreshed(jwks)
         keys = jwks.keys
-        issuer.answer = ConnectionRefusedError("connection refused")
+        issuer.response = ConnectionRefusedError("connection refused")
         await asyncio.sleep(316)
         assert issuer.fetched_at == pytest.approx([0, 300, 301, 303, 307, 315])
         assert jwks.keys is keys
@@ -200,20 +200,22 @@ async def test_keys_stay_while_the_issuer_fails_and_fetches_back_off() -> None:
         assert jwks.age_s == pytest.approx(316)
         assert jwks.snapshot()["last_error"] == "connection refused"
         assert jwks.snapshot()["failures_in_row"] == 5
-        issuer.answer = None
+        issuer.response = None
         await asyncio.sleep(20)
         assert (jwks.snapshot()["failures_in_row"], jwks.snapshot()["last_error"]) == (0, None)
 
 
-@pytest.mark.parametrize("answer", [b"<html>", key_set(), b"x" * (MAX_BYTES + 1), TimeoutError(), ValueError("no URL")])
-def test_an_invalid_response_keeps_the_keys(answer: bytes | Exception) -> None:
+@pytest.mark.parametrize(
+    "response", [b"<html>", key_set(), b"x" * (MAX_BYTES + 1), TimeoutError(), ValueError("no URL")]
+)
+def test_an_invalid_response_keeps_the_keys(response: bytes | Exception) -> None:
     @in_virtual_time
     async def play() -> None:
         issuer = FakeIssuer()
         async with running(issuer) as jwks:
             await refreshed(jwks)
             keys = jwks.keys
-            issuer.answer = answer
+            issuer.response = response
             await refreshed(jwks)
             assert jwks.keys is keys
             assert jwks.is_unavailable

@@ -52,9 +52,9 @@ def test_options_tells_what_a_path_takes() -> None:
 
 @pytest.mark.parametrize("method", ["PATCH", "get", "BREW", ""])
 def test_another_method_is_405_with_what_is_allowed(method: str) -> None:
-    answer = answered(method, "/v1/carts/abc")
-    assert answer.status == 405
-    assert answer.header_block == b"Allow: GET, HEAD, OPTIONS\r\n"
+    response = answered(method, "/v1/carts/abc")
+    assert response.status == 405
+    assert response.header_block == b"Allow: GET, HEAD, OPTIONS\r\n"
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,11 @@ def packed(response: Response, accepted: str = "gzip", min_bytes: int = 100) -> 
 
 @pytest.mark.parametrize("coding", UNPACK)
 def test_text_is_compressed_with_an_accepted_coding(coding: str) -> None:
-    answer, notes = packed(Response(200, TEXT), coding)
-    assert f"Content-Encoding: {coding}\r\n".encode() in answer.header_block
+    response, notes = packed(Response(200, TEXT), coding)
+    assert f"Content-Encoding: {coding}\r\n".encode() in response.header_block
     assert b"Vary: Accept-Encoding\r\n" in notes
-    assert len(answer.body) < len(TEXT) / 5
-    assert UNPACK[coding](answer.body) == TEXT
+    assert len(response.body) < len(TEXT) / 5
+    assert UNPACK[coding](response.body) == TEXT
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_other_responses_are_unchanged(response: Response) -> None:
 
 
 def test_without_an_accepted_coding_the_body_is_plain_and_varies() -> None:
-    answer, notes = packed(Response(200, TEXT), "identity")
-    assert answer.body == TEXT
+    response, notes = packed(Response(200, TEXT), "identity")
+    assert response.body == TEXT
     assert b"Vary: Accept-Encoding\r\n" in notes
 
 
@@ -104,10 +104,10 @@ def test_a_stream_is_compressed_in_chunks_that_decompress_at_once(coding: str) -
         handler = compression(100)(
             lambda _request: StreamedResponse(200, pieces(), content_type=b"text/html", length=9)
         )
-        answer = await resolve(handler(Request("GET", "/", "", {"Accept-Encoding": coding}, b"", "id", ())))
-        assert isinstance(answer, StreamedResponse)
-        assert answer.length is None
-        return [piece async for piece in answer.chunks]
+        response = await resolve(handler(Request("GET", "/", "", {"Accept-Encoding": coding}, b"", "id", ())))
+        assert isinstance(response, StreamedResponse)
+        assert response.length is None
+        return [piece async for piece in response.chunks]
 
     found = asyncio.run(read())
     assert len(found) == 4

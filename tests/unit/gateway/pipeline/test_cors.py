@@ -47,11 +47,11 @@ def test_any_origin_gets_a_star() -> None:
 
 
 def test_a_preflight_gets_a_response_of_the_layer() -> None:
-    answer, notes = asked((PAGE,), method="OPTIONS", origin=PAGE, access_control_request_method="PATCH")
-    assert answer.status == 204
-    assert b"PATCH" in answer.header_block
-    assert b"Idempotency-Key" in answer.header_block
-    assert b"Access-Control-Max-Age: 600\r\n" in answer.header_block
+    response, notes = asked((PAGE,), method="OPTIONS", origin=PAGE, access_control_request_method="PATCH")
+    assert response.status == 204
+    assert b"PATCH" in response.header_block
+    assert b"Idempotency-Key" in response.header_block
+    assert b"Access-Control-Max-Age: 600\r\n" in response.header_block
     assert b"Access-Control-Allow-Origin" in notes
 
 

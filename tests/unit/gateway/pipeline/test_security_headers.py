@@ -9,9 +9,9 @@ FIELDS = {"x_content_type_options": "nosniff", "strict_transport_security": "", 
 def lines(*, where_missing: bool, said: bytes = b"") -> bytes:
     request = Request("GET", "/", "", {}, b"", "id", ())
     layer = security_headers(FIELDS, where_missing=where_missing)
-    answer = layer(lambda _request: Response(200, header_block=said))(request)
-    assert isinstance(answer, Response)
-    return answer.header_block + request.extra_headers
+    response = layer(lambda _request: Response(200, header_block=said))(request)
+    assert isinstance(response, Response)
+    return response.header_block + request.extra_headers
 
 
 def test_responses_have_the_configured_fields() -> None:

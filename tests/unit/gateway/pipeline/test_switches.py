@@ -33,14 +33,14 @@ def behind(board: SwitchBoard, *, chance: float = 0.0) -> Handler:
     return switches(board.of_route("GET", "/v1/products"), rng=lambda: chance)(served)
 
 
-def answer(handler: Handler, request: Request) -> Response:
+def response(handler: Handler, request: Request) -> Response:
     outcome = handler(request)
     assert isinstance(outcome, Response), "needs no coroutine"
     return outcome
 
 
 def share_served(handler: Handler, clients: int = 2_000) -> float:
-    return sum(answer(handler, a_request(f"10.0.{n >> 8}.{n & 255}")) is SERVED for n in range(clients)) / clients
+    return sum(response(handler, a_request(f"10.0.{n >> 8}.{n & 255}")) is SERVED for n in range(clients)) / clients
 
 
 def test_a_route_without_a_switch_has_no_layer() -> None:
@@ -49,11 +49,11 @@ def test_a_route_without_a_switch_has_no_layer() -> None:
 
 
 def test_a_route_that_is_on_is_served() -> None:
-    assert answer(behind(SwitchBoard([search()])), a_request()) is SERVED
+    assert response(behind(SwitchBoard([search()])), a_request()) is SERVED
 
 
 def test_a_route_that_is_off_is_rejected_with_503_disabled() -> None:
-    refused = answer(behind(SwitchBoard([search(enabled=False)])), a_request())
+    refused = response(behind(SwitchBoard([search(enabled=False)])), a_request())
     assert refused.status == 503
     assert orjson.loads(refused.body)["type"] == "/problems/disabled"
     assert orjson.loads(refused.body)["instance"] == "0123abcd"
@@ -61,7 +61,7 @@ def test_a_route_that_is_off_is_rejected_with_503_disabled() -> None:
 
 def test_clients_are_told_to_retry_at_different_times() -> None:
     off = SwitchBoard([search(enabled=False)])
-    told = {answer(behind(off, chance=chance), a_request()).header_block for chance in (0.0, 0.5, 1 - 2**-53)}
+    told = {response(behind(off, chance=chance), a_request()).header_block for chance in (0.0, 0.5, 1 - 2**-53)}
     assert told == {b"Retry-After: %d\r\n" % seconds for seconds in (MIN_RETRY_S, 45, MAX_RETRY_S)}
 
 
@@ -73,8 +73,8 @@ def test_a_percentage_admits_about_that_share_of_clients() -> None:
 def test_a_client_gets_the_same_result_in_every_process() -> None:
     clients = [f"192.0.2.{n}" for n in range(100)]
     first, second = (behind(SwitchBoard([search(percent=50.0)])) for _ in range(2))
-    assert [answer(first, a_request(c)).status for c in clients] == [
-        answer(second, a_request(c)).status for c in clients
+    assert [response(first, a_request(c)).status for c in clients] == [
+        response(second, a_request(c)).status for c in clients
     ]
 
 
@@ -108,9 +108,9 @@ def test_a_client_gets_the_same_result_with_and_without_a_cached_token() -> None
 
 def test_a_feature_is_on_by_the_name_of_its_switch() -> None:
     board = SwitchBoard([Switch(name="hints", percent=50.0), Switch(name="reviews", enabled=False)])
-    answers = {key: board.is_enabled("hints", key) for key in map(str, range(100))}
-    assert set(answers.values()) == {True, False}
-    assert answers == {key: board.is_enabled("hints", key) for key in answers}
+    responses = {key: board.is_enabled("hints", key) for key in map(str, range(100))}
+    assert set(responses.values()) == {True, False}
+    assert responses == {key: board.is_enabled("hints", key) for key in responses}
     assert not board.is_enabled("reviews", "ada")
     assert board.is_enabled("never-heard-of", "ada")
 
@@ -119,14 +119,14 @@ def test_a_table_of_the_file_applies_to_existing_layers() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
     board.update([search(enabled=False)])
-    assert answer(handler, a_request()).status == 503
+    assert response(handler, a_request()).status == 503
 
 
 def test_an_override_applies_at_once_until_it_is_withdrawn() -> None:
     board = SwitchBoard([search()])
     handler = behind(board)
     board.override("search", enabled=False)
-    assert answer(handler, a_request()).status == 503
+    assert response(handler, a_request()).status == 503
     board.override("search", percent=50.0)
     assert share_served(handler) == pytest.approx(0.5, abs=0.05)
     board.override("search")
@@ -138,7 +138,7 @@ def test_an_override_outlives_reloads_and_events() -> None:
     handler = behind(board)
     board.override("search", enabled=False)
     board.update([search(percent=80.0), Switch(name="new")])
-    assert answer(handler, a_request()).status == 503
+    assert response(handler, a_request()).status == 503
     assert board.snapshot()["search"]["override"] == {"enabled": False, "percent": None}
     board.update([])
     board.update([search()])
@@ -161,7 +161,7 @@ def test_its_state_and_counts_outlive_a_reload() -> None:
     board = SwitchBoard([search(percent=75.0)])
     board.override("search", enabled=False)
     for _ in range(3):
-        answer(behind(board), a_request())
+        response(behind(board), a_request())
     board.update([search(percent=75.0)])
     assert board.snapshot() == {
         "search": {
@@ -194,11 +194,11 @@ PACKED = Response(200, b"packed")
     ],
 )
 def test_a_feature_that_is_off_leaves_its_layer_out(board: SwitchBoard, answered: Response) -> None:
-    assert answer(feature(board, "compression", packed)(served), a_request()) is answered
+    assert response(feature(board, "compression", packed)(served), a_request()) is answered
 
 
 def test_an_override_turns_a_feature_off_at_once() -> None:
     board = SwitchBoard([Switch(name="compression")])
     handler = feature(board, "compression", packed)(served)
     board.override("compression", enabled=False)
-    assert answer(handler, a_request()) is SERVED
+    assert response(handler, a_request()) is SERVED

@@ -1,4 +1,4 @@
-"""A store that knows one script, `take.lua`, by the model it was written after; and what a test does to it."""
+"""A store with the one script `take.lua`, executed by its Python model; a test makes it fail or hang."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from store import Script, StoreUnavailable
 
 
 class QuotaStore:
-    """Answers at once while `mode` is `answers`, fails while it `fails`, says nothing while it `hangs`."""
+    """Replies at once while `mode` is `replies`, fails while it is `fails`, sends nothing while it is `hangs`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.mode = "answers"
+        self.mode = "replies"
         self.calls: list[tuple[Sequence[Any], Sequence[Any]]] = []
-        # What waits for `answer_late`.
+        # The calls that wait for `reply_late`.
         self.hanging: list[tuple[asyncio.Future[Any], Sequence[Any], Sequence[Any]]] = []
         self._clock = clock
         self._stored: dict[Any, tuple[float, float]] = {}
@@ -27,7 +27,7 @@ class QuotaStore:
         """As `Store.run`."""
         self.calls.append((keys, args))
         reply = asyncio.get_running_loop().create_future()
-        if self.mode == "answers":
+        if self.mode == "replies":
             reply.set_result(self.take(keys, args, self._clock() * 1e6))
         elif self.mode == "fails":
             reply.set_exception(StoreUnavailable("it was killed"))
@@ -35,8 +35,8 @@ class QuotaStore:
             self.hanging.append((reply, keys, args))
         return reply
 
-    def answer_late(self) -> None:
-        """Answer all that hangs, in its order."""
+    def reply_late(self) -> None:
+        """Reply to all hanging calls, in their order."""
         for reply, keys, args in self.hanging:
             reply.set_result(self.take(keys, args, self._clock() * 1e6))
         self.hanging.clear()
@@ -50,19 +50,19 @@ class QuotaStore:
         raise NotImplementedError
 
     def take(self, keys: Sequence[Any], args: Sequence[Any], now_us: float) -> list[int]:
-        """What the script replies."""
+        """The reply of the script."""
         *limits, shape = args
         numbers = (each for (each,) in struct.iter_unpack("<H", shape))
-        asks = next(numbers)
+        groups = next(numbers)
         buckets = [self._bucket(key, limits, next(numbers)) for key in keys]
         before = [bucket.left(now_us) for bucket in buckets]
-        keys_of = [[next(numbers) - 1 for _ in range(next(numbers))] for _ in range(asks)]
-        granted, short = [0] * asks, [0] * len(keys)
-        for ask in numbers:
-            found_short = admit([buckets[key] for key in keys_of[ask - 1]], now_us)
+        keys_of = [[next(numbers) - 1 for _ in range(next(numbers))] for _ in range(groups)]
+        granted, short = [0] * groups, [0] * len(keys)
+        for group in numbers:
+            short_buckets = admit([buckets[key] for key in keys_of[group - 1]], now_us)
             for key, bucket in enumerate(buckets):
-                short[key] += bucket in found_short
-            granted[ask - 1] += all(bucket.shadow for bucket in found_short)
+                short[key] += bucket in short_buckets
+            granted[group - 1] += all(bucket.shadow for bucket in short_buckets)
         left = [bucket.left(now_us) for bucket in buckets]
         for key, bucket, had, has in zip(keys, buckets, before, left, strict=True):
             if has < had:

@@ -43,14 +43,14 @@ class Edge:
         return layer(handler or self._serve)
 
     async def get(self, **facts: str) -> Response:
-        """The answer to one request."""
+        """The response to one request."""
         return (await self.get_many(1, **facts))[0]
 
     async def get_many(self, count: int, **facts: str) -> list[Response]:
-        """The answers to requests that come in the same tick, with what was noted for them."""
+        """The responses to requests of the same tick, with their extra headers."""
         requests = [request(**facts) for _ in range(count)]
-        answers = await together([self.handler(each) for each in requests])
-        return [sent(answer, each) for answer, each in zip(answers, requests, strict=True)]
+        responses = await together([self.handler(each) for each in requests])
+        return [sent(response, each) for response, each in zip(responses, requests, strict=True)]
 
     def _serve(self, request: Request) -> Response:
         self.served.append(request)
@@ -71,13 +71,13 @@ def request(*, client: str = "192.0.2.1", api_key: str | None = None, shopper: s
     return made
 
 
-def sent(answer: Response, request: Request) -> Response:
-    """An answer with the lines that it gets when it is sent."""
+def sent(response: Response, request: Request) -> Response:
+    """The response with the extra headers that the server adds."""
     return Response(
-        answer.status,
-        answer.body,
-        header_block=answer.header_block + request.extra_headers,
-        content_type=answer.content_type,
+        response.status,
+        response.body,
+        header_block=response.header_block + request.extra_headers,
+        content_type=response.content_type,
     )
 
 
@@ -116,10 +116,10 @@ async def test_a_caller_over_the_quota_is_refused_with_the_problem_of_the_draft(
 @in_virtual_time
 async def test_requests_of_a_tick_leave_in_one_call_and_pass_in_the_order_they_came() -> None:
     edge = Edge(BY_ADDRESS)
-    answers = await together(
+    responses = await together(
         [edge.handler(request(client=client)) for client in ("a", "b", "a", "a", "b", "a", "b", "b")]
     )
-    assert statuses(answers) == [200, 200, 200, 200, 200, 429, 200, 429]
+    assert statuses(responses) == [200, 200, 200, 200, 200, 429, 200, 429]
     assert len(edge.store.calls) == 1
 
 
@@ -147,8 +147,8 @@ async def test_what_one_limit_refuses_does_not_cost_another() -> None:
 async def test_requests_that_share_a_limit_take_of_it_in_the_order_they_came() -> None:
     edge = Edge(BY_ADDRESS, ALL)
     callers = ["a", "b", "a", "b", "c", "a", "c", "c"]
-    answers = await together([edge.handler(request(client=caller)) for caller in callers])
-    assert statuses(answers) == [200] * 5 + [429] * 3
+    responses = await together([edge.handler(request(client=caller)) for caller in callers])
+    assert statuses(responses) == [200] * 5 + [429] * 3
 
 
 @in_virtual_time
@@ -183,14 +183,14 @@ async def test_routes_share_the_quota_of_a_caller() -> None:
     assert len(edge.store.calls) == 1
 
 
-@pytest.mark.parametrize("mode", ["answers", "fails"])
+@pytest.mark.parametrize("mode", ["replies", "fails"])
 @in_virtual_time
 async def test_routes_share_the_quota_of_all(mode: str) -> None:
     edge = Edge()
     edge.store.mode = mode
     one, other = (edge.behind(ALL, route=route) for route in ("GET /a", "GET /b"))
-    answers = await together([handler(request()) for _ in range(5) for handler in (one, other)])
-    assert statuses(answers) == [200] * 5 + [429] * 5
+    responses = await together([handler(request()) for _ in range(5) for handler in (one, other)])
+    assert statuses(responses) == [200] * 5 + [429] * 5
 
 
 @in_virtual_time
@@ -231,10 +231,10 @@ async def test_retry_after_is_spread_over_clients_and_the_same_for_one_of_them()
 async def test_a_shadow_counts_and_reports_but_neither_refuses_nor_shows() -> None:
     shadow = Limit(name="tighter", by="address", quota=1, window_s=60.0, shadow=True)
     edge = Edge(BY_ADDRESS, shadow)
-    answers = await edge.get_many(4)
-    assert statuses(answers) == [200, 200, 200, 429]
-    assert "tighter" not in str([lines(answer) for answer in answers])
-    assert orjson.loads(answers[3].body)["violated-policies"] == ["per-address"]
+    responses = await edge.get_many(4)
+    assert statuses(responses) == [200, 200, 200, 429]
+    assert "tighter" not in str([lines(response) for response in responses])
+    assert orjson.loads(responses[3].body)["violated-policies"] == ["per-address"]
     assert edge.quota.snapshot()["limits"] == {
         "per-address": {"granted": 3, "rejected": 1, "rejected_from_cache": 0},
         "tighter": {"granted": 1, "rejected": 2, "rejected_from_cache": 0},
@@ -259,7 +259,7 @@ async def test_limits_in_two_places_are_told_in_one_field() -> None:
 @in_virtual_time
 async def test_a_caller_to_whom_only_shadows_apply_is_told_nothing() -> None:
     edge = Edge(BY_SHOPPER, Limit(name="tighter", by="address", quota=1, window_s=60.0, shadow=True))
-    assert [(answer.status, lines(answer)) for answer in await edge.get_many(2)] == [(200, {})] * 2
+    assert [(response.status, lines(response)) for response in await edge.get_many(2)] == [(200, {})] * 2
 
 
 @in_virtual_time
@@ -301,12 +301,12 @@ async def test_without_the_store_the_share_of_this_process_takes_over_and_the_he
     edge = Edge(Limit(name="per-address", by="address", quota=8, window_s=60.0), share=0.25)
     edge.store.mode = mode
     began = loop_time()
-    answers = await edge.get_many(3)
+    responses = await edge.get_many(3)
     assert loop_time() - began <= TIMEOUT_S + 2 * WATCH_S < 0.05
-    assert statuses(answers) == [200, 200, 429]
-    assert [lines(answer)["RateLimit"] for answer in answers] == ['"per-address";r=0;t=30'] * 3
+    assert statuses(responses) == [200, 200, 429]
+    assert [lines(response)["RateLimit"] for response in responses] == ['"per-address";r=0;t=30'] * 3
     assert edge.marked == ["limits"] * 3
-    assert lines(answers[0])["Degraded"] == "limits"
+    assert lines(responses[0])["Degraded"] == "limits"
 
 
 @in_virtual_time
@@ -332,7 +332,7 @@ async def test_a_probe_brings_the_store_back() -> None:
     # Probes fail as long as it does.
     await asyncio.sleep(3 * MAX_PROBE_S)
     assert edge.quota.snapshot()["local_for_s"] is not None
-    edge.store.mode = "answers"
+    edge.store.mode = "replies"
     await asyncio.sleep(MAX_PROBE_S)
     assert edge.quota.snapshot()["local_for_s"] is None
     edge.marked.clear()
@@ -347,7 +347,7 @@ async def test_a_store_that_answers_too_late_is_not_back() -> None:
     await edge.get()
     for _ in range(3):
         await asyncio.sleep(MAX_PROBE_S)
-        edge.store.answer_late()
+        edge.store.reply_late()
         await asyncio.sleep(0)
         assert edge.quota.snapshot()["local_for_s"] is not None
 
@@ -357,7 +357,7 @@ async def test_a_late_reply_is_dropped() -> None:
     edge = Edge(BY_ADDRESS)
     edge.store.mode = "hangs"
     assert statuses(await edge.get_many(4)) == [200, 200, 200, 429]
-    edge.store.answer_late()
+    edge.store.reply_late()
     await asyncio.sleep(0)
     assert len(edge.served) == 3
     assert edge.quota.snapshot()["limits"]["per-address"]["granted"] == 3
@@ -375,7 +375,7 @@ async def test_replies_that_came_while_this_process_was_busy_are_read_first() ->
     # The timer comes first, then what the socket has.
     for _ in range(3):
         await asyncio.sleep(0)
-    edge.store.answer_late()
+    edge.store.reply_late()
     assert (await waiting).status == 200
     assert not edge.marked
 
@@ -482,7 +482,7 @@ async def test_more_callers_than_one_call_takes_are_asked_for_in_several() -> No
     assert len(edge.store.calls) == 5
 
 
-@pytest.mark.parametrize("mode", ["answers", "fails", "hangs"])
+@pytest.mark.parametrize("mode", ["replies", "fails", "hangs"])
 @in_virtual_time
 async def test_requests_leave_nothing_to_the_garbage_collector(mode: str) -> None:
     edge = Edge(BY_ADDRESS, ALL)

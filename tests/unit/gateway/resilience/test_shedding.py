@@ -64,13 +64,13 @@ class Waiting:
     """A handler that waits for the response that the test sets."""
 
     def __init__(self) -> None:
-        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     def __call__(self, _: Request) -> Awaitable[Response]:
         return self._wait()
 
     async def _wait(self) -> Response:
-        return await self.answer
+        return await self.response
 
 
 def answering(is_replay: bool, asked: list[Request]) -> IsReplay:
@@ -236,7 +236,7 @@ async def test_a_request_is_in_flight_until_its_response(shedder: Shedder) -> No
     await asyncio.sleep(0)
     assert shedder.limit_of(STORE).in_flight == 1
 
-    waiting.answer.set_result(Response(200))
+    waiting.response.set_result(Response(200))
 
     assert (await task).status == 200
     assert shedder.limit_of(STORE).in_flight == 0
@@ -246,8 +246,8 @@ async def test_a_request_is_in_flight_until_its_response(shedder: Shedder) -> No
     "end",
     [
         lambda waiting, task: task.cancel(),
-        lambda waiting, task: waiting.answer.cancel(),
-        lambda waiting, task: waiting.answer.set_exception(ConnectionError("the store is gone")),
+        lambda waiting, task: waiting.response.cancel(),
+        lambda waiting, task: waiting.response.set_exception(ConnectionError("the store is gone")),
     ],
     ids=["the client disconnects", "the call is cancelled", "the call fails"],
 )

@@ -35,7 +35,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.is_away = False
-        self.answer: tuple[Any, ...] = ("waiting", 4, None)
+        self.response: tuple[Any, ...] = ("waiting", 4, None)
         self.held: list[str | None] = []
         self.touched: list[str] = []
         self.buyers: list[str] = []
@@ -46,10 +46,10 @@ class FakeStore:
         self.held.append(held)
         if self.is_away:
             raise StoreUnavailable("away")
-        answer, ahead, spare = self.answer
-        if answer == "full":
+        response, ahead, spare = self.response
+        if response == "full":
             return Visit("full", "", 0, 0, None, 1.0)
-        return Visit(answer, fresh if held is None or held in self.gone else held, ahead + 1, ahead, spare, 2.0)
+        return Visit(response, fresh if held is None or held in self.gone else held, ahead + 1, ahead, spare, 2.0)
 
     def touch(self, room: Room, place_id: str) -> Awaitable[Any]:
         self.touched.append(place_id)
@@ -83,7 +83,7 @@ class Clock:
 
 
 class Shopper:
-    """Somebody with a browser's cookies, or with the token of an answer."""
+    """Somebody with a browser's cookies, or with the token of a response."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
@@ -139,10 +139,10 @@ class Shop:
 
     async def admitted(self) -> Shopper:
         shopper = self.shopper()
-        self.store.answer = ("admitted", 0, None)
+        self.store.response = ("admitted", 0, None)
         await shopper.get()
         shopper.take_cookie()
-        self.store.answer = ("waiting", 4, None)
+        self.store.response = ("waiting", 4, None)
         return shopper
 
 
@@ -233,7 +233,7 @@ async def test_a_form_gets_a_page_that_does_not_ask_again(shop: Shop) -> None:
 
 @pytest.mark.parametrize("accept", ["", BROWSER])
 async def test_the_tail_is_told_that_it_is_sold_out_and_keeps_its_place(shop: Shop, accept: str) -> None:
-    shop.store.answer = ("waiting", 4, 4)
+    shop.store.response = ("waiting", 4, 4)
     shopper = shop.shopper()
 
     response = await shopper.get(Accept=accept)
@@ -260,7 +260,7 @@ async def test_a_place_that_was_given_up_is_replaced_by_a_new_one(shop: Shop) ->
 
 
 async def test_a_room_that_is_full_gives_no_place(shop: Shop) -> None:
-    shop.store.answer = ("full", 0, None)
+    shop.store.response = ("full", 0, None)
     shopper = shop.shopper()
 
     response = await shopper.get()
@@ -282,7 +282,7 @@ async def test_other_questions_about_options_wait_like_all_others(shop: Shop) ->
 
 
 async def test_who_is_admitted_is_served_and_gets_a_pass(shop: Shop) -> None:
-    shop.store.answer = ("admitted", 0, None)
+    shop.store.response = ("admitted", 0, None)
     shopper = shop.shopper()
 
     response = await shopper.get()
@@ -290,7 +290,7 @@ async def test_who_is_admitted_is_served_and_gets_a_pass(shop: Shop) -> None:
     assert (response.status, shop.served) == (200, 1)
     assert shop.rooms.snapshot()["drop"]["responses"]["admitted"] == 1
     assert shopper.field("Waiting-Room-Token") is not None
-    # Nobody else may be given this answer with its pass.
+    # Nobody else may be given this response with its pass.
     assert shopper.field("Cache-Control") == "private"
     assert shopper.take_cookie() == "Path=/; Max-Age=500; HttpOnly; SameSite=Lax"
 
@@ -381,7 +381,7 @@ async def test_an_expired_place_is_not_asked_about(shop: Shop) -> None:
 async def test_an_order_tells_the_room_that_no_stock_is_left_for_its_shopper() -> None:
     shop = Shop(sells=True)
     shopper = shop.shopper()
-    shop.store.answer = ("admitted", 0, None)
+    shop.store.response = ("admitted", 0, None)
     shop.status = 202
 
     await shopper.get()
@@ -429,10 +429,10 @@ async def test_a_token_that_is_not_ours_makes_a_newcomer(shop: Shop, token: str)
 
 async def test_a_pass_of_another_room_makes_a_newcomer(shop: Shop) -> None:
     other = WaitingRoom(Room(name="sale", routes=("*",), admissions_per_s=1, max_active=1), shop.store, SECRET)
-    shop.store.answer = ("admitted", 0, None)
+    shop.store.response = ("admitted", 0, None)
     elsewhere = Shopper(waiting_room(other)(shop.serve))
     await elsewhere.get()
-    shop.store.answer = ("waiting", 4, None)
+    shop.store.response = ("waiting", 4, None)
     shopper = shop.shopper()
     shopper.token = elsewhere.field("Waiting-Room-Token")
 
