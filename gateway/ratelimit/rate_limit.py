@@ -124,7 +124,8 @@ class _Limiter:
         if fields is None:
             fields = group.fields = self._fields.of(group)
         extra = request.extra_headers
-        request.extra_headers = extra + fields if _STATE not in extra else joined(extra, fields)
+        # `in` would first take the operand for a number: the exception of that costs more than the search.
+        request.extra_headers = extra + fields if extra.find(_STATE) < 0 else joined(extra, fields)
 
 
 class _Shadow:
