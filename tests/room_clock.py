@@ -1,4 +1,4 @@
-"""Waiting rooms whose scripts go by a clock that the test moves, not by the server's."""
+"""A clock for the scripts of waiting rooms that the test moves, instead of the server's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from gateway.waitingroom import redis_rooms
 from store import Script, Store
 
 _KEY = "room-clock"
-_SCRIPTS = ("VISIT", "TOUCH", "BOUGHT", "KEEP")
+_SCRIPTS = ("VISIT", "TOUCH", "BOUGHT", "REPORT")
 
 
 class RoomClock:
-    """The time that all rooms in this store go by, in seconds."""
+    """The time of all rooms in this store, in seconds."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -24,10 +24,10 @@ class RoomClock:
         await self._store.execute("HSET", _KEY, "s", seconds, "us", ms * 1000)
 
 
-def let_scripts_go_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the moved clock where the scripts ask for the time."""
-    asked, told = "redis.call('TIME')", f"redis.call('HMGET', '{_KEY}', 's', 'us')"
+def use_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the TIME calls of the scripts with the moved clock."""
+    time_call, clock_call = "redis.call('TIME')", f"redis.call('HMGET', '{_KEY}', 's', 'us')"
     for name in _SCRIPTS:
         script: Script = getattr(redis_rooms, name)
-        assert script.text.count(asked) == 1
-        monkeypatch.setattr(redis_rooms, name, Script(script.text.replace(asked, told)))
+        assert script.text.count(time_call) == 1
+        monkeypatch.setattr(redis_rooms, name, Script(script.text.replace(time_call, clock_call)))

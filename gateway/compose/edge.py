@@ -48,8 +48,8 @@ from gateway.resilience.upstream_guard import UpstreamGuards
 from gateway.server.early_reject import EarlyReject
 from gateway.server.server import EdgeServer
 from gateway.settings import Settings
-from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.redis_rooms import RedisRooms
+from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.rooms import Rooms
 
 
@@ -128,7 +128,7 @@ async def open_edge(
     timetable = Timetable(
         settings.policies, effective=policies, apply=active.apply, prewarm=Prewarmer(server, active).fetch
     )
-    background.start("waiting rooms", RoomKeeper(state.rooms, _signals(state, backends), reporter=worker_name).run)
+    background.start("waiting rooms", RoomReporter(state.rooms, _signals(state, backends), reporter=worker_name).run)
     background.start("keys of the issuer", jwks.run)
     background.start("load shedding", state.shedder.watch)
     background.start("purges", cache.run)

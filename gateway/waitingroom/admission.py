@@ -11,23 +11,23 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-RETRY_LEAST_S: Final = 1
-RETRY_MOST_S: Final = 60
-# A waiting client is asked to return this many times before its place would expire.
-ASKS_PER_AWAY: Final = 3
+MIN_RETRY_S: Final = 1
+MAX_RETRY_S: Final = 60
+# A waiting client polls this many times before its place would expire.
+POLLS_PER_RECONNECT: Final = 3
 RETRY_JITTER: Final = 0.2
 
-# A longer estimate is no estimate.
-ETA_MOST_S: Final = 86_400
+# Longer times are not estimated.
+MAX_ETA_S: Final = 86_400
 
 # Single shed checkouts are normal, for example while the concurrency limit is being found.
-TROUBLED_SHARE: Final = 0.02
+MAX_SHED_SHARE: Final = 0.02
 # Time for a lower factor to show its effect before it is halved again.
 HALVE_EVERY_S: Final = 5.0
 # From standstill to full pace.
 RECOVER_S: Final = 60.0
-# Never zero: a few admitted clients show whether the trouble is over.
-FACTOR_LEAST: Final = 1 / 64
+# Never zero: a few admitted clients show whether the overload is over.
+MIN_FACTOR: Final = 1 / 64
 
 
 class Visit(Struct, frozen=True):
@@ -70,13 +70,13 @@ class RoomStatus(Struct, frozen=True):
     stock: int | None
 
 
-Bound = Literal["nobody waits", "the rate", "the active shoppers", "the stock"]
+Bound = Literal["no queue", "the rate", "the active shoppers", "the stock"]
 
 
 def bound_by(status: RoomStatus, *, max_active: int) -> Bound:
     """The bound that keeps the next client waiting."""
     if not status.waiting:
-        return "nobody waits"
+        return "no queue"
     if status.stock is not None and status.stock <= status.active - status.bought:
         return "the stock"
     if status.active >= max(1, math.floor(max_active * status.factor)):
@@ -85,20 +85,20 @@ def bound_by(status: RoomStatus, *, max_active: int) -> Bound:
 
 
 def eta_s(visit: Visit) -> int | None:
-    """In how many seconds the shopper's turn comes, at the rate of now; None when next to nothing moves."""
-    if visit.per_s * ETA_MOST_S < visit.ahead + 1:
+    """The seconds until the client is admitted, at the current rate; None when that is longer than `MAX_ETA_S`."""
+    if visit.per_s * MAX_ETA_S < visit.ahead + 1:
         return None
     return math.ceil((visit.ahead + 1) / visit.per_s)
 
 
 def retry_after_s(eta: int | None, *, reconnect_s: float, chance: float) -> int:
-    """Seconds until the client asks again: at its turn if that is near, else often enough to keep the place.
+    """The seconds until the client polls again: when it is admitted if that is soon, else before its place expires.
 
     `chance` in [0, 1) spreads clients.
     """
-    most = max(RETRY_LEAST_S, min(RETRY_MOST_S, reconnect_s / ASKS_PER_AWAY))
-    wanted = most if eta is None else min(eta, most)
-    return max(RETRY_LEAST_S, min(math.floor(most), round(wanted * (1 + RETRY_JITTER * (2 * chance - 1)))))
+    longest = max(MIN_RETRY_S, min(MAX_RETRY_S, reconnect_s / POLLS_PER_RECONNECT))
+    wanted = longest if eta is None else min(eta, longest)
+    return max(MIN_RETRY_S, min(math.floor(longest), round(wanted * (1 + RETRY_JITTER * (2 * chance - 1)))))
 
 
 def session_life_s(session_s: float) -> float:
@@ -107,9 +107,9 @@ def session_life_s(session_s: float) -> float:
 
 
 class Pace:
-    """The factor of the admission rate: halved on trouble, and slowly raised again (AIMD).
+    """The factor of the admission rate: halved on overload, and slowly raised again (AIMD).
 
-    Additive increase and multiplicative decrease let gateways that see the same trouble settle (Chiu and Jain, 1989).
+    Additive increase and multiplicative decrease let gateways that see the same overload converge (Chiu and Jain, 1989).
     """
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
@@ -126,19 +126,19 @@ class Pace:
         """
         now = self._clock()
         elapsed_s, self._adjusted_at = now - self._adjusted_at, now
-        trouble = _trouble(shed_share, queue_age_s, max_queue_age_s)
-        if trouble:
-            self.why = trouble
+        reason = _overload(shed_share, queue_age_s, max_queue_age_s)
+        if reason:
+            self.why = reason
             if now - self._halved_at >= HALVE_EVERY_S:
-                self.factor, self._halved_at = max(FACTOR_LEAST, self.factor / 2), now
+                self.factor, self._halved_at = max(MIN_FACTOR, self.factor / 2), now
         elif self.factor < 1:
             self.factor = min(1.0, self.factor + elapsed_s / RECOVER_S)
             self.why = "recovering" if self.factor < 1 else ""
         return self.factor
 
 
-def _trouble(shed_share: float, queue_age_s: float | None, max_queue_age_s: float) -> str:
-    if shed_share > TROUBLED_SHARE:
+def _overload(shed_share: float, queue_age_s: float | None, max_queue_age_s: float) -> str:
+    if shed_share > MAX_SHED_SHARE:
         return "checkout is being shed"
     if queue_age_s is not None and queue_age_s > max_queue_age_s:
         return "orders wait too long"

@@ -10,8 +10,8 @@ from gateway.waitingroom.admission import RoomStatus, Visit, session_life_s
 from store import Script, Store
 
 # Each place takes some 160 bytes; clients beyond this are asked to return, without a place.
-WAITING_MOST: Final = 1_000_000
-# A pass is valid a little less long than the session it stands for, so that no clock makes it outlive its slot.
+MAX_WAITING: Final = 1_000_000
+# A pass expires shortly before its session, so that no clock makes it outlive its slot.
 SESSION_GRACE_S: Final = 2.0
 
 
@@ -23,7 +23,7 @@ def _script(name: str) -> Script:
 VISIT: Final = _script("room_visit")
 TOUCH: Final = _script("room_touch")
 BOUGHT: Final = _script("room_bought")
-KEEP: Final = _script("room_keep")
+REPORT: Final = _script("room_report")
 
 
 def room_keys(name: str) -> list[str]:
@@ -34,21 +34,21 @@ def room_keys(name: str) -> list[str]:
 class RedisRooms:
     """A `RoomStore`. Every call is one script, atomic for all workers and gateways, on the clock of the server.
 
-    A call costs a few logarithms of the number of shoppers, and clears away a hundred forgotten ones at most. Rate, cap
-    and times come with each call, so a changed table is in force at the next. Raises `StoreError`.
+    A call takes time logarithmic in the number of shoppers, and removes at most a hundred expired places. Rate, cap
+    and times are arguments of each call, so a changed table applies from the next one. Raises `StoreError`.
     """
 
-    def __init__(self, store: Store, *, waiting_most: int = WAITING_MOST) -> None:
+    def __init__(self, store: Store, *, max_waiting: int = MAX_WAITING) -> None:
         self._store = store
-        self._waiting_most = waiting_most
+        self._waiting_most = max_waiting
 
-    async def visit(self, room: Room, held: str | None, fresh: str) -> Visit:
+    async def visit(self, room: Room, place_id: str | None, new_place_id: str) -> Visit:
         """See `RoomStore.visit`."""
-        reply = await self._run(VISIT, room, held or "", fresh, self._waiting_most)
-        outcome, place_id, number, ahead, spare, per_s = reply
+        reply = await self._run(VISIT, room, place_id or "", new_place_id, self._waiting_most)
+        outcome, visitor, number, ahead, spare, per_s = reply
         return Visit(
             outcome=outcome.decode(),
-            place_id=place_id.decode(),
+            place_id=visitor.decode(),
             number=number,
             ahead=ahead,
             spare=None if spare < 0 else spare,
@@ -63,11 +63,11 @@ class RedisRooms:
         """See `RoomStore.bought`."""
         return self._run(BOUGHT, room, place_id)
 
-    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> RoomStatus:
-        """See `RoomStore.keep`."""
+    async def report(self, room: Room, reporter: str, factor: float, reason: str, stock: int | None) -> RoomStatus:
+        """See `RoomStore.report`."""
         known = "none" if not room.skus else "" if stock is None else stock
-        reply: Sequence[Any] = await self._run(KEEP, room, reporter, factor, why, known)
-        waiting, active, bought, admitted, tokens, per_s, in_force, reason, units = reply
+        reply: Sequence[Any] = await self._run(REPORT, room, reporter, factor, reason, known)
+        waiting, active, bought, admitted, tokens, per_s, effective, why, units = reply
         return RoomStatus(
             waiting=waiting,
             active=active,
@@ -75,8 +75,8 @@ class RedisRooms:
             admitted=admitted,
             tokens=float(tokens),
             per_s=float(per_s),
-            factor=float(in_force),
-            why=reason.decode(),
+            factor=float(effective),
+            why=why.decode(),
             stock=None if units < 0 else units,
         )
 

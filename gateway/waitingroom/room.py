@@ -29,12 +29,12 @@ MAX_SESSIONS: Final = 20_000
 DEGRADED: Final = "waiting-room"
 # Seconds until a client asks again while the store is away.
 UNKNOWN_RETRY_S: Final = 10
-_HOW: Final = f"Retry after the time in Retry-After, with the token in the header {TOKEN_HEADER}."
+_RETRY_DETAIL: Final = f"Retry after the time in Retry-After, with the token in the header {TOKEN_HEADER}."
 _DETAILS: Final = {
-    "waiting": _HOW,
+    "waiting": _RETRY_DETAIL,
     "sold_out": "The remaining stock is reserved for clients ahead in the queue. The place stays valid while it is polled, in case some stock is released.",
     "full": "The queue is full. Retry after the time in Retry-After.",
-    "unknown": f"The position is unknown at the moment. {_HOW}",
+    "unknown": f"The position is unknown at the moment. {_RETRY_DETAIL}",
 }
 _NO_STORE: Final = header("Cache-Control", "no-store")
 # The response with a pass is for its client alone; of several directives the stricter one holds (RFC 9111, 5.2.2.7).
@@ -139,7 +139,7 @@ class WaitingRoom:
 
     # Waiting clients
 
-    async def ask(self, request: Request, mark: Mark) -> Session | Response:
+    async def request_admission(self, request: Request, mark: Mark) -> Session | Response:
         """The session of the client if it is admitted, else the response that makes it wait."""
         now = self._now()
         token = self._token_of(request)
@@ -148,8 +148,8 @@ class WaitingRoom:
         if ticket is not None and ticket.expires <= now - (PLACE_LIFE_S if ticket.is_pass else 0):
             ticket = None
         try:
-            held = ticket.place_id if ticket is not None else None
-            visit = await self.store.visit(self.table, held, secrets.token_urlsafe(12))
+            place_id = ticket.place_id if ticket is not None else None
+            visit = await self.store.visit(self.table, place_id, secrets.token_urlsafe(12))
         except StoreError:
             # No client is admitted while the store cannot count; places stay valid.
             mark(request, DEGRADED)
@@ -173,9 +173,9 @@ class WaitingRoom:
         reconnect_s = self.table.reconnect_s
         max_s = reconnect_s if visit is not None else min(reconnect_s, 3 * UNKNOWN_RETRY_S)
         retry_s = retry_after_s(eta, reconnect_s=max_s, chance=self._rng())
-        lines = header("Retry-After", retry_s) + _NO_STORE
+        header_block = header("Retry-After", retry_s) + _NO_STORE
         if ticket is not None and token is not None and visit is not None:
-            lines += self._set_cookie(request, token, PLACE_LIFE_S)
+            header_block += self._set_cookie(request, token, PLACE_LIFE_S)
         if prefers_html(request.headers.get("Accept", "")[:512]):
             waiting = Waiting(
                 ahead=visit.ahead if visit is not None else None,
@@ -187,14 +187,16 @@ class WaitingRoom:
                 sold_out=outcome == "sold_out",
                 repeats=request.method in {"GET", "HEAD"},
             )
-            return _page(waiting, lines)
+            return _page(waiting, header_block)
         members: dict[str, Any] = {
             "detail": _DETAILS[outcome],
             "position": visit.ahead + 1 if visit is not None else None,
             "eta_seconds": eta,
             "token": token if ticket is not None else None,
         }
-        return problems.response(_problem(is_sold_out=outcome == "sold_out"), request.id, members, header_block=lines)
+        return problems.response(
+            _problem(is_sold_out=outcome == "sold_out"), request.id, members, header_block=header_block
+        )
 
     def _set_cookie(self, request: Request, token: str, max_age_s: int) -> bytes:
         # A client that lies about the scheme loses only its own cookie.
@@ -203,11 +205,11 @@ class WaitingRoom:
         return header("Set-Cookie", f"{self._cookie}={token}; {attributes}")
 
 
-def _page(waiting: Waiting, lines: bytes) -> Response:
+def _page(waiting: Waiting, header_block: bytes) -> Response:
     if waiting.repeats:
-        lines += header("Refresh", waiting.refresh_s)
+        header_block += header("Refresh", waiting.refresh_s)
     status = _problem(is_sold_out=waiting.sold_out).status
-    return Response(status, render(waiting), header_block=lines + PAGE_HEADERS, content_type=HTML)
+    return Response(status, render(waiting), header_block=header_block + PAGE_HEADERS, content_type=HTML)
 
 
 def _problem(*, is_sold_out: bool) -> problems.Problem:

@@ -35,12 +35,12 @@ class _Admission:
             return self._handler(request)
         session = room.session_of(request)
         if session is None:
-            return self._ask(request)
+            return self._request_admission(request)
         outcome = self._handler(request)
         return outcome if not self._sells or isinstance(outcome, Response) else self._sell(outcome, session)
 
-    async def _ask(self, request: Request) -> Response:
-        session = await self._room.ask(request, self._mark)
+    async def _request_admission(self, request: Request) -> Response:
+        session = await self._room.request_admission(request, self._mark)
         if isinstance(session, Response):
             return session
         outcome = self._handler(request)

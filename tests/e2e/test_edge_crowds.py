@@ -134,7 +134,7 @@ def test_who_stands_behind_what_is_left_is_told_that_it_is_sold_out(gate: Runnin
     product = gate.call("GET", "/v1/products/10123C").body
     assert product["stock"] == 1
     assert reload(gate, ROOM.replace("drop", "last-one") % 10 + 'skus = ["10123C"]\n').status == 200
-    # The keepers read the stock about each second.
+    # The stock is read about every second.
     eventually(lambda: count(gate, "peakgate_room_stock", room="last-one"), lambda stock: stock == 2)
     assert wait_in(gate).status == 200
     tail = wait_in(gate)

@@ -1,16 +1,16 @@
--- What the scripts of a room have in common; it stands before each of them.
--- KEYS: state (hash); waiting (place ids by number); seen (those who wait, by when last heard of); active (place ids by the
--- end of their session); bought (those of the active who have ordered).
--- ARGV: admitted a second, active at most, ms away until a place is given up, ms until a session ends; then the script's own.
--- All times are the server's, in ms, so that gateways need not agree on theirs.
+-- The common part of the scripts of a room; it is prepended to each of them.
+-- KEYS: state (hash); waiting (place ids by number); seen (waiting place ids by their last request); active (place ids by the
+-- end of their session); bought (active place ids with an order).
+-- ARGV: admissions per second, maximum active, ms without a request until a place expires, ms until a session ends; then
+-- the arguments of the script. All times are the server's, in ms, so that the clocks of gateways do not matter.
 local state, waiting, seen, active, bought = unpack(KEYS)
 local away_ms, session_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 
--- No call of a shopper does more than this much of what has piled up, and no call of a keeper more than that.
-local WORK, KEEPERS_WORK = 100, 1000
--- A room that nobody heard of for so long was cut off: the shoppers could not ask, so nobody is away.
+-- The most places and sessions that one visit, and one report, expires or admits.
+local WORK, REPORT_WORK = 100, 1000
+-- A room without calls for so long was unreachable: the shoppers could not poll, so no place expires.
 local SILENT_MS, FORGOTTEN_MS = 5000, 900000
--- A factor that is not renewed is nobody's.
+-- A factor that is not reported again for so long has no reporter any more.
 local STALE_MS = 10000
 
 local time = redis.call('TIME')
@@ -20,24 +20,24 @@ local function number(field)
   return tonumber(redis.call('HGET', state, field))
 end
 
--- Until when places and sessions are kept, whether or not they are heard of.
-local function kept_until()
-  local heard_at = number('heard_at')
-  local kept = number('kept_until') or 0
-  if heard_at and now - heard_at > SILENT_MS and now - heard_at < FORGOTTEN_MS then
-    kept = now + away_ms
-    redis.call('HSET', state, 'kept_until', kept)
+-- The time until which no place or session expires.
+local function grace_until()
+  local seen_at = number('seen_at')
+  local until_ms = number('grace_until') or 0
+  if seen_at and now - seen_at > SILENT_MS and now - seen_at < FORGOTTEN_MS then
+    until_ms = now + away_ms
+    redis.call('HSET', state, 'grace_until', until_ms)
   end
-  -- A clock set back must not make us wait for it.
-  if not heard_at or now - heard_at >= 1000 or heard_at > now then
-    redis.call('HSET', state, 'heard_at', now)
+  -- A clock that was set back must not delay the room.
+  if not seen_at or now - seen_at >= 1000 or seen_at > now then
+    redis.call('HSET', state, 'seen_at', now)
   end
-  return kept
+  return until_ms
 end
 
--- Places of those who are away, and sessions that have ended, are given up.
-local function sweep(kept, at_most)
-  if now < kept then
+-- Remove expired places and sessions.
+local function sweep(grace_ends, at_most)
+  if now < grace_ends then
     return
   end
   local gone = redis.call('ZRANGE', seen, '-inf', now - away_ms, 'BYSCORE', 'LIMIT', 0, at_most)
@@ -52,7 +52,7 @@ local function sweep(kept, at_most)
   end
 end
 
--- How fast the room may run now: admitted a second, and active at most.
+-- The current limits: admissions per second, and maximum active.
 local function limits()
   local set = redis.call('HMGET', state, 'factor', 'factor_at')
   local factor = 1
@@ -62,7 +62,7 @@ local function limits()
   return tonumber(ARGV[1]) * factor, math.max(1, math.floor(tonumber(ARGV[2]) * factor))
 end
 
--- The token bucket: what one second brings is kept at most.
+-- The token bucket: it holds the tokens of one second at most.
 local function tokens_at(per_s)
   local burst = math.max(1, per_s)
   local saved = redis.call('HMGET', state, 'tokens', 'tokens_at')
@@ -81,24 +81,24 @@ local function outstanding()
   return redis.call('ZCARD', active) - redis.call('SCARD', bought)
 end
 
--- Let in as many as may be, in their order. Each has `away_ms` to take notice; then the session begins.
-local function admit(kept, at_most)
-  local per_s, most = limits()
+-- Admit as many as the limits allow, in their order. Each has `away_ms` for its next request; then the session begins.
+local function admit(grace_ends, at_most)
+  local per_s, max_active = limits()
   local tokens = tokens_at(per_s)
-  local places = math.min(math.floor(tokens), most - redis.call('ZCARD', active), at_most)
+  local free = math.min(math.floor(tokens), max_active - redis.call('ZCARD', active), at_most)
   local stock = number('stock')
   if stock then
-    places = math.min(places, stock - outstanding())
+    free = math.min(free, stock - outstanding())
   end
-  if places < 1 then
+  if free < 1 then
     return tokens
   end
-  local called = redis.call('ZPOPMIN', waiting, places)
+  local called = redis.call('ZPOPMIN', waiting, free)
   local count = 0
   for i = 1, #called, 2 do
-    local heard_at = tonumber(redis.call('ZSCORE', seen, called[i])) or 0
+    local seen_at = tonumber(redis.call('ZSCORE', seen, called[i])) or 0
     redis.call('ZREM', seen, called[i])
-    if now - heard_at < away_ms or now < kept then
+    if now - seen_at < away_ms or now < grace_ends then
       redis.call('ZADD', active, now + away_ms, called[i])
       count = count + 1
     end

@@ -1,5 +1,5 @@
--- An admitted shopper has ordered: what is left is for the others.
--- ARGV[5]: his place id.
+-- An admitted shopper has ordered, so no stock is reserved for their session any more.
+-- ARGV[5]: the place id.
 if redis.call('ZSCORE', active, ARGV[5]) then
   redis.call('SADD', bought, ARGV[5])
 end

@@ -1,4 +1,4 @@
--- An admitted shopper is still there. His pass is valid, so he counts, whatever has become of the store meanwhile.
--- ARGV[5]: his place id.
+-- Extend the session of an admitted shopper. The pass is valid, so the session counts even where the store has lost it.
+-- ARGV[5]: the place id.
 redis.call('ZADD', active, now + session_ms, ARGV[5])
 return 1

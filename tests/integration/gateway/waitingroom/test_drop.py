@@ -13,7 +13,7 @@ from gateway.config.policies import Room
 from gateway.waitingroom.admission import Visit, eta_s, retry_after_s
 from gateway.waitingroom.redis_rooms import RedisRooms
 from store import Client, open_client
-from tests.room_clock import RoomClock, let_scripts_go_by_it
+from tests.room_clock import RoomClock, use_clock
 
 SHOPPERS = 5_000
 SNEAKERS = 1_000
@@ -58,8 +58,8 @@ class Drop:
         """Let a second go by; returns how many were admitted in it."""
         await self.clock.move(1)
         self.second += 1
-        standings = [await rooms.keep(ROOM, f"w{n}", 1.0, "", self.stock) for n, rooms in enumerate(self.gateways)]
-        assert standings[-1].active <= ROOM.max_active
+        statuses = [await rooms.report(ROOM, f"w{n}", 1.0, "", self.stock) for n, rooms in enumerate(self.gateways)]
+        assert statuses[-1].active <= ROOM.max_active
         due = [each for each in self.shoppers if not each.is_in and each.asks_at <= self.second]
         await in_parts(due, self.ask)
         for each in self.admitted:
@@ -68,7 +68,7 @@ class Drop:
                 self.buyers.append(each)
                 assert each.visit is not None
                 await self.gateways[0].bought(ROOM, each.visit.place_id)
-        return standings[-1].admitted
+        return statuses[-1].admitted
 
     async def ask(self, shopper: Shopper) -> None:
         held = shopper.visit.place_id if shopper.visit is not None else None
@@ -95,7 +95,7 @@ async def in_parts(shoppers: list[Shopper], ask: Any) -> None:
 async def test_a_drop_of_a_thousand_sneakers_forms_an_orderly_queue(
     store: Client, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_scripts_go_by_it(monkeypatch)
+    use_clock(monkeypatch)
     clock = RoomClock(store)
     await clock.move(0)
     # Thousands come in one tick, and what is late on a busy machine is no fault of the queue.

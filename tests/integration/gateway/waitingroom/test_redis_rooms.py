@@ -16,7 +16,7 @@ from gateway.config.policies import Room
 from gateway.waitingroom.admission import RoomStatus, Visit, eta_s
 from gateway.waitingroom.redis_rooms import RedisRooms, room_keys
 from store import Client, open_client
-from tests.room_clock import RoomClock, let_scripts_go_by_it
+from tests.room_clock import RoomClock, use_clock
 
 AWAY_S = 60.0
 SESSION_S = 600.0
@@ -41,7 +41,7 @@ def table(**settings: Any) -> Room:
 
 @pytest.fixture
 async def clock(store: Client, monkeypatch: pytest.MonkeyPatch) -> RoomClock:
-    let_scripts_go_by_it(monkeypatch)
+    use_clock(monkeypatch)
     clock = RoomClock(store)
     await clock.move(0)
     return clock
@@ -74,7 +74,7 @@ async def ask(rooms: RedisRooms, room: Room, visit: Visit) -> Visit:
     return await rooms.visit(room, visit.place_id, fresh())
 
 
-async def keep(
+async def report(
     rooms: RedisRooms,
     room: Room,
     *,
@@ -83,14 +83,14 @@ async def keep(
     why: str = "",
     stock: int | None = None,
 ) -> RoomStatus:
-    return await rooms.keep(room, reporter, factor, why, stock)
+    return await rooms.report(room, reporter, factor, why, stock)
 
 
 async def stay(rooms: RedisRooms, room: Room, clock: RoomClock, seconds: float, present: list[Visit]) -> list[Visit]:
-    """Let time go by while these keep asking and the room is kept; returns what they were told last."""
+    """Let time pass while these poll and a process reports; returns their last visits."""
     for _ in range(round(seconds)):
         await clock.move(1)
-        await keep(rooms, room)
+        await report(rooms, room)
         present = [await ask(rooms, room, visit) for visit in present]
     return present
 
@@ -98,13 +98,13 @@ async def stay(rooms: RedisRooms, room: Room, clock: RoomClock, seconds: float, 
 # Order, rate and cap
 
 
-async def test_whoever_comes_to_an_empty_room_is_admitted_at_once(rooms: RedisRooms) -> None:
+async def test_a_client_of_an_empty_room_is_admitted_at_once(rooms: RedisRooms) -> None:
     (visit,) = await arrive(rooms, table(), 1)
 
     assert (visit.outcome, visit.number) == ("admitted", 1)
 
 
-async def test_those_who_wait_are_told_how_many_are_ahead(rooms: RedisRooms) -> None:
+async def test_waiting_clients_get_the_number_ahead(rooms: RedisRooms) -> None:
     visits = await arrive(rooms, table(), 4)
 
     assert [visit.outcome for visit in visits] == ["admitted", "waiting", "waiting", "waiting"]
@@ -112,7 +112,7 @@ async def test_those_who_wait_are_told_how_many_are_ahead(rooms: RedisRooms) -> 
     assert [eta_s(visit) for visit in visits[1:]] == [1, 2, 3]
 
 
-async def test_whoever_asks_again_keeps_the_place(rooms: RedisRooms) -> None:
+async def test_polling_preserves_the_place(rooms: RedisRooms) -> None:
     _, second, third = await arrive(rooms, table(), 3)
 
     again = [await ask(rooms, table(), third) for _ in range(3)]
@@ -121,7 +121,7 @@ async def test_whoever_asks_again_keeps_the_place(rooms: RedisRooms) -> None:
     assert (await ask(rooms, table(), second)).ahead == 0
 
 
-async def test_the_last_to_ask_does_not_overtake_the_first(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_a_later_arrival_does_not_overtake_the_first(rooms: RedisRooms, clock: RoomClock) -> None:
     _, second, third = await arrive(rooms, table(), 3)
     await clock.move(1)
 
@@ -151,30 +151,28 @@ async def test_concurrent_arrivals_at_three_gateways_are_admitted_in_the_order_o
     assert admitted == list(range(1, 201))
 
 
-async def test_no_more_are_admitted_than_the_rate_brings_however_often_is_asked(
-    gateways: list[RedisRooms], clock: RoomClock
-) -> None:
+async def test_frequent_polls_admit_no_more_than_the_rate(gateways: list[RedisRooms], clock: RoomClock) -> None:
     room = table(admissions_per_s=4.0)
     await asyncio.gather(*(gateways[n % 3].visit(room, None, fresh()) for n in range(100)))
 
     for step in range(1, 21):
         await clock.move(0.25)
-        standings = await asyncio.gather(*(keep(rooms, room) for rooms in gateways * 5))
+        statuses = await asyncio.gather(*(report(rooms, room) for rooms in gateways * 5))
         # The bucket's four of the start, and one each quarter of a second.
-        assert standings[-1].admitted == 4 + step
+        assert statuses[-1].admitted == 4 + step
 
 
-async def test_no_more_are_in_than_the_cap_allows(gateways: list[RedisRooms], clock: RoomClock) -> None:
+async def test_active_clients_never_exceed_the_cap(gateways: list[RedisRooms], clock: RoomClock) -> None:
     room = table(admissions_per_s=1000.0, max_active=7)
     visits = await asyncio.gather(*(gateways[n % 3].visit(room, None, fresh()) for n in range(50)))
     await clock.move(1)
-    standings = await asyncio.gather(*(keep(rooms, room) for rooms in gateways * 5))
+    statuses = await asyncio.gather(*(report(rooms, room) for rooms in gateways * 5))
 
     assert sum(visit.outcome == "admitted" for visit in visits) == 7
-    assert {(status.active, status.waiting) for status in standings} == {(7, 43)}
+    assert {(status.active, status.waiting) for status in statuses} == {(7, 43)}
 
 
-async def test_what_was_not_used_of_the_rate_is_kept_for_a_second_only(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_unused_rate_is_saved_for_one_second_only(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=3.0)
     await clock.move(3600)
 
@@ -187,7 +185,7 @@ async def test_a_changed_rate_is_in_force_at_once(rooms: RedisRooms, clock: Room
     await arrive(rooms, table(), 50)
     await clock.move(1)
 
-    status = await keep(rooms, table(admissions_per_s=20.0))
+    status = await report(rooms, table(admissions_per_s=20.0))
 
     assert status.admitted == 1 + 20
 
@@ -195,31 +193,31 @@ async def test_a_changed_rate_is_in_force_at_once(rooms: RedisRooms, clock: Room
 async def test_a_server_clock_that_is_set_back_does_not_stop_the_room(rooms: RedisRooms, clock: RoomClock) -> None:
     await arrive(rooms, table(), 3)
     await clock.move(-3600)
-    await keep(rooms, table())
+    await report(rooms, table())
     await clock.move(1)
 
-    assert (await keep(rooms, table())).admitted == 2
+    assert (await report(rooms, table())).admitted == 2
 
 
 async def test_a_room_that_holds_too_many_gives_no_place(store: Client, clock: RoomClock) -> None:
-    rooms = RedisRooms(store, waiting_most=2)
+    rooms = RedisRooms(store, max_waiting=2)
 
     visits = await arrive(rooms, table(), 5)
 
     assert [visit.outcome for visit in visits] == ["admitted", "waiting", "waiting", "full", "full"]
 
 
-async def test_a_keeper_moves_a_long_queue_on_though_nobody_asks(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_reports_advance_a_long_queue_without_polls(rooms: RedisRooms, clock: RoomClock) -> None:
     await arrive(rooms, table(admissions_per_s=0.001), 500)
     await clock.move(10)
 
-    assert (await keep(rooms, table(admissions_per_s=400.0))).admitted == 1 + 400
+    assert (await report(rooms, table(admissions_per_s=400.0))).admitted == 1 + 400
 
 
 # Those who leave
 
 
-async def test_whoever_is_away_gives_up_the_place(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_the_place_of_an_absent_client_expires(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=0.001)
     _, leaves, stays = await arrive(rooms, room, 3)
 
@@ -231,7 +229,7 @@ async def test_whoever_is_away_gives_up_the_place(rooms: RedisRooms, clock: Room
     assert back.place_id != leaves.place_id
 
 
-async def test_nobody_who_is_away_is_given_a_turn_however_many_they_are(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_absent_clients_are_never_admitted(rooms: RedisRooms, clock: RoomClock) -> None:
     visits = await arrive(rooms, table(admissions_per_s=0.001), 350)
     for _ in range(15):
         await clock.move(4)
@@ -241,17 +239,17 @@ async def test_nobody_who_is_away_is_given_a_turn_however_many_they_are(rooms: R
     while last.outcome == "waiting":
         last = await ask(rooms, table(admissions_per_s=1000.0), last)
 
-    status = await keep(rooms, table())
+    status = await report(rooms, table())
     assert (last.place_id, status.admitted) == (visits[-1].place_id, 2)
 
 
-async def test_a_turn_nobody_takes_is_given_to_the_next(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_an_unused_admission_goes_to_the_next(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(max_active=1, session_s=20.0)
     _, leaves, stays = await arrive(rooms, room, 3)
     # The session of the first ends, and the turn is that of whoever left.
     (stays,) = await stay(rooms, room, clock, AWAY_S, [stays])
     assert (stays.outcome, stays.ahead) == ("waiting", 0)
-    assert (await keep(rooms, room)).admitted == 2
+    assert (await report(rooms, room)).admitted == 2
 
     (stays,) = await stay(rooms, room, clock, 30, [stays])
 
@@ -266,10 +264,10 @@ async def test_an_idle_session_ends_and_one_that_is_touched_does_not(rooms: Redi
     await rooms.touch(room, busy.place_id)
     await clock.move(SESSION_ENDS_S - SESSION_S + 1)
     # The room was out of touch, so nobody counts as away at first.
-    await keep(rooms, room)
+    await report(rooms, room)
     await stay(rooms, room, clock, AWAY_S, [])
 
-    status = await keep(rooms, room)
+    status = await report(rooms, room)
 
     assert status.active == 1
     assert (await ask(rooms, room, busy)).place_id == busy.place_id
@@ -279,10 +277,10 @@ async def test_an_idle_session_ends_and_one_that_is_touched_does_not(rooms: Redi
 async def test_while_nobody_could_ask_nobody_was_away(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=0.001)
     visits = await arrive(rooms, room, 20)
-    await keep(rooms, room)
+    await report(rooms, room)
 
     await clock.move(AWAY_S * 3)
-    await keep(rooms, room)
+    await report(rooms, room)
     await clock.move(AWAY_S / 3)
     again = [await ask(rooms, room, visit) for visit in visits]
 
@@ -292,19 +290,19 @@ async def test_while_nobody_could_ask_nobody_was_away(rooms: RedisRooms, clock: 
 
 async def test_a_room_that_was_silent_for_an_hour_is_empty(rooms: RedisRooms, clock: RoomClock) -> None:
     visits = await arrive(rooms, table(admissions_per_s=0.001), 5)
-    await keep(rooms, table(admissions_per_s=0.001))
+    await report(rooms, table(admissions_per_s=0.001))
     await clock.move(3600)
 
-    assert (await keep(rooms, table(admissions_per_s=0.001))).waiting == 0
+    assert (await report(rooms, table(admissions_per_s=0.001))).waiting == 0
     assert (await ask(rooms, table(), visits[1])).place_id != visits[1].place_id
 
 
-async def test_who_did_not_come_back_after_that_is_away_all_the_same(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_a_client_absent_after_that_loses_its_place(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=0.001)
     _, _leaves, stays = await arrive(rooms, room, 3)
-    await keep(rooms, room)
+    await report(rooms, room)
     await clock.move(AWAY_S * 3)
-    await keep(rooms, room)
+    await report(rooms, room)
 
     (stays,) = await stay(rooms, room, clock, AWAY_S + 1, [stays])
 
@@ -314,32 +312,30 @@ async def test_who_did_not_come_back_after_that_is_away_all_the_same(rooms: Redi
 # The signals
 
 
-async def test_the_lowest_factor_is_in_force_until_whoever_told_it_raises_it(
-    rooms: RedisRooms, clock: RoomClock
-) -> None:
+async def test_the_lowest_factor_applies_until_its_reporter_raises_it(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table()
-    await keep(rooms, room, reporter="calm", factor=1.0)
-    await keep(rooms, room, reporter="troubled", factor=0.25, why="checkout is being shed")
-    assert (await keep(rooms, room, reporter="calm", factor=1.0)).factor == 0.25
+    await report(rooms, room, reporter="calm", factor=1.0)
+    await report(rooms, room, reporter="troubled", factor=0.25, why="checkout is being shed")
+    assert (await report(rooms, room, reporter="calm", factor=1.0)).factor == 0.25
 
-    risen = await keep(rooms, room, reporter="troubled", factor=0.5, why="recovering")
+    risen = await report(rooms, room, reporter="troubled", factor=0.5, why="recovering")
 
     assert (risen.factor, risen.why) == (0.5, "recovering")
 
 
 async def test_a_factor_whose_reporter_is_gone_is_forgotten(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table()
-    await keep(rooms, room, reporter="troubled", factor=0.25, why="checkout is being shed")
+    await report(rooms, room, reporter="troubled", factor=0.25, why="checkout is being shed")
     for _ in range(11):
         await clock.move(1)
-        status = await keep(rooms, room, reporter="calm")
+        status = await report(rooms, room, reporter="calm")
 
     assert (status.factor, status.why) == (1.0, "")
 
 
 async def test_a_factor_that_nobody_renews_is_in_force_no_more(rooms: RedisRooms, clock: RoomClock) -> None:
     await arrive(rooms, table(), 5)
-    await keep(rooms, table(), factor=0.01, why="checkout is being shed")
+    await report(rooms, table(), factor=0.01, why="checkout is being shed")
     for _ in range(4):
         await clock.move(3)
         await arrive(rooms, table(), 1)
@@ -353,17 +349,19 @@ async def test_rate_and_cap_are_lowered_by_the_factor(rooms: RedisRooms, clock: 
     admitted = []
     for _ in range(4):
         await clock.move(1)
-        admitted.append((await keep(rooms, room, factor=0.5, why="orders wait too long")).admitted)
+        admitted.append((await report(rooms, room, factor=0.5, why="orders wait too long")).admitted)
 
     # Half the cap is six, and eight are in already.
     assert admitted == [8, 8, 8, 8]
     await clock.move(1)
-    assert (await keep(rooms, table(admissions_per_s=8.0, max_active=100), factor=0.5)).admitted == 8 + 4
+    assert (await report(rooms, table(admissions_per_s=8.0, max_active=100), factor=0.5)).admitted == 8 + 4
 
 
-async def test_the_tail_is_told_when_the_stock_cannot_serve_those_ahead(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_the_tail_is_sold_out_when_the_stock_cannot_serve_clients_ahead(
+    rooms: RedisRooms, clock: RoomClock
+) -> None:
     room = table(admissions_per_s=2.0, skus=("SNEAKER",))
-    await keep(rooms, room, stock=5)
+    await report(rooms, room, stock=5)
 
     visits = await arrive(rooms, room, 8)
 
@@ -373,20 +371,18 @@ async def test_the_tail_is_told_when_the_stock_cannot_serve_those_ahead(rooms: R
 
 async def test_no_more_are_admitted_than_the_stock_can_serve(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=2.0, skus=("SNEAKER",))
-    await keep(rooms, room, stock=5)
+    await report(rooms, room, stock=5)
     await arrive(rooms, room, 20)
     for _ in range(10):
         await clock.move(1)
-        status = await keep(rooms, room, stock=5)
+        status = await report(rooms, room, stock=5)
 
     assert (status.active, status.waiting) == (5, 15)
 
 
-async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
-    rooms: RedisRooms, clock: RoomClock
-) -> None:
+async def test_a_client_that_has_ordered_reserves_no_stock(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=2.0, skus=("SNEAKER",))
-    await keep(rooms, room, stock=4)
+    await report(rooms, room, stock=4)
     first, second, *waiting = await arrive(rooms, room, 6)
     assert [visit.is_sold_out for visit in waiting] == [False, False, True, True]
 
@@ -395,7 +391,7 @@ async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
         await rooms.bought(room, buyer.place_id)
     for _ in range(2):
         await clock.move(1)
-        status = await keep(rooms, room, stock=2)
+        status = await report(rooms, room, stock=2)
 
     assert (status.active, status.bought) == (4, 2)
     told = [await ask(rooms, room, visit) for visit in waiting]
@@ -403,53 +399,53 @@ async def test_whoever_has_bought_leaves_the_rest_of_the_stock_to_the_others(
     assert [visit.is_sold_out for visit in told[2:]] == [True, True]
 
 
-async def test_whoever_has_bought_and_left_counts_no_more(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_a_client_that_has_ordered_and_left_is_not_counted(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(skus=("SNEAKER",), session_s=10.0, max_active=1)
-    await keep(rooms, room, stock=3)
+    await report(rooms, room, stock=3)
     buyer, *waiting = await arrive(rooms, room, 4)
     await rooms.bought(room, buyer.place_id)
     for _ in range(15):
         await clock.move(1)
-        status = await keep(rooms, room, stock=2)
+        status = await report(rooms, room, stock=2)
 
     # The buyer's session has ended, and the next is in.
     assert (status.active, status.bought) == (1, 0)
     assert [(await ask(rooms, room, visit)).is_sold_out for visit in waiting] == [False, False, True]
 
 
-async def test_an_order_of_somebody_who_is_not_in_changes_nothing(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_an_order_of_a_client_that_is_not_admitted_changes_nothing(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=0.001, skus=("SNEAKER",))
-    await keep(rooms, room, stock=2)
+    await report(rooms, room, stock=2)
 
     await rooms.bought(room, "a-stranger")
 
     assert [visit.is_sold_out for visit in await arrive(rooms, room, 3)] == [False, False, True]
 
 
-async def test_nobody_is_shown_sold_out_for_an_order_on_its_way(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_an_order_in_progress_does_not_cause_sold_out(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=0.001, skus=("SNEAKER",))
-    await keep(rooms, room, stock=2)
+    await report(rooms, room, stock=2)
     buyer, last = await arrive(rooms, room, 2)
     await clock.move(1)
     # The order has taken its unit, but the room does not know yet whose it is.
-    await keep(rooms, room, stock=1)
+    await report(rooms, room, stock=1)
     assert not (await ask(rooms, room, last)).is_sold_out
 
     await rooms.bought(room, buyer.place_id)
     await clock.move(1)
-    await keep(rooms, room, stock=1)
+    await report(rooms, room, stock=1)
 
     assert not (await ask(rooms, room, last)).is_sold_out
 
 
-async def test_units_that_come_back_are_for_those_who_were_shown_sold_out(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_returned_stock_goes_to_clients_that_were_sold_out(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=2.0, skus=("SNEAKER",))
-    await keep(rooms, room, stock=0)
+    await report(rooms, room, stock=0)
     (visit,) = await arrive(rooms, room, 1)
     assert visit.is_sold_out
 
     await clock.move(1)
-    await keep(rooms, room, stock=1)
+    await report(rooms, room, stock=1)
 
     assert (await ask(rooms, room, visit)).outcome == "admitted"
 
@@ -457,18 +453,18 @@ async def test_units_that_come_back_are_for_those_who_were_shown_sold_out(rooms:
 async def test_stock_that_cannot_be_read_stays_as_it_was_and_a_room_without_skus_has_none(
     rooms: RedisRooms, clock: RoomClock
 ) -> None:
-    await keep(rooms, table(skus=("SNEAKER",)), stock=5)
+    await report(rooms, table(skus=("SNEAKER",)), stock=5)
     await clock.move(1)
-    assert (await keep(rooms, table(skus=("SNEAKER",)), stock=None)).stock == 5
+    assert (await report(rooms, table(skus=("SNEAKER",)), stock=None)).stock == 5
     await clock.move(1)
 
-    assert (await keep(rooms, table())).stock is None
+    assert (await report(rooms, table())).stock is None
 
 
-async def test_the_time_to_wait_follows_what_is_really_admitted(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_the_estimate_follows_the_measured_rate(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=100.0, max_active=10, reconnect_s=3600.0)
     visits = await arrive(rooms, room, 200)
-    await keep(rooms, room)
+    await report(rooms, room)
     assert eta_s(visits[-1]) == 2
 
     # The room is full: nobody leaves, so nobody comes in.
@@ -479,12 +475,12 @@ async def test_the_time_to_wait_follows_what_is_really_admitted(rooms: RedisRoom
     assert eta > 30
 
 
-async def test_once_nobody_waits_the_rate_that_was_is_forgotten(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_the_measured_rate_is_dropped_when_the_queue_is_empty(rooms: RedisRooms, clock: RoomClock) -> None:
     full = table(admissions_per_s=100.0, max_active=10)
     (last,) = await stay(rooms, full, clock, 60, (await arrive(rooms, full, 11))[-1:])
     assert last.per_s < 10
     await clock.move(1)
-    await keep(rooms, table(admissions_per_s=100.0))
+    await report(rooms, table(admissions_per_s=100.0))
 
     await clock.move(1)
     *_, late = await arrive(rooms, table(admissions_per_s=100.0), 150)
@@ -497,7 +493,7 @@ async def test_once_nobody_waits_the_rate_that_was_is_forgotten(rooms: RedisRoom
 
 async def test_a_room_nobody_keeps_any_more_goes_by_itself(store: Client, rooms: RedisRooms) -> None:
     await arrive(rooms, table(admissions_per_s=1.0), 2)
-    await keep(rooms, table())
+    await report(rooms, table())
 
     left_s = [await store.execute("TTL", key) for key in room_keys("drop")]
 

@@ -13,13 +13,13 @@ from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response
 from gateway.http.router import Router
 from gateway.server.server import EdgeServer
-from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.redis_rooms import RedisRooms
+from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.rooms import Rooms
 from gateway.waitingroom.waiting_room import waiting_room
 from store import Client, open_client
 from tests.raw_http import RawClient, RawResponse
-from tests.room_clock import RoomClock, let_scripts_go_by_it
+from tests.room_clock import RoomClock, use_clock
 
 SECRET = b"shared by all gateways"
 ROOM = Room(name="drop", routes=("/shop",), admissions_per_s=5.0, max_active=8)
@@ -40,7 +40,7 @@ class Gateway:
             return 0
 
         signals = Signals(lambda: 0.0, queue_age_s, stock_of)
-        self.keeper = RoomKeeper(self.rooms, signals, reporter=name)
+        self.reporter = RoomReporter(self.rooms, signals, reporter=name)
         layer = waiting_room(self.rooms["drop"])
         self.edge = EdgeServer(Router([Endpoint(method, "/shop", layer(self.serve)) for method in ("GET", "HEAD")]))
         self.served = 0
@@ -53,7 +53,7 @@ class Gateway:
 
 @pytest.fixture
 async def clock(store: Client, monkeypatch: pytest.MonkeyPatch) -> RoomClock:
-    let_scripts_go_by_it(monkeypatch)
+    use_clock(monkeypatch)
     clock = RoomClock(store)
     await clock.move(0)
     return clock
@@ -92,9 +92,7 @@ def cookie(response: RawResponse) -> str:
     return f"Cookie: {response['Set-Cookie'].partition(';')[0]}"
 
 
-async def test_a_crowd_at_two_gateways_is_served_in_the_order_it_came(
-    gateways: list[Gateway], clock: RoomClock
-) -> None:
+async def test_a_crowd_at_two_gateways_is_served_in_order_of_arrival(gateways: list[Gateway], clock: RoomClock) -> None:
     responses = await asyncio.gather(*(get(gateways[n % 2]) for n in range(40)))
     waiting = sorted((each for each in responses if each.status == 503), key=lambda each: int(each.json()["position"]))
     assert [each.json()["position"] for each in waiting] == list(range(1, 36))
@@ -123,23 +121,21 @@ def store_calls(gateways: list[Gateway]) -> int:
     return sum(gateway.store.answered for gateway in gateways)
 
 
-async def test_a_browser_waits_on_a_page_and_then_gets_what_it_wanted(
-    gateways: list[Gateway], clock: RoomClock
-) -> None:
+async def test_a_browser_waits_on_a_page_and_then_gets_the_resource(gateways: list[Gateway], clock: RoomClock) -> None:
     for _ in range(5):
         await get(gateways[0])
     page = await get(gateways[0], "Accept: text/html")
     assert (page.status, page["Content-Type"]) == (503, "text/html; charset=utf-8")
     assert int(page["Refresh"]) == int(page["Retry-After"]) == 1
     await clock.move(1)
-    await gateways[1].keeper.tick()
+    await gateways[1].reporter.tick()
 
     wanted = await get(gateways[1], "Accept: text/html", cookie(page))
 
     assert (wanted.status, wanted.body) == (200, b'{"shop":"open"}')
 
 
-async def test_a_head_request_is_told_the_same_without_the_page(gateways: list[Gateway]) -> None:
+async def test_a_head_request_gets_the_same_headers_without_the_page(gateways: list[Gateway]) -> None:
     for _ in range(5):
         await get(gateways[0])
 
@@ -149,7 +145,7 @@ async def test_a_head_request_is_told_the_same_without_the_page(gateways: list[G
     assert int(told["Content-Length"]) > 1000
 
 
-async def test_without_the_store_newcomers_wait_and_those_who_are_in_are_served(
+async def test_without_the_store_new_clients_wait_and_admitted_ones_are_served(
     gateways: list[Gateway], store: Client
 ) -> None:
     inside = await get(gateways[0])
@@ -162,11 +158,11 @@ async def test_without_the_store_newcomers_wait_and_those_who_are_in_are_served(
     assert int(newcomer["Retry-After"]) >= 1
 
 
-async def test_what_all_gateways_see_of_the_room_is_the_same(gateways: list[Gateway]) -> None:
+async def test_all_gateways_report_the_same_state_of_the_room(gateways: list[Gateway]) -> None:
     for number in range(12):
         await get(gateways[number % 2])
     for gateway in gateways:
-        await gateway.keeper.tick()
+        await gateway.reporter.tick()
 
     one, two = (gateway.rooms.snapshot()["drop"] for gateway in gateways)
 

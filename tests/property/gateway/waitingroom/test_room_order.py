@@ -13,7 +13,7 @@ from gateway.config.policies import Room
 from gateway.waitingroom import redis_rooms
 from gateway.waitingroom.redis_rooms import RedisRooms
 from store import open_client
-from tests.room_clock import RoomClock, let_scripts_go_by_it
+from tests.room_clock import RoomClock, use_clock
 
 ROOM = Room(name="drop", routes=("*",), admissions_per_s=2.0, max_active=3, session_s=8.0, reconnect_s=6.0)
 GATEWAYS = 2
@@ -86,7 +86,7 @@ def test_the_room_keeps_its_order(store_url: str, happenings: list[tuple[str, ob
                 await crowd.check()
 
     with pytest.MonkeyPatch.context() as patch:
-        let_scripts_go_by_it(patch)
+        use_clock(patch)
         asyncio.run(play())
 
 
@@ -100,7 +100,7 @@ async def happen(crowd: Crowd, what: str, detail: object) -> None:
         case "time", float(seconds):
             await crowd.clock.move(seconds)
         case "keep", float(factor):
-            await crowd.gateways[0].keep(ROOM, "one", factor, "", None)
+            await crowd.gateways[0].report(ROOM, "one", factor, "", None)
         case "all ask", chance:
             holders = list(crowd.holders)
             chance.shuffle(holders)  # type: ignore[attr-defined]

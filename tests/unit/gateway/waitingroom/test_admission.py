@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.waitingroom.admission import (
-    FACTOR_LEAST,
     HALVE_EVERY_S,
+    MIN_FACTOR,
     RECOVER_S,
     Pace,
     RoomStatus,
@@ -45,7 +45,7 @@ def test_a_calm_shop_lets_the_room_run_at_full_pace(clock: Clock) -> None:
     ("shed_share", "queue_age_s", "why"),
     [(0.1, None, "checkout is being shed"), (0.0, 61.0, "orders wait too long")],
 )
-def test_trouble_halves_the_pace(clock: Clock, shed_share: float, queue_age_s: float | None, why: str) -> None:
+def test_overload_halves_the_rate(clock: Clock, shed_share: float, queue_age_s: float | None, why: str) -> None:
     pace = Pace(clock=clock)
 
     factor = pace.adjust(shed_share=shed_share, queue_age_s=queue_age_s, max_queue_age_s=60.0)
@@ -63,13 +63,13 @@ def test_a_slower_pace_is_given_time_to_show_its_effect(clock: Clock) -> None:
     assert factors == [0.5] * int(HALVE_EVERY_S) + [0.25] * int(HALVE_EVERY_S) + [0.125]
 
 
-def test_however_long_trouble_lasts_some_are_let_in(clock: Clock) -> None:
+def test_some_clients_are_admitted_during_a_long_overload(clock: Clock) -> None:
     pace = Pace(clock=clock)
     for _ in range(1000):
         pace.adjust(shed_share=1.0, queue_age_s=1e6, max_queue_age_s=60.0)
         clock.now += 1
 
-    assert pace.factor == FACTOR_LEAST
+    assert pace.factor == MIN_FACTOR
 
 
 def test_the_pace_climbs_back_slowly_and_evenly(clock: Clock) -> None:
@@ -93,7 +93,7 @@ def test_while_it_climbs_it_says_so(clock: Clock) -> None:
     assert pace.why == "recovering"
 
 
-def test_a_checkout_refused_now_and_then_is_no_trouble(clock: Clock) -> None:
+def test_single_shed_checkouts_are_no_overload(clock: Clock) -> None:
     assert Pace(clock=clock).adjust(shed_share=0.02, queue_age_s=None, max_queue_age_s=60.0) == 1.0
 
 
@@ -136,7 +136,7 @@ def test_who_stands_behind_the_stock_is_told_so() -> None:
 @pytest.mark.parametrize(
     ("status", "bound"),
     [
-        ((0, 5, 0, 1.0, None), "nobody waits"),
+        ((0, 5, 0, 1.0, None), "no queue"),
         ((9, 5, 0, 1.0, None), "the rate"),
         ((9, 10, 0, 1.0, None), "the active shoppers"),
         ((9, 5, 0, 0.5, None), "the active shoppers"),

@@ -15,8 +15,8 @@ from gateway.config.policies import Room
 from gateway.http.message import Handler, Request, Response, resolve
 from gateway.pipeline.degraded import Degraded
 from gateway.waitingroom.admission import RoomStatus, Visit
-from gateway.waitingroom.keeper import RoomKeeper, Signals
 from gateway.waitingroom.negotiation import cookie, prefers_html
+from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.room import WaitingRoom
 from gateway.waitingroom.rooms import Rooms
 from gateway.waitingroom.waiting_room import waiting_room
@@ -39,7 +39,7 @@ class FakeStore:
         self.held: list[str | None] = []
         self.touched: list[str] = []
         self.buyers: list[str] = []
-        self.kept: list[tuple[str, float, str, int | None]] = []
+        self.reports: list[tuple[str, float, str, int | None]] = []
         self.gone: set[str] = set()
 
     async def visit(self, room: Room, held: str | None, fresh: str) -> Visit:
@@ -59,10 +59,10 @@ class FakeStore:
         self.buyers.append(place_id)
         return self._reply()
 
-    async def keep(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> RoomStatus:
+    async def report(self, room: Room, reporter: str, factor: float, why: str, stock: int | None) -> RoomStatus:
         if self.is_away:
             raise StoreUnavailable("away")
-        self.kept.append((room.name, factor, why, stock))
+        self.reports.append((room.name, factor, why, stock))
         return STANDING
 
     def _reply(self) -> asyncio.Future[int]:
@@ -517,10 +517,10 @@ async def test_whoever_was_in_is_still_in_after_a_reload(shop: Shop) -> None:
     assert (await shopper.get()).status == 200
 
 
-# The keeper
+# The reporter
 
 
-def keeper(shop: Shop, *, stock: int | Exception = 5, shed: float = 0.0, age: float | None = None) -> RoomKeeper:
+def reporter(shop: Shop, *, stock: int | Exception = 5, shed: float = 0.0, age: float | None = None) -> RoomReporter:
     async def queue_age_s() -> float | None:
         return age
 
@@ -529,48 +529,48 @@ def keeper(shop: Shop, *, stock: int | Exception = 5, shed: float = 0.0, age: fl
             raise stock
         return stock
 
-    return RoomKeeper(shop.rooms, Signals(lambda: shed, queue_age_s, stock_of), reporter="w1", clock=lambda: 1000.0)
+    return RoomReporter(shop.rooms, Signals(lambda: shed, queue_age_s, stock_of), reporter="w1", clock=lambda: 1000.0)
 
 
 async def test_the_keeper_tells_every_open_room_what_it_sees() -> None:
     shop = Shop(table=Room(name="drop", routes=("*",), admissions_per_s=1.0, max_active=1, skus=("SNEAKER",)))
 
-    await keeper(shop, shed=0.5).tick()
+    await reporter(shop, shed=0.5).tick()
 
-    assert shop.store.kept == [("drop", 0.5, "checkout is being shed", 5)]
+    assert shop.store.reports == [("drop", 0.5, "checkout is being shed", 5)]
 
 
 async def test_each_room_has_its_own_bound_for_the_age_of_orders(shop: Shop) -> None:
     patient = Room(name="patient", routes=("*",), admissions_per_s=1.0, max_active=1, max_queue_age_s=600.0)
     shop.rooms.update([TABLE, patient])
 
-    await keeper(shop, age=100.0).tick()
+    await reporter(shop, age=100.0).tick()
 
-    assert {(name, factor) for name, factor, _, _ in shop.store.kept} == {("drop", 0.5), ("patient", 1.0)}
+    assert {(name, factor) for name, factor, _, _ in shop.store.reports} == {("drop", 0.5), ("patient", 1.0)}
 
 
 async def test_a_stock_that_cannot_be_read_is_not_known() -> None:
     shop = Shop(table=Room(name="drop", routes=("*",), admissions_per_s=1.0, max_active=1, skus=("SNEAKER",)))
 
-    await keeper(shop, stock=StoreUnavailable("away")).tick()
+    await reporter(shop, stock=StoreUnavailable("away")).tick()
 
-    assert shop.store.kept == [("drop", 1.0, "", None)]
+    assert shop.store.reports == [("drop", 1.0, "", None)]
 
 
 async def test_a_room_that_is_off_is_not_kept(shop: Shop) -> None:
     shop.rooms["drop"].is_enabled = False
 
-    await keeper(shop).tick()
+    await reporter(shop).tick()
 
-    assert shop.store.kept == []
+    assert shop.store.reports == []
 
 
 async def test_a_store_that_is_away_leaves_the_room_as_it_was(shop: Shop) -> None:
-    kept = keeper(shop)
-    await kept.tick()
+    room_reporter = reporter(shop)
+    await room_reporter.tick()
     shop.store.is_away = True
 
-    await kept.tick()
+    await room_reporter.tick()
 
     assert shop.rooms["drop"].status == STANDING
 
@@ -579,7 +579,7 @@ async def test_a_store_that_is_away_leaves_the_room_as_it_was(shop: Shop) -> Non
 
 
 async def test_how_a_room_is_doing_can_be_seen(shop: Shop) -> None:
-    await keeper(shop).tick()
+    await reporter(shop).tick()
     await shop.shopper().get()
 
     seen = shop.rooms.snapshot()["drop"]
@@ -590,7 +590,7 @@ async def test_how_a_room_is_doing_can_be_seen(shop: Shop) -> None:
 
 
 async def test_metrics_are_labelled_by_room_and_outcome_only(shop: Shop) -> None:
-    await keeper(shop).tick()
+    await reporter(shop).tick()
 
     families = {metric.name: metric for metric in shop.rooms.metrics()}
 

@@ -1,17 +1,17 @@
--- Every second or so, from every process: tell what it sees, admit whoever may be, and read how the room is doing.
--- ARGV[5]: the process; ARGV[6], ARGV[7]: its factor and why; ARGV[8]: the stock: a number, empty where it could not be read
--- now, `none` where the room has none.
-local reporter, factor, why, stock = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
-local KEEP_S = 86400
-local kept = kept_until()
+-- Called about every second by every process: report its factor, admit the next shoppers, and return the state of the room.
+-- ARGV[5]: the process; ARGV[6], ARGV[7]: its factor and the reason; ARGV[8]: the stock: a number, empty where it could
+-- not be read now, `none` where the room has none.
+local reporter, factor, reason, stock = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local EXPIRE_S = 86400
+local grace_ends = grace_until()
 
--- The lowest factor is in force; who set it may raise it again.
+-- The lowest factor applies; the process that set it may raise it again.
 local set = redis.call('HMGET', state, 'factor', 'factor_at', 'factor_by')
 if not set[1] or factor <= tonumber(set[1]) or set[3] == reporter or now - tonumber(set[2]) >= STALE_MS then
-  redis.call('HSET', state, 'factor', ARGV[6], 'factor_at', now, 'factor_by', reporter, 'factor_why', why)
+  redis.call('HSET', state, 'factor', ARGV[6], 'factor_at', now, 'factor_by', reporter, 'factor_why', reason)
 end
 
--- Readings that follow one another within a second are one.
+-- The rate is measured once a second, whichever process reports.
 local mark = redis.call('HMGET', state, 'mark_at', 'mark_admitted', 'mark_waits', 'measured')
 local elapsed_ms = now - (tonumber(mark[1]) or 0)
 local is_due = elapsed_ms >= 900 or elapsed_ms < 0
@@ -22,14 +22,14 @@ elseif is_due and stock ~= '' then
   redis.call('HSET', state, 'stock_before', redis.call('HGET', state, 'stock') or stock, 'stock', stock)
 end
 
-sweep(kept, KEEPERS_WORK)
-local tokens = admit(kept, KEEPERS_WORK)
+sweep(grace_ends, REPORT_WORK)
+local tokens = admit(grace_ends, REPORT_WORK)
 local admitted = number('admitted') or 0
 
 if is_due then
   local waits = redis.call('ZCARD', waiting)
   if waits > 0 and mark[3] and tonumber(mark[3]) > 0 and elapsed_ms > 0 then
-    -- A mean that forgets within 20 s. It speaks of the room only while somebody waits: else it would be that of arrivals.
+    -- An exponential mean over 20 s. It is measured only while shoppers wait: else it would be the rate of arrivals.
     local per_s = (admitted - tonumber(mark[2])) * 1000 / elapsed_ms
     local before = tonumber(mark[4]) or (limits())
     redis.call('HSET', state, 'measured', before + (per_s - before) * (1 - math.exp(-elapsed_ms / 20000)))
@@ -39,15 +39,15 @@ if is_due then
   redis.call('HSET', state, 'mark_at', now, 'mark_admitted', admitted, 'mark_waits', waits)
 end
 
--- A room that nobody keeps any more goes by itself.
-if redis.call('TTL', state) < KEEP_S - 3600 then
+-- A room without reports expires.
+if redis.call('TTL', state) < EXPIRE_S - 3600 then
   for _, key in ipairs(KEYS) do
-    redis.call('EXPIRE', key, KEEP_S)
+    redis.call('EXPIRE', key, EXPIRE_S)
   end
 end
 
-local told = redis.call('HMGET', state, 'factor', 'factor_why', 'measured', 'stock')
+local fields = redis.call('HMGET', state, 'factor', 'factor_why', 'measured', 'stock')
 return {
   redis.call('ZCARD', waiting), redis.call('ZCARD', active), redis.call('SCARD', bought), admitted,
-  tostring(tokens), told[3] or tostring((limits())), told[1], told[2], tonumber(told[4] or -1),
+  tostring(tokens), fields[3] or tostring((limits())), fields[1], fields[2], tonumber(fields[4] or -1),
 }

@@ -1,4 +1,4 @@
-"""The task beside the workers' requests that tells the waiting rooms how things go, and keeps their queues moving."""
+"""The background task that reports the load of a worker to the waiting rooms, which admits the next clients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Signals:
     stock_of: Callable[[Sequence[str]], Awaitable[int]]
 
 
-class RoomKeeper:
+class RoomReporter:
     """Every second: gathers the signals, reports the factor of every open room to the store, and reads its state.
 
     `reporter` names this process among all gateways. A signal that fails counts as unknown; a store that does not reply
@@ -59,44 +59,44 @@ class RoomKeeper:
         self._failing: set[str] = set()
 
     async def run(self) -> None:
-        """Keep the rooms until cancelled."""
+        """Report to the rooms until cancelled."""
         while True:
             await self.tick()
             await asyncio.sleep(self._tick_s)
 
     async def tick(self) -> None:
-        """Keep every open room once."""
+        """Report to every open room once."""
         is_open = [room for room in self._rooms.values() if room.is_enabled]
         self._paces = {room.table.name: self._pace_of(room) for room in is_open}
         if not is_open:
             return
         queue_age_s = await self._try("the age of the order queue", self._signals.queue_age_s())
         shed_share = self._signals.checkout_shed_share()
-        await asyncio.gather(*(self._keep(room, shed_share, queue_age_s) for room in is_open))
+        await asyncio.gather(*(self._report(room, shed_share, queue_age_s) for room in is_open))
 
     def _pace_of(self, room: WaitingRoom) -> Pace:
         return self._paces.get(room.table.name) or Pace(clock=self._clock)
 
-    async def _keep(self, room: WaitingRoom, shed_share: float, queue_age_s: float | None) -> None:
+    async def _report(self, room: WaitingRoom, shed_share: float, queue_age_s: float | None) -> None:
         table, pace = room.table, self._paces[room.table.name]
         pace.adjust(shed_share=shed_share, queue_age_s=queue_age_s, max_queue_age_s=table.max_queue_age_s)
         stock = None
         if table.skus:
             stock = await self._try(f"the stock of room {table.name}", self._signals.stock_of(table.skus))
-        kept = room.store.keep(table, self._reporter, pace.factor, pace.why, stock)
-        status = await self._try(f"the state of room {table.name}", kept)
+        report = room.store.report(table, self._reporter, pace.factor, pace.why, stock)
+        status = await self._try(f"the state of room {table.name}", report)
         if status is not None:
             room.status = status
 
-    async def _try(self, what: str, asked: Awaitable[_T]) -> _T | None:
-        """The answer, None when there is none; the first failure in a row is logged."""
+    async def _try(self, subject: str, call: Awaitable[_T]) -> _T | None:
+        """The result of a call, None if it fails; the first failure in a row is logged."""
         try:
             async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-                answer = await asked
+                result = await call
         except Exception as error:  # noqa: BLE001 - a failing signal must not stop the rooms
-            if what not in self._failing:
-                self._failing.add(what)
-                _log.warning("%s cannot be read: %s", what, str(error) or type(error).__name__)
+            if subject not in self._failing:
+                self._failing.add(subject)
+                _log.warning("%s cannot be read: %s", subject, str(error) or type(error).__name__)
             return None
-        self._failing.discard(what)
-        return answer
+        self._failing.discard(subject)
+        return result
