@@ -192,12 +192,12 @@ class Admin:
 
     async def _call_all(self, command: str, **arguments: Any) -> Mapping[str, Any]:
         """The result of each worker. Raises `Problem` if all of them failed."""
-        answers = await self.workers.call_all(command, **arguments)
+        replies = await self.workers.call_all(command, **arguments)
         self.status.forget()
-        errors = {worker: str(answer) for worker, answer in answers.items() if isinstance(answer, Exception)}
-        if len(errors) == len(answers):
+        errors = {worker: str(answer) for worker, answer in replies.items() if isinstance(answer, Exception)}
+        if len(errors) == len(replies):
             raise Problem(
-                _status_of(list(answers.values())),
+                _status_of(list(replies.values())),
                 "command-failed",
                 "Command failed",
                 detail="No worker could run the command.",
@@ -205,12 +205,12 @@ class Admin:
             )
         return {
             worker: {"error": errors[worker]} if worker in errors else {"done": answer}
-            for worker, answer in answers.items()
+            for worker, answer in replies.items()
         }
 
 
-def _status_of(answers: Sequence[Any]) -> int:
-    return 422 if any(isinstance(answer, WorkerFailed) for answer in answers) else 503
+def _status_of(replies: Sequence[Any]) -> int:
+    return 422 if any(isinstance(answer, WorkerFailed) for answer in replies) else 503
 
 
 @web.middleware

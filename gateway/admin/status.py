@@ -96,10 +96,10 @@ class Status:
         return Gathered(self._now(), workers, children)
 
     async def _view(self, child: ChildState) -> WorkerView:
-        vitals, snapshot = await asyncio.gather(self._ask(child, "vitals"), self._ask(child, "snapshot"))
+        vitals, snapshot = await asyncio.gather(self._call(child, "vitals"), self._call(child, "snapshot"))
         return WorkerView(child, vitals, snapshot)
 
-    async def _ask(self, child: ChildState, command: str) -> Any:
+    async def _call(self, child: ChildState, command: str) -> Any:
         try:
             return await self._workers.call(child.name, command)
         except (NoReply, WorkerFailed) as error:

@@ -36,15 +36,15 @@ _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "targets": ("state", "reason", "since", "outstanding", "idle_connections"),
 }
 # Parts that the table of workers shows already.
-_ELSEWHERE: Final = frozenset({"process", "policies"})
+_IN_WORKER_TABLE: Final = frozenset({"process", "policies"})
 # Counts of the cache: responses without a call of the upstream, and with one.
 _HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
 _FETCHES: Final = ("miss", "revalidated")
 # Parts that consist of counters; zeros are left out.
 _COUNTS: Final = frozenset({"cache", "degraded"})
-_NOTHING: Final = "-"
+_NO_VALUE: Final = "-"
 _MIB: Final = 1024 * 1024
-_EARLIEST: Final = 1e9  # Unix seconds: no duration is that long
+_MIN_UNIX_TIME: Final = 1e9  # Unix seconds: no duration is that long
 Row = tuple[str, Sequence[str]]
 
 
@@ -52,7 +52,7 @@ def status_page(status: Status) -> str:
     """The HTML page of a status, as `/admin/v1/status` gives it."""
     alerts = find_alerts(status)
     headline = _headline(alerts)
-    names = {name for worker in status["workers"] for name in worker["parts"]} - _ELSEWHERE
+    names = {name for worker in status["workers"] for name in worker["parts"]} - _IN_WORKER_TABLE
     order = [*(name for name in TITLES if name in names), *sorted(names - TITLES.keys())]
     sections = [_workers(status), _policies(status), *(_part(status, name) for name in order)]
     return _template().format(
@@ -95,13 +95,13 @@ def _workers(status: Status) -> str:
 def _worker_cells(worker: Mapping[str, Any], at: float) -> Sequence[str]:
     process = worker["parts"].get("process", {})
     return (
-        _shown("state", worker["state"], at),
+        _format_value("state", worker["state"], at),
         "yes" if worker["responds"] else f'<span class="note">{escape(str(worker["no_reply_because"]))}</span>',
         str(worker["pid"]),
-        _shown("started_at", worker["started_at"], at),
+        _format_value("started_at", worker["started_at"], at),
         str(worker["restarts"]),
-        escape(worker["digest"] or _NOTHING),
-        *(_shown(key, process.get(key), at) for key in ("connections", "memory_bytes", "cpu_s")),
+        escape(worker["digest"] or _NO_VALUE),
+        *(_format_value(key, process.get(key), at) for key in ("connections", "memory_bytes", "cpu_s")),
     )
 
 
@@ -110,7 +110,7 @@ def _policies(status: Status) -> str:
     text = f"<p>Active: <b>{escape(policies['digest'])}</b>, read from {escape(policies['file'])}.</p>"
     if last is None:
         return _section("Policies", f"{text}\n<p>Not reloaded since the start.</p>")
-    text += f"\n<p>Last reload: <b>{escape(last['outcome'])}</b>, {_shown('at', last['at'], status['at'])}.</p>"
+    text += f"\n<p>Last reload: <b>{escape(last['outcome'])}</b>, {_format_value('at', last['at'], status['at'])}.</p>"
     if last["errors"]:
         text += f"\n<pre>{escape(chr(10).join(last['errors']))}</pre>"
     return _section("Policies", text)
@@ -133,7 +133,7 @@ def _part(status: Status, name: str) -> str:
         key for part in by_worker.values() for key, value in part.items() if value and _is_items(value)
     )
     values = {worker: {key: part[key] for key in part if key not in nested} for worker, part in by_worker.items()}
-    tables = [_items(status["at"], "", _of(by_worker, key)) for key in nested]
+    tables = [_items(status["at"], "", _nested_items(by_worker, key)) for key in nested]
     return _section(title, before + "\n".join([*tables, _values(status["at"], name, values)]))
 
 
@@ -142,7 +142,7 @@ def _is_items(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(each, Mapping) for each in value.values())
 
 
-def _of(by_worker: Mapping[str, Mapping[str, Any]], key: str) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+def _nested_items(by_worker: Mapping[str, Mapping[str, Any]], key: str) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
     for worker, part in by_worker.items():
         for name, thing in (part.get(key) or {}).items():
             yield worker, name, thing
@@ -170,7 +170,7 @@ def _items(at: float, part: str, by_worker: Iterable[tuple[str, str, Mapping[str
     columns = _COLUMNS.get(part) or list(dict.fromkeys(key for _, _, item in items for key in item))
     rows: dict[Row, list[str]] = {}
     for worker, name, item in items:
-        cells = tuple(_shown(key, item.get(key), at) for key in columns)
+        cells = tuple(_format_value(key, item.get(key), at) for key in columns)
         rows.setdefault((name, cells), []).append(worker)
     lines = [(name, (", ".join(workers), *cells)) for (name, cells), workers in rows.items()]
     return _table("Name", ("workers", *(key.replace("_", " ") for key in columns)), sorted(lines))
@@ -183,7 +183,8 @@ def _values(at: float, part: str, by_worker: Mapping[str, Mapping[str, Any]]) ->
     if not keys:
         return '<p class="soft">None since the start.</p>'
     rows = [
-        (key.replace("_", " "), [_shown(key, values.get(key), at) for values in by_worker.values()]) for key in keys
+        (key.replace("_", " "), [_format_value(key, values.get(key), at) for values in by_worker.values()])
+        for key in keys
     ]
     return _table("", [f"worker {worker}" for worker in by_worker], rows)
 
@@ -213,21 +214,21 @@ def _table(corner: str, columns: Sequence[str], rows: Iterable[Row]) -> str:
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
 
 
-def _shown(key: str, value: Any, at: float) -> str:
+def _format_value(key: str, value: Any, at: float) -> str:
     """A value as HTML; its name gives its unit."""
     if value is None or value == "":
-        return _NOTHING
+        return _NO_VALUE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         inner = (
-            f"{escape(name.replace('_', ' '))} {_shown(name, each, at)}"
+            f"{escape(name.replace('_', ' '))} {_format_value(name, each, at)}"
             for name, each in value.items()
             if each is not None
         )
-        return ", ".join(inner) or _NOTHING
+        return ", ".join(inner) or _NO_VALUE
     if isinstance(value, list | tuple):
-        return ", ".join(_shown(key, each, at) for each in value) or _NOTHING
+        return ", ".join(_format_value(key, each, at) for each in value) or _NO_VALUE
     if isinstance(value, int | float):
         return _number(key, value, at)
     text = escape(str(value))
@@ -243,7 +244,7 @@ _LEVELS: Final = {
 
 
 def _number(key: str, value: float, at: float) -> str:
-    if value > _EARLIEST and (key in {"at", "since", "start", "end"} or key.endswith("_at")):
+    if value > _MIN_UNIX_TIME and (key in {"at", "since", "start", "end"} or key.endswith("_at")):
         return f"{_ago(at - value)} ({_clock_time(value)})"
     if key.endswith("bytes"):
         return f"{value / _MIB:,.1f} MiB" if value >= _MIB else f"{value / 1024:,.1f} KiB"

@@ -68,9 +68,9 @@ class Timetable:
     async def run(self) -> None:
         """Follow the events until cancelled."""
         async with asyncio.TaskGroup() as beside:
-            await self._follow(beside)
+            await self._apply_changes(beside)
 
-    async def _follow(self, beside: asyncio.TaskGroup) -> None:
+    async def _apply_changes(self, beside: asyncio.TaskGroup) -> None:
         while True:
             self._updated.clear()
             await self._catch_up()

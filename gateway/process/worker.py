@@ -100,4 +100,4 @@ async def _catch_up(runtime: RuntimeDirectory, policies: PolicyReload, commands:
         try:
             await commands["switch"]({"name": switch, **switch_overrides})
         except CommandFailed as why:
-            _log.warning("switch %s, switch_overrides by hand, is left as it is written: %s", switch, why)
+            _log.warning("the override of switch %s is not applied: %s", switch, why)

@@ -134,19 +134,19 @@ class ConnectionPool:
         """Wait for a connection to be released, or for room for a new one (None). As many may wait as are served."""
         if len(self._waiting) >= self.max_connections:
             raise PoolFull("too many requests wait for a connection already")
-        turn: asyncio.Future[Connection | None] = self._loop.create_future()
-        self._waiting.append((turn, min(deadline, self._loop.time() + self.connect_timeout_s)))
+        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
+        self._waiting.append((waiter, min(deadline, self._loop.time() + self.connect_timeout_s)))
         self._start_sweeping()
         try:
-            return await turn
+            return await waiter
         except BaseException:
-            if not turn.done():
-                turn.cancel()
-            elif not turn.cancelled() and turn.exception() is None:
-                self._pass_on(turn.result())
+            if not waiter.done():
+                waiter.cancel()
+            elif not waiter.cancelled() and waiter.exception() is None:
+                self._hand_over(waiter.result())
             raise
 
-    def _pass_on(self, connection: Connection | None) -> None:
+    def _hand_over(self, connection: Connection | None) -> None:
         """The request to which this was given was cancelled in the same moment."""
         if connection is not None and connection.is_open:
             self.released(connection)
@@ -155,9 +155,9 @@ class ConnectionPool:
 
     def _wake_next(self, connection: Connection | None) -> bool:
         while self._waiting:
-            turn, _ = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(connection)
+            waiter, _ = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
                 return True
         return False
 
@@ -203,8 +203,8 @@ class ConnectionPool:
         for connection in [each for each in self._busy if each.deadline <= expired_at]:
             connection.time_out()
         while self._waiting and (self._waiting[0][1] <= expired_at or self._waiting[0][0].done()):
-            turn, _ = self._waiting.popleft()
-            _fail(turn, PoolFull("no connection was released in time"))
+            waiter, _ = self._waiting.popleft()
+            _fail(waiter, PoolFull("no connection was released in time"))
         idle_before = self._swept_at - IDLE_S
         while self._idle and self._idle[0].idle_since <= idle_before:
             self._idle[0].close()
@@ -232,8 +232,8 @@ class ConnectionPool:
             self._sweeper = None
 
 
-def _fail(turn: asyncio.Future[Connection | None], fault: UpstreamFault) -> None:
-    if not turn.done():
-        turn.set_exception(fault)
+def _fail(waiter: asyncio.Future[Connection | None], fault: UpstreamFault) -> None:
+    if not waiter.done():
+        waiter.set_exception(fault)
         # Retrieved here, so that asyncio does not log it if no request waits any more.
-        turn.exception()
+        waiter.exception()

@@ -21,8 +21,8 @@ class LimitFields:
     __slots__ = ("_policy", "_rendered")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
-        shown = [_policy(limit) for limit in limits if not limit.shadow]
-        self._policy = header("RateLimit-Policy", ", ".join(shown)) if shown else b""
+        policies = [_policy(limit) for limit in limits if not limit.shadow]
+        self._policy = header("RateLimit-Policy", ", ".join(policies)) if policies else b""
         # A limit has few states that differ: a look-up costs a fifth of rendering one.
         self._rendered: dict[tuple[str, int, int], bytes] = {}
 
@@ -47,7 +47,7 @@ class LimitFields:
         return item
 
 
-def joined(extra_headers: bytes, fields: bytes) -> bytes:
+def merge_fields(extra_headers: bytes, fields: bytes) -> bytes:
     """The fields of one limiter merged into those of another before it: each field once, as not all clients join them."""
     if not fields:
         return extra_headers

@@ -20,7 +20,7 @@ from gateway.http import problems
 from gateway.http.message import PROBLEM_JSON, Handler, Layer, Request, Response, ResponseOrAwaitable
 from gateway.ratelimit.batch import Batch, Group
 from gateway.ratelimit.early_read import EarlyRead
-from gateway.ratelimit.fields import LimitFields, joined
+from gateway.ratelimit.fields import LimitFields, merge_fields
 from gateway.ratelimit.limit_set import LimitSet
 from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.ratelimit.rejection import Rejection
@@ -125,7 +125,7 @@ class _Limiter:
             fields = group.fields = self._fields.of(group)
         extra = request.extra_headers
         # `in` would first take the operand for a number: the exception of that costs more than the search.
-        request.extra_headers = extra + fields if extra.find(_STATE) < 0 else joined(extra, fields)
+        request.extra_headers = extra + fields if extra.find(_STATE) < 0 else merge_fields(extra, fields)
 
 
 class _Shadow:

@@ -70,10 +70,10 @@ class StoreGuard:
     async def check(self) -> None:
         """Record the counts once, send the probe if it is due, and gate the client as the breaker's state requires."""
         self._record()
-        self._gate()
+        self._set_admission()
         if self._breaker.probe_is_due:
             await self._probe()
-            self._gate()
+            self._set_admission()
 
     def _record(self) -> None:
         store = self._store
@@ -99,7 +99,7 @@ class StoreGuard:
         except StoreError:
             pass  # the breaker has counted it
 
-    def _gate(self) -> None:
+    def _set_admission(self) -> None:
         is_closed = self._breaker.state is State.CLOSED
         if is_closed is self._is_gated:
             self._store.admit_only(None if is_closed else self._admits)

@@ -1,4 +1,4 @@
-"""Quotas in a real store: exact while it is there, and what happens while it is not."""
+"""Quotas in a real store: exact while it is available, local while it is not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.waiting import until
 
 FIFTY = Limit(name="fifty", by="address", quota=50, window_s=3_600.0)
 ALL = Limit(name="all", by="global", quota=80, window_s=3_600.0)
-# On a busy machine, too, it must be the store that decides where a test is about what it decides.
+# A busy machine must not make a test of the store's decisions get local ones.
 PATIENT_S = 10.0
 ROOT = Path(__file__).parents[3]
 
@@ -40,15 +40,15 @@ class Edge:
         """Whether this process decides alone."""
         return self.quota.snapshot()["local_for_s"] is not None
 
-    async def get(self, caller: str = "192.0.2.1") -> Response:
-        """The response to one request; its own headers and those noted on the request are together."""
-        request = Request("GET", "/x", "", {}, b"", "id", (), caller)
+    async def get(self, client: str = "192.0.2.1") -> Response:
+        """The response to one request; its own headers and the extra headers of the request together."""
+        request = Request("GET", "/x", "", {}, b"", "id", (), client)
         response = await resolve(self._handler(request))
         return Response(response.status, response.body, header_block=response.header_block + request.extra_headers)
 
-    async def get_many(self, count: int, caller: str = "192.0.2.1") -> list[int]:
+    async def get_many(self, count: int, client: str = "192.0.2.1") -> list[int]:
         """The statuses of requests made by tasks of their own."""
-        return [response.status for response in await asyncio.gather(*(self.get(caller) for _ in range(count)))]
+        return [response.status for response in await asyncio.gather(*(self.get(client) for _ in range(count)))]
 
     def _mark(self, _request: Request, _what: str) -> None:
         self.marked += 1
@@ -61,7 +61,7 @@ async def test_two_hundred_tasks_get_a_quota_of_fifty(store: Client) -> None:
     await edge.quota.close()
 
 
-async def test_tasks_that_come_at_different_times_get_no_more(store: Client) -> None:
+async def test_tasks_at_different_times_get_no_more(store: Client) -> None:
     edge = Edge(store, FIFTY, ALL, timeout_s=PATIENT_S)
 
     async def late(n: int) -> int:
@@ -125,21 +125,21 @@ def pid_of(server: EmbeddedServer) -> int:
     return server.pid
 
 
-async def assert_it_goes_on_alone(edge: Edge) -> None:
-    """Ten of a quarter of forty pass, the headers speak, and after the first nobody waits."""
+async def assert_local_quotas(edge: Edge) -> None:
+    """The quarter of forty is granted, the fields show it, and only the first request waits for the store."""
     first = await edge.get("192.0.2.9")
     assert first.status == 200
     assert b'RateLimit: "forty";r=9;t=360\r\n' in first.header_block
     assert b'RateLimit-Policy: "forty";q=40;w=3600\r\n' in first.header_block
     assert edge.is_local
     assert (await edge.get_many(20, "192.0.2.9")).count(200) == 9
-    refused = await edge.get("192.0.2.9")
-    assert b'RateLimit: "forty";r=0;t=360\r\n' in refused.header_block
-    assert b"Retry-After: 3" in refused.header_block
+    rejected = await edge.get("192.0.2.9")
+    assert b'RateLimit: "forty";r=0;t=360\r\n' in rejected.header_block
+    assert b"Retry-After: 3" in rejected.header_block
     assert edge.marked >= 22
 
 
-async def assert_it_is_exact_again(edge: Edge) -> None:
+async def assert_exact_quotas(edge: Edge) -> None:
     for attempt in range(100):
         await until(lambda: not edge.is_local)
         edge.marked = 0
@@ -150,32 +150,38 @@ async def assert_it_is_exact_again(edge: Edge) -> None:
     raise AssertionError("the store does not come back")
 
 
-async def test_a_killed_store_is_done_without_until_it_is_back(own_server: EmbeddedServer, edge: Edge) -> None:
+async def test_a_killed_store_is_replaced_by_local_quotas_until_its_restart(
+    own_server: EmbeddedServer, edge: Edge
+) -> None:
     killed = pid_of(own_server)
     os.kill(killed, signal.SIGKILL)
-    await assert_it_goes_on_alone(edge)
+    await assert_local_quotas(edge)
     # A killed process still runs for a moment after its connections are closed.
     await until(lambda: own_server.revive() is None and own_server.pid != killed)
-    await assert_it_is_exact_again(edge)
+    await assert_exact_quotas(edge)
 
 
-async def test_a_paused_store_is_done_without_until_it_goes_on(own_server: EmbeddedServer, edge: Edge) -> None:
+async def test_a_paused_store_is_replaced_by_local_quotas_until_it_continues(
+    own_server: EmbeddedServer, edge: Edge
+) -> None:
     os.kill(pid_of(own_server), signal.SIGSTOP)
-    await assert_it_goes_on_alone(edge)
+    await assert_local_quotas(edge)
     os.kill(pid_of(own_server), signal.SIGCONT)
-    await assert_it_is_exact_again(edge)
+    await assert_exact_quotas(edge)
 
 
-async def test_a_full_store_is_done_without_until_there_is_room(own_server: EmbeddedServer, edge: Edge) -> None:
+async def test_a_full_store_is_replaced_by_local_quotas_until_it_has_memory(
+    own_server: EmbeddedServer, edge: Edge
+) -> None:
     admin = await open_client(own_server.url)
     await admin.execute("CONFIG", "SET", "maxmemory", "1")
-    await assert_it_goes_on_alone(edge)
+    await assert_local_quotas(edge)
     await admin.execute("CONFIG", "SET", "maxmemory", "0")
-    await assert_it_is_exact_again(edge)
+    await assert_exact_quotas(edge)
     await admin.close()
 
 
-async def test_a_key_lives_until_its_quota_is_whole_again(store: Client) -> None:
+async def test_a_key_expires_when_its_quota_is_full_again(store: Client) -> None:
     edge = Edge(store, Limit(name="brief", by="address", quota=100, window_s=100.0), timeout_s=PATIENT_S)
     await edge.get()
     (key,) = await store.execute("KEYS", "{rl}:*")

@@ -90,7 +90,7 @@ def lines(response: Response) -> dict[str, str]:
 
 
 @in_virtual_time
-async def test_a_caller_within_the_quota_passes_and_is_told_what_is_left() -> None:
+async def test_a_client_within_the_quota_passes_and_gets_the_remaining_units() -> None:
     edge = Edge(BY_ADDRESS)
     assert lines(await edge.get()) == {
         "RateLimit-Policy": '"per-address";q=3;w=60',
@@ -99,14 +99,14 @@ async def test_a_caller_within_the_quota_passes_and_is_told_what_is_left() -> No
 
 
 @in_virtual_time
-async def test_a_caller_over_the_quota_is_refused_with_the_problem_of_the_draft() -> None:
+async def test_a_client_over_the_quota_is_rejected_with_the_problem_of_the_draft() -> None:
     edge = Edge(BY_ADDRESS)
-    refused = (await edge.get_many(4))[-1]
-    assert refused.status == 429
-    assert refused.content_type == b"application/problem+json"
+    rejected = (await edge.get_many(4))[-1]
+    assert rejected.status == 429
+    assert rejected.content_type == b"application/problem+json"
     expected = problems.response(problems.QUOTA_EXCEEDED, "id-1", {"violated-policies": ["per-address"]})
-    assert orjson.loads(refused.body) == orjson.loads(expected.body)
-    found = lines(refused)
+    assert orjson.loads(rejected.body) == orjson.loads(expected.body)
+    found = lines(rejected)
     assert found["RateLimit-Policy"] == '"per-address";q=3;w=60'
     assert found["RateLimit"] == '"per-address";r=0;t=20'
     assert 20 <= int(found["Retry-After"]) <= 50
@@ -114,7 +114,7 @@ async def test_a_caller_over_the_quota_is_refused_with_the_problem_of_the_draft(
 
 
 @in_virtual_time
-async def test_requests_of_a_tick_leave_in_one_call_and_pass_in_the_order_they_came() -> None:
+async def test_requests_of_a_tick_are_one_call_and_pass_in_order_of_arrival() -> None:
     edge = Edge(BY_ADDRESS)
     responses = await together(
         [edge.handler(request(client=client)) for client in ("a", "b", "a", "a", "b", "a", "b", "b")]
@@ -124,7 +124,7 @@ async def test_requests_of_a_tick_leave_in_one_call_and_pass_in_the_order_they_c
 
 
 @in_virtual_time
-async def test_a_key_in_the_store_names_nobody() -> None:
+async def test_a_key_in_the_store_does_not_identify_the_client() -> None:
     edge = Edge(BY_ADDRESS, BY_SHOPPER, ALL)
     await edge.get(client="198.51.100.77", shopper="anna")
     (keys, _), *_ = edge.store.calls
@@ -133,10 +133,10 @@ async def test_a_key_in_the_store_names_nobody() -> None:
 
 
 @in_virtual_time
-async def test_what_one_limit_refuses_does_not_cost_another() -> None:
+async def test_a_rejection_by_one_limit_takes_nothing_from_another() -> None:
     edge = Edge(BY_ADDRESS, ALL)
     assert statuses(await edge.get_many(10)) == [200] * 3 + [429] * 7
-    # The seven refused have left the quota of all as it was.
+    # The seven rejected have left the quota of all as it was.
     others = await edge.get_many(3, client="192.0.2.2")
     assert statuses(others) == [200, 200, 429]
     assert lines(others[0])["RateLimit"] == '"per-address";r=1;t=20, "all";r=0;t=12'
@@ -144,10 +144,10 @@ async def test_what_one_limit_refuses_does_not_cost_another() -> None:
 
 
 @in_virtual_time
-async def test_requests_that_share_a_limit_take_of_it_in_the_order_they_came() -> None:
+async def test_requests_that_share_a_limit_take_units_in_order_of_arrival() -> None:
     edge = Edge(BY_ADDRESS, ALL)
-    callers = ["a", "b", "a", "b", "c", "a", "c", "c"]
-    responses = await together([edge.handler(request(client=caller)) for caller in callers])
+    clients = ["a", "b", "a", "b", "c", "a", "c", "c"]
+    responses = await together([edge.handler(request(client=client)) for client in clients])
     assert statuses(responses) == [200] * 5 + [429] * 3
 
 
@@ -171,7 +171,7 @@ async def test_routes_have_a_quota_each_where_a_limit_counts_by_route() -> None:
 
 
 @in_virtual_time
-async def test_routes_share_the_quota_of_a_caller() -> None:
+async def test_routes_share_the_quota_of_a_client() -> None:
     edge = Edge()
     one, other = (edge.behind(BY_ADDRESS, route=route) for route in ("GET /a", "GET /b"))
     assert statuses(await together([one(request()), other(request()), one(request()), other(request())])) == [
@@ -185,7 +185,7 @@ async def test_routes_share_the_quota_of_a_caller() -> None:
 
 @pytest.mark.parametrize("mode", ["replies", "fails"])
 @in_virtual_time
-async def test_routes_share_the_quota_of_all(mode: str) -> None:
+async def test_routes_share_a_global_quota(mode: str) -> None:
     edge = Edge()
     edge.store.mode = mode
     one, other = (edge.behind(ALL, route=route) for route in ("GET /a", "GET /b"))
@@ -194,20 +194,20 @@ async def test_routes_share_the_quota_of_all(mode: str) -> None:
 
 
 @in_virtual_time
-async def test_a_caller_of_any_name_has_a_quota() -> None:
+async def test_a_client_of_any_name_has_a_quota() -> None:
     edge = Edge(BY_SHOPPER)
     assert statuses(await edge.get_many(3, shopper="\ud800 O'Brien\r\n")) == [200, 200, 429]
 
 
 @in_virtual_time
-async def test_who_is_over_the_limit_is_refused_without_asking_until_there_can_be_a_unit() -> None:
+async def test_a_spent_client_is_rejected_without_a_call_until_there_may_be_a_unit() -> None:
     edge = Edge(BY_ADDRESS)
     await edge.get_many(4)
     asked = request()
-    refused = edge.handler(asked)
-    assert isinstance(refused, Response)
-    assert refused.status == 429
-    assert lines(sent(refused, asked))["RateLimit"] == '"per-address";r=0;t=20'
+    rejected = edge.handler(asked)
+    assert isinstance(rejected, Response)
+    assert rejected.status == 429
+    assert lines(sent(rejected, asked))["RateLimit"] == '"per-address";r=0;t=20'
     await asyncio.sleep(19.5)
     assert (await edge.get()).status == 429
     assert len(edge.store.calls) == 1
@@ -217,7 +217,7 @@ async def test_who_is_over_the_limit_is_refused_without_asking_until_there_can_b
 
 
 @in_virtual_time
-async def test_retry_after_is_spread_over_clients_and_the_same_for_one_of_them() -> None:
+async def test_retry_after_is_spread_over_clients_and_stable_for_each() -> None:
     edge = Edge(Limit(name="all", by="global", quota=1, window_s=60.0))
     await edge.get()
     waits = {f"192.0.2.{n}": lines(await edge.get(client=f"192.0.2.{n}"))["Retry-After"] for n in range(100)}
@@ -242,22 +242,22 @@ async def test_a_shadow_counts_and_reports_but_neither_refuses_nor_shows() -> No
 
 
 @in_virtual_time
-async def test_limits_in_two_places_are_told_in_one_field() -> None:
+async def test_two_limiters_share_one_field() -> None:
     edge = Edge(BY_SHOPPER)
     by_address = rate_limit([BY_ADDRESS], edge.quota, route="GET /x", mark=edge._mark)
     edge.handler = by_address(edge.handler)
-    passing, refused = await edge.get(shopper="anna"), (await edge.get_many(2, shopper="anna"))[1]
+    passing, rejected = await edge.get(shopper="anna"), (await edge.get_many(2, shopper="anna"))[1]
     assert lines(passing) == {
         "RateLimit-Policy": '"per-address";q=3;w=60, "per-shopper";q=2;w=60',
         "RateLimit": '"per-address";r=2;t=20, "per-shopper";r=1;t=30',
     }
-    assert refused.status == 429
-    assert lines(refused)["RateLimit"] == '"per-address";r=0;t=20, "per-shopper";r=0;t=30'
-    assert refused.header_block.count(b"RateLimit-Policy: ") == refused.header_block.count(b"RateLimit: ") == 1
+    assert rejected.status == 429
+    assert lines(rejected)["RateLimit"] == '"per-address";r=0;t=20, "per-shopper";r=0;t=30'
+    assert rejected.header_block.count(b"RateLimit-Policy: ") == rejected.header_block.count(b"RateLimit: ") == 1
 
 
 @in_virtual_time
-async def test_a_caller_to_whom_only_shadows_apply_is_told_nothing() -> None:
+async def test_a_client_with_shadow_limits_only_gets_no_fields() -> None:
     edge = Edge(BY_SHOPPER, Limit(name="tighter", by="address", quota=1, window_s=60.0, shadow=True))
     assert [(response.status, lines(response)) for response in await edge.get_many(2)] == [(200, {})] * 2
 
@@ -288,7 +288,7 @@ async def test_no_limits_cost_nothing() -> None:
     ],
 )
 @in_virtual_time
-async def test_the_policy_is_told_in_whole_seconds(limit: Limit, told: str) -> None:
+async def test_the_policy_has_whole_seconds(limit: Limit, told: str) -> None:
     assert lines(await Edge(limit).get())["RateLimit-Policy"] == told
 
 
@@ -297,7 +297,7 @@ async def test_the_policy_is_told_in_whole_seconds(limit: Limit, told: str) -> N
 
 @pytest.mark.parametrize("mode", ["fails", "hangs"])
 @in_virtual_time
-async def test_without_the_store_the_share_of_this_process_takes_over_and_the_headers_still_speak(mode: str) -> None:
+async def test_without_the_store_the_share_of_this_process_applies_and_is_in_the_fields(mode: str) -> None:
     edge = Edge(Limit(name="per-address", by="address", quota=8, window_s=60.0), share=0.25)
     edge.store.mode = mode
     began = loop_time()
@@ -310,7 +310,7 @@ async def test_without_the_store_the_share_of_this_process_takes_over_and_the_he
 
 
 @in_virtual_time
-async def test_after_the_first_failure_nobody_waits_for_the_store() -> None:
+async def test_after_the_first_failure_no_request_waits_for_the_store() -> None:
     edge = Edge(BY_ADDRESS)
     edge.store.mode = "hangs"
     await edge.get()
@@ -318,13 +318,13 @@ async def test_after_the_first_failure_nobody_waits_for_the_store() -> None:
     outcome = edge.handler(asked)
     assert isinstance(outcome, Response)
     assert lines(sent(outcome, asked))["RateLimit"] == '"per-address";r=1;t=20'
-    refused = [edge.handler(request()) for _ in range(2)][1]
-    assert isinstance(refused, Response)
-    assert refused.status == 429
+    rejected = [edge.handler(request()) for _ in range(2)][1]
+    assert isinstance(rejected, Response)
+    assert rejected.status == 429
 
 
 @in_virtual_time
-async def test_a_probe_brings_the_store_back() -> None:
+async def test_a_successful_probe_ends_the_outage() -> None:
     edge = Edge(BY_ADDRESS)
     edge.store.mode = "fails"
     await edge.get()
@@ -341,7 +341,7 @@ async def test_a_probe_brings_the_store_back() -> None:
 
 
 @in_virtual_time
-async def test_a_store_that_answers_too_late_is_not_back() -> None:
+async def test_a_late_reply_does_not_end_the_outage() -> None:
     edge = Edge(BY_ADDRESS)
     edge.store.mode = "hangs"
     await edge.get()
@@ -381,7 +381,7 @@ async def test_replies_that_came_while_this_process_was_busy_are_read_first() ->
 
 
 @in_virtual_time
-async def test_one_batch_that_fails_in_time_does_not_hold_up_the_others() -> None:
+async def test_a_failing_batch_does_not_delay_the_others() -> None:
     edge = Edge(BY_ADDRESS)
     first = asyncio.ensure_future(resolve(edge.handler(request())))
     await asyncio.sleep(0)
@@ -392,7 +392,7 @@ async def test_one_batch_that_fails_in_time_does_not_hold_up_the_others() -> Non
 
 
 @in_virtual_time
-async def test_shadows_and_several_limits_are_kept_locally_too() -> None:
+async def test_shadows_and_several_limits_apply_locally_too() -> None:
     shadow = Limit(name="tighter", by="address", quota=1, window_s=60.0, shadow=True)
     edge = Edge(BY_ADDRESS, ALL, shadow)
     edge.store.mode = "fails"
@@ -442,7 +442,7 @@ async def test_a_request_without_a_task_goes_on_when_its_batch_is_decided() -> N
 
 
 @in_virtual_time
-async def test_one_that_fails_does_not_keep_the_others_from_going_on() -> None:
+async def test_an_error_in_one_request_does_not_stop_the_others() -> None:
     edge = Edge(BY_ADDRESS)
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
@@ -459,7 +459,7 @@ async def test_one_that_fails_does_not_keep_the_others_from_going_on() -> None:
 
 
 @in_virtual_time
-async def test_closing_decides_what_waits_and_probes_no_more() -> None:
+async def test_closing_decides_waiting_requests_and_stops_probes() -> None:
     edge = Edge(BY_ADDRESS)
     edge.store.mode = "hangs"
     waiting = [asyncio.ensure_future(resolve(edge.handler(request())))]
@@ -475,7 +475,7 @@ async def test_closing_decides_what_waits_and_probes_no_more() -> None:
 
 
 @in_virtual_time
-async def test_more_callers_than_one_call_takes_are_asked_for_in_several() -> None:
+async def test_more_clients_than_one_call_takes_are_several_calls() -> None:
     edge = Edge(BY_ADDRESS)
     outcomes = [edge.handler(request(client=f"client-{n % 2_500}")) for n in range(5_000)]
     assert statuses(await together(outcomes)) == [200] * 5_000
@@ -503,7 +503,7 @@ async def test_requests_leave_nothing_to_the_garbage_collector(mode: str) -> Non
 
 
 @in_virtual_time
-async def test_a_limit_that_stays_keeps_its_counts_and_its_callers() -> None:
+async def test_an_unchanged_limit_keeps_its_counts_and_clients() -> None:
     edge = Edge(BY_ADDRESS)
     await edge.get_many(4)
     edge.quota.update([BY_ADDRESS, ALL])
@@ -514,7 +514,7 @@ async def test_a_limit_that_stays_keeps_its_counts_and_its_callers() -> None:
 
 
 @in_virtual_time
-async def test_a_limit_that_was_raised_lets_its_callers_pass_at_once() -> None:
+async def test_a_raised_limit_admits_its_clients_at_once() -> None:
     edge = Edge(BY_ADDRESS)
     await edge.get_many(4)
     raised = Limit(name="per-address", by="address", quota=6, window_s=60.0)
@@ -532,7 +532,7 @@ async def test_a_limit_that_is_gone_is_forgotten() -> None:
 
 
 @in_virtual_time
-async def test_callers_longest_unseen_are_forgotten() -> None:
+async def test_the_least_recent_clients_are_evicted() -> None:
     store = QuotaStore(loop_time)
     quota = RedisQuota(store, share=1.0, max_clients=10, clock=loop_time)
     handler = rate_limit([BY_ADDRESS], quota, route="GET /x", mark=lambda _request, _what: None)(
