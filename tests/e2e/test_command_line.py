@@ -14,7 +14,7 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
     assert "example: peakgate " in told.stdout
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert peakgate("--version").stdout.startswith("peakgate 0.")
 
 
@@ -25,7 +25,7 @@ def test_wrong_usage_is_64_and_one_line(words: tuple[str, ...]) -> None:
     assert refused.stderr.count("\n") == 1
 
 
-def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
+def test_all_wrong_settings_are_reported_at_once(tmp_path: Path) -> None:
     refused = peakgate(
         "serve", "--port", "http", "--data-dir", str(tmp_path), PEAKGATE_WORKERS="0", PEAKGATE_COLOUR="red"
     )
@@ -38,7 +38,7 @@ def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.workers(1)  # with two, the checkout may reach the one that hears of the price a moment later
-def test_a_price_imported_while_the_shop_is_open_is_in_force(shop: RunningShop, tmp_path: Path) -> None:
+def test_a_price_imported_while_the_shop_is_open_applies(shop: RunningShop, tmp_path: Path) -> None:
     cart_id = shop.cart_of(_85123A=2)
     file = tmp_path / "sale.csv"
     file.write_text("sku,name,price,currency,stock\n85123A,HEART HOLDER,1.00,GBP,50\n")

@@ -124,7 +124,7 @@ def test_sighup_changes_every_worker_and_drops_no_connection(shop: RunningShop, 
     assert shop.worker_pids() == pids
 
 
-def test_a_worker_that_is_started_after_a_bad_edit_goes_by_the_policies_in_force(shop: RunningShop, file: Path) -> None:
+def test_a_worker_started_after_a_bad_edit_uses_the_active_policies(shop: RunningShop, file: Path) -> None:
     file.write_text(OTHER)
     digest = shop.admin("POST", "/admin/v1/reload").body["digest"]
     file.write_text(BAD)
@@ -139,7 +139,7 @@ def test_a_worker_that_is_started_after_a_bad_edit_goes_by_the_policies_in_force
     assert sorted(each["restarts"] for each in workers) == [0, 1]
 
 
-def test_workers_are_replaced_with_the_policies_in_force(shop: RunningShop, file: Path) -> None:
+def test_replaced_workers_use_the_active_policies(shop: RunningShop, file: Path) -> None:
     file.write_text(OTHER)
     digest = shop.admin("POST", "/admin/v1/reload").body["digest"]
     before = shop.worker_pids()
@@ -148,7 +148,7 @@ def test_workers_are_replaced_with_the_policies_in_force(shop: RunningShop, file
     assert eventually(lambda: digests(shop), lambda found: None not in found) == {digest}
 
 
-def test_nobody_is_told_anything_without_the_token(shared_shop: RunningShop) -> None:
+def test_without_the_token_nothing_is_shown(shared_shop: RunningShop) -> None:
     for path in ("/", "/metrics", "/admin/v1/status"):
         assert shared_shop.admin("GET", path, token="wrong").status == 401
     assert shared_shop.admin("POST", "/admin/v1/workers/replace", token="").status == 401
@@ -193,7 +193,7 @@ def test_a_control_process_that_dies_comes_back_at_its_place_and_remembers(shop:
     assert shop.worker_pids() == workers
 
 
-def test_settings_of_the_file_that_need_a_restart_are_told(shop: RunningShop, file: Path) -> None:
+def test_settings_that_need_a_restart_are_reported(shop: RunningShop, file: Path) -> None:
     file.write_text("max_lines = 10\n" + ONE)
     assert shop.admin("POST", "/admin/v1/reload").body["needs_restart"] == ["max_lines"]
     assert status(shop)["policies"]["needs_restart"] == ["max_lines"]
@@ -212,7 +212,7 @@ def test_without_the_admin_api_sighup_still_reloads(tmp_path: Path, file: Path) 
         assert shop.stop() == 0
 
 
-def test_an_admin_port_that_is_taken_is_told_in_one_line(shared_shop: RunningShop, tmp_path: Path) -> None:
+def test_an_admin_port_in_use_is_reported_in_one_line(shared_shop: RunningShop, tmp_path: Path) -> None:
     port = shared_shop.admin_url.rpartition(":")[2]
     refused = peakgate("serve", "--port", "0", "--admin-port", port, "--data-dir", str(tmp_path / "other"))
     assert refused.returncode == 1
@@ -221,7 +221,7 @@ def test_an_admin_port_that_is_taken_is_told_in_one_line(shared_shop: RunningSho
     )
 
 
-def test_a_token_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_invalid_token_is_reported_in_one_line(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("short")
     refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--admin-token-file", str(token))
@@ -271,7 +271,7 @@ def test_sighup_while_it_starts_ends_nothing_and_is_heeded_when_it_can_be(tmp_pa
 SWITCH = '[[switches]]\nname = "products"\nroutes = ["/v1/products*"]\n'
 
 
-def test_what_a_reload_says_is_done_on_connections_that_are_kept(shop: RunningShop, file: Path) -> None:
+def test_a_reload_applies_to_open_connections(shop: RunningShop, file: Path) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
     connection.connect()
     connection.auto_open = 0

@@ -92,7 +92,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory, log_file: Path) -> Iterator[R
 # Other origins
 
 
-def test_a_preflight_tells_what_pages_of_the_shop_may_do(gate: RunningShop) -> None:
+def test_a_preflight_allows_pages_of_the_shop(gate: RunningShop) -> None:
     told = gate.call(
         "OPTIONS",
         "/v1/carts",
@@ -109,7 +109,7 @@ def test_a_preflight_tells_what_pages_of_the_shop_may_do(gate: RunningShop) -> N
 
 
 @pytest.mark.parametrize("path", ["/v1/carts/no-such-cart", "/v1/products/85123A", "/v1/orders/no-such-order"])
-def test_answers_and_refusals_can_be_read_by_pages_of_the_shop_and_by_no_others(gate: RunningShop, path: str) -> None:
+def test_responses_and_problems_can_be_read_by_pages_of_the_shop_only(gate: RunningShop, path: str) -> None:
     for _ in range(3):
         response = gate.call("GET", path, Origin="https://shop.example", X_Forwarded_For="198.51.100.7")
         assert response.headers["Access-Control-Allow-Origin"] == "https://shop.example"
@@ -124,7 +124,7 @@ def test_answers_and_refusals_can_be_read_by_pages_of_the_shop_and_by_no_others(
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("path", ["/v1/products?limit=50", "/openapi.json", "/web/long"])
-def test_what_holds_no_secrets_is_compressed_as_the_shopper_takes_it(gate: RunningShop, path: str, coding: str) -> None:
+def test_responses_without_secrets_are_compressed_as_accepted(gate: RunningShop, path: str, coding: str) -> None:
     with Kept(gate) as shopper:
         plain, packed = shopper.get(path), shopper.get(path, Accept_Encoding=f"{coding}, unheard-of")
     assert "content-encoding" not in plain.headers
@@ -151,7 +151,7 @@ def test_carts_are_never_compressed(gate: RunningShop) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/products", "/v1/carts/no-such-cart", "/no-such-route", "/web/page", "/docs"])
-def test_every_answer_tells_browsers_to_be_careful(gate: RunningShop, path: str) -> None:
+def test_every_response_has_security_headers(gate: RunningShop, path: str) -> None:
     headers = gate.call("GET", path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -162,7 +162,7 @@ def test_every_answer_tells_browsers_to_be_careful(gate: RunningShop, path: str)
     assert len(headers.get_all("Date") or []) == 1
 
 
-def test_a_page_of_the_upstream_keeps_what_it_says_itself(gate: RunningShop) -> None:
+def test_security_headers_of_the_upstream_are_preserved(gate: RunningShop) -> None:
     headers = gate.call("GET", "/web/own").headers
     assert headers.get_all("Content-Security-Policy") == ["default-src 'self'"]
     assert headers.get_all("Referrer-Policy") == ["no-referrer"]
@@ -255,7 +255,7 @@ def test_metrics_are_read_by_both_kinds_of_scrapers_and_add_up(gate: RunningShop
     }
 
 
-def test_readiness_tells_of_each_dependency(gate: RunningShop) -> None:
+def test_readiness_reports_each_dependency(gate: RunningShop) -> None:
     ready = gate.call("GET", "/readyz")
     assert (ready.status, ready.body["status"]) == (200, "ready")
     assert set(ready.body["checks"]) == {"store", "upstreams"}

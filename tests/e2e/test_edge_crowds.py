@@ -94,7 +94,7 @@ def test_shoppers_wait_their_turn_and_lose_no_place_whatever_becomes_of_the_proc
     assert {wait_in(gate, token).status for token in tokens} == {200}
 
 
-def test_a_browser_gets_a_page_that_asks_again_by_itself_and_becomes_the_one_that_was_wanted(gate: RunningShop) -> None:
+def test_a_browser_gets_a_page_that_polls_and_becomes_the_requested_one(gate: RunningShop) -> None:
     assert reload(gate, ROOM.replace("drop", "browsers") % 1).status == 200
     assert gate.call("GET", SNEAKER, Accept="text/html").status == 200
     page = gate.call("GET", SNEAKER, Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
@@ -118,7 +118,7 @@ def test_a_browser_gets_a_page_that_asks_again_by_itself_and_becomes_the_one_tha
     reload(gate, "")
 
 
-def test_a_crowd_gets_places_without_gaps_and_no_more_come_in_than_may(gate: RunningShop) -> None:
+def test_a_crowd_gets_places_without_gaps_and_only_the_cap_is_admitted(gate: RunningShop) -> None:
     assert reload(gate, ROOM.replace("drop", "rush") % 5).status == 200
     responses = crowd(gate, 100, "GET", SNEAKER)
     admitted = [response for response in responses if response.status == 200]
@@ -130,7 +130,7 @@ def test_a_crowd_gets_places_without_gaps_and_no_more_come_in_than_may(gate: Run
     reload(gate, "")
 
 
-def test_who_stands_behind_what_is_left_is_told_that_it_is_sold_out(gate: RunningShop) -> None:
+def test_clients_beyond_the_stock_get_sold_out(gate: RunningShop) -> None:
     product = gate.call("GET", "/v1/products/10123C").body
     assert product["stock"] == 1
     assert reload(gate, ROOM.replace("drop", "last-one") % 10 + 'skus = ["10123C"]\n').status == 200
@@ -145,7 +145,7 @@ def test_who_stands_behind_what_is_left_is_told_that_it_is_sold_out(gate: Runnin
     reload(gate, "")
 
 
-def test_while_the_store_is_paused_those_who_are_in_are_served_and_the_others_keep_their_place(
+def test_while_the_store_is_paused_admitted_clients_are_served_and_the_others_keep_their_place(
     gate: RunningShop,
 ) -> None:
     assert reload(gate, ROOM.replace("drop", "paused") % 1).status == 200
@@ -174,7 +174,7 @@ def search(gate: RunningShop) -> set[int]:
     return {gate.call("GET", "/v1/products?q=heart").status for _ in range(16)}
 
 
-def test_a_switch_is_turned_by_the_file_and_by_hand(gate: RunningShop) -> None:
+def test_a_switch_is_set_by_the_file_and_overridden(gate: RunningShop) -> None:
     reload(gate, SEARCH)
     assert search(gate) == {200}
     reload(gate, SEARCH + "enabled = false\n")
@@ -249,7 +249,7 @@ switches = {{ search = false }}
 # Reloads
 
 
-def test_a_file_with_faults_changes_nothing_and_tells_all_of_them(gate: RunningShop) -> None:
+def test_a_file_with_faults_changes_nothing_and_reports_all_of_them(gate: RunningShop) -> None:
     good = LIMIT % 100
     digest = reload(gate, good).body["digest"]
     with Kept(gate) as shopper:
@@ -271,7 +271,7 @@ def test_a_file_with_faults_changes_nothing_and_tells_all_of_them(gate: RunningS
     eventually(lambda: count(gate, "peakgate_last_reload_rejected"), lambda found: found == 0)
 
 
-def test_what_was_taken_of_a_quota_stays_taken_over_a_reload(gate: RunningShop) -> None:
+def test_used_quota_survives_a_reload(gate: RunningShop) -> None:
     other = LIMIT.replace("per-client", "kept").replace("/openapi.json", "/docs")
     reload(gate, other % 10)
     with Kept(gate) as shopper:

@@ -149,7 +149,7 @@ def test_a_reload_goes_through_while_the_store_is_paused(gate: RunningShop) -> N
     all_well(gate, cart_id)
 
 
-def test_a_store_that_is_killed_comes_back_with_all_that_was_answered(gate: RunningShop) -> None:
+def test_a_killed_store_restarts_with_all_acknowledged_writes(gate: RunningShop) -> None:
     cart_id = gate.cart_of(_22423=3)
     placed = gate.check_out(gate.cart_of(_22423=1), key="before-the-kill")
     assert placed.status == 202
@@ -211,7 +211,7 @@ def drill(gate: RunningShop, name: str, *, tripped: bool = True) -> None:
     assert gate.admin("POST", f"/admin/v1/drills/{name}", {"tripped": tripped}).status == 200
 
 
-def test_without_the_queue_orders_are_accepted_and_worked_off_later(gate: RunningShop) -> None:
+def test_without_the_queue_orders_are_accepted_and_processed_later(gate: RunningShop) -> None:
     drill(gate, "queue")
     try:
         placed = gate.check_out(gate.cart_of(_22423=1), key="no-queue")
@@ -237,7 +237,7 @@ def test_without_a_service_orders_wait_for_it_and_none_is_cancelled(gate: Runnin
 # Starting and stopping
 
 
-def test_all_that_is_wrong_is_told_before_anything_is_started(tmp_path: Path) -> None:
+def test_all_faults_are_reported_before_the_start(tmp_path: Path) -> None:
     file = tmp_path / "peakgate.toml"
     file.write_text(
         'hots = "0.0.0.0"\n[[limits]]\nname = "a"\nby = "adress"\nquota = 0\n[[routes]]\nprefix = "/web/"\nupstream = "wbe"\n'

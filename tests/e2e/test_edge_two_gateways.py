@@ -99,7 +99,7 @@ def test_a_queue_is_one_and_survives_the_end_of_a_gateway(
         assert reload(gateway, OPEN).status == 200
 
 
-def test_what_one_has_fetched_the_other_need_not_and_a_purge_reaches_both(
+def test_gateways_share_cached_responses_and_purges(
     gateways: tuple[RunningShop, RunningShop],
 ) -> None:
     one, other = gateways

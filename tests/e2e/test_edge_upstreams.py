@@ -161,7 +161,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory, front: Web, fragile: Web) -> 
 # Forwarding
 
 
-def test_what_the_upstream_sees_is_written_anew(gate: RunningShop) -> None:
+def test_forwarding_fields_are_rewritten_for_the_upstream(gate: RunningShop) -> None:
     with Kept(gate) as shopper:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         response = shopper.get(
@@ -195,7 +195,7 @@ def test_what_the_upstream_sees_is_written_anew(gate: RunningShop) -> None:
     assert not {"x-real-ip", "x-api-key", "x-private", "te", "keep-alive"} & set(headers)
 
 
-def test_what_the_shopper_sees_has_no_fields_of_one_hop(gate: RunningShop) -> None:
+def test_responses_have_no_hop_by_hop_fields(gate: RunningShop) -> None:
     response = gate.call("POST", "/web/echo", {"any": "thing"})
     assert response.body["method"] == "POST"
     assert response.headers["X-Shown"] == "yes"
@@ -268,7 +268,7 @@ def test_a_websocket_is_refused_clearly(gate: RunningShop) -> None:
 
 
 @pytest.mark.parametrize("path", ["/web/../v1/carts", "/web/%2e%2e/x", "/web/%00", "/web/a%2fb", "/web//x/..;/y"])
-def test_what_two_readers_could_read_differently_is_forwarded_nowhere(gate: RunningShop, front: Web, path: str) -> None:
+def test_ambiguous_requests_are_not_forwarded(gate: RunningShop, front: Web, path: str) -> None:
     before = front.asked.copy()
     with Kept(gate) as attacker:
         refused = attacker.get(path)
@@ -281,7 +281,7 @@ def test_what_two_readers_could_read_differently_is_forwarded_nowhere(gate: Runn
 # The cache
 
 
-def test_an_answer_is_kept_and_says_so(gate: RunningShop, front: Web) -> None:
+def test_a_response_is_cached_and_says_so(gate: RunningShop, front: Web) -> None:
     with Kept(gate) as shopper:
         first, second = shopper.get("/kept/a"), shopper.get("/kept/a")
     assert first.headers["cache-status"] == "peakgate; fwd=uri-miss; fwd-status=200; stored"
@@ -291,7 +291,7 @@ def test_an_answer_is_kept_and_says_so(gate: RunningShop, front: Web) -> None:
     assert "surrogate-key" not in second.headers
 
 
-def test_of_many_who_ask_for_the_same_one_fetches_in_each_worker(gate: RunningShop, front: Web) -> None:
+def test_concurrent_requests_are_one_fetch_in_each_worker(gate: RunningShop, front: Web) -> None:
     front.go_on.clear()
 
     def release_when_asked() -> None:
@@ -307,7 +307,7 @@ def test_of_many_who_ask_for_the_same_one_fetches_in_each_worker(gate: RunningSh
 
 
 @pytest.mark.parametrize("what", [{"url": "/kept/shoes/1?tag=shoe"}, {"prefix": "/kept/shoes/"}, {"tag": "shoe"}])
-def test_a_purge_takes_an_answer_out_of_every_worker(gate: RunningShop, front: Web, what: dict[str, str]) -> None:
+def test_a_purge_removes_a_response_from_every_worker(gate: RunningShop, front: Web, what: dict[str, str]) -> None:
     path, other = "/kept/shoes/1?tag=shoe", "/kept/hats/1?tag=hat"
     for _ in range(24):
         gate.call("GET", path)
@@ -323,7 +323,7 @@ def test_a_purge_takes_an_answer_out_of_every_worker(gate: RunningShop, front: W
     assert front.asked["hats/1"] == hats
 
 
-def test_writing_through_the_gateway_voids_what_was_kept(gate: RunningShop) -> None:
+def test_a_write_through_the_gateway_invalidates_cached_responses(gate: RunningShop) -> None:
     with Kept(gate) as shopper:
         shopper.get("/kept/b")
         assert "hit" in shopper.get("/kept/b").headers["cache-status"]
@@ -333,7 +333,7 @@ def test_writing_through_the_gateway_voids_what_was_kept(gate: RunningShop) -> N
         assert "hit" not in shopper.get("/kept/b").headers["cache-status"]
 
 
-def test_what_is_personal_is_never_kept(gate: RunningShop, front: Web) -> None:
+def test_personal_responses_are_never_cached(gate: RunningShop, front: Web) -> None:
     with Kept(gate) as shopper:
         for path, headers in (
             ("/kept/mine?cc=private,max-age=60", {}),

@@ -27,7 +27,7 @@ def test_ready_is_one_line(shared_shop: RunningShop) -> None:
     ]
 
 
-def test_a_newcomer_buys_something(shared_shop: RunningShop) -> None:
+def test_a_new_shopper_buys_something(shared_shop: RunningShop) -> None:
     stock = shared_shop.stock(SKU)
     placed = shared_shop.check_out(shared_shop.cart_of(_85123A=2))
     assert placed.status == 202
@@ -61,7 +61,7 @@ def test_a_payment_without_a_response_cancels_the_order_and_releases_the_stock(s
     assert_is_cancelled(shop, "tok_timeout")
 
 
-def test_what_was_answered_survives_a_stop(shop: RunningShop) -> None:
+def test_acknowledged_writes_survive_a_stop(shop: RunningShop) -> None:
     cart_id = shop.cart_of(_85123A=2)
     order_id = shop.check_out(shop.cart_of(_22423=1)).body["id"]
     before = shop.call("GET", f"/v1/carts/{cart_id}")
@@ -73,7 +73,7 @@ def test_what_was_answered_survives_a_stop(shop: RunningShop) -> None:
     assert shop.order(order_id)["id"] == order_id
 
 
-def test_what_was_answered_survives_a_kill(shop: RunningShop) -> None:
+def test_acknowledged_writes_survive_a_kill_of_the_gateway(shop: RunningShop) -> None:
     cart_id = shop.cart_of(_85123A=2)
     placed = shop.check_out(shop.cart_of(_22423=1))
     shop.kill()
@@ -190,7 +190,7 @@ def _read_over_and_over(shop: RunningShop, cart_id: str, stop: threading.Event, 
     connection.close()
 
 
-def test_a_draining_server_finishes_what_it_has_begun(shop: RunningShop) -> None:
+def test_a_draining_server_finishes_requests_in_progress(shop: RunningShop) -> None:
     placed = shop.check_out(shop.cart_of(_85123A=1), token="tok_slow")
     assert shop.stop() == 0
     shop.start()

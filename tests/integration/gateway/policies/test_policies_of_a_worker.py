@@ -35,9 +35,7 @@ def open_files(folder: Path) -> list[str]:
     return sorted(file.name for file in files if file.is_relative_to(folder) and file.suffix == ".log")
 
 
-async def test_a_shared_secret_that_is_no_good_is_refused_before_anything_changes(
-    gateway: Gateway, tmp_path: Path
-) -> None:
+async def test_an_invalid_shared_secret_fails_before_anything_changes(gateway: Gateway, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQ\n-----END PUBLIC KEY-----\n")
     shoppers = Shoppers(issuer="i", audience="a", algorithms=("HS256",), hs256_secret_file=str(tmp_path / "key.pem"))
     router = gateway.edge.router
@@ -46,7 +44,7 @@ async def test_a_shared_secret_that_is_no_good_is_refused_before_anything_change
     assert gateway.edge.router is router
 
 
-async def test_policies_that_are_never_put_in_force_leave_no_log_open(gateway: Gateway, tmp_path: Path) -> None:
+async def test_policies_that_are_never_applied_leave_no_log_open(gateway: Gateway, tmp_path: Path) -> None:
     for _ in range(3):
         await gateway.prepare(Policies(access_log=AccessLog(file=str(tmp_path / "second.log"))))
     assert open_files(tmp_path) == ["first.log", "second.log"]

@@ -29,7 +29,7 @@ POLICIES = Policies(
 
 @pytest.fixture
 async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
-    """A worker's, whose upstream is not there: what passes all layers is answered 502."""
+    """A worker whose upstream is unavailable: a request that passes all layers gets 502."""
     policies = replace(POLICIES, upstreams=(Upstream(name="web", targets=(unused_url(),)),))
     async with AsyncExitStack() as stack:
         settings = Settings(data_dir=tmp_path, policies=policies)
@@ -37,7 +37,7 @@ async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterato
 
 
 async def status(gateway: Gateway, method: str, path: str) -> int:
-    """What a shopper gets who has not been here before."""
+    """The response to a new shopper."""
     endpoint, params = gateway.edge.router.find(method, path)
     request = Request(
         method, path, "", CIMultiDict(Host="shop.example"), b"", "0123456789abcdef", params, "203.0.113.9"

@@ -85,14 +85,14 @@ class Dependency:
         return None
 
     def disown(self) -> None:
-        """Nothing is held here."""
+        """Nothing to disown."""
 
 
 def control(_listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
-    """Say what it is told."""
+    """Report each SIGHUP, until SIGTERM."""
     numbers = {signal.SIGHUP, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    # One that is ignored is thrown away, also while it is blocked.
+    # An ignored signal is discarded, even while it is blocked.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     say(f"{name} {os.getpid()}")
     notify_ready()
@@ -101,7 +101,7 @@ def control(_listener: socket.socket | None, name: str, notify_ready: Callable[[
 
 
 def late_control(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
-    """The same, once it is told to go on."""
+    """The same, after a signal to continue."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     say(os.getpid())
     signal.sigwait({signal.SIGUSR2})
@@ -113,7 +113,7 @@ MODES = {each.__name__: each for each in (serve, fail, ignore_signals, die_soon,
 
 
 def main() -> int:
-    """Supervise until told to stop."""
+    """Supervise until a signal stops it."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     supervisor.KILL_MARGIN_S = 0.1  # type: ignore[misc]
     listeners = open_listeners("127.0.0.1", 0, int(sys.argv[2]))

@@ -130,7 +130,7 @@ async def test_connections_are_bounded_and_waiting_requests_get_the_next() -> No
     async with forwarding(script, table={"max_connections": 2}, timeout_s=20.0) as (gate, servers):
         asking = [asyncio.ensure_future(gate.send()) for _ in range(4)]
         await until(lambda: len(servers[0].requests) == 2)
-        # As many wait as are served; more are told so at once.
+        # As many wait as are served; more are rejected at once.
         refused = await gate.send()
         assert refused.status == 503
         assert b"Retry-After" in refused.header_block

@@ -1,4 +1,4 @@
-"""A process of its own that asks for the same quota as others when it is told to: says how many of its requests passed."""
+"""A process that takes from a quota shared with others, on a line of its input, and prints how many requests passed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from store import open_client
 
 
 async def passed(store_url: str, requests: int, limits: tuple[Limit, ...]) -> int:
-    """How many of so many requests, each in a task of its own, pass limits that nobody else in this process asks for."""
+    """The number of requests that pass, each in a task of its own."""
     client = await open_client(store_url, deadline_s=10.0)
     quota = RedisQuota(client, share=1.0, timeout_s=10.0)
     handler = rate_limit(limits, quota, route="GET /x", mark=_not_alone)(lambda _request: Response(200))

@@ -121,7 +121,7 @@ async def test_orders_wait_for_a_service_that_is_away_and_complete_when_it_is_ba
 
 
 @in_virtual_time
-async def test_declined_payments_are_answers_and_trip_nothing() -> None:
+async def test_declined_payments_are_responses_and_trip_nothing() -> None:
     bench = Bench()
     async with bench.working():
         await bench.accept(50, token="tok_declined")
@@ -131,7 +131,7 @@ async def test_declined_payments_are_answers_and_trip_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_payment_that_alone_is_never_answered_still_ends_its_order() -> None:
+async def test_an_order_ends_although_its_payment_never_responds() -> None:
     bench = Bench()
     async with bench.working():
         (silent,) = await bench.accept(1, token="tok_timeout")

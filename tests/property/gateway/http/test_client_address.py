@@ -17,19 +17,19 @@ ANYTHING = st.text(st.characters(codec="latin-1"), max_size=60)
 
 
 @given(peer=STRANGERS, said=ANYTHING)
-def test_what_a_stranger_forwards_never_matters(peer: Address, said: str) -> None:
+def test_forwarded_fields_of_untrusted_peers_never_matter(peer: Address, said: str) -> None:
     assert client_address(peer, said, OURS) == peer
 
 
 @given(said=ANYTHING, way=st.lists(PROXIES, max_size=5), client=STRANGERS)
 @example(said="192.0.2.7,", way=[ip_address("10.0.0.2")], client=ip_address("192.0.2.8"))
-def test_what_stands_left_of_the_client_never_matters(said: str, way: list[Address], client: Address) -> None:
+def test_hops_left_of_the_client_never_matter(said: str, way: list[Address], client: Address) -> None:
     written = ", ".join(map(str, [client, *way]))
     assert client_address(ip_address("10.0.0.1"), f"{said},{written}", OURS) == client
 
 
 @given(said=ANYTHING, way=st.lists(st.one_of(PROXIES, STRANGERS, st.just("unknown"), ANYTHING), min_size=1, max_size=6))
-def test_prepending_hops_never_changes_the_answer_but_for_a_way_of_proxies_alone(said: str, way: list[object]) -> None:
+def test_prepended_hops_matter_only_behind_a_chain_of_proxies_alone(said: str, way: list[object]) -> None:
     peer, written = ip_address("10.0.0.1"), ",".join(map(str, way))
     before = client_address(peer, written, OURS)
     hops = [parse_address(hop) for hop in written.split(",")]

@@ -31,7 +31,7 @@ def workers(runtime: RuntimeDirectory) -> Workers:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The user's file, empty as what is in force."""
+    """The user's file, empty like the active policies."""
     path = tmp_path / "peakgate.toml"
     path.write_text("")
     return path

@@ -1,4 +1,4 @@
-"""Workers that take commands and serve nobody, all in the process of the test."""
+"""Workers that take commands and serve no requests, all in the process of the test."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Fleet:
             await self.stop(name)
 
     async def start(self, name: str) -> SmallWorker:
-        """A worker that goes by what is in force."""
+        """A worker with the active policies."""
         worker = SmallWorker(name, self._runtime.policies)
         self.list(*self._stacks, name)
         self._stacks[name] = AsyncExitStack()

@@ -1,4 +1,4 @@
-"""A bad night, as `/admin/v1/status` would tell it: what pages are made of in tests."""
+"""The status of a gateway in trouble, as `/admin/v1/status` returns it, for tests of pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use the admin API, what it does, and how it refuses."""
+"""The admin API: access, commands and errors."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_metrics_may_be_open_to_all_and_nothing_else_is(
         assert (await client.post("/metrics")).status == 401
 
 
-async def test_status_tells_of_every_worker(desk: Desk, fleet: Fleet) -> None:
+async def test_status_has_every_worker(desk: Desk, fleet: Fleet) -> None:
     worker = await fleet.start("0a")
     told = (await desk.call("GET", "/admin/v1/status")).body
     assert (told["version"], told["last_reload"], told["policies"]["digest"]) == ("1.2.3", None, worker.digest)
@@ -226,7 +226,7 @@ async def test_the_fault_of_one_worker_is_listed_beside_the_results_of_others(de
     assert told.body["workers"] == {"0a": {"done": 3}, "1a": {"error": "no cache here"}}
 
 
-async def test_workers_are_replaced_when_asked(desk: Desk) -> None:
+async def test_workers_are_replaced_on_request(desk: Desk) -> None:
     assert (await desk.call("POST", "/admin/v1/workers/replace")).status == 202
     assert desk.replaced == ["asked"]
 

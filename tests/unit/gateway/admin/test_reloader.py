@@ -34,7 +34,7 @@ def reloader(file: Path, workers: Workers, runtime: RuntimeDirectory) -> Reloade
     return reloader_of(file, workers, runtime)
 
 
-async def test_a_good_file_is_in_force_in_every_worker(
+async def test_a_valid_file_is_active_in_every_worker(
     file: Path, fleet: Fleet, reloader: Reloader, runtime: RuntimeDirectory
 ) -> None:
     first, second = await fleet.start("0a"), await fleet.start("1a")

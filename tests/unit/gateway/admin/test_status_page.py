@@ -1,4 +1,4 @@
-"""The operator's page says what is wrong, and says it in words."""
+"""The status page shows faults, and names them."""
 
 from __future__ import annotations
 

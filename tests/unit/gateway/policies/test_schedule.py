@@ -36,12 +36,12 @@ def quotas(policies: Policies) -> list[tuple[int, int | None]]:
     return [(limit.quota, limit.burst) for limit in policies.limits]
 
 
-def test_without_an_event_the_file_is_in_force() -> None:
+def test_without_an_event_the_file_is_effective() -> None:
     assert effective_policies(shop(), DURING) == shop()
 
 
 @pytest.mark.parametrize("at", [START - timedelta(days=1), END, END + timedelta(days=1)])
-def test_before_and_after_an_event_the_file_is_in_force(at: datetime) -> None:
+def test_before_and_after_an_event_the_file_is_effective(at: datetime) -> None:
     policies = shop(sale(limits={"a": 5}, rooms={"drop": True}, switches={"search": False}))
     assert effective_policies(policies, at) is policies
 

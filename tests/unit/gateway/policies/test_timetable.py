@@ -37,7 +37,7 @@ def shop(**members: Any) -> Policies:
 
 
 class Day:
-    """A day that begins at `OPENING`, and what happens on it: minute and what."""
+    """A day that begins at `OPENING`, and its events with their minutes."""
 
     def __init__(self) -> None:
         self.happened: list[tuple[float, Any]] = []

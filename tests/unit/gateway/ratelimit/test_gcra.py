@@ -32,7 +32,7 @@ def test_a_unit_comes_back_each_interval() -> None:
     assert bucket.take(250_000) == Taken(granted=1, left=0, wait_us=250_000)
 
 
-def test_after_the_wait_that_was_told_there_is_a_unit() -> None:
+def test_after_the_returned_wait_there_is_a_unit() -> None:
     bucket = Bucket(rate_of(7, 1.0))
     now_us = 0
     for _ in range(1_000):
@@ -58,14 +58,14 @@ def test_a_share_is_of_quota_and_burst_and_never_less_than_one_unit() -> None:
     assert rate_of(2, 60.0, share=0.125) == rate_of(1, 60.0)
 
 
-def test_what_one_limit_refuses_does_not_cost_the_others() -> None:
+def test_a_rejection_by_one_limit_takes_nothing_from_the_others() -> None:
     wide, narrow = Bucket(rate_of(10, 60.0)), Bucket(rate_of(1, 60.0))
     assert admit([wide, narrow], 0) == []
     assert admit([wide, narrow], 0) == [narrow]
     assert wide.left(0) == 9
 
 
-def test_a_shadow_refuses_nobody() -> None:
+def test_a_shadow_limit_rejects_no_request() -> None:
     real, shadow = Bucket(rate_of(10, 60.0)), Bucket(rate_of(1, 60.0), shadow=True)
     assert [admit([real, shadow], 0) for _ in range(3)] == [[], [shadow], [shadow]]
     assert real.left(0) == 7

@@ -228,7 +228,7 @@ async def test_retry_after_is_spread_over_clients_and_stable_for_each() -> None:
 
 
 @in_virtual_time
-async def test_a_shadow_counts_and_reports_but_neither_refuses_nor_shows() -> None:
+async def test_a_shadow_limit_counts_but_neither_rejects_nor_is_in_the_fields() -> None:
     shadow = Limit(name="tighter", by="address", quota=1, window_s=60.0, shadow=True)
     edge = Edge(BY_ADDRESS, shadow)
     responses = await edge.get_many(4)
@@ -372,7 +372,7 @@ async def test_replies_that_came_while_this_process_was_busy_are_read_first() ->
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     loop._jumping.waited_s += 1.0
-    # The timer comes first, then what the socket has.
+    # The timer runs first, then the socket is read.
     for _ in range(3):
         await asyncio.sleep(0)
     edge.store.reply_late()
@@ -405,7 +405,7 @@ async def test_shadows_and_several_limits_apply_locally_too() -> None:
     }
 
 
-# Those who wait
+# Waiting requests
 
 
 @in_virtual_time
@@ -508,7 +508,7 @@ async def test_an_unchanged_limit_keeps_its_counts_and_clients() -> None:
     await edge.get_many(4)
     edge.quota.update([BY_ADDRESS, ALL])
     handler = edge.behind(BY_ADDRESS, ALL)
-    # Still remembered: nobody asks the store.
+    # Still cached: the store is not called.
     assert isinstance(handler(request()), Response)
     assert edge.quota.snapshot()["limits"]["per-address"]["rejected"] == 2
 

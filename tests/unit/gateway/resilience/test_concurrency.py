@@ -49,7 +49,7 @@ def test_a_quiet_time_is_no_part_of_the_sample_after_it() -> None:
     assert limit.limit == 30 / SAMPLE_S * 0.125 * HEADROOM
 
 
-def test_a_probe_cuts_the_limit_for_all_but_those_who_may_use_all_of_it() -> None:
+def test_a_probe_cuts_the_limit_except_for_the_most_critical() -> None:
     limit = ConcurrencyLimit(min_limit=40, max_limit=40, grace_s=0.0, now=0.0)
     delivered(limit, 40, at=SAMPLE_S, took_s=0.01)
     limit.update(SAMPLE_S)

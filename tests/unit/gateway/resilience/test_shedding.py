@@ -86,7 +86,7 @@ def answering(is_replay: bool, asked: list[Request]) -> IsReplay:
 # Shedding
 
 
-async def test_a_shed_request_is_told_when_to_retry(shedder: Shedder) -> None:
+async def test_a_shed_request_gets_retry_after(shedder: Shedder) -> None:
     fill(shedder)
 
     response = await answered(shedding(shedder, "checkout")(serve))
@@ -119,7 +119,7 @@ def test_a_high_lag_sheds_the_less_critical(shedder: Shedder, clock: Clock) -> N
     assert not shedder.admits(CRITICALITIES.index("browse"), shedder.limit_of(STORE))
 
 
-def test_the_server_is_told_when_a_criticality_is_shed_as_a_whole(shedder: Shedder, clock: Clock) -> None:
+def test_early_rejection_begins_when_a_criticality_is_shed_as_a_whole(shedder: Shedder, clock: Clock) -> None:
     reported: list[bool] = []
     shedder.on_shedding_all = reported.append
     press(shedder, clock)
