@@ -44,7 +44,7 @@ class Rule:
         "is_shadow",
         "limit",
         "local_rate",
-        "name",
+        "state_opening",
     )
 
     def __init__(
@@ -52,7 +52,8 @@ class Rule:
     ) -> None:
         rate = rate_of(limit.quota, limit.window_s, limit.burst)
         self.limit = limit
-        self.name = limit.name
+        # Of its item in the field RateLimit, up to the units left.
+        self.state_opening = b'"%b";r=' % limit.name.encode()
         self.is_shadow = limit.shadow
         self.counts = counts
         # The rate of this process alone, while the store is away.

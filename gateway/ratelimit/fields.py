@@ -10,41 +10,45 @@ from gateway.config.policies import Limit
 from gateway.http.message import header
 from gateway.ratelimit.batch import Group
 
-MAX_RENDERED: Final = 4_096
+_MAX_RENDERED: Final = 4_096
 _POLICY: Final = b"RateLimit-Policy: "
 _STATE: Final = b"RateLimit: "
+# A look-up costs a fifth of formatting.
+_RENDERED: Final = [b"%d" % number for number in range(_MAX_RENDERED)]
 
 
 class LimitFields:
     """Renders both fields for the limits of a route."""
 
-    __slots__ = ("_policy", "_rendered")
+    __slots__ = ("_policy",)
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         policies = [_policy(limit) for limit in limits if not limit.shadow]
         self._policy = header("RateLimit-Policy", ", ".join(policies)) if policies else b""
-        # A limit has few states that differ: a look-up costs a fifth of rendering one.
-        self._rendered: dict[tuple[str, int, int], bytes] = {}
 
     def of(self, group: Group) -> bytes:
         """The header lines of a group: the state of its limits after their batch."""
         left, waits_us, positions = group.left, group.waits_us, group.positions
-        items: list[bytes] = []
+        parts: list[bytes] = [self._policy]
+        separator = _STATE
         for index, allowance in enumerate(group.allowances):
             rule = allowance.rule
             if not rule.is_shadow:
                 position = positions[index]
-                items.append(self._item(rule.name, left[position], -(-waits_us[position] // 1_000_000)))
-        return self._policy + b"RateLimit: " + b", ".join(items) + b"\r\n" if items else b""
+                parts.append(separator)
+                parts.append(rule.state_opening)
+                parts.append(_digits(left[position]))
+                parts.append(b";t=")
+                parts.append(_digits(-(-waits_us[position] // 1_000_000)))
+                separator = b", "
+        if len(parts) == 1:
+            return b""
+        parts.append(b"\r\n")
+        return b"".join(parts)
 
-    def _item(self, name: str, left: int, wait_s: int) -> bytes:
-        state = (name, left, wait_s)
-        item = self._rendered.get(state)
-        if item is None:
-            if len(self._rendered) >= MAX_RENDERED:
-                self._rendered.clear()
-            item = self._rendered[state] = b'"%b";r=%d;t=%d' % (name.encode(), left, wait_s)
-        return item
+
+def _digits(number: int) -> bytes:
+    return _RENDERED[number] if number < _MAX_RENDERED else b"%d" % number
 
 
 def merge_fields(extra_headers: bytes, fields: bytes) -> bytes:
