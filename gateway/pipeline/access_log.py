@@ -25,6 +25,16 @@ _ONE: Final = 1.0 - 1e-9
 _REJECTED: Final = frozenset({429, 503})
 
 
+class _Sample:
+    """The logged share of an outcome, and the part of a line that its responses since the last one add up to."""
+
+    __slots__ = ("credit", "rate")
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.credit = 0.0
+
+
 class AccessLog:
     """Samples, formats and writes. Call it for every response; `close` writes the rest.
 
@@ -41,22 +51,21 @@ class AccessLog:
         personal_fields: Collection[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._sample_rates: dict[Outcome, float] = dict(sample_rates)
+        self._samples = {outcome: _Sample(rate) for outcome, rate in sample_rates.items()}
         self._slow_s = slow_s
         self._personal_names = frozenset(personal_fields)
         self._now = now
-        self._credit: dict[Outcome, float] = dict.fromkeys(self._sample_rates, 0.0)
         self._process = os.getpid()
         self._writer = LogWriter(file)
 
     def __call__(self, endpoint: Endpoint, request: Request, response: Response, elapsed_s: float) -> None:
         """Log a response if it is in the sample."""
-        outcome = outcome_of(response.status)
-        credit = self._credit[outcome] + self._sample_rates[outcome]
+        sample = self._samples[outcome_of(response.status)]
+        credit = sample.credit + sample.rate
         if credit < _ONE and elapsed_s < self._slow_s:
-            self._credit[outcome] = credit
+            sample.credit = credit
             return
-        self._credit[outcome] = max(0.0, credit - 1.0)
+        sample.credit = max(0.0, credit - 1.0)
         self._writer.write(self._line(endpoint, request, response, elapsed_s))
 
     def _line(self, endpoint: Endpoint, request: Request, response: Response, elapsed_s: float) -> bytes:

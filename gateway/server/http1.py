@@ -74,6 +74,9 @@ class Http1:
 
     __slots__ = (
         "_buffer",
+        "_last_generation",
+        "_last_head",
+        "_last_section",
         "_max_pause_s",
         "_min_bytes_per_s",
         "_parser",
@@ -103,6 +106,10 @@ class Http1:
     ) -> None:
         # Reads the header sections that need no parser; without it the parser reads all.
         self._plain_heads = plain_heads
+        # The last head, if it was plain; it may come again, with the same bytes.
+        self._last_head: RequestHead | None = None
+        self._last_section = b""
+        self._last_generation = 0
         self.keepalive_s = keepalive_s
         self.receive_timeout_s = receive_timeout_s
         self._parser: Any = None
@@ -222,9 +229,9 @@ class Http1:
 
     def _parse(self, section: bytes, end: int) -> RequestHead:
         """The head in one whole header section, which ends at `end` in the buffer."""
-        head = None if self._plain_heads is None else self._plain_heads.read(section)
-        if head is None:
-            head = self._parse_any(section)
+        head = self._last_head
+        if head is None or section != self._last_section or self._last_generation != self._plain_generation():
+            head = self._read_head(section)
         if end == len(self._buffer):
             self._buffer, self._start = b"", 0
         else:
@@ -237,6 +244,19 @@ class Http1:
             self.body, self.body_bytes = CountedBody(head.content_length), 0
         self.is_responding = True
         return head
+
+    def _read_head(self, section: bytes) -> RequestHead:
+        """Read a head that differs from the last one of the connection. A plain one is remembered: clients repeat requests."""
+        reader = self._plain_heads
+        head = None if reader is None else reader.read(section)
+        self._last_head = head
+        if head is None:
+            return self._parse_any(section)
+        self._last_section, self._last_generation = section, self._plain_generation()
+        return head
+
+    def _plain_generation(self) -> int:
+        return 0 if self._plain_heads is None else self._plain_heads.generation
 
     def _parse_any(self, section: bytes) -> RequestHead:
         """The head as aiohttp's parser reads it, with its body framed by our rules (RFC 9112, 6.3)."""
@@ -336,6 +356,8 @@ class Http1:
             self._begin_watch(state, now)
             return ON_TIME
         if state == IDLE:
+            # An idle connection needs little memory.
+            self._last_head, self._last_section = None, b""
             return IDLE_TOO_LONG if now - self._since > self.keepalive_s else ON_TIME
         if state == READING_HEAD:
             return HEAD_TOO_SLOW if now - self._since > self.receive_timeout_s else ON_TIME

@@ -101,9 +101,11 @@ class _Shape:
 class PlainHeadReader:
     """Reads plain header sections. One per process."""
 
-    __slots__ = ("_fields", "_request_lines", "_shapes")
+    __slots__ = ("_fields", "_request_lines", "_shapes", "generation")
 
     def __init__(self) -> None:
+        # Rises when heads that were read before are no longer valid.
+        self.generation = 0
         self._fields: BoundedMap[bytes, _Field] = BoundedMap(_MAX_CACHED_LINES)
         self._request_lines: BoundedMap[bytes, RequestLine] = BoundedMap(_MAX_CACHED_REQUEST_LINES)
         # By the number of lines, the last ones first.
@@ -132,6 +134,7 @@ class PlainHeadReader:
     def forget_request_lines(self) -> None:
         """Read request lines again, because they have routes of a router that is replaced."""
         self._request_lines.clear()
+        self.generation += 1
 
     def _read_request_line(self, line: bytes) -> RequestLine | None:
         match = _REQUEST_LINE.fullmatch(line)

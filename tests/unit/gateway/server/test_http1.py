@@ -8,7 +8,9 @@ import pytest
 
 from gateway.server import http1
 from gateway.server.http1 import Http1
+from gateway.server.plain_head import PlainHeadReader
 from gateway.server.protocol_error import ProtocolError
+from gateway.server.request_head import RequestHead
 from tests.http1_driver import MAX_BODY_BYTES, Driver, byte_by_byte, new_connection
 
 GET = b"GET /first?x=1 HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"
@@ -282,3 +284,47 @@ def test_an_error_of_a_body_ends_the_connection() -> None:
         http.read_body(100)
     assert http.is_closed
     assert http.read_body(100) == b""
+
+
+def answered(http: http1.Http1, data: bytes) -> RequestHead:
+    """The head of a request that is responded to."""
+    head = http.next_request(data)
+    assert head is not None
+    http.read_body(MAX_BODY_BYTES)
+    http.response_sent()
+    return head
+
+
+def test_a_repeated_section_of_a_connection_is_not_read_again() -> None:
+    http = new_connection(PlainHeadReader())
+    first = answered(http, GET)
+    assert answered(http, GET) is first
+    assert answered(http, GET.replace(b"first", b"other")).line.target == "/other?x=1"
+    assert answered(http, GET).line.target == "/first?x=1"
+
+
+def test_a_repeated_section_with_a_body_has_its_own_body() -> None:
+    http = new_connection(PlainHeadReader())
+    bodies = []
+    for body in (b"one", b"two"):
+        head = http.next_request(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 3\r\n\r\n" + body)
+        assert head is not None
+        bodies.append(http.read_body(MAX_BODY_BYTES))
+        http.response_sent()
+    assert bodies == [b"one", b"two"]
+
+
+def test_a_repeated_section_is_read_again_when_the_routes_have_changed() -> None:
+    reader = PlainHeadReader()
+    http = new_connection(reader)
+    first = answered(http, GET)
+    reader.forget_request_lines()
+    assert answered(http, GET).line is not first.line
+
+
+def test_an_idle_connection_forgets_its_last_section() -> None:
+    http = new_connection(PlainHeadReader())
+    first = answered(http, GET)
+    for now in (1.0, 2.0):
+        http.check(now)
+    assert answered(http, GET) is not first
