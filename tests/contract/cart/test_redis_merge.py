@@ -14,7 +14,7 @@ from cart.model import Cart, CartId, Limits, Line, Sku
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from cart.redis_merge import Merges
-from cart.stored import hash_of
+from cart.stored import hash_of, marker_key
 from store import Store, StoreError, StoreUnavailable
 from tests.contract.cart.stores import DisturbedStore, KilledStore, Racer, race
 
@@ -243,6 +243,14 @@ async def test_markers_of_finished_and_undone_merges_expire(store: Store) -> Non
     assert len(markers) == 2
     for marker in markers:
         assert 0 < await store.execute("PTTL", marker) <= 86_400_000
+
+
+async def test_a_merged_cart_stays_merged_when_its_marker_has_expired(store: Store) -> None:
+    target, source = await two_carts(store)
+    await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+    await store.execute("DEL", marker_key(target.id, source.id))
+    merged = await RedisCarts(store).read(source.id)
+    assert (merged.status, merged.merged_into) == ("merged", target.id)
 
 
 # Calls that undo each other could go on for as long as they are made to alternate: the orders end somewhere.
