@@ -17,7 +17,7 @@ FREE_RELATIVE = re.compile(
     re.IGNORECASE,
 )
 # Decisions are history and stay as they were written.
-DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 PACKAGES = ("gateway", "checkout", "cart", "store", "primitives", "benchmarks")
 MAX_PER_THOUSAND = 1.0
 
