@@ -380,7 +380,7 @@ def test_products_come_through_the_cache(gate: RunningShop) -> None:
             assert shopper.get(path, If_None_Match=second.headers["etag"]).status == 304
 
 
-def test_a_drill_shows_what_shoppers_would_get(gate: RunningShop) -> None:
+def test_a_drill_shows_the_responses_that_shoppers_would_get(gate: RunningShop) -> None:
     assert gate.call("GET", "/web/drilled").status == 200
     assert gate.admin("POST", "/admin/v1/drills/web", {"reason": "a quiet day"}).status == 200
     try:

@@ -153,7 +153,7 @@ def test_a_worker_that_dies_is_replaced(shop: RunningShop) -> None:
     assert "died" in shop.log
 
 
-def test_a_store_that_dies_is_started_again_with_what_it_had(shop: RunningShop) -> None:
+def test_a_store_that_dies_is_started_again_with_its_data(shop: RunningShop) -> None:
     cart_id = shop.cart_of(_85123A=2)
     os.kill(shop.store_pid(), signal.SIGKILL)
     found = eventually(lambda: shop.call("GET", f"/v1/carts/{cart_id}"), lambda response: response.status == 200)

@@ -124,7 +124,7 @@ async def test_an_owner_may_give_the_lines_of_a_cart_to_one_without_an_owner(car
         await carts.read(source.id)
 
 
-async def test_a_cart_without_an_owner_is_open_to_every_shopper_who_knows_its_id(carts: Carts) -> None:
+async def test_a_cart_without_an_owner_is_open_to_every_client_with_its_id(carts: Carts) -> None:
     cart = await made(carts, (MUG, 1))
     assert await carts.read(cart.id, owner="ada") == cart
 
@@ -298,7 +298,7 @@ async def test_a_deleted_cart_is_not_found(carts: Carts) -> None:
         await carts.delete(cart.id, write=at())
 
 
-async def test_shoppers_who_add_at_once_lose_nothing(carts: Carts) -> None:
+async def test_concurrent_additions_lose_nothing(carts: Carts) -> None:
     cart = await made(carts)
     results = await asyncio.gather(
         *(carts.add_line(cart.id, Line(MUG, 1, 255), currency="GBP", write=at()) for _ in range(50))

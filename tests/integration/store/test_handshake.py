@@ -156,7 +156,7 @@ async def test_a_rejected_handshake_is_a_one_line_error(reply: bytes) -> None:
     assert text.startswith("cannot connect to the store: ")
 
 
-async def test_a_server_that_hangs_up_during_the_handshake_is_unavailable() -> None:
+async def test_a_server_that_closes_during_the_handshake_is_unavailable() -> None:
     async def hang_up(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
 

@@ -234,7 +234,7 @@ async def test_with_nothing_submitted_there_is_nothing_to_drain() -> None:
 
 
 @in_virtual_time
-async def test_a_dispatcher_that_died_sends_what_was_submitted_when_it_runs_again() -> None:
+async def test_a_restarted_dispatcher_sends_the_orders_submitted_before() -> None:
     class Wrong(FakeQueue):
         async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
             return [*await super().send(messages), True]

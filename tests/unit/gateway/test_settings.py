@@ -49,14 +49,14 @@ def test_other_variables_are_nobodys_business() -> None:
     assert load({}, {"PATH": "/bin", "PEAKGATEWAY": "x", "PEAKGATE_TEST_STORE_URL": "redis://x"}) == load({}, {})
 
 
-def test_what_kubernetes_tells_of_a_service_of_that_name_is_nobodys_business() -> None:
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored() -> None:
     service = {"PEAKGATE_SERVICE_HOST": "10.0.0.1", "PEAKGATE_PORT": "tcp://10.0.0.1:80", "PEAKGATE_PORT_80_TCP": "x"}
     assert load({}, service) == load({}, {})
     admin = {"PEAKGATE_ADMIN_SERVICE_HOST": "10.0.0.1", "PEAKGATE_ADMIN_PORT": "tcp://10.0.0.1:9090"}
     assert load({}, {**admin, "PEAKGATE_ADMIN_PORT_9090_TCP_ADDR": "10.0.0.1"}) == load({}, {})
 
 
-def test_all_faults_are_told_at_once_each_with_its_source() -> None:
+def test_all_errors_are_reported_together_each_with_its_source() -> None:
     errors = errors_of(
         {"port": "eighty", "role": "king", "currency": "pounds"},
         {"PEAKGATE_WORKERS": "0", "PEAKGATE_SHOW_STOCK": "perhaps", "PEAKGATE_PROT": "80", "PEAKGATE_COLOUR": "red"},
@@ -126,7 +126,7 @@ def test_a_catalogue_that_is_there_is_taken(tmp_path: Path) -> None:
     assert load({"catalog": str(tmp_path / "catalog.csv")}, {}).catalog == tmp_path / "catalog.csv"
 
 
-def test_roles_tell_what_is_done() -> None:
+def test_roles_choose_the_work_of_a_process() -> None:
     edge, worker, both = (load({"role": role}, {}) for role in ("edge", "worker", "all"))
     assert (edge.serves_shoppers, edge.works_orders) == (True, False)
     assert (worker.serves_shoppers, worker.works_orders) == (False, True)
@@ -161,7 +161,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_the_file_says_is_in_force(file: Path) -> None:
+def test_the_file_sets_settings(file: Path) -> None:
     settings = load({"config": str(file)}, {})
     assert (settings.port, settings.show_stock, settings.currency) == (7000, False, "EUR")
     assert not settings.policies.shedding.enabled
@@ -195,7 +195,7 @@ def test_without_a_file_policies_are_as_their_defaults(tmp_path: Path, monkeypat
     assert not loaded.settings.config_text
 
 
-def test_faults_of_the_file_are_told_with_all_others(file: Path) -> None:
+def test_errors_of_the_file_are_reported_with_all_others(file: Path) -> None:
     file.write_text("port = 70000\ncolour = 'red'\n")
     assert errors_of({"config": str(file), "workers": "0"}, {"PEAKGATE_COLOUR": "red"}) == [
         "--workers: must be a number from 1 to 256, not '0'",
@@ -206,7 +206,7 @@ def test_faults_of_the_file_are_told_with_all_others(file: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["PEAKGATE_POLICIES", "PEAKGATE_CONFIG_TEXT"])
-def test_what_comes_with_the_file_is_no_setting(variable: str) -> None:
+def test_policies_of_the_file_are_no_settings(variable: str) -> None:
     assert errors_of({}, {variable: "x"}) == [f"{variable}: there is no such setting"]
 
 

@@ -89,7 +89,7 @@ async def test_closing_cancels_a_task() -> None:
     assert flaky.was_cancelled
 
 
-async def test_closing_asks_a_task_with_a_stop_to_end_by_itself() -> None:
+async def test_closing_lets_a_task_with_a_stop_end_by_itself() -> None:
     flaky = Flaky(0)
     task = BackgroundTask("flaky", flaky.run, stop=flaky.stopping.set)
     await until(lambda: flaky.started_at)

@@ -34,7 +34,7 @@ def test_the_readme_says_in_its_first_screen_how_to_run_and_to_test() -> None:
     assert "make test" in first_screen
 
 
-def test_ci_types_what_the_readme_says() -> None:
+def test_ci_runs_the_commands_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.search(r"^make test\b", script, re.MULTILINE)
     assert re.search(r"^make check\b", script, re.MULTILINE)

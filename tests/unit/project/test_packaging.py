@@ -64,7 +64,7 @@ def test_the_locks_pin_each_dependency_with_hashes_and_name_no_registry() -> Non
         assert [entry.splitlines()[0] for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []
 
 
-def test_what_is_tested_is_what_runs() -> None:
+def test_the_tested_packages_are_the_shipped_ones() -> None:
     run, dev = (
         set(
             re.findall(

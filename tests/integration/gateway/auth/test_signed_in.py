@@ -148,7 +148,9 @@ async def test_requests_of_several_shoppers_on_one_connection_stay_separate(sign
             assert [(await client.request(each)).status for each in (by_ada, by_bob, get(cart))] == [200, 404, 404]
 
 
-async def test_an_anonymous_cart_is_open_to_all_who_know_its_id_and_is_claimed_by_merging(signed_in: SignedIn) -> None:
+async def test_an_anonymous_cart_is_open_to_every_client_with_its_id_and_is_claimed_by_merging(
+    signed_in: SignedIn,
+) -> None:
     anonymous = await signed_in.cart_of(None)
     assert (await signed_in.call("bob", "GET", anonymous)).status == 200
     mine = (await signed_in.call("ada", "POST", "/v1/carts"))["Location"]
@@ -193,7 +195,7 @@ async def test_the_replay_of_a_checkout_reveals_nothing_to_others(signed_in: Sig
     assert (replayed.status, replayed.body, replayed["Idempotent-Replayed"]) == (202, placed.body, "true")
 
 
-async def test_an_anonymous_order_is_open_to_all_who_know_its_id(signed_in: SignedIn) -> None:
+async def test_an_anonymous_order_is_open_to_every_client_with_its_id(signed_in: SignedIn) -> None:
     order = (await signed_in.order("ada", await signed_in.cart_of(None)))["Location"]
     assert (await signed_in.call("bob", "GET", order)).status == 200
 

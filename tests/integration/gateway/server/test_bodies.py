@@ -177,9 +177,7 @@ async def test_a_broken_body_behind_a_slow_request_is_refused_after_it() -> None
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_shopper_who_leaves_in_the_middle_of_a_body_leaves_no_trace(
-    route: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_client_that_closes_within_a_body_leaves_no_state(route: str, caplog: pytest.LogCaptureFixture) -> None:
     async with small_server() as server:
         async with await server.client() as client:
             await client.send(get(route, "Content-Length: 100", method="POST"), b"half")

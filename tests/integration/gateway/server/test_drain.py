@@ -88,7 +88,7 @@ async def test_pipelined_requests_end_with_the_first_answer_that_says_so() -> No
 
 
 @pytest.mark.parametrize("route", ["/wait", "/slow", "/stream"])
-async def test_what_does_not_end_in_time_is_cut_off(route: str) -> None:
+async def test_a_request_that_does_not_end_in_time_is_cut_off(route: str) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(get(route))
         await until(lambda: server.running or client.reader._buffer)  # type: ignore[attr-defined]

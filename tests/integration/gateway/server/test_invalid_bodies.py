@@ -79,7 +79,7 @@ async def lines_of(shop: ShopServer) -> str:
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_what_is_no_json_is_400(shop: ShopServer, body: bytes) -> None:
+async def test_a_body_that_is_not_json_is_400(shop: ShopServer, body: bytes) -> None:
     response = await shop.call("POST", await lines_of(shop), body)
     assert (response.status, response.problem) == (400, "malformed-json")
     (fault,) = response.json()["errors"]
@@ -88,9 +88,7 @@ async def test_what_is_no_json_is_400(shop: ShopServer, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(("body", "pointer"), INVALID.values(), ids=INVALID.keys())
-async def test_what_is_json_but_not_what_is_asked_for_is_422_and_says_where(
-    shop: ShopServer, body: bytes | str, pointer: str
-) -> None:
+async def test_json_of_another_form_is_422_with_a_pointer(shop: ShopServer, body: bytes | str, pointer: str) -> None:
     sent = body.encode() if isinstance(body, str) else body
     response = await shop.call("POST", await lines_of(shop), sent)
     assert (response.status, response.problem) == (422, "invalid-body")
@@ -123,7 +121,7 @@ async def test_a_huge_number_is_422(shop: ShopServer, quantity: bytes) -> None:
         ([{"sku": MUG, "quantity": 1}] * 12 + [{"sku": MUG, "quantity": -1}], "/12/quantity"),
     ],
 )
-async def test_the_place_of_a_fault_in_a_batch_is_told(shop: ShopServer, body: object, pointer: str) -> None:
+async def test_an_error_in_a_batch_has_its_pointer(shop: ShopServer, body: object, pointer: str) -> None:
     response = await shop.call("PATCH", await lines_of(shop), orjson.dumps(body))
     assert (response.status, response.problem) == (422, "invalid-body")
     assert response.json()["errors"][0]["pointer"] == pointer
@@ -140,9 +138,7 @@ async def test_the_place_of_a_fault_in_a_batch_is_told(shop: ShopServer, body: o
         ({"email": ["a@b.c"]}, "/email"),
     ],
 )
-async def test_the_place_of_a_fault_in_a_checkout_is_told(
-    shop: ShopServer, changes: dict[str, Any], pointer: str
-) -> None:
+async def test_an_error_in_a_checkout_has_its_pointer(shop: ShopServer, changes: dict[str, Any], pointer: str) -> None:
     response = await shop.check_out(await shop.cart_of(), **changes)
     assert (response.status, response.problem) == (422, "invalid-body")
     assert response.json()["errors"][0]["pointer"] == pointer

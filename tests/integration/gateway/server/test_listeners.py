@@ -57,7 +57,7 @@ def accepts(listener: socket.socket) -> bool:
     return True
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(taken: int) -> None:
+def test_a_port_in_use_is_an_error_of_one_line(taken: int) -> None:
     with pytest.raises(CannotListen, match=rf"port {taken} on 127\.0\.0\.1 is taken.*--port"):
         open_listeners("127.0.0.1", taken, 2)
 
@@ -69,13 +69,13 @@ def test_a_port_shared_by_the_workers_of_another_counts_as_taken() -> None:
     close(others)
 
 
-def test_a_host_that_nobody_knows_is_told_in_one_line() -> None:
+def test_an_unknown_host_is_an_error_of_one_line() -> None:
     with pytest.raises(CannotListen, match=r"cannot listen on no\.such\.host\.invalid: .") as caught:
         open_listeners("no.such.host.invalid", 0, 1)
     assert "\n" not in str(caught.value)
 
 
-def test_an_address_that_is_not_ours_is_told_in_one_line() -> None:
+def test_an_address_of_another_machine_is_an_error_of_one_line() -> None:
     with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:0: ."):
         open_listeners("192.0.2.1", 0, 1)
 

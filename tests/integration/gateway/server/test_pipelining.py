@@ -83,7 +83,7 @@ async def test_a_mixture_in_pieces_of_any_size_is_answered_in_order(seed: int) -
 
 @pytest.mark.parametrize("first", ["/plain", "/wait", "/slow"])
 @pytest.mark.parametrize("apart", [True, False])
-async def test_what_is_malformed_is_refused_after_the_answers_before_it(first: str, apart: bool) -> None:
+async def test_a_malformed_request_is_rejected_after_the_responses_before_it(first: str, apart: bool) -> None:
     async with small_server() as server, await server.client() as client:
         pieces = [get(first), get("/about/2"), b"\0\0\0 nonsense\r\n\r\n", get("/plain?after")]
         await client.send(*(pieces if apart else [b"".join(pieces)]))
@@ -98,7 +98,7 @@ async def test_what_is_malformed_is_refused_after_the_answers_before_it(first: s
         assert "after" not in server.finished
 
 
-async def test_garbage_sent_behind_a_request_that_runs_is_not_kept() -> None:
+async def test_garbage_after_a_running_request_is_not_buffered() -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(get("/slow"))
         await until(lambda: server.running)

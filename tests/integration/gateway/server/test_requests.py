@@ -126,7 +126,7 @@ async def test_a_connection_whose_answer_is_awaited_is_not_idle(route: str) -> N
 
 
 @pytest.mark.parametrize("request_bytes", [get("/big") * 300, get("/big", "Connection: close")])
-async def test_a_shopper_who_does_not_read_is_given_up(request_bytes: bytes) -> None:
+async def test_a_stalled_reader_is_cut_off(request_bytes: bytes) -> None:
     async with small_server(send_timeout_s=0.1) as server:
         with socket.socket() as stubborn:
             # So small that even one response does not fit.
@@ -189,7 +189,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
 @pytest.mark.parametrize("apart", [True, False])
-async def test_what_is_not_http_is_refused_and_the_connection_closed(
+async def test_bytes_that_are_not_http_are_rejected_and_the_connection_closed(
     request_bytes: bytes, apart: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with small_server() as server, await server.client() as client:
@@ -209,7 +209,7 @@ TOLERATED = {
 
 
 @pytest.mark.parametrize("request_bytes", TOLERATED.values(), ids=TOLERATED.keys())
-async def test_what_is_odd_but_http_is_served(request_bytes: bytes) -> None:
+async def test_unusual_http_is_served(request_bytes: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         for _ in range(2):
             assert (await client.request(request_bytes, method="GET")).status == 200
@@ -263,7 +263,7 @@ async def test_an_absolute_target_is_the_path_behind_its_host(target: str) -> No
 # Versions and connections
 
 
-async def test_http_1_0_closes_unless_it_asks_not_to() -> None:
+async def test_http_1_0_closes_without_keep_alive() -> None:
     async with small_server() as server:
         async with await server.client() as client:
             response = await client.request(b"GET /plain HTTP/1.0\r\n\r\n")
@@ -294,7 +294,7 @@ async def test_an_upgrade_is_answered_as_if_it_had_not_been_asked_for(upgrade: s
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
 @pytest.mark.parametrize("behind", [get("/about/behind"), post("/echo", b"behind")])
-async def test_what_comes_behind_an_upgrade_is_answered_or_the_connection_closed(upgrade: str, behind: bytes) -> None:
+async def test_a_request_after_an_upgrade_is_served_or_the_connection_closed(upgrade: str, behind: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(get("/plain", "Connection: Upgrade", f"Upgrade: {upgrade}") + behind)
         response = await client.response()
@@ -312,7 +312,7 @@ async def test_connect_leads_nowhere() -> None:
 
 
 @pytest.mark.parametrize("route", ["/wait", "/slow"])
-async def test_a_shopper_who_hangs_up_while_the_answer_is_made_leaves_no_trace(
+async def test_a_client_that_closes_during_its_request_leaves_no_state(
     route: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with small_server() as server:
@@ -366,7 +366,7 @@ async def test_a_stream_that_breaks_ends_with_the_connection_and_is_logged(caplo
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-async def test_a_reader_who_leaves_a_stream_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_closing_a_stream_early_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(get("/stream"))
         await client.reader.readuntil(b"data: 1\n\n\r\n")

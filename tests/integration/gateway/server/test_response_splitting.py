@@ -17,7 +17,7 @@ EVIL = ["x\r\nSet-Cookie: a=b", "x\nSet-Cookie: a=b", "x\rSet-Cookie: a=b", "x%0
 @pytest.mark.parametrize("field", ["Origin", "traceparent", "Request-Timeout-Ms", "X-Request-Id", "Idempotency-Key"])
 @pytest.mark.parametrize("value", EVIL)
 @pytest.mark.parametrize("route", ["/plain", "/nowhere", "/slow-broken", "/refused"])
-async def test_what_a_field_says_never_becomes_a_line_of_the_answer(field: str, value: str, route: str) -> None:
+async def test_the_value_of_a_field_never_becomes_a_line_of_the_response(field: str, value: str, route: str) -> None:
     async with small_server() as server, await server.client() as client:
         response = await client.request(get(route, f"{field}: {value}"), method="GET")
         assert "Set-Cookie" not in response

@@ -203,7 +203,7 @@ DRIBBLES = {
 
 
 @pytest.mark.parametrize(("begun", "drop"), DRIBBLES.values(), ids=DRIBBLES.keys())
-async def test_what_dribbles_is_given_up(begun: bytes, drop: bytes) -> None:
+async def test_a_dribbling_client_is_cut_off(begun: bytes, drop: bytes) -> None:
     async with served(receive_timeout_s=0.2) as small, await small.client() as client:
         small.gate.set()
         await client.send(begun)
@@ -217,7 +217,7 @@ async def test_what_dribbles_is_given_up(begun: bytes, drop: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [get("/large"), get("/slow-large"), get("/flood"), get("http://shop/flood")])
-async def test_who_does_not_read_is_cut_off(sent: bytes) -> None:
+async def test_a_client_that_does_not_read_is_cut_off(sent: bytes) -> None:
     async with served(send_timeout_s=0.1) as small:
         clients = [Slow(small.port) for _ in range(20)]
         for client in clients:
@@ -228,7 +228,7 @@ async def test_who_does_not_read_is_cut_off(sent: bytes) -> None:
             client.socket.close()
 
 
-async def test_who_leaves_the_end_of_an_answer_unread_is_cut_off_too() -> None:
+async def test_a_client_that_leaves_the_end_of_a_response_unread_is_cut_off() -> None:
     """What is left is too little for the transport to complain."""
     async with served(send_timeout_s=0.1) as small:
         slow = Slow(small.port)
@@ -245,7 +245,7 @@ async def test_who_leaves_the_end_of_an_answer_unread_is_cut_off_too() -> None:
         slow.socket.close()
 
 
-async def test_a_reader_who_takes_his_time_but_reads_gets_all_of_it() -> None:
+async def test_a_slow_but_steady_reader_gets_the_whole_response() -> None:
     async with served(send_timeout_s=0.5) as small, await small.client() as client:
         await client.send(get("/large"))
         head = await client.reader.readuntil(b"\r\n\r\n")

@@ -152,7 +152,7 @@ def test_mutated_traffic_reads_the_same_in_every_splitting(
 
 
 @given(sent=requests, changes=mutations, size=st.integers(1, 500))
-def test_what_is_buffered_of_any_traffic_is_bounded(
+def test_the_buffer_is_bounded_for_any_traffic(
     sent: list[Sent], changes: list[tuple[float, int, int | bytes]], size: int
 ) -> None:
     data = mutated(b"".join(each.encode() for each in sent), changes)

@@ -63,7 +63,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 Told = pytest.CaptureFixture[str]
 
 
-def test_a_file_in_order_is_told_in_one_line(file: Path, capsys: Told) -> None:
+def test_a_valid_file_is_reported_in_one_line(file: Path, capsys: Told) -> None:
     assert main(["config", "check", str(file)]) == 0
     told = capsys.readouterr()
     assert told.out == (
@@ -108,7 +108,7 @@ def test_a_file_that_is_not_there_is_64(file: Path, capsys: Told) -> None:
     assert capsys.readouterr().err == "peakgate: no-such.toml: cannot be read: No such file or directory\n"
 
 
-def test_what_is_in_force_is_shown_with_where_it_comes_from(
+def test_effective_settings_are_shown_with_their_sources(
     file: Path, capsys: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PEAKGATE_CURRENCY", "EUR")
@@ -125,7 +125,7 @@ def test_what_is_in_force_is_shown_with_where_it_comes_from(
     assert "window_s = 10.0  # default" in lines
 
 
-def test_what_is_shown_is_toml_that_says_the_same(file: Path, capsys: Told) -> None:
+def test_the_shown_settings_are_toml_with_the_same_values(file: Path, capsys: Told) -> None:
     file.write_text(SOUND.replace("sha256", "# sha256").replace("[[identity", "# [[").replace('name = "partner"', ""))
     assert main(["config", "show", "--config", str(file)]) == 0
     shown = read_text(capsys.readouterr().out).policies
@@ -155,7 +155,7 @@ def test_a_key_from_standard_input_becomes_an_entry(capsys: Told, monkeypatch: p
     assert (key.name, key.sha256) == ("till-1", hashlib.sha256(b"open-sesame-open-sesame").hexdigest())
 
 
-def test_a_new_key_is_told_beside_its_entry(capsys: Told) -> None:
+def test_a_new_key_is_printed_beside_its_entry(capsys: Told) -> None:
     assert main(["config", "hash-key", "--new"]) == 0
     told = capsys.readouterr()
     key = told.err.rpartition(": ")[2].strip()

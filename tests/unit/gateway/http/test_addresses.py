@@ -72,7 +72,7 @@ def test_an_address_is_read_with_or_without_a_port(text: str, address: str) -> N
         "\udcff",
     ],
 )
-def test_what_is_no_address_is_none(text: str) -> None:
+def test_an_invalid_address_is_none(text: str) -> None:
     assert parse_address(text) is None
 
 
@@ -163,7 +163,7 @@ def test_a_network_is_read(cidr: str, network: str) -> None:
         ("fe80::%eth0/64", "zone"),
     ],
 )
-def test_what_is_no_network_is_told_with_what_would_be_right(cidr: str, told: str) -> None:
+def test_an_invalid_network_is_an_error_with_the_right_form(cidr: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse_network(cidr)
 

@@ -17,7 +17,7 @@ def asking(**headers: str) -> Request:
     return Request("PUT", "/", "", named, b"", "id", ())
 
 
-def test_a_versioned_tag_has_the_version_and_a_stamp_of_what_is_shown() -> None:
+def test_a_versioned_tag_has_the_version_and_a_checksum_of_the_body() -> None:
     tag = versioned_tag(View(), b"shown")
     assert tag.startswith('"7.')
     assert tag.endswith('"')
@@ -50,7 +50,7 @@ def test_a_content_tag_follows_the_content() -> None:
         ("\udcff", NEVER),
     ],
 )
-def test_what_if_match_asks_for(wanted: str, version: int | None) -> None:
+def test_if_match_gives_a_version(wanted: str, version: int | None) -> None:
     assert if_match(asking(If_Match=wanted)) == version
 
 

@@ -35,7 +35,7 @@ def test_a_path_leads_to_its_endpoint_with_its_variables() -> None:
     assert ROUTER.find("DELETE", "/v1/carts/abc/lines/a%2Fb") == (NO_LINE, ("abc", "a/b"))
 
 
-def test_what_is_spelled_out_comes_before_a_variable() -> None:
+def test_a_literal_segment_comes_before_a_variable() -> None:
     assert ROUTER.find("GET", "/v1/carts/mine") == (MINE, ())
 
 
@@ -44,14 +44,14 @@ def test_head_goes_with_get_and_with_nothing_else() -> None:
     assert answered("HEAD", "/v1/carts").status == 405
 
 
-def test_options_tells_what_a_path_takes() -> None:
+def test_options_lists_the_methods_of_a_path() -> None:
     assert answered("OPTIONS", "/v1/carts/abc/lines/x").header_block == b"Allow: DELETE, OPTIONS, PUT\r\n"
     assert answered("OPTIONS", "/v1/carts/abc").header_block == b"Allow: GET, HEAD, OPTIONS\r\n"
     assert answered("OPTIONS", "/v1/carts/abc").status == 204
 
 
 @pytest.mark.parametrize("method", ["PATCH", "get", "BREW", ""])
-def test_another_method_is_405_with_what_is_allowed(method: str) -> None:
+def test_another_method_is_405_with_the_allowed_ones(method: str) -> None:
     response = answered(method, "/v1/carts/abc")
     assert response.status == 405
     assert response.header_block == b"Allow: GET, HEAD, OPTIONS\r\n"
@@ -93,7 +93,7 @@ def test_answers_are_counted_by_status() -> None:
     assert endpoint.stats.by_status == {200: 2, 404: 1}
 
 
-def test_what_lies_below_a_prefix_goes_to_the_nearest_one() -> None:
+def test_a_path_below_a_prefix_goes_to_the_nearest_one() -> None:
     shop, pictures = Endpoint("*", "/shop/*", handler), Endpoint("*", "/shop/pictures/*", handler)
     router = Router([shop, pictures, Endpoint("GET", "/shop/cart", handler)])
     assert router.find("GET", "/shop/") == (shop, ("",))

@@ -59,7 +59,7 @@ def test_a_route_that_is_off_is_rejected_with_503_disabled() -> None:
     assert orjson.loads(refused.body)["instance"] == "0123abcd"
 
 
-def test_clients_are_told_to_retry_at_different_times() -> None:
+def test_clients_get_different_retry_times() -> None:
     off = SwitchBoard([search(enabled=False)])
     told = {response(behind(off, chance=chance), a_request()).header_block for chance in (0.0, 0.5, 1 - 2**-53)}
     assert told == {b"Retry-After: %d\r\n" % seconds for seconds in (MIN_RETRY_S, 45, MAX_RETRY_S)}

@@ -44,7 +44,7 @@ sizes = pytest.mark.parametrize("size", [2**20, 7, 1])
         (b"3\r\nabc\r\n0\r\nA: b\r\nB:\r\nC: \xff\t\r\n\r\n", b"abc"),
     ],
 )
-def test_chunks_are_joined_and_what_follows_is_left(data: bytes, expected: bytes, size: int) -> None:
+def test_chunks_are_joined_and_the_next_bytes_are_left(data: bytes, expected: bytes, size: int) -> None:
     assert decoded(data + b"GET /", size=size) == (expected, b"GET /", True)
 
 
@@ -82,7 +82,7 @@ def test_chunks_are_joined_and_what_follows_is_left(data: bytes, expected: bytes
         b"0\r\n" + b"A: b\r\n" * (MAX_TRAILER_BYTES // 6 + 1),
     ],
 )
-def test_what_is_no_chunk_is_an_error(data: bytes, size: int) -> None:
+def test_a_malformed_chunk_is_an_error(data: bytes, size: int) -> None:
     with pytest.raises(ProtocolError) as raised:
         decoded(data, size=size)
     assert raised.value.problem.slug == "malformed-request"

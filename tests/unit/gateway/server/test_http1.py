@@ -118,7 +118,7 @@ def test_a_response_before_the_end_of_the_body_ends_the_connection() -> None:
         (b"\r\n" * http1.MAX_HEADER_BYTES, "headers-too-large"),
     ],
 )
-def test_what_is_no_acceptable_head_ends_the_connection(split: Split, data: bytes, slug: str) -> None:
+def test_an_unacceptable_head_ends_the_connection(split: Split, data: bytes, slug: str) -> None:
     driver = Driver().receive(*split(GET + data + GET))
     assert driver.rejected == slug
     assert len(driver.requests) == 1
@@ -141,7 +141,7 @@ def test_a_length_may_have_zeros_before_it(split: Split, length: bytes) -> None:
 
 @both
 @pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
-def test_what_follows_an_upgrade_is_http(split: Split, upgrade: bytes) -> None:
+def test_bytes_after_an_upgrade_are_http(split: Split, upgrade: bytes) -> None:
     sent = b"GET /up HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % upgrade
     driver = Driver().receive(*split(sent + POST))
     assert [request.target for request in driver.requests] == ["/up", "/second"]
@@ -232,7 +232,7 @@ def test_a_body_may_pause_for_the_receive_timeout() -> None:
     assert upload.at(10.1, size=0) == http1.BODY_TOO_SLOW
 
 
-def test_what_arrives_earns_time_but_not_more_than_the_timeout() -> None:
+def test_received_bytes_earn_time_but_not_more_than_the_timeout() -> None:
     upload = Upload(is_buffered=False)
     assert upload.at(9, size=2048) == http1.ON_TIME
     assert upload.at(12, size=0) == http1.ON_TIME

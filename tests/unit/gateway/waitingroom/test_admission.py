@@ -127,7 +127,7 @@ def test_shoppers_ask_again_near_their_turn_and_often_enough_to_keep_their_place
     assert (min(told), max(told)) == (least, most)
 
 
-def test_who_stands_behind_the_stock_is_told_so() -> None:
+def test_a_client_behind_the_stock_gets_sold_out() -> None:
     assert not waits(2, spare=3).is_sold_out
     assert waits(3, spare=3).is_sold_out
     assert not waits(10**6, spare=None).is_sold_out
@@ -144,7 +144,9 @@ def test_who_stands_behind_the_stock_is_told_so() -> None:
         ((9, 5, 1, 1.0, 5), "the rate"),
     ],
 )
-def test_what_keeps_the_next_shopper_out_is_told(status: tuple[int, int, int, float, int | None], bound: str) -> None:
+def test_the_reason_why_the_next_client_waits_is_given(
+    status: tuple[int, int, int, float, int | None], bound: str
+) -> None:
     waiting, active, bought, factor, stock = status
     told = RoomStatus(waiting, active, bought, 100, 0.0, 1.0, factor, "", stock)
 

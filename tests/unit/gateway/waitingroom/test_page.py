@@ -79,11 +79,11 @@ def test_every_page_is_well_formed_has_a_language_landmark_heading_and_status_an
 
 
 @pytest.mark.parametrize("said", VARIANTS[:-1], ids=str)
-def test_the_page_asks_again_by_itself(said: dict[str, Any]) -> None:
+def test_the_page_refreshes_by_itself(said: dict[str, Any]) -> None:
     assert '<meta http-equiv="refresh" content="20">' in page(**said)
 
 
-def test_the_answer_to_a_form_does_not_ask_again_and_says_what_to_do() -> None:
+def test_the_response_to_a_form_does_not_refresh_and_gives_the_next_step() -> None:
     text = page(repeats=False)
 
     assert "refresh" not in text

@@ -20,7 +20,7 @@ def tokens() -> RoomTokens:
 
 
 @pytest.mark.parametrize("is_pass", [False, True])
-def test_a_token_says_what_was_written(tokens: RoomTokens, is_pass: bool) -> None:
+def test_a_token_is_read_as_it_was_written(tokens: RoomTokens, is_pass: bool) -> None:
     ticket = Ticket("abc", 7, 100, 200, is_pass=is_pass)
 
     assert tokens.read(tokens.write(ticket)) == ticket
@@ -61,7 +61,7 @@ def test_the_token_of_another_room_or_another_secret_is_nobodys(tokens: RoomToke
 @pytest.mark.parametrize(
     "token", ["", ".", ".....", "pass.1.a.1.1.", "é" * 10, "x" * 10_000, "pass.1.a.1.9999999999.AAAA"]
 )
-def test_what_is_no_token_is_nobodys(tokens: RoomTokens, token: str) -> None:
+def test_an_invalid_token_is_of_no_client(tokens: RoomTokens, token: str) -> None:
     assert tokens.read(token) is None
 
 

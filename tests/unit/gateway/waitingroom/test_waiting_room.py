@@ -159,7 +159,7 @@ def members(response: Response) -> dict[str, Any]:
 # Waiting
 
 
-async def test_who_must_wait_is_told_place_and_time_and_gets_a_token(shop: Shop) -> None:
+async def test_a_waiting_client_gets_its_position_its_time_and_a_token(shop: Shop) -> None:
     shopper = shop.shopper()
 
     response = await shopper.get()
@@ -208,7 +208,7 @@ async def test_cookies_are_for_https_only_where_that_is_set() -> None:
     assert shopper.take_cookie().endswith("; Secure")
 
 
-async def test_a_browser_gets_a_page_that_asks_again(shop: Shop) -> None:
+async def test_a_browser_gets_a_page_that_refreshes(shop: Shop) -> None:
     shopper = shop.shopper()
 
     response = await shopper.get(Accept=BROWSER)
@@ -232,7 +232,7 @@ async def test_a_form_gets_a_page_that_does_not_ask_again(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("accept", ["", BROWSER])
-async def test_the_tail_is_told_that_it_is_sold_out_and_keeps_its_place(shop: Shop, accept: str) -> None:
+async def test_the_tail_gets_sold_out_and_keeps_its_place(shop: Shop, accept: str) -> None:
     shop.store.response = ("waiting", 4, 4)
     shopper = shop.shopper()
 
@@ -281,7 +281,7 @@ async def test_other_questions_about_options_wait_like_all_others(shop: Shop) ->
 # Admitted
 
 
-async def test_who_is_admitted_is_served_and_gets_a_pass(shop: Shop) -> None:
+async def test_an_admitted_client_is_served_and_gets_a_pass(shop: Shop) -> None:
     shop.store.response = ("admitted", 0, None)
     shopper = shop.shopper()
 
@@ -318,7 +318,7 @@ async def test_a_pass_is_good_with_every_gateway_that_has_the_secret(shop: Shop)
     assert other.store.held == []
 
 
-async def test_a_session_in_use_is_renewed_at_a_quarter_of_its_time_and_the_store_is_told_once(shop: Shop) -> None:
+async def test_a_session_in_use_is_renewed_at_a_quarter_of_its_time_with_one_store_call(shop: Shop) -> None:
     shopper = await shop.admitted()
     shop.clock.now += SESSION_S / 4 - 1
     await shopper.get()
@@ -356,7 +356,7 @@ async def test_a_client_that_never_takes_the_new_pass_is_served_as_long_as_it_is
     assert len(shop.store.touched) == 15
 
 
-async def test_who_was_idle_for_a_session_is_still_in_and_later_must_ask(shop: Shop) -> None:
+async def test_a_client_idle_for_a_session_is_still_admitted_and_later_queues(shop: Shop) -> None:
     shopper = await shop.admitted()
     shop.clock.now += SESSION_S
     assert (await shopper.get()).status == 200
@@ -471,7 +471,7 @@ async def test_without_the_store_nobody_new_comes_in(shop: Shop) -> None:
     assert b"One moment" in (await shopper.get(Accept=BROWSER)).body
 
 
-async def test_without_the_store_a_place_is_kept(shop: Shop) -> None:
+async def test_without_the_store_a_place_is_not_lost(shop: Shop) -> None:
     shopper = shop.shopper()
     shopper.token = members(await shopper.get())["token"]
     shop.store.is_away = True
@@ -482,7 +482,7 @@ async def test_without_the_store_a_place_is_kept(shop: Shop) -> None:
     assert b"You have not lost it" in (await shopper.get(Accept=BROWSER)).body
 
 
-async def test_without_the_store_those_who_are_in_are_served(shop: Shop) -> None:
+async def test_without_the_store_admitted_clients_are_served(shop: Shop) -> None:
     shopper = await shop.admitted()
     shop.store.is_away = True
     for _ in range(10):
@@ -506,7 +506,7 @@ async def test_a_room_that_is_off_or_gone_lets_everybody_pass(shop: Shop) -> Non
     assert len(shop.rooms) == 0
 
 
-async def test_whoever_was_in_is_still_in_after_a_reload(shop: Shop) -> None:
+async def test_admitted_clients_stay_admitted_after_a_reload(shop: Shop) -> None:
     shopper = await shop.admitted()
     room = shop.rooms["drop"]
 
@@ -532,7 +532,7 @@ def reporter(shop: Shop, *, stock: int | Exception = 5, shed: float = 0.0, age: 
     return RoomReporter(shop.rooms, Signals(lambda: shed, queue_age_s, stock_of), reporter="w1", clock=lambda: 1000.0)
 
 
-async def test_the_keeper_tells_every_open_room_what_it_sees() -> None:
+async def test_the_reporter_reports_to_every_open_room() -> None:
     shop = Shop(table=Room(name="drop", routes=("*",), admissions_per_s=1.0, max_active=1, skus=("SNEAKER",)))
 
     await reporter(shop, shed=0.5).tick()
@@ -557,7 +557,7 @@ async def test_a_stock_that_cannot_be_read_is_not_known() -> None:
     assert shop.store.reports == [("drop", 1.0, "", None)]
 
 
-async def test_a_room_that_is_off_is_not_kept(shop: Shop) -> None:
+async def test_a_disabled_room_gets_no_reports(shop: Shop) -> None:
     shop.rooms["drop"].is_enabled = False
 
     await reporter(shop).tick()
@@ -620,7 +620,7 @@ async def test_metrics_are_labelled_by_room_and_outcome_only(shop: Shop) -> None
         (",;,=;q=", False),
     ],
 )
-def test_a_page_is_for_those_who_prefer_one(accept: str, html: bool) -> None:
+def test_a_page_is_for_clients_that_prefer_html(accept: str, html: bool) -> None:
     assert prefers_html(accept) is html
 
 

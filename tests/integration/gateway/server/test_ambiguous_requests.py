@@ -103,7 +103,7 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("message", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
-async def test_what_is_ambiguous_is_refused_once_and_the_connection_closed(message: bytes) -> None:
+async def test_an_ambiguous_request_is_rejected_once_and_the_connection_closed(message: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(message + NEXT)
         assert (await client.response()).status == 400
@@ -138,7 +138,7 @@ CLEAR = {
 
 
 @pytest.mark.parametrize("message", CLEAR.values(), ids=CLEAR.keys())
-async def test_what_is_odd_but_clear_is_answered_and_so_is_what_follows(message: bytes) -> None:
+async def test_an_odd_but_unambiguous_request_is_served_and_the_next_one_too(message: bytes) -> None:
     async with small_server() as server, await server.client() as client:
         await client.send(message + NEXT)
         assert [response.status for response in await client.responses(2)] == [200, 201]

@@ -229,7 +229,7 @@ def test_the_cart_of_a_signed_in_shopper_is_theirs_alone(gate: RunningShop, sign
     assert gate.call("GET", cart, Authorization=signing.token("ada", kid)).body["item_count"] == 1
 
 
-def test_an_anonymous_cart_is_open_to_all_who_know_its_id(gate: RunningShop) -> None:
+def test_an_anonymous_cart_is_open_to_every_client_with_its_id(gate: RunningShop) -> None:
     cart_id = gate.cart_of(_22423=2)
     assert gate.call("GET", f"/v1/carts/{cart_id}").body["item_count"] == 2
 
