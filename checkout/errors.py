@@ -34,11 +34,7 @@ class IdempotencyKeyReused(Refusal):
 
 
 class IdempotencyKeyInProgress(Refusal):
-    """Another checkout of this cart is running; try again in `retry_after_s` seconds."""
-
-    def __init__(self, retry_after_s: int = 1) -> None:
-        super().__init__(retry_after_s)
-        self.retry_after_s = retry_after_s
+    """Another checkout of this cart is running; it ends within seconds."""
 
 
 class ChangedPrice(msgspec.Struct, frozen=True):
