@@ -9,12 +9,10 @@ from typing import Final
 from gateway.config.policies import Limit
 from gateway.http.message import header
 from gateway.ratelimit.batch import Group
+from primitives.digits import digits
 
-_MAX_RENDERED: Final = 4_096
 _POLICY: Final = b"RateLimit-Policy: "
 _STATE: Final = b"RateLimit: "
-# A look-up costs a fifth of formatting.
-_RENDERED: Final = [b"%d" % number for number in range(_MAX_RENDERED)]
 
 
 class LimitFields:
@@ -37,18 +35,14 @@ class LimitFields:
                 position = positions[index]
                 parts.append(separator)
                 parts.append(rule.state_opening)
-                parts.append(_digits(left[position]))
+                parts.append(digits(left[position]))
                 parts.append(b";t=")
-                parts.append(_digits(-(-waits_us[position] // 1_000_000)))
+                parts.append(digits(-(-waits_us[position] // 1_000_000)))
                 separator = b", "
         if len(parts) == 1:
             return b""
         parts.append(b"\r\n")
         return b"".join(parts)
-
-
-def _digits(number: int) -> bytes:
-    return _RENDERED[number] if number < _MAX_RENDERED else b"%d" % number
 
 
 def merge_fields(extra_headers: bytes, fields: bytes) -> bytes:
