@@ -27,6 +27,7 @@ SAMPLE_CATALOGUE = Path(__file__).parents[2] / "examples" / "catalog.csv"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.001
+_RETRIES = 5
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -184,8 +185,18 @@ class Api:
         self._connection.close()
 
     def call(self, method: str, path: str, body: object = None, headers: Sequence[tuple[str, str]] = ()) -> Any:
-        """The decoded JSON response. Raises HarnessError unless its status is 2xx."""
-        response = self.send(method, path, b"" if body is None else orjson.dumps(body), headers)
+        """The decoded JSON response. Raises HarnessError unless its status is 2xx.
+
+        A 503 is tried again after its `Retry-After`: on a busy machine a call of the store may miss its deadline. All
+        calls here may be repeated.
+        """
+        data = b"" if body is None else orjson.dumps(body)
+        response = self.send(method, path, data, headers)
+        for _ in range(_RETRIES):
+            if response.status != 503:
+                break
+            time.sleep(float(response.headers.get("retry-after", "1")))
+            response = self.send(method, path, data, headers)
         if not 200 <= response.status < 300:
             raise HarnessError(f"{method} {path} returned {response.status}: {response.body[:200]!r}")
         return orjson.loads(response.body)

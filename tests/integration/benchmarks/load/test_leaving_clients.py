@@ -14,11 +14,13 @@ from benchmarks.upstreams.failing import BODY, HEAD, FailingUpstream
 async def upstream() -> AsyncIterator[int]:
     connections: list[FailingUpstream] = []
 
-    def connection() -> FailingUpstream:
-        connections.append(FailingUpstream())
-        return connections[-1]
+    class Connection(FailingUpstream):
+        # Not when it is created: the server may close before it is connected.
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            connections.append(self)
 
-    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
