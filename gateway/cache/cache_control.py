@@ -1,11 +1,9 @@
-"""Parse `Cache-Control` directives (RFC 9111, 5.2) and dates (RFC 9110, 5.6.7). Malformed values count against reuse."""
+"""Parse `Cache-Control` directives (RFC 9111, 5.2). Malformed values count against reuse."""
 
 from __future__ import annotations
 
-import calendar
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -20,13 +18,6 @@ _INVALID: Final = ""
 # Pieces between commas; a comma inside a well-formed quoted string does not separate.
 _ELEMENTS: Final = re.compile(r'(?:[^,"]|(?<==)"(?:[^"\\]|\\.)*"(?=[ \t]*(?:,|$))|")+')
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_TIME: Final = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
-_DATES: Final = (
-    re.compile(rf"[A-Za-z]{{3}}, (?P<day>\d\d) (?P<month>[A-Za-z]{{3}}) (?P<year>\d{{4}}) {_TIME} GMT", re.ASCII),
-    re.compile(rf"[A-Za-z]{{6,9}}, (?P<day>\d\d)-(?P<month>[A-Za-z]{{3}})-(?P<year>\d\d) {_TIME} GMT", re.ASCII),
-    re.compile(rf"[A-Za-z]{{3}} (?P<month>[A-Za-z]{{3}}) (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})", re.ASCII),
-)
 
 
 def directives(values: Iterable[str]) -> Mapping[str, str | None]:
@@ -83,28 +74,3 @@ def single(fields: Fields, name: str) -> str | None:
     """The value of a field; None if it is absent or has values that differ."""
     values = fields.get(name)
     return values[0] if values is not None and len(set(values)) == 1 else None
-
-
-def http_date(value: str | None) -> float | None:
-    """Seconds since the epoch of a date in one of the three forms of RFC 9110, 5.6.7; None if it is invalid."""
-    if value is None:
-        return None
-    for form in _DATES:
-        if found := form.fullmatch(value):
-            return _timestamp(found)
-    return None
-
-
-def _timestamp(found: re.Match[str]) -> float | None:
-    month, year = found["month"].lower(), int(found["year"])
-    if month not in _MONTHS:
-        return None
-    if len(found["year"]) == 2:
-        # RFC 9110, 5.6.7: a two-digit year more than 50 years ahead is of the last century. Right until 2070.
-        year += 2000 if year < 70 else 1900
-    clock = (int(found["hour"]), int(found["minute"]), min(int(found["second"]), 59))
-    try:
-        moment = datetime(year, _MONTHS.index(month) + 1, int(found["day"]), *clock)  # noqa: DTZ001 - HTTP dates are GMT
-    except ValueError:
-        return None
-    return float(calendar.timegm(moment.timetuple()))

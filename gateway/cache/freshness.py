@@ -5,11 +5,13 @@ Section numbers are of RFC 9111 unless another is named.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.cache.cache_control import http_date, seconds, seconds_of, single
+from gateway.cache.cache_control import seconds, seconds_of, single
 from gateway.cache.model import Exchange, Fields, Freshness, RequestDirectives, Reuse
+from gateway.http.http_date import http_date
 
 # RFC 9110, 15.1, without 206 and 501, which are never stored.
 HEURISTIC: Final = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414})
@@ -33,7 +35,8 @@ def lifetime_s(status: int, fields: Fields, directives: Mapping[str, str | None]
 
 def initial_age_s(fields: Fields, exchange: Exchange) -> float:
     """`corrected_initial_age` (4.2.3)."""
-    apparent_s = max(0.0, exchange.received_at - _date(fields, exchange))
+    # Dates are of whole seconds.
+    apparent_s = max(0.0, math.floor(exchange.received_at) - _date(fields, exchange))
     # 5.1: the first of several counts; an invalid one is ignored.
     age = fields.get("age")
     age_value = (seconds(",".join(age).partition(",")[0].strip()) or 0) if age is not None else 0

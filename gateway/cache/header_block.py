@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.cache.cache_control import single
 from gateway.cache.model import Fields
+from gateway.http.http_date import format_date, http_date
+from gateway.http.message import header
 
-# For caches alone, or written by the gateway itself: the response writer dates every response.
-NOT_SENT: Final = frozenset({"surrogate-key", "cache-tag", "date"})
+# For caches alone.
+NOT_SENT: Final = frozenset({"surrogate-key", "cache-tag"})
 NOT_STORED: Final = NOT_SENT | {"age"}
 # Not updated by a 304, because they describe the stored body (RFC 9111, 3.2).
 _NOT_UPDATED: Final = frozenset({"content-encoding", "content-length", "content-range", "content-type"})
@@ -19,6 +22,7 @@ _OF_BODY: Final = (
     b"content-type:",
     b"last-modified:",
 )
+_DATE: Final = frozenset({"date"})
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 
 
@@ -42,10 +46,28 @@ def without_fields(header_block: bytes, names: frozenset[str]) -> bytes:
     return b"".join(lines)
 
 
+def dated(header_block: bytes, fields: Fields, received_at: float) -> bytes:
+    """The block with its date first, where the response writer looks for it; one without is dated (RFC 9110, 6.6.1)."""
+    if header_block.startswith(b"Date: "):
+        return header_block
+    date = single(fields, "date")
+    if date is None or http_date(date) is None:
+        date = format_date(received_at)
+    return header("Date", date) + (without_fields(header_block, _DATE) if "date" in fields else header_block)
+
+
+def date_of(header_block: bytes) -> str | None:
+    """The date of a stored block."""
+    return (
+        header_block[6 : header_block.find(b"\r\n")].decode("latin-1") if header_block.startswith(b"Date: ") else None
+    )
+
+
 def updated(stored: bytes, received: bytes) -> bytes:
     """The stored block after a 304 with the block `received`, whose fields replace the stored ones (RFC 9111, 3.2)."""
     received = without_fields(received, _NOT_UPDATED)
-    return without_fields(stored, frozenset(parse_fields(received))) + received
+    # The date is that of the 304, and if it has none that of its receipt.
+    return without_fields(stored, frozenset(parse_fields(received)) | _DATE) + received
 
 
 def not_modified_block(header_block: bytes) -> bytes:

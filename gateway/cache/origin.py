@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from gateway.cache.cache import ResponseCache
 from gateway.cache.cache_status import forwarded
 from gateway.cache.header_block import NOT_STORED as FIELDS_NOT_STORED
-from gateway.cache.header_block import parse_fields, tags_of, updated, without_fields
+from gateway.cache.header_block import dated, parse_fields, tags_of, updated, without_fields
 from gateway.cache.model import Exchange, Fields, RequestDirectives
 from gateway.cache.request_fields import (
     COOKIE,
@@ -140,7 +140,7 @@ class Origin:
             if describes_resource(response.status):
                 cache.set_uncacheable(wanted.key, is_personal=is_personal(headers))
             return None
-        block = response.header_block
+        block = dated(response.header_block, fields, exchange.received_at)
         stored = StoredResponse(
             response.status,
             response.body,

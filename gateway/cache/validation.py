@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.cache.cache_control import http_date, single
+from gateway.cache.cache_control import single
 from gateway.cache.model import Fields, Validators
+from gateway.http.http_date import http_date
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.http.http_date import http_date
 from gateway.proxy.errors import BadResponse
 from primitives.bounded_map import BoundedMap
 
@@ -26,7 +27,6 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 # Hop-by-hop (RFC 9110, 7.6.1), or written by the gateway into each response.
 _DROPPED: Final = frozenset(
     {
-        b"date",
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authentication-info",
@@ -88,6 +88,7 @@ def parse_head(section: bytes) -> ResponseHead:
 def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: list[_Interpreted]) -> ResponseHead:
     length = UNTIL_CLOSE
     content_type = b""
+    date = b""
     # HTTP/1.0 closes unless its fields differ; an offer of it to keep the connection is not used (RFC 9112, 9.3).
     keeps_alive = is_11
     for name, value in interpreted:
@@ -100,6 +101,8 @@ def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: li
             keeps_alive = keeps_alive and b"close" not in options
             if named:
                 passed = [line for line in passed if line.partition(b":")[0].lower() not in named]
+        elif name == b"date":
+            date = date or b"Date: %b\r\n" % value
         elif length != UNTIL_CLOSE:
             # Equal ones too: the sender may mean either.
             raise BadResponse("two lengths")
@@ -109,6 +112,9 @@ def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: li
             length = CHUNKED
         else:
             raise BadResponse("chunks in HTTP/1.0, which does not have them")  # RFC 9112, 6.1
+    if date:
+        # First, where the response writer looks for it.
+        passed.insert(0, date)
     return ResponseHead(status, b"".join(passed), content_type or b"application/octet-stream", length, keeps_alive)
 
 
@@ -149,6 +155,9 @@ def _meaning(name: bytes, value: bytes, line: bytes) -> _Meaning:
         return b"" if value.lower() == b"keep-alive" else (name, value)
     if name == b"content-type":
         return name, value
+    if name == b"date":
+        # The gateway dates a response without a valid date (RFC 9110, 6.6.1).
+        return b"" if http_date(value.decode("latin-1")) is None else (name, value)
     return b"" if name in _DROPPED else line
 
 

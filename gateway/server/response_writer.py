@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
+from gateway.http.http_date import format_date
 from gateway.http.message import Request, Response
 
 SERVER: Final = "peakgate"
 CLOSE: Final = b"Connection: close\r\n"
 KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
+# A header block that begins with it has the date of its origin, which is not changed (RFC 9110, 6.6.1).
+DATE: Final = b"Date: "
 
 
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -31,30 +33,35 @@ class ResponseWriter:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self.common = b""
+        # The same without `Date`.
+        self._undated = b""
         # More header fields that every response has; call `refresh` after a change.
         self.extra = b""
         self.refresh()
 
     def refresh(self) -> None:
         """Format the fields that all responses have: `Server`, and `Date` (RFC 9110, 6.6.1)."""
-        self.common = f"Server: {SERVER}\r\nDate: {formatdate(self._clock(), usegmt=True)}\r\n".encode() + self.extra
+        server = f"Server: {SERVER}\r\n"
+        self.common = f"{server}Date: {format_date(self._clock())}\r\n".encode() + self.extra
+        self._undated = server.encode() + self.extra
 
     def render(self, response: Response, request: Request, connection: bytes = b"") -> bytes:
         """The whole response to a request, ready for one write. `connection` is the Connection field, if there is one."""
         status, body = response.status, response.body
         header_block = response.header_block + request.extra_headers
+        common = self._undated if header_block.startswith(DATE) else self.common
         if connection:
             header_block += connection
         if status in BODILESS:
             return b"%b%bX-Request-Id: %b\r\n%b\r\n" % (
                 _status_line(status),
-                self.common,
+                common,
                 request.id.encode(),
                 header_block,
             )
         return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
             _status_line(status),
-            self.common,
+            common,
             request.id.encode(),
             response.content_type,
             len(body),
@@ -75,7 +82,7 @@ class ResponseWriter:
             framing = b"Transfer-Encoding: chunked\r\n"
         return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\n%b%b%b%b\r\n" % (
             _status_line(response.status),
-            self.common,
+            self._undated if response.header_block.startswith(DATE) else self.common,
             request.id.encode(),
             response.content_type,
             framing,

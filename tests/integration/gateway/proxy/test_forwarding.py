@@ -54,7 +54,8 @@ async def test_a_small_response_is_returned_whole_with_its_end_to_end_fields() -
             got = await gate.send()
             assert not isinstance(got, StreamedResponse)
             assert (got.status, got.content_type, got.body) == (201, b"text/plain", b"hello")
-            assert got.header_block == b'ETag: "1"\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n'
+            date = b"Date: Sat, 21 Nov 2026 11:00:00 GMT\r\n"
+            assert got.header_block == date + b'ETag: "1"\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n'
         assert servers[0].connections == 1
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.cache_control import MAX_SECONDS, directives, http_date, seconds
+from gateway.cache.cache_control import MAX_SECONDS, directives, seconds
+from gateway.http.http_date import http_date
 
 MOMENT = 784111777.0
 
@@ -83,9 +84,16 @@ def test_too_many_seconds_count_as_the_maximum(argument: str | None, number: int
 
 
 @pytest.mark.parametrize(
-    "date", ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+    "date",
+    [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "SUN, 06 NOV 1994 08:49:37 gMt",
+        "sunday, 06-nov-94 08:49:37 gmt",
+    ],
 )
-def test_dates_are_parsed_in_three_forms(date: str) -> None:
+def test_dates_are_parsed_in_three_forms_and_any_case(date: str) -> None:
     assert http_date(date) == MOMENT
 
 

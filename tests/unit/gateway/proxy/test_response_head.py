@@ -25,7 +25,7 @@ def test_end_to_end_fields_are_passed_on_as_written() -> None:
         "Trailer: X",
         "Upgrade: h2c",
         "Server: nginx",
-        "Date: Sat, 21 Nov 2026 11:00:00 GMT",
+        "Date: today",
         "X-Request-Id: theirs",
         "Connection: close",
         "Content-Length: 1",
@@ -33,6 +33,13 @@ def test_end_to_end_fields_are_passed_on_as_written() -> None:
 )
 def test_hop_by_hop_fields_and_the_gateways_own_are_dropped(line: str) -> None:
     assert read(line, "A: b").header_block == b"A: b\r\n"
+
+
+def test_the_date_of_the_origin_is_kept_and_comes_first() -> None:
+    # RFC 9110, 6.6.1
+    head = read("A: b", "date: Sat, 21 Nov 2026 11:00:00 GMT", "C: d", "Content-Length: 0")
+    assert head.header_block == b"Date: Sat, 21 Nov 2026 11:00:00 GMT\r\nA: b\r\nC: d\r\n"
+    assert head.length == 0
 
 
 def test_fields_named_by_connection_are_dropped() -> None:

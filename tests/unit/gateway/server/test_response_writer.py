@@ -64,6 +64,17 @@ def test_the_date_follows_the_clock_when_it_is_refreshed() -> None:
     assert b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n" in writer.render(Response(204), unparsed_request("id"))
 
 
+def test_a_response_with_the_date_of_its_origin_is_not_dated_again() -> None:
+    writer = ResponseWriter(Clock())
+    response = Response(200, b"x", header_block=header("Date", "Sat, 05 Nov 1994 00:00:00 GMT") + header("ETag", '"1"'))
+    whole = writer.render(response, unparsed_request("id"))
+    head = writer.render_head(response, unparsed_request("id"), length=1, connection=b"", is_chunked=False)
+    for rendered in (whole, head):
+        assert rendered.count(b"Date: ") == 1
+        assert b"Date: Sat, 05 Nov 1994 00:00:00 GMT\r\n" in rendered
+        assert b"Server: peakgate\r\n" in rendered
+
+
 def test_requests_are_counted_under_the_name_of_their_process() -> None:
     made = ids()
     assert [made.of({}) for _ in range(3)] == ["abababab00000001", "abababab00000002", "abababab00000003"]
