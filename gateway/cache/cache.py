@@ -78,7 +78,6 @@ class ResponseCache:
         A response that was purged after the positions `since` is not stored.
         """
         if len(stored.body) > self._table.max_entry_bytes or len(names) > MAX_VARY_NAMES:
-            self.set_uncacheable(key)
             return False
         verdict = self._purging.verdict(key, stored.tags, since[0])
         if verdict is Verdict.VOID:
@@ -94,14 +93,9 @@ class ResponseCache:
         return True
 
     def set_uncacheable(self, key: str, *, is_personal: bool = False) -> None:
-        """Remember for a while that a response could not be stored; a stored one is outdated and removed.
-
-        The responses to personal requests say nothing about those to others, which stay.
-        """
+        """Remember for a while that a response could not be stored, so that requests for it do not wait."""
         self.stats.uncacheable += 1
         self.uncacheable.add(key, self.clock(), is_personal=is_personal)
-        if not is_personal:
-            self.memory.remove(key)
 
     # The second tier
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.cache.cache import ResponseCache
 from gateway.cache.cache_status import REQUEST as EXCLUDED_BY_REQUEST
-from gateway.cache.cache_status import STALE, URI_MISS, VARY_MISS
+from gateway.cache.cache_status import STALE, URI_MISS, VARY_MISS, forwarded
 from gateway.cache.freshness import reuse, stale_if_error
 from gateway.cache.model import NO_DIRECTIVES, Reuse
 from gateway.cache.origin import Origin, Wanted, request_to_origin
@@ -131,6 +131,20 @@ class Fetcher:
                 self._stats.hit += 1
                 status = b"hit; ttl=%d; detail=shared" % loaded.ttl_s(now)
                 return STORED, self._serving.serve_with(request, loaded, now, status)
+        return await self._from_origin(wanted)
+
+    async def fetch_unstored(self, wanted: Wanted) -> Response:
+        """Fetch without waiting for others, because the last response could not be stored; this one may be."""
+        wanted.positions = self._cache.positions()
+        return (await self._from_origin(wanted))[1]
+
+    async def head(self, wanted: Wanted) -> Response:
+        """The origin's response to HEAD."""
+        return await self._origin.head(wanted)
+
+    async def _from_origin(self, wanted: Wanted) -> tuple[int, Response]:
+        """The response of the origin; a stale one in place of an error."""
+        request = wanted.request
         try:
             end, response = await self._origin.request(wanted, wanted.stored if self._validates else None)
         except Exception as error:
@@ -143,7 +157,7 @@ class Fetcher:
             await _discard(response)
             status = b"fwd=stale; fwd-status=%d; ttl=%d" % (response.status, stored.ttl_s(self._clock()))
             return FAILED, self._serving.stale_if_error(request, stored, status)
-        return end, response
+        return end, forwarded(request, response, wanted.reason) if end == FAILED else response
 
     def _in_place_of_error(self, wanted: Wanted) -> StoredResponse | None:
         stored, now = wanted.stored, self._clock()

@@ -13,18 +13,28 @@ from gateway.cache.cache_control import seconds, seconds_of, single
 from gateway.cache.model import Exchange, Fields, Freshness, RequestDirectives, Reuse
 from gateway.http.http_date import http_date
 
-# RFC 9110, 15.1, without 206 and 501, which are never stored.
-HEURISTIC: Final = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414})
+# RFC 9110, 15.1, without 206, which is not stored.
+HEURISTIC: Final = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
 HEURISTIC_SHARE: Final = 0.1
 MAX_HEURISTIC_S: Final = 3600.0
 
 
-def lifetime_s(status: int, fields: Fields, directives: Mapping[str, str | None], exchange: Exchange) -> float | None:
-    """Freshness lifetime (4.2.1), 0 if it is malformed; None if nothing allows the response to be stored."""
+def lifetime_s(
+    status: int,
+    fields: Fields,
+    directives: Mapping[str, str | None],
+    exchange: Exchange,
+    *,
+    is_targeted: bool = False,
+) -> float | None:
+    """Freshness lifetime (4.2.1), 0 if it is malformed; None if nothing allows the response to be stored.
+
+    Beside directives of a targeted field `Expires` does not count (RFC 9213, 2.1).
+    """
     for name in ("s-maxage", "max-age"):
         if name in directives:
             return seconds_of(directives, name, absent=0.0)
-    if "expires" in fields:
+    if "expires" in fields and not is_targeted:
         return _until_expiry_s(fields, exchange)
     modified = http_date(single(fields, "last-modified"))
     is_heuristic = (status in HEURISTIC or "public" in directives) and not exchange.has_cookies

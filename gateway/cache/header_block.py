@@ -6,14 +6,28 @@ from typing import Final
 
 from gateway.cache.cache_control import single
 from gateway.cache.model import Fields
+from gateway.cache.targeted import OWN_FIELD
 from gateway.http.http_date import format_date, http_date
 from gateway.http.message import header
 
 # For caches alone.
-NOT_SENT: Final = frozenset({"surrogate-key", "cache-tag"})
+NOT_SENT: Final = frozenset({"surrogate-key", "cache-tag", OWN_FIELD})
 NOT_STORED: Final = NOT_SENT | {"age"}
-# Not updated by a 304, because they describe the stored body (RFC 9111, 3.2).
-_NOT_UPDATED: Final = frozenset({"content-encoding", "content-length", "content-range", "content-type"})
+# Not updated by a 304, because they describe the bytes of the stored body (RFC 9111, 3.2).
+_NOT_UPDATED: Final = frozenset(
+    {
+        "age",
+        "content-digest",
+        "content-encoding",
+        "content-length",
+        "content-md5",
+        "content-range",
+        # A part of the response that is no line of the block.
+        "content-type",
+        "digest",
+        "etag",
+    }
+)
 # Not sent with a 304, which need not repeat them (RFC 9110, 15.4.5).
 _OF_BODY: Final = (
     b"content-encoding:",
@@ -46,6 +60,16 @@ def without_fields(header_block: bytes, names: frozenset[str]) -> bytes:
     return b"".join(lines)
 
 
+def only_fields(header_block: bytes, names: frozenset[str]) -> bytes:
+    """The lines of the block with fields of these names."""
+    lines = [
+        line + b"\r\n"
+        for line in header_block.split(b"\r\n")
+        if line.partition(b":")[0].decode("latin-1").lower() in names
+    ]
+    return b"".join(lines)
+
+
 def dated(header_block: bytes, fields: Fields, received_at: float) -> bytes:
     """The block with its date first, where the response writer looks for it; one without is dated (RFC 9110, 6.6.1)."""
     if header_block.startswith(b"Date: "):
@@ -64,7 +88,10 @@ def date_of(header_block: bytes) -> str | None:
 
 
 def updated(stored: bytes, received: bytes) -> bytes:
-    """The stored block after a 304 with the block `received`, whose fields replace the stored ones (RFC 9111, 3.2)."""
+    """The stored block after a 304 or the response to HEAD with the block `received` (RFC 9111, 3.2).
+
+    Received fields replace the stored ones, except for those that describe the stored bytes.
+    """
     received = without_fields(received, _NOT_UPDATED)
     # The date is that of the 304, and if it has none that of its receipt.
     return without_fields(stored, frozenset(parse_fields(received)) | _DATE) + received

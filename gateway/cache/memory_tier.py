@@ -73,6 +73,12 @@ class MemoryTier:
         variants: Variants | None = self._entries.pop(key)
         return variants
 
+    def remove_variant(self, key: str, headers: Mapping[str, str]) -> None:
+        """Remove the variant that a request selects; the others stay."""
+        variants = self.remove(key)
+        if variants is not None and variants.discard(selection(variants.names, headers)):
+            self._index(key, variants)
+
     # Purges
 
     def keys_of(self, purge: Purge) -> list[str]:

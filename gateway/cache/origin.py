@@ -8,9 +8,10 @@ from multidict import CIMultiDict
 
 from gateway.cache.cache import ResponseCache
 from gateway.cache.cache_status import forwarded
+from gateway.cache.freshness import stale_if_error
+from gateway.cache.header_block import NOT_SENT, dated, only_fields, parse_fields, tags_of, updated, without_fields
 from gateway.cache.header_block import NOT_STORED as FIELDS_NOT_STORED
-from gateway.cache.header_block import dated, parse_fields, tags_of, updated, without_fields
-from gateway.cache.model import Exchange, Fields, RequestDirectives
+from gateway.cache.model import Exchange, Fields, Freshness, RequestDirectives
 from gateway.cache.request_fields import (
     COOKIE,
     IF_MODIFIED_SINCE,
@@ -40,6 +41,13 @@ _REWRITTEN: Final = frozenset(
         "x-request-id",
     }
 )
+
+
+_OK: Final = 200
+# A response without a type has this one.
+_NO_TYPE: Final = frozenset({b"", b"application/octet-stream"})
+# Of a stored response whose 304 forbids that it is stored again.
+_USED_ONCE: Final = Freshness(0.0, 0.0, never_stale=True)
 
 
 class Wanted:
@@ -96,16 +104,44 @@ class Origin:
             return await self.request(wanted, None)
         return self._received(wanted, response, is_degraded=b"Degraded: " in sent.extra_headers[extra_before:])
 
+    async def head(self, wanted: Wanted) -> Response:
+        """The response to HEAD, which updates the stored response to GET, or makes it stale (RFC 9111, 4.3.5)."""
+        request, stored = wanted.request, wanted.stored
+        wanted.requested_at = self._clock()
+        wanted.positions = self._cache.positions()
+        response = await resolve(self._handler(request))
+        if stored is not None and response.status == stored.status == _OK and not is_personal(request.headers):
+            self._update_by_head(wanted, stored, response)
+        return forwarded(request, response, wanted.reason)
+
+    def _update_by_head(self, wanted: Wanted, stored: StoredResponse, response: Response) -> None:
+        fields = parse_fields(response.header_block)
+        freshness = self._freshness(wanted, response.status, fields)
+        if freshness is None:
+            # It says nothing of responses that may be stored.
+            return
+        length = response.length if isinstance(response, StreamedResponse) else len(response.body) or None
+        is_same = validators_match(validators(fields), stored.validators) and length in {None, len(stored.body)}
+        if is_same:
+            self._updated(wanted, stored, response)
+        else:
+            stored.expire(self._clock())
+
     def _received(self, wanted: Wanted, response: Response, *, is_degraded: bool) -> tuple[int, Response]:
-        """Store a new response if it may be stored. The response of a fallback is not."""
+        """Store a new response if it may be stored. The response of a fallback is not.
+
+        A failure is returned as it is, because a stored response may be served in its place.
+        """
         request = wanted.request
         self._stats.miss += 1
-        if response.status >= 500:
-            return FAILED, forwarded(request, response, wanted.reason)
+        if response.status >= 500 and (is_degraded or self._is_stored_better(wanted)):
+            return FAILED, response
         if is_degraded:
             return NOT_STORED, forwarded(request, response, wanted.reason)
         fields = parse_fields(response.header_block)
         stored = self._store(wanted, response, fields, tags_of(fields))
+        if stored is None and response.status >= 500:
+            return FAILED, response
         if stored is None:
             return NOT_STORED, forwarded(request, response, wanted.reason)
         if can_be_not_modified(request, stored):
@@ -113,45 +149,88 @@ class Origin:
             return STORED, self._serving.serve_with(request, stored, self._clock(), status)
         return STORED, forwarded(request, response, wanted.reason, is_stored=True)
 
+    def _is_stored_better(self, wanted: Wanted) -> bool:
+        """Whether a stored response is worth more than a failure, because it may still be served in its place."""
+        stored = wanted.stored
+        if stored is None or stored.status >= 500:
+            return False
+        return wanted.in_background or stale_if_error(stored.freshness, stored.age_s(self._clock()))
+
     def _revalidated(self, wanted: Wanted, stored: StoredResponse, response: Response) -> Response:
         """The origin confirmed the stored response with a 304, which updates its header block (RFC 9111, 4.3.4)."""
         self._stats.revalidated += 1
-        block = updated(stored.header_block, response.header_block)
-        whole = Response(stored.status, stored.body, header_block=block, content_type=stored.content_type)
-        fields = parse_fields(block)
-        renewed = self._store(wanted, whole, fields, tags_of(fields) or stored.tags) or stored
+        renewed = self._updated(wanted, stored, response)
         now = self._clock()
         status = b"fwd=%b; fwd-status=304; ttl=%d" % (wanted.reason, renewed.ttl_s(now))
         return self._serving.serve_with(wanted.request, renewed, now, status)
 
+    def _updated(self, wanted: Wanted, stored: StoredResponse, response: Response) -> StoredResponse:
+        """The stored response with the fields of `response`, stored anew if they allow it."""
+        block = updated(stored.unsent + stored.header_block, response.header_block)
+        content_type = stored.content_type if response.content_type in _NO_TYPE else response.content_type
+        whole = Response(stored.status, stored.body, header_block=block, content_type=content_type)
+        fields = parse_fields(block)
+        return self._store(wanted, whole, fields, tags_of(fields)) or self._stored_response(
+            whole, fields, _USED_ONCE, stored.tags
+        )
+
     def _store(self, wanted: Wanted, response: Response, fields: Fields, tags: frozenset[str]) -> StoredResponse | None:
         """The response as it was stored; None if it may not be stored, or is not."""
         cache, headers = self._cache, wanted.request.headers
-        now = self._clock()
+        freshness = self._freshness(wanted, response.status, fields)
+        if freshness is None or isinstance(response, StreamedResponse):
+            if describes_resource(response.status):
+                self._not_stored(wanted)
+            return None
+        names = vary_names(fields)
+        stored = self._stored_response(response, fields, freshness, tags)
+        if cache.put(wanted.key, names, headers, stored, since=wanted.positions):
+            return stored
+        self._not_stored(wanted)
+        return None
+
+    def _freshness(self, wanted: Wanted, status: int, fields: Fields) -> Freshness | None:
+        """The freshness with which a response is stored; None if it may not be."""
+        headers = wanted.request.headers
         exchange = Exchange(
-            delay_s=now - wanted.requested_at,
-            received_at=cache.now(),
+            delay_s=self._clock() - wanted.requested_at,
+            received_at=self._cache.now(),
             has_credentials=has_credentials(headers),
             has_cookies=COOKIE in headers,
         )
-        freshness = storable(response.status, fields, exchange, cache.defaults)
-        names = vary_names(fields)
-        if freshness is None or not _REWRITTEN.isdisjoint(names) or isinstance(response, StreamedResponse):
-            if describes_resource(response.status):
-                cache.set_uncacheable(wanted.key, is_personal=is_personal(headers))
-            return None
-        block = dated(response.header_block, fields, exchange.received_at)
-        stored = StoredResponse(
+        freshness = storable(status, fields, exchange, self._cache.defaults)
+        return freshness if _REWRITTEN.isdisjoint(vary_names(fields)) else None
+
+    def _stored_response(
+        self, response: Response, fields: Fields, freshness: Freshness, tags: frozenset[str]
+    ) -> StoredResponse:
+        block = dated(response.header_block, fields, self._cache.now())
+        unsent = b""
+        if not FIELDS_NOT_STORED.isdisjoint(fields):
+            unsent = only_fields(block, NOT_SENT)
+            block = without_fields(block, FIELDS_NOT_STORED)
+        return StoredResponse(
             response.status,
             response.body,
-            header_block=block if FIELDS_NOT_STORED.isdisjoint(fields) else without_fields(block, FIELDS_NOT_STORED),
+            header_block=block,
             content_type=response.content_type,
             freshness=freshness,
             validators=validators(fields),
-            born_at=now - freshness.age_s,
+            born_at=self._clock() - freshness.age_s,
             tags=tags,
+            unsent=unsent,
         )
-        return stored if cache.put(wanted.key, names, headers, stored, since=wanted.positions) else None
+
+    def _not_stored(self, wanted: Wanted) -> None:
+        """Requests for it need not wait for each other; the stale response that it outdates is removed.
+
+        Nothing else is: a client that sends odd fields, or refuses a fresh response, changes nothing for the others.
+        """
+        headers, stored = wanted.request.headers, wanted.stored
+        is_for_all = not is_personal(headers)
+        self._cache.set_uncacheable(wanted.key, is_personal=not is_for_all)
+        if is_for_all and stored is not None and self._clock() >= stored.fresh_until:
+            self._cache.memory.remove_variant(wanted.key, headers)
 
 
 def request_to_origin(request: Request, stored: StoredResponse | None) -> Request:

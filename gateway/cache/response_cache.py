@@ -28,6 +28,7 @@ from gateway.cache.request_fields import (
     PRAGMA,
     RANGE,
     field_values,
+    has_conditions,
     hides_fields,
     is_personal,
 )
@@ -149,11 +150,25 @@ class CachedHandler:
         if directives.only_if_cached:
             # RFC 9111, 5.2.1.7
             return problems.response(problems.GATEWAY_TIMEOUT, request.id, _ONLY_IF_CACHED)
+        if request.method == "HEAD" and stored is not None and not directives.no_store:
+            self._stats.bypass += 1
+            return self._fetcher.head(Wanted(request, key, directives, stored, reason))
         if directives.no_store or request.method == "HEAD":
             return self.bypass(request, reason)
         if self._cache.uncacheable.is_uncacheable(key, now, is_personal=is_personal(request.headers)):
-            return self.bypass(request, reason)
+            return self._refetch(request, key, directives, stored, reason)
         return self._fetcher.fetch(Wanted(request, key, directives, stored, reason))
+
+    def _refetch(
+        self, request: Request, key: str, directives: RequestDirectives, stored: StoredResponse | None, reason: bytes
+    ) -> ResponseOrAwaitable:
+        """Request what could not be stored the last time. It is stored if it can be now: one request decides for no other.
+
+        Conditions are the client's own business with an origin whose responses are not stored.
+        """
+        if stored is None and has_conditions(request.headers):
+            return self.bypass(request, reason)
+        return self._fetcher.fetch_unstored(Wanted(request, key, directives, stored, reason))
 
     def _serve(self, request: Request, key: str, stored: StoredResponse, use: Reuse, now: float) -> Response | None:
         """The stored response, fresh or stale, without waiting for the origin; None if it must be fetched."""

@@ -29,6 +29,7 @@ class SharedHead(Struct, frozen=True, array_like=True):
     age_s: float
     at: float
     position: int
+    unsent: bytes = b""
 
 
 class SharedResponse(Struct, frozen=True):
@@ -50,6 +51,7 @@ class SharedResponse(Struct, frozen=True):
             stored.age_s(clock),
             now,
             position,
+            stored.unsent,
         )
         return cls(head, stored.body)
 
@@ -65,6 +67,7 @@ class SharedResponse(Struct, frozen=True):
             validators=head.validators,
             tags=frozenset(head.tags),
             born_at=clock - head.age_s - max(0.0, now - head.at),
+            unsent=head.unsent,
         )
 
 

@@ -34,6 +34,7 @@ class StoredResponse:
         "size",
         "status",
         "tags",
+        "unsent",
         "validators",
     )
 
@@ -48,6 +49,7 @@ class StoredResponse:
         validators: Validators,
         born_at: float,
         tags: frozenset[str] = frozenset(),
+        unsent: bytes = b"",
     ) -> None:
         self.status = status
         self.body = body
@@ -55,6 +57,8 @@ class StoredResponse:
         self.content_type = content_type
         self.validators = validators
         self.tags = tags
+        # Header lines for caches alone, which a 304 may leave out.
+        self.unsent = unsent
         self._born_at = born_at
         # The response to a hit until `hit_until`, while it is fresh.
         self.hit_response = Response(status)
@@ -65,7 +69,7 @@ class StoredResponse:
         # After an error no refresh is attempted before this.
         self.refresh_after = -math.inf
         # The header block exists three times: stored, and in the two responses that were served last.
-        self.size = OVERHEAD_BYTES + len(body) + 3 * len(header_block) + sum([len(tag) for tag in tags])
+        self.size = OVERHEAD_BYTES + len(body) + 3 * len(header_block) + len(unsent) + sum([len(tag) for tag in tags])
         self.freshness = freshness
         self.fresh_until = -math.inf
         self._set_freshness(freshness)

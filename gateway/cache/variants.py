@@ -60,6 +60,12 @@ class Variants:
             del self.by_selection[next(iter(self.by_selection))]
             self._weigh()
 
+    def discard(self, selected: Selection) -> bool:
+        """Remove a variant; returns whether others are left."""
+        self.by_selection.pop(selected, None)
+        self._weigh()
+        return bool(self.by_selection)
+
     def remove_tagged(self, tag: str) -> None:
         """Remove the variants with a tag."""
         self.by_selection = {

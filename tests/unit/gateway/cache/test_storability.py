@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.cache.model import StaleDefaults
 from tests.unit.gateway.cache.exchanges import SIGNED_IN, date, stored
 
 # 3: storing
@@ -29,14 +30,32 @@ def test_a_response_without_permission_is_not_stored() -> None:
     assert stored(cache_control="immutable", etag='"x"') is None
 
 
-@pytest.mark.parametrize("status", [100, 206, 304, 400, 401, 403, 429, 431, 500, 501, 503, 504])
-def test_partial_interim_and_error_responses_are_not_stored(status: int) -> None:
+@pytest.mark.parametrize("status", [100, 206, 304])
+def test_interim_and_partial_responses_are_not_stored(status: int) -> None:
     assert stored(status=status, cache_control="public, max-age=60") is None
 
 
-@pytest.mark.parametrize("status", [200, 203, 204, 299, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451])
-def test_other_final_responses_are_stored_with_an_explicit_lifetime(status: int) -> None:
+@pytest.mark.parametrize("status", [200, 204, 299, 301, 302, 303, 308, 400, 403, 404, 451, 499, 500, 503, 504, 599])
+def test_any_other_final_response_is_stored_with_an_explicit_lifetime(status: int) -> None:
     assert stored(status=status, cache_control="max-age=60") is not None
+    assert stored(status=status, expires=date(60), date=date()) is not None
+
+
+@pytest.mark.parametrize("status", [400, 403, 429, 500, 503, 599])
+def test_an_error_is_stored_while_its_own_directives_make_it_fresh(status: int) -> None:
+    assert stored(status=status, last_modified=date(-86_400)) is None
+    assert stored(status=status, cache_control="public", etag='"x"') is None
+    assert stored(status=status, cache_control="max-age=0", etag='"x"') is None
+    assert stored(status=status, cache_control="public", last_modified=date(-86_400)) is not None
+    kept = stored(status=status, cache_control="max-age=60", defaults=StaleDefaults(5.0, 60.0))
+    assert kept is not None
+    assert (kept.stale_while_revalidate_s, kept.stale_if_error_s) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501])
+def test_some_statuses_are_cacheable_by_their_age(status: int) -> None:
+    # RFC 9110, 15.1
+    assert stored(status=status, last_modified=date(-86_400)) is not None
 
 
 @pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451])

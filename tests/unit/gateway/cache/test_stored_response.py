@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gateway.cache.header_block import NOT_SENT, parse_fields, tags_of, updated, without_fields
 from gateway.cache.model import Freshness, Validators
 from gateway.cache.stored_response import StoredResponse
 from gateway.cache.variants import MAX_VARIANTS, Variants, selection
 
 
-def entry(body: bytes = b"body", **more: frozenset[str]) -> StoredResponse:
+def entry(body: bytes = b"body", **more: Any) -> StoredResponse:
     return StoredResponse(
         200,
         body,
