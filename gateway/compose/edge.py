@@ -76,7 +76,7 @@ async def open_edge(
     policies = effective_policies(settings.policies, datetime.now(UTC))
     secret = await shared_secret(client)
     jwks = Jwks(policies.shoppers.jwks_url, refresh_s=policies.shoppers.jwks_refresh_s)
-    upstreams = Upstreams(policies.upstreams)
+    upstreams = Upstreams(policies.upstreams, limits=settings.head_limits)
     stack.push_async_callback(upstreams.close)
     cache = ResponseCache(policies.cache, store=client)
     stack.push_async_callback(cache.close)
@@ -99,7 +99,7 @@ async def open_edge(
         are_prices_stale=lambda: prices.is_stale,
         is_queue_away=lambda: breakers.of("queue").state is not State.CLOSED,
     )
-    server = EdgeServer(Router(()))
+    server = EdgeServer(Router(()), limits=settings.head_limits)
     _reject_early(server, state.shedder)
     health = HealthSources(
         checks={"store": client.ping, "upstreams": upstreams.check},

@@ -25,6 +25,7 @@ from gateway.config.setting_types import (
     one_of,
     url,
 )
+from gateway.http.head_limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES, HeadLimits
 
 Role = Literal["edge", "worker", "all"]
 Durability = Literal["memory", "aof"]
@@ -106,6 +107,28 @@ class Settings:
             Number(0, 3600, float), "how long a stopping worker may finish what it has begun", metavar="SECONDS"
         ),
     )
+    max_header_line_bytes: int = field(
+        default=MAX_LINE_BYTES,
+        metadata=_option(
+            Number(1024, 64 * 1024),
+            "longest request target, and longest header field, of requests and of upstreams' responses, in bytes",
+            metavar="BYTES",
+        ),
+    )
+    max_header_fields: int = field(
+        default=MAX_FIELDS,
+        metadata=_option(
+            Number(10, 1000), "most header fields of a request, and of an upstream's response", metavar="N"
+        ),
+    )
+    max_header_bytes: int = field(
+        default=MAX_HEAD_BYTES,
+        metadata=_option(
+            Number(1024, 256 * 1024),
+            "largest header section of a request, and of an upstream's response, in bytes",
+            metavar="BYTES",
+        ),
+    )
     queue_url: str | None = field(
         default=None,
         metadata=_option(
@@ -175,6 +198,13 @@ class Settings:
     def serves_shoppers(self) -> bool:
         """Whether the role has the public API."""
         return self.role != "worker"
+
+    @property
+    def head_limits(self) -> HeadLimits:
+        """The limits of header sections."""
+        return HeadLimits(
+            line_bytes=self.max_header_line_bytes, fields=self.max_header_fields, head_bytes=self.max_header_bytes
+        )
 
     @property
     def works_orders(self) -> bool:

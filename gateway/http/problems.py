@@ -211,7 +211,14 @@ HEADERS_TOO_LARGE: Final = Problem(
     "headers-too-large",
     431,
     "Request header fields too large",
-    "The request line or header section is too large, or has too many fields.",
+    "The header section is too large, or has a field that is too long, or too many fields.",
+)
+TARGET_TOO_LONG: Final = Problem("target-too-long", 414, "URI too long", "The target of the request is too long.")
+UNKNOWN_TRANSFER_CODING: Final = Problem(
+    "unknown-transfer-coding", 501, "Not implemented", "The only supported transfer coding is chunked."
+)
+VERSION_NOT_SUPPORTED: Final = Problem(
+    "version-not-supported", 505, "HTTP version not supported", "Send the request with HTTP/1.1."
 )
 EXPECTATION_FAILED: Final = Problem(
     "expectation-failed", 417, "Expectation failed", "The only supported expectation is 100-continue."
@@ -260,6 +267,9 @@ ALL: Final = (
     MALFORMED_JSON,
     UNSUPPORTED_MEDIA_TYPE,
     HEADERS_TOO_LARGE,
+    TARGET_TOO_LONG,
+    UNKNOWN_TRANSFER_CODING,
+    VERSION_NOT_SUPPORTED,
     EXPECTATION_FAILED,
     TIMED_OUT,
     INTERNAL,

@@ -12,6 +12,7 @@ import math
 import socket
 from typing import Final, Protocol, cast
 
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.http.message import Response, StreamedResponse
 from gateway.proxy.body_stream import BodyStream
 from gateway.proxy.errors import BadResponse, ConnectionClosed, ResponseTimeout, Truncated, UpstreamFault
@@ -62,12 +63,12 @@ class Connection:
         "was_reused",
     )
 
-    def __init__(self, owner: ConnectionOwner) -> None:
+    def __init__(self, owner: ConnectionOwner, limits: HeadLimits = DEFAULT_HEAD_LIMITS) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._new_future = self._loop.create_future
         self._transport: asyncio.Transport
-        self._reader = ResponseReader()
+        self._reader = ResponseReader(limits)
         self.is_open = False
         # It has served a request before the current one.
         self.was_reused = False

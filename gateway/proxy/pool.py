@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.proxy.address import Address
 from gateway.proxy.connection import Connection
 from gateway.proxy.errors import ConnectFailed, PoolFull, ResponseTimeout, UpstreamFault
@@ -33,11 +34,13 @@ class ConnectionPool:
         connect_timeout_s: float,
         tls: ssl.SSLContext,
         on_stream_end: Callable[[UpstreamFault | None], None],
+        limits: HeadLimits = DEFAULT_HEAD_LIMITS,
     ) -> None:
         self._address = address
         self.max_connections = max_connections
         self.connect_timeout_s = connect_timeout_s
         self._tls = tls
+        self._limits = limits
         self._on_stream_end = on_stream_end
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
@@ -110,7 +113,7 @@ class ConnectionPool:
     async def _open(self, deadline: float) -> Connection:
         address = self._address
         connect_deadline = self._loop.time() + self.connect_timeout_s
-        connection = Connection(self)
+        connection = Connection(self, self._limits)
         try:
             async with asyncio.timeout_at(min(deadline, connect_deadline)):
                 await self._loop.create_connection(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.http.http_date import http_date
 from gateway.proxy.errors import BadResponse
 from primitives.bounded_map import BoundedMap
@@ -64,20 +65,31 @@ class ResponseHead:
         self.keeps_alive = keeps_alive
 
 
-def parse_head(section: bytes) -> ResponseHead:
+def parse_head(section: bytes, limits: HeadLimits = DEFAULT_HEAD_LIMITS) -> ResponseHead:
     """Parse a header section, given without the empty line that ends it. Raises `BadResponse`.
 
-    `length` follows from the fields alone: the caller knows whether there is a body at all.
+    `length` follows from the fields alone: the caller knows whether there is a body at all. The size of the section is
+    the caller's concern too.
     """
     lines = section.split(b"\r\n")
+    if len(lines) > limits.fields + 1:
+        raise BadResponse("too many header fields")
     status, is_11 = _statuses.get(lines[0]) or _parse_status(lines[0])
     passed: list[bytes] = []
     interpreted: list[_Interpreted] = []
     del lines[0]
+    cookie_bytes = 0
     for line in lines:
         meaning = _meanings.get(line)
         if meaning is None:
+            if len(line) > limits.line_bytes:
+                raise BadResponse("a header line that is too long")
             meaning = _parse_line(line)
+            if line[:11].lower() == b"set-cookie:":
+                cookie_bytes += len(line.partition(b";")[0])
+                if cookie_bytes > limits.line_bytes:
+                    # They would come back in one line, and each further request of the client would be rejected.
+                    raise BadResponse("cookies that are too long to come back")
         if isinstance(meaning, tuple):
             interpreted.append(meaning)
         else:

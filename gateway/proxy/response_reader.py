@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.proxy.errors import BadResponse
 from gateway.proxy.response_body import Framing, framing
 from gateway.proxy.response_head import UNTIL_CLOSE, ResponseHead, parse_head
 
-# The header section, and the interim responses before it.
-MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_INTERIM: Final = 16
 _BODILESS: Final = frozenset({204, 304})
 _EMPTY: Final[list[bytes]] = []
@@ -23,13 +22,15 @@ class ResponseReader:
         "_framing",
         "_interims",
         "_is_bodiless",
+        "_limits",
         "body_length",
         "head",
         "is_complete",
         "keeps_alive",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, limits: HeadLimits = DEFAULT_HEAD_LIMITS) -> None:
+        self._limits = limits
         self._is_bodiless = False
         # A part of a header section.
         self._buffered = b""
@@ -69,14 +70,15 @@ class ResponseReader:
         if self._buffered:
             data, self._buffered = self._buffered + data, b""
         start = 0
+        limits = self._limits
         while True:
             end = data.find(b"\r\n\r\n", start)
-            if (end if end >= 0 else len(data)) - start > MAX_HEAD_BYTES:
+            if (end if end >= 0 else len(data)) - start > limits.head_bytes:
                 raise BadResponse("the header section is too large")
             if end < 0:
                 self._buffered = data[start:]
                 return _EMPTY
-            head = parse_head(data[start:end])
+            head = parse_head(data[start:end], limits)
             start = end + 4
             if head.status >= 200:
                 break

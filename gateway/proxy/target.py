@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 from gateway.config.policies import Upstream
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.proxy.address import Address
 from gateway.proxy.errors import UpstreamFault
 from gateway.proxy.health import TargetHealth
@@ -16,7 +17,15 @@ class Target:
 
     __slots__ = ("_eject_s", "_failures_to_eject", "address", "health", "pool", "truncated_streams")
 
-    def __init__(self, address: Address, health: TargetHealth, table: Upstream, *, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        address: Address,
+        health: TargetHealth,
+        table: Upstream,
+        *,
+        tls: ssl.SSLContext,
+        limits: HeadLimits = DEFAULT_HEAD_LIMITS,
+    ) -> None:
         self.address = address
         self.health = health
         self.pool = ConnectionPool(
@@ -25,6 +34,7 @@ class Target:
             connect_timeout_s=table.connect_timeout_s,
             tls=tls,
             on_stream_end=self._stream_ended,
+            limits=limits,
         )
         self._failures_to_eject = table.failures_to_eject
         self._eject_s = table.eject_s

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from gateway.config.policies import Upstream
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.proxy.address import Address
 from gateway.proxy.health import HEALTHY, TargetHealth
 from gateway.proxy.health_checks import check_repeatedly
@@ -34,6 +35,7 @@ class ActiveUpstream:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
+        limits: HeadLimits = DEFAULT_HEAD_LIMITS,
     ) -> None:
         self.name = table.name
         self.budget = RetryBudget(clock=clock)
@@ -45,6 +47,7 @@ class ActiveUpstream:
         self._clock = clock
         self._now = now
         self._chance = chance
+        self._limits = limits
         # Supervised: a check that raises is restarted.
         self._checks: dict[Target, BackgroundTask] = {}
         self._ended_checks: list[BackgroundTask] = []
@@ -74,7 +77,7 @@ class ActiveUpstream:
             target.configure(self.table)
             return target
         health = TargetHealth(clock=self._clock, now=self._now, on_change=lambda health: self._log_change(url, health))
-        return Target(Address.parse(url), health, self.table, tls=self._tls)
+        return Target(Address.parse(url), health, self.table, tls=self._tls, limits=self._limits)
 
     def _log_change(self, url: str, health: TargetHealth) -> None:
         reason = f": {health.reason}" if health.reason else ""

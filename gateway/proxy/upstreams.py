@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.config.policies import Upstream
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.metrics import Metric, Sample
 from gateway.proxy.address import Address
 from gateway.proxy.upstream import ActiveUpstream
@@ -25,12 +26,14 @@ class Upstreams:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
+        limits: HeadLimits = DEFAULT_HEAD_LIMITS,
     ) -> None:
         # Made once: it reads the system's certificates, or those that SSL_CERT_FILE names.
         self._tls = tls or ssl.create_default_context()
         self._clock = clock
         self._now = now
         self._chance = chance
+        self._limits = limits
         self._active: dict[str, ActiveUpstream] = {}
         self._retired: list[ActiveUpstream] = []
         self.update(tables)
@@ -45,7 +48,9 @@ class Upstreams:
         for table in tables:
             upstream = old.pop(table.name, None)
             if upstream is None:
-                upstream = ActiveUpstream(table, tls=self._tls, clock=self._clock, now=self._now, chance=self._chance)
+                upstream = ActiveUpstream(
+                    table, tls=self._tls, clock=self._clock, now=self._now, chance=self._chance, limits=self._limits
+                )
             else:
                 upstream.update(table)
             self._active[table.name] = upstream

@@ -79,6 +79,7 @@ class Connection:
             keepalive_s=context.keepalive_s,
             receive_timeout_s=context.receive_timeout_s,
             plain_heads=context.plain_heads,
+            limits=context.limits,
         )
         self._transport: asyncio.Transport | None = None
         # The address at the other end, and the Host that its last request named.

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.http.addresses import ADDRESS_FIELDS
 from gateway.http.endpoint import Endpoint
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.http.message import Request, Response
 from gateway.http.router import Router
 from gateway.server.plain_head import PlainHeadReader
@@ -53,6 +54,7 @@ class ServerContext:
         receive_timeout_s: float,
         send_timeout_s: float,
         linger_s: float,
+        limits: HeadLimits = DEFAULT_HEAD_LIMITS,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._router = router
@@ -62,7 +64,8 @@ class ServerContext:
         # How clients last named this server, so that pre-warmed responses have the same cache keys.
         self.last_address: dict[str, str] = {"Host": "localhost"}
         self.ids = RequestIds()
-        self.plain_heads = PlainHeadReader()
+        self.limits = limits
+        self.plain_heads = PlainHeadReader(limits)
         self.writer = ResponseWriter()
         self.is_draining = False
         self.keepalive_s = keepalive_s

@@ -13,19 +13,16 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.http_writer import HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
-from multidict import istr
+from multidict import MultiMapping, istr
 
 from gateway.http import problems
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.server.body_framing import ChunkedBody, CountedBody
 from gateway.server.plain_head import PlainHeadReader
 from gateway.server.protocol_error import ProtocolError
 from gateway.server.request_head import RequestHead
 from gateway.server.request_line import RequestLine
 
-# Limits of a header section: its lines, their number, and its size.
-MAX_LINE_BYTES: Final = 8 * 1024
-MAX_HEADERS: Final = 100
-MAX_HEADER_BYTES: Final = 32 * 1024
 # Requests that wait for the response before them are buffered unparsed; more than this stops the reading.
 MAX_PIPELINED_BYTES: Final = 4 * 1024
 
@@ -44,6 +41,10 @@ _SECTION_END: Final = b"\r\n\r\n"
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 # No header section has one of these, so an incomplete one need not be waited for.
 _NOT_IN_HEAD: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
+# The version at the end of a request line. `HTTP/1.10` is none: both numbers have one digit (RFC 9112, 2.3).
+_VERSION: Final = re.compile(rb"[^\x00-\x1f\x7f]* HTTP/([0-9])\.([0-9])\r\n")
+# Codings before the last one, which is chunked, each with its parameters (RFC 9112, 7).
+_CODING: Final = re.compile(r"(?!chunked\b)[!#$%&'*+.^_`|~0-9a-z-]+(?:[ \t]*;.*)?")
 _CONTENT_LENGTH: Final = istr("Content-Length")
 _TRANSFER_ENCODING: Final = istr("Transfer-Encoding")
 # A petabyte: more digits are no length, and slow to convert.
@@ -77,6 +78,8 @@ class Http1:
         "_last_generation",
         "_last_head",
         "_last_section",
+        "_limits",
+        "_max_head_bytes",
         "_max_pause_s",
         "_min_bytes_per_s",
         "_parser",
@@ -102,8 +105,15 @@ class Http1:
     )
 
     def __init__(
-        self, *, keepalive_s: float, receive_timeout_s: float, plain_heads: PlainHeadReader | None = None
+        self,
+        *,
+        keepalive_s: float,
+        receive_timeout_s: float,
+        plain_heads: PlainHeadReader | None = None,
+        limits: HeadLimits = DEFAULT_HEAD_LIMITS,
     ) -> None:
+        self._limits = limits
+        self._max_head_bytes = limits.head_bytes
         # Reads the header sections that need no parser; without it the parser reads all.
         self._plain_heads = plain_heads
         # The last head, if it was plain; it may come again, with the same bytes.
@@ -180,7 +190,7 @@ class Http1:
             self._start = start = 0
         if self.is_responding or start >= len(buffer):
             return None
-        end = buffer.find(_SECTION_END, start, start + MAX_HEADER_BYTES) + 4
+        end = buffer.find(_SECTION_END, start, start + self._max_head_bytes) + 4
         if end < 4 or buffer[start] <= 0x20:
             return self._next_odd()
         return self._parse(buffer if end == len(buffer) and not start else buffer[start:end], end)
@@ -192,7 +202,7 @@ class Http1:
         assert lines is not None
         first = lines.end()
         # A compiled slice must not end before it begins, as after too many empty lines.
-        limit = max(start + MAX_HEADER_BYTES, first)
+        limit = max(start + self._max_head_bytes, first)
         if buffer[first : first + 1] == b"\n" or buffer[first : first + 1] == b"\r" != buffer[first:]:
             # Which the parser would skip.
             raise self.fail(problems.MALFORMED_REQUEST)
@@ -204,28 +214,42 @@ class Http1:
             raise self.fail(problems.MALFORMED_REQUEST)
         if len(buffer) >= limit:
             self._feed(buffer[first:limit])
-            raise self.fail(problems.HEADERS_TOO_LARGE)
+            raise self.fail(self._too_large(buffer[first:limit]))
         self._scanned = len(buffer) - start
         return None
 
     def _feed(self, head: bytes) -> Any:
         """Parse a header section, or the beginning of a malformed one."""
+        version = _VERSION.match(head)
+        if version is not None:
+            if version[1] > b"1":
+                raise self.fail(problems.VERSION_NOT_SUPPORTED)
+            if version[1] == b"1" and version[2] > b"1":
+                # Any later minor version is read as the latest known one (RFC 9110, 2.5); the parser knows two.
+                head = b"%b1%b" % (head[: version.start(2)], head[version.end(2) :])
+        limits = self._limits
         parser = self._parser
         if parser is None:
             parser = self._parser = HttpRequestParser(
                 _NO_PROTOCOL,
                 _NO_PROTOCOL,
                 0,
-                max_line_size=MAX_LINE_BYTES,
-                max_field_size=MAX_LINE_BYTES,
-                max_headers=MAX_HEADERS,
+                max_line_size=limits.line_bytes,
+                max_field_size=limits.line_bytes,
+                max_headers=limits.fields,
                 auto_decompress=False,
             )
         try:
             return parser.feed_data(head)[0]
         except HttpProcessingError as error:
             is_too_large = isinstance(error, LineTooLong) or "Too many headers" in str(error)
-            raise self.fail(problems.HEADERS_TOO_LARGE if is_too_large else problems.MALFORMED_REQUEST) from None
+            raise self.fail(self._too_large(head) if is_too_large else problems.MALFORMED_REQUEST) from None
+
+    def _too_large(self, head: bytes) -> problems.Problem:
+        """The problem of a header section beyond the limits."""
+        parts = head.partition(b"\r\n")[0].split(None, 2)
+        is_long_target = len(parts) > 1 and len(parts[1]) > self._limits.line_bytes
+        return problems.TARGET_TOO_LONG if is_long_target else problems.HEADERS_TOO_LARGE
 
     def _parse(self, section: bytes, end: int) -> RequestHead:
         """The head in one whole header section, which ends at `end` in the buffer."""
@@ -272,11 +296,11 @@ class Http1:
             raise self.fail(problems.MALFORMED_REQUEST)
         is_http11 = version == HttpVersion11
         is_chunked = _TRANSFER_ENCODING in headers
-        if is_chunked and (
-            # RFC 9112, 6.1: other codings, a length beside it, and HTTP/1.0 are the means of request smuggling.
-            headers[_TRANSFER_ENCODING].lower() != "chunked" or _CONTENT_LENGTH in headers or not is_http11
-        ):
-            raise self.fail(problems.AMBIGUOUS)
+        if is_chunked:
+            if _CONTENT_LENGTH in headers or not is_http11:
+                # RFC 9112, 6.1: both are means of request smuggling.
+                raise self.fail(problems.AMBIGUOUS)
+            self._check_codings(headers)
         return RequestHead(
             RequestLine(message.method, message.path),
             headers,
@@ -285,6 +309,15 @@ class Http1:
             is_http11=is_http11,
             should_close=message.should_close,
         )
+
+    def _check_codings(self, headers: MultiMapping[str]) -> None:
+        """Close unless the one transfer coding is chunked (RFC 9112, 6.1 and 6.3)."""
+        *others, last = [each.strip(" \t").lower() for each in ",".join(headers.getall(_TRANSFER_ENCODING)).split(",")]
+        if last != "chunked" or not all(map(_CODING.fullmatch, others)):
+            # The end of the body is not known.
+            raise self.fail(problems.AMBIGUOUS)
+        if others:
+            raise self.fail(problems.UNKNOWN_TRANSFER_CODING)
 
     def _length_of(self, field: str | None) -> int:
         if field is None:

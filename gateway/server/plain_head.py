@@ -20,6 +20,7 @@ from typing import Final
 
 from multidict import CIMultiDict, istr
 
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.server.request_head import RequestHead
 from gateway.server.request_line import RequestLine
 from primitives.bounded_map import BoundedMap
@@ -101,9 +102,12 @@ class _Shape:
 class PlainHeadReader:
     """Reads plain header sections. One per process."""
 
-    __slots__ = ("_fields", "_request_lines", "_shapes", "generation")
+    __slots__ = ("_fields", "_max_bytes", "_max_lines", "_request_lines", "_shapes", "generation")
 
-    def __init__(self) -> None:
+    def __init__(self, limits: HeadLimits = DEFAULT_HEAD_LIMITS) -> None:
+        # No line of a section of this size is too long.
+        self._max_bytes = min(_MAX_BYTES, limits.line_bytes, limits.head_bytes)
+        self._max_lines = min(_MAX_LINES, limits.fields)
         # Rises when heads that were read before are no longer valid.
         self.generation = 0
         self._fields: BoundedMap[bytes, _Field] = BoundedMap(_MAX_CACHED_LINES)
@@ -113,13 +117,13 @@ class PlainHeadReader:
 
     def read(self, section: bytes) -> RequestHead | None:
         """The head in a whole header section, which ends with an empty line; None if the parser must read it."""
-        if len(section) > _MAX_BYTES:
+        if len(section) > self._max_bytes:
             return None
         lines = section.split(b"\r\n")
         request_line = self._request_lines.get(lines[0]) or self._read_request_line(lines[0])
         # The last two are the ends of the last field and of the empty line.
         count = len(lines) - 3
-        if request_line is None or count > _MAX_LINES:
+        if request_line is None or count > self._max_lines:
             return None
         for shape in self._shapes[count]:
             pairs = self._read_as(shape, lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
+from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.http.router import Router
 from gateway.server.connection import Connection
 from gateway.server.context import ServerContext
@@ -36,6 +37,7 @@ class EdgeServer(ServerContext):
         receive_timeout_s: float = RECEIVE_TIMEOUT_S,
         send_timeout_s: float = SEND_TIMEOUT_S,
         linger_s: float = LINGER_S,
+        limits: HeadLimits = DEFAULT_HEAD_LIMITS,
     ) -> None:
         super().__init__(
             router,
@@ -43,6 +45,7 @@ class EdgeServer(ServerContext):
             receive_timeout_s=receive_timeout_s,
             send_timeout_s=send_timeout_s,
             linger_s=linger_s,
+            limits=limits,
         )
         self._watcher = BackgroundTask("connections", self._watch)
 

@@ -31,7 +31,6 @@ AMBIGUOUS = {
     "te-xchunked": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "te-identity": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: identity\r\n\r\n",
     "te-chunked,identity": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-    "te-gzip,chunked": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "te-twice": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "te-vt": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
     "obsfold": b"GET /plain HTTP/1.1\r\nHost: shop\r\nX: a\r\n b\r\n\r\n",
@@ -65,14 +64,19 @@ AMBIGUOUS = {
     "star": b"GET * HTTP/1.1\r\nHost: shop\r\n\r\n",
     "nohost": b"GET /plain HTTP/1.1\r\n\r\n",
     "twohost": b"GET /plain HTTP/1.1\r\nHost: shop\r\nHost: b\r\n\r\n",
+    "host-empty": b"GET /plain HTTP/1.1\r\nHost: \r\n\r\n",
+    "host-empty-1.0": b"GET /plain HTTP/1.0\r\nHost:\r\n\r\n",
+    "host-port-only": b"GET /plain HTTP/1.1\r\nHost: :80\r\n\r\n",
+    "abs-empty": b"GET http:///plain HTTP/1.0\r\n\r\n",
+    "abs-user": b"GET http://u@shop/plain HTTP/1.0\r\n\r\n",
+    "te-gzip": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+    "te-chunked,gzip": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    "te-chunked,chunked": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "host-bad": b"GET /plain HTTP/1.1\r\nHost: a b\r\n\r\n",
     "host-list": b"GET /plain HTTP/1.1\r\nHost: a, b\r\n\r\n",
     "host-at": b"GET /plain HTTP/1.1\r\nHost: u@shop\r\n\r\n",
     "0.9": b"GET /plain\r\n\r\n",
-    "1.2": b"GET /plain HTTP/1.2\r\nHost: shop\r\n\r\n",
-    "2.0": b"GET /plain HTTP/2.0\r\nHost: shop\r\n\r\n",
     "10-te": b"POST /echo HTTP/1.0\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "pri": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "chunk-ext-lf": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n3;a\nxx\r\nabc\r\n0\r\n\r\n",
     "chunk-lf": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
     "chunk-0x": b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
@@ -125,7 +129,38 @@ async def test_it_is_the_same_when_it_comes_byte_by_byte(message: bytes) -> None
         assert server.finished == []
 
 
+# Known to be one request, but one that this server cannot serve.
+UNSUPPORTED = {
+    "a later major version": (505, b"GET /plain HTTP/2.0\r\nHost: shop\r\n\r\n"),
+    "a version that does not exist": (505, b"GET /plain HTTP/3.7\r\nHost: shop\r\n\r\n"),
+    "the preface of HTTP/2": (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "an unknown transfer coding": (
+        501,
+        b"POST /echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "a target that is too long": (414, get("/" + "x" * 8 * 1024)),
+    "a target that never ends": (414, b"GET /" + b"x" * 40_000),
+}
+
+
+@pytest.mark.parametrize(("status", "message"), UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
+@pytest.mark.parametrize("size", [100, 1_000_000])
+async def test_an_unsupported_request_has_a_status_of_its_own_and_is_the_last(
+    status: int, message: bytes, size: int
+) -> None:
+    async with small_server() as server, await server.client() as client:
+        with contextlib.suppress(ConnectionError):
+            await client.send(*(message[at : at + size] for at in range(0, len(message), size)), NEXT)
+        response = await client.response()
+        assert (response.status, response.minor_version) == (status, 1)
+        assert response.closes
+        await client.closed()
+        assert server.finished == []
+
+
 CLEAR = {
+    "a later minor version": b"GET /plain HTTP/1.2\r\nHost: shop\r\n\r\n",
+    "the last minor version": b"POST /echo HTTP/1.9\r\nHost: shop\r\nContent-Length: 3\r\n\r\nabc",
     "a length with a space behind it": b"POST /echo HTTP/1.1\r\nHost: shop\r\nContent-Length: 3 \r\n\r\nabc",
     "a body nobody asked for": b"GET /plain HTTP/1.1\r\nHost: shop\r\nContent-Length: 3\r\n\r\nabc",
     "chunks nobody asked for": b"GET /plain HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -178,14 +213,15 @@ def test_other_paths_are_clear(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["shop", "shop:80", "SHOP.example.", "127.0.0.1:8080", "[::1]", "[2001:db8::1]:80", "", "a_b", "x%20y"]
+    "host", ["shop", "shop:80", "SHOP.example.", "127.0.0.1:8080", "[::1]", "[2001:db8::1]:80", "a_b", "x%20y"]
 )
 def test_a_host_is_a_name_or_an_address_and_a_port(host: str) -> None:
     assert is_host(host)
 
 
 @pytest.mark.parametrize(
-    "host", ["a b", "a, b", "u@shop", "shop/x", "shop:x", "shop:123456", "[::1", "a?b", "a#b", "sh\u00f6p", "a\n"]
+    "host",
+    ["", ":80", "a b", "a, b", "u@shop", "shop/x", "shop:x", "shop:123456", "[::1", "a?b", "a#b", "sh\u00f6p", "a\n"],
 )
 def test_other_hosts_are_none(host: str) -> None:
     assert not is_host(host)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.http.head_limits import MAX_HEAD_BYTES
 from gateway.server import http1
-from gateway.server.http1 import MAX_HEADER_BYTES
 from tests.http1_driver import MAX_BODY_BYTES, Driver, byte_by_byte, in_pieces, new_connection
 
 # Markers that a message carries in all its parts: the number of the message.
@@ -157,7 +157,7 @@ def test_the_buffer_is_bounded_for_any_traffic(
 ) -> None:
     data = mutated(b"".join(each.encode() for each in sent), changes)
     driver = Driver().receive(*in_pieces(data, range(0, len(data), size)))
-    assert driver.most_buffered <= MAX_HEADER_BYTES + size
+    assert driver.most_buffered <= MAX_HEAD_BYTES + size
     assert all(len(request.received) <= MAX_BODY_BYTES for request in driver.requests)
 
 

@@ -84,6 +84,9 @@ CONTRACT = {
     "body-too-large": 413,
     "unsupported-media-type": 415,
     "headers-too-large": 431,
+    "target-too-long": 414,
+    "unknown-transfer-coding": 501,
+    "version-not-supported": 505,
     # Of HTTP itself.
     "not-found": 404,
     "method-not-allowed": 405,

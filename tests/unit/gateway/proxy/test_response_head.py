@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.http.head_limits import HeadLimits
 from gateway.proxy import response_head
 from gateway.proxy.errors import BadResponse
 from gateway.proxy.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_head
+from gateway.server.http1 import Http1
 
 
 def read(*lines: str, status: str = "HTTP/1.1 200 OK") -> ResponseHead:
@@ -40,6 +42,33 @@ def test_the_date_of_the_origin_is_kept_and_comes_first() -> None:
     head = read("A: b", "date: Sat, 21 Nov 2026 11:00:00 GMT", "C: d", "Content-Length: 0")
     assert head.header_block == b"Date: Sat, 21 Nov 2026 11:00:00 GMT\r\nA: b\r\nC: d\r\n"
     assert head.length == 0
+
+
+def test_a_field_that_passes_can_be_read_when_it_comes_back() -> None:
+    limits = HeadLimits(line_bytes=1024)
+    longest = f"Set-Cookie: sid={'x' * (1024 - 16)}"
+    head = parse_head(f"HTTP/1.1 200 OK\r\n{longest}".encode(), limits)
+    cookie = head.header_block.removeprefix(b"Set-").strip()
+    reader = Http1(keepalive_s=1.0, receive_timeout_s=1.0, limits=limits)
+    received = reader.next_request(b"GET / HTTP/1.1\r\nHost: shop\r\n" + cookie + b"\r\n\r\n")
+    assert received is not None
+    assert received.headers["Cookie"] == cookie.decode().removeprefix("Cookie: ")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"Location: /{'x' * 1024}"],
+        [f"Set-Cookie: sid={'x' * 1024}"],
+        [f"Set-Cookie: a={'x' * 600}; Path=/", f"set-cookie:b={'x' * 600}; Path=/"],
+        ["X: y"] * 11,
+    ],
+)
+def test_a_head_beyond_the_limits_is_invalid(lines: list[str]) -> None:
+    section = "\r\n".join(["HTTP/1.1 200 OK", *lines]).encode()
+    assert parse_head(section, HeadLimits(line_bytes=8192, fields=20)).status == 200
+    with pytest.raises(BadResponse):
+        parse_head(section, HeadLimits(line_bytes=1024, fields=10))
 
 
 def test_fields_named_by_connection_are_dropped() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.http.head_limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES, HeadLimits
 from gateway.server import http1
 from gateway.server.http1 import Http1
 from gateway.server.plain_head import PlainHeadReader
@@ -104,18 +105,29 @@ def test_a_response_before_the_end_of_the_body_ends_the_connection() -> None:
         (b"GET / HTTP/1.1\nHost: shop\n\n", "malformed-request"),
         (b"GET / HTTP/1.1\r\nHost: shop\rX: y\r\n\r\n", "malformed-request"),
         (b"\n\nGET / HTTP/1.1\r\nHost: shop\r\n\r\n", "malformed-request"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "malformed-request"),
-        (b"GET / HTTP/1.2\r\nHost: shop\r\n\r\n", "malformed-request"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "version-not-supported"),
+        (b"GET / HTTP/2.0\r\nHost: shop\r\n\r\n", "version-not-supported"),
+        (b"GET / HTTP/0.9\r\nHost: shop\r\n\r\n", "malformed-request"),
+        (b"GET / HTTP/1.10\r\nHost: shop\r\n\r\n", "malformed-request"),
+        (b"GET / HTTP/1.\r\nHost: shop\r\n\r\n", "malformed-request"),
+        (b"GET / http/1.1\r\nHost: shop\r\n\r\n", "malformed-request"),
         (b"GET / HTTP/1.1\r\n\r\n", "malformed-request"),
         (b"GET / HTTP/1.1\r\nHost: shop\r\nContent-Length: 18446744073709551615\r\n\r\n", "malformed-request"),
         (b"GET / HTTP/1.1\r\nHost: shop\r\nContent-Length: %b1\r\n\r\n" % (b"9" * 20), "malformed-request"),
         (b"GET / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding:\r\n\r\n", "ambiguous-request"),
-        (b"GET / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "ambiguous-request"),
+        (
+            b"GET / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "unknown-transfer-coding",
+        ),
+        (b"GET / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "malformed-request"),
+        (b"GET / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: , chunked\r\n\r\n0\r\n\r\n", "ambiguous-request"),
+        (b"GET /%b HTTP/1.1\r\nHost: shop\r\n\r\n" % (b"x" * MAX_LINE_BYTES), "target-too-long"),
+        (b"GET /%b" % (b"x" * MAX_HEAD_BYTES), "target-too-long"),
         (b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "ambiguous-request"),
-        (b"GET / HTTP/1.1\r\nHost: shop\r\nX: %b\r\n\r\n" % (b"y" * (http1.MAX_LINE_BYTES + 1)), "headers-too-large"),
-        (b"GET / HTTP/1.1\r\nHost: shop\r\n" + b"X: y\r\n" * http1.MAX_HEADERS + b"\r\n", "headers-too-large"),
+        (b"GET / HTTP/1.1\r\nHost: shop\r\nX: %b\r\n\r\n" % (b"y" * (MAX_LINE_BYTES + 1)), "headers-too-large"),
+        (b"GET / HTTP/1.1\r\nHost: shop\r\n" + b"X: y\r\n" * MAX_FIELDS + b"\r\n", "headers-too-large"),
         (b"GET / HTTP/1.1\r\nHost: shop\r\n" + (b"X: %b\r\n" % (b"y" * 500)) * 70, "headers-too-large"),
-        (b"\r\n" * http1.MAX_HEADER_BYTES, "headers-too-large"),
+        (b"\r\n" * MAX_HEAD_BYTES, "headers-too-large"),
     ],
 )
 def test_an_unacceptable_head_ends_the_connection(split: Split, data: bytes, slug: str) -> None:
@@ -124,6 +136,35 @@ def test_an_unacceptable_head_ends_the_connection(split: Split, data: bytes, slu
     assert len(driver.requests) == 1
     assert driver.http.state == http1.CLOSED
     assert driver.http.buffered_bytes == 0
+
+
+@both
+def test_a_later_minor_version_is_read_as_the_latest_known_one(split: Split) -> None:
+    sent = POST.replace(b"HTTP/1.1", b"HTTP/1.2") + GET.replace(b"HTTP/1.1", b"HTTP/1.9") + GET
+    driver = Driver().receive(*split(sent))
+    assert [request.target for request in driver.requests] == ["/second", "/first?x=1", "/first?x=1"]
+    assert driver.requests[0].body == b"body"
+    assert driver.http.state == http1.IDLE
+
+
+@both
+@pytest.mark.parametrize(
+    ("limits", "data", "slug"),
+    [
+        (HeadLimits(line_bytes=1024), b"GET /%b HTTP/1.1\r\nHost: shop\r\n\r\n" % (b"x" * 1024), "target-too-long"),
+        (HeadLimits(line_bytes=1024), b"GET / HTTP/1.1\r\nHost: shop\r\nX: %b\r\n\r\n" % (b"x" * 1025), "headers-too-large"),
+        (HeadLimits(fields=10), b"GET / HTTP/1.1\r\nHost: shop\r\n" + b"X: y\r\n" * 10 + b"\r\n", "headers-too-large"),
+        (HeadLimits(head_bytes=1024), b"GET / HTTP/1.1\r\nHost: shop\r\n" + b"X: yyyyyyyyyy\r\n" * 80 + b"\r\n", "headers-too-large"),
+    ],
+)  # fmt: skip
+def test_limits_of_heads_are_settings(split: Split, limits: HeadLimits, data: bytes, slug: str) -> None:
+    roomy = HeadLimits(line_bytes=2048, fields=200, head_bytes=64 * 1024)
+    assert len(Driver(limited(roomy)).receive(*split(data)).requests) == 1
+    assert Driver(limited(limits)).receive(*split(data)).rejected == slug
+
+
+def limited(limits: HeadLimits) -> Http1:
+    return Http1(keepalive_s=75.0, receive_timeout_s=10.0, plain_heads=PlainHeadReader(limits), limits=limits)
 
 
 @both
