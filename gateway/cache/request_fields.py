@@ -8,6 +8,7 @@ from typing import Final
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 from gateway.cache.model import Validators
+from gateway.cache.ranges import Range, if_range_matches, parse_ranges
 from gateway.cache.validation import is_not_modified
 
 # `istr`: their hashes are computed once.
@@ -16,6 +17,7 @@ PRAGMA: Final = istr("Pragma")
 RANGE: Final = istr("Range")
 IF_NONE_MATCH: Final = istr("If-None-Match")
 IF_MODIFIED_SINCE: Final = istr("If-Modified-Since")
+IF_RANGE: Final = istr("If-Range")
 IF_MATCH: Final = istr("If-Match")
 IF_UNMODIFIED_SINCE: Final = istr("If-Unmodified-Since")
 COOKIE: Final = istr("Cookie")
@@ -59,8 +61,16 @@ def has_conditions(headers: Mapping[str, str]) -> bool:
     return IF_NONE_MATCH in headers or IF_MODIFIED_SINCE in headers
 
 
-def accepts_not_modified(headers: Mapping[str, str], stored: Validators) -> bool:
-    """Whether the client has the stored response already, so that a 304 is enough."""
+def accepts_not_modified(headers: Mapping[str, str], stored: Validators, date: str | None) -> bool:
+    """Whether the client has the stored response of that date already, so that a 304 is enough."""
     if not has_conditions(headers):
         return False
-    return is_not_modified(stored, headers.get(IF_NONE_MATCH), headers.get(IF_MODIFIED_SINCE))
+    return is_not_modified(stored, headers.get(IF_NONE_MATCH), headers.get(IF_MODIFIED_SINCE), date)
+
+
+def ranges_of(headers: Mapping[str, str], stored: Validators, date: str | None, length: int) -> Sequence[Range] | None:
+    """The ranges of the stored response that a request to GET asks for; None for the whole."""
+    field, condition = headers.get(RANGE), headers.get(IF_RANGE)
+    if field is None or (condition is not None and not if_range_matches(condition, stored, date)):
+        return None
+    return parse_ranges(field, length)

@@ -1,7 +1,7 @@
 """The layer of the response cache: a shared cache (RFC 9111) in front of a handler.
 
 A hit returns its response at once, without a coroutine. Concurrent requests for one response share one fetch. Requests
-and responses that may not be cached bypass the cache; so do streamed ones and `Range` requests.
+and responses that may not be cached bypass the cache; so do streamed ones. Ranges are served from complete responses.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class CachedHandler:
     def handle_conditional(self, request: Request) -> ResponseOrAwaitable:
         """Handle a request with conditions or directives for caches."""
         headers = request.headers
-        if RANGE in headers or IF_MATCH in headers or IF_UNMODIFIED_SINCE in headers:
+        if IF_MATCH in headers or IF_UNMODIFIED_SINCE in headers:
             return self.bypass(request, BYPASS)
         directives = request_directives(field_values(headers, CACHE_CONTROL), headers.get(PRAGMA))
         return self._look_up(request, self._key(request), directives)
@@ -150,6 +150,9 @@ class CachedHandler:
         if directives.only_if_cached:
             # RFC 9111, 5.2.1.7
             return problems.response(problems.GATEWAY_TIMEOUT, request.id, _ONLY_IF_CACHED)
+        if RANGE in request.headers and request.method == "GET":
+            # The origin knows better which part of a long body to send than a cache that would read all of it.
+            return self.bypass(request, reason)
         if request.method == "HEAD" and stored is not None and not directives.no_store:
             self._stats.bypass += 1
             return self._fetcher.head(Wanted(request, key, directives, stored, reason))

@@ -1,4 +1,4 @@
-"""Responses from stored ones: hits, 304s, and stale ones in place of errors."""
+"""Responses from stored ones: hits, 304s, parts, and stale ones in place of errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.cache.cache import ResponseCache
-from gateway.cache.request_fields import accepts_not_modified
+from gateway.cache.header_block import date_of
+from gateway.cache.ranges import partial_response
+from gateway.cache.request_fields import RANGE, accepts_not_modified, ranges_of
 from gateway.cache.stored_response import StoredResponse
 from gateway.http.message import Request, Response
 
@@ -31,13 +33,13 @@ class Serving:
             self._stats.not_modified += 1
             return stored.not_modified(now)
         self._stats.hit += 1
-        return stored.hit(now)
+        return as_requested(request, stored, stored.hit(now))
 
     def serve_with(self, request: Request, stored: StoredResponse, now: float, cache_status: bytes) -> Response:
         """The same with another `Cache-Status`."""
         if can_be_not_modified(request, stored):
             return stored.not_modified_with(cache_status, now)
-        return stored.response_with(cache_status, now)
+        return as_requested(request, stored, stored.response_with(cache_status, now))
 
     def stale_if_error(self, request: Request, stored: StoredResponse, cache_status: bytes) -> Response:
         """The stored response in place of an error (RFC 5861, 4)."""
@@ -48,4 +50,15 @@ class Serving:
 
 def can_be_not_modified(request: Request, stored: StoredResponse) -> bool:
     """Whether a 304 is enough."""
-    return stored.status == _OK and accepts_not_modified(request.headers, stored.validators)
+    if stored.status != _OK:
+        return False
+    return accepts_not_modified(request.headers, stored.validators, date_of(stored.header_block))
+
+
+def as_requested(request: Request, stored: StoredResponse, whole: Response) -> Response:
+    """The parts of a stored response that `Range` asks for; the whole if it asks for none (RFC 9110, 14.2)."""
+    headers = request.headers
+    if RANGE not in headers or request.method != "GET" or stored.status != _OK:
+        return whole
+    ranges = ranges_of(headers, stored.validators, date_of(stored.header_block), len(stored.body))
+    return whole if ranges is None else partial_response(whole, ranges)

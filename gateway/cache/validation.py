@@ -17,11 +17,16 @@ def validators(fields: Fields) -> Validators:
     return Validators(single(fields, "etag"), single(fields, "last-modified"))
 
 
-def is_not_modified(stored: Validators, if_none_match: str | None, if_modified_since: str | None) -> bool:
-    """Whether a stored 200 satisfies these conditions with a 304 (RFC 9111, 4.3.2; RFC 9110, 13.1 and 13.2.2)."""
+def is_not_modified(
+    stored: Validators, if_none_match: str | None, if_modified_since: str | None, date: str | None = None
+) -> bool:
+    """Whether a stored 200 satisfies these conditions with a 304 (RFC 9111, 4.3.2; RFC 9110, 13.1 and 13.2.2).
+
+    Without a date of change its own `date` counts, because it was not changed after that.
+    """
     if if_none_match is not None:
         return if_none_match.strip() == "*" or (stored.etag is not None and names_tag(if_none_match, stored.etag))
-    since, modified = http_date(if_modified_since), http_date(stored.last_modified)
+    since, modified = http_date(if_modified_since), http_date(stored.last_modified or date)
     return since is not None and modified is not None and modified <= since
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.cache.model import Fields, Selection
+from gateway.cache.normalised import normalised
 from gateway.cache.request_fields import field_values
 from gateway.cache.stored_response import StoredResponse
 
@@ -23,14 +24,15 @@ def vary_names(fields: Fields) -> tuple[str, ...]:
 
 
 def selection(names: Sequence[str], headers: Mapping[str, str]) -> Selection:
-    """The values of a request in the fields that select a variant; several lines of one field count as one."""
+    """The values of a request in the fields that select a variant, normalised; several lines of a field are one."""
     return tuple([_value(name, headers) for name in names])
 
 
 def _value(name: str, headers: Mapping[str, str]) -> str | None:
     if name not in headers:
         return None
-    return ", ".join([line.strip(" \t") for line in field_values(headers, name)])
+    lines = field_values(headers, name)
+    return normalised(name, lines[0] if len(lines) == 1 else ",".join(lines))
 
 
 class Variants:

@@ -84,10 +84,8 @@ async def test_a_cache_that_is_off_is_not_a_layer(origin: Origin) -> None:
     assert layer(origin) is origin
 
 
-@pytest.mark.parametrize("headers", [{"Range": "bytes=0-1"}, {"If_Match": '"a"'}, {"If_Unmodified_Since": "x"}])
-async def test_range_and_precondition_requests_bypass_the_cache(
-    cached: Handler, origin: Origin, headers: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("headers", [{"If_Match": '"a"'}, {"If_Unmodified_Since": "x"}])
+async def test_precondition_requests_bypass_the_cache(cached: Handler, origin: Origin, headers: dict[str, str]) -> None:
     await send(cached)
     request = get(**headers)
     response = await send(cached, request)

@@ -67,3 +67,12 @@ def test_a_304_counts_only_if_its_validators_match(received: Validators, stored:
 
 def test_a_validator_with_two_different_values_is_none() -> None:
     assert validators({"etag": ['"a"', '"b"'], "last-modified": [date()]}) == Validators(None, date())
+
+
+def test_without_a_date_of_change_the_date_of_the_response_counts() -> None:
+    # RFC 9111, 4.3.2
+    assert is_not_modified(Validators(), None, date(), date())
+    assert is_not_modified(Validators(), None, date(1), date())
+    assert not is_not_modified(Validators(), None, date(-1), date())
+    assert not is_not_modified(Validators(), None, date(), None)
+    assert not is_not_modified(Validators(None, date(1)), None, date(), date())
