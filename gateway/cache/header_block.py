@@ -41,9 +41,9 @@ _NO_TAGS: Final[frozenset[str]] = frozenset()
 
 
 def parse_fields(header_block: bytes) -> dict[str, list[str]]:
-    """The values of each field in their order, by the name in lower case."""
+    """The values of each field in their order, by the name in lower case; decoded as the fields of requests are."""
     fields: dict[str, list[str]] = {}
-    for line in header_block.decode("latin-1").split("\r\n"):
+    for line in header_block.decode("utf-8", "surrogateescape").split("\r\n"):
         name, colon, value = line.partition(":")
         if colon:
             fields.setdefault(name.lower(), []).append(value.strip(" \t"))
@@ -55,7 +55,7 @@ def without_fields(header_block: bytes, names: frozenset[str]) -> bytes:
     lines = [
         line + b"\r\n"
         for line in header_block.split(b"\r\n")
-        if line and line.partition(b":")[0].decode("latin-1").lower() not in names
+        if line and line.partition(b":")[0].decode("utf-8", "surrogateescape").lower() not in names
     ]
     return b"".join(lines)
 

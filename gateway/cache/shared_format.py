@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -46,8 +47,8 @@ class SharedResponse(Struct, frozen=True):
             stored.header_block,
             stored.content_type,
             stored.freshness,
-            stored.validators,
-            tuple(stored.tags),
+            _mapped(stored.validators, _as_latin1),
+            tuple([_as_latin1(tag) for tag in stored.tags]),
             stored.age_s(clock),
             now,
             position,
@@ -64,11 +65,25 @@ class SharedResponse(Struct, frozen=True):
             header_block=head.header_block,
             content_type=head.content_type,
             freshness=head.freshness,
-            validators=head.validators,
-            tags=frozenset(head.tags),
+            validators=_mapped(head.validators, _from_latin1),
+            tags=frozenset([_from_latin1(tag) for tag in head.tags]),
             born_at=clock - head.age_s - max(0.0, now - head.at),
             unsent=head.unsent,
         )
+
+
+def _as_latin1(text: str) -> str:
+    """Each byte of a field value as one character: MessagePack accepts valid Unicode only, and fields hold any bytes."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _from_latin1(text: str) -> str:
+    return text.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _mapped(validators: Validators, change: Callable[[str], str]) -> Validators:
+    etag, modified = validators.etag, validators.last_modified
+    return Validators(change(etag) if etag is not None else None, change(modified) if modified is not None else None)
 
 
 class VaryNames(Struct, frozen=True, array_like=True):

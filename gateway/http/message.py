@@ -82,6 +82,8 @@ def unparsed_request(request_id: str) -> Request:
 class Response:
     """A response. `header_block` is rendered header lines (see `header`), without those that every response has.
 
+    `content_type` is empty for a response of an upstream that has no type.
+
     Immutable, because one response may be sent to many requests. Header lines for one request go to its `extra_headers`.
     """
 

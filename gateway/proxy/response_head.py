@@ -127,7 +127,7 @@ def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: li
     if date:
         # First, where the response writer looks for it.
         passed.insert(0, date)
-    return ResponseHead(status, b"".join(passed), content_type or b"application/octet-stream", length, keeps_alive)
+    return ResponseHead(status, b"".join(passed), content_type, length, keeps_alive)
 
 
 def _parse_status(line: bytes) -> tuple[int, bool]:

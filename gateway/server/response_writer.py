@@ -59,6 +59,15 @@ class ResponseWriter:
                 request.id.encode(),
                 header_block,
             )
+        if not response.content_type:
+            return b"%b%bX-Request-Id: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
+                _status_line(status),
+                self.common,
+                request.id.encode(),
+                len(body),
+                header_block,
+                b"" if request.method == "HEAD" else body,
+            )
         return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
             _status_line(status),
             common,
@@ -80,11 +89,12 @@ class ResponseWriter:
             framing = b"Content-Length: %d\r\n" % length
         elif is_chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
-        return b"%b%bX-Request-Id: %b\r\nContent-Type: %b\r\n%b%b%b%b\r\n" % (
+        content_type = response.content_type
+        return b"%b%bX-Request-Id: %b\r\n%b%b%b%b%b\r\n" % (
             _status_line(response.status),
             self._undated if response.header_block.startswith(DATE) else self.common,
             request.id.encode(),
-            response.content_type,
+            b"Content-Type: %b\r\n" % content_type if content_type else b"",
             framing,
             response.header_block,
             request.extra_headers,

@@ -289,6 +289,20 @@ async def test_the_second_tier_is_an_aiocache_cache(store: Client, one: Worker) 
     assert await tier.get(key) is None
 
 
+async def test_validators_and_tags_of_any_bytes_are_shared(one: Worker, two: Worker) -> None:
+    block = b'Cache-Control: max-age=60\r\nETag: "caf\xc3\xa9 \xff"\r\nCache-Tag: caf\xc3\xa9\r\n'
+    one.origin.respond = lambda _request: Response(200, b"any", header_block=block, content_type=b"")
+    await one.send()
+    await one.written()
+    await two.cache.poll()
+    response = await two.send()
+    assert not two.origin.seen
+    assert (response.body, response.content_type) == (b"any", b"")
+    known = b'"caf\xc3\xa9 \xff"'.decode("utf-8", "surrogateescape")
+    assert (await two.send(get(if_none_match=known))).status == 304
+    assert await two.cache.purge(tag="café") == 1
+
+
 async def test_private_responses_never_reach_the_store(one: Worker, store: Client) -> None:
     one.origin.respond = lambda _request: Response(
         200, b"secret", header_block=header("Cache-Control", "private, max-age=60")

@@ -101,8 +101,8 @@ def test_keep_alive_follows_from_version_and_connection(status: str, lines: list
     assert read(*lines, status=status).keeps_alive is keeps
 
 
-def test_a_missing_content_type_is_octet_stream() -> None:
-    assert read().content_type == b"application/octet-stream"
+def test_a_missing_content_type_is_not_invented() -> None:
+    assert read().content_type == b""
     assert read("content-type: text/html; charset=utf-8").content_type == b"text/html; charset=utf-8"
 
 
