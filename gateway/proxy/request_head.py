@@ -144,6 +144,10 @@ def _add(fields: dict[str, str], name: str, value: str) -> None:
     """Add another line of an interpreted field (RFC 9110, 5.3)."""
     if name == "host":
         raise AmbiguousRequest("several Hosts")
+    if name == "traceparent":
+        # Several are invalid, whatever they are (W3C Trace Context).
+        fields[name] = ""
+        return
     separator = "; " if name == "cookie" else ", "
     fields[name] = f"{fields[name]}{separator}{value}"
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from multidict import istr
+from multidict import MultiMapping, istr
 
 _TRACEPARENT_FIELD: Final = istr("traceparent")
 
@@ -27,7 +27,7 @@ class RequestIds:
     def of(self, headers: Mapping[str, str]) -> str:
         """The id of the request with these headers."""
         parent = headers.get(_TRACEPARENT_FIELD)
-        if parent is not None and (trace_id := _trace_id(parent)):
+        if parent is not None and (trace_id := _trace_id(parent)) and _is_only(headers):
             return trace_id
         return self.next()
 
@@ -38,6 +38,11 @@ class RequestIds:
         if not last:
             self._prefix = f"{self._process}{count >> 8:06x}"
         return self._prefix + _HEX[last]
+
+
+def _is_only(headers: Mapping[str, str]) -> bool:
+    """Whether there is one `traceparent`: several begin a new trace (W3C Trace Context)."""
+    return not isinstance(headers, MultiMapping) or len(headers.getall(_TRACEPARENT_FIELD)) == 1
 
 
 def _trace_id(traceparent: str) -> str | None:

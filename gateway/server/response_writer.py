@@ -62,7 +62,7 @@ class ResponseWriter:
         if not response.content_type:
             return b"%b%bX-Request-Id: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
                 _status_line(status),
-                self.common,
+                common,
                 request.id.encode(),
                 len(body),
                 header_block,

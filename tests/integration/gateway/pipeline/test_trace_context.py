@@ -25,9 +25,7 @@ async def test_one_traceparent_continues_its_trace(store: Client, store_url: str
 
 
 @pytest.mark.parametrize("second", [ONE, TWO, "", "no trace"])
-async def test_two_traceparents_begin_a_new_trace(
-    store: Client, store_url: str, tmp_path: Path, second: str
-) -> None:
+async def test_two_traceparents_begin_a_new_trace(store: Client, store_url: str, tmp_path: Path, second: str) -> None:
     async with whole_gateway(store_url, tmp_path, always(OK)) as gateway:
         got = await gateway.get("/s/x", f"traceparent: {ONE}", f"traceparent: {second}", "tracestate: a=1")
         (parent,) = gateway.sent("traceparent")

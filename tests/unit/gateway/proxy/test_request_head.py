@@ -148,6 +148,84 @@ def test_an_invalid_trace_is_replaced_without_its_state(bad: str) -> None:
     assert value(lines, "tracestate") is None
 
 
+@pytest.mark.parametrize(
+    ("version", "flags", "sent_flags"), [("00", "ff", "03"), ("cc", "02", "02"), ("01", "09", "01")]
+)
+def test_unknown_flags_of_a_trace_are_cleared(version: str, flags: str, sent_flags: str) -> None:
+    lines = sent(request(traceparent=f"{version}-{TRACE}-b7ad6b7169203331-{flags}"))
+    assert value(lines, "traceparent") == f"00-{TRACE}-abababab00000001-{sent_flags}"
+
+
+@pytest.mark.parametrize("version", ["00", "01"])
+def test_two_traceparents_are_none(version: str) -> None:
+    parent = f"{version}-{TRACE}-b7ad6b7169203331-01"
+    for first in (parent, f"01-{TRACE}-b7ad6b7169203331-01-x"):
+        lines = sent(request(raw=(("traceparent", first), ("Traceparent", parent)), tracestate="a=1"))
+        assert value(lines, "traceparent") == "00-abababababababab0123456789abcdef-abababab00000001-00"
+        assert value(lines, "tracestate") is None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "a=1",
+        "a=1,b=2",
+        "a=1 \t, \tb=2,,",
+        "congo=ucfJifl5GOE,rojo=00f067aa0ba902b7",
+        "0tenant@system=v",
+        "a_b-c*d/e=x y!z~",
+        "a=1,a=1",
+        f"{'k' * 256}={'v' * 256}",
+        f"{'t' * 241}@{'s' * 14}=v",
+        ",".join(f"k{number}=v" for number in range(32)),
+    ],
+)
+def test_a_valid_trace_state_is_passed_on_unchanged(state: str) -> None:
+    lines = sent(request(traceparent=f"00-{TRACE}-b7ad6b7169203331-01", tracestate=state))
+    assert value(lines, "tracestate") == state
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "",
+        ",",
+        "a",
+        "=1",
+        "a=",
+        "A=1",
+        "1a=1",
+        "a=1=2",
+        "a =1",
+        "a@=1",
+        "@b=1",
+        "a@1=1",
+        "a@b@c=1",
+        "a=\u00e9",
+        "\u0131=1",
+        "a=x\ty",
+        "a=1;b=2 c,d",
+        f"{'k' * 257}=v",
+        f"k={'v' * 257}",
+        f"{'t' * 242}@s=v",
+        f"t@{'s' * 15}=v",
+        ",".join(f"k{number}=v" for number in range(33)),
+    ],
+)
+def test_an_invalid_trace_state_is_dropped_without_its_trace(state: str) -> None:
+    lines = sent(request(traceparent=f"00-{TRACE}-b7ad6b7169203331-01", tracestate=state))
+    assert value(lines, "traceparent") == f"00-{TRACE}-abababab00000001-01"
+    assert value(lines, "tracestate") is None
+
+
+def test_lines_of_a_trace_state_are_one_list() -> None:
+    parent = f"00-{TRACE}-b7ad6b7169203331-01"
+    lines = sent(request(traceparent=parent, raw=(("tracestate", "a=1"), ("TraceState", "b=2,c=3"))))
+    assert value(lines, "tracestate") == "a=1, b=2,c=3"
+    many = tuple(("tracestate", f"k{number}=v") for number in range(33))
+    assert value(sent(request(traceparent=parent, raw=many)), "tracestate") is None
+
+
 def test_every_request_has_a_span_of_its_own() -> None:
     fields = RequestHeads(rule(), is_trusted=lambda _peer: False)
     spans = {
