@@ -19,6 +19,7 @@ from gateway.admin.metrics_page import metrics_page
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
 from gateway.admin.workers import NoReply, WorkerFailed, Workers
+from gateway.cache.purge import parse_purge
 from gateway.control.runtime_directory import RuntimeDirectory
 
 _log = logging.getLogger("peakgate")
@@ -149,8 +150,10 @@ class Admin:
     async def _purge(self, request: web.Request) -> web.Response:
         purge = await _body(request, Purge)
         selectors = {name: value for name in ("url", "prefix", "tag") if (value := getattr(purge, name)) is not None}
-        if len(selectors) != 1:
-            raise _invalid("exactly one of url, prefix and tag is needed")
+        try:
+            parse_purge(**selectors)
+        except ValueError as error:
+            raise _invalid(str(error)) from error
         results = await self._call_all("purge", **selectors, soft=purge.soft)
         return _json(200, {"purged": sum(each.get("done", 0) for each in results.values()), "workers": results})
 

@@ -21,21 +21,31 @@ class Purge(Struct, frozen=True):
 def parse_purge(
     *, url: str | None = None, prefix: str | None = None, tag: str | None = None, soft: bool = False
 ) -> Purge:
-    """The purge of one of these; addresses with or without scheme and host. Raises `ValueError`."""
-    given = [value for value in (url, prefix, tag) if value is not None]
-    if len(given) != 1 or not given[0].strip():
-        raise ValueError("name one of url, prefix and tag")
+    """The purge of one of these; addresses with or without scheme and host. Raises `ValueError` with the reason."""
+    given = [value.strip() for value in (url, prefix, tag) if value is not None]
+    if len(given) != 1:
+        raise ValueError("exactly one of url, prefix and tag is needed")
+    if not given[0]:
+        raise ValueError("the value is empty")
+    if not given[0].isprintable():
+        raise ValueError("the value has characters that cannot be printed")
     if tag is not None:
-        return Purge("tag", tag.strip(), soft=soft)
-    address = given[0].strip()
-    host, target = "", address
-    if address[:1] != "/":
-        parts = urlsplit(address)
-        host = parts.netloc.lower()
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not host:
-            raise ValueError("an address begins with a slash, or with http:// or https://")
-    return Purge("url" if url is not None else "prefix", target.partition("#")[0], host, soft)
+        return Purge("tag", given[0], soft=soft)
+    host, target = _host_and_target(given[0])
+    return Purge("url" if url is not None else "prefix", target, host, soft)
+
+
+def _host_and_target(address: str) -> tuple[str, str]:
+    if any(character.isspace() for character in address):
+        raise ValueError("an address has no blanks; they are written as %20")
+    if address[0] == "/" and address[:2] != "//":
+        return "", address.partition("#")[0]
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("an address begins with a slash, or with http:// or https:// and a host")
+    if parts.username is not None or parts.port == 0:
+        raise ValueError("an address has a host and possibly a port, nothing else before its path")
+    return parts.netloc.lower(), (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def target_and_host(key: str) -> tuple[str, str]:

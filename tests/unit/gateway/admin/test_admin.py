@@ -178,6 +178,15 @@ async def test_a_purge_needs_exactly_one_selector(desk: Desk, fleet: Fleet, body
     assert (told.status, told.body["type"], worker.told) == (422, "/problems/invalid-body", [])
 
 
+@pytest.mark.parametrize(
+    "body", [{"url": ""}, {"url": "shoes"}, {"prefix": " "}, {"url": "ftp://shop.example/"}, {"url": "http://[::1"}]
+)
+async def test_a_malformed_purge_reaches_no_worker(desk: Desk, fleet: Fleet, body: object) -> None:
+    worker = await fleet.start("0a")
+    told = await desk.call("POST", "/admin/v1/purge", body)
+    assert (told.status, told.body["type"], worker.told) == (422, "/problems/invalid-body", [])
+
+
 async def test_a_switch_turned_by_hand_is_turned_everywhere_and_remembered(
     desk: Desk, fleet: Fleet, file: Path, runtime: RuntimeDirectory
 ) -> None:

@@ -24,6 +24,34 @@ def test_a_purge_is_parsed_from_an_address_or_a_tag(named: dict[str, str], purge
 
 
 @pytest.mark.parametrize(
+    "named",
+    [
+        {},
+        {"url": "/a", "tag": "b"},
+        {"url": ""},
+        {"url": " "},
+        {"tag": "\t"},
+        {"tag": "a\x00b"},
+        {"tag": "\ud800"},
+        {"url": "shoes"},
+        {"url": "shop.example/shoes"},
+        {"url": "//shop.example/shoes"},
+        {"url": "ftp://shop.example/"},
+        {"url": "https://"},
+        {"url": "https:///shoes"},
+        {"url": "http://[::1/shoes"},
+        {"url": "http://shop.example:port/"},
+        {"url": "http://user@shop.example/"},
+        {"prefix": "/a b"},
+        {"prefix": "/a\nb"},
+    ],
+)
+def test_a_malformed_purge_is_an_error_with_a_reason(named: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_purge(**named)  # type: ignore[arg-type] # no `soft` among them
+
+
+@pytest.mark.parametrize(
     ("purge", "does"),
     [
         (Purge("url", "/shoes/1?x=1"), True),
