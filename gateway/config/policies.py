@@ -198,6 +198,13 @@ class Upstream(Table, frozen=True):
     targets: Annotated[tuple[HttpUrl, ...], Meta(min_length=1, description="Its servers: scheme, host and port.")]
     connect_timeout_s: Annotated[Seconds, Meta(description="Timeout of a connection attempt, in seconds.")] = 1.0
     max_connections: Annotated[Count, Meta(description="Most connections of one worker to one target.")] = 256
+    buffer_bytes: Annotated[
+        Count,
+        Meta(
+            description="Longest body, of a request or a response, that is received whole before it is sent on, in bytes. "
+            "Longer ones are streamed."
+        ),
+    ] = 64 * 1024
     failures_to_eject: Annotated[
         Count, Meta(description="Consecutive failures of requests after which a target is ejected.")
     ] = 5

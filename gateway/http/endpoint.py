@@ -24,10 +24,11 @@ class Endpoint:
     """The handler of a route, wrapped in all its layers.
 
     A `hot` handler returns a response or awaits only futures, so that the server runs it without a task of its own. A
-    handler that `streams` gets a body that is not received completely as a stream.
+    handler that `streams` gets a body longer than `stream_above` bytes while it is received; any other body is received
+    whole before the handler is called.
     """
 
-    __slots__ = ("body_limit", "early_reject", "handler", "hot", "method", "path", "stats", "streams")
+    __slots__ = ("body_limit", "early_reject", "handler", "hot", "method", "path", "stats", "stream_above", "streams")
 
     def __init__(
         self,
@@ -37,14 +38,15 @@ class Endpoint:
         *,
         hot: bool = True,
         body_limit: int = DEFAULT_BODY_LIMIT,
-        streams: bool = False,
+        stream_above: int | None = None,
     ) -> None:
         self.method = method
         self.path = path
         self.handler = handler
         self.hot = hot
         self.body_limit = body_limit
-        self.streams = streams
+        self.streams = stream_above is not None
+        self.stream_above = body_limit if stream_above is None else stream_above
         self.stats = RouteStats()
         # None where requests may not be rejected unparsed.
         self.early_reject: EarlyRejection | None = None

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
+
+
+class InterimReceiver(Protocol):
+    """Receives the interim responses (1xx) to a request."""
+
+    def send_interim(self, status: int, header_block: bytes) -> None:
+        """Send one to the client, if it understands them and still waits for the response."""
+        ...
 
 
 class Request:
@@ -17,6 +25,7 @@ class Request:
 
     Layers set the rest: `client` is the address of the client (IPv6 as its /64), `api_key` the name of its API key,
     `shopper` the signed-in shopper. `extra_headers` are header lines that are added to the response.
+    `interims` receives interim responses, on routes that have them.
     """
 
     __slots__ = (
@@ -26,6 +35,7 @@ class Request:
         "extra_headers",
         "headers",
         "id",
+        "interims",
         "method",
         "params",
         "path",
@@ -63,6 +73,7 @@ class Request:
         self.shopper: str | None = None
         self.extra_headers = b""
         self.stream: AsyncIterator[bytes] | None = None
+        self.interims: InterimReceiver | None = None
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """A copy with other header fields."""
@@ -70,7 +81,7 @@ class Request:
             self.method, self.path, self.query, headers, self.body, self.id, self.params, self.peer, self.started_at
         )
         copy.client, copy.api_key, copy.shopper = self.client, self.api_key, self.shopper
-        copy.extra_headers, copy.stream = self.extra_headers, self.stream
+        copy.extra_headers, copy.stream, copy.interims = self.extra_headers, self.stream, self.interims
         return copy
 
 

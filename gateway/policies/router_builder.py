@@ -120,7 +120,7 @@ class _Build:
             f"{rule.prefix}*",
             self._stacks.of_forward(rule)(inner),
             body_limit=rule.max_body_bytes,
-            streams=True,
+            stream_above=backends.upstreams[rule.upstream].table.buffer_bytes,
         )
         self._inner[endpoint] = inner
         return endpoint

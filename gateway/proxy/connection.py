@@ -9,25 +9,38 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import socket
 from typing import Final, Protocol, cast
 
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
-from gateway.http.message import Response, StreamedResponse
+from gateway.http.message import InterimReceiver, Response, StreamedResponse
 from gateway.proxy.body_stream import BodyStream
-from gateway.proxy.errors import BadResponse, ConnectionClosed, ResponseTimeout, Truncated, UpstreamFault
+from gateway.proxy.errors import (
+    BadResponse,
+    ConnectionClosed,
+    ResponseTimeout,
+    StreamsFull,
+    Truncated,
+    UpstreamFault,
+)
 from gateway.proxy.response_head import ResponseHead
 from gateway.proxy.response_reader import ResponseReader
 
-# A body of known length up to this is buffered and sent in one write; any other is streamed.
-MAX_BUFFERED_BODY: Final = 64 * 1024
+# How long a short body of unknown length is awaited before it is streamed: the segments of one response follow each other
+# within a millisecond, and a page that is written while it is computed is not held up noticeably.
+HOLD_S: Final = 0.025
 # One read returns at most one and a half times this, and a slow client makes the gateway hold two reads.
 RECEIVE_BUFFER_BYTES: Final = 24 * 1024
 _NEVER: Final = math.inf
+_UNBUFFERED: Final = re.compile(rb"^x-accel-buffering:[ \t]*no[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 
 
 class ConnectionOwner(Protocol):
     """Owns connections. After each request exactly one of `released` and `lost` is called."""
+
+    # The longest body of a response that is received whole.
+    buffer_bytes: int
 
     def released(self, connection: Connection) -> None:
         """The connection can be used for another request."""
@@ -35,6 +48,14 @@ class ConnectionOwner(Protocol):
 
     def lost(self, connection: Connection) -> None:
         """The connection is closed."""
+        ...
+
+    def try_stream(self, client: str) -> bool:
+        """Whether another connection may be held by a stream of this client; then `stream_left` is called in the end."""
+        ...
+
+    def stream_left(self, client: str) -> None:
+        """A connection is no longer held by a stream of this client."""
         ...
 
     def stream_ended(self, fault: UpstreamFault | None) -> None:
@@ -46,9 +67,13 @@ class Connection:
     """A connection to one target. One request at a time."""
 
     __slots__ = (
+        "_allows_reuse",
         "_body",
+        "_client",
         "_collected",
+        "_collected_bytes",
         "_drained",
+        "_hold",
         "_idle_timeout_s",
         "_is_sending",
         "_loop",
@@ -60,6 +85,7 @@ class Connection:
         "deadline",
         "idle_since",
         "is_open",
+        "is_stream_counted",
         "was_reused",
     )
 
@@ -80,7 +106,14 @@ class Connection:
         self._response: asyncio.Future[Response] | None = None
         # The body so far: buffered, or streamed.
         self._collected: list[bytes] = []
+        self._collected_bytes = 0
         self._body: BodyStream | None = None
+        # Runs while a body of unknown length may still turn out to be short.
+        self._hold: asyncio.TimerHandle | None = None
+        # Whether the owner counts this connection as held by a stream of the client.
+        self._client = ""
+        self.is_stream_counted = False
+        self._allows_reuse = True
         # The request's body is still being sent; it waits for `_drained` while the upstream does not read.
         self._is_sending = False
         self._drained: asyncio.Future[None] | None = None
@@ -95,15 +128,27 @@ class Connection:
     # Requests
 
     def request(
-        self, data: bytes, *, is_bodiless: bool, deadline: float, idle_timeout_s: float, is_whole: bool = True
+        self,
+        data: bytes,
+        *,
+        is_bodiless: bool,
+        deadline: float,
+        idle_timeout_s: float,
+        client: str = "",
+        is_whole: bool = True,
+        allows_reuse: bool = True,
+        interims: InterimReceiver | None = None,
     ) -> asyncio.Future[Response]:
-        """Send a request; the result is a `StreamedResponse` if its body is long or of unknown length.
+        """Send a request; the result is a `StreamedResponse` if its body is long, or pauses and has no length.
 
         `is_bodiless`: the response has no body (HEAD). `deadline` is the loop's time by which its head must arrive; then
         a buffered body must arrive whole, and a streamed one continue, within `idle_timeout_s`. Unless `is_whole`, the
-        body of the request follows by `send`. Raises an `UpstreamFault` when awaited.
+        body of the request follows by `send`. Unless `allows_reuse`, the connection is closed afterwards. Raises an
+        `UpstreamFault` when awaited.
         """
-        self._reader.start(is_bodiless=is_bodiless)
+        self._reader.start(is_bodiless=is_bodiless, interims=interims)
+        self._client = client
+        self._allows_reuse = allows_reuse
         self.deadline = deadline
         self._idle_timeout_s = idle_timeout_s
         self._is_sending = not is_whole
@@ -156,22 +201,42 @@ class Connection:
             return
         if was_head_received:
             self._receive_body(head, pieces)
-        elif reader.is_complete and _size_of(pieces) <= MAX_BUFFERED_BODY:
+        elif reader.is_complete and _size_of(pieces) <= self._owner.buffer_bytes:
             self._finish(head, pieces)
         else:
-            self.deadline = self._loop.time() + self._idle_timeout_s
-            if not 0 <= reader.body_length <= MAX_BUFFERED_BODY:
-                self._start_stream(head)
-            if self.is_open:
-                self._receive_body(head, pieces)
+            self._begin_body(head, pieces)
+
+    def _begin_body(self, head: ResponseHead, pieces: list[bytes]) -> None:
+        """The head of a response has arrived, and its body has not, or is long."""
+        length = self._reader.body_length
+        self.deadline = self._loop.time() + self._idle_timeout_s
+        if length > self._owner.buffer_bytes or (length < 0 and is_written_live(head)):
+            self._start_stream(head)
+        elif length < 0:
+            self._hold = self._loop.call_later(HOLD_S, self._hold_ended)
+        if self.is_open:
+            self._receive_body(head, pieces)
+
+    def _hold_ended(self) -> None:
+        """The body pauses: what has arrived of it is streamed."""
+        self._hold = None
+        head = self._reader.head
+        if head is not None:
+            self._start_stream(head)
 
     def _receive_body(self, head: ResponseHead, pieces: list[bytes]) -> None:
         body = self._body
         if body is None:
             self._collected += pieces
-            if self._reader.is_complete and self._response is not None:
-                self._finish(head, self._collected)
-            return
+            self._collected_bytes += _size_of(pieces)
+            if self._collected_bytes <= self._owner.buffer_bytes:
+                if self._reader.is_complete:
+                    self._finish(head, self._collected)
+                return
+            self._start_stream(head)
+            body, pieces = self._body, []
+            if body is None:
+                return
         for piece in pieces:
             body.feed(piece)
         if self._reader.is_complete:
@@ -184,14 +249,28 @@ class Connection:
             self.deadline = self._loop.time() + self._idle_timeout_s
 
     def _start_stream(self, head: ResponseHead) -> None:
-        response, self._response = self._response, None
+        response = self._response
         assert response is not None
         if response.done():
             self.abort()  # the handler was cancelled
             return
+        if not self.is_stream_counted and not self._owner.try_stream(self._client):
+            self.fail(StreamsFull("streams hold as many connections as they may"))
+            return
+        self.is_stream_counted = True
+        self._response = None
+        self._stop_holding()
         length = self._reader.body_length
         body = self._body = BodyStream(self)
+        for piece in self._collected:
+            body.feed(piece)
+        self._collected = []
         response.set_result(_streamed(head, body, length if length >= 0 else None))
+
+    def _stop_holding(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.cancel()
 
     def _finish(self, head: ResponseHead, pieces: list[bytes]) -> None:
         """The whole response has arrived."""
@@ -214,14 +293,27 @@ class Connection:
         """Get ready for the next request, or close."""
         self._response = None
         self._body = None
-        if self._collected:
-            self._collected = []
         self.deadline = _NEVER
-        if self._reader.keeps_alive and not self._is_sending and self.is_open:
+        if self._reader.keeps_alive and self._allows_reuse and self.is_open and self._is_request_sent():
+            self._forget_body()
             self.was_reused = True
             self._owner.released(self)
         else:
             self.close()
+
+    def _is_request_sent(self) -> bool:
+        """Whether the upstream has, or can read at once, the whole request: else it may have stopped reading it."""
+        return not self._is_sending and self._transport.get_write_buffer_size() == 0
+
+    def _forget_body(self) -> None:
+        if self._collected_bytes:
+            self._collected = []
+            self._collected_bytes = 0
+        if self._hold is not None:
+            self._stop_holding()
+        if self.is_stream_counted:
+            self.is_stream_counted = False
+            self._owner.stream_left(self._client)
 
     # The source of the body stream
 
@@ -274,7 +366,7 @@ class Connection:
     def _closed(self) -> None:
         self._response = None
         self._body = None
-        self._collected = []
+        self._forget_body()
         self.deadline = _NEVER
         self.resume_writing()
         if self.is_open:
@@ -286,7 +378,10 @@ class Connection:
         if not self.is_open:
             return
         reader, body = self._reader, self._body
-        if body is not None and reader.ends_with_connection and exc is None:
+        if reader.head is not None and reader.ends_with_connection and exc is None:
+            if body is None:
+                self._finish(reader.head, self._collected)
+                return
             self._closed()
             body.end()
             self._owner.stream_ended(None)
@@ -294,6 +389,13 @@ class Connection:
             self.fail(ConnectionClosed("it closed the connection before a response", was_reused=self.was_reused))
         else:
             self.fail(Truncated("it closed the connection in the middle of a response"))
+
+
+def is_written_live(head: ResponseHead) -> bool:
+    """Whether the upstream writes a body for a reader who follows it: events, or a response marked for nginx."""
+    if head.content_type.lower().startswith(b"text/event-stream"):
+        return True
+    return _UNBUFFERED.search(head.header_block) is not None
 
 
 def _size_of(pieces: list[bytes]) -> int:

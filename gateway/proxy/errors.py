@@ -15,6 +15,15 @@ _OVERLOADED: Final = Problem(
     retry_after_s=problems.RETRY_AFTER_S,
 )
 
+_STREAMS_FULL: Final = Problem(
+    "overloaded",
+    503,
+    problems.OVERLOADED.title,
+    "Too many long transfers to or from the upstream of this path are in progress, in all or for this client. Retry after "
+    "the time in Retry-After.",
+    retry_after_s=problems.RETRY_AFTER_S,
+)
+
 
 class UpstreamFault(Exception):
     """An upstream did not serve a request. `outcome` is its label in metrics, `problem` the response to the client."""
@@ -66,6 +75,13 @@ class PoolFull(UpstreamFault):
 
     outcome = "pool_full"
     problem = _OVERLOADED
+
+
+class StreamsFull(PoolFull):
+    """Streams hold as many connections as they may, in all or for this client."""
+
+    outcome = "streams_full"
+    problem = _STREAMS_FULL
 
 
 class AmbiguousRequest(Exception):

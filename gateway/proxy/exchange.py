@@ -44,6 +44,9 @@ class Exchange:
                     is_bodiless=request.method == "HEAD",
                     deadline=deadline,
                     idle_timeout_s=self._idle_timeout_s,
+                    client=request.client,
+                    allows_reuse=head.allows_reuse,
+                    interims=request.interims,
                 )
             except UpstreamFault as fault:
                 self._outcomes.target_failed(target, fault, timeout_s)

@@ -29,6 +29,8 @@ def forward(
 ) -> Handler:
     """A handler that sends requests to `upstream`. Unless the request's body is streamed, it awaits futures only.
 
+    Bodies go on with the framing of the client, however many packets they came in.
+
     `is_trusted` decides whether the `X-Forwarded-*` and `Forwarded` fields of a peer are believed; `scheme` is that of the
     gateway's own connections; the length of bodies is the server's concern. Faults of the upstream return 502, 504 or
     503; an open breaker (`guard`) returns 503. The response is a `StreamedResponse` if it is long, of unknown length, or
@@ -54,7 +56,7 @@ class Forwarding:
         """The handler."""
         stream = request.stream
         try:
-            head = self._heads.of(request, is_streamed=stream is not None)
+            head = self._heads.of(request, len(request.body) if stream is None else _announced_length(request))
         except AmbiguousRequest as ambiguity:
             return problems.response(problems.AMBIGUOUS, request.id, {"detail": f"The request has {ambiguity}."})
         except NotForwarded as refusal:
@@ -65,3 +67,9 @@ class Forwarding:
         if stream is None:
             return self._exchange.send(request, head)
         return self._streamed_exchange.send(request, head, stream)
+
+
+def _announced_length(request: Request) -> int | None:
+    """The length of a streamed body; None if it is not known. The server has checked these fields."""
+    length = request.headers.get("Content-Length")
+    return None if length is None or "Transfer-Encoding" in request.headers else int(length)

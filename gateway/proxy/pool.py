@@ -12,7 +12,8 @@ from typing import Final, cast
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.proxy.address import Address
 from gateway.proxy.connection import Connection
-from gateway.proxy.errors import ConnectFailed, PoolFull, ResponseTimeout, UpstreamFault
+from gateway.proxy.errors import ConnectFailed, PoolFull, ResponseTimeout, StreamsFull, UpstreamFault
+from gateway.proxy.stream_limit import StreamLimit
 
 # Shorter than servers commonly keep an idle connection (5 s), so that they seldom close one while it is taken.
 IDLE_S: Final = 4.0
@@ -32,6 +33,7 @@ class ConnectionPool:
         *,
         max_connections: int,
         connect_timeout_s: float,
+        buffer_bytes: int,
         tls: ssl.SSLContext,
         on_stream_end: Callable[[UpstreamFault | None], None],
         limits: HeadLimits = DEFAULT_HEAD_LIMITS,
@@ -39,6 +41,9 @@ class ConnectionPool:
         self._address = address
         self.max_connections = max_connections
         self.connect_timeout_s = connect_timeout_s
+        # The longest body of a response that is received whole.
+        self.buffer_bytes = buffer_bytes
+        self.stream_limit = StreamLimit(max_connections)
         self._tls = tls
         self._limits = limits
         self._on_stream_end = on_stream_end
@@ -52,6 +57,13 @@ class ConnectionPool:
         self._is_closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
+
+    def configure(self, *, max_connections: int, connect_timeout_s: float, buffer_bytes: int) -> None:
+        """Apply other settings; connections in use stay."""
+        self.max_connections = max_connections
+        self.connect_timeout_s = connect_timeout_s
+        self.buffer_bytes = buffer_bytes
+        self.stream_limit.resize(max_connections)
 
     @property
     def outstanding(self) -> int:
@@ -84,6 +96,18 @@ class ConnectionPool:
             connection = await self._wait(deadline)
             if connection is not None and connection.is_open:
                 return connection
+
+    async def obtain_for_stream(self, client: str, deadline: float) -> Connection:
+        """As `obtain`, for a request whose body is streamed. Raises `StreamsFull` if this client may not have another."""
+        if not self.try_stream(client):
+            raise StreamsFull("streams hold as many connections as they may")
+        try:
+            connection = await self.obtain(deadline)
+        except BaseException:
+            self.stream_left(client)
+            raise
+        connection.is_stream_counted = True
+        return connection
 
     # Connecting
 
@@ -185,6 +209,14 @@ class ConnectionPool:
             self._idle.remove(connection)
         if self._waiting:
             self._wake_next(None)
+
+    def try_stream(self, client: str) -> bool:
+        """See `ConnectionOwner`."""
+        return self.stream_limit.try_enter(client)
+
+    def stream_left(self, client: str) -> None:
+        """See `ConnectionOwner`."""
+        self.stream_limit.leave(client)
 
     def stream_ended(self, fault: UpstreamFault | None) -> None:
         """See `ConnectionOwner`."""

@@ -33,9 +33,11 @@ _MAX_HOSTS: Final = 2_000
 class RequestHead:
     """The header section of a forwarded request without the parts that depend on the target."""
 
-    __slots__ = ("_fields", "_host", "_method", "_path", "timeout_s")
+    __slots__ = ("_fields", "_host", "_method", "_path", "allows_reuse", "body_length", "timeout_s")
 
-    def __init__(self, method: str, path: str, host: str, fields: str, timeout_s: float) -> None:
+    def __init__(  # noqa: PLR0917 - one per request
+        self, method: str, path: str, host: str, fields: str, timeout_s: float, body_length: int | None
+    ) -> None:
         self._method = method
         self._path = path
         # Empty for the target's own.
@@ -43,6 +45,10 @@ class RequestHead:
         self._fields = fields
         # Until the head of the response must arrive.
         self.timeout_s = timeout_s
+        # None for a body that is sent in chunks.
+        self.body_length = body_length
+        # Servers may take the body of a request that usually has none for the next request (RFC 9110, 9.3.1).
+        self.allows_reuse = body_length == 0 or method not in _BODILESS_METHODS
 
     def render(self, address: Address, timeout_ms: int) -> bytes:
         """The section for a target that has so much time to respond."""
@@ -84,8 +90,8 @@ class RequestHeads:
         # Valid hosts.
         self._hosts: BoundedMap[str, bool] = BoundedMap(_MAX_HOSTS)
 
-    def of(self, request: Request, *, is_streamed: bool) -> RequestHead:
-        """The head of a request, whose body is announced by its length, or `is_streamed` in chunks.
+    def of(self, request: Request, body_length: int | None) -> RequestHead:
+        """The head of a request with a body of this length, or of an unknown one (None), which is sent in chunks.
 
         Raises `AmbiguousRequest` or `NotForwarded`.
         """
@@ -108,20 +114,20 @@ class RequestHeads:
                 _add(fields, rule, value)
             else:
                 fields[rule] = value
-        return self._write(request, path, fields, lines, is_streamed=is_streamed)
+        return self._write(request, path, fields, lines, body_length)
 
     def _write(
-        self, request: Request, path: str, fields: dict[str, str], lines: list[str], *, is_streamed: bool
+        self, request: Request, path: str, fields: dict[str, str], lines: list[str], body_length: int | None
     ) -> RequestHead:
         cookie = fields.get("cookie")
         if cookie is not None and (cookie := _without_own(cookie)):
             lines.append(f"Cookie: {cookie}\r\n")
         if "upgrade" in fields or fields.get("connection", "keep-alive") not in {"keep-alive", "close"}:
             lines = _without_hop_by_hop(fields, lines)
-        if is_streamed:
+        if body_length is None:
             lines.append("Transfer-Encoding: chunked\r\n")
-        elif request.body or request.method not in _BODILESS_METHODS:
-            lines.append(f"Content-Length: {len(request.body)}\r\n")
+        elif body_length or request.method not in _BODILESS_METHODS:
+            lines.append(f"Content-Length: {body_length}\r\n")
         host = fields.get("host", "")
         if self._hosts.get(host) is None:
             self._check_host(host)
@@ -132,7 +138,8 @@ class RequestHeads:
         if asked is not None and asked.isascii() and asked.isdigit():
             # A client may give up earlier than the rule says, never later.
             timeout_s = min(timeout_s, max(1, int(asked[:9])) / 1000)
-        return RequestHead(request.method, path, host if self._preserves_host else "", "".join(lines), timeout_s)
+        own_host = host if self._preserves_host else ""
+        return RequestHead(request.method, path, own_host, "".join(lines), timeout_s, body_length)
 
     def _check_host(self, host: str) -> None:
         if host and not _HOST.fullmatch(host):

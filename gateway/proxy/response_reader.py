@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
+from gateway.http.message import InterimReceiver
 from gateway.proxy.errors import BadResponse
 from gateway.proxy.response_body import Framing, framing
 from gateway.proxy.response_head import UNTIL_CLOSE, ResponseHead, parse_head
@@ -20,6 +21,7 @@ class ResponseReader:
     __slots__ = (
         "_buffered",
         "_framing",
+        "_interim_receiver",
         "_interims",
         "_is_bodiless",
         "_limits",
@@ -35,6 +37,7 @@ class ResponseReader:
         # A part of a header section.
         self._buffered = b""
         self._interims = 0
+        self._interim_receiver: InterimReceiver | None = None
         self._framing: Framing | None = None
         self.head: ResponseHead | None = None
         # Of the body on this connection: its length, or `CHUNKED`, or `UNTIL_CLOSE`.
@@ -44,9 +47,10 @@ class ResponseReader:
         # Whether the connection may be used again, known once the response is complete.
         self.keeps_alive = False
 
-    def start(self, *, is_bodiless: bool) -> None:
-        """Expect the response to a request; `is_bodiless` for HEAD."""
+    def start(self, *, is_bodiless: bool, interims: InterimReceiver | None = None) -> None:
+        """Expect the response to a request; `is_bodiless` for HEAD. Interim responses go to `interims`."""
         self._is_bodiless = is_bodiless
+        self._interim_receiver = interims
         self._interims = 0
         self._framing = None
         self.head = None
@@ -82,7 +86,7 @@ class ResponseReader:
             start = end + 4
             if head.status >= 200:
                 break
-            self._skip_interim(head)
+            self._receive_interim(head)
         self.head = head
         length = self.body_length = 0 if self._is_bodiless or head.status in _BODILESS else head.length
         if len(data) - start == length:
@@ -104,8 +108,10 @@ class ResponseReader:
             self._framing = None
         return pieces
 
-    def _skip_interim(self, head: ResponseHead) -> None:
-        """Skip an interim response (RFC 9110, 15.2): none was asked for."""
+    def _receive_interim(self, head: ResponseHead) -> None:
+        """Hand on an interim response (RFC 9110, 15.2); not 100, which the client has got from the gateway."""
         self._interims += 1
         if head.status == 101 or self._interims > _MAX_INTERIM:
             raise BadResponse("another protocol that was not requested, or too many interim responses")
+        if head.status != 100 and self._interim_receiver is not None:
+            self._interim_receiver.send_interim(head.status, head.header_block)

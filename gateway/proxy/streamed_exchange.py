@@ -34,7 +34,7 @@ class StreamedExchange:
         target = upstream.choose()
         connection: Connection | None = None
         try:
-            connection = await target.pool.obtain(started_at + head.timeout_s)
+            connection = await target.pool.obtain_for_stream(request.client, started_at + head.timeout_s)
             response, sent_at = await self._send_on(connection, target, request, head, stream)
         except UpstreamFault as fault:
             self._outcomes.target_failed(target, fault, head.timeout_s)
@@ -60,9 +60,12 @@ class StreamedExchange:
             # Set when the whole body was sent.
             deadline=float("inf"),
             idle_timeout_s=self._idle_timeout_s,
+            client=request.client,
             is_whole=False,
+            allows_reuse=head.allows_reuse,
+            interims=request.interims,
         )
-        sending = asyncio.create_task(self._send_body(connection, stream, head.timeout_s))
+        sending = asyncio.create_task(self._send_body(connection, stream, head))
         try:
             both: set[asyncio.Future[Any]] = {responding, sending}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -79,14 +82,16 @@ class StreamedExchange:
             await _stop(sending)
         return response, sent_at
 
-    async def _send_body(self, connection: Connection, stream: AsyncIterator[bytes], timeout_s: float) -> float:
-        """Send the body in chunks (RFC 9112, 7.1), as fast as the upstream reads; returns when that was done."""
+    async def _send_body(self, connection: Connection, stream: AsyncIterator[bytes], head: RequestHead) -> float:
+        """Send the body as fast as the upstream reads, in chunks if its length is unknown; returns when that was done."""
+        is_chunked = head.body_length is None
         async for piece in stream:
             if piece:
-                await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-        await connection.send(b"0\r\n\r\n")
+                await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+        if is_chunked:
+            await connection.send(b"0\r\n\r\n")
         sent_at = self._now()
-        connection.sent(deadline=sent_at + timeout_s)
+        connection.sent(deadline=sent_at + head.timeout_s)
         return sent_at
 
 

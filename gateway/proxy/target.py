@@ -32,6 +32,7 @@ class Target:
             address,
             max_connections=table.max_connections,
             connect_timeout_s=table.connect_timeout_s,
+            buffer_bytes=table.buffer_bytes,
             tls=tls,
             on_stream_end=self._stream_ended,
             limits=limits,
@@ -43,8 +44,11 @@ class Target:
 
     def configure(self, table: Upstream) -> None:
         """Apply another table."""
-        self.pool.max_connections = table.max_connections
-        self.pool.connect_timeout_s = table.connect_timeout_s
+        self.pool.configure(
+            max_connections=table.max_connections,
+            connect_timeout_s=table.connect_timeout_s,
+            buffer_bytes=table.buffer_bytes,
+        )
         self._failures_to_eject = table.failures_to_eject
         self._eject_s = table.eject_s
 

@@ -224,6 +224,8 @@ class Connection:
         self._endpoint = endpoint
         self._request = request
         self._is_http11 = head.is_http11
+        if endpoint.streams:
+            request.interims = InterimSender(self, request)
         if head.should_close:
             self._connection_field = CLOSE
         else:
@@ -311,7 +313,8 @@ class Connection:
             # A compressed body is never unpacked: no bombs.
             self._reject_request(problems.UNSUPPORTED_MEDIA_TYPE)
             return False
-        if http.content_length > endpoint.body_limit:
+        length = http.content_length
+        if length > endpoint.body_limit:
             self._reject_request(problems.BODY_TOO_LARGE)
             return False
         expected = headers.get(_EXPECT)
@@ -329,14 +332,21 @@ class Connection:
         if expected is not None and self._is_http11:
             assert self._transport is not None
             self._transport.write(_CONTINUE)
-        http.is_body_buffered = http.is_body_awaited = not endpoint.streams
-        if not endpoint.streams:
-            self._body = bytearray(data)
-            return False
+        # The pace of a client is checked in both cases; one that is not to be streamed has a deadline as well.
+        http.is_body_buffered = not endpoint.streams
+        http.is_body_awaited = True
+        if max(length, len(data)) > endpoint.stream_above:
+            self._begin_stream(request, data)
+            return True
+        self._body = bytearray(data)
+        return False
+
+    def _begin_stream(self, request: Request, data: bytes) -> None:
+        """Hand the body of a request to its handler as it arrives, beginning with `data`."""
+        self._http.is_body_awaited = False
         self._stream = request.stream = RequestStream(self, self._context.loop)
         if data:
             self._stream.feed(data, len(data))
-        return True
 
     def _receive_body(self) -> None:
         """More of a body has been received."""
@@ -362,10 +372,15 @@ class Connection:
         self._body += data
         if http.body is None:
             request.body, self._body = bytes(self._body), None
-            request.started_at = monotonic()
-            self._run(endpoint, request)
-            if self._request is None:
-                self._serve_next()
+        elif len(self._body) > endpoint.stream_above:
+            data, self._body = bytes(self._body), None
+            self._begin_stream(request, data)
+        else:
+            return
+        request.started_at = monotonic()
+        self._run(endpoint, request)
+        if self._request is None:
+            self._serve_next()
 
     def body_awaited(self, is_awaited: bool) -> None:
         """See `StreamSource`."""
@@ -394,6 +409,13 @@ class Connection:
                 self._connection_field = CLOSE
             transport.write(context.writer.render(response, request, self._connection_field))
         self._end_response()
+
+    def send_interim(self, request: Request, status: int, header_block: bytes) -> None:
+        """Send an interim response (RFC 9110, 15.2), unless its request is done or its client may not understand it."""
+        if self._request is not request or not self._is_http11 or self._sender is not None or self._is_writing_paused:
+            return
+        if self._transport is not None:
+            self._transport.write(self._context.writer.render_interim(status, header_block))
 
     def _is_rejection(self, response: Response) -> bool:
         """Whether nothing more may be read: a layer or the handler has found the request ambiguous."""
@@ -519,6 +541,20 @@ class Connection:
         else:
             self._http.close()
             self._stream.end(BodyTooSlow())
+
+
+class InterimSender:
+    """See `InterimReceiver`. Of one request, as the connection may have gone on to the next one."""
+
+    __slots__ = ("_connection", "_request")
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection = connection
+        self._request = request
+
+    def send_interim(self, status: int, header_block: bytes) -> None:
+        """See `InterimReceiver`."""
+        self._connection.send_interim(self._request, status, header_block)
 
 
 async def _discard(response: StreamedResponse) -> None:

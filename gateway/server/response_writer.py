@@ -78,6 +78,10 @@ class ResponseWriter:
             b"" if request.method == "HEAD" else body,
         )
 
+    def render_interim(self, status: int, header_block: bytes) -> bytes:
+        """An interim response (RFC 9110, 15.2), which has no content."""
+        return b"%b%b\r\n" % (_status_line(status), header_block)
+
     def render_head(
         self, response: Response, request: Request, *, length: int | None, connection: bytes, is_chunked: bool
     ) -> bytes:

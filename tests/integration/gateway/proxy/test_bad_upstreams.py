@@ -113,8 +113,8 @@ async def test_a_reset_is_a_502_and_is_retried_if_allowed() -> None:
     "sent",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nbegun" % BIG,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nbegun",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n\r\n5\r\nbegun\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n\r\n9\r\nbegun",
     ],
 )
 async def test_a_truncated_stream_never_looks_complete(sent: bytes) -> None:
@@ -234,7 +234,7 @@ async def test_a_response_in_single_bytes_is_parsed_like_any_other() -> None:
 
 
 async def test_truncated_streams_in_a_row_eject_the_target() -> None:
-    script = once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    script = once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n\r\n5\r\nhello\r\n")
     async with forwarding(script, table={"failures_to_eject": 2}) as (gate, _):
         for _ in range(2):
             assert gate.upstream.targets[0].health.state == "healthy"

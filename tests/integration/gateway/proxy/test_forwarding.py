@@ -125,7 +125,19 @@ async def pieces(*given: bytes, fault: Exception | None = None) -> AsyncIterator
         raise fault
 
 
-async def test_a_streamed_body_is_sent_in_chunks() -> None:
+async def test_a_streamed_body_of_known_length_is_sent_with_it() -> None:
+    asked = request("PUT", content_length="8")
+    asked.stream = pieces(b"one", b"", b"three")
+    async with forwarding(always(OK)) as (gate, servers):
+        assert await gate.body_of(asked) == b"ok"
+        head, _, body = servers[0].requests[0].partition(b"\r\n\r\n")
+        assert body == b"onethree"
+        assert b"\r\nContent-Length: 8\r\n" in head
+        assert b"chunked" not in head
+        await until(lambda: gate.upstream.targets[0].pool.idle == 1)
+
+
+async def test_a_streamed_body_of_unknown_length_is_sent_in_chunks() -> None:
     asked = request("PUT", content_length="999", transfer_encoding="gzip")
     asked.stream = pieces(b"one", b"", b"three")
     async with forwarding(always(OK)) as (gate, servers):

@@ -6,7 +6,6 @@ import pytest
 
 from gateway.http.message import StreamedResponse
 from gateway.proxy.body_stream import HIGH_WATER, BodyStream
-from gateway.proxy.connection import MAX_BUFFERED_BODY
 from tests.integration.gateway.proxy.raw_upstream import OK, Peer, always, forwarding, whole
 from tests.waiting import until
 
@@ -48,7 +47,7 @@ async def test_a_long_chunked_response_has_no_length_and_arrives_whole() -> None
 
 
 async def test_the_longest_buffered_response_is_not_streamed() -> None:
-    body = bytes(MAX_BUFFERED_BODY)
+    body = bytes(64 * 1024)
     async with forwarding(always(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))) as (gate, _):
         got = await gate.send()
         assert not isinstance(got, StreamedResponse)

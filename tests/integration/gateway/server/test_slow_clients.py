@@ -77,11 +77,11 @@ def more_endpoints(small: Small) -> list[Endpoint]:
         return StreamedResponse(200, _flood(), content_type=b"text/plain")
 
     return [
-        Endpoint("POST", "/upload", upload, streams=True, body_limit=2**30),
+        Endpoint("POST", "/upload", upload, stream_above=2**16, body_limit=2**30),
         Endpoint("GET", "/large", large),
         Endpoint("GET", "/slow-large", large, hot=False),
         Endpoint("GET", "/flood", flood),
-        Endpoint("POST", "/flood", flood, streams=True, body_limit=2**30),
+        Endpoint("POST", "/flood", flood, stream_above=2**16, body_limit=2**30),
     ]
 
 

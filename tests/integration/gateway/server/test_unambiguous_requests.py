@@ -259,7 +259,7 @@ async def play(crowd: list[bytes]) -> None:
             done = len(found)
 
     async with forwarding(script, prefix="/shop/", timeout_s=5.0, idle_timeout_s=5.0) as (gate, _):
-        endpoint = Endpoint("*", "/shop/*", gate.handler, streams=True, body_limit=2**20)
+        endpoint = Endpoint("*", "/shop/*", gate.handler, stream_above=2**16, body_limit=2**20)
         edge = EdgeServer(Router([endpoint]), linger_s=0.05, receive_timeout_s=0.1, keepalive_s=0.1)
         server = await asyncio.get_running_loop().create_server(edge.protocol, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]

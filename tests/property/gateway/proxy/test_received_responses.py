@@ -34,10 +34,19 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None: ...
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 class Owner:
     def __init__(self) -> None:
         self.kept = 0
+        self.buffer_bytes = 2**16
+
+    def try_stream(self, client: str) -> bool:
+        return True
+
+    def stream_left(self, client: str) -> None: ...
 
     def released(self, connection: Connection) -> None:
         self.kept += 1

@@ -74,7 +74,7 @@ class Client:
 
     async def send(self) -> Response:
         asked = request()
-        return await self._exchange.send(asked, self._heads.of(asked, is_streamed=False))
+        return await self._exchange.send(asked, self._heads.of(asked, 0))
 
 
 @in_virtual_time

@@ -47,6 +47,7 @@ def pool_of(max_connections: int) -> ConnectionPool:
         Address.parse("http://shop.internal"),
         max_connections=max_connections,
         connect_timeout_s=60.0,
+        buffer_bytes=2**16,
         tls=ssl.create_default_context(),
         on_stream_end=lambda _fault: None,
     )

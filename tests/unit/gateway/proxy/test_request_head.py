@@ -16,12 +16,12 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 LB = "10.0.0.1"
 
 
-def sent(asked: Request, *, is_streamed: bool = False, address: Address = ADDRESS, **options: Any) -> list[str]:
+def sent(asked: Request, *, length: int | None = 0, address: Address = ADDRESS, **options: Any) -> list[str]:
     """The lines of the request as the upstream gets it."""
     fields = RequestHeads(
         rule(**options), is_trusted=lambda peer: peer == LB, random_bytes=lambda count: b"\xab" * count
     )
-    section = fields.of(asked, is_streamed=is_streamed).render(address, 5000)
+    section = fields.of(asked, length or len(asked.body) if length is not None else None).render(address, 5000)
     assert section.endswith(b"\r\n\r\n")
     return section[:-4].decode("utf-8", "surrogateescape").split("\r\n")
 
@@ -228,10 +228,7 @@ def test_lines_of_a_trace_state_are_one_list() -> None:
 
 def test_every_request_has_a_span_of_its_own() -> None:
     fields = RequestHeads(rule(), is_trusted=lambda _peer: False)
-    spans = {
-        fields.of(request(), is_streamed=False).render(ADDRESS, 1).partition(b"traceparent: ")[2][36:52]
-        for _ in range(9)
-    }
+    spans = {fields.of(request(), 0).render(ADDRESS, 1).partition(b"traceparent: ")[2][36:52] for _ in range(9)}
     assert len(spans) == 9
 
 
@@ -259,9 +256,12 @@ def test_framing_is_written_by_the_gateway() -> None:
     assert value(sent(request("POST", body=b"12345", content_length="9")), "Content-Length") == "5"
     assert value(sent(request("POST")), "Content-Length") == "0"
     assert value(sent(request("GET")), "Content-Length") is None
-    streamed = sent(request("POST", content_length="9"), is_streamed=True)
+    streamed = sent(request("POST"), length=None)
     assert value(streamed, "Content-Length") is None
     assert value(streamed, "Transfer-Encoding") == "chunked"
+    of_known_length = sent(request("POST", content_length="9"), length=9)
+    assert value(of_known_length, "Content-Length") == "9"
+    assert value(of_known_length, "Transfer-Encoding") is None
 
 
 def test_via_is_appended_to() -> None:
@@ -284,7 +284,7 @@ def test_bytes_beyond_ascii_are_passed_on_unchanged() -> None:
 )
 def test_a_client_may_only_shorten_the_timeout(asked: str, timeout_s: float) -> None:
     fields = RequestHeads(rule(timeout_s=0.3), is_trusted=lambda _peer: False)
-    assert fields.of(request(request_timeout_ms=asked), is_streamed=False).timeout_s == timeout_s
+    assert fields.of(request(request_timeout_ms=asked), 0).timeout_s == timeout_s
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "GET /x HTTP/1.1\r\nX:", "", "get"])
