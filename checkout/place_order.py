@@ -114,7 +114,11 @@ class OrderPlacement:
         if not committed.is_durable:
             await self._roll_back(order, claimed, claim, committed.entry)
             raise OrderNotDurable
-        self._dispatch(committed.entry)
+        try:
+            self._dispatch(committed.entry)
+        except Exception:
+            # The order is placed; the sweeper finds its entry in the outbox.
+            logger.exception("order %s is sent to the queue later, because sending it failed", order.number)
         return order
 
     async def _price(self, purchase: Purchase, cart: Cart) -> Order:

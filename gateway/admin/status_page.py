@@ -27,6 +27,7 @@ TITLES: Final[Mapping[str, str]] = {
     "identity": "Clients",
     "tokens": "Access tokens",
     "issuer": "Token issuer",
+    "failures": "Failures beside responses",
 }
 # The columns of parts whose items have more members than fit into a table; /admin/v1/status has all of them.
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
@@ -41,7 +42,7 @@ _IN_WORKER_TABLE: Final = frozenset({"process", "policies"})
 _HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
 _FETCHES: Final = ("miss", "revalidated")
 # Parts that consist of counters; zeros are left out.
-_COUNTS: Final = frozenset({"cache", "degraded"})
+_COUNTS: Final = frozenset({"cache", "degraded", "failures"})
 _NO_VALUE: Final = "-"
 _MIB: Final = 1024 * 1024
 _MIN_UNIX_TIME: Final = 1e9  # Unix seconds: no duration is that long

@@ -35,7 +35,7 @@ from gateway.cache.request_fields import (
 from gateway.cache.serving import Mark, Serving
 from gateway.cache.stored_response import StoredResponse
 from gateway.http import problems
-from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable
+from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, contained
 
 _READ: Final = frozenset({"GET", "HEAD"})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -218,6 +218,9 @@ class CachedHandler:
         return self._invalidated(request, await response)
 
     def _invalidated(self, request: Request, response: Response) -> Response:
+        return contained(self._invalidate_addresses, request, response, "the invalidation of cached responses")
+
+    def _invalidate_addresses(self, request: Request, response: Response) -> Response:
         if 200 <= response.status < 400:
             self._cache.invalidate(self._key(request), changed_addresses(request, response))
         return forwarded(request, response, METHOD)

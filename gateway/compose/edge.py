@@ -26,6 +26,7 @@ from gateway.compose.orders import OrderBackends
 from gateway.compose.shop import open_shop
 from gateway.config.policies import Policies
 from gateway.control.commands import Command
+from gateway.http.contained import FAILURES
 from gateway.http.message import Request
 from gateway.http.router import Router
 from gateway.metrics import Observed
@@ -148,6 +149,7 @@ async def open_edge(
             "upstreams": upstreams,
             "cache": cache,
             "degraded": state.degraded,
+            "failures": FAILURES,
             "events": timetable,
             "background": BackgroundStats(background.tasks),
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
+from gateway.http.contained import FAILURES
+
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
 
@@ -172,20 +174,39 @@ async def resolve(response: ResponseOrAwaitable) -> Response:
     return response if isinstance(response, Response) else await response
 
 
-def after(handler: Handler, act: Callable[[Request, Response], Response]) -> Handler:
-    """A handler that passes the response of `handler` through `act`."""
+def after(handler: Handler, act: Callable[[Request, Response], Response], part: str) -> Handler:
+    """A handler that passes the response of `handler` through `act`, and unchanged if that fails: the order is placed.
+
+    `part` is the name under which failures are counted.
+    """
 
     def handle(request: Request) -> ResponseOrAwaitable:
         response = handler(request)
-        return act(request, response) if isinstance(response, Response) else _act_later(request, response, act)
+        if isinstance(response, Response):
+            return contained(act, request, response, part)
+        return _act_later(request, response, act, part)
 
     return handle
 
 
 async def _act_later(
-    request: Request, pending: Coroutine[Any, Any, Response], act: Callable[[Request, Response], Response]
+    request: Request,
+    pending: Coroutine[Any, Any, Response],
+    act: Callable[[Request, Response], Response],
+    part: str,
 ) -> Response:
-    return act(request, await pending)
+    return contained(act, request, await pending, part)
+
+
+def contained(
+    act: Callable[[Request, Response], Response], request: Request, response: Response, part: str
+) -> Response:
+    """The result of `act`, or the response as it was if that fails."""
+    try:
+        return act(request, response)
+    except Exception as error:  # noqa: BLE001 - the response is sent without it
+        FAILURES.add(part, error)
+        return response
 
 
 def header(name: str, value: str | int) -> bytes:

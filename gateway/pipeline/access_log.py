@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
+from gateway.http.log_text import log_text
 from gateway.http.message import Request, Response, StreamedResponse
 from gateway.metrics import Metric, Sample
 from gateway.pipeline.log_writer import LogWriter
+from gateway.server.request_id import OWN_ID_LENGTH
 
 if TYPE_CHECKING:
     from gateway.http.endpoint import Endpoint
@@ -71,8 +73,8 @@ class AccessLog:
     def _line(self, endpoint: Endpoint, request: Request, response: Response, elapsed_s: float) -> bytes:
         fields: dict[str, Any] = {
             "time": self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "request_id": request.id,
-            "method": request.method,
+            "request_id": _id_text(request.id),
+            "method": log_text(request.method),
             "route": endpoint.path,
             "status": response.status,
             # Whole microseconds: `round` would format the number and read it again.
@@ -90,7 +92,9 @@ class AccessLog:
             ]
         if self._personal_names:
             fields |= {
-                name: value for name, value in _personal_fields(request) if name in self._personal_names and value
+                name: log_text(value)
+                for name, value in _personal_fields(request)
+                if name in self._personal_names and value
             }
         return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -115,6 +119,11 @@ def outcome_of(status: int) -> Outcome:
     if status in _REJECTED:
         return "rejected"
     return "client_error" if status < 500 else "server_error"
+
+
+def _id_text(request_id: str) -> str:
+    """The id; one that a client chose (`traceparent`) may hold a card number."""
+    return request_id if len(request_id) == OWN_ID_LENGTH else log_text(request_id)
 
 
 def _personal_fields(request: Request) -> Iterable[tuple[str, str | None]]:

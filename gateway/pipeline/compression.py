@@ -55,7 +55,7 @@ def compression(min_bytes: int) -> Layer:
         return Response(response.status, body, header_block=headers, content_type=response.content_type)
 
     def layer(handler: Handler) -> Handler:
-        return after(handler, compress)
+        return after(handler, compress, "compression")
 
     return layer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from gateway.http.contained import FAILURES
 from gateway.http.message import Handler, Layer, Request, Response, header, resolve
 from gateway.metrics import Metric, Sample
 
@@ -56,6 +57,9 @@ async def _marked(  # noqa: PLR0917 - one call site, right above
     degraded: Degraded, part: str, is_degraded: Callable[[], bool], status: int, handler: Handler, request: Request
 ) -> Response:
     response = await resolve(handler(request))
-    if response.status == status and is_degraded():
-        degraded.mark(request, part)
+    try:
+        if response.status == status and is_degraded():
+            degraded.mark(request, part)
+    except Exception as error:  # noqa: BLE001 - the response is sent without the mark
+        FAILURES.add("the mark of degraded responses", error)
     return response

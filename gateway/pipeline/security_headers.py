@@ -47,4 +47,4 @@ def _where_missing(lines: dict[str, bytes]) -> Layer:
                 request.extra_headers += line
         return response
 
-    return lambda handler: after(handler, add)
+    return lambda handler: after(handler, add, "the security header fields")

@@ -16,6 +16,7 @@ from typing import Any, Final
 from multidict import istr
 
 from gateway.http import problems
+from gateway.http.contained import FAILURES
 from gateway.http.endpoint import Endpoint
 from gateway.http.error_responses import error_response
 from gateway.http.message import (
@@ -120,11 +121,16 @@ class Connection:
         self._transport = None
         self._context.connections.discard(self)
         self._http.close()
-        self._body = None
+        is_receiving, self._body = self._body is not None, None
         coroutine, self._coroutine = self._coroutine, None
         if coroutine is not None:
             # There is no client left: the resources of the handler, such as a connection to an upstream, are freed.
-            coroutine.close()
+            try:
+                coroutine.close()
+            except Exception as error:  # noqa: BLE001 - one that goes on awaiting; no client waits for it
+                FAILURES.add("the end of a handler whose client has closed", error)
+            self._finish(_CLIENT_CLOSED)
+        elif is_receiving:
             self._finish(_CLIENT_CLOSED)
         if self._stream is not None:
             self._stream.end(ConnectionResetError("the client has closed the connection"))
@@ -247,7 +253,7 @@ class Connection:
         try:
             outcome = endpoint.handler(request)
         except Exception as error:  # noqa: BLE001 - any error gets a response
-            outcome = error_response(error, request)
+            outcome = error_response(error, request, endpoint.path)
         if isinstance(outcome, Response):
             self._finish(outcome)
         elif endpoint.hot and request.stream is None:
@@ -268,7 +274,8 @@ class Connection:
         except StopIteration as end:
             response: Response = end.value
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - any error gets a response
-            response = error_response(error, self._request)
+            assert self._endpoint is not None
+            response = error_response(error, self._request, self._endpoint.path)
         else:
             # As a task does: else no other coroutine could await the same future.
             future._asyncio_future_blocking = False  # noqa: SLF001 - part of how asyncio awaits
@@ -293,7 +300,9 @@ class Connection:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            response = error_response(error, request) if self._transport is not None else _CLIENT_CLOSED
+            assert self._endpoint is not None
+            is_closed = self._transport is None
+            response = _CLIENT_CLOSED if is_closed else error_response(error, request, self._endpoint.path)
         self._finish(response)
         if self._request is None:
             self._serve_next()
@@ -391,24 +400,38 @@ class Connection:
     # Responses
 
     def _finish(self, response: Response) -> None:
-        """Send the response to the request, or begin to."""
-        endpoint, request, context, transport = self._endpoint, self._request, self._context, self._transport
+        """Record the response to the request and send it, or begin to. Nothing here can leave the request open."""
+        endpoint, request, context = self._endpoint, self._request, self._context
         assert endpoint is not None
         assert request is not None
-        context.record(endpoint, request, response)
         if isinstance(response, StreamedResponse):
             if response.status not in BODILESS:
-                self._send_in_pieces(response, request)
+                self._send_in_pieces(response, endpoint, request)
                 return
             self._spawn(_discard(response))
-        elif len(response.body) > PIECE_BYTES and request.method != "HEAD" and transport is not None:
-            self._send_in_pieces(response, request)
+        elif len(response.body) > PIECE_BYTES and request.method != "HEAD" and self._transport is not None:
+            self._send_in_pieces(response, endpoint, request)
             return
+        context.record(endpoint, request, response if self._transport is not None else _CLIENT_CLOSED)
+        try:
+            self._send(response, request)
+        except Exception as error:  # noqa: BLE001 - any error of rendering
+            self._send_failed(error)
+        self._end_response()
+
+    def _send(self, response: Response, request: Request) -> None:
+        """Send a whole response, if there is a client."""
+        transport, context = self._transport, self._context
         if transport is not None:
             if context.is_draining or self._http.body is not None or self._is_rejection(response):
                 self._connection_field = CLOSE
             transport.write(context.writer.render(response, request, self._connection_field))
-        self._end_response()
+
+    def _send_failed(self, error: Exception) -> None:
+        """A response cannot be sent: the connection is cut off, so that its client is not left waiting."""
+        FAILURES.add("sending a response", error)
+        self._connection_field = CLOSE
+        self.abort()
 
     def send_interim(self, request: Request, status: int, header_block: bytes) -> None:
         """Send an interim response (RFC 9110, 15.2), unless its request is done or its client may not understand it."""
@@ -435,8 +458,8 @@ class Connection:
         if self._connection_field is CLOSE:
             self._close()
 
-    def _send_in_pieces(self, response: Response, request: Request) -> None:
-        self._sender = ResponseSender(
+    def _send_in_pieces(self, response: Response, endpoint: Endpoint, request: Request) -> None:
+        sender = self._sender = ResponseSender(
             self._context,
             self._transport,
             response,
@@ -445,13 +468,21 @@ class Connection:
             self._is_http11,
             self._is_writing_paused,
         )
-        self._spawn(self._await_sender(self._sender))
+        self._spawn(self._await_sender(sender, response, endpoint, request, monotonic() - request.started_at))
 
-    async def _await_sender(self, sender: ResponseSender) -> None:
+    async def _await_sender(
+        self, sender: ResponseSender, response: Response, endpoint: Endpoint, request: Request, elapsed_s: float
+    ) -> None:
+        """Send the response. It is recorded when it has been sent: only then is known whether the client stayed."""
         try:
             await sender.send()
+        except Exception as error:  # noqa: BLE001 - any error of rendering
+            sender.connection_field = CLOSE
+            self._send_failed(error)
         finally:
             self._sender = None
+            is_closed = sender.is_abandoned and not sender.is_complete
+            self._context.record_after(endpoint, request, _CLIENT_CLOSED if is_closed else response, elapsed_s)
         self._connection_field = sender.connection_field
         if self._request is not None:
             self._end_response()
@@ -558,7 +589,10 @@ class InterimSender:
 
 
 async def _discard(response: StreamedResponse) -> None:
-    await response.chunks.aclose()
+    try:
+        await response.chunks.aclose()
+    except Exception as error:  # noqa: BLE001 - the response has no body anyway
+        FAILURES.add("the end of a stream that is not sent", error)
 
 
 def _peer_address(transport: asyncio.BaseTransport) -> str:

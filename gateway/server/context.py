@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Protocol
 
 from gateway.http.addresses import ADDRESS_FIELDS
+from gateway.http.contained import FAILURES
 from gateway.http.endpoint import Endpoint
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.http.message import Request, Response
@@ -88,11 +89,20 @@ class ServerContext:
         self.plain_heads.forget_request_lines()
 
     def record(self, endpoint: Endpoint, request: Request, response: Response) -> None:
-        """Count a response and its time, and write the line of the access log that some get."""
-        elapsed_s = monotonic() - request.started_at
-        endpoint.stats.add(response.status, elapsed_s)
+        """Count a response and its time, and write the line of the access log that some get. Never raises."""
+        self.record_after(endpoint, request, response, monotonic() - request.started_at)
+
+    def record_after(self, endpoint: Endpoint, request: Request, response: Response, elapsed_s: float) -> None:
+        """The same for a response that began so many seconds after its request."""
+        try:
+            endpoint.stats.add(response.status, elapsed_s)
+        except Exception as error:  # noqa: BLE001 - the response is sent all the same
+            FAILURES.add("the statistics of routes", error)
         if self.access_log is not None:
-            self.access_log(endpoint, request, response, elapsed_s)
+            try:
+                self.access_log(endpoint, request, response, elapsed_s)
+            except Exception as error:  # noqa: BLE001 - the response is sent all the same
+                FAILURES.add("the access log", error)
 
     def learn_address(self, headers: Mapping[str, str]) -> None:
         """Remember how a client names this server."""

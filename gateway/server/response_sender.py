@@ -34,6 +34,8 @@ class ResponseSender:
         "_transport",
         "_waiter",
         "connection_field",
+        "is_abandoned",
+        "is_complete",
     )
 
     def __init__(  # noqa: PLR0917 - positional, as connections make it
@@ -53,6 +55,9 @@ class ResponseSender:
         self.connection_field = connection_field
         self._is_http11 = is_http11
         self._is_paused = is_paused
+        # Whether the client has closed, and whether all of the response was given to the transport.
+        self.is_abandoned = transport is None
+        self.is_complete = False
         self._waiter: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -70,6 +75,7 @@ class ResponseSender:
     def cancel(self) -> None:
         """The client has closed."""
         self._transport = None
+        self.is_abandoned = True
         if self._task is not None:
             self._task.cancel()
 
@@ -83,6 +89,9 @@ class ResponseSender:
                 await self._send_stream(response)
             else:
                 await self._send_body(response)
+        except ConnectionResetError:
+            if not self.is_abandoned:
+                raise
         finally:
             self._task = None
 
@@ -91,6 +100,7 @@ class ResponseSender:
         await self._write(self._head(length=len(body), is_chunked=False))
         for start in range(0, len(body), PIECE_BYTES):
             await self._write(body[start : start + PIECE_BYTES])
+        self.is_complete = True
 
     async def _send_stream(self, response: StreamedResponse) -> None:
         try:
@@ -108,13 +118,19 @@ class ResponseSender:
             self.connection_field = CLOSE
         await self._write(self._head(length=response.length, is_chunked=is_chunked))
         if self._request.method == "HEAD":
+            self.is_complete = True
             return
+        left = response.length
         async for chunk in response.chunks:
             if chunk:
+                if left is not None:
+                    left -= len(chunk)
+                    self.is_complete = left == 0
                 await self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk)
             if self._context.is_draining and response.is_resumable:
                 self.connection_field = CLOSE  # the client goes on from there with another worker
                 break
+        self.is_complete = True
         if is_chunked:
             await self._write(_LAST_CHUNK)
 
@@ -127,9 +143,12 @@ class ResponseSender:
 
     async def _write(self, data: bytes | memoryview) -> None:
         """Give data to the transport, and wait while the client does not read. Raises `ConnectionResetError`."""
-        if self._transport is None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            # A closing transport drops what it is given, and does not pause the writer.
+            self._transport, self.is_abandoned = None, True
             raise ConnectionResetError("the client has closed the connection")
-        self._transport.write(data)
+        transport.write(data)
         if self._is_paused:
             self._waiter = self._context.loop.create_future()
             await self._waiter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.http.contained import FAILURES
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, resolve
 from gateway.waitingroom.room import Mark, Session, WaitingRoom
 
@@ -49,5 +50,8 @@ class _Admission:
     async def _sell(self, outcome: ResponseOrAwaitable, session: Session) -> Response:
         response = await resolve(outcome)
         if response.status == 202:
-            self._room.mark_bought(session)
+            try:
+                self._room.mark_bought(session)
+            except Exception as error:  # noqa: BLE001 - the order is placed
+                FAILURES.add("the record of a purchase in a waiting room", error)
         return response

@@ -67,7 +67,7 @@ def more_endpoints(small: Small) -> list[Endpoint]:
             async for _ in request.stream:
                 await small.gate.wait()
         except Exception as error:  # noqa: BLE001 - as forwarding does
-            return error_response(error, request)
+            return error_response(error, request, request.path)
         return Response(200, b"taken")
 
     async def large(_request: Request) -> Response:

@@ -78,17 +78,17 @@ def test_an_empty_stack_is_the_handler() -> None:
 
 
 def test_an_expected_error_gets_its_problem_and_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    refused = error_response(QuantityLimit(7), a_request())
+    refused = error_response(QuantityLimit(7), a_request(), "/v1/checkout")
     assert refused.status == 422
     assert orjson.loads(refused.body)["limit"] == 7
-    assert error_response(StoreUnavailable("away"), a_request()).status == 503
+    assert error_response(StoreUnavailable("away"), a_request(), "/v1/checkout").status == 503
     assert not caplog.records
 
 
 def test_an_unexpected_error_is_a_500_without_details_and_is_logged_with_the_request_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    failed = error_response(RuntimeError("the inside of the shop"), a_request())
+    failed = error_response(RuntimeError("the inside of the shop"), a_request(), "/v1/checkout")
     assert failed.status == 500
     assert b"inside of the shop" not in failed.body
     assert orjson.loads(failed.body)["instance"] == "0123abcd"
