@@ -27,7 +27,7 @@ PYTEST = $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadsco
 
 .PHONY: help
 help: ## List what can be made.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-23s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- environment: stamps make the second run immediate; a changed lock file makes it install again -------------------
 
@@ -135,6 +135,10 @@ bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle
 .PHONY: bench-catalog
 bench-catalog: $(VENV)/.dev ## A catalogue of a million products: import, pages and searches.
 	$(BIN)/python -m benchmarks.scenarios.catalog_scale $(ARGS)
+
+.PHONY: bench-cache-conformance
+bench-cache-conformance: $(VENV)/.dev ## The response cache against the public suite http-cache-tests (needs Node.js and npm).
+	$(BIN)/python -m benchmarks.scenarios.cache_conformance $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build products (never the data in var/).
