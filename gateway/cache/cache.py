@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from gateway.cache.background_work import BackgroundWork
+from gateway.cache.host_tier import HostTier
 from gateway.cache.memory_tier import MAX_VARY_NAMES, MemoryTier
 from gateway.cache.model import Selection, StaleDefaults
 from gateway.cache.purge import parse_purge
@@ -22,12 +24,16 @@ from gateway.config.policies import Cache
 from gateway.metrics import Metric, Sample
 from store import Store, StoreError
 
+# Of purges in this worker, in the log, and on the host, and the guard of the key there.
+Positions = tuple[int, int, int, int]
+
 
 class ResponseCache:
     """The stored responses of a worker. It outlives a reload (`update`).
 
-    With a `store`, purges reach all workers within about two seconds, by `run`; with `table.shared`, responses are also
-    stored there. `clock` is monotonic, `now` the wall clock, both in seconds.
+    With `host`, all workers of the host have one cache, of which `memory` holds copies. With a `store`, purges reach the
+    workers of other hosts within about two seconds, by `run`; with `table.shared`, responses are also stored there.
+    `clock` is monotonic, `now` the wall clock, both in seconds.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class ResponseCache:
         table: Cache,
         *,
         store: Store | None = None,
+        host: HostTier | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -44,8 +51,11 @@ class ResponseCache:
         self.memory = MemoryTier(table.memory_bytes)
         self.uncacheable = UncacheableKeys()
         self._store = store
+        self._host = host
+        # Of a copy in memory: read at every hit. Without other workers there is one generation.
+        self.generations: Any = host.generations if host is not None else array("Q", [0])
         log = PurgeLog(store) if store is not None else None
-        self._purging = Purging(self.memory, self.stats, log=log, clock=clock)
+        self._purging = Purging(self.memory, self.stats, log=log, host=host, clock=clock)
         self._second: SecondTier | None = None
         self._background = BackgroundWork()
         self.update(table)
@@ -60,9 +70,11 @@ class ResponseCache:
 
     # Storing
 
-    def positions(self) -> tuple[int, int]:
+    def positions(self, key: str) -> Positions:
         """The current positions of purges; taken before a response is requested, and given to `put` with it."""
-        return self._purging.positions()
+        here, logged = self._purging.positions()
+        on_host, guard = self._host.positions(key) if self._host is not None else (0, 0)
+        return here, logged, on_host, guard
 
     def put(
         self,
@@ -71,7 +83,7 @@ class ResponseCache:
         headers: Mapping[str, str],
         stored: StoredResponse,
         *,
-        since: tuple[int, int],
+        since: Positions,
     ) -> bool:
         """Store a response for requests that equal `headers` in the fields `names`; returns whether it is stored.
 
@@ -84,13 +96,105 @@ class ResponseCache:
             return False
         if verdict is Verdict.STALE:
             stored.expire(self.clock())
+        copied = self._put(key, names, headers, stored, since)
+        if copied is None:
+            return False
         self.uncacheable.discard(key)
-        names, selected = self.memory.put(key, names, headers, stored)
+        names, selected = copied
         if self._second is not None and verdict is Verdict.UNTOUCHED:
             writing = self._write_second(self._second, key, names, selected, stored, position=since[1])
             if not self.in_background(writing):
                 self.stats.shared_dropped += 1
         return True
+
+    def _put(
+        self, key: str, names: tuple[str, ...], headers: Mapping[str, str], stored: StoredResponse, since: Positions
+    ) -> tuple[tuple[str, ...], Selection] | None:
+        """Store a response for all workers, and a copy in memory; returns the names and selection used."""
+        host = self._host
+        if host is None:
+            return self.memory.put(key, names, headers, stored)
+        done = host.put(key, names, headers, stored, since=(since[2], since[3]))
+        if done is None:
+            return None
+        return self._copy(key, done.names, headers, stored, done.slot, done.before, done.generation)
+
+    def _copy(  # noqa: PLR0917 - in two places
+        self,
+        key: str,
+        names: tuple[str, ...],
+        headers: Mapping[str, str],
+        stored: StoredResponse,
+        slot: int,
+        before: int,
+        generation: int,
+    ) -> tuple[tuple[str, ...], Selection]:
+        """Put a copy into memory beside those of the same key, unless these are older than the generation `before`."""
+        variants = self.memory.get(key)
+        if variants is not None and variants.generation != before:
+            self.memory.remove(key)
+        used = self.memory.put(key, names, headers, stored)
+        variants = self.memory.get(key)
+        if variants is not None:
+            variants.slot = slot
+            variants.generation = generation
+        return used
+
+    def find(self, key: str, headers: Mapping[str, str]) -> StoredResponse | None:
+        """The stored response that a request selects, fresh or not."""
+        variants = self.memory.get(key)
+        if variants is not None and self.generations[variants.slot] == variants.generation:
+            stored = variants.find(headers)
+            if stored is not None:
+                variants.was_used = True
+                return stored
+        return self._load_from_host(self._host, key, headers) if self._host is not None else None
+
+    def _load_from_host(self, host: HostTier, key: str, headers: Mapping[str, str]) -> StoredResponse | None:
+        slot = host.slot_of(key)
+        generation = host.generation(slot)
+        found = host.load(key, headers)
+        if found is None:
+            variants = self.memory.get(key)
+            if variants is not None and variants.generation != generation:
+                self.memory.remove(key)
+            return None
+        self.stats.host_hits += 1
+        names, stored = found
+        self._copy(key, names, headers, stored, slot, generation, generation)
+        return stored
+
+    def expire(self, key: str, headers: Mapping[str, str], stored: StoredResponse) -> None:
+        """Make the stored response that a request selects stale, for all workers."""
+        stored.expire(self.clock())
+        if self._host is not None:
+            self._host.update(key, headers, stored)
+
+    def remove_variant(self, key: str, headers: Mapping[str, str]) -> None:
+        """Remove the stored response that a request selects, for all workers."""
+        self.memory.remove_variant(key, headers)
+        if self._host is not None:
+            self._host.update(key, headers, None)
+
+    def mark_used(self, key: str) -> None:
+        """A copy is in use, so that its response is not evicted; called about once a second."""
+        if self._host is not None:
+            self._host.mark_used(key)
+
+    # Fetches of other workers
+
+    def claim(self, claimed: int) -> int:
+        """Claim a fetch for this worker: 0 if another worker has claimed it, -1 if claims are not possible."""
+        return self._host.claim(claimed) if self._host is not None else -1
+
+    def is_claimed(self, claimed: int) -> bool:
+        """Whether another worker fetches it."""
+        return self._host is not None and self._host.is_claimed(claimed)
+
+    def release(self, claimed: int, token: int) -> None:
+        """The fetch of a claim has ended."""
+        if self._host is not None and token > 0:
+            self._host.release(claimed, token)
 
     def set_uncacheable(self, key: str, *, is_personal: bool = False) -> None:
         """Remember for a while that a response could not be stored, so that requests for it do not wait."""
@@ -104,13 +208,13 @@ class ResponseCache:
         second = self._second
         if second is None or not self._purging.is_up_to_date:
             return None
-        since = self._purging.positions()[0]
+        since = self.positions(key)
         try:
             found = await second.read(key, headers)
         except StoreError:
             self.stats.shared_errors += 1
             return None
-        stored = self._trusted(key, found[1], since) if found is not None else None
+        stored = self._trusted(key, found[1], since[0]) if found is not None else None
         if found is None or stored is None:
             self.stats.shared_misses += 1
             return None
@@ -119,7 +223,7 @@ class ResponseCache:
         if in_memory is not None and in_memory.age_s(0.0) <= stored.age_s(0.0):
             return None
         self.stats.shared_hits += 1
-        self.memory.put(key, found[0], headers, stored)
+        self._put(key, found[0], headers, stored, since)
         return stored
 
     def _trusted(self, key: str, shared: SharedResponse, since: int) -> StoredResponse | None:
@@ -199,6 +303,7 @@ class ResponseCache:
             "max_bytes": self.memory.max_bytes,
             "evictions": self.memory.evictions,
             "shared": self._second is not None,
+            "host": self._host.snapshot() if self._host is not None else None,
             "unpublished_purges": self._purging.unpublished,
             "background_tasks": len(self._background),
             **self.stats.counts(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -9,6 +10,7 @@ from gateway.cache.cache import ResponseCache
 from gateway.cache.cache_status import REQUEST as EXCLUDED_BY_REQUEST
 from gateway.cache.cache_status import STALE, URI_MISS, VARY_MISS, forwarded
 from gateway.cache.freshness import reuse, stale_if_error
+from gateway.cache.host_memory import hash_of
 from gateway.cache.model import NO_DIRECTIVES, Reuse
 from gateway.cache.origin import Origin, Wanted, request_to_origin
 from gateway.cache.serving import Serving
@@ -22,6 +24,9 @@ from gateway.http.message import Handler, Request, Response, StreamedResponse
 ERRORS: Final = frozenset({500, 502, 503, 504})
 # How long after a failed refresh the next one may begin.
 REFRESH_RETRY_S: Final = 1.0
+# How often a worker looks whether another one has ended its fetch: at first, and later on.
+FIRST_POLL_S: Final = 0.001
+MAX_POLL_S: Final = 0.016
 
 
 class Fetcher:
@@ -93,14 +98,10 @@ class Fetcher:
 
     def find(self, key: str, headers: Mapping[str, str]) -> tuple[StoredResponse | None, bytes]:
         """The stored response that a request selects, and the reason why it must be forwarded otherwise."""
-        variants = self._memory.get(key)
-        if variants is None:
-            return None, URI_MISS
-        stored = variants.find(headers)
-        if stored is None:
-            return None, VARY_MISS
-        variants.was_used = True
-        return stored, STALE
+        stored = self._cache.find(key, headers)
+        if stored is not None:
+            return stored, STALE
+        return None, URI_MISS if self._memory.get(key) is None else VARY_MISS
 
     def _flight_key(self, key: str, headers: Mapping[str, str]) -> FlightKey:
         variants = self._memory.get(key)
@@ -122,7 +123,7 @@ class Fetcher:
     async def _fetch_alone(self, wanted: Wanted) -> tuple[int, Response]:
         """The response of the second tier, else of the origin; a stale one in place of an error."""
         request, cache = wanted.request, self._cache
-        wanted.positions = cache.positions()
+        wanted.positions = cache.positions(wanted.key)
         loaded = await cache.load(wanted.key, request.headers)
         if loaded is not None:
             wanted.stored = loaded
@@ -131,11 +132,43 @@ class Fetcher:
                 self._stats.hit += 1
                 status = b"hit; ttl=%d; detail=shared" % loaded.ttl_s(now)
                 return STORED, self._serving.serve_with(request, loaded, now, status)
-        return await self._from_origin(wanted)
+        claimed = hash_of(f"{wanted.key}\n\n{wanted.request.method}")
+        token = cache.claim(claimed)
+        if token == 0:
+            await self._until_released(claimed)
+        try:
+            # Another worker may have stored it by now.
+            response = self._stored_elsewhere(wanted) if token >= 0 else None
+            if response is not None:
+                return STORED, response
+            wanted.positions = cache.positions(wanted.key)
+            return await self._from_origin(wanted)
+        finally:
+            cache.release(claimed, token)
+
+    async def _until_released(self, claimed: int) -> None:
+        """Wait for the worker that fetches the same. It ends with the claim, which expires."""
+        loop = asyncio.get_running_loop()
+        wait_s = FIRST_POLL_S
+        while self._cache.is_claimed(claimed):
+            later = loop.create_future()
+            timer = loop.call_later(wait_s, _wake, later)
+            try:
+                await later
+            finally:
+                timer.cancel()
+            wait_s = min(2 * wait_s, MAX_POLL_S)
+
+    def _stored_elsewhere(self, wanted: Wanted) -> Response | None:
+        """The response from what another worker has stored since the request was looked up."""
+        stored = self._cache.find(wanted.key, wanted.request.headers)
+        if stored is None or (wanted.stored is not None and stored.born_at <= wanted.stored.born_at):
+            return None
+        return self._after_flight(wanted, STORED)
 
     async def fetch_unstored(self, wanted: Wanted) -> Response:
         """Fetch without waiting for others, because the last response could not be stored; this one may be."""
-        wanted.positions = self._cache.positions()
+        wanted.positions = self._cache.positions(wanted.key)
         return (await self._from_origin(wanted))[1]
 
     async def head(self, wanted: Wanted) -> Response:
@@ -192,6 +225,11 @@ class Fetcher:
             has_failed = True
         if has_failed:
             self._stats.refresh_failed += 1
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def _discard(response: Response) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from multidict import CIMultiDict
 
-from gateway.cache.cache import ResponseCache
+from gateway.cache.cache import Positions, ResponseCache
 from gateway.cache.cache_status import forwarded
 from gateway.cache.freshness import stale_if_error
 from gateway.cache.header_block import NOT_SENT, dated, only_fields, parse_fields, tags_of, updated, without_fields
@@ -74,7 +74,7 @@ class Wanted:
         self.in_background = in_background
         # When the origin was asked, and the positions of purges then.
         self.requested_at = 0.0
-        self.positions = (0, 0)
+        self.positions: Positions = (0, 0, 0, 0)
 
 
 class Origin:
@@ -108,7 +108,7 @@ class Origin:
         """The response to HEAD, which updates the stored response to GET, or makes it stale (RFC 9111, 4.3.5)."""
         request, stored = wanted.request, wanted.stored
         wanted.requested_at = self._clock()
-        wanted.positions = self._cache.positions()
+        wanted.positions = self._cache.positions(wanted.key)
         response = await resolve(self._handler(request))
         if stored is not None and response.status == stored.status == _OK and not is_personal(request.headers):
             self._update_by_head(wanted, stored, response)
@@ -125,7 +125,7 @@ class Origin:
         if is_same:
             self._updated(wanted, stored, response)
         else:
-            stored.expire(self._clock())
+            self._cache.expire(wanted.key, wanted.request.headers, stored)
 
     def _received(self, wanted: Wanted, response: Response, *, is_degraded: bool) -> tuple[int, Response]:
         """Store a new response if it may be stored. The response of a fallback is not.
@@ -230,7 +230,7 @@ class Origin:
         is_for_all = not is_personal(headers)
         self._cache.set_uncacheable(wanted.key, is_personal=not is_for_all)
         if is_for_all and stored is not None and self._clock() >= stored.fresh_until:
-            self._cache.memory.remove_variant(wanted.key, headers)
+            self._cache.remove_variant(wanted.key, headers)
 
 
 def request_to_origin(request: Request, stored: StoredResponse | None) -> Request:

@@ -32,19 +32,20 @@ class PurgeLog:
         # Purges before this position may be missing.
         self.floor = 0
 
-    async def publish(self, purge: Purge) -> int:
-        """Append a purge and return its position."""
-        entry = await self._store.execute("XADD", _KEY, "MAXLEN", "~", MAX_PURGES, "*", "purge", _encode(purge))
+    async def publish(self, purge: Purge, host_id: str = "") -> int:
+        """Append a purge and return its position; `host_id` is of the host where it is in force already."""
+        fields = ("purge", _encode(purge), "host", host_id)
+        entry = await self._store.execute("XADD", _KEY, "MAXLEN", "~", MAX_PURGES, "*", *fields)
         return _position(entry)
 
-    async def read(self) -> Sequence[tuple[int, Purge]]:
-        """The purges since the last reading, in their order."""
-        purges: list[tuple[int, Purge]] = []
+    async def read(self) -> Sequence[tuple[int, Purge, str]]:
+        """The purges since the last reading, in their order, with the ids of their hosts."""
+        purges: list[tuple[int, Purge, str]] = []
         position = self.position
         while True:
             start = f"({position >> _SEQUENCE_BITS}-{position & ((1 << _SEQUENCE_BITS) - 1)}" if position else "-"
             entries: Any = await self._store.execute("XRANGE", _KEY, start, "+", "COUNT", _PAGE)
-            purges += [(_position(entry_id), _decode(fields[1])) for entry_id, fields in entries]
+            purges += [(_position(entry_id), _decode(fields[1]), _host_of(fields)) for entry_id, fields in entries]
             if purges:
                 position = purges[-1][0]
             if len(entries) < _PAGE:
@@ -63,6 +64,11 @@ def _encode(purge: Purge) -> bytes:
         # The address of an unsafe request has bytes that are not text: the longest prefix without them is purged.
         leading = next(i for i, char in enumerate(purge.value) if not char.isascii())
         return msgspec.json.encode(Purge("prefix", purge.value[:leading]))
+
+
+def _host_of(fields: Sequence[bytes]) -> str:
+    """The id of the host that published a purge; versions before it was known have none."""
+    return fields[3].decode("ascii", "replace") if len(fields) > 3 else ""
 
 
 def _decode(encoded: bytes) -> Purge:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from gateway.cache.host_tier import HostTier
 from gateway.cache.memory_tier import MemoryTier
 from gateway.cache.purge import Purge, covers, target_and_host
 from gateway.cache.purge_history import MAX_PURGES, PurgeHistory, Verdict
@@ -25,9 +26,16 @@ class Purging:
     """The purges of a worker, and of all workers with a `log`."""
 
     def __init__(
-        self, memory: MemoryTier, stats: CacheStats, *, log: PurgeLog | None, clock: Callable[[], float]
+        self,
+        memory: MemoryTier,
+        stats: CacheStats,
+        *,
+        log: PurgeLog | None,
+        host: HostTier | None,
+        clock: Callable[[], float],
     ) -> None:
         self._memory = memory
+        self._host = host
         self._stats = stats
         self._clock = clock
         # Counts the purges applied here.
@@ -68,7 +76,7 @@ class Purging:
         return verdict
 
     async def purge(self, purge: Purge) -> int:
-        """Apply a purge and publish it; returns the number of responses purged in this worker."""
+        """Apply a purge and publish it; returns the number of responses purged on this host, or without one here."""
         if self._log is not None:
             self._unpublished[purge] = None
         count = await self._apply_in_batches(purge)
@@ -81,8 +89,9 @@ class Purging:
         for address in addresses:
             purge = Purge("url", address, host)
             self._remember(purge)
-            for purged_key in self._memory.keys_of(purge):
-                self._apply_to(purged_key, purge)
+            on_host = self._host.invalidate(purge) if self._host is not None else None
+            here = sum([self._apply_to(purged_key, purge) for purged_key in self._memory.keys_of(purge)])
+            self._stats.purged += here if on_host is None else on_host
             if self._log is not None:
                 # Published with the next poll: equal ones of a second are published once.
                 self._unpublished[purge] = None
@@ -101,11 +110,11 @@ class Purging:
             return
         self._logged.floor = max(self._logged.floor, self._log.floor)
         self._polled_at = self._clock()
-        for position, purge in purges:
+        for position, purge, host_id in purges:
             self._logged.add(purge, position)
             if position in self._own_positions:
                 self._own_positions.remove(position)
-            else:
+            elif self._host is None or host_id != self._host.id:
                 await self._apply_in_batches(purge)
 
     async def run(self) -> None:
@@ -120,7 +129,7 @@ class Purging:
             return
         for purge in purges:
             try:
-                position = await self._log.publish(purge)
+                position = await self._log.publish(purge, self._host.id if self._host is not None else "")
             except StoreError:
                 self._stats.shared_errors += 1
                 return
@@ -131,11 +140,26 @@ class Purging:
     async def _apply_in_batches(self, purge: Purge) -> int:
         """Apply a purge that may cover everything, without blocking the loop for more than a few milliseconds."""
         self._remember(purge)
+        on_host = await self._apply_on_host(self._host, purge) if self._host is not None else None
         count = 0
         for done, key in enumerate(self._memory.keys_of(purge), 1):
             count += self._apply_to(key, purge)
             if done % _BATCH == 0:
                 await asyncio.sleep(0)
+        count = count if on_host is None else on_host
+        self._stats.purged += count
+        return count
+
+    async def _apply_on_host(self, host: HostTier, purge: Purge) -> int:
+        """Apply a purge for all workers of this host."""
+        if purge.kind == "url":
+            return host.invalidate(purge)
+        position = host.begin_purge(purge)
+        count, start = host.purge_batch(purge, 0, position)
+        while start:
+            await asyncio.sleep(0)
+            more, start = host.purge_batch(purge, start, position)
+            count += more
         return count
 
     def _remember(self, purge: Purge) -> None:
@@ -143,6 +167,4 @@ class Purging:
         self._applied.add(purge, self._position)
 
     def _apply_to(self, key: str, purge: Purge) -> int:
-        count = self._memory.purge(key, purge, self._clock())
-        self._stats.purged += count
-        return count
+        return self._memory.purge(key, purge, self._clock())

@@ -73,7 +73,18 @@ def response_cache(
 class CachedHandler:
     """A handler with the cache in front of it."""
 
-    __slots__ = ("_cache", "_clock", "_fetcher", "_get", "_handler", "_is_tripped", "_key_fields", "_serving", "_stats")
+    __slots__ = (
+        "_cache",
+        "_clock",
+        "_fetcher",
+        "_generations",
+        "_get",
+        "_handler",
+        "_is_tripped",
+        "_key_fields",
+        "_serving",
+        "_stats",
+    )
 
     def __init__(  # noqa: PLR0917 - made in one place
         self,
@@ -88,6 +99,7 @@ class CachedHandler:
         self._stats = cache.stats
         self._clock = cache.clock
         self._get = cache.memory.get
+        self._generations: Any = cache.generations
         self._handler = handler
         self._key_fields: tuple[str, ...] = tuple([istr(name) for name in key_fields])
         self._is_tripped = is_tripped
@@ -113,12 +125,16 @@ class CachedHandler:
             return self.handle_conditional(request)
         key = self._key(request)
         variants = self._get(key)
-        if variants is not None:
+        # The generation: another worker may have replaced or purged it.
+        if variants is not None and self._generations[variants.slot] == variants.generation:
             stored = variants.only or variants.find(headers)
             if stored is not None and (now := self._clock()) < stored.fresh_until:
                 variants.was_used = True
                 self._stats.hit += 1
-                return stored.hit_response if now < stored.hit_until else stored.hit(now)
+                if now < stored.hit_until:
+                    return stored.hit_response
+                self._cache.mark_used(key)
+                return stored.hit(now)
         return self._look_up(request, key, NO_DIRECTIVES)
 
     def _key(self, request: Request) -> str:

@@ -31,6 +31,7 @@ class CacheStats:
         "bypass",
         "collapsed",
         "hit",
+        "host_hits",
         "miss",
         "not_modified",
         "purged",
@@ -60,6 +61,8 @@ class CacheStats:
         self.refreshed_in_background = 0
         self.refresh_failed = 0
         self.purged = 0
+        # Copies made of responses that the host has.
+        self.host_hits = 0
         self.shared_dropped = 0
         self.shared_errors = 0
         self.shared_hits = 0
@@ -69,7 +72,7 @@ class CacheStats:
     def counts(self) -> dict[str, int]:
         """All counts by name."""
         shared = [f"shared_{name}" for name in _SHARED_RESULTS]
-        return {name: getattr(self, name) for name in (*_RESULTS, "purged", *shared)}
+        return {name: getattr(self, name) for name in (*_RESULTS, "purged", "host_hits", *shared)}
 
     def metrics(self) -> Iterable[Metric]:
         """The metrics of these counts."""
@@ -82,6 +85,12 @@ class CacheStats:
                 [Sample({"result": name}, counts[name]) for name in _RESULTS],
             ),
             Metric("peakgate_cache_purged_total", "Responses purged.", "counter", [Sample({}, self.purged)]),
+            Metric(
+                "peakgate_cache_host_hits_total",
+                "Responses copied from the memory that the workers of a host share.",
+                "counter",
+                [Sample({}, self.host_hits)],
+            ),
             Metric(
                 "peakgate_cache_shared_total",
                 "Requests to the second tier of the response cache, by result.",

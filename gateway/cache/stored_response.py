@@ -20,9 +20,9 @@ class StoredResponse:
     """
 
     __slots__ = (
-        "_born_at",
         "_not_modified",
         "body",
+        "born_at",
         "content_type",
         "fresh_until",
         "freshness",
@@ -59,7 +59,7 @@ class StoredResponse:
         self.tags = tags
         # Header lines for caches alone, which a 304 may leave out.
         self.unsent = unsent
-        self._born_at = born_at
+        self.born_at = born_at
         # The response to a hit until `hit_until`, while it is fresh.
         self.hit_response = Response(status)
         self.hit_until = -math.inf
@@ -76,11 +76,11 @@ class StoredResponse:
 
     def _set_freshness(self, freshness: Freshness) -> None:
         self.freshness = freshness
-        self.fresh_until = -math.inf if freshness.always_validate else self._born_at + freshness.lifetime_s
+        self.fresh_until = -math.inf if freshness.always_validate else self.born_at + freshness.lifetime_s
 
     def age_s(self, now: float) -> float:
         """Current age (RFC 9111, 4.2.3)."""
-        return now - self._born_at
+        return now - self.born_at
 
     def ttl_s(self, now: float) -> int:
         """Whole seconds of freshness left, 0 or less once it is stale."""
@@ -117,7 +117,7 @@ class StoredResponse:
     def _render_hit(self, now: float) -> None:
         self.hit_response = self.response_with(b"hit; ttl=%d" % self.ttl_s(now), now)
         self._not_modified = None
-        self.hit_until = self._born_at + math.floor(self.age_s(now)) + 1
+        self.hit_until = self.born_at + math.floor(self.age_s(now)) + 1
 
     def response_with(self, cache_status: bytes, now: float) -> Response:
         """The response with another `Cache-Status`."""

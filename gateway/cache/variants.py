@@ -38,7 +38,7 @@ def _value(name: str, headers: Mapping[str, str]) -> str | None:
 class Variants:
     """The stored responses of one address: one, or several that differ in the request fields `names`."""
 
-    __slots__ = ("by_selection", "names", "only", "size", "was_used")
+    __slots__ = ("by_selection", "generation", "names", "only", "size", "slot", "was_used")
 
     def __init__(self, names: tuple[str, ...] = ()) -> None:
         self.names = names
@@ -46,6 +46,9 @@ class Variants:
         # The one response if the origin does not vary.
         self.only: StoredResponse | None = None
         self.size = 0
+        # Valid while the slot has this generation; see `HostMemory`.
+        self.slot = 0
+        self.generation = 0
         # See `Weighed`.
         self.was_used = False
 

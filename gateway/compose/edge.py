@@ -21,6 +21,8 @@ from gateway.auth.jwks import Jwks
 from gateway.auth.shopper_tokens import ShopperTokens
 from gateway.build import VERSION
 from gateway.cache.cache import ResponseCache
+from gateway.cache.host_memory import HostMemory, HostRegion
+from gateway.cache.host_tier import HostTier
 from gateway.compose.background import Background
 from gateway.compose.orders import OrderBackends
 from gateway.compose.shop import open_shop
@@ -71,6 +73,7 @@ async def open_edge(
     background: Background,
     *,
     worker_name: str,
+    host_region: HostRegion | None = None,
 ) -> Gateway:
     """Open the server of the process: its routes behind the layers of the edge. Raises `CannotStart`."""
     client, breakers = backends.client, backends.breakers
@@ -79,7 +82,8 @@ async def open_edge(
     jwks = Jwks(policies.shoppers.jwks_url, refresh_s=policies.shoppers.jwks_refresh_s)
     upstreams = Upstreams(policies.upstreams, limits=settings.head_limits)
     stack.push_async_callback(upstreams.close)
-    cache = ResponseCache(policies.cache, store=client)
+    host = HostTier(HostMemory(host_region)) if host_region is not None else None
+    cache = ResponseCache(policies.cache, store=client, host=host)
     stack.push_async_callback(cache.close)
     quota = RedisQuota(client, share=1 / (settings.workers * settings.gateways), secret=secret)
     stack.push_async_callback(quota.close)

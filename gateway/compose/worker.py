@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from gateway.cache.host_memory import HostRegion
 from gateway.compose.background import Background
 from gateway.compose.edge import Gateway, open_edge
 from gateway.compose.orders import open_order_backends, start_order_worker
@@ -13,8 +14,17 @@ from gateway.resilience.store_guard import StoreGuard
 from gateway.settings import Settings
 
 
-async def gateway(settings: Settings, store: StoreAddress, stack: AsyncExitStack, *, worker_name: str) -> Gateway:
+async def gateway(
+    settings: Settings,
+    store: StoreAddress,
+    stack: AsyncExitStack,
+    *,
+    worker_name: str,
+    host_region: HostRegion | None = None,
+) -> Gateway:
     """Build one worker process. `worker_name` differs from those of other workers, and is the same after a restart.
+
+    `host_region` is the memory of the response cache, one for all workers.
 
     Everything opened is closed by `stack`, in reverse: orders in progress are finished before the store is closed.
     Raises `CannotStart`.
@@ -26,4 +36,6 @@ async def gateway(settings: Settings, store: StoreAddress, stack: AsyncExitStack
     backends = await open_order_backends(settings, store, client, breakers, stack, worker_name=worker_name)
     if settings.works_orders:
         start_order_worker(settings, backends, background)
-    return await open_edge(settings, store, backends, stack, background, worker_name=worker_name)
+    return await open_edge(
+        settings, store, backends, stack, background, worker_name=worker_name, host_region=host_region
+    )

@@ -144,6 +144,9 @@ def _check_limits(policies: Policies, key_path_of: KeyPathOf) -> Iterator[Diagno
     cache = policies.cache
     if cache.max_entry_bytes > cache.memory_bytes:
         yield Diagnostic(key_path_of(cache, "max_entry_bytes"), f"must not be above memory_bytes, {cache.memory_bytes}")
+    elif cache.host_memory_bytes and cache.max_entry_bytes > cache.host_memory_bytes // 2:
+        half = cache.host_memory_bytes // 2
+        yield Diagnostic(key_path_of(cache, "max_entry_bytes"), f"must not be above half of host_memory_bytes, {half}")
 
 
 def _check_breakers(policies: Policies, upstreams: set[str]) -> Iterator[Diagnostic]:

@@ -246,10 +246,21 @@ class Forward(Table, frozen=True):
 
 
 class Cache(Table, frozen=True):
-    """The response cache of a worker (a shared cache of RFC 9111)."""
+    """The response cache of a host (a shared cache of RFC 9111)."""
 
     enabled: Annotated[bool, Meta(description="Whether responses are cached.")] = True
-    memory_bytes: Annotated[Count, Meta(description="Memory of each worker for responses, in bytes.")] = 64 * 1024**2
+    memory_bytes: Annotated[Count, Meta(description="Memory of each worker for copies of responses, in bytes.")] = (
+        64 * 1024**2
+    )
+    host_memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Memory that all workers of a host share for responses, in bytes, from the next start on. With 0 "
+            "each worker caches for itself.",
+        ),
+    ] = 64 * 1024**2
     max_entry_bytes: Annotated[Count, Meta(description="Largest response that is cached, in bytes.")] = 1024**2
     stale_while_revalidate_s: Annotated[
         SecondsOrZero,

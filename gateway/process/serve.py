@@ -16,6 +16,7 @@ from cart.catalog.importer import import_once
 from cart.catalog.ports import ImportBusy, SearchUnavailable
 from gateway import compose, prerequisites
 from gateway.admin.admin_token import TokenUnusable, read_or_create
+from gateway.cache.host_memory import HostRegion
 from gateway.config.file import NAME
 from gateway.control.runtime_directory import CONTROL, ChildState, ControlSettings, RuntimeDirectory, runtime_directory
 from gateway.process.supervisor import Service, Supervisor
@@ -70,7 +71,10 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
         if control is not None:
             about += f"; admin at {_url(control)}, token in {settings.admin_token_path}"
         return Supervisor(
-            [*_workers(settings, store, runtime, listeners), _control(settings, token, runtime, control)],
+            [
+                *_workers(settings, store, runtime, listeners, _host_region(settings)),
+                _control(settings, token, runtime, control),
+            ],
             on_ready=lambda: say(f"ready on {url} ({about})"),
             on_change=lambda children: _publish(runtime, children),
             dependency=embedded,
@@ -105,15 +109,34 @@ def _runtime(settings: Settings, stack: ExitStack) -> RuntimeDirectory:
     return runtime
 
 
+def _host_region(settings: Settings) -> HostRegion | None:
+    """The memory of the response cache, which workers inherit. Pages that are not in use take no memory."""
+    size = settings.policies.cache.host_memory_bytes
+    return HostRegion(size) if size else None
+
+
 def _workers(
-    settings: Settings, store: prerequisites.StoreAddress, runtime: RuntimeDirectory, listeners: Sequence[socket.socket]
+    settings: Settings,
+    store: prerequisites.StoreAddress,
+    runtime: RuntimeDirectory,
+    listeners: Sequence[socket.socket],
+    host_region: HostRegion | None,
 ) -> Sequence[Service]:
     # Gateways that share a store work off orders under different names.
     gateway_name = f"{socket.gethostname()}:{listeners[0].getsockname()[1]}"
 
     def serve(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
         assert listener is not None
-        run_worker(settings, store, runtime, listener, name=name, gateway_name=gateway_name, notify_ready=notify_ready)
+        run_worker(
+            settings,
+            store,
+            runtime,
+            listener,
+            host_region,
+            name=name,
+            gateway_name=gateway_name,
+            notify_ready=notify_ready,
+        )
 
     return [Service(str(index), listener, serve) for index, listener in enumerate(listeners)]
 

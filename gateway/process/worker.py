@@ -15,6 +15,7 @@ from typing import Final
 import uvloop
 
 from gateway import compose, prerequisites
+from gateway.cache.host_memory import HostRegion
 from gateway.config.file import ConfigError, read_text
 from gateway.control.commands import Command, CommandFailed, serve_commands, snapshot_of
 from gateway.control.runtime_directory import RuntimeDirectory
@@ -34,6 +35,7 @@ def run_worker(
     store: prerequisites.StoreAddress,
     runtime: RuntimeDirectory,
     listener: socket.socket,
+    host_region: HostRegion | None,
     *,
     name: str,
     gateway_name: str,
@@ -46,7 +48,16 @@ def run_worker(
     """
     try:
         uvloop.run(
-            _serve(settings, store, runtime, listener, name=name, gateway_name=gateway_name, notify_ready=notify_ready)
+            _serve(
+                settings,
+                store,
+                runtime,
+                listener,
+                host_region,
+                name=name,
+                gateway_name=gateway_name,
+                notify_ready=notify_ready,
+            )
         )
     except (prerequisites.CannotStart, ConfigError) as error:
         _log.error("worker %s cannot start: %s", name, error)
@@ -58,6 +69,7 @@ async def _serve(
     store: prerequisites.StoreAddress,
     runtime: RuntimeDirectory,
     listener: socket.socket,
+    host_region: HostRegion | None,
     *,
     name: str,
     gateway_name: str,
@@ -70,7 +82,9 @@ async def _serve(
     settings = replace(settings, policies=config.policies, config_text=config.text)
     policies = PolicyReload(config)
     async with AsyncExitStack() as stack:
-        gateway = await compose.gateway(settings, store, stack, worker_name=f"{gateway_name}:{name}")
+        gateway = await compose.gateway(
+            settings, store, stack, worker_name=f"{gateway_name}:{name}", host_region=host_region
+        )
         policies.on_reload(gateway.prepare)
         commands = {
             "vitals": snapshot_of({"process": ProcessStats(gateway.edge), "policies": policies}),

@@ -264,12 +264,12 @@ async def test_run_reads_purges_until_it_is_cancelled(one: Worker, two: Worker) 
 async def test_the_log_is_read_in_pages_and_once(store: Client) -> None:
     log, reader = PurgeLog(store), PurgeLog(store)
     positions = [await log.publish(Purge("tag", f"t{number}")) for number in range(1_500)]
-    assert [position for position, _ in await reader.read()] == positions
+    assert [position for position, *_ in await reader.read()] == positions
     assert await reader.read() == []
     await log.publish(Purge("url", "/\udce9/x", soft=True))
-    assert [purge for _, purge in await reader.read()] == [Purge("prefix", "/")]
+    assert [purge for _, purge, _ in await reader.read()] == [Purge("prefix", "/")]
     await store.execute("XADD", "peakgate:cache:purges", "*", "purge", b'{"kind":"moon"}')
-    assert [purge for _, purge in await reader.read()] == [Purge("prefix", "/")]
+    assert [purge for _, purge, _ in await reader.read()] == [Purge("prefix", "/")]
 
 
 async def test_the_second_tier_is_an_aiocache_cache(store: Client, one: Worker) -> None:
