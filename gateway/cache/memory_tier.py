@@ -60,8 +60,10 @@ class MemoryTier:
         if variants.names != names:
             # An origin that varies by one field now and by another later varies by both.
             both = tuple(sorted({*variants.names, *names}))
-            names = both if len(both) <= MAX_VARY_NAMES else names
-            if variants.names != names:
+            if len(both) <= MAX_VARY_NAMES:
+                names = both
+                variants = variants if variants.names == names else variants.widened(names)
+            else:
                 variants = Variants(names)
         selected = selection(names, headers)
         variants.add(selected, stored, max_bytes=self.max_bytes // _ADDRESS_SHARE)

@@ -44,8 +44,6 @@ _REWRITTEN: Final = frozenset(
 
 
 _OK: Final = 200
-# A response without a type has this one.
-_NO_TYPE: Final = frozenset({b"", b"application/octet-stream"})
 # Of a stored response whose 304 forbids that it is stored again.
 _USED_ONCE: Final = Freshness(0.0, 0.0, never_stale=True)
 
@@ -167,7 +165,7 @@ class Origin:
     def _updated(self, wanted: Wanted, stored: StoredResponse, response: Response) -> StoredResponse:
         """The stored response with the fields of `response`, stored anew if they allow it."""
         block = updated(stored.unsent + stored.header_block, response.header_block)
-        content_type = stored.content_type if response.content_type in _NO_TYPE else response.content_type
+        content_type = response.content_type or stored.content_type
         whole = Response(stored.status, stored.body, header_block=block, content_type=content_type)
         fields = parse_fields(block)
         return self._store(wanted, whole, fields, tags_of(fields)) or self._stored_response(

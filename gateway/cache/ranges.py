@@ -66,9 +66,9 @@ def partial_response(whole: Response, ranges: Sequence[Range]) -> Response:
         start, end = ranges[0]
         return _with(whole, 206, body[start : end + 1], _content_range(start, end, length))
     boundary = secrets.token_hex(16).encode()
+    kind = b"Content-Type: %b\r\n" % whole.content_type if whole.content_type else b""
     parts = [
-        b"--%b\r\nContent-Type: %b\r\n%b\r\n%b\r\n"
-        % (boundary, whole.content_type, _content_range(start, end, length), body[start : end + 1])
+        b"--%b\r\n%b%b\r\n%b\r\n" % (boundary, kind, _content_range(start, end, length), body[start : end + 1])
         for start, end in ranges
     ]
     parts.append(b"--%b--\r\n" % boundary)

@@ -56,6 +56,19 @@ class Variants:
         """The variant that a request selects."""
         return self.by_selection.get(selection(self.names, headers)) if self.names else self.only
 
+    def widened(self, names: tuple[str, ...]) -> Variants:
+        """The same for an origin that varies by more fields from now on.
+
+        A stored response is selected by requests without the new fields, by which it did not vary: one that makes the
+        origin vary by an odd field takes nothing from the others.
+        """
+        wider = Variants(names)
+        for selected, stored in self.by_selection.items():
+            values = dict(zip(self.names, selected, strict=True))
+            wider.by_selection[tuple([values.get(name) for name in names])] = stored
+        wider.was_used = self.was_used
+        return wider
+
     def add(self, selected: Selection, stored: StoredResponse, *, max_bytes: int) -> None:
         """Add a variant or replace the one of the same selection; evicts the oldest beyond `max_bytes`."""
         self.by_selection.pop(selected, None)

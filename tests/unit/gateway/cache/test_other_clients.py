@@ -56,6 +56,21 @@ async def test_odd_requests_do_not_keep_others_out_of_the_cache(odd: Handler, or
     assert origin.times == 2
 
 
+async def test_a_field_that_makes_the_origin_vary_removes_no_response(cached: Handler, origin: Origin) -> None:
+    def respond(request: Request) -> Response:
+        vary = (("Vary", "X-Odd"),) if "X-Odd" in request.headers else ()
+        return response_with(
+            ("Cache-Control", "max-age=60"), *vary, body=request.headers.get("X-Odd", "plain").encode()
+        )
+
+    origin.respond = respond
+    await send(cached)
+    assert (await send(cached, get(X_Odd="1", Cache_Control="no-cache"))).body == b"1"
+    assert (await send(cached)).body == b"plain"
+    assert (await send(cached, get(X_Odd="1"))).body == b"1"
+    assert origin.times == 2
+
+
 async def test_a_response_too_large_to_be_stored_leaves_the_fresh_one(
     cached: Handler, origin: Origin, cache: ResponseCache
 ) -> None:

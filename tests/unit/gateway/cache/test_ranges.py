@@ -7,8 +7,8 @@ from email.utils import formatdate
 import pytest
 
 from gateway.cache.ranges import MAX_RANGES, parse_ranges
-from gateway.http.message import Handler
-from tests.unit.gateway.cache.cached_origin import Clock, Origin, cache_status, get, response_with, send
+from gateway.http.message import Handler, Response
+from tests.unit.gateway.cache.cached_origin import CACHEABLE, Clock, Origin, cache_status, get, response_with, send
 
 BODY = b"0123456789"
 
@@ -95,6 +95,13 @@ async def test_several_parts_are_sent_in_one_message(stored: Handler, origin: Or
     assert parts.body == line + b"\r\n" + first + line + b"\r\n" + second + line + b"--\r\n"
     assert b"Content-Range" not in parts.header_block
     assert origin.times == 1
+
+
+async def test_parts_of_a_response_without_a_type_have_none(stored: Handler, origin: Origin) -> None:
+    origin.respond = lambda _request: Response(200, BODY, header_block=CACHEABLE, content_type=b"")
+    await send(stored)
+    parts = await send(stored, get(Range="bytes=0-1,-2"))
+    assert parts.body.count(b"Content-") == parts.body.count(b"Content-Range: ") == 2
 
 
 async def test_a_part_beyond_the_end_is_a_416(stored: Handler, origin: Origin) -> None:
