@@ -38,10 +38,23 @@ def check(path: Path | None, *, say: Say) -> int:
         config = read_file(path)
     except ConfigError as error:
         raise SettingsError(error.errors) from error
+    _check_pages(config, say)
     for key_path, message in unmatched_route_patterns(config.policies, own_routes()):
         say(f"{config.location(key_path) or config.name}: warning: {format_key_path(key_path)}: {message}")
     sys.stdout.write(f"{config.name}: valid: {_summary(config)} (digest {config.digest})\n")
     return 0
+
+
+def _check_pages(config: Config, say: Say) -> None:
+    """Render all pages. Raises `SettingsError` for files that the gateway would not use."""
+    from gateway.policies.pages import page_set
+
+    pages = page_set(config.policies.pages)
+    if pages.faults:
+        where = config.location(("pages", "folder")) or config.name
+        raise SettingsError([f"{where}: pages: {fault}" for fault in pages.faults])
+    for warning in pages.warnings:
+        say(f"warning: {warning}")
 
 
 def show(loaded: Loaded) -> int:

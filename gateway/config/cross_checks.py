@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.config.policies import (
     Cors,
     Event,
+    Pages,
     Policies,
     Room,
     Shoppers,
@@ -17,6 +18,7 @@ from gateway.config.policies import (
 from gateway.config.reader import Diagnostic
 from gateway.config.route_patterns import applies
 from gateway.config.source_lines import KeyPath
+from gateway.http.html_page import MIN_CONTRAST, contrast
 
 # The dependencies with a breaker besides the upstreams.
 DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "search")
@@ -57,6 +59,7 @@ def check_policies(policies: Policies, values: Mapping[str, Any], key_paths: Key
         *_check_routes(policies, names["upstreams"], key_path_of),
         *(error for event in policies.events for error in _check_event(event, names, key_path_of)),
         *_check_cors(policies.cors, key_path_of),
+        *_check_colours(policies.pages, key_path_of),
     ]
 
 
@@ -202,3 +205,14 @@ def _check_cors(cors: Cors, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
         yield Diagnostic(
             key_path_of(cors, "allow_credentials"), 'must not be true for the origin "*": name the origins'
         )
+
+
+def _check_colours(pages: Pages, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    for colours in (pages.light, pages.dark):
+        for name, behind in (("text", "card"), ("quiet", "card"), ("accent", "card"), ("quiet", "background")):
+            measured = contrast(getattr(colours, name), getattr(colours, behind))
+            if measured < MIN_CONTRAST:
+                yield Diagnostic(
+                    key_path_of(colours, name),
+                    f"must have a contrast of {MIN_CONTRAST:g} to 1 with {behind} (WCAG 2.2, 1.4.3), not {measured:.1f}",
+                )

@@ -12,6 +12,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from gateway.http.html_page import DARK, LIGHT
+
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$", extra={"format": "lower case, digits, - and _"})]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400)]
@@ -25,6 +27,7 @@ RoutePattern = Annotated[
 Cidr = Annotated[str, Meta(extra={"format": "an address or a network, such as 10.0.0.0/8 or 2001:db8::/32"})]
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+", extra={"format": "http:// or https://"})]
 RequestPath = Annotated[str, Meta(pattern="^/")]
+Colour = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$", extra={"format": "a colour such as #0b57c2"})]
 # Under overload, the last is shed first.
 Criticality = Literal["checkout", "cart-write", "cart-read", "browse", "optional"]
 CRITICALITIES: Final[Sequence[Criticality]] = ("checkout", "cart-write", "cart-read", "browse", "optional")
@@ -362,6 +365,58 @@ class Headers(Table, frozen=True):
     )
 
 
+class LightColours(Table, frozen=True):
+    """Colours of the pages on light screens. Text on the card has a contrast of 4.5 to 1 or more."""
+
+    background: Annotated[Colour, Meta(description="Around the card.")] = LIGHT["background"]
+    card: Annotated[Colour, Meta(description="Behind the text.")] = LIGHT["card"]
+    line: Annotated[Colour, Meta(description="Lines and borders.")] = LIGHT["line"]
+    text: Annotated[Colour, Meta(description="Colour of text.")] = LIGHT["text"]
+    quiet: Annotated[Colour, Meta(description="Less important text.")] = LIGHT["quiet"]
+    accent: Annotated[Colour, Meta(description="Links, buttons, the place in the queue, the edge of the card.")] = (
+        LIGHT["accent"]
+    )
+
+
+class DarkColours(Table, frozen=True):
+    """Colours of the pages on dark screens."""
+
+    background: Annotated[Colour, Meta(description="Around the card.")] = DARK["background"]
+    card: Annotated[Colour, Meta(description="Behind the text.")] = DARK["card"]
+    line: Annotated[Colour, Meta(description="Lines and borders.")] = DARK["line"]
+    text: Annotated[Colour, Meta(description="Colour of text.")] = DARK["text"]
+    quiet: Annotated[Colour, Meta(description="Less important text.")] = DARK["quiet"]
+    accent: Annotated[Colour, Meta(description="Links, buttons, the place in the queue, the edge of the card.")] = DARK[
+        "accent"
+    ]
+
+
+class Pages(Table, frozen=True):
+    """The HTML pages that browsers get in place of problems, and the page of waiting rooms."""
+
+    enabled: Annotated[bool, Meta(description="Whether browsers get refusals as pages. Otherwise: JSON.")] = True
+    folder: Annotated[str | None, Meta(description="Folder with templates and texts of the operator.")] = None
+    brand: Annotated[str, Meta(max_length=100, description="Name of the shop, shown above the page.")] = ""
+    home: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^/?#\s]+\S*|/\S*)?$",
+            description="Address of the shop's start page, linked from refusals.",
+            extra={"format": "an address such as https://shop.example/, or a path"},
+        ),
+    ] = ""
+    language: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z]{2,3}(-[a-z0-9]{2,8})*$",
+            description="Language of clients whose Accept-Language names none that there is.",
+            extra={"format": "the tag of a language in lower case, such as en"},
+        ),
+    ] = "en"
+    light: Annotated[LightColours, Meta(description="Colours on light screens.")] = LightColours()
+    dark: Annotated[DarkColours, Meta(description="Colours on dark screens.")] = DarkColours()
+
+
 class AccessLog(Table, frozen=True):
     """The access log: one JSON line for a sample of requests, by outcome."""
 
@@ -405,4 +460,5 @@ class Policies(Table, frozen=True):
     cors: Annotated[Cors, Meta(description="Cross-origin requests.")] = Cors()
     compression: Annotated[Compression, Meta(description="Compression of responses.")] = Compression()
     headers: Annotated[Headers, Meta(description="Header fields of every response.")] = Headers()
+    pages: Annotated[Pages, Meta(description="Pages for browsers.")] = Pages()
     access_log: Annotated[AccessLog, Meta(description="The access log.")] = AccessLog()

@@ -21,6 +21,8 @@ FRAME: Final = _FILES.joinpath("frame.html").read_text(encoding="utf-8")
 _RULES: Final = _FILES.joinpath("style.css").read_text(encoding="utf-8")
 _STYLES: Final = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
 
+# WCAG 2.2, 1.4.3: between text and its background.
+MIN_CONTRAST: Final = 4.5
 # Colours by their name in the style, for light and dark screens. Text on the card has a contrast of 4.5 to 1 (WCAG 2.2, 1.4.3).
 Palette = Mapping[str, str]
 LIGHT: Final[Palette] = {

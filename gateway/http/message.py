@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.http.contained import FAILURES
+
+if TYPE_CHECKING:
+    from gateway.http.problems import Problem
 
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -100,7 +103,7 @@ class Response:
     Immutable, because one response may be sent to many requests. Header lines for one request go to its `extra_headers`.
     """
 
-    __slots__ = ("body", "content_type", "header_block", "status")
+    __slots__ = ("body", "content_type", "header_block", "problem", "status")
 
     def __init__(
         self, status: int, body: bytes = b"", *, header_block: bytes = b"", content_type: bytes = JSON
@@ -109,10 +112,14 @@ class Response:
         self.body = body
         self.header_block = header_block
         self.content_type = content_type
+        # The problem that the body tells in JSON: a browser gets its page.
+        self.problem: Problem | None = None
 
     def with_header_block(self, header_block: bytes) -> Response:
         """A copy with other header lines."""
-        return Response(self.status, self.body, header_block=header_block, content_type=self.content_type)
+        copy = Response(self.status, self.body, header_block=header_block, content_type=self.content_type)
+        copy.problem = self.problem
+        return copy
 
 
 class StreamedResponse(Response):

@@ -19,6 +19,8 @@ from store import StoreOverloaded, StoreUnavailable
 
 Members = Mapping[str, Any]
 RETRY_AFTER_S: Final = 1
+# Of a problem in JSON where browsers get a page in its place.
+VARY_ACCEPT: Final = header("Vary", "Accept")
 
 
 def _no_members(_error: object) -> Members:
@@ -296,7 +298,14 @@ def response(
         body = orjson.dumps(facts, default=msgspec.structs.asdict)
     else:
         body = b'%b,"instance":"%b"}' % (problem.opening_json, request_id.encode())
-    return Response(problem.status, body, header_block=problem.header_block + header_block, content_type=PROBLEM_JSON)
+    return encoded(problem, body, header_block=problem.header_block + header_block)
+
+
+def encoded(problem: Problem, body: bytes, *, header_block: bytes) -> Response:
+    """The response of a problem whose body is encoded already."""
+    made = Response(problem.status, body, header_block=header_block, content_type=PROBLEM_JSON)
+    made.problem = problem
+    return made
 
 
 def of_error(error: BaseException) -> Problem | None:

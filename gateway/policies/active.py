@@ -11,11 +11,14 @@ from gateway.config.policies import BREAKERS, Policies
 from gateway.control.commands import CommandFailed
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Handler
+from gateway.http.page_set import PageSet
+from gateway.http.refusal_pages import RefusalPages
 from gateway.http.route_stats import RouteStatsTable
 from gateway.metrics import Observed
 from gateway.pipeline.access_log import AccessLog
 from gateway.pipeline.edge_state import EdgeState
 from gateway.policies.access_log_slot import AccessLogSlot
+from gateway.policies.pages import page_set_in_use
 from gateway.policies.reload import Swap
 from gateway.policies.router_builder import Backends, Surface, build_router
 from gateway.server.server import EdgeServer
@@ -46,10 +49,11 @@ class ActivePolicies:
         self._stats = RouteStatsTable()
         self._secret = read_secret(policies)
         self._log = AccessLogSlot(policies.access_log)
+        self._pages = page_set_in_use(policies.pages)
         self.policies = policies
         # The handlers of endpoints without the layers that may reject a request.
         self.inner: Mapping[Endpoint, Handler] = {}
-        self._activate(policies, self._secret, self._log.log)
+        self._activate(policies, self._secret, self._log.log, self._pages)
 
     async def prepare(self, policies: Policies) -> Swap:
         """Open and check everything that these policies need. Raises `CommandFailed`, and then nothing has changed."""
@@ -57,17 +61,18 @@ class ActivePolicies:
             secret = read_secret(policies)
             checked_secret(policies.shoppers, secret)
             log = await self._log.prepare(policies.access_log)
+            pages = page_set_in_use(policies.pages)
         except OSError as error:
             raise CommandFailed(f"{error.filename}: {error.strerror}") from error
         except ValueError as error:
             raise CommandFailed(str(error)) from error
-        return lambda: self._activate(policies, secret, log)
+        return lambda: self._activate(policies, secret, log, pages)
 
     async def apply(self, policies: Policies) -> None:
         """Make other policies of the same file active, as an event begins or ends."""
-        self._activate(policies, self._secret, self._log.log)
+        self._activate(policies, self._secret, self._log.log, self._pages)
 
-    def _activate(self, policies: Policies, secret: bytes | None, log: AccessLog | None) -> None:
+    def _activate(self, policies: Policies, secret: bytes | None, log: AccessLog | None, pages: PageSet) -> None:
         state, backends = self._state, self._backends
         # The update that may raise comes first, while nothing has changed.
         state.tokens.update(policies.shoppers, secret=secret)
@@ -84,6 +89,8 @@ class ActivePolicies:
         backends.breakers.retain([*BREAKERS, "search", *(upstream.name for upstream in policies.upstreams)])
         self._log.swap(policies.access_log, log)
         self._server.access_log = log
+        self._pages = pages
+        self._server.refusal_pages = RefusalPages(pages) if policies.pages.enabled else None
         built = build_router(policies, self._surface, state, backends)
         self._stats.adopt(built.router.endpoints)
         self.policies, self.inner = policies, built.inner

@@ -17,7 +17,7 @@ import orjson
 
 from gateway.config.policies import Limit
 from gateway.http import problems
-from gateway.http.message import PROBLEM_JSON, Handler, Layer, Request, Response, ResponseOrAwaitable
+from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable
 from gateway.ratelimit.batch import Batch, Group
 from gateway.ratelimit.early_read import EarlyRead
 from gateway.ratelimit.fields import LimitFields, merge_fields
@@ -151,11 +151,10 @@ def _rejected(request: Request, group: Group, now_s: float) -> Response:
     if rejection is None:
         rejection = group.rejection = _rejection(group)
     jitter_s = _jitter_s(request.shopper or request.api_key or request.client, rejection.window_s, now_s)
-    return Response(
-        problems.QUOTA_EXCEEDED.status,
+    return problems.encoded(
+        problems.QUOTA_EXCEEDED,
         rejection.body + request.id.encode() + b'"}',
         header_block=b"Retry-After: %d\r\n" % (rejection.wait_s + jitter_s),
-        content_type=PROBLEM_JSON,
     )
 
 

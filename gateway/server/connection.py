@@ -9,6 +9,7 @@ The class is the protocol object itself and inherits nothing: event loops call i
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, Final
@@ -28,6 +29,8 @@ from gateway.http.message import (
     StreamedResponse,
     unparsed_request,
 )
+from gateway.http.negotiation import MAX_CHARACTERS, prefers_html
+from gateway.http.problems import VARY_ACCEPT
 from gateway.server import http1
 from gateway.server.context import ServerContext
 from gateway.server.http1 import Http1
@@ -43,7 +46,8 @@ _MAX_UNSENT_BYTES: Final = 4 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # nginx's status for a client that closed; only counted, never sent.
 _CLIENT_CLOSED: Final = Response(499)
-_AMBIGUOUS: Final = b'"type":"/problems/%b"' % problems.AMBIGUOUS.slug.encode()
+_ACCEPT: Final = istr("Accept")
+_PREFERENCE: Final = re.compile(rb"(?i)\r\n(accept(?:-language)?): ([ -~]*)")
 _HOST: Final = istr("Host")
 _EXPECT: Final = istr("Expect")
 _CONTENT_ENCODING: Final = istr("Content-Encoding")
@@ -404,6 +408,11 @@ class Connection:
         endpoint, request, context = self._endpoint, self._request, self._context
         assert endpoint is not None
         assert request is not None
+        if response.problem is not None:
+            if response.problem is problems.AMBIGUOUS:
+                # A layer or the handler has found the request ambiguous: nothing more may be read.
+                self._lingers = True
+            response = self._for_browser(response, request)
         if isinstance(response, StreamedResponse):
             if response.status not in BODILESS:
                 self._send_in_pieces(response, endpoint, request)
@@ -423,7 +432,7 @@ class Connection:
         """Send a whole response, if there is a client."""
         transport, context = self._transport, self._context
         if transport is not None:
-            if context.is_draining or self._http.body is not None or self._is_rejection(response):
+            if context.is_draining or self._http.body is not None or self._lingers:
                 self._connection_field = CLOSE
             transport.write(context.writer.render(response, request, self._connection_field))
 
@@ -440,11 +449,20 @@ class Connection:
         if self._transport is not None:
             self._transport.write(self._context.writer.render_interim(status, header_block))
 
-    def _is_rejection(self, response: Response) -> bool:
-        """Whether nothing more may be read: a layer or the handler has found the request ambiguous."""
-        if response.status == 400 and _AMBIGUOUS in response.body:
-            self._lingers = True
-        return self._lingers
+    def _for_browser(self, response: Response, request: Request) -> Response:
+        """The response of a problem, or its page for a client that prefers HTML."""
+        pages = self._context.refusal_pages
+        if pages is None:
+            return response
+        accept = request.headers.get(_ACCEPT)
+        # Most clients of the API accept JSON or anything, and need no further look.
+        if accept is not None and accept.find("text/") >= 0 and prefers_html(accept[:MAX_CHARACTERS]):
+            try:
+                return pages.page_of(response, request)
+            except Exception as error:  # noqa: BLE001 - the problem itself is a response too
+                FAILURES.add("making a page", error)
+        request.extra_headers += VARY_ACCEPT
+        return response
 
     def _end_response(self) -> None:
         """The response is with the transport: close, or get ready for the next request."""
@@ -515,7 +533,8 @@ class Connection:
         if self._transport is None or self._is_closing:
             return
         request = unparsed_request(self._context.ids.next())
-        response = problems.response(problem, request.id)
+        request.headers = _preferences(self._http.rejected_head)
+        response = self._for_browser(problems.response(problem, request.id), request)
         self._transport.write(self._context.writer.render(response, request, CLOSE))
         self._lingers = True
         self._close()
@@ -586,6 +605,11 @@ class InterimSender:
     def send_interim(self, status: int, header_block: bytes) -> None:
         """See `InterimReceiver`."""
         self._connection.send_interim(self._request, status, header_block)
+
+
+def _preferences(head: bytes) -> dict[str, str]:
+    """What a client prefers that sent an invalid message: a shopper whose cookies are too large gets a page too."""
+    return {name.decode().title(): value.decode("latin-1") for name, value in reversed(_PREFERENCE.findall(head))}
 
 
 async def _discard(response: StreamedResponse) -> None:

@@ -28,6 +28,14 @@ class EarlyRejecter(Protocol):
         ...
 
 
+class ProblemPages(Protocol):
+    """Makes the pages that browsers get in place of problems."""
+
+    def page_of(self, response: Response, request: Request) -> Response:
+        """The page with the same status and header fields as the problem's response."""
+        ...
+
+
 class OpenConnection(Protocol):
     """A connection as the server sees it."""
 
@@ -62,6 +70,8 @@ class ServerContext:
         self.access_log: AccessLog | None = None
         # Set while there are requests to reject unparsed.
         self.early_rejecter: EarlyRejecter | None = None
+        # Where it is None, browsers get JSON as all clients do.
+        self.refusal_pages: ProblemPages | None = None
         # How clients last named this server, so that pre-warmed responses have the same cache keys.
         self.last_address: dict[str, str] = {"Host": "localhost"}
         self.ids = RequestIds()

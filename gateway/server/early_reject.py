@@ -16,9 +16,10 @@ from gateway.http.message import Request
 from gateway.server.context import ServerContext
 from gateway.server.request_line import is_ambiguous_path
 
-# With any of these the body could end elsewhere, the connection could end, or the response would be another one.
+# With any of these the body could end elsewhere, the connection could end, or the response would be another one, such as a
+# page for browsers.
 _UNSAFE_FIELD: Final = re.compile(
-    rb"\r\n(?:transfer-encoding|expect|upgrade|connection|traceparent|origin|[ \t])", re.IGNORECASE
+    rb"\r\n(?:transfer-encoding|expect|upgrade|connection|traceparent|origin|accept:[^\r]*text/|[ \t])", re.IGNORECASE
 )
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length(?:: (\d{1,5})(?=\r\n))?", re.IGNORECASE)
 _HOST: Final = re.compile(rb"\r\nhost(?:: ([^\r]*))?", re.IGNORECASE)
@@ -81,6 +82,8 @@ class EarlyReject:
         if template is None:
             request = Request("GET", "", "", {}, b"", _ID_PLACEHOLDER, ())
             request.extra_headers = header_block + _RETRY_AFTER_PLACEHOLDER
+            if self._server.refusal_pages is not None:
+                request.extra_headers += problems.VARY_ACCEPT
             response = self._server.writer.render(problems.response(problems.OVERLOADED, _ID_PLACEHOLDER), request)
             start, middle, end = response.split(_ID_PLACEHOLDER.encode())
             template = self._templates[header_block] = (start, *middle.split(_RETRY_AFTER_PLACEHOLDER), end)

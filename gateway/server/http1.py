@@ -102,6 +102,7 @@ class Http1:
         "is_responding",
         "keepalive_s",
         "receive_timeout_s",
+        "rejected_head",
     )
 
     def __init__(
@@ -128,6 +129,8 @@ class Http1:
         self._start = 0
         # How much of an incomplete header section is known to have no invalid bytes.
         self._scanned = 0
+        # The beginning of a message that could not be parsed.
+        self.rejected_head = b""
         # Whether nothing is read any more.
         self.is_closed = False
         # Whether a request was returned whose response is not sent.
@@ -359,6 +362,7 @@ class Http1:
 
     def fail(self, problem: problems.Problem) -> ProtocolError:
         """Close, and make the error to raise."""
+        self.rejected_head = self._buffer[self._start : self._start + self._max_head_bytes]
         self.close()
         return ProtocolError(problem)
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 from gateway.config.policies import Room
 from gateway.http import problems
 from gateway.http.message import Request, Response, header
+from gateway.http.negotiation import prefers_html
 from gateway.waitingroom.admission import RoomStatus, Visit, eta_s, retry_after_s, session_life_s
-from gateway.waitingroom.negotiation import cookie, prefers_html
+from gateway.waitingroom.cookies import cookie
 from gateway.waitingroom.page import HTML, PAGE_HEADERS, Waiting, render
 from gateway.waitingroom.ports import RoomStore
 from gateway.waitingroom.tokens import RoomTokens, Ticket

@@ -186,3 +186,21 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...], capsys: 
         main(["config", *words, "--help"])
     assert told.value.code == 0
     assert "example: " in capsys.readouterr().out
+
+
+def test_a_broken_template_of_a_page_is_64(file: Path, capsys: Told) -> None:
+    (file.parent / "pages").mkdir()
+    (file.parent / "pages" / "404.html").write_text("$contents")
+    text = SOUND + '\n[pages]\nfolder = "pages"\n'
+    file.write_text(text)
+
+    assert main(["config", "check", "shop.toml"]) == 64
+    line = text.splitlines().index('folder = "pages"') + 1
+    assert f"shop.toml:{line}: pages: pages/404.html: there is no $contents here" in capsys.readouterr().err
+
+
+def test_text_without_contrast_is_64(file: Path, capsys: Told) -> None:
+    file.write_text(SOUND + '\n[pages.dark]\naccent = "#333333"\n')
+
+    assert main(["config", "check", "shop.toml"]) == 64
+    assert "pages.dark.accent: must have a contrast of 4.5 to 1 with card" in capsys.readouterr().err

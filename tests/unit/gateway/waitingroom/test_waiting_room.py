@@ -13,9 +13,10 @@ from multidict import CIMultiDict
 
 from gateway.config.policies import Room
 from gateway.http.message import Handler, Request, Response, resolve
+from gateway.http.negotiation import prefers_html
 from gateway.pipeline.degraded import Degraded
 from gateway.waitingroom.admission import RoomStatus, Visit
-from gateway.waitingroom.negotiation import cookie, prefers_html
+from gateway.waitingroom.cookies import cookie
 from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.room import WaitingRoom
 from gateway.waitingroom.rooms import Rooms
