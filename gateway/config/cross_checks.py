@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.config.policies import (
     Cors,
     Event,
+    Forward,
     Pages,
     Policies,
     Room,
@@ -18,6 +19,7 @@ from gateway.config.policies import (
 from gateway.config.reader import Diagnostic
 from gateway.config.route_patterns import applies
 from gateway.config.source_lines import KeyPath
+from gateway.http.canonical_path import canonical_host, canonical_path
 from gateway.http.html_page import MIN_CONTRAST, contrast
 
 # The dependencies with a breaker besides the upstreams.
@@ -31,7 +33,6 @@ _UNIQUE: Final = (
     (("events",), "name"),
     (("identity", "api_keys"), "name"),
     (("identity", "api_keys"), "sha256"),
-    (("routes",), "prefix"),
 )
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # HEAD goes with GET.
@@ -68,7 +69,7 @@ def unmatched_route_patterns(policies: Policies, routes: Iterable[tuple[str, str
 
     They are warnings: the route may be added later, but a typo is more likely.
     """
-    forwarded = [(method, f"{route.prefix}*") for route in policies.routes for method in _METHODS]
+    forwarded = [(method, route.pattern) for route in policies.routes for method in _METHODS]
     everything = [*routes, *forwarded]
     patterns: list[tuple[KeyPath, Sequence[str]]] = [
         *((("limits", index), limit.routes) for index, limit in enumerate(policies.limits)),
@@ -182,10 +183,29 @@ def _check_upstream(upstream: Upstream, key_path_of: KeyPathOf) -> Iterator[Diag
 
 
 def _check_routes(policies: Policies, upstreams: set[str], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    seen: dict[tuple[bool, str, str], str] = {}
     for route in policies.routes:
+        yield from _check_path(route, seen, key_path_of)
         if route.upstream not in upstreams:
             known = f"there is {', '.join(sorted(upstreams))}" if upstreams else "there are no [[upstreams]]"
             yield Diagnostic(key_path_of(route, "upstream"), f"there is no upstream {route.upstream!r}; {known}")
+
+
+def _check_path(route: Forward, seen: dict[tuple[bool, str, str], str], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    """Errors of the path of a route. `seen` are the written paths before it, by kind, canonical path and host."""
+    if (route.prefix is None) == (route.path is None):
+        yield Diagnostic(key_path_of(route), "must have a prefix or a path, and not both")
+        return
+    if route.path is not None and route.strip_prefix:
+        yield Diagnostic(key_path_of(route, "strip_prefix"), "needs a prefix")
+    member = "prefix" if route.path is None else "path"
+    written = route.prefix or route.path or ""
+    for host in sorted({*map(canonical_host, route.hosts)}) or [""]:
+        before = seen.setdefault((route.path is None, canonical_path(written), host), written)
+        if before is not written:
+            same = "the same as" if before == written else f"read as the same path as {before},"
+            yield Diagnostic(key_path_of(route, member), f"is {same} that of one above")
+            return
 
 
 def _check_event(event: Event, names: Mapping[str, set[str]], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:

@@ -26,6 +26,16 @@ RoutePattern = Annotated[
 ]
 Cidr = Annotated[str, Meta(extra={"format": "an address or a network, such as 10.0.0.0/8 or 2001:db8::/32"})]
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+", extra={"format": "http:// or https://"})]
+# As in a Host field, without a port.
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\])$",
+        extra={"format": "a host without a port, such as shop.example"},
+    ),
+]
+PathPrefix = Annotated[str, Meta(pattern=r"^/([^*?#]*/)?$", extra={"format": "begins and ends with a slash"})]
+ExactPath = Annotated[str, Meta(pattern=r"^/[^*?#]*$", extra={"format": "begins with a slash"})]
 RequestPath = Annotated[str, Meta(pattern="^/")]
 Colour = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$", extra={"format": "a colour such as #0b57c2"})]
 # Under overload, the last is shed first.
@@ -218,17 +228,19 @@ class Upstream(Table, frozen=True):
 
 
 class Forward(Table, frozen=True):
-    """A path prefix that is forwarded to an upstream. The longest prefix wins; the gateway's own routes come first."""
+    """A path, or a prefix of paths, that is forwarded to an upstream.
 
-    prefix: Annotated[
-        str,
-        Meta(
-            pattern=r"^/([^*?#]*/)?$",
-            description="Path prefix of the forwarded requests. Begins and ends with a slash.",
-            extra={"format": "begins and ends with a slash"},
-        ),
-    ]
+    The gateway's own routes come first, then an exact path, then the longest prefix.
+    """
+
     upstream: Annotated[Name, Meta(description="Name of the upstream.")]
+    prefix: Annotated[
+        PathPrefix | None, Meta(description="Path prefix of the forwarded requests. Begins and ends with a slash.")
+    ] = None
+    path: Annotated[ExactPath | None, Meta(description="The one path that is forwarded, in place of a prefix.")] = None
+    hosts: Annotated[
+        tuple[HostName, ...], Meta(description="Hosts whose requests are forwarded. Default: those of all hosts.")
+    ] = ()
     strip_prefix: Annotated[bool, Meta(description="Whether the prefix is removed from the path.")] = False
     timeout_s: Annotated[Seconds, Meta(description="Timeout until the head of the response, in seconds.")] = 10.0
     idle_timeout_s: Annotated[
@@ -246,6 +258,16 @@ class Forward(Table, frozen=True):
     preserve_host: Annotated[
         bool, Meta(description="Whether the upstream receives the client's Host. Otherwise: the target's own.")
     ] = True
+
+    @property
+    def pattern(self) -> str:
+        """The path as policies name it: `/pages/*`, or an exact one."""
+        return f"{self.prefix}*" if self.path is None else self.path
+
+    @property
+    def name(self) -> str:
+        """The name in metrics, logs and quotas: the pattern, after the first of the hosts if there are some."""
+        return f"{self.hosts[0]}{self.pattern}" if self.hosts else self.pattern
 
 
 class Cache(Table, frozen=True):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from gateway.config.policies import Cors, Event, Forward, Headers, HealthCheck, Identity, Room, Shoppers, Upstream
 from gateway.config.reader import Checks
 from gateway.http.addresses import parse_network
+from gateway.http.canonical_path import canonical_path, has_ambiguous_segment
 
 _SENT_PREFIX: Final = re.compile(r"[!$%&'()+,./0-9:;=@A-Z_a-z~-]+")  # RFC 3986, 3.3
 _ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+")
@@ -88,7 +89,14 @@ def _prefix_error(prefix: str) -> str | None:
         return "must be percent-encoded, as it is sent"
     if any(segment in {"", ".", ".."} for segment in prefix.split("/")[1:-1]):
         return "must have no empty segment, nor . or .."
+    if has_ambiguous_segment(prefix) or canonical_path(prefix).count("/") != prefix.rstrip("/").count("/"):
+        return "must have no segment that is read as an empty one, as . or .., or as two"
     return None
+
+
+def _exact_path_error(path: str) -> str | None:
+    """The error of an exact path that no accepted path has."""
+    return _prefix_error(path if path.endswith("/") else f"{path}/")
 
 
 def _origin_error(origin: str) -> str | None:
@@ -114,6 +122,7 @@ CHECKS: Final[Checks] = {
     (Upstream, "targets"): _target_error,
     (HealthCheck, "path"): _sent_path_error,
     (Forward, "prefix"): _prefix_error,
+    (Forward, "path"): _exact_path_error,
     (Event, "start"): _time_error,
     (Event, "end"): _time_error,
     (Event, "prewarm"): _sent_path_error,

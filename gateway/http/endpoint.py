@@ -25,10 +25,22 @@ class Endpoint:
 
     A `hot` handler returns a response or awaits only futures, so that the server runs it without a task of its own. A
     handler that `streams` gets a body longer than `stream_above` bytes while it is received; any other body is received
-    whole before the handler is called.
+    whole before the handler is called. The method `*` is any method. `path` is that of its route; the first of its hosts
+    stands before it.
     """
 
-    __slots__ = ("body_limit", "early_reject", "handler", "hot", "method", "path", "stats", "stream_above", "streams")
+    __slots__ = (
+        "body_limit",
+        "early_reject",
+        "handler",
+        "hosts",
+        "hot",
+        "method",
+        "path",
+        "stats",
+        "stream_above",
+        "streams",
+    )
 
     def __init__(
         self,
@@ -39,6 +51,7 @@ class Endpoint:
         hot: bool = True,
         body_limit: int = DEFAULT_BODY_LIMIT,
         stream_above: int | None = None,
+        hosts: tuple[str, ...] = (),
     ) -> None:
         self.method = method
         self.path = path
@@ -47,6 +60,8 @@ class Endpoint:
         self.body_limit = body_limit
         self.streams = stream_above is not None
         self.stream_above = body_limit if stream_above is None else stream_above
+        # The canonical names of the hosts that it serves; all if there are none.
+        self.hosts = hosts
         self.stats = RouteStats()
         # None where requests may not be rejected unparsed.
         self.early_reject: EarlyRejection | None = None

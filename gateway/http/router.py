@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 from gateway.http import problems
+from gateway.http.canonical_path import canonical_host, canonical_path
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response, header
 
@@ -14,23 +15,35 @@ Match = tuple[Endpoint, Params]
 
 
 class _Node:
-    __slots__ = ("children", "endpoints", "other", "prefix", "variable")
+    __slots__ = ("children", "endpoints", "other", "variable")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.variable: _Node | None = None
         self.endpoints: dict[str, Endpoint] = {}
-        # Serves all paths below, except those of a longer prefix.
-        self.prefix: Endpoint | None = None
         # Responds to methods that the path does not support.
         self.other = _not_found()
+
+
+class _ForwardNode:
+    """A canonical path, or the beginning of one, with the endpoints of all methods. They differ by their hosts."""
+
+    __slots__ = ("children", "exact", "prefixes")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _ForwardNode] = {}
+        # Serve this path alone.
+        self.exact: list[Endpoint] = []
+        # Serve this path and all paths below that no other endpoint serves.
+        self.prefixes: list[Endpoint] = []
 
 
 class Router:
     """All endpoints. `HEAD` is served by `GET`; `OPTIONS`, 405 and 404 have endpoints of their own.
 
-    A path that ends with `/*` serves, for any method, all paths below it that have no endpoint; the longest prefix wins.
-    The part matched by `*` is its only variable, not decoded.
+    Endpoints of any method, those of forwarded requests, are found by the canonical form of their path, after all others:
+    first one of exactly this path, then the longest prefix, which ends with `/*`. Of two with the same path, the one that
+    names the host of the request wins.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -38,24 +51,27 @@ class Router:
         self._not_found = _not_found()
         # `OPTIONS *` is about the server as a whole (RFC 9110, 9.3.7); some balancers probe with it.
         server = Endpoint("OPTIONS", "*", lambda _request: Response(204))
-        self._has_prefixes = False
+        self._forwards = _ForwardNode()
+        # Whether an endpoint names its hosts.
+        self.has_hosts = False
         nodes: dict[int, _Node] = {}
-        prefixes = []
+        forwards = []
         for endpoint in (*endpoints, server):
-            if endpoint.path.endswith("/*"):
-                self._add_prefix(endpoint)
-                prefixes.append(endpoint)
+            if endpoint.method == "*":
+                self._add_forward(endpoint)
+                forwards.append(endpoint)
             else:
                 node = self._add(endpoint)
                 nodes[id(node)] = node
         for node in nodes.values():
             _complete(node)
-        self.endpoints = [self._not_found, *prefixes]
+        self._has_forwards = bool(forwards)
+        self.endpoints = [self._not_found, *forwards]
         for node in nodes.values():
             self.endpoints += [*dict.fromkeys(node.endpoints.values()), node.other]
 
-    def find(self, method: str, path: str) -> Match:
-        """The endpoint of a path (without query), and the decoded variables of the path."""
+    def find(self, method: str, path: str, host: str = "") -> Match:
+        """The endpoint of a path (without query), and the decoded variables of the path. `host` is a `Host` field."""
         node = self._root
         params: Params = ()
         for segment in path.split("/"):
@@ -63,42 +79,50 @@ class Router:
             if child is None:
                 child = node.variable
                 if child is None or not segment:
-                    return self._below(path)
+                    return self._forward(path, host)
                 decoded = _decoded(segment) if "%" in segment else segment
                 if decoded is None:
-                    return self._below(path)
+                    return self._forward(path, host)
                 params += (decoded,)
             node = child
         endpoint = node.endpoints.get(method)
         if endpoint is not None:
             return endpoint, params
-        return (node.other, params) if node.endpoints else self._below(path)
+        return (node.other, params) if node.endpoints else self._forward(path, host)
 
-    def _below(self, path: str) -> Match:
-        """The longest `/*` prefix of a path without an endpoint, or else the 404 endpoint."""
-        if not self._has_prefixes:
+    def _forward(self, path: str, host: str) -> Match:
+        """The endpoint of any method for a path that no other endpoint has, or else the 404 endpoint."""
+        if not self._has_forwards:
             return self._not_found, ()
-        node, prefix, start, rest = self._root, None, 0, ""
-        for segment in path.split("/")[:-1]:
+        if self.has_hosts:
+            host = canonical_host(host)
+        node = self._forwards
+        found = _of_host(node.prefixes, host)
+        segments = canonical_path(path).split("/")
+        del segments[0]
+        for segment in segments:
             child = node.children.get(segment)
-            if child is None and ("%" in segment or ";" in segment):
-                child = node.children.get(_normalized(segment))
             if child is None:
                 break
             node = child
-            start += len(segment) + 1
-            if node.prefix is not None:
-                prefix, rest = node.prefix, path[start:]
-        return (prefix, (rest,)) if prefix is not None else (self._not_found, ())
+            found = _of_host(node.prefixes, host) or found
+        else:
+            found = _of_host(node.exact, host) or found
+        return found or self._not_found, ()
 
     def _add(self, endpoint: Endpoint) -> _Node:
         node = self._node(endpoint.path)
         node.endpoints[endpoint.method] = endpoint
         return node
 
-    def _add_prefix(self, endpoint: Endpoint) -> None:
-        self._node(endpoint.path.removesuffix("/*")).prefix = endpoint
-        self._has_prefixes = True
+    def _add_forward(self, endpoint: Endpoint) -> None:
+        path = endpoint.path[endpoint.path.index("/") :]
+        node = self._forwards
+        for segment in canonical_path(path.removesuffix("*")).split("/")[1:]:
+            node = node.children.setdefault(segment, _ForwardNode())
+        same_path = node.prefixes if path.endswith("/*") else node.exact
+        same_path.append(endpoint)
+        self.has_hosts = self.has_hosts or bool(endpoint.hosts)
 
     def _node(self, path: str) -> _Node:
         node = self._root
@@ -135,12 +159,15 @@ def _not_found() -> Endpoint:
     return Endpoint("*", "*", not_found)
 
 
-def _normalized(segment: str) -> str:
-    """A segment as an upstream may interpret it: decoded (RFC 3986, 6.2.2.2), and without parameters (3.3).
-
-    Otherwise `/d%72op/` would match a shorter prefix and bypass the waiting room and limits of `/drop/`.
-    """
-    return unquote(segment.partition(";")[0])
+def _of_host(endpoints: list[Endpoint], host: str) -> Endpoint | None:
+    """The endpoint that names the host, else one that serves all hosts."""
+    of_all = None
+    for endpoint in endpoints:
+        if host in endpoint.hosts:
+            return endpoint
+        if not endpoint.hosts:
+            of_all = endpoint
+    return of_all
 
 
 def _decoded(segment: str) -> str | None:

@@ -88,8 +88,8 @@ class Stacks:
         return request.extra_headers
 
     def of_forward(self, rule: Forward) -> Layer:
-        """The layers of a forwarded prefix. Its upstream authenticates shoppers, so tokens are not verified."""
-        path = f"{rule.prefix}*"
+        """The layers of a forwarded path or prefix. Its upstream authenticates shoppers, so tokens are not verified."""
+        path = rule.pattern
         layers = {method: self._of_forward(rule, method, path) for method in self._named_methods(path)}
         if "GET" in layers:
             # As for routes of the API.
@@ -99,7 +99,7 @@ class Stacks:
 
     def _of_forward(self, rule: Forward, method: str, path: str) -> Layer:
         # For limits that count by route it is one route, with any method.
-        route = f"* {path}"
+        route = f"* {rule.name}"
         return stack(
             self._outside(method, path, is_page=True),
             self._admission(method, path, rule.criticality, sells=False, dependency=rule.upstream),

@@ -21,12 +21,12 @@ class Prewarmer:
     async def fetch(self, target: str) -> None:
         """Fetch the path and query `target`, so that its response is in the cache. Raises `RuntimeError` if it fails."""
         path, _, query = target.partition("?")
-        endpoint, params = self._server.router.find("GET", path)
-        handler = self._active.inner.get(endpoint, endpoint.handler)
         headers = CIMultiDict(self._server.last_address)
         events = (event for event in self._active.policies.events if target in event.prewarm)
         if host := next(filter(None, (event.prewarm_host for event in events)), None):
             headers["Host"] = host
+        endpoint, params = self._server.router.find("GET", path, headers.get("Host", ""))
+        handler = self._active.inner.get(endpoint, endpoint.handler)
         request_id = self._server.ids.of(headers)
         request = Request("GET", path, query, headers, b"", request_id, params, started_at=monotonic())
         response = await resolve(handler(request))

@@ -10,6 +10,7 @@ from gateway.cache.cache import ResponseCache
 from gateway.cache.response_cache import response_cache
 from gateway.config.policies import Forward, Policies
 from gateway.http.addresses import ADDRESS_FIELDS, peer_of
+from gateway.http.canonical_path import canonical_host
 from gateway.http.endpoint import EarlyRejection, Endpoint
 from gateway.http.message import Handler
 from gateway.http.router import Router
@@ -103,7 +104,7 @@ class _Build:
         return endpoint
 
     def _forward(self, rule: Forward) -> Endpoint:
-        """A prefix that is forwarded to an upstream."""
+        """A path or prefix that is forwarded to an upstream."""
         backends = self._backends
         inner = forward(
             rule,
@@ -117,10 +118,11 @@ class _Build:
             inner = response_cache(backends.cache, key_fields=ADDRESS_FIELDS, is_tripped=is_tripped, mark=mark)(inner)
         endpoint = Endpoint(
             "*",
-            f"{rule.prefix}*",
+            rule.name,
             self._stacks.of_forward(rule)(inner),
             body_limit=rule.max_body_bytes,
             stream_above=backends.upstreams[rule.upstream].table.buffer_bytes,
+            hosts=tuple(map(canonical_host, rule.hosts)),
         )
         self._inner[endpoint] = inner
         return endpoint

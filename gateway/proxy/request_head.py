@@ -80,8 +80,8 @@ class RequestHeads:
         scheme: str = "http",
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._prefix = rule.prefix
-        self._strip_chars = len(rule.prefix) - 1 if rule.strip_prefix else 0
+        self._prefix = rule.prefix or ""
+        self._strip_chars = len(self._prefix) - 1 if rule.strip_prefix else 0
         self._preserves_host = rule.preserve_host
         self._timeout_s = rule.timeout_s
         self._rules = FieldRules()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.http.canonical_path import has_ambiguous_segment
 from gateway.proxy.errors import AmbiguousRequest
 
 # With no segment that begins with a dot, such a path needs no further check.
@@ -13,6 +14,8 @@ _VISIBLE: Final = re.compile(r"[!-~]*")
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?=[/;]|$)", re.IGNORECASE)
 # An encoded slash, backslash or control character.
 _DISGUISED: Final = re.compile(r"%(?:2f|5c|[01][0-9a-f]|7f)", re.IGNORECASE)
+# UTF-8 that is longer than needed, in which lenient decoders find a slash or a dot (RFC 3629, 10).
+_OVERLONG: Final = re.compile(r"%(?:c[01]%[89ab]|e0%[89]|f0%8)[0-9a-f]", re.IGNORECASE)
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -21,6 +24,8 @@ def forwarded_path(path: str, query: str, prefix: str, strip_chars: int) -> str:
     if "/." in path or not _PLAIN_PATH.fullmatch(path):
         check_path(path)
     if strip_chars:
+        if path == prefix[:-1]:
+            path = prefix  # a prefix serves its path without the slash as well
         if not path.startswith(prefix):
             raise AmbiguousRequest("a path outside its prefix")
         path = path[strip_chars:]
@@ -39,7 +44,7 @@ def check_path(path: str) -> None:
         raise AmbiguousRequest("an invalid character in the path")
     if "\\" in path or "#" in path or "?" in path:
         raise AmbiguousRequest("a character in the path that some servers take for a separator")
-    if _DOT_SEGMENT.search(path):
-        raise AmbiguousRequest("a path with dot segments")
-    if "%" in path and (_DISGUISED.search(path) or _BROKEN_ESCAPE.search(path)):
-        raise AmbiguousRequest("an encoded slash or control character, or a broken encoding, in the path")
+    if _DOT_SEGMENT.search(path) or has_ambiguous_segment(path):
+        raise AmbiguousRequest("a path with dot segments, or encoded more than twice")
+    if "%" in path and (_DISGUISED.search(path) or _BROKEN_ESCAPE.search(path) or _OVERLONG.search(path)):
+        raise AmbiguousRequest("an encoded slash or control character, or an invalid encoding, in the path")

@@ -226,7 +226,7 @@ class Connection:
         line, headers = head.line, head.headers
         route = line.route
         if route is None:
-            route = line.route = context.router.find(line.method, line.path)
+            route = context.route_of(line, headers)
         endpoint, params = route
         request = Request(
             line.method, line.path, line.query, headers, b"", context.ids.of(headers), params, self._peer, monotonic()

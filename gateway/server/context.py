@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
+
+from multidict import istr
 
 from gateway.http.addresses import ADDRESS_FIELDS
 from gateway.http.contained import FAILURES
 from gateway.http.endpoint import Endpoint
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.http.message import Request, Response
-from gateway.http.router import Router
+from gateway.http.router import Match, Router
 from gateway.server.plain_head import PlainHeadReader
 from gateway.server.request_id import RequestIds
+from gateway.server.request_line import RequestLine
 from gateway.server.response_writer import ResponseWriter
 
+_HOST: Final = istr("Host")
 AccessLog = Callable[[Endpoint, Request, Response, float], None]
 
 
@@ -97,6 +101,17 @@ class ServerContext:
         self._router = router
         # They have the routes of the router before.
         self.plain_heads.forget_request_lines()
+
+    def route_of(self, line: RequestLine, headers: Mapping[str, str]) -> Match:
+        """The route of a request whose line has none yet. The line remembers it, unless it depends on the host."""
+        router = self._router
+        if not router.has_hosts:
+            route = line.route = router.find(line.method, line.path)
+            return route
+        route = router.find(line.method, line.path, headers.get(_HOST, ""))
+        if route[0].method != "*":
+            line.route = route
+        return route
 
     def record(self, endpoint: Endpoint, request: Request, response: Response) -> None:
         """Count a response and its time, and write the line of the access log that some get. Never raises."""

@@ -14,8 +14,8 @@ def _no_mark(_request: Request, _part: str) -> None:
 def waiting_room(room: WaitingRoom, *, sells: bool = False, mark: Mark = _no_mark) -> Layer:
     """Serve clients that `room` has admitted; give the others their place. An admitted client costs no call of the store.
 
-    `sells`: a 202 of this route is an order, so that no stock is reserved for that client any more. Preflights pass,
-    because they carry no cookie. `mark(request, "waiting-room")` is called for a response without a place, while the
+    `sells`: a 202 of this route is an order, so that no stock is reserved for that client any more. Preflights wait too:
+    a server may serve `OPTIONS` as it serves `GET`. Those of `[cors]` are answered before. `mark(request, "waiting-room")` is called for a response without a place, while the
     store is away. The state is in `room`, which may be turned off or get another table at any time.
     """
     return lambda handler: _Admission(room, handler, mark, sells=sells).admit
@@ -32,7 +32,7 @@ class _Admission:
 
     def admit(self, request: Request) -> ResponseOrAwaitable:
         room = self._room
-        if not room.is_enabled or (request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers):
+        if not room.is_enabled:
             return self._handler(request)
         session = room.session_of(request)
         if session is None:

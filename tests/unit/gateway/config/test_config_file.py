@@ -238,6 +238,30 @@ end = 2026-11-27T12:00:00Z
             "[[routes]]\nprefix = '/a/'\nupstream = 'web'\n[[routes]]\nprefix = '/a/'\nupstream = 'web'",
             ["routes[1].prefix: is the same as that of one above"],
         ),
+        (
+            "[[routes]]\nprefix = '/a/'\nupstream = 'web'\n[[routes]]\nprefix = '/A/'\nupstream = 'web'",
+            ["routes[1].prefix: is read as the same path as /a/, that of one above"],
+        ),
+        (
+            (
+                "[[routes]]\npath = '/a'\nhosts = ['h', 'i']\nupstream = 'web'\n"
+                "[[routes]]\npath = '/a/'\nhosts = ['I.']\nupstream = 'web'"
+            ),
+            ["routes[1].path: is read as the same path as /a, that of one above"],
+        ),
+        ("[[routes]]\nupstream = 'web'", ["routes[0]: must have a prefix or a path, and not both"]),
+        (
+            "[[routes]]\nprefix = '/a/'\npath = '/a'\nupstream = 'web'",
+            ["routes[0]: must have a prefix or a path, and not both"],
+        ),
+        ("[[routes]]\npath = '/a'\nstrip_prefix = true\nupstream = 'web'", ["routes[0].strip_prefix: needs a prefix"]),
+        (
+            "[[routes]]\npath = '/a'\nhosts = ['h:80', 'http://h']\nupstream = 'web'",
+            [
+                "routes[0].hosts[0]: must be text in quotes (a host without a port",
+                "routes[0].hosts[1]: must be text in quotes (a host without a port",
+            ],
+        ),
         ("[[upstreams]]\nname='store'\ntargets=['http://x']", ["upstreams[1].name: must not be one of store, payment"]),
         ("[[upstreams]]\nname='b'\ntargets=[]", ["upstreams[1].targets: must have 1 or more"]),
         (
@@ -339,7 +363,22 @@ def test_hs256_needs_a_secret_of_32_bytes(tmp_path: Path) -> None:
     assert errors_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
 
 
-@pytest.mark.parametrize("prefix", ["/schöne schuhe/", "/a b/", "/{sku}/", '/"/', "/a//b/", "//", "/a/../b/", "/./"])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "/a/%2e%2e/",
+        "/a/%20/",
+        "/a%2fb/",
+        "/schöne schuhe/",
+        "/a b/",
+        "/{sku}/",
+        '/"/',
+        "/a//b/",
+        "//",
+        "/a/../b/",
+        "/./",
+    ],
+)
 def test_a_prefix_that_no_path_can_have_is_an_error(prefix: str) -> None:
     text = f"[[upstreams]]\nname = 'web'\ntargets = ['http://h']\n[[routes]]\nprefix = '{prefix}'\nupstream = 'web'"
     (error,) = errors_of(text)
@@ -350,6 +389,21 @@ def test_a_prefix_that_no_path_can_have_is_an_error(prefix: str) -> None:
 def test_a_percent_encoded_prefix_is_valid(prefix: str) -> None:
     text = f"[[upstreams]]\nname = 'web'\ntargets = ['http://h']\n[[routes]]\nprefix = '{prefix}'\nupstream = 'web'"
     assert read_text(text).policies.routes[0].prefix == prefix
+
+
+def test_routes_may_share_a_path_for_different_hosts_and_kinds() -> None:
+    text = "[[upstreams]]\nname = 'web'\ntargets = ['http://h']\n" + "".join(
+        f"[[routes]]\n{where}\nupstream = 'web'\n"
+        for where in (
+            "prefix = '/a/'",
+            "path = '/a'",
+            "prefix = '/a/'\nhosts = ['shop.example']",
+            "prefix = '/a/'\nhosts = ['other.example', '[::1]']",
+        )
+    )
+    routes = read_text(text).policies.routes
+    assert [route.pattern for route in routes] == ["/a/*", "/a", "/a/*", "/a/*"]
+    assert [route.name for route in routes] == ["/a/*", "/a", "shop.example/a/*", "other.example/a/*"]
 
 
 def test_times_of_a_breaker_are_compared_with_the_defaults_of_its_dependency() -> None:

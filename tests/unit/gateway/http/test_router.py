@@ -96,29 +96,53 @@ def test_answers_are_counted_by_status() -> None:
 def test_a_path_below_a_prefix_goes_to_the_nearest_one() -> None:
     shop, pictures = Endpoint("*", "/shop/*", handler), Endpoint("*", "/shop/pictures/*", handler)
     router = Router([shop, pictures, Endpoint("GET", "/shop/cart", handler)])
-    assert router.find("GET", "/shop/") == (shop, ("",))
-    assert router.find("PUT", "/shop/a/b%2Fc") == (shop, ("a/b%2Fc",))
-    assert router.find("GET", "/shop/pictures/1.png") == (pictures, ("1.png",))
+    assert router.find("GET", "/shop/") == (shop, ())
+    assert router.find("PUT", "/shop/a/b%2Fc") == (shop, ())
+    assert router.find("GET", "/shop/pictures/1.png") == (pictures, ())
     assert router.find("GET", "/shop/cart")[0].path == "/shop/cart"
     assert router.find("POST", "/shop/cart")[0].path == "/shop/cart"
-    assert router.find("GET", "/shop/cart/x") == (shop, ("cart/x",))
-    assert router.find("GET", "/shop")[0].path == "*"
+    assert router.find("GET", "/shop/cart/x") == (shop, ())
+    assert router.find("GET", "/shop") == (shop, ())
+    assert router.find("GET", "/shops")[0].path == "*"
 
 
 def test_a_prefix_of_everything_leaves_the_routes_that_are_nearer() -> None:
     everything = Endpoint("*", "/*", handler)
     router = Router([everything, Endpoint("GET", "/v1/carts/{cart_id}", handler)])
-    assert router.find("GET", "/") == (everything, ("",))
-    assert router.find("GET", "/v1/other") == (everything, ("v1/other",))
+    assert router.find("GET", "/") == (everything, ())
+    assert router.find("GET", "/v1/other") == (everything, ())
     assert router.find("GET", "/v1/carts/abc")[1] == ("abc",)
 
 
-@pytest.mark.parametrize("path", ["/d%72op/1", "/%64%72%6F%70/1", "/drop;jsessionid=1/1", "/d%72op;a/1"])
-def test_another_spelling_of_a_prefix_does_not_lead_past_it(path: str) -> None:
-    everything, drop = Endpoint("*", "/*", handler), Endpoint("*", "/drop/*", handler)
-    assert Router([everything, drop]).find("GET", path) == (drop, ("1",))
+def test_an_exact_path_comes_before_a_prefix_and_serves_nothing_below() -> None:
+    everything, drop = Endpoint("*", "/*", handler), Endpoint("*", "/drop", handler)
+    below = Endpoint("*", "/drop/*", handler)
+    router = Router([everything, below, drop])
+    assert router.find("GET", "/drop") == (drop, ())
+    assert router.find("GET", "/DROP/") == (drop, ())
+    assert router.find("GET", "/drop/1") == (below, ())
+    assert Router([everything, drop]).find("GET", "/drop/1") == (everything, ())
 
 
-def test_no_spelling_of_an_empty_segment_leads_to_a_prefix() -> None:
-    everything, drop = Endpoint("*", "/*", handler), Endpoint("*", "/drop/*", handler)
-    assert Router([everything, drop]).find("GET", "/;/drop/1")[0] is everything
+def test_the_root_can_be_an_exact_path() -> None:
+    home, everything = Endpoint("*", "/", handler), Endpoint("*", "/*", handler)
+    router = Router([everything, home])
+    assert [router.find("GET", path)[0] for path in ("/", "//", "/;x", "/a")] == [home, home, home, everything]
+    assert Router([home]).find("GET", "/a")[0].path == "*"
+
+
+@pytest.mark.parametrize("host", ["shop.example", "SHOP.example", "shop.example:8443", "shop.example."])
+def test_an_endpoint_with_hosts_serves_them_however_they_are_spelled(host: str) -> None:
+    of_all, of_shop = Endpoint("*", "/*", handler), Endpoint("*", "shop.example/*", handler, hosts=("shop.example",))
+    router = Router([of_all, of_shop])
+    assert router.find("GET", "/a", host)[0] is of_shop
+    assert router.find("GET", "/a", "other.example")[0] is of_all
+    assert router.find("GET", "/a")[0] is of_all
+
+
+def test_the_longest_path_wins_over_a_host() -> None:
+    drop, of_shop = Endpoint("*", "/drop/*", handler), Endpoint("*", "[::1]/*", handler, hosts=("[::1]",))
+    router = Router([drop, of_shop])
+    assert router.find("GET", "/drop/1", "[::1]:80")[0] is drop
+    assert router.find("GET", "/a", "[::1]:80")[0] is of_shop
+    assert router.find("GET", "/a", "shop")[0].path == "*"
