@@ -578,7 +578,8 @@ class Connection:
         if unsent_bytes != self._unsent_bytes and not self._is_writing_paused and not self._is_closing:
             self._unsent_since = now
         self._unsent_bytes = unsent_bytes
-        if (unsent_bytes or self._is_closing) and now - self._unsent_since > self._context.send_timeout_s:
+        is_stuck = (unsent_bytes or self._is_closing) and now - self._unsent_since > self._context.send_timeout_s
+        if is_stuck or (self._sender is not None and not self._sender.is_on_time(now, unsent_bytes)):
             transport.abort()
 
     def _end_late(self, verdict: int) -> None:

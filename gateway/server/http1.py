@@ -18,6 +18,7 @@ from multidict import MultiMapping, istr
 from gateway.http import problems
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.server.body_framing import ChunkedBody, CountedBody
+from gateway.server.pace import Pace
 from gateway.server.plain_head import PlainHeadReader
 from gateway.server.protocol_error import ProtocolError
 from gateway.server.request_head import RequestHead
@@ -75,25 +76,21 @@ class Http1:
 
     __slots__ = (
         "_buffer",
+        "_is_large_body",
         "_last_generation",
         "_last_head",
         "_last_section",
         "_limits",
         "_max_head_bytes",
-        "_max_pause_s",
-        "_min_bytes_per_s",
+        "_pace",
         "_parser",
-        "_patience_s",
         "_plain_heads",
         "_requests",
         "_scanned",
-        "_seen_at",
-        "_seen_bytes",
         "_seen_requests",
         "_seen_state",
         "_since",
         "_start",
-        "_was_body_awaited",
         "body",
         "body_bytes",
         "is_body_awaited",
@@ -145,13 +142,10 @@ class Http1:
         self._requests = 0
         self._seen_requests = 0
         self._seen_state = IDLE
-        self._seen_at = 0.0
-        self._seen_bytes = 0
-        self._was_body_awaited = True
         self._since = -1.0
-        # How long a body may pause now, at most, and its minimum rate.
-        self._patience_s = self._max_pause_s = receive_timeout_s
-        self._min_bytes_per_s = MIN_BODY_BYTES_PER_S
+        self._pace = Pace(MIN_BODY_BYTES_PER_S, receive_timeout_s)
+        # Whether the body must come at the faster of the two rates.
+        self._is_large_body = False
 
     @property
     def state(self) -> int:
@@ -404,28 +398,15 @@ class Http1:
 
     def _begin_watch(self, state: int, now: float) -> None:
         self._seen_state, self._seen_requests, self._since = state, self._requests, now
-        self._seen_at, self._seen_bytes, self._was_body_awaited = now, self.body_bytes, self.is_body_awaited
-        self._patience_s = self._max_pause_s = self.receive_timeout_s
-        self._min_bytes_per_s = MIN_BODY_BYTES_PER_S
+        self._is_large_body = False
+        self._pace.require(MIN_BODY_BYTES_PER_S, self.receive_timeout_s)
+        self._pace.begin(now, self.body_bytes, is_awaited=self.is_body_awaited)
 
     def _is_body_on_time(self, now: float) -> bool:
-        """Whether a body comes fast enough: pauses spend patience, and received bytes earn it back.
-
-        A limit for each piece alone would let a byte now and then hold a connection for ever; one for the whole body would
-        reject bodies that are only large. The time that a slow handler or upstream takes is not the client's.
-        """
-        received = self.body_bytes - self._seen_bytes
-        if (
-            self.is_body_buffered
-            and self.body_bytes > MAX_SLOW_BODY_BYTES
-            and self._min_bytes_per_s < MIN_LARGE_BODY_BYTES_PER_S
-        ):
-            self._patience_s = self._max_pause_s = self.receive_timeout_s / 5
-            self._min_bytes_per_s = MIN_LARGE_BODY_BYTES_PER_S
-        earned_s = received / self._min_bytes_per_s
-        spent_s = now - self._seen_at if self.is_body_awaited and self._was_body_awaited else 0.0
-        self._patience_s = min(self._max_pause_s, self._patience_s - spent_s + earned_s)
-        self._seen_at, self._seen_bytes, self._was_body_awaited = now, self.body_bytes, self.is_body_awaited
-        if self.is_body_buffered and now - self._since > self.receive_timeout_s:
+        """Whether a body comes fast enough; one that is buffered whole has a deadline as well."""
+        if self.is_body_buffered and self.body_bytes > MAX_SLOW_BODY_BYTES and not self._is_large_body:
+            self._is_large_body = True
+            self._pace.require(MIN_LARGE_BODY_BYTES_PER_S, self.receive_timeout_s / 5)
+        if not self._pace.is_kept(now, self.body_bytes, is_awaited=self.is_body_awaited):
             return False
-        return self._patience_s >= 0
+        return not self.is_body_buffered or now - self._since <= self.receive_timeout_s

@@ -9,12 +9,15 @@ from typing import Any, Final
 
 from gateway.http.message import Request, Response, StreamedResponse
 from gateway.server.context import ServerContext
+from gateway.server.pace import Pace
 from gateway.server.response_writer import CLOSE
 
 _log = logging.getLogger("peakgate")
 
 # A longer body is not given to the transport at once.
 PIECE_BYTES: Final = 32 * 1024
+# How fast it must be read on average, after a pause of the send timeout.
+_MIN_BYTES_PER_S: Final = 1024
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -28,11 +31,13 @@ class ResponseSender:
         "_context",
         "_is_http11",
         "_is_paused",
+        "_pace",
         "_request",
         "_response",
         "_task",
         "_transport",
         "_waiter",
+        "_written_bytes",
         "connection_field",
         "is_abandoned",
         "is_complete",
@@ -58,6 +63,10 @@ class ResponseSender:
         # Whether the client has closed, and whether all of the response was given to the transport.
         self.is_abandoned = transport is None
         self.is_complete = False
+        # Given to the transport so far, and the pace at which the client must read it.
+        self._written_bytes = 0
+        self._pace = Pace(_MIN_BYTES_PER_S, context.send_timeout_s)
+        self._pace.begin(context.loop.time(), 0, is_awaited=False)
         self._waiter: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -78,6 +87,10 @@ class ResponseSender:
         self.is_abandoned = True
         if self._task is not None:
             self._task.cancel()
+
+    def is_on_time(self, now: float, unsent_bytes: int) -> bool:
+        """Whether the client reads fast enough, with so many bytes left unread: it may hold a connection to an upstream."""
+        return self._pace.is_kept(now, self._written_bytes - unsent_bytes, is_awaited=self._is_paused)
 
     async def send(self) -> None:
         """Send the response; an incomplete one is cut off, so that it does not pass for a complete one."""
@@ -149,6 +162,7 @@ class ResponseSender:
             self._transport, self.is_abandoned = None, True
             raise ConnectionResetError("the client has closed the connection")
         transport.write(data)
+        self._written_bytes += len(data)
         if self._is_paused:
             self._waiter = self._context.loop.create_future()
             await self._waiter
