@@ -122,6 +122,19 @@ class Response:
         return copy
 
 
+class UnsizedResponse(Response):
+    """A whole response whose upstream has not declared its length: it came in chunks, or up to the end of a connection.
+
+    A client of HTTP/1.0 gets it as it gets a streamed one, however fast it came.
+    """
+
+    __slots__ = ()
+
+    def with_header_block(self, header_block: bytes) -> Response:
+        """A copy with other header lines."""
+        return UnsizedResponse(self.status, self.body, header_block=header_block, content_type=self.content_type)
+
+
 class StreamedResponse(Response):
     """A response with a streamed body. `length` is its length, None if it is unknown.
 

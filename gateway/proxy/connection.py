@@ -14,7 +14,7 @@ import socket
 from typing import Final, Protocol, cast
 
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
-from gateway.http.message import InterimReceiver, Response, StreamedResponse
+from gateway.http.message import InterimReceiver, Response, StreamedResponse, UnsizedResponse
 from gateway.proxy.body_stream import BodyStream
 from gateway.proxy.errors import (
     BadResponse,
@@ -283,7 +283,8 @@ class Connection:
             response = _streamed(head, nothing, length if length > 0 else None)
         else:
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            response = Response(head.status, body, header_block=head.header_block, content_type=head.content_type)
+            kind = Response if length >= 0 else UnsizedResponse
+            response = kind(head.status, body, header_block=head.header_block, content_type=head.content_type)
         self._release()
         assert future is not None
         if not future.done():

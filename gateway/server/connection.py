@@ -27,6 +27,7 @@ from gateway.http.message import (
     Request,
     Response,
     StreamedResponse,
+    UnsizedResponse,
     unparsed_request,
 )
 from gateway.http.negotiation import MAX_CHARACTERS, prefers_html
@@ -432,7 +433,12 @@ class Connection:
         """Send a whole response, if there is a client."""
         transport, context = self._transport, self._context
         if transport is not None:
-            if context.is_draining or self._http.body is not None or self._lingers:
+            if (
+                context.is_draining
+                or self._http.body is not None
+                or self._lingers
+                or (not self._is_http11 and isinstance(response, UnsizedResponse))
+            ):
                 self._connection_field = CLOSE
             transport.write(context.writer.render(response, request, self._connection_field))
 

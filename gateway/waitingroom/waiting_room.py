@@ -15,8 +15,8 @@ def waiting_room(room: WaitingRoom, *, sells: bool = False, mark: Mark = _no_mar
     """Serve clients that `room` has admitted; give the others their place. An admitted client costs no call of the store.
 
     `sells`: a 202 of this route is an order, so that no stock is reserved for that client any more. Preflights wait too:
-    a server may serve `OPTIONS` as it serves `GET`. Those of `[cors]` are answered before. `mark(request, "waiting-room")` is called for a response without a place, while the
-    store is away. The state is in `room`, which may be turned off or get another table at any time.
+    a server may serve `OPTIONS` as it serves `GET`. Those of `[cors]` are answered before. `mark(request, "waiting-room")`
+    is called for a response without a place, while the store is away. The state is in `room`, which may be turned off or get another table at any time.
     """
     return lambda handler: _Admission(room, handler, mark, sells=sells).admit
 

@@ -87,6 +87,43 @@ async def test_a_long_response_is_streamed_to_the_client(framing: str) -> None:
         assert made.upstream.connections == 1
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        ([CHUNKED + b"5\r\nhello\r\n0\r\nX: y\r\n\r\n"], b"hello"),
+        ([CHUNKED, b"5\r\nhel", b"lo\r\n0\r\n\r\n"], b"hello"),
+        ([CHUNKED + b"%x\r\n%b\r\n" % (len(PIECE * 3), PIECE * 3), b"0\r\n\r\n"], PIECE * 3),
+        ([CHUNKED + b"0\r\n\r\n"], b""),
+        ([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"], b"hello"),
+    ],
+    ids=["whole", "in pieces", "long", "empty", "up to the end"],
+)
+async def test_http_1_0_gets_a_response_of_unknown_length_without_chunks(pieces: list[bytes], body: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(*pieces)
+
+    async with front(script) as made:
+        client = await made.client()
+        await client.send(b"GET /shop/x HTTP/1.0\r\nHost: shop.example\r\nConnection: keep-alive\r\n\r\n")
+        async with asyncio.timeout(10):
+            head, _, received = (await client.reader.read()).partition(b"\r\n\r\n")
+        assert received == body
+        assert b"\r\nConnection: close" in head
+        assert b"Transfer-Encoding" not in head
+
+
+async def test_http_1_0_keeps_the_connection_for_a_response_of_known_length() -> None:
+    async with front(always(OK)) as made:
+        client = await made.client()
+        for _ in range(2):
+            got = await client.request(b"GET /shop/x HTTP/1.0\r\nHost: shop\r\nConnection: keep-alive\r\n\r\n")
+            assert (got.body, got["Connection"]) == (b"ok", "keep-alive")
+
+
 async def test_head_returns_the_length_of_a_get() -> None:
     async with front(always(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")) as made:
         client = await made.client()

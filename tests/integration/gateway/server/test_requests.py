@@ -270,6 +270,20 @@ async def test_http_1_0_closes_without_keep_alive() -> None:
                 assert response["Connection"] == "keep-alive"
 
 
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_response_of_unknown_length_ends_with_the_connection_of_http_1_0(connection: str, method: str) -> None:
+    async with small_server() as server, await server.client() as client:
+        server.gate.set()
+        await client.send(f"{method} /stream HTTP/1.0\r\nConnection: {connection}\r\n\r\n".encode() + get("/plain"))
+        async with asyncio.timeout(10):
+            head, _, body = (await client.reader.read()).partition(b"\r\n\r\n")
+        assert body == (b"data: 1\n\ndata: 2\n\n" if method == "GET" else b"")
+        assert b"\r\nConnection: close" in head
+        assert b"Transfer-Encoding" not in head
+        assert server.finished == []
+
+
 @pytest.mark.parametrize("route", ["/plain", "/slow"])
 async def test_connection_close_is_honoured(route: str) -> None:
     async with small_server() as server, await server.client() as client:
