@@ -123,4 +123,4 @@ class SandboxNotifications:
 
     async def order_completed(self, order: Order) -> None:
         """See `Notifications.order_completed`."""
-        _log.info("order %s is completed", order.number)
+        _log.debug("order %s is completed", order.number)

@@ -184,7 +184,7 @@ class OrderWorker:
         except Exception as fault:  # noqa: BLE001 - it is delivered again when its visibility ends
             _log.warning("deferring an order (%s) failed; it is delivered again later: %s", error, fault)
             return
-        _log.info("an order waits for a service that is away; trying again in %.1f s: %s", delay_s, error)
+        _log.debug("an order waits for a service that is away; trying again in %.1f s: %s", delay_s, error)
 
     async def _acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge the delivery, in a batch with those that finish during the previous acknowledgement."""

@@ -105,7 +105,7 @@ class Workflow:
             failure = await self._failure_of(step, order)
             if failure is None:
                 continue
-            _log.info("order %s: step %s failed: %s", order.number, type(step).__name__, failure)
+            _log.debug("order %s: step %s failed: %s", order.number, type(step).__name__, failure)
             if step.fails_as is not None:
                 return await self._orders.transition(
                     order, OrderStatus.CANCELLED, at=self._clock_ms(), detail=failure, reason=step.fails_as

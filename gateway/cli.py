@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
 from gateway.build import MODE, VERSION, StaleBuild, check_build
+from gateway.log_format import COMMAND_LOGGER, configure, is_json
 from gateway.settings import OPTIONS, PREFIX, Settings, SettingsError, load, read
 
 EX_USAGE: Final = 64
 EX_UNAVAILABLE: Final = 69
+_log = logging.getLogger(COMMAND_LOGGER)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,12 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(str(error))
         return EX_UNAVAILABLE
     args = _parser(words).parse_args(words)
-    logging.basicConfig(level=logging.WARNING, format="peakgate[%(process)d]: %(levelname)s: %(message)s")
+    # Settings that cannot be read are reported in the format that they ask for, where that is clear.
+    wants_json = (_flags(args).get("log_format") or os.environ.get(f"{PREFIX}LOG_FORMAT")) == "json"
+    configure("json" if wants_json else "text", "warning")
     try:
         return int(args.run(args))
     except SettingsError as error:
         for message in error.errors:
-            _say(message)
+            _fail(message)
         return EX_USAGE
     except KeyboardInterrupt:
         return 130
@@ -184,7 +188,7 @@ def _add_catalog(commands: _Commands) -> None:
     importing.add_argument(
         "--skip-bad", action="store_true", help="import the sound records of a file that has wrong ones"
     )
-    _add_settings(importing, ["config", "data_dir", "store_url"])
+    _add_settings(importing, ["config", "data_dir", "store_url", "log_format", "log_level"])
     importing.set_defaults(run=_import)
 
 
@@ -225,7 +229,10 @@ def _flags(args: argparse.Namespace) -> Mapping[str, str]:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    return load(_flags(args), os.environ)
+    """The settings of a command, whose log lines have the format that they name from now on."""
+    settings = load(_flags(args), os.environ)
+    configure(settings.log_format, settings.log_level)
+    return settings
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -236,7 +243,7 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         return 0 if run(_settings(args), say=_say) else 1
     except CannotServe as error:
-        _say(str(error))
+        _fail(str(error))
         return 1
 
 
@@ -270,5 +277,13 @@ def _import(args: argparse.Namespace) -> int:
     return import_file(args.file, _settings(args), skip_bad=args.skip_bad, say=_say)
 
 
-def _say(line: str) -> None:
-    print(f"peakgate: {line}", file=sys.stderr, flush=True)
+def _say(line: str, level: int = logging.INFO) -> None:
+    """Say a line to whoever has started the command; where log lines are JSON, it is one of them."""
+    if is_json():
+        _log.log(level, "%s", line)
+    else:
+        print(f"peakgate: {line}", file=sys.stderr, flush=True)
+
+
+def _fail(line: str) -> None:
+    _say(line, logging.ERROR)

@@ -29,6 +29,8 @@ from gateway.http.head_limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES,
 
 Role = Literal["edge", "worker", "all"]
 Durability = Literal["memory", "aof"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 _TEXT: Final = Text(not_empty)
 _PATH: Final = Text(new_path)
@@ -189,6 +191,18 @@ class Settings:
     expose_metrics: bool = field(
         default=False,
         metadata=_option(Boolean(), "whether /metrics of the admin API is served without the token", metavar="yes|no"),
+    )
+    log_format: LogFormat = field(
+        default="text",
+        metadata=_option(one_of("text", "json"), "format of log lines on standard error", metavar="text|json"),
+    )
+    log_level: LogLevel = field(
+        default="info",
+        metadata=_option(
+            one_of("debug", "info", "warning", "error"),
+            "the least important log lines that are written",
+            metavar="debug|info|warning|error",
+        ),
     )
     # Tables of the file, and its text.
     policies: Policies = field(default_factory=Policies)

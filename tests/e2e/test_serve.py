@@ -1,6 +1,7 @@
 """One command brings up a shop, and every way of taking it down leaves what was answered."""
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -315,3 +316,23 @@ def test_a_queue_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, aws_cr
     )
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[0].startswith("peakgate: cannot use the queue ")
+
+
+def test_every_process_logs_json_where_that_is_chosen(tmp_path: Path) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "2", PEAKGATE_LOG_FORMAT="json")
+    os.kill(shop.pid, signal.SIGHUP)  # without a file: the control process rejects it
+    eventually(lambda: "is rejected" in shop.log)
+    os.kill(shop.worker_pids()[0], signal.SIGKILL)  # the supervisor restarts it
+    eventually(lambda: "restarting it" in shop.log)
+    assert shop.stop() == 0
+    lines = [json.loads(line) for line in shop.log.splitlines()]
+    assert lines[0]["message"].startswith("ready on ")
+    assert all({"time", "level", "message", "process"} <= set(line) for line in lines)
+    assert len({line["process"] for line in lines}) >= 2
+
+
+def test_usage_errors_are_json_where_that_is_chosen() -> None:
+    failed = peakgate("serve", "--log-format", "json", "--port", "many")
+    assert failed.returncode == 64
+    assert [json.loads(line)["level"] for line in failed.stderr.splitlines()] == ["error"]
