@@ -91,12 +91,14 @@ class HealthSources:
     always_required: Collection[str] = ()
     # The state of each circuit breaker.
     breakers: Callable[[], Mapping[str, str]] = dict
+    # Whether a drain is near, so that balancers send new requests elsewhere.
+    is_leaving: Callable[[], bool] = lambda: False
     # The last error of each background task that died and awaits its restart.
     background: Callable[[], Mapping[str, str]] = dict
 
 
 def health_routes(sources: HealthSources, *, clock: Callable[[], float] = time.monotonic) -> Sequence[Route]:
-    """Both routes. A worker that drains is not ready."""
+    """Both routes. A worker that drains, or soon will, is not ready."""
     checks = _Checks(sources, clock)
 
     async def healthz(_request: Request, _body: None) -> Response:
@@ -107,7 +109,9 @@ def health_routes(sources: HealthSources, *, clock: Callable[[], float] = time.m
         assert server is not None
         results = await checks.results()
         breakers, background = sources.breakers(), sources.background()
-        status = "draining" if server.is_draining else checks.status(results, breakers, background)
+        status = (
+            "draining" if server.is_draining or sources.is_leaving() else checks.status(results, breakers, background)
+        )
         readiness = Readiness(
             status=status,
             build=Build(VERSION, MODE),

@@ -114,6 +114,7 @@ async def open_edge(
         always_required=("store",) if store.is_embedded else (),
         breakers=breakers.states,
         background=lambda: background.tasks.failing,
+        is_leaving=lambda: server.is_leaving,
         server=server,
     )
     routes = (*routes, *health_routes(health))

@@ -109,6 +109,15 @@ class Settings:
             Number(0, 3600, float), "how long a stopping worker may finish what it has begun", metavar="SECONDS"
         ),
     )
+    drain_grace: float = field(
+        default=0.0,
+        metadata=_option(
+            Number(0, 3600, float),
+            "how long new connections are served after SIGTERM while /readyz says 503; behind a balancer, the time that it "
+            "takes to notice",
+            metavar="SECONDS",
+        ),
+    )
     max_header_line_bytes: int = field(
         default=MAX_LINE_BYTES,
         metadata=_option(

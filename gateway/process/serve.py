@@ -79,6 +79,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             on_change=lambda children: _publish(runtime, children),
             dependency=embedded,
             drain_timeout_s=settings.drain_timeout,
+            drain_grace_s=settings.drain_grace,
         ).run()
 
 

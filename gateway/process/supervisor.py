@@ -2,6 +2,9 @@
 
 It serves no requests and runs no event loop, so it can fork at any time. SIGTERM or SIGINT stops, SIGUSR1 replaces
 the workers one after the other, SIGHUP is forwarded to the children that reload, a second SIGINT stops at once.
+
+A stop begins with the drain grace, if there is one: workers serve on and are not ready, so that balancers send their
+traffic elsewhere before the listeners close. Another SIGTERM or SIGINT ends it.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ STABLE_S: Final = 10.0
 # Time for a child beyond its drain timeout before it is killed.
 KILL_MARGIN_S: Final = 5.0
 _POLL_S: Final = 0.5
+# To a worker: be not ready from now on.
+UNREADY_SIGNAL: Final = signal.SIGUSR2
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 # Processes are named with this prefix in `ps` and `top`.
 _PROCESS_PREFIX: Final = "peakgate-"
@@ -75,6 +80,7 @@ class _Child:
     started_at_wall: float
     ready_pipe: int
     is_ready: bool = False
+    is_leaving: bool = False
     is_stopping: bool = False
 
 
@@ -117,6 +123,7 @@ class Supervisor:
         on_change: Callable[[Sequence[ChildState]], None] = lambda _children: None,
         dependency: Dependency | None = None,
         drain_timeout_s: float = 25.0,
+        drain_grace_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -125,6 +132,7 @@ class Supervisor:
         self._on_change = on_change
         self._dependency = dependency
         self._drain_timeout_s = drain_timeout_s
+        self._drain_grace_s = drain_grace_s
         self._clock = clock
         self._now = now
         self._selector = selectors.DefaultSelector()
@@ -133,6 +141,8 @@ class Supervisor:
         self._announced = False
         self._failed = False
         self._stopping = False
+        # When the listeners close, once a stop was requested.
+        self._grace_end = float("inf")
         self._kill_at = float("inf")
 
     def run(self) -> bool:
@@ -173,7 +183,7 @@ class Supervisor:
                 self._on_pipe(key.data)
 
     def _on_signal(self, number: int) -> None:
-        if number == signal.SIGUSR1 and not self._stopping:
+        if number == signal.SIGUSR1 and not self._stopping and self._grace_end == float("inf"):
             self._rolling = deque(slot for slot in self._slots if slot.service.rolls)
         elif number == signal.SIGHUP:
             for slot in self._slots:
@@ -182,7 +192,7 @@ class Supervisor:
             if self._stopping and number == signal.SIGINT:
                 self._kill_at = 0.0
             elif not self._stopping:
-                self._stop()
+                self._begin_stop()
 
     def _on_pipe(self, child: _Child) -> None:
         """A child is ready, or its pipe closed because it died; SIGCHLD reports that too."""
@@ -194,6 +204,8 @@ class Supervisor:
     def _reconcile(self) -> None:
         """Bring every slot one step nearer to its desired state."""
         self._reap()
+        if not self._stopping and self._clock() >= self._grace_end:
+            self._stop()
         if self._stopping:
             if self._clock() > self._kill_at:
                 self._signal_all(signal.SIGKILL)
@@ -206,6 +218,7 @@ class Supervisor:
                 slot.child = self._spawn(slot)
         self._roll()
         self._forward_hup()
+        self._announce_leaving()
         if not self._announced and all(slot.child is not None and slot.child.is_ready for slot in self._slots):
             self._announced = True
             self._on_ready()
@@ -266,7 +279,7 @@ class Supervisor:
             for number in (signal.SIGCHLD, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             # Ctrl-C, and SIGHUP of a closed terminal, go to the whole process group; the supervisor acts on them.
-            for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGUSR1, UNREADY_SIGNAL, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             die_with_parent()
@@ -327,6 +340,25 @@ class Supervisor:
             child.ready_pipe = -1
 
     # Stopping
+
+    def _begin_stop(self) -> None:
+        """Begin the drain grace, or end it. Before the gateway was ready no balancer knows it, and there is none."""
+        if not self._drain_grace_s or not self._announced or self._grace_end < float("inf"):
+            self._stop()
+            return
+        self._rolling.clear()
+        self._grace_end = self._clock() + self._drain_grace_s
+        _log.warning("stopping: not ready from now on; new connections are served for %g s", self._drain_grace_s)
+
+    def _announce_leaving(self) -> None:
+        """During the drain grace, make the workers not ready, also those that have just started."""
+        if self._grace_end == float("inf"):
+            return
+        for slot in self._slots:
+            for child in slot.children:
+                if slot.service.rolls and child.is_ready and not child.is_leaving:
+                    child.is_leaving = True
+                    _kill(child.pid, UNREADY_SIGNAL)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -21,6 +21,7 @@ from gateway.control.commands import Command, CommandFailed, serve_commands, sna
 from gateway.control.runtime_directory import RuntimeDirectory
 from gateway.policies.reload import PolicyReload
 from gateway.process.process_stats import ProcessStats
+from gateway.process.supervisor import UNREADY_SIGNAL
 from gateway.server.listeners import BACKLOG
 from gateway.settings import Settings
 
@@ -41,7 +42,7 @@ def run_worker(
     gateway_name: str,
     notify_ready: Callable[[], None],
 ) -> None:
-    """Serve until SIGTERM, then finish the requests in progress.
+    """Serve until SIGTERM, then finish the requests in progress. From `UNREADY_SIGNAL` on it is not ready.
 
     `name` tells this worker from its siblings, `gateway_name` its gateway from others on the same store. It goes by the
     policies of the runtime directory, which may be newer than those of `settings`.
@@ -98,6 +99,7 @@ async def _serve(
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
+            loop.add_signal_handler(UNREADY_SIGNAL, gateway.edge.leave)
             notify_ready()
             await stop_requested.wait()
             server.close()

@@ -82,6 +82,8 @@ class ServerContext:
         self.limits = limits
         self.plain_heads = PlainHeadReader(limits)
         self.writer = ResponseWriter()
+        # Whether a drain is near: new connections are still served.
+        self.is_leaving = False
         self.is_draining = False
         self.keepalive_s = keepalive_s
         self.receive_timeout_s = receive_timeout_s

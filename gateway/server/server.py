@@ -64,6 +64,10 @@ class EdgeServer(ServerContext):
             for connection in tuple(self.connections):
                 connection.check(now)
 
+    def leave(self) -> None:
+        """Serve on, but say that no more traffic is wanted: the first part of a stop behind a balancer."""
+        self.is_leaving = True
+
     async def drain(self, timeout_s: float) -> None:
         """Finish the requests in progress, then close: every response from now on ends its connection, idle ones end after a moment.
 

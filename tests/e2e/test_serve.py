@@ -198,6 +198,34 @@ def test_a_draining_server_finishes_requests_in_progress(shop: RunningShop) -> N
     eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
 
 
+def test_a_grace_before_draining_serves_new_connections_while_it_is_not_ready(tmp_path: Path) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "2", "--drain-grace", "3600")
+    assert shop.call("GET", "/readyz").status == 200
+    os.kill(shop.pid, signal.SIGTERM)
+    for _ in range(20):
+        # Of both workers, on connections of their own.
+        eventually(lambda: shop.call("GET", "/readyz"), lambda ready: ready.status == 503)
+    assert shop.call("GET", "/readyz").body["status"] == "draining"
+    assert shop.call("GET", "/healthz").status == 200
+    assert shop.call("POST", "/v1/carts").status == 201
+    # A worker that dies meanwhile is restarted, and is not ready either.
+    killed = shop.worker_pids()[0]
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: "died; restarting it" in shop.log)
+    eventually(shop.worker_pids, lambda pids: len(pids) == 2 and killed not in pids)
+    assert shop.stop() == 0
+    assert "stopping: not ready from now on; new connections are served for 3600 s" in shop.log
+    assert "Traceback" not in shop.log
+
+
+def test_a_grace_ends_by_itself(tmp_path: Path) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "1", "--drain-grace", "0.5")
+    assert shop.stop() == 0
+    assert "Traceback" not in shop.log
+
+
 def test_edge_and_worker_can_be_apart(tmp_path: Path) -> None:
     edge, worker = RunningShop(tmp_path / "edge"), RunningShop(tmp_path / "worker")
     edge.start("--role", "edge", "--workers", "1", "--catalog", str(CATALOGUE))

@@ -130,6 +130,7 @@ def main() -> int:
         on_ready=lambda: say(port),
         dependency=Dependency() if len(sys.argv) > 4 else None,
         drain_timeout_s=float(sys.argv[3]),
+        drain_grace_s=float(os.environ.get("DRAIN_GRACE_S", "0")),
     ).run()
     return 0 if ended_well else 1
 

@@ -96,6 +96,20 @@ def test_every_listener_has_a_worker_and_sigterm_ends_them_all(run: Run) -> None
         shop.ask()
 
 
+def test_a_stop_with_a_grace_serves_on_until_another_signal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAIN_GRACE_S", "3600")
+    shop = run("serve", 2)
+    shop.wait_until_ready()
+    workers = shop.workers(2)
+    shop.signal(signal.SIGTERM)
+    assert shop.process.stderr is not None
+    assert "stopping: not ready from now on" in shop.process.stderr.readline()
+    assert shop.workers(2) == workers
+    shop.signal(signal.SIGINT)
+    assert shop.end() == (0, "")
+    assert not any(map(is_alive, workers.values()))
+
+
 def test_a_worker_that_dies_is_replaced_by_one_of_the_same_name(run: Run) -> None:
     shop = run("serve", 2)
     shop.wait_until_ready()

@@ -97,6 +97,15 @@ def test_a_worker_with_failed_checks_is_unavailable_and_reports_the_errors() -> 
     assert body["checks"] == {"store": "ok", "queue": "connection refused", "search": "TimeoutError"}
 
 
+async def test_a_worker_that_soon_drains_is_not_ready() -> None:
+    leaving = [False]
+    worker = Worker(HealthSources(checks={"store": succeeds}, is_leaving=lambda: leaving[0]))
+    assert (await worker.get())[0] == 200
+    leaving[0] = True
+    status, body = await worker.get()
+    assert (status, body["status"]) == (503, "draining")
+
+
 def test_a_worker_that_drains_is_not_ready() -> None:
     status, body = get("/readyz", {"store": succeeds}, draining=True)
     assert (status, body["status"]) == (503, "draining")
