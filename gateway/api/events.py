@@ -19,6 +19,8 @@ HEARTBEAT_S: Final = 15.0
 # The delay before a stream queries an unavailable store again.
 RETRY_S: Final = 1.0
 _MEDIA_TYPE: Final = b"text/event-stream"
+# nginx, and proxies that follow it, would collect events before they send them on.
+_FIELDS: Final = header("Cache-Control", "no-store") + header("X-Accel-Buffering", "no")
 _HEARTBEAT: Final = b":\n\n"
 _NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
 
@@ -28,8 +30,7 @@ async def order_events(checkout: CheckoutHandlers, request: Request) -> Streamed
     order_id, seen = request.params[0], request.headers.get("Last-Event-ID", "")
     await checkout.read(order_id, owner=request.shopper)
     events = _events(checkout, order_id, int(seen) if _NUMBER.fullmatch(seen) else 0, owner=request.shopper)
-    no_store = header("Cache-Control", "no-store")
-    return StreamedResponse(200, events, header_block=no_store, content_type=_MEDIA_TYPE, is_resumable=True)
+    return StreamedResponse(200, events, header_block=_FIELDS, content_type=_MEDIA_TYPE, is_resumable=True)
 
 
 async def _events(

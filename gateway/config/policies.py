@@ -346,6 +346,10 @@ class Event(Table, frozen=True):
     )
 
 
+# One that `fetch` sends: never CONNECT, TRACE or TRACK.
+CorsMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
 class Cors(Table, frozen=True):
     """Cross-origin requests to the API (the Fetch standard). Off without origins."""
 
@@ -364,6 +368,29 @@ class Cors(Table, frozen=True):
         "Retry-After",
         "Degraded",
         "Waiting-Room-Token",
+    )
+    allow_methods: Annotated[tuple[CorsMethod, ...], Meta(description="Methods that preflights allow.")] = (
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+    )
+    allow_headers: Annotated[
+        tuple[str, ...],
+        Meta(description="Request header fields that preflights allow, besides those that browsers always allow."),
+    ] = (
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "If-Match",
+        "If-None-Match",
+        "Last-Event-ID",
+        "Waiting-Room-Token",
+        "X-Api-Key",
+        "traceparent",
+        "tracestate",
     )
 
 

@@ -128,5 +128,6 @@ CHECKS: Final[Checks] = {
     (Event, "prewarm"): _sent_path_error,
     (Cors, "allow_origins"): _origin_error,
     (Cors, "expose_headers"): _field_name_error,
+    (Cors, "allow_headers"): _field_name_error,
     **{(Headers, member): _field_value_error for member in Headers.__struct_fields__},
 }

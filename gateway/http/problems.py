@@ -19,8 +19,6 @@ from store import StoreOverloaded, StoreUnavailable
 
 Members = Mapping[str, Any]
 RETRY_AFTER_S: Final = 1
-# Of a problem in JSON where browsers get a page in its place.
-VARY_ACCEPT: Final = header("Vary", "Accept")
 
 
 def _no_members(_error: object) -> Members:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from gateway.http.header_lines import add_vary, without_lines
 from gateway.http.html_page import HTML
 from gateway.http.message import Request, Response, header
 from gateway.http.page_set import Page, PageSet
@@ -59,6 +60,10 @@ class RefusalPages:
             }
         )
         header_block += own_fields(request)
+        if b"Vary: " in request.extra_headers:
+            # One field with those that layers have added.
+            header_block = without_lines(header_block, (b"vary:",))
+            request.extra_headers = add_vary(request.extra_headers, b"Accept, Accept-Language")
         return Response(response.status, body, header_block=header_block, content_type=HTML)
 
     def _refresh_s(self, response: Response) -> int:

@@ -7,18 +7,20 @@ from typing import Final
 
 from multidict import istr
 
+from gateway.config.policies import Cors
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, header
 
-_METHODS: Final = header("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
-# The request fields of the API besides those that browsers always allow.
-_REQUEST_FIELDS: Final = header(
-    "Access-Control-Allow-Headers",
-    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Waiting-Room-Token, X-Api-Key, traceparent, tracestate",
-)
+_DEFAULTS: Final = Cors()
 # Compared without being lowercased for each request.
 _ORIGIN: Final = istr("Origin")
 # Caches must not send the response of one origin to another.
 _VARY: Final = header("Vary", "Origin")
+
+
+class Preflight(Response):
+    """The response of the gateway to a preflight."""
+
+    __slots__ = ()
 
 
 def cors(
@@ -27,6 +29,8 @@ def cors(
     allow_credentials: bool,
     max_age_s: int,
     expose_headers: Sequence[str],
+    allow_methods: Sequence[str] = _DEFAULTS.allow_methods,
+    allow_headers: Sequence[str] = _DEFAULTS.allow_headers,
     header_block: bytes = b"",
 ) -> Layer:
     """Respond to preflights, and let pages of `origins` read responses; `*` is every origin, without credentials.
@@ -41,7 +45,12 @@ def cors(
     # Encoded beforehand for each origin.
     by_origin = {origin: always + header("Access-Control-Allow-Origin", origin) + shared for origin in origins}
     any_origin = by_origin.get("*")
-    preflight = Response(204, header_block=_METHODS + _REQUEST_FIELDS + header("Access-Control-Max-Age", max_age_s))
+    preflight = Preflight(
+        204,
+        header_block=header("Access-Control-Allow-Methods", ", ".join(allow_methods))
+        + header("Access-Control-Allow-Headers", ", ".join(allow_headers))
+        + header("Access-Control-Max-Age", max_age_s),
+    )
 
     def layer(handler: Handler) -> Handler:
         def add(request: Request) -> ResponseOrAwaitable:

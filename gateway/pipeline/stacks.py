@@ -11,12 +11,13 @@ from gateway.auth.identity import identity
 from gateway.config.policies import CRITICALITIES, Criticality, Forward, Limit, Policies, Room
 from gateway.config.route_patterns import applies
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, stack
-from gateway.pipeline.compression import compression
+from gateway.pipeline.compression import Compressor
 from gateway.pipeline.cors import cors
 from gateway.pipeline.deadline import deadline
 from gateway.pipeline.degraded import degraded_while
 from gateway.pipeline.edge_state import EdgeState
-from gateway.pipeline.security_headers import security_header_block, security_headers
+from gateway.pipeline.response_fields import response_fields
+from gateway.pipeline.security_headers import security_header_lines, security_headers
 from gateway.pipeline.switches import feature, switches
 from gateway.ratelimit.rate_limit import rate_limit
 from gateway.resilience.shedding import STORE, IsReplay, shedding
@@ -42,11 +43,12 @@ class Stacks:
             "x_content_type_options": fields.x_content_type_options,
         }
         self._content_policy = {"content_security_policy": fields.content_security_policy}
-        self._compression = (
-            feature(state.switches, "compression", compression(policies.compression.min_bytes))
-            if policies.compression.enabled
-            else _no_layer
-        )
+        self._compression: Layer = _no_layer
+        self._forward_compression: Layer = _no_layer
+        if policies.compression.enabled:
+            compressor = Compressor(policies.compression.min_bytes)
+            self._compression = feature(state.switches, "compression", compressor.layer)
+            self._forward_compression = feature(state.switches, "compression", compressor.layer_of_forward)
 
     def of_route(self, route: Route) -> Layer:
         """The layers of a route of the API."""
@@ -105,7 +107,7 @@ class Stacks:
             self._admission(method, path, rule.criticality, sells=False, dependency=rule.upstream),
             self._limits(method, path, by_shopper=False, route=route),
             self._limits(method, path, by_shopper=True, route=route),
-            self._compression if rule.compress else _no_layer,
+            self._forward_compression if rule.compress else _no_layer,
         )
 
     def _named_methods(self, path: str) -> Iterable[str]:
@@ -118,7 +120,12 @@ class Stacks:
             *policies.cors.routes,
         ]
         named = {pattern: pattern.partition(" ")[0] for pattern in patterns if " " in pattern}
-        return {method for pattern, method in named.items() if applies((pattern,), method, path)}
+        found = {method for pattern, method in named.items() if applies((pattern,), method, path)}
+        allows_pages = any(
+            applies((pattern,), named[pattern], path) for pattern in policies.cors.routes if pattern in named
+        )
+        # Preflights of the methods that pages may use.
+        return found | {"OPTIONS"} if allows_pages else found
 
     def of_other(self, method: str, path: str, *, is_page: bool) -> Layer:
         """The layers of documents and pages, and of requests without a route: 404, 405, OPTIONS."""
@@ -141,19 +148,23 @@ class Stacks:
         """Responses of the API are data and load nothing; pages, of waiting rooms too, set their own content policy."""
         table = self._policies.cors
         fields = self._headers if is_page else {**self._headers, **self._content_policy}
-        where_missing = is_page or bool(self._rooms(method, path))
-        security = security_headers(fields, where_missing=where_missing)
-        if not table.allow_origins or not applies(table.routes, method, path):
-            return security
+        # The responses of pages, upstreams and waiting rooms may have some of the fields themselves.
+        may_have = is_page or bool(self._rooms(method, path))
+        does_cors = bool(table.allow_origins) and _allows_pages(table.routes, method, path)
+        security = security_header_lines(fields)
+        if not does_cors:
+            return security_headers(fields, where_missing=may_have)
         # Where the security fields are always the same, CORS adds them with its own, which saves a call for each request.
         allowed = cors(
             table.allow_origins,
             allow_credentials=table.allow_credentials,
             max_age_s=table.max_age_s,
             expose_headers=table.expose_headers,
-            header_block=b"" if where_missing else security_header_block(fields),
+            allow_methods=table.allow_methods,
+            allow_headers=table.allow_headers,
+            header_block=b"" if may_have else b"".join(security.values()),
         )
-        return stack(security, allowed) if where_missing else allowed
+        return stack(response_fields(security, replaces_cors=True), allowed) if may_have else allowed
 
     def _rooms(self, method: str, path: str) -> Sequence[Room]:
         return [room for room in self._policies.rooms if room.enabled and applies(room.routes, method, path)]
@@ -217,6 +228,13 @@ def by_method(layers: Mapping[str, Layer], other_methods: Layer) -> Layer:
         return by_method_of
 
     return layer
+
+
+def _allows_pages(patterns: Sequence[str], method: str, path: str) -> bool:
+    """Whether CORS applies to a route; to OPTIONS, the method of preflights, where it applies to any method of the path."""
+    if method == "OPTIONS":
+        patterns = [pattern.rpartition(" ")[2] for pattern in patterns]
+    return applies(patterns, method, path)
 
 
 def _no_layer(handler: Handler) -> Handler:

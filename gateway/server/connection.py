@@ -20,6 +20,7 @@ from gateway.http import problems
 from gateway.http.contained import FAILURES
 from gateway.http.endpoint import Endpoint
 from gateway.http.error_responses import error_response
+from gateway.http.header_lines import add_vary
 from gateway.http.message import (
     BodyMalformed,
     BodyTooLarge,
@@ -31,7 +32,6 @@ from gateway.http.message import (
     unparsed_request,
 )
 from gateway.http.negotiation import MAX_CHARACTERS, prefers_html
-from gateway.http.problems import VARY_ACCEPT
 from gateway.server import http1
 from gateway.server.context import ServerContext
 from gateway.server.http1 import Http1
@@ -467,7 +467,7 @@ class Connection:
                 return pages.page_of(response, request)
             except Exception as error:  # noqa: BLE001 - the problem itself is a response too
                 FAILURES.add("making a page", error)
-        request.extra_headers += VARY_ACCEPT
+        request.extra_headers = add_vary(request.extra_headers, b"Accept")
         return response
 
     def _end_response(self) -> None:

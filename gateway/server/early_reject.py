@@ -12,6 +12,7 @@ import re
 from typing import Final, Protocol
 
 from gateway.http import problems
+from gateway.http.header_lines import add_vary
 from gateway.http.message import Request
 from gateway.server.context import ServerContext
 from gateway.server.request_line import is_ambiguous_path
@@ -83,7 +84,7 @@ class EarlyReject:
             request = Request("GET", "", "", {}, b"", _ID_PLACEHOLDER, ())
             request.extra_headers = header_block + _RETRY_AFTER_PLACEHOLDER
             if self._server.refusal_pages is not None:
-                request.extra_headers += problems.VARY_ACCEPT
+                request.extra_headers = add_vary(request.extra_headers, b"Accept")
             response = self._server.writer.render(problems.response(problems.OVERLOADED, _ID_PLACEHOLDER), request)
             start, middle, end = response.split(_ID_PLACEHOLDER.encode())
             template = self._templates[header_block] = (start, *middle.split(_RETRY_AFTER_PLACEHOLDER), end)

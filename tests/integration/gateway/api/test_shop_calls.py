@@ -100,6 +100,7 @@ async def test_a_resumed_stream_continues_after_last_event_id(seen: str, numbers
         await cancelled(shop, order_id)
         response = await shop.call("GET", f"/v1/orders/{order_id}/events", None, f"Last-Event-ID: {seen}")
         assert (response.status, response["Content-Type"]) == (200, "text/event-stream")
+        assert response["X-Accel-Buffering"] == "no"
         assert [number for number, _ in statuses(response.body)] == numbers
 
 

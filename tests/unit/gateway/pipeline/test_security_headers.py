@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from gateway.http.message import Request, Response, header
 from gateway.pipeline.security_headers import security_headers
 
@@ -21,3 +23,13 @@ def test_responses_have_the_configured_fields() -> None:
 def test_a_field_that_the_response_sets_stays() -> None:
     said = header("referrer-policy", "origin")
     assert lines(where_missing=True, said=said) == said + b"X-Content-Type-Options: nosniff\r\n"
+
+
+def test_the_fields_are_in_the_response_of_an_exception_too() -> None:
+    def fail(_request: Request) -> Response:
+        raise RuntimeError("broken on purpose")
+
+    request = Request("GET", "/", "", {}, b"", "id", ())
+    with pytest.raises(RuntimeError):
+        security_headers(FIELDS, where_missing=True)(fail)(request)
+    assert request.extra_headers == b"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
