@@ -8,9 +8,10 @@ from typing import Final, Protocol
 from gateway.proxy.errors import BadResponse
 from gateway.proxy.response_head import CHUNKED, UNTIL_CLOSE
 
-# Bytes of a chunk's size with its extensions, and of a trailer section. Extensions and trailers are dropped.
+# As of requests: bytes of a chunk's size with its extensions, of a trailer, and of a trailer section.
 _MAX_LINE: Final = 1024
-_MAX_TRAILERS: Final = 8 * 1024
+_MAX_TRAILER_LINE: Final = 8 * 1024
+_MAX_TRAILERS: Final = 32 * 1024
 _CHUNK_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 
@@ -94,9 +95,10 @@ class Chunked:
             if self._left:
                 at = self._take_data(data, at, pieces)
                 continue
-            end = data.find(b"\r\n", at, at + _MAX_LINE)
+            limit = _MAX_TRAILER_LINE if self._in_trailers else _MAX_LINE
+            end = data.find(b"\r\n", at, at + limit)
             if end < 0:
-                if len(data) - at >= _MAX_LINE or data.find(b"\n", at) >= 0:
+                if len(data) - at >= limit or data.find(b"\n", at) >= 0:
                     raise BadResponse("the line of a chunk is too long or ends in LF")
                 self._buffered = data[at:]
                 return pieces
