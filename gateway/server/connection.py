@@ -95,7 +95,7 @@ class Connection:
         self._request: Request | None = None
         self._endpoint: Endpoint | None = None
         # Its body so far, where it is buffered until it is complete; or the stream its handler reads.
-        self._body: bytearray | None = None
+        self._body: bytes | None = None
         self._stream: RequestStream | None = None
         # Its hot handler, waiting for a future; or the sender of its response, if that is sent piece by piece.
         self._coroutine: Coroutine[Any, Any, Response] | None = None
@@ -352,7 +352,7 @@ class Connection:
         if max(length, len(data)) > endpoint.stream_above:
             self._begin_stream(request, data)
             return True
-        self._body = bytearray(data)
+        self._body = data
         return False
 
     def _begin_stream(self, request: Request, data: bytes) -> None:
@@ -383,11 +383,12 @@ class Connection:
                 stream.end()
             return
         assert self._body is not None
+        # A bytearray would take an eighth more than a slow client has sent.
         self._body += data
         if http.body is None:
-            request.body, self._body = bytes(self._body), None
+            request.body, self._body = self._body, None
         elif len(self._body) > endpoint.stream_above:
-            data, self._body = bytes(self._body), None
+            data, self._body = self._body, None
             self._begin_stream(request, data)
         else:
             return

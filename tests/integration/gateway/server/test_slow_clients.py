@@ -63,9 +63,9 @@ def more_endpoints(small: Small) -> list[Endpoint]:
 
     async def upload(request: Request) -> Response:
         try:
-            assert request.stream is not None
-            async for _ in request.stream:
-                await small.gate.wait()
+            if request.stream is not None:
+                async for _ in request.stream:
+                    await small.gate.wait()
         except Exception as error:  # noqa: BLE001 - as forwarding does
             return error_response(error, request, request.path)
         return Response(200, b"taken")
@@ -77,7 +77,8 @@ def more_endpoints(small: Small) -> list[Endpoint]:
         return StreamedResponse(200, _flood(), content_type=b"text/plain")
 
     return [
-        Endpoint("POST", "/upload", upload, stream_above=2**16, body_limit=2**30),
+        Endpoint("POST", "/upload", upload, stream_above=0, body_limit=2**30),
+        Endpoint("POST", "/form", upload, stream_above=2**16, body_limit=2**30),
         Endpoint("GET", "/large", large),
         Endpoint("GET", "/slow-large", large, hot=False),
         Endpoint("GET", "/flood", flood),
@@ -122,6 +123,11 @@ KINDS = {
     "chunks of a byte": get("/echo", "Transfer-Encoding: chunked", method="POST") + b"1\r\nx\r\n" * 2_000,
     "an extension that goes on": get("/echo", "Transfer-Encoding: chunked", method="POST") + b"1;" + b"x" * 900,
     "trailers that go on": chunked("/echo", b"x")[:-2] + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 990) for n in range(20)),
+    "half a form": get("/form", "Content-Length: 65536", method="POST") + b"x" * 65_000,
+    "half a form in chunks": get("/form", "Transfer-Encoding: chunked", method="POST")
+    + b"400\r\n"
+    + b"x" * 1024
+    + b"\r\n",
     "an upload nobody takes": UPLOAD + b"x" * 400_000,
     "an upload in chunks nobody takes": get("/upload", "Transfer-Encoding: chunked", method="POST")
     + b"1\r\nx\r\n" * 20_000,
@@ -194,6 +200,8 @@ DRIBBLES = {
     "a body": (get("/echo", "Content-Length: 60000", method="POST"), b"x"),
     "a body for a slow handler": (get("/slow-echo", "Content-Length: 60000", method="POST"), b"x"),
     "an upload": (UPLOAD, b"x"),
+    "a form": (get("/form", "Content-Length: 60000", method="POST"), b"x"),
+    "a form in chunks": (get("/form", "Transfer-Encoding: chunked", method="POST"), b"1\r\nx\r\n"),
     "an upload in chunks": (get("/upload", "Transfer-Encoding: chunked", method="POST"), b"1\r\nx\r\n"),
     "an extension": (get("/echo", "Transfer-Encoding: chunked", method="POST") + b"1;", b"x"),
     "an extension of an upload": (get("/upload", "Transfer-Encoding: chunked", method="POST") + b"1;", b"x"),
