@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from checkout.cards import contains_card_number, is_luhn_valid
+from checkout.card_issuers import is_luhn_valid
+from checkout.cards import is_card_number_in
 
 MASK: Final = "[card number]"
 _MIN_DIGITS, _MAX_DIGITS = 13, 19
-# Digits with up to three separators between them; `contains_card_number` decides which of these hold a card number.
-_STRETCH: Final = re.compile(r"\d(?:[\W_]{0,3}\d){12,}")
+# Digits with up to three separators between them; `is_card_number_in` decides which of these hold a card number.
+_STRETCH: Final = re.compile(r"\d(?:[\W_]{0,8}\d){12,}")
 _RUN: Final = re.compile(r"\d{13,}")
 # An encoded byte (also one that was encoded twice), and the escapes of JSON and of Python's `repr`.
 _CODED: Final = re.compile(
@@ -46,7 +47,7 @@ def _card_spans(plain: str) -> Iterator[tuple[int, int]]:
     # Letters in the places of addresses and times end a stretch of digits.
     searched = _HARMLESS.sub(lambda harmless: "x" * len(harmless.group()), plain)
     for stretch in _STRETCH.finditer(searched):
-        if contains_card_number(stretch.group().encode("utf-8", "replace")) or _runs_hold_card(stretch.group()):
+        if is_card_number_in(stretch.group(), of_any_issuer=True) or _runs_hold_card(stretch.group()):
             yield stretch.span()
 
 

@@ -1,4 +1,4 @@
-r"""Detects card numbers, so that a request with one is refused before it is stored, and masks them in lines of a log.
+r"""Detects card numbers, so that a request with one is refused before it is stored, logged or forwarded.
 
 A number is found in one piece or in groups, with any usual separator between digits; in digits of any script; and
 percent-encoded or escaped (`%34`, `\u0034`), also twice.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from checkout.card_issuers import MAX_DIGITS, MIN_DIGITS, is_issued, is_luhn_valid, is_trade_item
-
-_Text = TypeVar("_Text", str, bytes)
 
 # Separators between digits: white space, control characters, dots, slashes, commas and the like.
 _PLAIN_SEPARATORS: Final = "".join(map(chr, range(0x21))) + "\x7f" + "-_.,/\\+|*~'"
@@ -96,25 +94,11 @@ def contains_issued_card_number(body: bytes) -> bool:
     return _may_hold_card(body) and _json_holds_card(body, of_any_issuer=False)
 
 
-def is_card_number_in(text: str) -> bool:
-    """Whether a text that is not JSON, such as a value of a path, query or header field, holds an issued card number."""
+def is_card_number_in(text: str, *, of_any_issuer: bool = False) -> bool:
+    """Whether a text that is not JSON, such as a value of a path, query or header field, holds a card number."""
     if len(text) < MIN_DIGITS or not _may_hold_card(text.encode("utf-8", "surrogatepass")):
         return False
-    return _holds_card(text, of_any_issuer=False)
-
-
-def mask(text: _Text) -> _Text:
-    """The text with each digit of an issued card number replaced by `*`, for logs.
-
-    Meant for one value (a path, a query, a field), not for a line of many values, whose digits would look like groups.
-    """
-    if isinstance(text, bytes):
-        if not _may_hold_card(text):
-            return text
-        return _masked(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-    if len(text) < MIN_DIGITS or not _may_hold_card(text.encode("utf-8", "surrogatepass")):
-        return text
-    return _masked(text)
+    return _holds_card(text, of_any_issuer=of_any_issuer)
 
 
 def _may_hold_card(raw: bytes) -> bool:
@@ -133,64 +117,28 @@ def _json_holds_card(body: bytes, *, of_any_issuer: bool) -> bool:
 
 
 def _holds_card(text: str, *, of_any_issuer: bool) -> bool:
-    return any(True for _ in _card_numbers(_unescaped(text)[0], of_any_issuer=of_any_issuer))
+    return any(True for _ in _card_numbers(_unescaped(text), of_any_issuer=of_any_issuer))
 
 
-def _masked(text: str) -> str:
-    plain, origin = _unescaped(text)
-    pieces, end = [], 0
-    for number in _card_numbers(plain, of_any_issuer=False):
-        for group in range(number.first, number.last + 1):
-            at = number.run.starts[group]
-            for digit in range(at, at + len(number.run.groups[group])):
-                if origin[digit] >= end:
-                    pieces += [text[end : origin[digit]], "*"]
-                    end = origin[digit + 1]
-    return "".join((*pieces, text[end:]))
-
-
-def _unescaped(text: str) -> tuple[str, Sequence[int]]:
-    """The text without escapes, and where each of its characters, and its end, are in the given one."""
-    origin: Sequence[int] = range(len(text) + 1)
+def _unescaped(text: str) -> str:
     for _ in range(_ESCAPED_TWICE):
         if "\\" not in text and "%" not in text:
             break
-        text, inner = _unescaped_once(text)
-        origin = [origin[at] for at in inner]
-    return text, origin
+        text = _ESCAPES.sub(_characters, text)
+    return text
 
 
-def _unescaped_once(text: str) -> tuple[str, Sequence[int]]:
-    pieces: list[str] = []
-    origin: list[int] = []
-    end = 0
-    for escape in _ESCAPES.finditer(text):
-        pieces.append(text[end : escape.start()])
-        origin += range(end, escape.start())
-        at = escape.start()
-        for character, length in _characters(escape[0]):
-            pieces.append(character)
-            origin.append(at)
-            at += length
-        end = escape.end()
-    pieces.append(text[end:])
-    origin += range(end, len(text) + 1)
-    return "".join(pieces), origin
-
-
-def _characters(escapes: str) -> Iterator[tuple[str, int]]:
-    """The characters that a run of escapes of one kind spells, each with the length of its spelling."""
-    if escapes.startswith("%"):
-        for character in bytes.fromhex(escapes.replace("%", "")).decode("utf-8", "surrogateescape"):
-            yield character, 3 * len(character.encode("utf-8", "surrogateescape"))
-    elif escapes.startswith("\\u"):
-        for character in bytes.fromhex(escapes.replace("\\u", "")).decode("utf-16-be", "surrogatepass"):
-            yield character, 3 * len(character.encode("utf-16-be", "surrogatepass"))
-    elif escapes.startswith("\\x"):
-        yield chr(int(f"0{escapes[1:]}", 0)), len(escapes)
-    else:
-        # A quotation mark ends a number, a backslash may begin another escape, the others are white space or a slash.
-        yield (escapes[1] if escapes[1] in '"\\/' else " "), len(escapes)
+def _characters(escapes: re.Match[str]) -> str:
+    """The text that a run of escapes of one kind spells."""
+    escaped = escapes[0]
+    if escaped.startswith("%"):
+        return bytes.fromhex(escaped.replace("%", "")).decode("utf-8", "replace")
+    if escaped.startswith("\\u"):
+        return bytes.fromhex(escaped.replace("\\u", "")).decode("utf-16-be", "replace")
+    if escaped.startswith("\\x"):
+        return chr(int(f"0{escaped[1:]}", 0))
+    # A quotation mark ends a number, a backslash may begin another escape, the others are white space or a slash.
+    return escaped[1] if escaped[1] in '"\\/' else " "
 
 
 def _card_numbers(text: str, *, of_any_issuer: bool) -> Iterator[_Number]:

@@ -8,7 +8,9 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
-from cart.errors import InvalidBody
+from cart.errors import InvalidBody, Refusal
+from checkout.errors import CardDataRefused
+from gateway.api.card_check import CardCheck
 from gateway.config.policies import Criticality
 from gateway.http import problems
 from gateway.http.conditions import matches_none
@@ -41,8 +43,8 @@ class Route:
     body: Any = None
     body_is_optional: bool = False
     body_limit: int = DEFAULT_BODY_LIMIT
-    # Checks the raw body before it is decoded; raises to refuse it.
-    inspect: Callable[[bytes], None] | None = None
+    # Whether a raw body holds a card number; without it, whether it holds one that a card network issues.
+    inspect: Callable[[bytes], bool] | None = None
     # The status of a successful response.
     status: int = 200
     # Makes header lines of the response from the result and its JSON.
@@ -66,6 +68,10 @@ class Route:
         """The key of the route in `gateway.api.examples`: method and path."""
         return f"{self.method} {self.path}"
 
+    def card_check(self) -> CardCheck:
+        """The search for card numbers in its requests."""
+        return CardCheck(self.method, self.path, self.parameters, self.inspect)
+
 
 # Called with a request and the degraded part of its response (`gateway.pipeline.degraded`).
 MarkDegraded = Callable[[Request, str], None]
@@ -77,28 +83,41 @@ def _ignore_degraded(_request: Request, _part: str) -> None:
 
 def bind(route: Route, mark_degraded: MarkDegraded = _ignore_degraded) -> Handler:
     """The handler of a route. `mark_degraded` gets the degraded parts of views with an entity tag."""
-    return _BoundRoute(_decoder(route), route.call, _encoder(route, mark_degraded)).handle
+    return _BoundRoute(_decoder(route), route.call, _encoder(route, mark_degraded), route.card_check()).handle
 
 
 class _BoundRoute:
     """A route with its decoder and encoder."""
 
-    __slots__ = ("_call", "_decode", "_encode")
+    __slots__ = ("_call", "_card_check", "_decode", "_encode")
 
     def __init__(
-        self, decode: Callable[[Request], Any], call: Call, encode: Callable[[Request, Any], Response]
+        self,
+        decode: Callable[[Request], Any],
+        call: Call,
+        encode: Callable[[Request, Any], Response],
+        card_check: CardCheck,
     ) -> None:
+        self._card_check = card_check
         self._decode = decode
         self._call = call
         self._encode = encode
 
     async def handle(self, request: Request) -> Response:
         """The handler."""
+        if self._card_check.finds_card_number(request):
+            raise CardDataRefused
         try:
             body = self._decode(request)
         except _Undecodable as fault:
             return fault.response
-        return self._encode(request, await self._call(request, body))
+        try:
+            result = await self._call(request, body)
+        except Refusal:
+            if self._card_check.finds_card_number_as_id(request):
+                raise CardDataRefused from None
+            raise
+        return self._encode(request, result)
 
 
 class _Undecodable(Exception):
@@ -110,15 +129,13 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
     if route.body is None:
         return _no_body
     decoder = msgspec.json.Decoder(route.body)
-    body_is_optional, inspect = route.body_is_optional, route.inspect
+    body_is_optional = route.body_is_optional
 
     def decode(request: Request) -> Any:
         media_type = request.headers.get("Content-Type")
         if media_type is not None and media_type != "application/json" and not _is_json(media_type):
             raise _Undecodable(problems.response(problems.UNSUPPORTED_MEDIA_TYPE, request.id))
         body = request.body
-        if inspect is not None:
-            inspect(body)
         if not body and body_is_optional:
             body = b"{}"
         # The exceptions have two names, because mypyc gives a name one type.

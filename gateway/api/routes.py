@@ -18,7 +18,6 @@ from cart.model import Sku
 from cart.responses import Cart as CartBody
 from cart.view import CartView
 from checkout.cards import contains_card_number
-from checkout.errors import CardDataRefused
 from checkout.handlers import CheckoutHandlers
 from checkout.purchase import PlacedOrder
 from checkout.request import CheckoutRequest
@@ -34,8 +33,8 @@ SetLines = Annotated[list[SetLine], Meta(min_length=1)]
 
 _WRITE_PROBLEMS: Final = ("cart-not-found", "cart-closed", "version-mismatch", "invalid-body", "malformed-json")
 _LINE_PROBLEMS: Final = (*_WRITE_PROBLEMS, "product-not-found", "quantity-limit", "cart-full")
-# Of authentication: an invalid token or key, a denied address.
-_CLIENT_PROBLEMS: Final = ("unauthenticated", "forbidden")
+# Of authentication: an invalid token or key, a denied address; and a card number anywhere in a request.
+_CLIENT_PROBLEMS: Final = ("unauthenticated", "forbidden", "card-data-refused")
 
 
 def cart_routes(carts: CartHandlers) -> Sequence[Route]:
@@ -176,7 +175,8 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
             # The handler starts a task of its own, so that rejecting a checkout is as cheap as rejecting any other request.
             hot=True,
             body=CheckoutRequest,
-            inspect=_refuse_card_numbers,
+            # Numbers of any issuer: what a shopper types here is neither a SKU nor a search.
+            inspect=contains_card_number,
             status=202,
             headers=_placed,
             parameters=("Idempotency-Key",),
@@ -186,7 +186,6 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
                 "idempotency-key-in-progress",
                 "invalid-body",
                 "malformed-json",
-                "card-data-refused",
                 "cart-not-found",
                 "cart-closed",
                 "cart-empty",
@@ -256,12 +255,6 @@ def _cart_caching(_view: object, _body: bytes) -> bytes:
 
 def _cart_created(view: CartView, _body: bytes) -> bytes:
     return _CART_CACHING + header("Location", f"/v1/carts/{view.cart.id}")
-
-
-def _refuse_card_numbers(body: bytes) -> None:
-    """Only for checkout: elsewhere a SKU may look like a card number."""
-    if contains_card_number(body):
-        raise CardDataRefused
 
 
 def _placed(placed: PlacedOrder, _body: bytes) -> bytes:

@@ -167,7 +167,7 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
         "card-data-refused",
         422,
         "Card data refused",
-        "The body contains a card number, which is never accepted. Send the token of the payment provider.",
+        "The request contains a card number, which is never accepted. Send the token of the payment provider.",
     ),
     checkout.OrderNotDurable: _unavailable(
         "The order could not be stored durably in time. Nothing was ordered; retry with the same Idempotency-Key."

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.api.binding import Route, bind
+from gateway.api.card_check import refuse_card_numbers
 from gateway.cache.cache import ResponseCache
 from gateway.cache.response_cache import response_cache
 from gateway.config.policies import Forward, Policies
@@ -90,7 +91,8 @@ class _Build:
                 degraded="products",
                 validates=False,
             )
-            inner = cached(inner)
+            # Outside of the cache, whose keys hold paths and queries.
+            inner = refuse_card_numbers(route.card_check(), cached(inner))
         endpoint = Endpoint(
             route.method,
             route.path,
