@@ -13,7 +13,8 @@ MAX_BACKGROUND_TASKS: Final = 64
 class BackgroundWork:
     """Runs coroutines until they end or `close` cancels them."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_tasks: int = MAX_BACKGROUND_TASKS) -> None:
+        self._max_tasks = max_tasks
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -21,7 +22,7 @@ class BackgroundWork:
 
     def start(self, work: Coroutine[Any, Any, None]) -> bool:
         """Run `work` in the background; returns False, and drops it, while too many tasks run."""
-        if len(self._tasks) >= MAX_BACKGROUND_TASKS:
+        if len(self._tasks) >= self._max_tasks:
             work.close()
             return False
         task = asyncio.get_running_loop().create_task(work)

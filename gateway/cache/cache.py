@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from array import array
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.cache.background_work import BackgroundWork
 from gateway.cache.host_tier import HostTier
@@ -15,15 +16,22 @@ from gateway.cache.purge import parse_purge
 from gateway.cache.purge_history import Verdict
 from gateway.cache.purge_log import PurgeLog
 from gateway.cache.purging import Purging
+from gateway.cache.recording import Reader, Recording, RecordingBudget
 from gateway.cache.second_tier import SecondTier, shared_ttl_s
 from gateway.cache.shared_format import SharedResponse
 from gateway.cache.stats import CacheStats
 from gateway.cache.stored_response import StoredResponse
 from gateway.cache.uncacheable import UncacheableKeys
 from gateway.config.policies import Cache
+from gateway.http.message import StreamedResponse
 from gateway.metrics import Metric, Sample
 from store import Store, StoreError
 
+MAX_RECORDINGS: Final = 1_024
+# Responses that are being received take at most this share of the memory.
+_RECORDING_SHARE: Final = 4
+# Streams of events have no end.
+_EVENTS: Final = re.compile(rb"text/event-stream", re.IGNORECASE)
 # Of purges in this worker, in the log, and on the host, and the guard of the key there.
 Positions = tuple[int, int, int, int]
 
@@ -58,12 +66,15 @@ class ResponseCache:
         self._purging = Purging(self.memory, self.stats, log=log, host=host, clock=clock)
         self._second: SecondTier | None = None
         self._background = BackgroundWork()
+        self._recordings = BackgroundWork(MAX_RECORDINGS)
+        self._recording_budget = RecordingBudget(0)
         self.update(table)
 
     def update(self, table: Cache) -> None:
         """Apply another table; stored responses stay as far as they fit."""
         self._table = table
         self.is_enabled = table.enabled
+        self._recording_budget.max_bytes = max(table.max_entry_bytes, table.memory_bytes // _RECORDING_SHARE)
         self.defaults = StaleDefaults(table.stale_while_revalidate_s, table.stale_if_error_s)
         self.memory.resize(table.memory_bytes if table.enabled else 0)
         self._second = SecondTier(self._store) if table.enabled and table.shared and self._store is not None else None
@@ -191,6 +202,10 @@ class ResponseCache:
         """Whether another worker fetches it."""
         return self._host is not None and self._host.is_claimed(claimed)
 
+    def shorten(self, claimed: int, token: int) -> int:
+        """Let the others wait only a little longer, because a long response is being received; returns the new token."""
+        return self._host.shorten(claimed, token) if self._host is not None and token > 0 else token
+
     def release(self, claimed: int, token: int) -> None:
         """The fetch of a claim has ended."""
         if self._host is not None and token > 0:
@@ -257,6 +272,35 @@ class ResponseCache:
         except StoreError:
             self.stats.shared_errors += 1
 
+    # Streamed responses
+
+    def record(
+        self, response: StreamedResponse, on_end: Callable[[int, bytes], None], *, may_be_long: bool
+    ) -> tuple[Recording, Reader] | None:
+        """Begin to record a streamed response, and return its first reader; None if it cannot be stored.
+
+        With `may_be_long` the length may be unknown.
+        """
+        max_bytes, length = self._table.max_entry_bytes, response.length
+        if _EVENTS.match(response.content_type) or (length is None and not may_be_long):
+            return None
+        if length is not None and (
+            length > max_bytes or self._recording_budget.bytes + length > self._recording_budget.max_bytes
+        ):
+            return None
+        recording = Recording(
+            response.chunks, length=length, max_bytes=max_bytes, budget=self._recording_budget, on_end=on_end
+        )
+        reader = recording.reader()
+        if not self._recordings.start(recording.run()):
+            return None
+        return recording, reader
+
+    def is_untouched(self, key: str, tags: Iterable[str], since: Positions) -> bool:
+        """Whether no purge since these positions may cover a response that is being received."""
+        here = self._purging.verdict(key, tags, since[0])
+        return here is Verdict.UNTOUCHED and (self._host is None or self._host.positions(key) == (since[2], since[3]))
+
     # Purging
 
     async def purge(
@@ -291,6 +335,7 @@ class ResponseCache:
     async def close(self) -> None:
         """Cancel the background work."""
         await self._background.close()
+        await self._recordings.close()
 
     # Status
 
@@ -306,6 +351,7 @@ class ResponseCache:
             "host": self._host.snapshot() if self._host is not None else None,
             "unpublished_purges": self._purging.unpublished,
             "background_tasks": len(self._background),
+            "recordings": len(self._recordings),
             **self.stats.counts(),
         }
 

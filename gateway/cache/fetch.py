@@ -13,8 +13,10 @@ from gateway.cache.freshness import reuse, stale_if_error
 from gateway.cache.host_memory import hash_of
 from gateway.cache.model import NO_DIRECTIVES, Reuse
 from gateway.cache.origin import Origin, Wanted, request_to_origin
-from gateway.cache.serving import Serving
-from gateway.cache.single_flight import ABANDONED, FAILED, STORED, Flight, FlightKey
+from gateway.cache.recorded_response import RecordedResponse
+from gateway.cache.recording import drain
+from gateway.cache.serving import Serving, can_be_not_modified
+from gateway.cache.single_flight import ABANDONED, FAILED, RECORDING, STORED, Flight, FlightKey
 from gateway.cache.stored_response import StoredResponse
 from gateway.cache.variants import selection
 from gateway.http import problems
@@ -57,7 +59,7 @@ class Fetcher:
         self._memory = cache.memory
         self._stats = cache.stats
         self._clock = cache.clock
-        self._origin = Origin(cache, handler, serving)
+        self._origin = Origin(cache, handler, serving, self._recorded)
         self._serving = serving
         self._is_tripped = is_tripped
         self._validates = validates
@@ -71,13 +73,38 @@ class Fetcher:
             flight = self._flights.get(flight_key)
             if flight is None:
                 return await self._lead(flight_key, wanted)
-            end = await flight.join()
-            response = self._after_flight(wanted, end)
+            is_late = flight.recorded is not None
+            end = RECORDING if is_late else await flight.join()
+            recorded = flight.recorded
+            response = self._follow(recorded, wanted, is_late=is_late) if recorded is not None else None
+            if response is None and not is_late:
+                response = self._after_flight(wanted, STORED if end == RECORDING else end)
             if response is not None:
                 return response
             if end != ABANDONED and self._flight_key(key, request.headers) == flight_key:
                 # Waiting did not help and would not help the next one either: each request fetches for itself.
                 return (await self._fetch_alone(wanted))[1]
+
+    def _follow(self, recorded: RecordedResponse, wanted: Wanted, *, is_late: bool) -> Response | None:
+        """The response that is being received, if a request that joins now may have it."""
+        request, stored, now = wanted.request, recorded.stored, self._clock()
+        if not recorded.selects(request.headers) or now >= stored.fresh_until:
+            return None
+        if is_late and wanted.reason is EXCLUDED_BY_REQUEST:
+            return None
+        if not self._cache.is_untouched(wanted.key, stored.tags, recorded.since):
+            return None
+        self._stats.collapsed += 1
+        status = b"fwd=%b; collapsed; ttl=%d" % (wanted.reason, stored.ttl_s(now))
+        if can_be_not_modified(request, stored):
+            return stored.not_modified_with(status, now)
+        return recorded.response_with(status, now)
+
+    def _recorded(self, wanted: Wanted) -> None:
+        """A response was received to its end, or is not recorded any more."""
+        self._cache.release(wanted.claimed, wanted.token)
+        if wanted.flight_key is not None:
+            self._flights.pop(wanted.flight_key, None)
 
     def _after_flight(self, wanted: Wanted, end: int) -> Response | None:
         """The response to a follower from the stored response, if that can be used."""
@@ -116,7 +143,12 @@ class Fetcher:
             end = FAILED
             raise
         finally:
-            del self._flights[flight_key]
+            if end == RECORDING:
+                # It stays until the response was received.
+                flight.recorded = wanted.recorded
+                wanted.flight_key = flight_key
+            else:
+                del self._flights[flight_key]
             flight.land(end)
         return response
 
@@ -132,7 +164,7 @@ class Fetcher:
                 self._stats.hit += 1
                 status = b"hit; ttl=%d; detail=shared" % loaded.ttl_s(now)
                 return STORED, self._serving.serve_with(request, loaded, now, status)
-        claimed = hash_of(f"{wanted.key}\n\n{wanted.request.method}")
+        claimed = wanted.claimed = hash_of(f"{wanted.key}\n\n{wanted.request.method}")
         token = cache.claim(claimed)
         if token == 0:
             await self._until_released(claimed)
@@ -144,7 +176,10 @@ class Fetcher:
             wanted.positions = cache.positions(wanted.key)
             return await self._from_origin(wanted)
         finally:
-            cache.release(claimed, token)
+            if wanted.recorded is None:
+                cache.release(claimed, token)
+            else:
+                wanted.token = cache.shorten(claimed, token)
 
     async def _until_released(self, claimed: int) -> None:
         """Wait for the worker that fetches the same. It ends with the claim, which expires."""
@@ -169,6 +204,7 @@ class Fetcher:
     async def fetch_unstored(self, wanted: Wanted) -> Response:
         """Fetch without waiting for others, because the last response could not be stored; this one may be."""
         wanted.positions = self._cache.positions(wanted.key)
+        wanted.was_uncacheable = True
         return (await self._from_origin(wanted))[1]
 
     async def head(self, wanted: Wanted) -> Response:
@@ -219,7 +255,10 @@ class Fetcher:
             return
         try:
             response = await self._lead(flight_key, wanted)
-            await _discard(response)
+            if wanted.recorded is not None and isinstance(response, StreamedResponse):
+                await drain(response.chunks)
+            else:
+                await _discard(response)
             has_failed = response.status >= 500
         except Exception:  # noqa: BLE001 - no client waits for it; the next request that needs it gets the error
             has_failed = True

@@ -410,6 +410,15 @@ class HostMemory:
         word = self._words[_CLAIM_TABLE + key_hash % _CLAIMS]
         return (word >> 10) % (1 << 32) > int(time.monotonic() / _CLAIM_TICK_S)
 
+    def shorten(self, key_hash: int, token: int, seconds: float) -> int:
+        """Let a claim expire earlier; returns its new token. Needs no lock."""
+        index = _CLAIM_TABLE + key_hash % _CLAIMS
+        expiry = int((time.monotonic() + seconds) / _CLAIM_TICK_S)
+        if self._words[index] != token or expiry >= (token >> 10) % (1 << 32):
+            return token
+        shorter = self._words[index] = (token >> 42) << 42 | expiry << 10 | token % (1 << 10)
+        return shorter
+
     def release(self, key_hash: int, token: int) -> None:
         """Give up a claim. Needs no lock."""
         index = _CLAIM_TABLE + key_hash % _CLAIMS

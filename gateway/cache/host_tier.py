@@ -27,6 +27,8 @@ from gateway.cache.variants import MAX_VARIANTS, selection
 SCAN_BATCH: Final = 500
 # How long another worker is waited for that fetches the same; a longer fetch is made by each worker for itself.
 CLAIM_S: Final = 2.0
+# And how long after the head of a response that is long.
+STREAM_CLAIM_S: Final = 0.25
 # All variants of an address take at most this share of the memory.
 _ADDRESS_SHARE: Final = 8
 _EVERYTHING: Final = Purge("prefix", "/")
@@ -311,6 +313,10 @@ class HostTier:
     def is_claimed(self, key_hash: int) -> bool:
         """Whether another worker fetches it."""
         return self._memory.is_claimed(key_hash)
+
+    def shorten(self, key_hash: int, token: int) -> int:
+        """Let the claim expire soon; returns its new token."""
+        return self._memory.shorten(key_hash, token, STREAM_CLAIM_S)
 
     def release(self, key_hash: int, token: int) -> None:
         """The fetch has ended."""

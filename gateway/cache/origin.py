@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from multidict import CIMultiDict
@@ -11,7 +13,10 @@ from gateway.cache.cache_status import forwarded
 from gateway.cache.freshness import stale_if_error
 from gateway.cache.header_block import NOT_SENT, dated, only_fields, parse_fields, tags_of, updated, without_fields
 from gateway.cache.header_block import NOT_STORED as FIELDS_NOT_STORED
+from gateway.cache.memory_tier import MAX_VARY_NAMES
 from gateway.cache.model import Exchange, Fields, Freshness, RequestDirectives
+from gateway.cache.recorded_response import RecordedResponse
+from gateway.cache.recording import BROKEN, COMPLETE, drain
 from gateway.cache.request_fields import (
     COOKIE,
     IF_MODIFIED_SINCE,
@@ -21,7 +26,7 @@ from gateway.cache.request_fields import (
     is_personal,
 )
 from gateway.cache.serving import Serving, can_be_not_modified
-from gateway.cache.single_flight import FAILED, NOT_STORED, STORED
+from gateway.cache.single_flight import FAILED, NOT_STORED, RECORDING, STORED, FlightKey
 from gateway.cache.storability import describes_resource, storable
 from gateway.cache.stored_response import StoredResponse
 from gateway.cache.validation import validators, validators_match
@@ -51,7 +56,21 @@ _USED_ONCE: Final = Freshness(0.0, 0.0, never_stale=True)
 class Wanted:
     """A request whose response must be fetched: its key, the stored response that cannot be used, and the reason."""
 
-    __slots__ = ("directives", "in_background", "key", "positions", "reason", "request", "requested_at", "stored")
+    __slots__ = (
+        "claimed",
+        "directives",
+        "flight_key",
+        "in_background",
+        "key",
+        "positions",
+        "reason",
+        "recorded",
+        "request",
+        "requested_at",
+        "stored",
+        "token",
+        "was_uncacheable",
+    )
 
     def __init__(
         self,
@@ -73,18 +92,29 @@ class Wanted:
         # When the origin was asked, and the positions of purges then.
         self.requested_at = 0.0
         self.positions: Positions = (0, 0, 0, 0)
+        # The last response could not be stored, so this one may be too long as well.
+        self.was_uncacheable = False
+        # Until the response was received: the response, its flight, and the claim of its fetch.
+        self.recorded: RecordedResponse | None = None
+        self.flight_key: FlightKey | None = None
+        self.claimed = 0
+        self.token = -1
 
 
 class Origin:
     """The handler behind the cache."""
 
-    __slots__ = ("_cache", "_clock", "_handler", "_serving", "_stats")
+    __slots__ = ("_cache", "_clock", "_handler", "_on_recorded", "_serving", "_stats")
 
-    def __init__(self, cache: ResponseCache, handler: Handler, serving: Serving) -> None:
+    def __init__(
+        self, cache: ResponseCache, handler: Handler, serving: Serving, on_recorded: Callable[[Wanted], None]
+    ) -> None:
         self._cache = cache
         self._stats = cache.stats
         self._clock = cache.clock
         self._handler = handler
+        # Called at the end of each recording.
+        self._on_recorded = on_recorded
         self._serving = serving
 
     async def request(self, wanted: Wanted, stored: StoredResponse | None) -> tuple[int, Response]:
@@ -137,6 +167,10 @@ class Origin:
         if is_degraded:
             return NOT_STORED, forwarded(request, response, wanted.reason)
         fields = parse_fields(response.header_block)
+        if isinstance(response, StreamedResponse):
+            recorded = self._record(wanted, response, fields)
+            if recorded is not None:
+                return RECORDING, recorded
         stored = self._store(wanted, response, fields, tags_of(fields))
         if stored is None and response.status >= 500:
             return FAILED, response
@@ -146,6 +180,46 @@ class Origin:
             status = b"fwd=%b; fwd-status=%d; stored" % (wanted.reason, response.status)
             return STORED, self._serving.serve_with(request, stored, self._clock(), status)
         return STORED, forwarded(request, response, wanted.reason, is_stored=True)
+
+    def _record(self, wanted: Wanted, response: StreamedResponse, fields: Fields) -> Response | None:
+        """Pass a streamed response on while it is received, to be stored at its end; None if it may not be stored."""
+        freshness = self._freshness(wanted, response.status, fields)
+        names = vary_names(fields)
+        if freshness is None or len(names) > MAX_VARY_NAMES:
+            return None
+        stored = self._stored_response(response, fields, freshness, tags_of(fields))
+        on_end = partial(self._recorded, wanted, names, stored)
+        begun = self._cache.record(response, on_end, may_be_long=not wanted.was_uncacheable)
+        if begun is None:
+            return None
+        recording, reader = begun
+        request = wanted.request
+        wanted.recorded = RecordedResponse(recording, stored, names, request.headers, wanted.positions)
+        if can_be_not_modified(request, stored):
+            # No client reads it.
+            if not self._cache.in_background(drain(reader)):
+                recording.leave(reader)
+            status = b"fwd=%b; fwd-status=%d; stored" % (wanted.reason, response.status)
+            return self._serving.serve_with(request, stored, self._clock(), status)
+        streamed = StreamedResponse(
+            response.status,
+            reader,
+            header_block=response.header_block,
+            content_type=response.content_type,
+            length=response.length,
+        )
+        return forwarded(request, streamed, wanted.reason, is_stored=True)
+
+    def _recorded(
+        self, wanted: Wanted, names: tuple[str, ...], stored: StoredResponse, outcome: int, body: bytes
+    ) -> None:
+        """A recording has ended: store the response if it is complete."""
+        is_stored = outcome == COMPLETE and self._cache.put(
+            wanted.key, names, wanted.request.headers, stored.with_body(body), since=wanted.positions
+        )
+        if not is_stored and outcome != BROKEN:
+            self._not_stored(wanted)
+        self._on_recorded(wanted)
 
     def _is_stored_better(self, wanted: Wanted) -> bool:
         """Whether a stored response is worth more than a failure, because it may still be served in its place."""

@@ -1,7 +1,7 @@
 """The layer of the response cache: a shared cache (RFC 9111) in front of a handler.
 
 A hit returns its response at once, without a coroutine. Concurrent requests for one response share one fetch. Requests
-and responses that may not be cached bypass the cache; so do streamed ones. Ranges are served from complete responses.
+and responses that may not be cached bypass the cache. Streamed responses are stored at their end. Ranges are served from complete responses.
 """
 
 from __future__ import annotations

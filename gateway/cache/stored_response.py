@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from gateway.cache.header_block import not_modified_block
 from gateway.cache.model import Freshness, Validators
-from gateway.http.message import Response
+from gateway.http.message import Response, StreamedResponse
 
 # Objects, dictionaries and the indexes over them, measured with tracemalloc and rounded up.
 OVERHEAD_BYTES: Final = 2_000
@@ -123,6 +124,27 @@ class StoredResponse:
         """The response with another `Cache-Status`."""
         block = self._header_block(cache_status, now)
         return Response(self.status, self.body, header_block=block, content_type=self.content_type)
+
+    def streamed_with(
+        self, cache_status: bytes, now: float, chunks: AsyncGenerator[bytes, None], length: int | None
+    ) -> StreamedResponse:
+        """The response with a body that is being received."""
+        block = self._header_block(cache_status, now)
+        return StreamedResponse(self.status, chunks, header_block=block, content_type=self.content_type, length=length)
+
+    def with_body(self, body: bytes) -> StoredResponse:
+        """The response once its body was received."""
+        return StoredResponse(
+            self.status,
+            body,
+            header_block=self.header_block,
+            content_type=self.content_type,
+            freshness=self.freshness,
+            validators=self.validators,
+            born_at=self.born_at,
+            tags=self.tags,
+            unsent=self.unsent,
+        )
 
     def not_modified_with(self, cache_status: bytes, now: float) -> Response:
         """The 304 with another `Cache-Status`."""

@@ -31,6 +31,8 @@ class Prewarmer:
         request = Request("GET", path, query, headers, b"", request_id, params, started_at=monotonic())
         response = await resolve(handler(request))
         if isinstance(response, StreamedResponse):
-            await response.chunks.aclose()
+            # It is stored when it was received to its end.
+            async for _ in response.chunks:
+                pass
         if response.status >= 400:
             raise RuntimeError(f"the response has status {response.status}")

@@ -101,13 +101,13 @@ async def test_a_get_with_a_body_bypasses_the_cache(cached: Handler, origin: Ori
     assert origin.times == 2
 
 
-async def test_a_streamed_or_too_large_response_is_not_stored(cache: ResponseCache, origin: Origin) -> None:
+async def test_a_stream_of_events_or_a_too_large_response_is_not_stored(cache: ResponseCache, origin: Origin) -> None:
     async def chunks() -> AsyncGenerator[bytes, None]:
         yield b"a"
 
     cached = response_cache(cache)(origin)
     origin.respond = lambda _request: StreamedResponse(
-        200, chunks(), header_block=CACHEABLE, content_type=b"text/plain"
+        200, chunks(), header_block=CACHEABLE, content_type=b"text/event-stream"
     )
     for _ in range(2):
         request = get("/stream")
