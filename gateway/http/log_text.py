@@ -11,7 +11,9 @@ from checkout.card_masking import mask
 MAX_TEXT: Final = 1000
 _MIN_CARD_DIGITS: Final = 13
 # Control characters, line and paragraph separators, characters that change the direction of text, lone surrogates.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 # A byte that is not UTF-8 is decoded to one of these (PEP 383).
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 
