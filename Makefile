@@ -128,6 +128,10 @@ bench-overload: $(VENV)/.dev ## Twice and three times the capacity of a worker: 
 bench-failing-upstream: $(VENV)/.dev ## The effect of a failing upstream on other routes; ten minutes.
 	$(BIN)/python -m benchmarks.scenarios.failing_upstream $(ARGS)
 
+.PHONY: bench-slow-peers
+bench-slow-peers: $(VENV)/.dev ## Pages of an upstream beside 300 clients that upload slowly or do not read; two minutes.
+	$(BIN)/python -m benchmarks.scenarios.slow_peers $(ARGS)
+
 .PHONY: bench-footprint
 bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle connections; time to ready.
 	$(BIN)/python -m benchmarks.scenarios.footprint $(ARGS)
