@@ -72,7 +72,7 @@ def frame(
     """A whole page around `content`, which is the HTML of `<main>`. All arguments are HTML: values in them are escaped."""
     return Template(FRAME).substitute(
         lang=lang,
-        direction=direction,
+        dir=text_direction(direction),
         title=title,
         refresh=refresh,
         header=f"<header>{header}</header>" if header else "",
@@ -80,6 +80,11 @@ def frame(
         footer=f"<footer>{footer}</footer>" if footer else "",
         style=style,
     )
+
+
+def text_direction(direction: str) -> str:
+    """The attribute of a page that is not written from left to right."""
+    return "" if direction == "ltr" else f' dir="{direction}"'
 
 
 def content_policy(page: str, *, sources: str = "") -> bytes:

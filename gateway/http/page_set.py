@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Final
 
-from gateway.http.html_page import DARK, FRAME, LIGHT, Palette, content_policy, style
+from gateway.http.html_page import DARK, FRAME, LIGHT, Palette, content_policy, style, text_direction
 from gateway.http.message import header
 from gateway.http.negotiation import MAX_CHARACTERS, preferred_language
 from gateway.http.page_texts import LANGUAGE_TAG, SHIPPED, Texts, TextsInvalid, read_texts, shipped
@@ -104,6 +105,12 @@ class PageSet:
         """The page of a waiting room."""
         return self._rooms[self._language(accept_language)]
 
+    @staticmethod
+    @cache
+    def shipped() -> PageSet:
+        """The pages without anything of an operator."""
+        return PageSet(PageOptions())
+
     def actions(self, texts: Texts, again: str = "") -> str:
         """The links of a page: `again` loads the same address, and the shop's address follows if there is one."""
         home = self._options.home
@@ -155,6 +162,7 @@ class PageSet:
             values,
             lang=texts.lang,
             direction=texts.direction,
+            dir=text_direction(texts.direction),
             style=self._style,
             brand=brand,
             home=escape(options.home),

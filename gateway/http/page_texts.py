@@ -65,7 +65,7 @@ class Texts:
     def _duration(self, seconds: int) -> str:
         if seconds < 60:
             return self._count("second", seconds)
-        if seconds < 3570:
+        if seconds < 3600:
             return self._count("minute", round(seconds / 60))
         hours, minutes = divmod(round(seconds / 60), 60)
         return self._count("hour", hours) + (f" {self._count('minute', minutes)}" if minutes else "")

@@ -81,7 +81,7 @@ class ActivePolicies:
         backends.upstreams.update(policies.upstreams)
         self._jwks.update(policies.shoppers.jwks_url, policies.shoppers.jwks_refresh_s)
         state.switches.update(policies.switches)
-        state.rooms.update(policies.rooms)
+        state.rooms.update(policies.rooms, pages)
         state.shedder.update(policies.shedding)
         state.quota.update(policies.limits)
         backends.cache.update(policies.cache)

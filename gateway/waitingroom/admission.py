@@ -34,8 +34,9 @@ class Visit(Struct, frozen=True):
     """The result of a request for admission.
 
     `place_id` is the place of the client, also once admitted, and `number` its number in the order of arrival, from 1.
-    `ahead` clients wait before it; `spare` of the waiting ones can be served by the stock, None if unknown; `per_s` are
-    admitted each second. `full`: the queue is full, and there is no place.
+    `ahead` clients wait before it; `spare` of the waiting ones can be served by the stock, None if unknown. `per_s` are
+    admitted each second while the cap of active clients has room, which it has for `free` of them, None without a cap; then
+    only as fast as active clients leave, `leaving_per_s`, None if unknown. `full`: the queue is full, and there is no place.
     """
 
     outcome: Literal["admitted", "waiting", "full"]
@@ -44,6 +45,8 @@ class Visit(Struct, frozen=True):
     ahead: int
     spare: int | None
     per_s: float
+    free: int | None = None
+    leaving_per_s: float | None = None
 
     @property
     def is_sold_out(self) -> bool:
@@ -85,10 +88,24 @@ def bound_by(status: RoomStatus, *, max_active: int) -> Bound:
 
 
 def eta_s(visit: Visit) -> int | None:
-    """The seconds until the client is admitted, at the current rate; None when that is longer than `MAX_ETA_S`."""
-    if visit.per_s * MAX_ETA_S < visit.ahead + 1:
+    """About how many seconds until the client is admitted; None if unknown, or longer than `MAX_ETA_S`.
+
+    Once the cap of active clients is reached, what counts is how fast they leave, not the rate of the table.
+    """
+    if visit.free is None or visit.ahead < visit.free:
+        return _seconds(visit.ahead + 1, visit.per_s)
+    if visit.leaving_per_s is None:
         return None
-    return math.ceil((visit.ahead + 1) / visit.per_s)
+    return _seconds(visit.ahead + 1 - visit.free, visit.leaving_per_s)
+
+
+def earliest_s(visit: Visit) -> int | None:
+    """The seconds until the client may be admitted at the current rate: when to ask again where there is no estimate."""
+    return _seconds(visit.ahead + 1, visit.per_s)
+
+
+def _seconds(clients: int, per_s: float) -> int | None:
+    return None if per_s * MAX_ETA_S < clients else math.ceil(clients / per_s)
 
 
 def retry_after_s(eta: int | None, *, reconnect_s: float, chance: float) -> int:

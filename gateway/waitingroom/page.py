@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib import resources
-from string import Template
 from typing import Final
 
 from msgspec import Struct
 
-from gateway.http.message import header
+from gateway.http.html_page import HTML, PAGE_HEADERS
+from gateway.http.page_set import PageSet
+from gateway.http.page_texts import Texts
 
-HTML: Final = b"text/html; charset=utf-8"
-_TEXT: Final = resources.files("gateway.waitingroom").joinpath("page.html").read_text(encoding="utf-8")
-_TEMPLATE: Final = Template(_TEXT)
-_STYLE: Final = re.findall(r"<style>(.*?)</style>", _TEXT, re.DOTALL)[0]
-_STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# The page shows its own style and nothing else.
-PAGE_HEADERS: Final = (
-    header(
-        "Content-Security-Policy",
-        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    )
-    + header("X-Content-Type-Options", "nosniff")
-    + header("Referrer-Policy", "no-referrer")
-)
+__all__ = ["HTML", "PAGE_HEADERS", "Waiting", "duration", "page_of", "render"]
+
+_WORKING: Final = '<div class="working" aria-hidden="true"></div>'
 
 
 class Waiting(Struct, frozen=True):
@@ -50,89 +35,107 @@ class Waiting(Struct, frozen=True):
 
 
 def render(waiting: Waiting) -> bytes:
-    """The page, in UTF-8."""
-    title, heading, lead = _headline(waiting)
-    page = _TEMPLATE.substitute(
-        title=html.escape(title),
-        heading=html.escape(heading),
-        lead=html.escape(lead),
-        refresh=f'<meta http-equiv="refresh" content="{waiting.refresh_s}">' if waiting.repeats else "",
-        place=_place(waiting),
-        facts=_facts(waiting),
-        advice="\n      ".join(f"<li>{html.escape(each)}</li>" for each in _advice(waiting)),
-        again="Check now" if waiting.repeats else "See whether it is your turn",
-    )
-    return page.encode()
+    """The shipped page in English, in UTF-8."""
+    return page_of(waiting, PageSet.shipped(), accept_language="en")[0]
 
 
-def _headline(waiting: Waiting) -> tuple[str, str, str]:
+def page_of(
+    waiting: Waiting, pages: PageSet, *, accept_language: str | None, request_id: str = ""
+) -> tuple[bytes, bytes]:
+    """The page, in UTF-8 and the client's language, and its header fields."""
+    page = pages.room(accept_language)
+    texts = page.texts
+    title, heading, lead = _headline(waiting, texts)
+    again = texts.of("room.check_now" if waiting.repeats else "room.check_turn")
+    facts, advice, actions = _facts(waiting, texts), _advice(waiting, texts), pages.actions(texts, again)
+    values = {
+        "title": title,
+        "heading": heading,
+        "message": lead,
+        "refresh": f'<meta http-equiv="refresh" content="{waiting.refresh_s}">' if waiting.repeats else "",
+        "facts": facts,
+        "advice": advice,
+        "actions": actions,
+        "request_id": request_id,
+        "content": f"""<div role="status">
+      <h1>{heading}</h1>
+      <p>{lead}</p>
+      {_place(waiting, texts)}
+    </div>
+    {facts}
+    {advice}
+    {actions}""",
+    }
+    return page.fill(values), page.header_block
+
+
+def _headline(waiting: Waiting, texts: Texts) -> tuple[str, str, str]:
     if waiting.sold_out:
-        return (
-            "Sold out",
-            "Sold out",
-            "We are sorry: what is left is spoken for by the shoppers ahead of you.",
-        )
+        heading = texts.of("room.sold_out")
+        return heading, heading, texts.of("room.sold_out_lead")
     if waiting.ahead is None:
-        held = "We cannot show your place just now. You have not lost it."
-        none = "There is a queue. We cannot give you a place just now."
-        lead = none if waiting.since is None else held
-        return "Waiting", "One moment, please", lead
-    return (
-        f"Place {waiting.ahead + 1:,} in the queue",
-        "You are in the queue",
-        "So many people want in at once that we let them in one after the other.",
-    )
+        lead = texts.of("room.no_place" if waiting.since is None else "room.unknown_place")
+        return texts.of("room.unknown_title"), texts.of("room.unknown_heading"), lead
+    title = texts.of("room.title", position=texts.number(waiting.ahead + 1))
+    return title, texts.of("room.heading"), texts.of("room.lead")
 
 
-def _place(waiting: Waiting) -> str:
-    working = '<div class="working" aria-hidden="true"></div>'
+def _place(waiting: Waiting, texts: Texts) -> str:
     if waiting.sold_out:
         return ""
     if waiting.ahead is None:
-        return working
-    return f'<p class="place"><small>Your place</small>{waiting.ahead + 1:,}</p>{working}'
+        return _WORKING
+    small = f"<small>{texts.of('room.place')}</small>"
+    return f'<p class="place">{small}{texts.number(waiting.ahead + 1)}</p>{_WORKING}'
 
 
-def _facts(waiting: Waiting) -> str:
+def _facts(waiting: Waiting, texts: Texts) -> str:
     facts: list[tuple[str, str]] = []
     if waiting.ahead is not None:
-        facts.append(("Ahead of you", f"{waiting.ahead:,}"))
+        facts.append((texts.of("room.ahead"), texts.number(waiting.ahead)))
     if waiting.ahead is not None and not waiting.sold_out:
-        facts.append(("Estimated time", duration(waiting.eta_s) if waiting.eta_s is not None else "not known yet"))
+        facts.append((texts.of("room.estimate"), _estimate(waiting, texts)))
     if waiting.since is not None:
         came = datetime.fromtimestamp(waiting.since, UTC)
-        facts.append(("Here since", f'<time datetime="{came:%Y-%m-%dT%H:%M:%SZ}">{came:%H:%M} UTC</time>'))
-        facts.append(("Waited so far", duration(max(0, waiting.now - waiting.since))))
+        facts.append(
+            (
+                texts.of("room.since"),
+                f'<time datetime="{came:%Y-%m-%dT%H:%M:%SZ}">{came:%H:%M} UTC</time>',
+            )
+        )
+        facts.append((texts.of("room.waited"), texts.duration(max(0, waiting.now - waiting.since))))
     if not facts:
         return ""
-    rows = "\n      ".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
+    rows = "\n      ".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return f"<dl>\n      {rows}\n    </dl>"
 
 
-def _advice(waiting: Waiting) -> Iterable[str]:
+def _estimate(waiting: Waiting, texts: Texts) -> str:
+    if waiting.eta_s is None:
+        return texts.of("room.unknown_time")
+    return texts.of("room.about", duration=texts.duration(waiting.eta_s))
+
+
+def _advice(waiting: Waiting, texts: Texts) -> str:
+    items = "\n      ".join(f"<li>{each}</li>" for each in _advices(waiting, texts))
+    return f"<h2>{texts.of('room.advice')}</h2>\n    <ul>\n      {items}\n    </ul>"
+
+
+def _advices(waiting: Waiting, texts: Texts) -> Iterable[str]:
     if waiting.repeats:
-        yield f"Keep this page open. It asks again by itself every {duration(waiting.refresh_s)}."
+        yield texts.of("room.keep_open", duration=texts.duration(waiting.refresh_s))
     else:
-        yield "What you sent was not done. Once it is your turn, go back and send it again."
+        yield texts.of("room.form")
     if waiting.sold_out:
-        yield "Should something become free, you are let in, in the order of the queue."
+        yield texts.of("room.released")
         return
     if waiting.repeats:
-        yield "When it is your turn, the page you asked for appears."
+        yield texts.of("room.turn")
     if waiting.since is not None:
-        yield f"Reloading does not cost you your place. Being away for longer than {duration(round(waiting.reconnect_s))} does."
-        yield "Your browser must accept cookies: one of them holds your place."
+        yield texts.of("room.absence", duration=texts.duration(round(waiting.reconnect_s)))
+        yield texts.of("room.cookies")
 
 
 def duration(seconds: int) -> str:
-    """So many seconds, as one would say it."""
-    if seconds < 60:
-        return _count(seconds, "second")
-    if seconds < 3600:
-        return _count(round(seconds / 60), "minute")
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return _count(hours, "hour") + (f" {_count(minutes, 'minute')}" if minutes else "")
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"
+    """So many seconds in English, as one would say it."""
+    return PageSet.shipped().room("en").texts.duration(seconds)

@@ -45,7 +45,8 @@ class RedisRooms:
     async def visit(self, room: Room, place_id: str | None, new_place_id: str) -> Visit:
         """See `RoomStore.visit`."""
         reply = await self._run(VISIT, room, place_id or "", new_place_id, self._waiting_most)
-        outcome, visitor, number, ahead, spare, per_s = reply
+        outcome, visitor, number, ahead, spare, per_s, free, leaving = reply
+        leaving_per_s = float(leaving)
         return Visit(
             outcome=outcome.decode(),
             place_id=visitor.decode(),
@@ -53,6 +54,8 @@ class RedisRooms:
             ahead=ahead,
             spare=None if spare < 0 else spare,
             per_s=float(per_s),
+            free=free,
+            leaving_per_s=None if leaving_per_s <= 0 else leaving_per_s,
         )
 
     def touch(self, room: Room, place_id: str) -> Awaitable[Any]:

@@ -12,10 +12,12 @@ from typing import Any, Final
 from gateway.config.policies import Room
 from gateway.http import problems
 from gateway.http.message import Request, Response, header
-from gateway.http.negotiation import prefers_html
-from gateway.waitingroom.admission import RoomStatus, Visit, eta_s, retry_after_s, session_life_s
+from gateway.http.negotiation import MAX_CHARACTERS, prefers_html
+from gateway.http.page_set import PageSet
+from gateway.http.refusal_pages import own_fields
+from gateway.waitingroom.admission import RoomStatus, Visit, earliest_s, eta_s, retry_after_s, session_life_s
 from gateway.waitingroom.cookies import cookie
-from gateway.waitingroom.page import HTML, PAGE_HEADERS, Waiting, render
+from gateway.waitingroom.page import HTML, Waiting, page_of
 from gateway.waitingroom.ports import RoomStore
 from gateway.waitingroom.tokens import RoomTokens, Ticket
 from primitives.bounded_map import BoundedMap
@@ -64,6 +66,7 @@ class WaitingRoom:
         store: RoomStore,
         secret: bytes,
         *,
+        pages: PageSet | None = None,
         secure_cookies: bool = False,
         now: Callable[[], float] = time.time,
         rng: Callable[[], float] = random.random,
@@ -73,6 +76,7 @@ class WaitingRoom:
         self.is_enabled = table.enabled
         self.status: RoomStatus | None = None
         self.responses = dict.fromkeys(("admitted", "waiting", "sold_out", "full", "unknown"), 0)
+        self.pages = PageSet.shipped() if pages is None else pages
         self._secure_cookies = secure_cookies
         self._now = now
         self._rng = rng
@@ -173,11 +177,13 @@ class WaitingRoom:
         eta = eta_s(visit) if visit is not None and outcome == "waiting" else None
         reconnect_s = self.table.reconnect_s
         max_s = reconnect_s if visit is not None else min(reconnect_s, 3 * UNKNOWN_RETRY_S)
-        retry_s = retry_after_s(eta, reconnect_s=max_s, chance=self._rng())
-        header_block = header("Retry-After", retry_s) + _NO_STORE
+        # Without an estimate the client asks as if the rate were all that holds it up: a session may end at any time.
+        expected_s = earliest_s(visit) if eta is None and visit is not None and outcome == "waiting" else eta
+        retry_s = retry_after_s(expected_s, reconnect_s=max_s, chance=self._rng())
+        header_block = header("Retry-After", retry_s)
         if ticket is not None and token is not None and visit is not None:
             header_block += self._set_cookie(request, token, PLACE_LIFE_S)
-        if prefers_html(request.headers.get("Accept", "")[:512]):
+        if prefers_html(request.headers.get("Accept", "")[:MAX_CHARACTERS]):
             waiting = Waiting(
                 ahead=visit.ahead if visit is not None else None,
                 eta_s=eta,
@@ -188,7 +194,8 @@ class WaitingRoom:
                 sold_out=outcome == "sold_out",
                 repeats=request.method in {"GET", "HEAD"},
             )
-            return _page(waiting, header_block)
+            return self._page(request, waiting, header_block)
+        header_block += _NO_STORE
         members: dict[str, Any] = {
             "detail": _DETAILS[outcome],
             "position": visit.ahead + 1 if visit is not None else None,
@@ -199,18 +206,20 @@ class WaitingRoom:
             _problem(is_sold_out=outcome == "sold_out"), request.id, members, header_block=header_block
         )
 
+    def _page(self, request: Request, waiting: Waiting, header_block: bytes) -> Response:
+        accept_language = request.headers.get("Accept-Language")
+        body, page_fields = page_of(waiting, self.pages, accept_language=accept_language, request_id=request.id)
+        if waiting.repeats:
+            header_block += header("Refresh", waiting.refresh_s)
+        status = _problem(is_sold_out=waiting.sold_out).status
+        fields = header_block + page_fields + own_fields(request)
+        return Response(status, body, header_block=fields, content_type=HTML)
+
     def _set_cookie(self, request: Request, token: str, max_age_s: int) -> bytes:
         # A client that lies about the scheme loses only its own cookie.
         is_secure = self._secure_cookies or request.headers.get("X-Forwarded-Proto") == "https"
         attributes = f"Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{'; Secure' if is_secure else ''}"
         return header("Set-Cookie", f"{self._cookie}={token}; {attributes}")
-
-
-def _page(waiting: Waiting, header_block: bytes) -> Response:
-    if waiting.repeats:
-        header_block += header("Refresh", waiting.refresh_s)
-    status = _problem(is_sold_out=waiting.sold_out).status
-    return Response(status, render(waiting), header_block=header_block + PAGE_HEADERS, content_type=HTML)
 
 
 def _problem(*, is_sold_out: bool) -> problems.Problem:

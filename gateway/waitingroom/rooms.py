@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from gateway.config.policies import Room
+from gateway.http.page_set import PageSet
 from gateway.metrics import Metric, Sample
 from gateway.waitingroom.admission import bound_by
 from gateway.waitingroom.ports import RoomStore
@@ -31,15 +32,18 @@ class Rooms(Mapping[str, WaitingRoom]):
         self._new_room = partial(
             WaitingRoom, store=store, secret=secret, secure_cookies=secure_cookies, now=now, rng=rng
         )
+        self._pages = PageSet.shipped()
         self._rooms: dict[str, WaitingRoom] = {}
 
-    def update(self, tables: Iterable[Room]) -> None:
-        """Apply these tables at once. A room that is gone lets every request pass."""
+    def update(self, tables: Iterable[Room], pages: PageSet | None = None) -> None:
+        """Apply these tables at once, and other pages if there are any. A room that is gone lets every request pass."""
+        self._pages = pages or self._pages
         rooms: dict[str, WaitingRoom] = {}
         for table in tables:
             room = self._rooms.pop(table.name, None)
             if room is None:
                 room = self._new_room(table)
+            room.pages = self._pages
             room.table, room.is_enabled = table, table.enabled
             rooms[table.name] = room
         for gone in self._rooms.values():

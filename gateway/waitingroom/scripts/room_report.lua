@@ -3,6 +3,9 @@
 -- not be read now, `none` where the room has none.
 local reporter, factor, reason, stock = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 local EXPIRE_S = 86400
+-- How fast admitted shoppers leave is measured over one to two of these times. It is unknown before the first time, and while
+-- fewer have left: a guess from one or two would mislead.
+local LEAVING_MS, FIRST_LEAVING_MS, FEWEST_LEFT = 120000, 30000, 3
 local grace_ends = grace_until()
 
 -- The lowest factor applies; the process that set it may raise it again.
@@ -26,7 +29,28 @@ sweep(grace_ends, REPORT_WORK)
 local tokens = admit(grace_ends, REPORT_WORK)
 local admitted = number('admitted') or 0
 
+local function measure_leaving()
+  local left = admitted - redis.call('ZCARD', active)
+  local marks = redis.call('HMGET', state, 'left_at', 'left', 'left_next_at', 'left_next')
+  local since, left_before = tonumber(marks[1]), tonumber(marks[2])
+  if not since or since > now or left_before > left then
+    redis.call('HSET', state, 'left_at', now, 'left', left, 'left_next_at', now, 'left_next', left)
+    redis.call('HDEL', state, 'leaving')
+    return
+  end
+  if now - tonumber(marks[3]) >= LEAVING_MS then
+    since, left_before = tonumber(marks[3]), tonumber(marks[4])
+    redis.call('HSET', state, 'left_at', since, 'left', left_before, 'left_next_at', now, 'left_next', left)
+  end
+  if now - since >= FIRST_LEAVING_MS and left - left_before >= FEWEST_LEFT then
+    redis.call('HSET', state, 'leaving', (left - left_before) * 1000 / (now - since))
+  else
+    redis.call('HDEL', state, 'leaving')
+  end
+end
+
 if is_due then
+  measure_leaving()
   local waits = redis.call('ZCARD', waiting)
   if waits > 0 and mark[3] and tonumber(mark[3]) > 0 and elapsed_ms > 0 then
     -- An exponential mean over 20 s. It is measured only while shoppers wait: else it would be the rate of arrivals.

@@ -19,13 +19,18 @@ end
 
 sweep(grace_ends, WORK)
 
-local function per_s_now()
-  return redis.call('HGET', state, 'measured') or tostring((limits()))
+local per_s, max_active = limits()
+
+-- How many may still come in before one must leave; and the admission rate: as measured once the room is full.
+local function pace()
+  local free = math.max(0, max_active - redis.call('ZCARD', active))
+  local measured = free == 0 and redis.call('HGET', state, 'measured')
+  return free, measured or tostring(per_s)
 end
 
 if place_id == '' then
   if redis.call('ZCARD', waiting) >= max_waiting then
-    return {'full', '', 0, 0, -1, per_s_now()}
+    return {'full', '', 0, 0, -1, tostring(per_s), 0, '-1'}
   end
   id = new_place_id
   place = redis.call('HINCRBY', state, 'arrived', 1)
@@ -37,7 +42,7 @@ admit(grace_ends, WORK)
 
 if redis.call('ZSCORE', active, id) then
   redis.call('ZADD', active, now + session_ms, id)
-  return {'admitted', id, tonumber(place) or 0, 0, -1, per_s_now()}
+  return {'admitted', id, tonumber(place) or 0, 0, -1, tostring(per_s), 0, '-1'}
 end
 
 local spare = -1
@@ -47,4 +52,6 @@ if stock[1] then
   local units = math.max(tonumber(stock[1]), tonumber(stock[2] or stock[1]))
   spare = math.max(0, units - outstanding())
 end
-return {'waiting', id, tonumber(place), redis.call('ZRANK', waiting, id), spare, per_s_now()}
+local free, rate = pace()
+local leaving = redis.call('HGET', state, 'leaving') or '-1'
+return {'waiting', id, tonumber(place), redis.call('ZRANK', waiting, id), spare, rate, free, leaving}

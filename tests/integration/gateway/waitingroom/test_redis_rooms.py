@@ -461,18 +461,41 @@ async def test_stock_that_cannot_be_read_stays_as_it_was_and_a_room_without_skus
     assert (await report(rooms, table())).stock is None
 
 
-async def test_the_estimate_follows_the_measured_rate(rooms: RedisRooms, clock: RoomClock) -> None:
+async def test_the_estimate_goes_by_the_rate_as_long_as_the_cap_has_room(rooms: RedisRooms) -> None:
+    room = table(admissions_per_s=10.0, max_active=100)
+    visits = await arrive(rooms, room, 60)
+
+    assert (visits[-1].ahead, visits[-1].free) == (49, 90)
+    assert eta_s(visits[-1]) == 5
+
+
+async def test_there_is_no_estimate_behind_the_cap_while_nobody_has_left(rooms: RedisRooms, clock: RoomClock) -> None:
     room = table(admissions_per_s=100.0, max_active=10, reconnect_s=3600.0)
     visits = await arrive(rooms, room, 200)
-    await report(rooms, room)
-    assert eta_s(visits[-1]) == 2
+    assert eta_s(visits[-1]) is None
 
-    # The room is full: nobody leaves, so nobody comes in.
     (last,) = await stay(rooms, room, clock, 60, [visits[-1]])
 
+    assert (last.free, eta_s(last)) == (0, None)
+
+
+async def test_behind_the_cap_the_estimate_goes_by_those_who_leave(rooms: RedisRooms, clock: RoomClock) -> None:
+    # Each session lasts for 10 s, so two of ten leave in 2 s.
+    room = table(admissions_per_s=100.0, max_active=2, session_s=6.4)
+    visits = await arrive(rooms, room, 80)
+    waiting = [visit for visit in visits if visit.outcome == "waiting"]
+    while len(waiting) > 64:
+        await clock.move(2)
+        await report(rooms, room)
+        asked = [await ask(rooms, room, visit) for visit in waiting]
+        waiting = [visit for visit in asked if visit.outcome == "waiting"]
+
+    last = waiting[-1]
     eta = eta_s(last)
     assert eta is not None
-    assert eta > 30
+    # Two at a time, every 10 s or little more: the session of one who is called begins when it asks.
+    assert (last.ahead + 1) * 5 <= eta * 1.2
+    assert eta <= (last.ahead + 1) * 5 * 1.6
 
 
 async def test_the_measured_rate_is_dropped_when_the_queue_is_empty(rooms: RedisRooms, clock: RoomClock) -> None:

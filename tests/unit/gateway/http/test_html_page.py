@@ -14,7 +14,7 @@ from gateway.http.html_page import DARK, LIGHT, PAGE_HEADERS, STYLE, Palette, co
 def test_the_frame_has_a_language_one_main_and_no_script() -> None:
     text = frame("<h1>Hello</h1>", title="Hello", lang="de")
 
-    assert '<html lang="de" dir="ltr">' in text
+    assert '<html lang="de">' in text
     assert text.count("<main>") == 1
     assert "<title>Hello</title>" in text
     assert "<script" not in text

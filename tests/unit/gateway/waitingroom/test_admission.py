@@ -151,3 +151,21 @@ def test_the_reason_why_the_next_client_waits_is_given(
     told = RoomStatus(waiting, active, bought, 100, 0.0, 1.0, factor, "", stock)
 
     assert bound_by(told, max_active=10) == bound
+
+
+@pytest.mark.parametrize(
+    ("ahead", "free", "leaving_per_s", "eta"),
+    [
+        (9, 10, None, 1),
+        (10, 10, None, None),
+        (29, 10, 0.5, 40),
+        (29, 0, 0.5, 60),
+        (29, 0, 1e-9, None),
+    ],
+)
+def test_behind_the_cap_the_time_depends_on_those_who_leave(
+    ahead: int, free: int, leaving_per_s: float | None, eta: int | None
+) -> None:
+    visit = Visit("waiting", "p", ahead + 1, ahead, None, 10.0, free=free, leaving_per_s=leaving_per_s)
+
+    assert eta_s(visit) == eta

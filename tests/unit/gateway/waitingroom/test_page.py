@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.waitingroom.page import PAGE_HEADERS, Waiting, duration, render
+from gateway.http.page_set import PageSet
+from gateway.waitingroom.page import PAGE_HEADERS, Waiting, duration, page_of, render
 
 NOW = 1_795_759_200
 
@@ -59,7 +60,7 @@ def test_the_page_tells_place_time_and_since_when() -> None:
     assert "<title>Place 128 in the queue</title>" in text
     assert ">128</p>" in text
     assert "<dt>Ahead of you</dt><dd>127</dd>" in text
-    assert "<dt>Estimated time</dt><dd>2 minutes</dd>" in text
+    assert "<dt>Estimated time</dt><dd>about 2 minutes</dd>" in text
     assert '<time datetime="2026-11-27T05:57:00Z">05:57 UTC</time>' in text
     assert "<dt>Waited so far</dt><dd>3 minutes</dd>" in text
 
@@ -126,3 +127,26 @@ def test_the_page_may_show_its_own_style_and_nothing_else() -> None:
 )
 def test_times_are_said_as_people_say_them(seconds: int, said: str) -> None:
     assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [
+        ("de", ["<title>Platz 1.234 in der Warteschlange</title>", "<dd>etwa 2 Minuten</dd>"]),
+        ("fr", ["<title>Place 1\u202f234 dans la file</title>", "<dd>environ 2 minutes</dd>"]),
+        ("es", ["<title>Puesto 1.234 en la cola</title>", "<dd>aproximadamente 2 minutos</dd>"]),
+    ],
+)
+def test_the_page_speaks_the_language_of_the_client(language: str, texts: list[str]) -> None:
+    waiting = Waiting(ahead=1233, eta_s=130, since=NOW, now=NOW, refresh_s=20, reconnect_s=60.0)
+    body, fields = page_of(waiting, PageSet.shipped(), accept_language=f"{language}-XX", request_id="4f0c")
+
+    text = body.decode()
+    assert f'<html lang="{language}">' in text
+    assert [part for part in texts if part not in text] == []
+    assert f"Content-Language: {language}\r\n".encode() in fields
+    assert "4f0c" in text
+
+
+def test_an_unknown_time_is_not_guessed() -> None:
+    assert "<dt>Estimated time</dt><dd>not known yet</dd>" in page(eta_s=None)
