@@ -265,6 +265,9 @@ class HostTier:
             stored = decode_stored(record.head, b"") if tag or purge.soft else None
             if not covers(purge, decode_text(record.key), stored.tags if stored is not None else ()):
                 continue
+            if purge.soft and stored is not None and self._clock() >= stored.fresh_until:
+                # Stale already: another worker was asked for the same.
+                continue
             count += 1
             if not (purge.soft and stored is not None and self._expire(record, stored)):
                 memory.remove(target_hash, {record.position})
