@@ -13,11 +13,16 @@ SkuText = Annotated[
     str, Meta(min_length=1, max_length=SKU_MAX_BYTES, description="Printable, at most 64 bytes of UTF-8.")
 ]
 
+# The list of codes is checked by handlers.
+CurrencyText = Annotated[
+    str, Meta(description="ISO 4217 code.", examples=["GBP"], extra_json_schema={"pattern": "^[A-Z]{3}$"})
+]
+
 
 class NewCart(Struct, frozen=True, forbid_unknown_fields=True):
     """The body that makes a cart."""
 
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217 code.")] | None = None
+    currency: CurrencyText | None = None
 
 
 class AddLine(Struct, frozen=True, forbid_unknown_fields=True):

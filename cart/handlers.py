@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.cart_view_cache import CartViewCache
+from cart.currencies import BAD_CURRENCY, is_currency
 from cart.errors import (
     CartFull,
     CartNotFound,
@@ -62,7 +63,9 @@ class CartHandlers:
         self._views = CartViewCache(max_bytes=cached_view_bytes)
 
     async def create(self, new: NewCart, *, owner: str | None = None) -> CartView:
-        """Make an empty cart."""
+        """Make an empty cart. Raises `InvalidBody` for a currency that ISO 4217 does not have."""
+        if new.currency is not None and not is_currency(new.currency):
+            raise InvalidBody([("/currency", BAD_CURRENCY)])
         now = self._clock_ms()
         cart = Cart(
             id=new_cart_id(self._random_bytes),

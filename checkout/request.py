@@ -9,8 +9,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from cart.bodies import CurrencyText
+from cart.currencies import BAD_CURRENCY, is_currency
+from checkout.countries import COUNTRIES
 from checkout.order import Address
 
+_CountryText = Annotated[
+    str,
+    Meta(description="ISO 3166-1 alpha-2 code.", examples=["GB"], extra_json_schema={"pattern": "^[A-Za-z]{2}$"}),
+]
 _Line = Annotated[str, Meta(min_length=1, max_length=200)]
 # Not `str.isprintable`, which rejects the ideographic space of Japanese addresses.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -24,7 +31,7 @@ class AddressBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     line1: _Line
     city: _Line
     postcode: Annotated[str, Meta(max_length=20)]
-    country: Annotated[str, Meta(min_length=2, max_length=2, pattern="^[A-Za-z]{2}$", description="ISO 3166-1 alpha-2")]
+    country: _CountryText
     line2: Annotated[str, Meta(max_length=200)] | None = None
 
 
@@ -41,7 +48,7 @@ class ExpectedTotal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The total that the shopper expects to pay; if it is right, it is consent to the current prices."""
 
     amount: Annotated[int, Meta(ge=0, le=2**53)]
-    currency: Annotated[str, Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$", description="ISO 4217")]
+    currency: CurrencyText
 
 
 class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -76,6 +83,10 @@ class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         faults += [(at, "must not hold control characters") for at, text in texts.items() if _CONTROL.search(text)]
         if not _EMAIL.fullmatch(self.email):
             faults.append(("/email", "must be an email address, such as ada@example.com"))
+        if address.country.upper() not in COUNTRIES:
+            faults.append(("/shipping_address/country", "must be a country code of ISO 3166-1 alpha-2, such as GB"))
+        if self.expected_total is not None and not is_currency(self.expected_total.currency):
+            faults.append(("/expected_total/currency", BAD_CURRENCY))
         return faults
 
     def fingerprint(self) -> str:

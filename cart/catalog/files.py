@@ -11,7 +11,9 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from cart.catalog.model import NAME_MAX_BYTES, STOCK_MAX, CatalogRow, is_currency, minor_units
+from cart.body_faults import fault_of, malformed
+from cart.catalog.model import NAME_MAX_BYTES, STOCK_MAX, CatalogRow, minor_units
+from cart.currencies import is_currency
 from cart.ids import SKU_MAX_BYTES, parse_sku
 
 COLUMNS = ("sku", "name", "price", "currency", "stock")
@@ -143,7 +145,12 @@ class CatalogFile:
                     number, _row(record.sku, record.name, _text(record.price), record.currency, _text(record.stock))
                 )
             # A RecursionError is an object of a thousand brackets in a member that is passed over.
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _RowFault) as fault:
+            except msgspec.ValidationError as invalid:
+                place, detail = fault_of(invalid)
+                yield Rejection(number, f"{place.removeprefix('/') or 'the line'} {detail}")
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+                yield Rejection(number, f"the line {malformed(fault)}")
+            except _RowFault as fault:
                 yield Rejection(number, str(fault))
 
 
@@ -169,7 +176,7 @@ def _row(sku: str, name: str, price: str, currency: str, stock: str) -> CatalogR
     currency = currency.strip()
     amount = 0
     if not is_currency(currency):
-        faults.append(f"currency {_quoted(currency)} is no code such as GBP")
+        faults.append(f"currency {_quoted(currency)} is no currency code of ISO 4217, such as GBP")
     else:
         try:
             amount = minor_units(price.strip(), currency)

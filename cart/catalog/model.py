@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cart.catalog import responses
+from cart.currencies import MINOR_DIGITS
 from cart.model import Money, Product, Sku
 
 NAME_MAX_BYTES = 1000
@@ -18,17 +19,6 @@ STOCK_UNKNOWN = ("products",)
 PRICE_MAX = 10**11
 STOCK_MAX = 10**12
 
-# ISO 4217: currencies whose minor unit is not a hundredth.
-_MINOR_DIGITS = {
-    currency: digits
-    for digits, currencies in (
-        (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"),
-        (3, "BHD IQD JOD KWD LYD OMR TND"),
-        (4, "CLF UYW"),
-    )
-    for currency in currencies.split()
-}
-_CURRENCY = re.compile(r"[A-Z]{3}")
 _PRICE = re.compile(r"([0-9]{1,12})(?:\.([0-9]+))?")
 _WORD = re.compile(r"[^\W_]+")
 
@@ -90,11 +80,6 @@ def _response(view: ProductView) -> responses.Product:
     )
 
 
-def is_currency(text: str) -> bool:
-    """Whether `text` has the form of an ISO 4217 code: three capital letters."""
-    return _CURRENCY.fullmatch(text) is not None
-
-
 def minor_units(text: str, currency: str) -> int:
     """The minor units that a decimal price in major units is: `2.55` GBP is 255, `300` JPY is 300, `1.250` KWD is 1250.
 
@@ -105,7 +90,7 @@ def minor_units(text: str, currency: str) -> int:
     if match is None:
         raise ValueError("is no price such as 2.55")
     whole, fraction = match[1], match[2] or ""
-    digits = _MINOR_DIGITS.get(currency, 2)
+    digits = MINOR_DIGITS.get(currency, 2)
     if len(fraction) > digits:
         raise ValueError(
             f"has more than the {digits} decimals of {currency}" if digits else f"has decimals, {currency} has none"

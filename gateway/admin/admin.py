@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from cart.body_faults import fault_of, malformed
 from gateway.admin.metrics_page import metrics_page
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
@@ -253,9 +254,10 @@ async def _body(request: web.Request, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(await request.read() or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from error
+        place, detail = fault_of(error, kind)
+        raise _invalid(f"{place or 'the body'} {detail}") from error
     except msgspec.DecodeError as error:
-        raise Problem(400, "malformed-json", "Malformed JSON", detail=str(error)) from error
+        raise Problem(400, "malformed-json", "Malformed JSON", detail=f"The body {malformed(error)}.") from error
 
 
 def _invalid(detail: str) -> Problem:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
+from cart.body_faults import fault_of, malformed
 from cart.errors import InvalidBody, Refusal
 from checkout.errors import CardDataRefused
 from gateway.api.card_check import CardCheck
@@ -129,7 +130,7 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
     if route.body is None:
         return _no_body
     decoder = msgspec.json.Decoder(route.body)
-    body_is_optional = route.body_is_optional
+    body_is_optional, body_type = route.body_is_optional, route.body
 
     def decode(request: Request) -> Any:
         media_type = request.headers.get("Content-Type")
@@ -145,9 +146,9 @@ def _decoder(route: Route) -> Callable[[Request], Any]:
             except msgspec.ValidationError as invalid:
                 # Raised before the end of the body was read, which may be malformed: that error takes precedence.
                 _ANY_JSON.decode(body)
-                raise InvalidBody([_pointer_and_detail(invalid)]) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
-            members = {"errors": [{"pointer": "", "detail": str(malformed)}]}
+                raise InvalidBody([fault_of(invalid, body_type)]) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+            members = {"errors": [{"pointer": "", "detail": malformed(fault)}]}
             raise _Undecodable(problems.response(problems.MALFORMED_JSON, request.id, members)) from None
 
     return decode
@@ -209,10 +210,3 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 def _is_json(media_type: str) -> bool:
     kind = media_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
-
-
-def _pointer_and_detail(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Split msgspec's `Expected … - at `$.lines[0].sku`` into a JSON pointer (RFC 6901) and the detail."""
-    detail, _, path = str(error).partition(" - at `$")
-    pointer = path.rstrip("`").replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
-    return pointer, detail

@@ -94,7 +94,7 @@ RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
 
 _NEW_TOTAL: Final = Money(620, "GBP")
 _REFUSALS: Final[tuple[Refusal, ...]] = (
-    cart.InvalidBody([("/quantity", "Expected `int` >= 1")]),
+    cart.InvalidBody([("/quantity", "must be an integer of at least 1")]),
     cart.LineNotFound(_SKU),
     cart.ProductNotFound(_SKU),
     cart.CartFull(1000),

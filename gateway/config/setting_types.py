@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from cart.currencies import BAD_CURRENCY, is_currency
+
 _TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE_WORDS: Final = frozenset({"0", "false", "no", "off"})
 
@@ -139,8 +141,8 @@ def url(*schemes: str) -> Text:
 
 def currency_code(text: str) -> str:
     """A currency code of ISO 4217."""
-    if len(text) != 3 or not text.isascii() or not text.isalpha() or not text.isupper():
-        raise ValueError("must be a currency code such as GBP (ISO 4217)")
+    if not is_currency(text):
+        raise ValueError(BAD_CURRENCY)
     return text
 
 

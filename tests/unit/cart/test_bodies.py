@@ -19,8 +19,6 @@ def test_bodies_are_read_as_the_api_writes_them() -> None:
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        (NewCart, '{"currency":"gbp"}'),
-        (NewCart, '{"currency":"GBP\\n"}'),
         (NewCart, '{"currency":5}'),
         (NewCart, '{"owner":"ada"}'),
         (AddLine, "{}"),

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cart.catalog.model import PRICE_MAX, ProductPage, ProductView, is_currency, minor_units, words_of
+from cart.catalog.model import PRICE_MAX, ProductPage, ProductView, minor_units, words_of
+from cart.currencies import is_currency
 from cart.model import Product, Sku
 
 HEART = Product(Sku("85123A"), 'WHITE "HEART"', 255, "GBP")
@@ -54,9 +55,11 @@ def test_writing_a_price_and_reading_it_gives_the_same(amount: int, currency: tu
     assert minor_units(f"{Decimal(amount).scaleb(-digits):f}", code) == amount
 
 
-def test_a_currency_is_three_capital_letters() -> None:
-    assert is_currency("GBP")
-    assert not any(map(is_currency, ("", "gbp", "GB", "GBPP", "GB1", "GBP\n", "ÄÖÜ")))
+def test_a_currency_is_one_of_iso_4217() -> None:
+    assert all(map(is_currency, ("GBP", "EUR", "JPY", "KWD", "CLF", "XCG")))
+    assert not any(
+        map(is_currency, ("", "gbp", "GB", "GBPP", "GB1", "GBP\n", "ÄÖÜ", "ZZZ", "DEM", "XXX", "XAU", "BTC"))
+    )
 
 
 @pytest.mark.parametrize(
