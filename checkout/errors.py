@@ -131,6 +131,9 @@ class DependencyTripped(Exception):
     Calls may go through again in about `retry_after_s` seconds. Until then the order waits; it is not declined.
     """
 
+    # The breaker logs it.
+    is_logged_once = True
+
     def __init__(self, name: str, *, retry_after_s: float) -> None:
         super().__init__(f"{name} is cut off")
         self.name = name

@@ -14,6 +14,7 @@ from checkout.errors import DependencyTripped
 from checkout.ports.outbox import Outbox, OutboxEntry
 from checkout.ports.queue import OrderSink, Outgoing
 from primitives.backoff import Backoff
+from primitives.outages import level_of
 
 # The limit of a queue.
 BATCH: Final = 10
@@ -109,8 +110,11 @@ class OutboxDispatcher:
             try:
                 await self.sweep()
             except Exception as error:  # noqa: BLE001 - the next sweep repeats it
-                logger.warning(
-                    "sweeping the outbox failed; the next sweep tries again: %s: %s", type(error).__name__, error
+                logger.log(
+                    level_of(error),
+                    "sweeping the outbox failed; the next sweep tries again: %s: %s",
+                    type(error).__name__,
+                    error,
                 )
             # With jitter, so that processes do not sweep at the same time.
             await self._sleep(self._sweep_s * (0.5 + self._chance()))
@@ -145,7 +149,9 @@ class OutboxDispatcher:
         except DependencyTripped:
             return False  # the breaker has logged it
         except Exception as error:  # noqa: BLE001 - sent later
-            logger.warning("sending orders to the queue failed; trying again: %s: %s", type(error).__name__, error)
+            logger.log(
+                level_of(error), "sending orders to the queue failed; trying again: %s: %s", type(error).__name__, error
+            )
             return False
         if not any(are_sent):
             logger.warning("the queue refused a batch of %d orders; trying again", len(batch))
@@ -158,7 +164,8 @@ class OutboxDispatcher:
         try:
             await self._outbox.mark_sent(entries)
         except Exception as error:  # noqa: BLE001 - sent later
-            logger.warning(
+            logger.log(
+                level_of(error),
                 "deleting sent orders from the outbox failed; they will be sent again: %s: %s",
                 type(error).__name__,
                 error,

@@ -23,6 +23,7 @@ from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock, StockLine
 from checkout.pricing import order_lines, require_price_consent
 from checkout.purchase import PlacedOrder, Purchase
+from primitives.outages import level_of
 
 # Attempts of one checkout whose cart changes between the claim and the commit.
 MAX_ATTEMPTS: Final = 3
@@ -169,8 +170,11 @@ class OrderPlacement:
         try:
             return await self._orders.release(claim, nothing_held=nothing_held)
         except Exception as error:  # noqa: BLE001 - the claim expires
-            logger.warning(
-                "releasing the claim of a cart failed; it expires in seconds: %s: %s", type(error).__name__, error
+            logger.log(
+                level_of(error),
+                "releasing the claim of a cart failed; it expires in seconds: %s: %s",
+                type(error).__name__,
+                error,
             )
             return False
 
@@ -178,7 +182,8 @@ class OrderPlacement:
         try:
             await self._stock.release(order.id, order.skus, fence=fence)
         except Exception as error:  # noqa: BLE001 - the holds expire
-            logger.warning(
+            logger.log(
+                level_of(error),
                 "releasing held stock failed; the sweeper releases it when it expires: %s: %s",
                 type(error).__name__,
                 error,
@@ -188,7 +193,8 @@ class OrderPlacement:
         try:
             is_rolled_back = await self._orders.roll_back(claim, order, entry)
         except Exception as error:  # noqa: BLE001 - the order then remains accepted
-            logger.warning(
+            logger.log(
+                level_of(error),
                 "rolling back order %s, which is not durable yet, failed; it remains accepted: %s: %s",
                 order.number,
                 type(error).__name__,

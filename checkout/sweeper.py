@@ -11,6 +11,7 @@ from typing import Final
 from cart.timestamps import unix_ms
 from checkout.ports.orders import CLAIM_MS, OpenClaims
 from checkout.ports.stock import HOLD_MS, Stock
+from primitives.outages import level_of
 
 # A claim holds stock only while it is valid, so all its holds have expired at this age.
 AGE_MS: Final = CLAIM_MS + HOLD_MS
@@ -46,8 +47,11 @@ class StockSweeper:
             try:
                 await self.sweep()
             except Exception as error:  # noqa: BLE001 - the next sweep repeats it
-                logger.warning(
-                    "sweeping abandoned stock failed; the next sweep tries again: %s: %s", type(error).__name__, error
+                logger.log(
+                    level_of(error),
+                    "sweeping abandoned stock failed; the next sweep tries again: %s: %s",
+                    type(error).__name__,
+                    error,
                 )
             await self._sleep(self._interval_s * (0.5 + self._chance()))
 

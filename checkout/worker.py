@@ -14,6 +14,7 @@ from checkout.message import order_id_of
 from checkout.order import Order
 from checkout.ports.queue import Delivery, OrderQueue
 from primitives.backoff import Backoff
+from primitives.outages import level_of
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +139,12 @@ class OrderWorker:
         try:
             deliveries = await self._queue.receive(min(free, BATCH), self._wait_s)
         except Exception as error:  # noqa: BLE001 - the queue may come back
-            _log.warning("receiving orders from the queue failed; trying again: %s: %s", type(error).__name__, error)
+            _log.log(
+                level_of(error),
+                "receiving orders from the queue failed; trying again: %s: %s",
+                type(error).__name__,
+                error,
+            )
             self._pauses.failures += 1
             return []
         if not deliveries:
@@ -167,7 +173,9 @@ class OrderWorker:
         try:
             is_dead = await self._queue.release(delivery, delay_s, reason=reason)
         except Exception as fault:  # noqa: BLE001 - it is delivered again when its visibility ends
-            _log.warning("releasing a failed order (%s) failed; it is delivered again later: %s", reason, fault)
+            _log.log(
+                level_of(fault), "releasing a failed order (%s) failed; it is delivered again later: %s", reason, fault
+            )
             return
         self.dead_lettered += is_dead
         if is_dead:
@@ -182,7 +190,7 @@ class OrderWorker:
         try:
             await self._queue.defer(delivery, delay_s)
         except Exception as fault:  # noqa: BLE001 - it is delivered again when its visibility ends
-            _log.warning("deferring an order (%s) failed; it is delivered again later: %s", error, fault)
+            _log.log(level_of(fault), "deferring an order (%s) failed; it is delivered again later: %s", error, fault)
             return
         _log.debug("an order waits for a service that is away; trying again in %.1f s: %s", delay_s, error)
 
@@ -196,7 +204,12 @@ class OrderWorker:
             try:
                 await self._queue.acknowledge(batch)
             except Exception as error:  # noqa: BLE001 - they are delivered again, and steps are idempotent
-                _log.warning("acknowledging %d deliveries failed; they are delivered again: %s", len(batch), error)
+                _log.log(
+                    level_of(error),
+                    "acknowledging %d deliveries failed; they are delivered again: %s",
+                    len(batch),
+                    error,
+                )
 
     async def _extend_forever(self) -> None:
         """Extend the deliveries that were in progress at the previous round too; most orders finish within one round."""
@@ -208,7 +221,9 @@ class OrderWorker:
             extended = [self._queue.extend(delivery, self._visibility_s) for delivery in slow]
             for outcome in await asyncio.gather(*extended, return_exceptions=True):
                 if isinstance(outcome, Exception):
-                    _log.warning("extending a delivery failed; its order may be processed twice: %s", outcome)
+                    _log.log(
+                        level_of(outcome), "extending a delivery failed; its order may be processed twice: %s", outcome
+                    )
 
     async def _drain(self) -> None:
         if not self._in_progress:

@@ -12,6 +12,9 @@ class StoreUnavailable(StoreError):
     command that changes something safe to repeat blindly.
     """
 
+    # The outage is logged where it is noticed, not by each call that fails (`primitives.outages`).
+    is_logged_once = True
+
     def __init__(self, detail: str, *, may_have_run: bool = False) -> None:
         super().__init__(detail)
         self.may_have_run = may_have_run

@@ -56,6 +56,11 @@ class RuntimeDirectory:
         """The path of a worker's control socket."""
         return self.path / f"{worker}.sock"
 
+    @property
+    def store_outage(self) -> Path:
+        """The folder of `SharedOutage` for the store."""
+        return self.path / "store-outage"
+
     def remove(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)

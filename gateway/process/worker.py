@@ -19,6 +19,7 @@ from gateway.cache.host_memory import HostRegion
 from gateway.config.file import ConfigError, read_text
 from gateway.control.commands import Command, CommandFailed, serve_commands, snapshot_of
 from gateway.control.runtime_directory import RuntimeDirectory
+from gateway.control.shared_outage import SharedOutage
 from gateway.policies.reload import PolicyReload
 from gateway.process.process_stats import ProcessStats
 from gateway.process.supervisor import UNREADY_SIGNAL
@@ -84,7 +85,12 @@ async def _serve(
     policies = PolicyReload(config)
     async with AsyncExitStack() as stack:
         gateway = await compose.gateway(
-            settings, store, stack, worker_name=f"{gateway_name}:{name}", host_region=host_region
+            settings,
+            store,
+            stack,
+            worker_name=f"{gateway_name}:{name}",
+            host_region=host_region,
+            store_outage=SharedOutage(runtime.store_outage, name),
         )
         policies.on_reload(gateway.prepare)
         commands = {

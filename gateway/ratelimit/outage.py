@@ -44,7 +44,8 @@ class Outage:
             return
         if self.since is None:
             self.since, self.reason = self._clock(), reason
-            _log.warning("rate limits use the share of this process, because the store fails: %s", reason)
+            # The watch of the store logs its outage; this is one of the consequences.
+            _log.debug("rate limits use the share of this process, because the store fails: %s", reason)
         if self._timer is None:
             wait_s = MIN_PROBE_S + (MAX_PROBE_S - MIN_PROBE_S) * self._rng()
             self._timer = self._loop.call_later(wait_s, self._probe)
@@ -52,7 +53,7 @@ class Outage:
     def end(self) -> None:
         """A probe has its reply."""
         if self.since is not None and not self._is_closed:
-            _log.warning("rate limits are exact again after %.1f s", self._clock() - self.since)
+            _log.debug("rate limits are exact again after %.1f s", self._clock() - self.since)
             self.since = None
 
     def close(self) -> None:

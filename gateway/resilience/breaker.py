@@ -284,6 +284,8 @@ class Breaker:
         if self._is_forced_open or not is_of_a_probe:
             self._history.append(change)
             level = logging.WARNING if state is State.OPEN else logging.INFO
+            if self.name == "store" and not self._is_forced_open:
+                level = logging.DEBUG  # its outage is logged by `StoreWatch`, once for all processes
             _log.log(level, "the breaker of %s is %s: %s", self.name, state, reason)
         if self._on_change is not None:
             self._on_change(self.name, change)

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from gateway.waitingroom.admission import Pace
 from gateway.waitingroom.room import WaitingRoom
 from gateway.waitingroom.rooms import Rooms
+from primitives.outages import level_of
 
 _log = logging.getLogger("peakgate")
 _T = TypeVar("_T")
@@ -96,7 +97,7 @@ class RoomReporter:
         except Exception as error:  # noqa: BLE001 - a failing signal must not stop the rooms
             if subject not in self._failing:
                 self._failing.add(subject)
-                _log.warning("%s cannot be read: %s", subject, str(error) or type(error).__name__)
+                _log.log(level_of(error), "%s cannot be read: %s", subject, str(error) or type(error).__name__)
             return None
         self._failing.discard(subject)
         return result

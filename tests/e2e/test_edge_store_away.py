@@ -258,3 +258,19 @@ def test_an_interrupt_ends_it_though_shoppers_keep_their_connections(tmp_path: P
         store = shop.store_pid()
         assert shop.stop(signal.SIGINT) == 0
     assert not Path(f"/proc/{store}").exists()
+
+
+def test_an_outage_of_the_store_is_two_lines_of_the_log(tmp_path: Path) -> None:
+    with open_shop(tmp_path, POLICIES) as shop:
+        before = len(shop.log.splitlines())
+        with paused(shop):
+            eventually(lambda: "the store is away" in shop.log)
+            for _ in range(50):
+                shop.call("POST", "/v1/carts")
+        eventually(lambda: "the store is back" in shop.log)
+        assert shop.call("POST", "/v1/carts").status == 201
+        lines = shop.log.splitlines()[before:]
+        assert [line.split(": ", 1)[1].split(":")[0].split(" after")[0] for line in lines] == [
+            "the store is away",
+            "the store is back",
+        ]
