@@ -19,7 +19,7 @@ from primitives.bounded_map import BoundedMap
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _FIELD_LINE: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[\t\x20-\x7e\x80-\xff]*[!-~\x80-\xff])?)[ \t]*"
 )
@@ -134,7 +134,7 @@ def _parse_status(line: bytes) -> tuple[int, bool]:
     found = _STATUS_LINE.fullmatch(line)
     if found is None:
         raise BadResponse("a malformed status line")
-    status = int(found[2]), found[1] == b"1"
+    status = int(found[2]), found[1] != b"0"
     if len(line) <= _MAX_REMEMBERED_BYTES:
         _statuses.put(line, status)
     return status

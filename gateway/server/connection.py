@@ -617,7 +617,9 @@ class InterimSender:
 
 def _preferences(head: bytes) -> dict[str, str]:
     """What a client prefers that sent an invalid message: a shopper whose cookies are too large gets a page too."""
-    return {name.decode().title(): value.decode("latin-1") for name, value in reversed(_PREFERENCE.findall(head))}
+    found: list[tuple[bytes, bytes]] = _PREFERENCE.findall(head)
+    found.reverse()
+    return {name.decode().title(): value.decode("latin-1") for name, value in found}
 
 
 async def _discard(response: StreamedResponse) -> None:

@@ -110,7 +110,7 @@ class ServerContext:
         if not router.has_hosts:
             route = line.route = router.find(line.method, line.path)
             return route
-        route = router.find(line.method, line.path, headers.get(_HOST, ""))
+        route = router.find(line.method, line.path, headers.get(_HOST) or line.host or "")
         if route[0].method != "*":
             line.route = route
         return route

@@ -100,6 +100,12 @@ async def test_another_host_goes_to_the_routes_of_all_hosts(served: Served) -> N
     assert await served.status("/sale/x", host="shop.example") == 200
 
 
+async def test_a_request_of_http_1_0_names_its_host_in_its_target(served: Served) -> None:
+    async with await RawClient.open(served.port) as client:
+        await client.send(b"GET http://shop.example/sale HTTP/1.0\r\n\r\n")
+        assert (await client.response()).status == 503
+
+
 async def test_requests_of_one_line_go_to_the_routes_of_their_hosts(served: Served) -> None:
     async with await RawClient.open(served.port) as client:
         statuses = []

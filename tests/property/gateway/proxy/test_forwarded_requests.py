@@ -125,7 +125,7 @@ def test_an_upstream_reads_exactly_the_one_request_that_was_sent(
     assert head.count(b"\n") == head.count(b"\r") == len(lines) + 1
     [(message, payload)] = read(head + body)
     assert message.method == method
-    sent = path[2:] if strip else path
+    sent = (path[2:] or "/") if strip else path
     assert message.path == (f"{sent}?{query}" if query else sent)
     assert message.headers.getall("Content-Length", []) == ([str(len(body))] if sends_body else [])
     assert len(message.headers.getall("Host")) == 1

@@ -143,7 +143,8 @@ def test_a_malformed_header_line_is_an_error(line: str) -> None:
         "HTTP/1.1  200 OK",
         "HTTP/1.1 099 X",
         "HTTP/1.1 600 X",
-        "HTTP/1.2 200 OK",
+        "HTTP/2.0 200 OK",
+        "HTTP/1.10 200 OK",
         "http/1.1 200 OK",
         " HTTP/1.1 200 OK",
         "HTTP/1.1 200 O\x00K",
@@ -153,6 +154,11 @@ def test_a_malformed_header_line_is_an_error(line: str) -> None:
 def test_a_malformed_status_line_is_an_error(status: str) -> None:
     with pytest.raises(BadResponse):
         read("A: b", status=status)
+
+
+def test_a_later_minor_version_is_read_as_the_latest_known_one() -> None:
+    head = read("Transfer-Encoding: chunked", status="HTTP/1.2 200 OK")
+    assert (head.status, head.length, head.keeps_alive) == (200, CHUNKED, True)
 
 
 def test_remembered_lines_are_bounded_and_hold_no_cookies() -> None:
