@@ -87,6 +87,10 @@ class ResponseCache:
         on_host, guard = self._host.positions(key) if self._host is not None else (0, 0)
         return here, logged, on_host, guard
 
+    def fits(self, names: tuple[str, ...], length: int) -> bool:
+        """Whether a response that varies by these fields, with a body of this length, can be stored."""
+        return length <= self._table.max_entry_bytes and len(names) <= MAX_VARY_NAMES
+
     def put(
         self,
         key: str,
@@ -98,10 +102,8 @@ class ResponseCache:
     ) -> bool:
         """Store a response for requests that equal `headers` in the fields `names`; returns whether it is stored.
 
-        A response that was purged after the positions `since` is not stored.
+        A response that was purged after the positions `since` is not stored; `fits` says whether it can be at all.
         """
-        if len(stored.body) > self._table.max_entry_bytes or len(names) > MAX_VARY_NAMES:
-            return False
         verdict = self._purging.verdict(key, stored.tags, since[0])
         if verdict is Verdict.VOID:
             return False

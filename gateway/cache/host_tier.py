@@ -92,19 +92,24 @@ class HostTier:
             return None
         if found is None:
             return None
-        return names_of(found.variant), decode_stored(found.head, found.body)
+        names, record = found
+        return names, decode_stored(record.head, record.body)
 
-    def _select(self, target_hash: int, key: bytes, headers: Mapping[str, str]) -> Record | None:
+    def _select(
+        self, target_hash: int, key: bytes, headers: Mapping[str, str]
+    ) -> tuple[tuple[str, ...], Record] | None:
+        """The response that a request selects, and the request fields by which its address varies."""
         memory = self._memory
-        wanted: bytes | None = None
-        for position in memory.find(target_hash, key=key):
-            variant = memory.variant(position)
-            if variant and wanted is None:
-                names = names_of(variant)
-                wanted = encode_variant(names, selection(names, headers))
-            if not variant or variant == wanted:
+        positions = memory.find(target_hash, key=key)
+        if not positions:
+            return None
+        # The latest varies by all fields by which the address varies.
+        names = names_of(memory.variant(positions[0]))
+        wanted = encode_variant(names, selection(names, headers))
+        for position in positions:
+            if _selects(memory.variant(position), wanted, names, headers):
                 memory.mark_used(position)
-                return memory.read(position)
+                return names, memory.read(position)
         return None
 
     def put(
@@ -152,7 +157,10 @@ class HostTier:
     def _replace(
         self, target_hash: int, key: bytes, names: tuple[str, ...], headers: Mapping[str, str], new_bytes: int
     ) -> tuple[str, ...]:
-        """Remove the records that a new response replaces; returns the names by which the address varies."""
+        """Remove the records that a new response replaces; returns the names by which the address varies.
+
+        Those stored before it varied by so many stay, for requests without the new fields (`Variants.widened`).
+        """
         memory = self._memory
         positions = memory.find(target_hash, key=key)
         if not positions:
@@ -161,13 +169,15 @@ class HostTier:
         both = tuple(sorted({*names, *names_of(variants[positions[0]])}))
         if len(both) <= MAX_VARY_NAMES:
             names = both
-        new = encode_variant(names, selection(names, headers))
+        known = frozenset(names)
+        wanted = encode_variant(names, selection(names, headers))
         replaced: set[int] = set()
         left_bytes = memory.max_bytes // _ADDRESS_SHARE - new_bytes
         for count, position in enumerate(positions, 1):
             left_bytes -= memory.size_of(position)
             variant = variants[position]
-            if variant == new or names_of(variant) != names or count >= MAX_VARIANTS or left_bytes < 0:
+            is_outdated = not known.issuperset(names_of(variant)) or _selects(variant, wanted, names, headers)
+            if is_outdated or count >= MAX_VARIANTS or left_bytes < 0:
                 replaced.add(position)
         memory.remove(target_hash, replaced)
         return names
@@ -196,8 +206,9 @@ class HostTier:
                 found = self._select(target_hash, encode_text(key), headers)
                 if found is None:
                     return
-                if stored is None or not memory.rewrite_head(found.position, encode_head(stored)):
-                    memory.remove(target_hash, {found.position})
+                position = found[1].position
+                if stored is None or not memory.rewrite_head(position, encode_head(stored)):
+                    memory.remove(target_hash, {position})
                 memory.outdate(target_hash % SLOTS)
         except LockUnavailable:
             self._void_everything()
@@ -337,6 +348,16 @@ class HostTier:
             "evictions": memory.evictions,
             "lockouts": self.lockouts,
         }
+
+
+def _selects(variant: bytes, wanted: bytes, names: tuple[str, ...], headers: Mapping[str, str]) -> bool:
+    """Whether a request, which selects the variant `wanted` of `names`, selects one that may vary by fewer fields."""
+    if variant == wanted:
+        return True
+    own = names_of(variant)
+    if own == names or (variant and encode_variant(own, selection(own, headers)) != variant):
+        return False
+    return all(name in own or name not in headers for name in names)
 
 
 def _encode_purge(purge: Purge) -> bytes:

@@ -214,10 +214,9 @@ class Origin:
         self, wanted: Wanted, names: tuple[str, ...], stored: StoredResponse, outcome: int, body: bytes
     ) -> None:
         """A recording has ended: store the response if it is complete."""
-        is_stored = outcome == COMPLETE and self._cache.put(
-            wanted.key, names, wanted.request.headers, stored.with_body(body), since=wanted.positions
-        )
-        if not is_stored and outcome != BROKEN:
+        if outcome == COMPLETE:
+            self._cache.put(wanted.key, names, wanted.request.headers, stored.with_body(body), since=wanted.positions)
+        elif outcome != BROKEN:
             self._not_stored(wanted)
         self._on_recorded(wanted)
 
@@ -250,16 +249,14 @@ class Origin:
         """The response as it was stored; None if it may not be stored, or is not."""
         cache, headers = self._cache, wanted.request.headers
         freshness = self._freshness(wanted, response.status, fields)
-        if freshness is None or isinstance(response, StreamedResponse):
+        names = vary_names(fields)
+        is_streamed = isinstance(response, StreamedResponse)
+        if freshness is None or is_streamed or not cache.fits(names, len(response.body)):
             if describes_resource(response.status):
                 self._not_stored(wanted)
             return None
-        names = vary_names(fields)
         stored = self._stored_response(response, fields, freshness, tags)
-        if cache.put(wanted.key, names, headers, stored, since=wanted.positions):
-            return stored
-        self._not_stored(wanted)
-        return None
+        return stored if cache.put(wanted.key, names, headers, stored, since=wanted.positions) else None
 
     def _freshness(self, wanted: Wanted, status: int, fields: Fields) -> Freshness | None:
         """The freshness with which a response is stored; None if it may not be."""

@@ -180,6 +180,26 @@ async def test_variants_are_one_set_for_all_workers(one: Worker, two: Worker) ->
     assert two.origin.times == 3
 
 
+async def test_a_field_that_makes_the_origin_vary_removes_no_response(one: Worker, two: Worker) -> None:
+    def respond(request: Request) -> Response:
+        vary = (("Vary", "X-Odd"),) if "X-Odd" in request.headers else ()
+        return response_with(
+            ("Cache-Control", "max-age=60"), *vary, body=request.headers.get("X-Odd", "plain").encode()
+        )
+
+    one.origin.respond = two.origin.respond = respond
+    await one.send()
+    assert (await two.send(get(X_Odd="1", Cache_Control="no-cache"))).body == b"1"
+    for worker in (one, two):
+        assert (await worker.send()).body == b"plain"
+        assert (await worker.send(get(X_Odd="1"))).body == b"1"
+        assert (await worker.send(get(X_Odd="2"))).body == b"2"
+    assert one.origin.times + two.origin.times == 3
+    # A newer response replaces the one from before.
+    await two.send(get(Cache_Control="no-cache"))
+    assert await one.cache.purge(url="/shoes") == 3
+
+
 async def test_a_header_block_of_any_bytes_is_shared(one: Worker, two: Worker) -> None:
     one.origin.respond = lambda _request: Response(
         200, b"\xff", header_block=b"Cache-Control: max-age=60\r\nCache-Tag: \xe9\r\nLocation: /\xe9\r\n"

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.cache.cache import ResponseCache
 from gateway.http.message import Handler, Request, Response
-from tests.unit.gateway.cache.cached_origin import Clock, Origin, cache_status, get, response_with, send
+from tests.unit.gateway.cache.cached_origin import (
+    Clock,
+    Origin,
+    cache_status,
+    get,
+    response_with,
+    send,
+    settle,
+    started,
+)
 
 FRESH = (("Cache-Control", "max-age=60"), ("Vary", "X-Kind"))
 
@@ -80,6 +91,19 @@ async def test_a_response_too_large_to_be_stored_leaves_the_fresh_one(
     assert (await send(cached, get(Cache_Control="no-cache"))).body == large
     assert len((await send(cached)).body) < 100
     assert len(cache.memory) == 1
+
+
+async def test_a_response_that_a_purge_voids_is_not_one_that_may_not_be_stored(
+    cached: Handler, origin: Origin, cache: ResponseCache
+) -> None:
+    origin.gate = asyncio.Event()
+    response = started(cached(get()))
+    await settle()
+    await cache.purge(prefix="/")
+    origin.gate.set()
+    await response
+    assert len(cache.memory) == 0
+    assert cache.stats.uncacheable == 0
 
 
 async def test_an_error_with_a_lifetime_does_not_replace_a_usable_response(
