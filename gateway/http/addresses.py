@@ -15,8 +15,9 @@ from typing import Final
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# The request header fields from which an upstream may build addresses; the host comes first.
-ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host")
+# The request header fields from which an upstream may build addresses; the host comes first. The others are those of
+# trusted proxies.
+ADDRESS_FIELDS: Final = ("Host", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix")
 # Bounds the work that a client can cause with a long field.
 MAX_HOPS: Final = 32
 # An IPv6 customer has at least a /64 and may use any address of it (RFC 6177), so a /64 counts as one client.

@@ -117,7 +117,9 @@ class _Build:
         if rule.cache:
             is_tripped = backends.breakers.of(rule.upstream).is_rejecting
             mark = self._state.degraded.mark
-            inner = response_cache(backends.cache, key_fields=ADDRESS_FIELDS, is_tripped=is_tripped, mark=mark)(inner)
+            # Without trusted proxies the upstream gets none of the others as clients sent them.
+            fields = ADDRESS_FIELDS if len(self._state.clients.trusted) else ADDRESS_FIELDS[:1]
+            inner = response_cache(backends.cache, key_fields=fields, is_tripped=is_tripped, mark=mark)(inner)
         endpoint = Endpoint(
             "*",
             rule.name,

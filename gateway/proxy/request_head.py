@@ -85,7 +85,7 @@ class RequestHeads:
         self._preserves_host = rule.preserve_host
         self._timeout_s = rule.timeout_s
         self._rules = FieldRules()
-        self._forwarding = ForwardingFields(is_trusted, scheme)
+        self._forwarding = ForwardingFields(is_trusted, scheme, stripped=self._prefix[: self._strip_chars])
         self._trace_context = TraceContext(random_bytes)
         # Valid hosts.
         self._hosts: BoundedMap[str, bool] = BoundedMap(_MAX_HOSTS)

@@ -96,10 +96,109 @@ def test_forwarding_fields_of_an_untrusted_peer_are_replaced() -> None:
     assert value(lines, "Forwarded") == 'for=203.0.113.9;host="shop.example";proto=http'
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl"])
-def test_other_forwarding_fields_are_passed_on_from_trusted_peers_only(name: str) -> None:
-    assert value(sent(request(raw=((name, "666"),), peer="203.0.113.9")), name) is None
-    assert value(sent(request(raw=((name, "443"),), peer=LB)), name) == "443"
+@pytest.mark.parametrize(
+    ("name", "text"), [("X-Forwarded-Port", "443"), ("X-Forwarded-Prefix", "/a,/b"), ("X-Forwarded-Ssl", "on")]
+)
+def test_other_forwarding_fields_are_passed_on_from_trusted_peers_only(name: str, text: str) -> None:
+    assert value(sent(request(raw=((name, text),), peer="203.0.113.9")), name) is None
+    assert value(sent(request(raw=((name, text),), peer=LB)), name) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "instead"),
+    [
+        ("X-Forwarded-Proto", "https, evil host", "http"),
+        ("X-Forwarded-Proto", "", "http"),
+        ("X-Forwarded-Host", "evil.example/path", "shop.example"),
+        ("X-Forwarded-Host", "user@evil.example", "shop.example"),
+        ("X-Forwarded-Port", "443 evil", None),
+        ("X-Forwarded-Prefix", "//evil.example", None),
+        ("X-Forwarded-Prefix", "evil", None),
+        ("X-Forwarded-Prefix", "/a/../b c", None),
+    ],
+)
+def test_a_malformed_forwarding_field_is_believed_of_no_peer(name: str, text: str, instead: str | None) -> None:
+    assert value(sent(request(raw=((name, text),), peer=LB)), name) == instead
+
+
+@pytest.mark.parametrize("text", ["https", "https, http", "wss"])
+def test_schemes_of_a_trusted_peer_are_passed_on(text: str) -> None:
+    assert value(sent(request(peer=LB, x_forwarded_proto=text)), "X-Forwarded-Proto") == text
+
+
+@pytest.mark.parametrize(
+    ("clients", "nodes"),
+    [
+        ("192.0.2.7:4711", 'for="192.0.2.7:4711"'),
+        ("[2001:db8::7]:4711", 'for="[2001:db8::7]:4711"'),
+        ("[2001:db8::7]", 'for="[2001:db8::7]"'),
+        ("2001:db8::7", 'for="[2001:db8::7]"'),
+        ("192.0.2.7, 198.51.100.2:5", 'for=192.0.2.7, for="198.51.100.2:5"'),
+        ("::ffff:192.0.2.7", 'for="[::ffff:192.0.2.7]"'),
+        ('"[2001:db8::7]:4711"', 'for="[2001:db8::7]:4711"'),
+        ("unknown", "for=unknown"),
+        ("Unknown:80", 'for="Unknown:80"'),
+        ("_hidden", "for=_hidden"),
+        ("_hidden:_port", 'for="_hidden:_port"'),
+        ("192.0.2.256", "for=unknown"),
+        ("192.0.2.07", "for=unknown"),
+        ("192.0.2.7:123456", "for=unknown"),
+        ("192.0.2.7:", "for=unknown"),
+        ("2001:db8::7::", "for=unknown"),
+        ("[2001:db8::7::]:80", "for=unknown"),
+        ("[192.0.2.7]:80", "for=unknown"),
+        ("fe80::1%eth0", "for=unknown"),
+        ("shop.example", "for=unknown"),
+        ("_", "for=unknown"),
+        ('"', "for=unknown"),
+        ("", None),
+        (",", "for=unknown, for=unknown"),
+    ],
+)
+def test_forwarded_has_every_address_that_x_forwarded_for_may_have(clients: str, nodes: str | None) -> None:
+    lines = sent(request(peer=LB, x_forwarded_for=clients))
+    own = 'for=10.0.0.1;host="shop.example";proto=http'
+    assert value(lines, "Forwarded") == (f"{nodes}, {own}" if nodes else own)
+    assert value(lines, "X-Forwarded-For") == (f"{clients}, {LB}" if clients else LB)
+
+
+@pytest.mark.parametrize(
+    ("peer", "text", "node"),
+    [
+        ("::ffff:203.0.113.9", "203.0.113.9", "203.0.113.9"),
+        ("fe80::1%eth0", "fe80::1", '"[fe80::1]"'),
+        ("", "unknown", "unknown"),
+    ],
+)
+def test_the_peer_is_one_address_in_both_fields(peer: str, text: str, node: str) -> None:
+    lines = sent(request(peer=peer))
+    assert value(lines, "X-Forwarded-For") == text
+    assert value(lines, "Forwarded") == f'for={node};host="shop.example";proto=http'
+
+
+def test_the_stripped_prefix_is_passed_on() -> None:
+    stripped: dict[str, Any] = {"prefix": "/shop/", "strip_prefix": True}
+    assert value(sent(request(path="/shop/a"), **stripped), "X-Forwarded-Prefix") == "/shop"
+    forged = request(path="/shop/a", peer="203.0.113.9", x_forwarded_prefix="/evil")
+    assert value(sent(forged, **stripped), "X-Forwarded-Prefix") == "/shop"
+    assert value(sent(request(path="/shop/a"), prefix="/shop/"), "X-Forwarded-Prefix") is None
+    assert value(sent(request(path="/a"), prefix="/", strip_prefix=True), "X-Forwarded-Prefix") is None
+
+
+@pytest.mark.parametrize(
+    ("outer", "told"),
+    [
+        ("/outer", "/outer/shop"),
+        ("/outer/", "/outer/shop"),
+        ("/", "/shop"),
+        ("/a, /b", "/a/b/shop"),
+        ("//evil.example", "/shop"),
+        ("evil", "/shop"),
+    ],
+)
+def test_the_prefix_of_a_trusted_peer_comes_before_the_stripped_one(outer: str, told: str) -> None:
+    asked = request(path="/shop/a", peer=LB, x_forwarded_prefix=outer)
+    assert value(sent(asked, prefix="/shop/", strip_prefix=True), "X-Forwarded-Prefix") == told
 
 
 @pytest.mark.parametrize("name", ["X-Original-URL", "X-Rewrite-URL"])
@@ -124,12 +223,23 @@ def test_forwarding_fields_of_a_trusted_peer_are_extended() -> None:
     assert value(lines, "Forwarded") == (
         'for=198.51.100.7, for="[2001:db8::1]", for=10.0.0.1;host="shop.example";proto=http'
     )
-    lines = sent(request(peer=LB, x_forwarded_for="198.51.100.7", forwarded="for=198.51.100.7;by=_x"))
-    assert value(lines, "Forwarded") == 'for=198.51.100.7;by=_x, for=10.0.0.1;host="shop.example";proto=http'
+    lines = sent(request(peer=LB, forwarded='for=198.51.100.7;by=_x;host="a,b"'))
+    assert value(lines, "Forwarded") == 'for=198.51.100.7;by=_x;host="a,b", for=10.0.0.1;host="shop.example";proto=http'
+
+
+def test_a_balancer_that_writes_x_forwarded_for_is_not_believed_in_a_clients_forwarded() -> None:
+    lines = sent(request(peer=LB, x_forwarded_for="198.51.100.7", forwarded="for=192.0.2.1;host=evil.example"))
+    assert value(lines, "Forwarded") == 'for=198.51.100.7, for=10.0.0.1;host="shop.example";proto=http'
+
+
+@pytest.mark.parametrize("forwarded", ['for="1.1.1.1', "for=1.1.1.1;", "for", 'for="a\\"', "for=[::1]", "for=a b"])
+def test_a_malformed_forwarded_is_dropped(forwarded: str) -> None:
+    lines = sent(request(peer=LB, forwarded=forwarded))
+    assert value(lines, "Forwarded") == 'for=10.0.0.1;host="shop.example";proto=http'
 
 
 def test_an_invalid_address_cannot_break_out_of_forwarded() -> None:
-    lines = sent(request(peer=LB, x_forwarded_for='1.1.1.1;host="evil", _hidden'))
+    lines = sent(request(peer=LB, x_forwarded_for='1.1.1.1;host="evil", _hid"den'))
     assert value(lines, "Forwarded") == 'for=unknown, for=unknown, for=10.0.0.1;host="shop.example";proto=http'
 
 
