@@ -78,6 +78,8 @@ class Admin:
     token: str
     replace_workers: Callable[[], None]
     expose_metrics: bool = False
+    # Reads the metrics and nothing else; there is none where it is empty.
+    metrics_token: str = ""
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -100,8 +102,8 @@ class Admin:
 
     @web.middleware
     async def _check_token(self, request: web.Request, handler: AdminHandler) -> web.StreamResponse:
-        is_open = self.expose_metrics and request.path == "/metrics" and request.method in {"GET", "HEAD"}
-        if is_open or self._has_token(request):
+        reads_metrics = request.path == "/metrics" and request.method in {"GET", "HEAD"}
+        if (reads_metrics and self._may_read_metrics(request)) or _has_token(request, self.token):
             return await handler(request)
         raise Problem(
             401,
@@ -110,15 +112,8 @@ class Admin:
             detail="Send the admin token as `Authorization: Bearer <token>`. Browsers may send it as a Basic password, for GET only.",
         )
 
-    def _has_token(self, request: web.Request) -> bool:
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-        given = credentials.strip()
-        # Browsers attach a Basic password to requests that other sites cause (CSRF), so it only reads.
-        if scheme.lower() == "basic" and request.method in {"GET", "HEAD"}:
-            given = _password(given)
-        elif scheme.lower() != "bearer":
-            return False
-        return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
+    def _may_read_metrics(self, request: web.Request) -> bool:
+        return self.expose_metrics or (bool(self.metrics_token) and _has_token(request, self.metrics_token))
 
     # Reading
 
@@ -211,6 +206,17 @@ class Admin:
             worker: {"error": errors[worker]} if worker in errors else {"done": answer}
             for worker, answer in replies.items()
         }
+
+
+def _has_token(request: web.Request, token: str) -> bool:
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    given = credentials.strip()
+    # Browsers attach a Basic password to requests that other sites cause (CSRF), so it only reads.
+    if scheme.lower() == "basic" and request.method in {"GET", "HEAD"}:
+        given = _password(given)
+    elif scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(given.encode(errors="replace"), token.encode())
 
 
 def _status_of(replies: Sequence[Any]) -> int:

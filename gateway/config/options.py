@@ -201,6 +201,15 @@ class Settings:
         default=False,
         metadata=_option(Boolean(), "whether /metrics of the admin API is served without the token", metavar="yes|no"),
     )
+    metrics_token_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH,
+            "file with a second bearer token, which reads /metrics of the admin API and nothing else; made at the first "
+            "start; there is none unless given",
+            metavar="FILE",
+        ),
+    )
     log_format: LogFormat = field(
         default="text",
         metadata=_option(one_of("text", "json"), "format of log lines on standard error", metavar="text|json"),

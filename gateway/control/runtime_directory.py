@@ -44,6 +44,7 @@ class ControlSettings:
     started_with: str
     token: str = field(repr=False)
     expose_metrics: bool = False
+    metrics_token: str = field(default="", repr=False)
 
 
 class RuntimeDirectory:

@@ -63,7 +63,15 @@ async def _serve(
     async with AsyncExitStack() as stack:
         if listener is not None:
             status = Status(workers, runtime, reloader, version=VERSION)
-            admin = Admin(status, workers, runtime, console.token, _replacing(parent), console.expose_metrics)
+            admin = Admin(
+                status,
+                workers,
+                runtime,
+                console.token,
+                _replacing(parent),
+                expose_metrics=console.expose_metrics,
+                metrics_token=console.metrics_token,
+            )
             await _listen(admin.application(), listener, stack)
         for work in (_reload_on_request(reloader, reload_requested), _update_lagging_workers(reloader)):
             task = asyncio.create_task(work)

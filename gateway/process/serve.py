@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cart.catalog.files import CatalogFileError
 from cart.catalog.importer import import_once
@@ -63,7 +63,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             store = prerequisites.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
             runtime = _runtime(settings, stack)
             asyncio.run(_prepare(settings, store))
-            token = read_or_create(settings.admin_token_path) if control is not None else ""
+            tokens = _tokens(settings) if control is not None else _Tokens("", "")
         except _FAULTS as error:
             raise CannotServe(str(error)) from error
         url = _url(listeners[0])
@@ -73,7 +73,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
         return Supervisor(
             [
                 *_workers(settings, store, runtime, listeners, _host_region(settings)),
-                _control(settings, token, runtime, control),
+                _control(settings, tokens, runtime, control),
             ],
             on_ready=lambda: say(f"ready on {url} ({about})"),
             on_change=lambda children: _publish(runtime, children),
@@ -94,6 +94,25 @@ def _control_listener(settings: Settings, stack: ExitStack) -> socket.socket | N
     if not settings.admin:
         return None
     return _listen(stack, settings.admin_host, settings.admin_port, 1, option="--admin-port")[0]
+
+
+class _Tokens(NamedTuple):
+    admin: str
+    metrics: str
+
+
+def _tokens(settings: Settings) -> _Tokens:
+    """The tokens of the admin API. Raises `TokenUnusable`."""
+    admin = read_or_create(settings.admin_token_path)
+    if settings.metrics_token_file is None:
+        return _Tokens(admin, "")
+    metrics = read_or_create(settings.metrics_token_file, role="metrics")
+    if metrics == admin:
+        # It would read metrics and do everything else too.
+        raise TokenUnusable(
+            f"the metrics token file {settings.metrics_token_file} must hold another token than the admin's"
+        )
+    return _Tokens(admin, metrics)
 
 
 def _url(listener: socket.socket) -> str:
@@ -142,10 +161,16 @@ def _workers(
     return [Service(str(index), listener, serve) for index, listener in enumerate(listeners)]
 
 
-def _control(settings: Settings, token: str, runtime: RuntimeDirectory, listener: socket.socket | None) -> Service:
+def _control(settings: Settings, tokens: _Tokens, runtime: RuntimeDirectory, listener: socket.socket | None) -> Service:
     # Absolute, because the status page shows it.
     path = (settings.config or Path(NAME)).absolute()
-    console = ControlSettings(path, settings.config_text, token, settings.expose_metrics)
+    console = ControlSettings(
+        path,
+        settings.config_text,
+        tokens.admin,
+        expose_metrics=settings.expose_metrics,
+        metrics_token=tokens.metrics,
+    )
 
     def serve(listener: socket.socket | None, _name: str, notify_ready: Callable[[], None]) -> None:
         # Imported here, because only this process needs it.

@@ -230,6 +230,28 @@ def test_an_invalid_token_is_reported_in_one_line(tmp_path: Path) -> None:
     assert refused.stderr.count("\n") == 1
 
 
+def test_a_metrics_token_that_is_the_admin_token_is_refused(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("sixteen-or-more-of-them")
+    token.chmod(0o600)
+    words = ("--admin-token-file", str(token), "--metrics-token-file", str(token))
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), *words)
+    assert refused.returncode == 1
+    assert "must hold another token than the admin's" in refused.stderr
+
+
+def test_a_metrics_token_reads_metrics_of_a_running_gateway(tmp_path: Path) -> None:
+    token = tmp_path / "metrics-token"
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "1", "--metrics-token-file", str(token))
+    try:
+        found = token.read_text().strip()
+        assert shop.admin("GET", "/metrics", token=found).status == 200
+        assert shop.admin("GET", "/admin/v1/status", token=found).status == 401
+    finally:
+        assert shop.stop() == 0
+
+
 def test_a_stop_leaves_no_folder_behind(tmp_path: Path, file: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="pg-"))
     shop = RunningShop(tmp_path / "data")

@@ -105,6 +105,22 @@ async def test_metrics_may_be_open_to_all_and_nothing_else_is(
         assert (await client.post("/metrics")).status == 401
 
 
+@pytest.mark.parametrize("authorization", ["Bearer metrics-only-token", basic("metrics-only-token")])
+async def test_the_metrics_token_reads_metrics_and_nothing_else(
+    file: Path, workers: Workers, runtime: RuntimeDirectory, authorization: str
+) -> None:
+    replaced: list[str] = []
+    admin = admin_of(file, workers, runtime, replaced=replaced, metrics_token="metrics-only-token")
+    async with TestClient(TestServer(admin.application())) as client:
+        desk = Desk(client, replaced)
+        statuses = {call: (await desk.call(*call, Authorization=authorization)).status for call in EVERYTHING}
+        assert statuses == {call: 200 if call == ("GET", "/metrics") else 401 for call in EVERYTHING}
+        assert (await desk.call("POST", "/metrics", Authorization=authorization)).status == 401
+        assert (await desk.call("GET", "/metrics", Authorization=f"Bearer {TOKEN}")).status == 200
+        assert (await desk.call("GET", "/metrics", Authorization="Bearer ")).status == 401
+    assert replaced == []
+
+
 async def test_status_has_every_worker(desk: Desk, fleet: Fleet) -> None:
     worker = await fleet.start("0a")
     told = (await desk.call("GET", "/admin/v1/status")).body
