@@ -107,12 +107,19 @@ _REFUSALS: Final[tuple[Refusal, ...]] = (
     checkout.TotalMismatch(_NEW_TOTAL),
     checkout.CancelTooLate("shipping_arranged"),
 )
+# The members that layers add to their rejections, by slug.
+FACTS_OF_LAYERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "malformed-json": {"errors": [{"pointer": "", "detail": "is not JSON at byte 11"}]},
+    "quota-exceeded": {"violated-policies": ["per-address"]},
+    "waiting-room": {"position": 118, "eta_seconds": 40, "token": "eyJxIjoiZHJvcCJ9.c2lnbmF0dXJl"},
+    "sold-out": {"position": 118, "eta_seconds": None, "token": None},
+}
 _REFUSAL_OF: Final = {type(error): error for error in _REFUSALS}
 
 
 def of_problem(row: Problem) -> dict[str, Any]:
     """An example response body of a problem, with its facts."""
     kind = next((kind for kind, known in problems.REFUSALS.items() if known is row), None)
-    facts = row.members(_REFUSAL_OF[kind]) if kind in _REFUSAL_OF else None
+    facts = row.members(_REFUSAL_OF[kind]) if kind in _REFUSAL_OF else FACTS_OF_LAYERS.get(row.slug)
     body: dict[str, Any] = orjson.loads(problems.response(row, "4f0c2a7e9b31d586", facts).body)
     return body

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from gateway.api.binding import Route
 from gateway.api.openapi import document
-from gateway.http import problems
+from gateway.api.problem_pages import problem_endpoints
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Response, header
 
@@ -38,19 +38,8 @@ def page_endpoints(routes: Iterable[Route], version: str) -> Sequence[Endpoint]:
         path = "/docs" if file.name == "index.html" else f"/docs/{file.name}"
         response = Response(200, file.read_bytes(), header_block=_PAGE_HEADERS, content_type=_TYPES[suffix])
         endpoints.append(_fixed(path, response))
-    endpoints += [_fixed(f"/problems/{row.slug}", _problem_page(row)) for row in problems.ALL]
-    return endpoints
+    return [*endpoints, *problem_endpoints()]
 
 
 def _fixed(path: str, response: Response) -> Endpoint:
     return Endpoint("GET", path, lambda _request: response)
-
-
-def _problem_page(row: problems.Problem) -> Response:
-    description: dict[str, Any] = {
-        "type": f"/problems/{row.slug}",
-        "title": row.title,
-        "status": row.status,
-        "detail": row.detail,
-    }
-    return Response(200, orjson.dumps(description))
