@@ -12,8 +12,8 @@ import unicodedata
 from typing import Final
 from urllib.parse import unquote
 
-# A path without one of these is canonical but for letter case and a slash at its end.
-_UNUSUAL: Final = re.compile(r"[^!-~]|[%;?#\\]|//|\.(?:/|$)")
+# Visible ASCII but for `%`, `;`, `?`, `#` and the backslash: one class, which is searched five times as fast as two.
+_UNUSUAL: Final = re.compile(r"[^!\"$&-:<->@-\[\]-~]")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 # Nothing of a segment after one of these is certain to be a part of its name.
 _PARAMETERS: Final = re.compile(r"[;?#\x00].*", re.DOTALL)
@@ -23,7 +23,7 @@ _MAX_ENCODINGS: Final = 2
 
 def canonical_path(path: str) -> str:
     """The canonical form of a path without its query. It has no slash at its end: `/drop/` is `/drop`, and `/` is empty."""
-    if _UNUSUAL.search(path) is None:
+    if _is_plain(path):
         return path.lower().removesuffix("/")
     kept = [segment for segment in map(_canonical, _decoded(path).split("/")) if segment]
     return "/" + "/".join(kept) if kept else ""
@@ -34,7 +34,7 @@ def has_ambiguous_segment(path: str) -> bool:
 
     A path with such a segment has no canonical form.
     """
-    if _UNUSUAL.search(path) is None and "/." not in path:
+    if _is_plain(path) and "/." not in path:
         return False
     text = _decoded(path)
     return _ESCAPE.search(text) is not None or any(
@@ -48,6 +48,11 @@ def canonical_host(host: str) -> str:
     name = host.lower()
     name = f"{name.partition(']')[0]}]" if name[:1] == "[" else name.partition(":")[0]
     return name.removesuffix(".")
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path is canonical but for letter case and a slash at its end."""
+    return _UNUSUAL.search(path) is None and "//" not in path and "./" not in path and path[-1:] != "."
 
 
 def _decoded(path: str) -> str:
