@@ -162,9 +162,9 @@ class Origin:
         """
         request = wanted.request
         self._stats.miss += 1
-        if response.status >= 500 and (is_degraded or self._is_stored_better(wanted)):
-            return FAILED, response
-        if is_degraded:
+        if is_degraded or (not describes_resource(response.status) and self._is_stored_better(wanted)):
+            if response.status >= 500:
+                return FAILED, response
             return NOT_STORED, forwarded(request, response, wanted.reason)
         fields = parse_fields(response.header_block)
         if isinstance(response, StreamedResponse):
@@ -221,11 +221,14 @@ class Origin:
         self._on_recorded(wanted)
 
     def _is_stored_better(self, wanted: Wanted) -> bool:
-        """Whether a stored response is worth more than a failure, because it may still be served in its place."""
-        stored = wanted.stored
-        if stored is None or stored.status >= 500:
+        """Whether a stored response is worth more than an error, because it may still be served.
+
+        One bad request, or one that refuses the fresh response, would have its error served to all.
+        """
+        stored, now = wanted.stored, self._clock()
+        if stored is None or not describes_resource(stored.status):
             return False
-        return wanted.in_background or stale_if_error(stored.freshness, stored.age_s(self._clock()))
+        return wanted.in_background or now < stored.fresh_until or stale_if_error(stored.freshness, stored.age_s(now))
 
     def _revalidated(self, wanted: Wanted, stored: StoredResponse, response: Response) -> Response:
         """The origin confirmed the stored response with a 304, which updates its header block (RFC 9111, 4.3.4)."""

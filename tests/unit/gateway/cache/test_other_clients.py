@@ -118,6 +118,18 @@ async def test_an_error_with_a_lifetime_does_not_replace_a_usable_response(
     assert cache_status(stale, request) == "fwd=stale; fwd-status=500; ttl=-1"
 
 
+@pytest.mark.parametrize("status", [400, 403, 500, 503])
+async def test_an_error_that_one_request_provokes_does_not_replace_a_fresh_response(
+    cached: Handler, origin: Origin, status: int
+) -> None:
+    origin.respond = lambda _request: response_with(("Cache-Control", "max-age=60, must-revalidate"), body=b"good")
+    await send(cached)
+    origin.respond = lambda _request: response_with(("Cache-Control", "max-age=600"), status=status)
+    assert (await send(cached, get(Cache_Control="no-cache", X_Odd="1"))).status == status
+    assert (await send(cached)).body == b"good"
+    assert origin.times == 2
+
+
 async def test_an_error_with_a_lifetime_is_stored_where_nothing_better_is(cached: Handler, origin: Origin) -> None:
     origin.respond = lambda _request: response_with(("Cache-Control", "max-age=60"), status=503)
     request = get()
