@@ -11,7 +11,7 @@ from checkout.cards import is_card_number_in
 
 MASK: Final = "[card number]"
 _MIN_DIGITS, _MAX_DIGITS = 13, 19
-# Digits with up to three separators between them; `is_card_number_in` decides which of these hold a card number.
+# Digits with up to eight separators between them; `is_card_number_in` decides which of these hold a card number.
 _STRETCH: Final = re.compile(r"\d(?:[\W_]{0,8}\d){12,}")
 _RUN: Final = re.compile(r"\d{13,}")
 # An encoded byte (also one that was encoded twice), and the escapes of JSON and of Python's `repr`.

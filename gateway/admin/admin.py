@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -16,6 +16,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from cart.body_faults import fault_of, malformed
+from gateway.admin.act_log import ActLog, AdminHandler, note_arguments
 from gateway.admin.metrics_page import metrics_page
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
@@ -32,7 +33,6 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-AdminHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Purge(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +83,9 @@ class Admin:
 
     def application(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[_problem_responses, self._check_token], client_max_size=BODY_LIMIT)
+        app = web.Application(
+            middlewares=[ActLog().middleware, _problem_responses, self._check_token], client_max_size=BODY_LIMIT
+        )
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -258,12 +260,14 @@ def _json(status: int, value: Any) -> web.Response:
 async def _body(request: web.Request, kind: type[Any]) -> Any:
     """The body as `kind`. Raises `Problem`."""
     try:
-        return msgspec.json.decode(await request.read() or b"{}", type=kind)
+        decoded = msgspec.json.decode(await request.read() or b"{}", type=kind)
     except msgspec.ValidationError as error:
         place, detail = fault_of(error, kind)
         raise _invalid(f"{place or 'the body'} {detail}") from error
     except msgspec.DecodeError as error:
         raise Problem(400, "malformed-json", "Malformed JSON", detail=f"The body {malformed(error)}.") from error
+    note_arguments(request, msgspec.to_builtins(decoded))
+    return decoded
 
 
 def _invalid(detail: str) -> Problem:

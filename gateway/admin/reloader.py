@@ -11,9 +11,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import fields
 
 from gateway.admin.workers import NoReply, WorkerFailed, WorkerGone, Workers
 from gateway.config.file import Config, ConfigError, read_file, read_text
+from gateway.config.policies import Policies
 from gateway.control.runtime_directory import RuntimeDirectory
 
 _log = logging.getLogger("peakgate")
@@ -29,6 +31,8 @@ class Reload(Struct, frozen=True):
     outcome: Literal["applied", "unchanged", "rejected"]
     errors: tuple[str, ...] = ()
     digest: str | None = None
+    # The tables of policies that changed.
+    changed: tuple[str, ...] = ()
     # Settings of the file that differ from those of the start.
     needs_restart: tuple[str, ...] = ()
     # Workers that did not take the policies in time; `update_lagging_workers` tries again.
@@ -91,13 +95,14 @@ class Reloader:
         if errors := await self._prepare(config):
             return Reload(self._now(), "rejected", errors, config.digest)
         is_new = config.text != self.active.text
+        changed = _changed_tables(self.active, config)
         # Before the first worker swaps: a worker that dies from now on starts again with the new text.
         self._runtime.policies = config.text
         self.active = config
         await self._workers.call_all("commit", digest=config.digest)
         lagging_workers = await self._update_lagging_workers()
         outcome: Literal["applied", "unchanged"] = "applied" if is_new else "unchanged"
-        return Reload(self._now(), outcome, (), config.digest, self._changed_settings(config), lagging_workers)
+        return Reload(self._now(), outcome, (), config.digest, changed, self._changed_settings(config), lagging_workers)
 
     async def _prepare(self, config: Config) -> tuple[str, ...]:
         """Have every worker build the policies beside its active ones; returns the errors, by worker."""
@@ -141,13 +146,19 @@ class Reloader:
         return tuple(sorted(name for name in names if self._started_with.get(name) != config.settings.get(name)))
 
 
+def _changed_tables(before: Config, after: Config) -> tuple[str, ...]:
+    names = (field.name for field in fields(Policies))
+    return tuple(name for name in names if getattr(before.policies, name) != getattr(after.policies, name))
+
+
 def _report(path: Path, reload: Reload) -> None:
     if reload.outcome == "rejected":
         _log.error("%s is rejected; the policies before it stay active:", path)
         for error in reload.errors:
             _log.error("%s", error)
         return
-    _log.warning("%s is active (%s, digest %s)", path, reload.outcome, reload.digest)
+    changed = f"; changed: {', '.join(reload.changed)}" if reload.changed else ""
+    _log.warning("%s is active (%s, digest %s%s)", path, reload.outcome, reload.digest, changed)
     if reload.needs_restart:
         _log.warning("changes of %s need a restart", ", ".join(reload.needs_restart))
     if reload.lagging_workers:

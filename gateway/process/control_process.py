@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Final
 
 import uvloop
@@ -24,6 +25,7 @@ from gateway.admin.workers import Workers
 from gateway.build import VERSION
 from gateway.config.file import read_text
 from gateway.control.runtime_directory import ControlSettings, RuntimeDirectory
+from gateway.policies.event_log import EventLog
 
 _log = logging.getLogger("peakgate")
 
@@ -73,7 +75,11 @@ async def _serve(
                 metrics_token=console.metrics_token,
             )
             await _listen(admin.application(), listener, stack)
-        for work in (_reload_on_request(reloader, reload_requested), _update_lagging_workers(reloader)):
+        for work in (
+            _reload_on_request(reloader, reload_requested),
+            _update_lagging_workers(reloader),
+            _log_events(reloader),
+        ):
             task = asyncio.create_task(work)
             stack.callback(task.cancel)
         notify_ready()
@@ -99,6 +105,7 @@ async def _listen(application: web.Application, listener: socket.socket, stack: 
 async def _reload_on_request(reloader: Reloader, requested: asyncio.Event) -> None:
     while True:
         await requested.wait()
+        _log.info("reloading the configuration file, as SIGHUP requests")
         # Several signals before the reload starts cause one reload.
         requested.clear()
         await _safely(reloader.reload)
@@ -108,6 +115,13 @@ async def _update_lagging_workers(reloader: Reloader) -> None:
     while True:
         await asyncio.sleep(STEP_S)
         await _safely(reloader.update_lagging_workers)
+
+
+async def _log_events(reloader: Reloader) -> None:
+    events = EventLog()
+    while True:
+        events.update(reloader.active.policies, datetime.now(UTC))
+        await asyncio.sleep(STEP_S)
 
 
 async def _safely(work: Callable[[], Awaitable[object]]) -> None:

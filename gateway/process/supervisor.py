@@ -184,6 +184,7 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGUSR1 and not self._stopping and self._grace_end == float("inf"):
+            _log.info("replacing the workers one by one, as SIGUSR1 requests")
             self._rolling = deque(slot for slot in self._slots if slot.service.rolls)
         elif number == signal.SIGHUP:
             for slot in self._slots:
@@ -192,6 +193,7 @@ class Supervisor:
             if self._stopping and number == signal.SIGINT:
                 self._kill_at = 0.0
             elif not self._stopping:
+                _log.info("stopping, as %s requests", signal.Signals(number).name)
                 self._begin_stop()
 
     def _on_pipe(self, child: _Child) -> None:

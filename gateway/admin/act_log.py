@@ -1,0 +1,114 @@
+"""The log of operators' acts: who has asked for what, from where, and the result."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+_log = logging.getLogger("peakgate")
+
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_PREFIX: Final = "/admin/v1/"
+_ARGUMENTS: Final = web.RequestKey("arguments", dict[str, Any])
+# Members of a response that say what became of an act.
+_RESULTS: Final = ("outcome", "changed", "purged", "type", "errors", "detail")
+# Acts without the token are logged at most this often: they may be many.
+DENIED_EVERY_S: Final = 10.0
+
+AdminHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def note_arguments(request: web.Request, arguments: Mapping[str, Any]) -> None:
+    """Remember the decoded arguments of an act for its line; those that are None were not given."""
+    request[_ARGUMENTS] = {name: value for name, value in arguments.items() if value is not None}
+
+
+class ActLog:
+    """Logs each request of the admin API that may change something. `log` is the middleware, the outermost one."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._denied = 0
+        self._denied_logged_at = -DENIED_EVERY_S
+
+    @property
+    def middleware(self) -> Any:
+        """For `web.Application`."""
+
+        @web.middleware
+        async def log(request: web.Request, handler: AdminHandler) -> web.StreamResponse:
+            response = await handler(request)
+            if request.method not in _READING:
+                self._log(request, response)
+            return response
+
+        return log
+
+    def _log(self, request: web.Request, response: web.StreamResponse) -> None:
+        act = request.path.removeprefix(_PREFIX)
+        if response.status == 401:
+            self._log_denied(act, request)
+            return
+        arguments, result = request.get(_ARGUMENTS), _result_of(response)
+        given = f" {_json(arguments)}" if arguments else ""
+        _log.log(
+            logging.INFO if response.status < 400 else logging.WARNING,
+            "admin: %s%s by the admin token from %s: %d %s",
+            act,
+            given,
+            request.remote,
+            response.status,
+            _json(result),
+            extra={
+                "facts": {
+                    "act": act,
+                    "arguments": _json(arguments or {}),
+                    "operator": "admin token",
+                    "address": request.remote,
+                    "status": response.status,
+                    "result": _json(result),
+                }
+            },
+        )
+
+    def _log_denied(self, act: str, request: web.Request) -> None:
+        self._denied += 1
+        now = self._clock()
+        if now - self._denied_logged_at < DENIED_EVERY_S:
+            return
+        self._denied_logged_at = now
+        _log.warning(
+            "admin: %s without the admin token from %s: 401; %d such requests since the start",
+            act,
+            request.remote,
+            self._denied,
+            extra={"facts": {"act": act, "operator": None, "address": request.remote, "status": 401}},
+        )
+
+
+def _result_of(response: web.StreamResponse) -> dict[str, Any]:
+    """The members of a JSON response that say what became of the act, and the workers that failed."""
+    body = response.body if isinstance(response, web.Response) else None
+    try:
+        members = orjson.loads(body if isinstance(body, bytes) else b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+    result = {name: members[name] for name in _RESULTS if members.get(name)}
+    workers = members.get("workers")
+    if isinstance(workers, dict) and (failed := _failed(workers)):
+        result["failed_workers"] = failed
+    return result
+
+
+def _failed(workers: dict[str, Any]) -> dict[str, str]:
+    errors = {name: each.get("error") if isinstance(each, dict) else each for name, each in workers.items()}
+    return {name: str(error) for name, error in errors.items() if error}
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
