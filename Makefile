@@ -144,6 +144,10 @@ bench-catalog: $(VENV)/.dev ## A catalogue of a million products: import, pages 
 bench-cache-conformance: $(VENV)/.dev ## The response cache against the public suite http-cache-tests (needs Node.js and npm).
 	$(BIN)/python -m benchmarks.scenarios.cache_conformance $(ARGS)
 
+.PHONY: bench-cache-workers
+bench-cache-workers: $(VENV)/.dev ## The response cache with 1, 2 and 4 workers: fetches, hits and memory.
+	$(BIN)/python -m benchmarks.scenarios.cache_workers $(ARGS)
+
 .PHONY: clean
 clean: ## Remove the environment, caches and build products (never the data in var/).
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
