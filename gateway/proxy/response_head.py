@@ -39,6 +39,9 @@ _DROPPED: Final = frozenset(
         b"x-request-id",
     }
 )
+_DATE: Final = b"Date: "
+# Most upstreams send their date first; others than these cost a second pass.
+_DATE_BELOW: Final = b"\r\nDate: "
 # Their values are different each time, or secret: not remembered.
 _UNIQUE: Final = frozenset({b"set-cookie", b"location"})
 _MAX_REMEMBERED: Final = 4_000
@@ -100,7 +103,6 @@ def parse_head(section: bytes, limits: HeadLimits = DEFAULT_HEAD_LIMITS) -> Resp
 def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: list[_Interpreted]) -> ResponseHead:
     length = UNTIL_CLOSE
     content_type = b""
-    date = b""
     # HTTP/1.0 closes unless its fields differ; an offer of it to keep the connection is not used (RFC 9112, 9.3).
     keeps_alive = is_11
     for name, value in interpreted:
@@ -113,8 +115,6 @@ def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: li
             keeps_alive = keeps_alive and b"close" not in options
             if named:
                 passed = [line for line in passed if line.partition(b":")[0].lower() not in named]
-        elif name == b"date":
-            date = date or b"Date: %b\r\n" % value
         elif length != UNTIL_CLOSE:
             # Equal ones too: the sender may mean either.
             raise BadResponse("two lengths")
@@ -124,10 +124,16 @@ def _with_framing(status: int, is_11: bool, passed: list[bytes], interpreted: li
             length = CHUNKED
         else:
             raise BadResponse("chunks in HTTP/1.0, which does not have them")  # RFC 9112, 6.1
-    if date:
-        # First, where the response writer looks for it.
-        passed.insert(0, date)
-    return ResponseHead(status, b"".join(passed), content_type, length, keeps_alive)
+    header_block = b"".join(passed)
+    if _DATE_BELOW in header_block:
+        header_block = _with_date_first(passed)
+    return ResponseHead(status, header_block, content_type, length, keeps_alive)
+
+
+def _with_date_first(passed: list[bytes]) -> bytes:
+    """The block with one date, in front, where the response writer looks for it."""
+    dates = [line for line in passed if line.startswith(_DATE)]
+    return b"".join([dates[0], *[line for line in passed if not line.startswith(_DATE)]])
 
 
 def _parse_status(line: bytes) -> tuple[int, bool]:
@@ -169,7 +175,7 @@ def _meaning(name: bytes, value: bytes, line: bytes) -> _Meaning:
         return name, value
     if name == b"date":
         # The gateway dates a response without a valid date (RFC 9110, 6.6.1).
-        return b"" if http_date(value.decode("latin-1")) is None else (name, value)
+        return b"" if http_date(value.decode("latin-1")) is None else b"%b%b\r\n" % (_DATE, value)
     return b"" if name in _DROPPED else line
 
 
