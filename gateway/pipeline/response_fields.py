@@ -60,6 +60,8 @@ class ResponseFields:
         if self._replaces_cors and _CORS in fields and not isinstance(response, Preflight):
             response = response.with_header_block(without_lines(response.header_block, (_CORS[2:],)))
         extra = request.extra_headers
+        if len(extra) == len(self._beforehand):
+            return response  # no other layer has added anything
         if _VARY in fields and b"Vary: " in extra:
             response = _join(request, response, b"Vary")
         if _RATE_LIMIT in fields and b"RateLimit: " in extra:

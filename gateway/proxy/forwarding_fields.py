@@ -34,6 +34,9 @@ _HOST: Final = r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _HOSTS: Final = re.compile(rf"{_HOST}(?:[ \t]*,[ \t]*{_HOST})*")
 _PREFIX: Final = r"(?:/[A-Za-z0-9._~!$&'()*+;=:@%-]+)+/?"
 _PREFIXES: Final = re.compile(rf"(?:/|{_PREFIX})(?:[ \t]*,[ \t]*{_PREFIX})*")
+# Valid without a look at the pattern.
+_USUAL_SCHEMES: Final = frozenset({"http", "https"})
+_USUAL_PORTS: Final = frozenset({"80", "443"})
 _CHECKED: Final = {"x-forwarded-port": _PORTS, "x-forwarded-prefix": _PREFIXES}
 
 
@@ -69,7 +72,9 @@ class ForwardingFields:
                 clients = f"{before}, {clients}"
             if hops:
                 hop = f"{hops}, {hop}"
-            proto = _valid(fields.get("x-forwarded-proto"), _SCHEMES) or scheme
+            proto = fields.get("x-forwarded-proto", scheme)
+            if proto not in _USUAL_SCHEMES and not _SCHEMES.fullmatch(proto):
+                proto = scheme
             forwarded_host = _valid(fields.get("x-forwarded-host"), _HOSTS) or host
             others = self._others(fields)
         elif self._stripped:
@@ -91,7 +96,7 @@ class ForwardingFields:
                 continue
             value = fields[name]
             pattern = _CHECKED.get(name)
-            if pattern is not None and not pattern.fullmatch(value):
+            if pattern is not None and not ((pattern is _PORTS and value in _USUAL_PORTS) or pattern.fullmatch(value)):
                 continue
             if name == "x-forwarded-prefix" and self._stripped:
                 # That proxy has stripped its prefix before: all of them are one path.

@@ -113,7 +113,7 @@ def test_other_forwarding_fields_are_passed_on_from_trusted_peers_only(name: str
         ("X-Forwarded-Host", "user@evil.example", "shop.example"),
         ("X-Forwarded-Port", "443 evil", None),
         ("X-Forwarded-Prefix", "//evil.example", None),
-        ("X-Forwarded-Prefix", "evil", None),
+        ("X-Forwarded-Prefix", "443", None),
         ("X-Forwarded-Prefix", "/a/../b c", None),
     ],
 )
