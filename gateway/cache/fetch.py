@@ -245,6 +245,8 @@ class Fetcher:
             return
         sent = request_to_origin(request.with_headers(request.headers), None)
         sent.method = "GET"
+        # Its client has its response.
+        sent.interims = None
         stored.refresh_after = now + REFRESH_RETRY_S
         wanted = Wanted(sent, key, NO_DIRECTIVES, stored, STALE, in_background=True)
         if self._cache.in_background(self._refresh(flight_key, wanted)):

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.cache.header_block import only_fields
 from gateway.cache.model import Validators
 from gateway.http.http_date import http_date
 from gateway.http.message import Response
@@ -17,6 +18,9 @@ _UNIT: Final = "bytes="
 MAX_RANGES: Final = 16
 # 8.8.2.2: a date of change is a strong validator if the response is dated later than that.
 _STRONG_AFTER_S: Final = 1.0
+
+# The others describe the 200: caches in front would store the 416 for as long as that.
+_OF_EXCHANGE: Final = frozenset({"age", "cache-status", "date", "vary"})
 
 # The first byte and the last, as in `Content-Range`.
 Range = tuple[int, int]
@@ -61,10 +65,12 @@ def partial_response(whole: Response, ranges: Sequence[Range]) -> Response:
     """The 206 with these parts of a response to GET, or the 416 if there are none."""
     length, body = len(whole.body), whole.body
     if not ranges:
-        return _with(whole, 416, b"", b"Content-Range: bytes */%d\r\n" % length)
+        block = only_fields(whole.header_block, _OF_EXCHANGE) + b"Content-Range: bytes */%d\r\n" % length
+        return Response(416, header_block=block, content_type=whole.content_type)
     if len(ranges) == 1:
         start, end = ranges[0]
-        return _with(whole, 206, body[start : end + 1], _content_range(start, end, length))
+        block = whole.header_block + _content_range(start, end, length)
+        return Response(206, body[start : end + 1], header_block=block, content_type=whole.content_type)
     boundary = secrets.token_hex(16).encode()
     kind = b"Content-Type: %b\r\n" % whole.content_type if whole.content_type else b""
     parts = [
@@ -78,10 +84,6 @@ def partial_response(whole: Response, ranges: Sequence[Range]) -> Response:
         header_block=whole.header_block,
         content_type=b"multipart/byteranges; boundary=%b" % boundary,
     )
-
-
-def _with(whole: Response, status: int, body: bytes, content_range: bytes) -> Response:
-    return Response(status, body, header_block=whole.header_block + content_range, content_type=whole.content_type)
 
 
 def _content_range(start: int, end: int, length: int) -> bytes:

@@ -109,6 +109,10 @@ async def test_a_part_beyond_the_end_is_a_416(stored: Handler, origin: Origin) -
     response = await send(stored, get(Range="bytes=10-"))
     assert (response.status, response.body) == (416, b"")
     assert b"Content-Range: bytes */10\r\n" in response.header_block
+    assert cache_status(response) == "hit; ttl=60"
+    # No cache in front of the gateway may store it as long as the 200.
+    for name in (b"Cache-Control", b"ETag", b"Last-Modified"):
+        assert name not in response.header_block
     assert origin.times == 1
 
 

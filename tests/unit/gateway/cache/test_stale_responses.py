@@ -50,6 +50,22 @@ async def test_a_stale_response_is_served_while_it_is_refreshed_in_the_backgroun
     assert origin.times == 2
 
 
+async def test_no_client_gets_the_interim_responses_to_a_refresh(cached: Handler, origin: Origin, clock: Clock) -> None:
+    class Receiver:
+        def send_interim(self, status: int, header_block: bytes) -> None:
+            raise AssertionError((status, header_block))
+
+    origin.respond = lambda _request: response_with(("Cache-Control", "max-age=60, stale-while-revalidate=30"))
+    await send(cached)
+    clock.time += 61
+    request = get()
+    request.interims = Receiver()
+    await send(cached, request)
+    await settle()
+    assert origin.times == 2
+    assert origin.seen[1].interims is None
+
+
 async def test_a_failed_refresh_is_retried_after_a_delay(
     cached: Handler, origin: Origin, clock: Clock, cache: ResponseCache
 ) -> None:
