@@ -13,6 +13,9 @@ SkuText = Annotated[
     str, Meta(min_length=1, max_length=SKU_MAX_BYTES, description="Printable, at most 64 bytes of UTF-8.")
 ]
 
+NewQuantity = Annotated[
+    int, Meta(ge=0, description="The units of the line; 0 removes it.", extra_json_schema={"format": "int32"})
+]
 # The list of codes is checked by handlers.
 CurrencyText = Annotated[
     str, Meta(description="ISO 4217 code.", examples=["GBP"], extra_json_schema={"pattern": "^[A-Z]{3}$"})
@@ -29,20 +32,20 @@ class AddLine(Struct, frozen=True, forbid_unknown_fields=True):
     """The body that adds to the line of a SKU."""
 
     sku: SkuText
-    quantity: Annotated[int, Meta(ge=1)]
+    quantity: Annotated[int, Meta(ge=1, description="The units to add.", extra_json_schema={"format": "int32"})]
 
 
 class PutLine(Struct, frozen=True, forbid_unknown_fields=True):
     """The body that sets a line; quantity 0 removes it."""
 
-    quantity: Annotated[int, Meta(ge=0)]
+    quantity: NewQuantity
 
 
 class SetLine(Struct, frozen=True, forbid_unknown_fields=True):
     """One line of the body that sets many; quantity 0 removes it."""
 
     sku: SkuText
-    quantity: Annotated[int, Meta(ge=0)]
+    quantity: NewQuantity
 
 
 class MergeCart(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,4 +55,4 @@ class MergeCart(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     source: Annotated[str, Meta(description="The id of the cart whose lines are taken.")] = field(name="from")
-    strategy: Strategy
+    strategy: Annotated[Strategy, Meta(description="The quantity of a SKU that both carts have.")]

@@ -26,14 +26,21 @@ DAY_MS = 86_400_000
 CurrencyCode = Annotated[str, msgspec.Meta(description="ISO 4217.", examples=["GBP"])]
 # A time as `timestamps.rfc3339` formats it.
 Timestamp = Annotated[
-    str, msgspec.Meta(examples=["2026-11-27T06:00:00.000Z"], extra_json_schema={"format": "date-time"})
+    str,
+    msgspec.Meta(
+        description="RFC 3339, in UTC.",
+        examples=["2026-11-27T06:00:00.000Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
 ]
 
 
 class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An amount in minor units of an ISO 4217 currency: `Money(255, "GBP")` is £2.55."""
 
-    amount: Annotated[int, msgspec.Meta(description="Minor units.", examples=[255])]
+    amount: Annotated[
+        int, msgspec.Meta(description="Minor units.", examples=[255], extra_json_schema={"format": "int64"})
+    ]
     currency: CurrencyCode
 
 

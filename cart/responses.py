@@ -12,38 +12,53 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cart.model import CurrencyCode, Money, Timestamp
 
-CartIdText = Annotated[str, Meta(examples=["7fmzxw6ylqnb2k3tgcvd5hsr4a"])]
-Quantity = Annotated[int, Meta(ge=1)]
-Discounts = Annotated[list[Any], Meta(description="Always empty: there are no discounts yet.")]
+CartIdText = Annotated[str, Meta(description="The id of a cart.", examples=["7fmzxw6ylqnb2k3tgcvd5hsr4a"])]
+SkuOfLine = Annotated[str, Meta(description="The SKU of the product.", examples=["85123A"])]
+ProductName = Annotated[
+    str, Meta(description="The name of the product.", examples=["WHITE HANGING HEART T-LIGHT HOLDER"])
+]
+Quantity = Annotated[int, Meta(ge=1, description="The number of units.", extra_json_schema={"format": "int32"})]
+Discounts = Annotated[
+    list[Any],
+    # Generators of clients drop a whole struct with an array that says nothing of its items.
+    Meta(description="Always empty: there are no discounts yet.", extra_json_schema={"items": {"type": "object"}}),
+]
 
 
 class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
     """The line is not at the price last shown: the price changed from `was`, or the product is no longer sold."""
 
-    code: Literal["price-changed", "product-unavailable"]
+    code: Annotated[Literal["price-changed", "product-unavailable"], Meta(description="What has changed.")]
     was: Money | UnsetType = UNSET
 
 
 class CartLine(Struct, frozen=True, forbid_unknown_fields=True):
     """A quantity of one SKU at its current price."""
 
-    sku: str
-    name: str
+    sku: SkuOfLine
+    name: ProductName
     quantity: Quantity
     unit_price: Money
     total: Money
-    warnings: list[CartLineWarning] | UnsetType = UNSET
+    warnings: (
+        Annotated[list[CartLineWarning], Meta(description="What has changed since the line was last shown.")]
+        | UnsetType
+    ) = UNSET
 
 
 class Cart(Struct, frozen=True, forbid_unknown_fields=True):
     """A cart at current prices."""
 
     id: CartIdText
-    version: Annotated[int, Meta(ge=1, description="Rises by one at each change.")]
+    version: Annotated[
+        int, Meta(ge=1, description="Rises by one at each change.", extra_json_schema={"format": "int64"})
+    ]
     currency: CurrencyCode
-    status: Literal["open", "ordered", "merged"]
+    status: Annotated[Literal["open", "ordered", "merged"], Meta(description="Only an open cart can be changed.")]
     lines: Annotated[list[CartLine], Meta(description="In the order in which their SKUs were first added.")]
-    item_count: Annotated[int, Meta(ge=0, description="The sum of the quantities.")]
+    item_count: Annotated[
+        int, Meta(ge=0, description="The sum of the quantities.", extra_json_schema={"format": "int64"})
+    ]
     subtotal: Money
     discounts: Discounts
     total: Money

@@ -27,18 +27,20 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)*")
 class AddressBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `shipping_address` of a checkout; `postcode` may be empty where a country has none."""
 
-    name: _Line
-    line1: _Line
-    city: _Line
-    postcode: Annotated[str, Meta(max_length=20)]
+    name: Annotated[_Line, Meta(description="The recipient.")]
+    line1: Annotated[_Line, Meta(description="Street and number.")]
+    city: Annotated[_Line, Meta(description="Town or city.")]
+    postcode: Annotated[str, Meta(max_length=20, description="May be empty where a country has none.")]
     country: _CountryText
-    line2: Annotated[str, Meta(max_length=200)] | None = None
+    line2: Annotated[str, Meta(max_length=200, description="More of the address.")] | None = None
 
 
 class PaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The token of the shopper's means of payment at the payment service; never a card number."""
 
-    token: Annotated[str, Meta(min_length=1, max_length=255)]
+    token: Annotated[
+        str, Meta(min_length=1, max_length=255, description="Of the payment service.", examples=["tok_ok"])
+    ]
 
     def __repr__(self) -> str:  # without the token, for logs
         return "PaymentBody(token=...)"
@@ -47,18 +49,20 @@ class PaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ExpectedTotal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The total that the shopper expects to pay; if it is right, it is consent to the current prices."""
 
-    amount: Annotated[int, Meta(ge=0, le=2**53)]
+    amount: Annotated[int, Meta(ge=0, le=2**53, description="Minor units.", extra_json_schema={"format": "int64"})]
     currency: CurrencyText
 
 
 class CheckoutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The body of `POST /v1/checkout`. Decoding checks its shape and lengths; `faults` checks the rest."""
 
-    cart_id: Annotated[str, Meta(max_length=64)]
-    email: Annotated[str, Meta(min_length=3, max_length=254)]
+    cart_id: Annotated[str, Meta(max_length=64, description="The cart to order.")]
+    email: Annotated[str, Meta(min_length=3, max_length=254, description="The address for news of the order.")]
     shipping_address: AddressBody
     payment: PaymentBody
-    shipping_method: Annotated[str, Meta(max_length=64)] | None = None
+    shipping_method: (
+        Annotated[str, Meta(max_length=64, description="One of the shop's methods; the first if it is absent.")] | None
+    ) = None
     expected_total: ExpectedTotal | None = None
 
     def __repr__(self) -> str:  # without the address, for logs

@@ -5,7 +5,7 @@ A test decodes each request body by the type of its route, and validates each re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,13 +16,18 @@ from cart.catalog import responses as product_responses
 from cart.errors import Refusal
 from cart.model import Money, OrderId, Sku
 from cart.responses import Cart as CartBody
-from cart.responses import CartLine
+from cart.responses import CartLine, CartLineWarning
 from checkout import errors as checkout
 from checkout.order import order_number
 from checkout.order_status import OrderStatus
+from checkout.request import ExpectedTotal
 from checkout.responses import Order as OrderBody
 from checkout.responses import OrderEvent, OrderLine
+from gateway.api.binding import Route
+from gateway.api.health import Build, Health, Readiness, WorkerHealth
+from gateway.build import MODE, VERSION
 from gateway.http import problems
+from gateway.http.problem_body import BodyFault, ProblemLine
 from gateway.http.problems import Problem
 
 _CART_ID: Final = "7fmzxw6ylqnb2k3tgcvd5hsr4a"
@@ -34,7 +39,9 @@ _TOTAL: Final = Money(590, "GBP")
 _TIME: Final = "2026-11-27T06:00:00.000Z"
 _PRODUCT: Final = product_responses.Product(sku=_SKU, name=_NAME, price=_PRICE, in_stock=True, stock=3640)
 
-PARAMETERS: Final[Mapping[str, str]] = {"sku": _SKU}
+PARAMETERS: Final[Mapping[str, str]] = {"sku": _SKU, "cart_id": _CART_ID, "order_id": _ORDER_ID}
+# A stream of server-sent events.
+EVENTS: Final = f'id: 1\ndata: {{"status":"accepted","at":"{_TIME}"}}\n\n'
 
 # By the name of the route.
 BODIES: Final[Mapping[str, Any]] = {
@@ -90,8 +97,20 @@ RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
         updated_at=_TIME,
         history=[OrderEvent(OrderStatus.ACCEPTED, _TIME)],
     ),
+    Health: Health("ok"),
+    Readiness: Readiness(
+        status="ready",
+        build=Build(VERSION, MODE),
+        checks={"store": "ok"},
+        breakers={"store": "closed"},
+        background={},
+        worker=WorkerHealth(4711, {"200": 1204}),
+    ),
 }
 
+_CHANGED: Final = CartLineWarning("price-changed", Money(255, "GBP"))
+_PROBLEM_ERROR: Final = BodyFault("/quantity", "must be an integer of at least 1")
+_PROBLEM_LINES: Final = (ProblemLine(_SKU, requested=2, available=1), ExpectedTotal(590, "GBP"))
 _NEW_TOTAL: Final = Money(620, "GBP")
 _REFUSALS: Final[tuple[Refusal, ...]] = (
     cart.InvalidBody([("/quantity", "must be an integer of at least 1")]),
@@ -123,3 +142,26 @@ def of_problem(row: Problem) -> dict[str, Any]:
     facts = row.members(_REFUSAL_OF[kind]) if kind in _REFUSAL_OF else FACTS_OF_LAYERS.get(row.slug)
     body: dict[str, Any] = orjson.loads(problems.response(row, "4f0c2a7e9b31d586", facts).body)
     return body
+
+
+def of_schemas(routes: Iterable[Route]) -> dict[str, Any]:
+    """An example of every struct in the examples of bodies and responses, by its name."""
+    found: dict[str, Any] = {"Problem": of_problem(problems.REFUSALS[cart.InvalidBody])}
+    for route in routes:
+        if route.response in RESPONSES:
+            _collect(RESPONSES[route.response], found)
+        if route.body is not None and route.name in BODIES:
+            _collect(msgspec.convert(BODIES[route.name], route.body), found)
+    for warning in (_CHANGED, _PROBLEM_ERROR, *_PROBLEM_LINES):
+        _collect(warning, found)
+    return found
+
+
+def _collect(value: Any, found: dict[str, Any]) -> None:
+    if isinstance(value, msgspec.Struct):
+        found.setdefault(type(value).__name__, msgspec.to_builtins(value))
+        for name in value.__struct_fields__:
+            _collect(getattr(value, name), found)
+    elif isinstance(value, list):
+        for each in value:
+            _collect(each, found)

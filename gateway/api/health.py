@@ -36,14 +36,14 @@ ReadinessStatus = Literal["ready", "degraded", "draining", "unavailable"]
 class Health(Struct, frozen=True, forbid_unknown_fields=True):
     """The process runs."""
 
-    status: Literal["ok"]
+    status: Annotated[Literal["ok"], Meta(description="Always the same.")]
 
 
 class Build(Struct, frozen=True, forbid_unknown_fields=True):
     """The version of Peakgate, and whether its hot modules are compiled."""
 
-    version: str
-    mode: str
+    version: Annotated[str, Meta(description="The version of the package.")]
+    mode: Annotated[str, Meta(description="`compiled` or `interpreted`.")]
 
 
 class WorkerHealth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +56,7 @@ class WorkerHealth(Struct, frozen=True, forbid_unknown_fields=True):
 class Readiness(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the worker should get traffic: `ready` and `degraded` are sent with 200, the others with 503."""
 
-    status: ReadinessStatus
+    status: Annotated[ReadinessStatus, Meta(description="Whether the worker gets traffic.")]
     build: Build
     checks: Annotated[dict[str, str], Meta(description="`ok` or the error of each dependency.")]
     breakers: Annotated[dict[str, str], Meta(description="The state of each circuit breaker.")]

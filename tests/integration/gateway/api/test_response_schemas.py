@@ -29,7 +29,10 @@ DOCUMENT = document(
 def validate(method: str, path: str, response: RawResponse) -> Any:
     """The body, once it is valid against the schema of this operation and status."""
     operation = DOCUMENT["paths"][path][method.lower()]
-    (media_type,) = operation["responses"][str(response.status)]["content"].values()
+    described = operation["responses"][str(response.status)]
+    if "$ref" in described:
+        described = DOCUMENT["components"]["responses"][described["$ref"].rpartition("/")[2]]
+    (media_type,) = described["content"].values()
     jsonschema.validate(response.json(), {**media_type["schema"], "components": DOCUMENT["components"]})
     return response.json()
 

@@ -10,13 +10,19 @@ import pytest
 
 from gateway.api import examples
 from gateway.api.binding import Route
+from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
 from gateway.http import problems
 
 # Routes call their handlers only for a request.
 NO_HANDLERS = cast(Any, None)
-ROUTES = (*cart_routes(NO_HANDLERS), *product_routes(NO_HANDLERS), *checkout_routes(NO_HANDLERS))
+ROUTES = (
+    *cart_routes(NO_HANDLERS),
+    *product_routes(NO_HANDLERS),
+    *checkout_routes(NO_HANDLERS),
+    *health_routes(HealthSources(checks={})),
+)
 DOCUMENT = document(ROUTES, "0")
 WITH_BODY = [route for route in ROUTES if route.body is not None]
 

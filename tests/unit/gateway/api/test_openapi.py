@@ -42,6 +42,16 @@ def references(value: object) -> Iterator[str]:
             yield from references(each)
 
 
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """The node, or the one to which it refers."""
+    if "$ref" not in node:
+        return node
+    target: Any = DOCUMENT
+    for step in node["$ref"].removeprefix("#/").split("/"):
+        target = target[step]
+    return cast(dict[str, Any], target)
+
+
 def test_the_document_is_valid_openapi_3_1() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
@@ -85,7 +95,9 @@ def test_every_reference_resolves() -> None:
 
 
 def test_every_schema_is_referenced() -> None:
-    assert {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]} == set(references(DOCUMENT))
+    for kind in ("schemas", "responses", "headers"):
+        named = {f"#/components/{kind}/{name}" for name in DOCUMENT["components"][kind]}
+        assert named == {each for each in references(DOCUMENT) if each.startswith(f"#/components/{kind}/")}
 
 
 def test_operation_ids_are_unique() -> None:
@@ -102,7 +114,7 @@ def test_an_operation_lists_its_parameters_response_and_problems(
     in_path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
     assert in_path == set(re.findall(r"{(\w+)}", path))
     assert str(route.status) in operation["responses"]
-    descriptions = " ".join(response["description"] for response in operation["responses"].values())
+    descriptions = " ".join(resolved(response)["description"] for response in operation["responses"].values())
     assert all(f"`{slug}`" in descriptions for slug in route.problems)
     assert ("requestBody" in operation) == (route.body is not None)
     if route.body is not None:
@@ -112,3 +124,51 @@ def test_an_operation_lists_its_parameters_response_and_problems(
 def test_problems_of_routes_are_known_slugs() -> None:
     known = {row.slug for row in problems.ALL}
     assert all(set(route.problems) <= known for route in ROUTES)
+
+
+def test_operations_and_parameters_have_descriptions_and_examples() -> None:
+    tags = {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
+    for _, _, operation in operations():
+        assert operation["summary"]
+        assert operation["description"].endswith(".")
+        assert set(operation["tags"]) <= tags
+        for parameter in operation["parameters"]:
+            assert parameter["description"].endswith("."), parameter["name"]
+            assert "example" in parameter, parameter["name"]
+        if "requestBody" in operation:
+            assert operation["requestBody"]["description"]
+            assert "example" in operation["requestBody"]["content"]["application/json"]
+
+
+def test_schemas_and_their_members_have_descriptions_and_examples() -> None:
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert schema["description"], name
+        assert "examples" in schema or "enum" in schema, name
+        for member, part in schema.get("properties", {}).items():
+            described = [part, *part.get("anyOf", ())]
+            assert any("description" in each or "$ref" in each for each in described), (name, member)
+
+
+def test_arrays_have_a_type_of_items_and_whole_numbers_a_width() -> None:
+    def walk(node: object, name: str) -> None:
+        if isinstance(node, dict):
+            assert node.get("type") != "array" or "items" in node, name
+            if name in {"amount", "quantity", "item_count", "version", "stock"} and node.get("type") == "integer":
+                assert node["format"] in {"int32", "int64"}, name
+            for key, each in node.items():
+                walk(each, name if key in {"anyOf", "items"} else key)
+        elif isinstance(node, list):
+            for each in node:
+                walk(each, name)
+
+    walk(DOCUMENT["components"]["schemas"], "")
+
+
+def test_every_response_names_its_header_fields() -> None:
+    for _, _, operation in operations():
+        for status, response in operation["responses"].items():
+            headers = resolved(response)["headers"]
+            assert "X-Request-Id" in headers
+            if status in {"429", "503"} and operation["operationId"] != "read_readiness":
+                assert "Retry-After" in headers
+            assert all(resolved(header)["description"] for header in headers.values())
