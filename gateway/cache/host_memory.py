@@ -121,6 +121,8 @@ class HostMemory:
     def __init__(self, region: HostRegion) -> None:
         self.id = region.id
         self._memory = region.memory
+        # Its lock file stays open with it.
+        self._region = region
         self._lock_fd = region.lock_file.fileno()
         self._size = region.data_bytes
         view = memoryview(region.memory)
@@ -154,13 +156,13 @@ class HostMemory:
             fcntl.lockf(self._lock_fd, fcntl.LOCK_UN)
 
     def _acquire(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(BlockingIOError, PermissionError):
             fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         started_at = time.monotonic()
         while (now := time.monotonic()) < started_at + LOCK_TIMEOUT_S and now >= self._locked_out_until:
             time.sleep(_LOCK_RETRY_S)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(BlockingIOError, PermissionError):
                 fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
         if now >= self._locked_out_until:
