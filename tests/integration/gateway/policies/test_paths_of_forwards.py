@@ -77,6 +77,16 @@ async def test_no_spelling_of_a_path_leads_past_its_policies(served: Served) -> 
     assert served.upstream.requests == []
 
 
+async def test_an_absolute_target_has_the_policies_of_its_path(served: Served) -> None:
+    assert await served.status("http://shop.example/DROP/a") == 503
+    assert await served.status("http://shop.example/page") == 200
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS", "DELETE"])
+async def test_a_policy_without_a_method_holds_for_all(served: Served, method: str) -> None:
+    assert await served.status("/drop", method=method) == 503
+
+
 async def test_a_preflight_is_no_way_past_the_policies(served: Served) -> None:
     fields = "Origin: https://x.example\r\nAccess-Control-Request-Method: GET\r\n"
     assert await served.status("/drop/a", method="OPTIONS", fields=fields) == 503
