@@ -1,5 +1,6 @@
 // The API page: reads /openapi.json and lays it out by tag. Served by the gateway itself; loads nothing from elsewhere.
 
+import { credentialInputs } from "./credentials.js";
 import { copyable, el, inline, prose } from "./dom.js";
 import { byTag, flatten, limits, mediaExample, namedExamples, operations, refName, resolve, typeName } from "./openapi.js";
 import { pretty, tryIt } from "./tryit.js";
@@ -131,6 +132,7 @@ function lay(api) {
   place("title").textContent = api.info?.title ?? "API reference";
   place("version").textContent = api.info?.version ?? "";
   place("intro").replaceChildren(...prose(api.info?.description));
+  place("credentials").replaceChildren(...credentialInputs(api));
   place("contents").replaceChildren(...contents(groups));
   place("operations").append(...groups.map((group) => el("section", { class: "tag", "aria-label": group.name },
     el("h2", {}, group.name), prose(group.description), group.list.map((operation) => operationBlock(api, operation, templates)))));

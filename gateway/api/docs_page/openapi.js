@@ -23,7 +23,7 @@ export function refName(node) {
 
 /**
  * All operations in the order of the document:
- * `{id, method, path, tag, summary, description, parameters, body, responses, deprecated}`.
+ * `{id, method, path, tag, summary, description, parameters, body, responses, deprecated, security}`.
  */
 export function operations(document) {
   const found = [];
@@ -38,6 +38,7 @@ export function operations(document) {
         summary: operation.summary ?? "",
         description: operation.description ?? "",
         deprecated: operation.deprecated === true,
+        security: operation.security,
         parameters: parametersOf(document, item, operation),
         body: operation.requestBody ? resolve(document, operation.requestBody) : null,
         responses: responsesOf(document, operation),

@@ -1,5 +1,6 @@
 // The form that sends a real request, and the curl line that would send the same.
 
+import { credentialFields, onCredentials } from "./credentials.js";
 import { copyable, el } from "./dom.js";
 import { exampleOf, fillPath, matchPath, mediaExample } from "./openapi.js";
 
@@ -13,14 +14,15 @@ export function tryIt(document, operation, templates) {
   const media = operation.body?.content?.[mediaType];
   const inputs = operation.parameters.map((parameter) => parameterInput(document, operation, parameter));
   const body = media ? bodyInput(document, operation, media) : null;
-  const request = () => requestOf(operation, inputs, body, mediaType);
-  const curl = copyable("curl", () => curlLine(request()));
+  const request = (options) => requestOf(operation, inputs, body, mediaType, credentialFields(document, operation, options));
+  const curl = copyable("curl", () => curlLine(request({ shown: true })));
   const answer = el("div", { class: "answer", "aria-live": "polite" });
   const send = el("button", { type: "submit", class: "send" }, "Send");
   const form = el("form", { class: "try", "aria-label": `Try ${operation.method} ${operation.path}` },
     inputs.map((input) => input.row), body?.row, el("div", { class: "try-bar" }, send), answer);
 
   form.addEventListener("input", curl.refresh);
+  onCredentials(curl.refresh);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     send.disabled = true;
@@ -73,22 +75,23 @@ function bodyInput(document, operation, media) {
   };
 }
 
-function requestOf(operation, inputs, body, mediaType) {
+function requestOf(operation, inputs, body, mediaType, credentials) {
   const of = (place) => inputs.filter((input) => input.parameter.in === place && input.value() !== "");
   const values = Object.fromEntries(of("path").map((input) => [input.parameter.name, input.value()]));
   const query = new URLSearchParams(of("query").map((input) => [input.parameter.name, input.value()])).toString();
-  const headers = Object.fromEntries(of("header").map((input) => [input.parameter.name, input.value()]));
+  const headers = { ...credentials, ...Object.fromEntries(of("header").map((input) => [input.parameter.name, input.value()])) };
   const text = body?.value() ?? "";
   if (text) headers["Content-Type"] = mediaType;
   return { method: operation.method, url: fillPath(operation.path, values) + (query && `?${query}`), headers, body: text };
 }
 
-/** A curl command that a POSIX shell reads as meant. */
+/** A curl command that a POSIX shell reads as meant. Credentials are variables of the shell, so that none is copied along. */
 function curlLine(request) {
   const quote = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  const isVariable = (value) => /^(?:Bearer )?\$[A-Z_]+$/.test(value);
   const method = { GET: "", HEAD: "--head " }[request.method] ?? `-X ${request.method} `;
   const words = [`curl -i ${method}${quote(location.origin + request.url)}`];
-  for (const [name, value] of Object.entries(request.headers)) words.push(`-H ${quote(`${name}: ${value}`)}`);
+  for (const [name, value] of Object.entries(request.headers)) words.push(isVariable(value) ? `-H "${name}: ${value}"` : `-H ${quote(`${name}: ${value}`)}`);
   if (request.body) words.push(`--data ${quote(compact(request.body))}`);
   return words.join(" \\\n  ");
 }

@@ -1,7 +1,11 @@
 """The page at /docs is complete and loads nothing from other hosts."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from gateway.api.pages import page_endpoints
 
@@ -34,5 +38,41 @@ def test_the_page_works_under_its_content_security_policy() -> None:
     assert not re.search(r"\s(?:style|on\w+)=", page)
     assert not re.search(
         r"\.(?:innerHTML|outerHTML|style)\b|insertAdjacentHTML|\beval\(",
-        TEXTS["docs.js"] + TEXTS["dom.js"] + TEXTS["tryit.js"],
+        "".join(text for name, text in TEXTS.items() if name.endswith(".js")),
+    )
+
+
+def test_the_page_takes_a_token_and_a_key_and_stores_neither() -> None:
+    assert 'id="credentials"' in TEXTS["index.html"]
+    assert 'type: "password"' in TEXTS["credentials.js"]
+    everything = "".join(TEXTS.values())
+    assert not re.search(r"localStorage|sessionStorage|document\.cookie|indexedDB", everything)
+
+
+CREDENTIALS = """
+globalThis.document = { createElement: () => ({ append() {}, setAttribute() {}, listeners: {}, value: "",
+  addEventListener(name, act) { this.listeners[name] = act; } }) };
+const made = [];
+const create = document.createElement;
+document.createElement = (tag) => { const element = create(tag); if (tag === "input") made.push(element); return element; };
+const { credentialFields, credentialInputs } = await import("./credentials.js");
+const api = { security: [{}, { shopper: [] }, { apiKey: [] }], components: { securitySchemes: {
+  shopper: { type: "http", scheme: "bearer" }, apiKey: { type: "apiKey", in: "header", name: "X-Api-Key" } } } };
+credentialInputs(api);
+made[0].value = " Bearer abc.def.ghi "; made[0].listeners.input();
+made[1].value = "key-1"; made[1].listeners.input();
+console.log(JSON.stringify([credentialFields(api, {}), credentialFields(api, {}, { shown: true }), credentialFields(api, { security: [] })]));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the scripts of the page")
+def test_credentials_are_sent_where_the_operation_takes_them_and_shown_as_variables(tmp_path: Path) -> None:
+    shutil.copytree(PAGE, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "run.js").write_text(CREDENTIALS)
+    ran = subprocess.run(["node", tmp_path / "run.js"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == (
+        '[{"Authorization":"Bearer abc.def.ghi","X-Api-Key":"key-1"},'
+        '{"Authorization":"Bearer $TOKEN","X-Api-Key":"$API_KEY"},{}]'
     )
