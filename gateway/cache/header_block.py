@@ -30,8 +30,10 @@ _NOT_UPDATED: Final = frozenset(
 )
 # Not sent with a 304, which need not repeat them (RFC 9110, 15.4.5).
 _OF_BODY: Final = (
+    b"content-digest:",
     b"content-encoding:",
     b"content-language:",
+    b"content-md5:",
     b"content-range:",
     b"content-type:",
     b"last-modified:",

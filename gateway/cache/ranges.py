@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.cache.header_block import only_fields
+from gateway.cache.header_block import only_fields, without_fields
 from gateway.cache.model import Validators
 from gateway.http.http_date import http_date
 from gateway.http.message import Response
@@ -21,6 +21,9 @@ _STRONG_AFTER_S: Final = 1.0
 
 # The others describe the 200: caches in front would store the 416 for as long as that.
 _OF_EXCHANGE: Final = frozenset({"age", "cache-status", "date", "vary"})
+
+# Of the bytes in a message, which are others in a part; `Repr-Digest` is of the whole in both (RFC 9530, 2 and 3).
+_OF_WHOLE_CONTENT: Final = frozenset({"content-digest", "content-md5"})
 
 # The first byte and the last, as in `Content-Range`.
 Range = tuple[int, int]
@@ -67,9 +70,10 @@ def partial_response(whole: Response, ranges: Sequence[Range]) -> Response:
     if not ranges:
         block = only_fields(whole.header_block, _OF_EXCHANGE) + b"Content-Range: bytes */%d\r\n" % length
         return Response(416, header_block=block, content_type=whole.content_type)
+    kept = without_fields(whole.header_block, _OF_WHOLE_CONTENT)
     if len(ranges) == 1:
         start, end = ranges[0]
-        block = whole.header_block + _content_range(start, end, length)
+        block = kept + _content_range(start, end, length)
         return Response(206, body[start : end + 1], header_block=block, content_type=whole.content_type)
     boundary = secrets.token_hex(16).encode()
     kind = b"Content-Type: %b\r\n" % whole.content_type if whole.content_type else b""
@@ -81,7 +85,7 @@ def partial_response(whole: Response, ranges: Sequence[Range]) -> Response:
     return Response(
         206,
         b"".join(parts),
-        header_block=whole.header_block,
+        header_block=kept,
         content_type=b"multipart/byteranges; boundary=%b" % boundary,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -9,6 +10,8 @@ from typing import Final, NamedTuple
 
 import brotli
 import zstandard
+
+from primitives.bounded_map import BoundedMap
 
 # Levels that cost a worker tens of microseconds for a page, not milliseconds.
 _GZIP_LEVEL, _BROTLI_QUALITY, _ZSTD_LEVEL = 4, 4, 3
@@ -45,6 +48,12 @@ def _zstd_stream() -> StreamCompressor:
     return StreamCompressor(lambda chunk: zstd.compress(chunk) + zstd.flush(block), lambda: zstd.flush(finish))
 
 
+_WEIGHT: Final = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+# Clients send few different values of `Accept-Encoding`; parsing one costs more than the rest of the layer.
+_MAX_REMEMBERED: Final = 1_000
+_MAX_REMEMBERED_CHARACTERS: Final = 200
+_choices: BoundedMap[str, tuple[Coding | None]] = BoundedMap(_MAX_REMEMBERED)
+
 # In order of preference; all browsers of today accept all three.
 _CODINGS: Final = (
     Coding("zstd", zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress, _zstd_stream),
@@ -54,15 +63,26 @@ _CODINGS: Final = (
 
 
 def preferred_coding(accepted: str) -> Coding | None:
-    """The first of our codings that an `Accept-Encoding` accepts; None for none."""
-    if not accepted:
-        return None
-    accepts = {}
+    """The coding of ours that an `Accept-Encoding` weighs most, the first of several; None for none, or less than `identity`."""
+    known = _choices.get(accepted)
+    if known is None:
+        known = (_choose(accepted),)
+        if len(accepted) <= _MAX_REMEMBERED_CHARACTERS:
+            _choices.put(accepted, known)
+    return known[0]
+
+
+def _choose(accepted: str) -> Coding | None:
+    weights: dict[str, float] = {}
     for item in accepted.lower().split(","):
         name, _, parameter = item.partition(";")
-        accepts[name.strip()] = parameter.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    others = accepts.get("*", False)
-    return next((coding for coding in _CODINGS if accepts.get(coding.name, others)), None)
+        found = _WEIGHT.fullmatch(parameter.replace(" ", "").replace("\t", ""))
+        coding = name.strip(" \t")
+        weights["gzip" if coding == "x-gzip" else coding] = float(found[1]) if found is not None else 1.0
+    others = weights.get("*", 0.0)
+    best = max(_CODINGS, key=lambda each: weights.get(each.name, others))
+    weight = weights.get(best.name, others)
+    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 
 async def compressed_chunks(

@@ -84,6 +84,29 @@ async def test_a_part_of_a_stored_response_is_a_206(
     assert origin.times == 1
 
 
+@pytest.mark.parametrize("field", ["bytes=0-1", "bytes=0-1,-2"])
+async def test_a_part_has_no_digest_of_the_whole_message(stored: Handler, origin: Origin, field: str) -> None:
+    digests = b"Content-MD5: x\r\ncontent-digest: y\r\nRepr-Digest: z\r\n"
+    origin.respond = lambda _request: Response(200, BODY, header_block=CACHEABLE + digests)
+    await send(stored)
+    part = await send(stored, get(Range=field))
+    assert part.status == 206
+    assert b"Content-MD5" not in part.header_block
+    assert b"content-digest" not in part.header_block
+    assert b"Repr-Digest: z\r\n" in part.header_block
+    whole = await send(stored)
+    assert digests in whole.header_block
+
+
+async def test_a_304_has_no_digest_of_a_message_with_a_body(stored: Handler, origin: Origin) -> None:
+    digests = b"Content-MD5: x\r\ncontent-digest: y\r\n"
+    origin.respond = lambda _request: Response(200, BODY, header_block=CACHEABLE + digests)
+    await send(stored)
+    response = await send(stored, get(If_None_Match="*"))
+    assert response.status == 304
+    assert b"content-" not in response.header_block.lower()
+
+
 async def test_several_parts_are_sent_in_one_message(stored: Handler, origin: Origin) -> None:
     await send(stored)
     parts = await send(stored, get(Range="bytes=0-1,-2"))

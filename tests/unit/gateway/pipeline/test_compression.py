@@ -48,6 +48,15 @@ def test_text_is_compressed_with_an_accepted_coding(coding: str) -> None:
         ("gzip;q=0, br;q=0.5", "br"),
         ("*", "zstd"),
         ("*, zstd;q=0", "br"),
+        ("gzip;q=1.0, br;q=0.5, zstd;q=0.2", "gzip"),
+        ("gzip;q=0.5, *;q=0.1", "gzip"),
+        ("x-gzip", "gzip"),
+        ("gzip;q=0.5, identity", None),
+        ("gzip, identity;q=0.5", "gzip"),
+        ("gzip;q=0.8, identity;q=0.8", "gzip"),
+        ("identity;q=0.5, *;q=0", None),
+        ("gzip;q=nonsense", "gzip"),
+        ("br; q = 0.001", "br"),
         ("identity", None),
         ("*;q=0", None),
         ("gzip; q=0", None),
@@ -55,7 +64,9 @@ def test_text_is_compressed_with_an_accepted_coding(coding: str) -> None:
         (",;,=", None),
     ],
 )
-def test_the_first_of_our_codings_that_is_accepted_is_preferred(accepted: str, coding: str | None) -> None:
+def test_the_coding_of_the_greatest_weight_is_preferred_and_of_several_our_first(
+    accepted: str, coding: str | None
+) -> None:
     found = preferred_coding(accepted)
     assert (found.name if found else None) == coding
 
