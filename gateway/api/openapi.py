@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,8 @@ from gateway.api import examples
 from gateway.api.binding import Route
 from gateway.api.openapi_responses import HEADERS, SCHEMAS, responses, shared
 from gateway.api.operations import OPERATIONS, TAGS
-from gateway.http import problem_body
+from gateway.http import problem_body, problems
+from gateway.http.own_paths import OWN_PREFIX
 
 _DESCRIPTION: Final = (
     "Carts, products, checkout and orders of a shop. JSON in and out; money is an integer of minor units and a currency; "
@@ -93,12 +94,15 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
 }
 
 
-def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
-    """The whole document, as plain data."""
-    routes = list(routes)
+def document(
+    routes: Iterable[Route], version: str, own_path: Callable[[str], str | None] = lambda path: path
+) -> dict[str, Any]:
+    """The whole document, as plain data. `own_path` says where a path is served, None where it is not."""
+    routes = [route for route in routes if own_path(route.path) is not None]
     types = [each for route in routes for each in (route.body, route.response) if each is not None]
     types.append(problem_body.Problem)
     schemas, components = msgspec.json.schema_components(types, ref_template=SCHEMAS + "{name}")
+    components[problem_body.Problem.__name__]["properties"]["type"]["examples"] = [problems.NOT_FOUND.opening["type"]]
     # By identity, because annotated types are not hashable.
     schema_of = dict(zip(map(id, types), schemas, strict=True))
     for name, example in examples.of_schemas(routes).items():
@@ -106,13 +110,13 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
             components[name]["examples"] = [example]
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of)
+        paths.setdefault(own_path(route.path) or route.path, {})[route.method.lower()] = _operation(route, schema_of)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Peakgate",
             "version": version,
-            "description": _DESCRIPTION,
+            "description": _description(),
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -121,11 +125,21 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "responses": shared(paths),
-            "headers": HEADERS,
+            "headers": {**HEADERS, "Location": _moved(HEADERS["Location"])},
             "securitySchemes": _SECURITY_SCHEMES,
         },
         "security": list(_SECURITY),
     }
+
+
+def _moved(field: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A header field whose examples are own paths."""
+    examples_of_paths = [OWN_PREFIX.value + path for path in field["schema"]["examples"]]
+    return {**field, "schema": {**field["schema"], "examples": examples_of_paths}}
+
+
+def _description() -> str:
+    return _DESCRIPTION.replace("/problems/", f"{OWN_PREFIX.value}/problems/")
 
 
 def _operation(route: Route, schema_of: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

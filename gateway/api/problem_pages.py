@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,6 +16,7 @@ from gateway.http.endpoint import Endpoint
 from gateway.http.html_page import HTML, PAGE_HEADERS, frame
 from gateway.http.message import Handler, Request, Response, header
 from gateway.http.negotiation import MAX_CHARACTERS, prefers_html
+from gateway.http.own_paths import DOCS, PROBLEMS
 
 # The members of every problem (RFC 9457, 3.1).
 COMMON_MEMBERS: Final[Mapping[str, str]] = {
@@ -29,13 +30,14 @@ _CACHING: Final = header("Cache-Control", "public, max-age=3600") + header("Vary
 _HTML_FIELDS: Final = PAGE_HEADERS + _CACHING
 
 
-def problem_endpoints() -> Iterable[Endpoint]:
-    """An endpoint for every problem, and one for their list."""
+def problem_endpoints(own_path: Callable[[str], str | None] = lambda path: path) -> Iterable[Endpoint]:
+    """An endpoint for every problem, and one for their list. `own_path` says where an own path is served, if at all."""
+    links = _links(own_path)
     rows = {row.slug: row for row in problems.ALL}
-    yield Endpoint("GET", "/problems", _negotiated(_index_html(rows.values()), _index_json(rows.values())))
+    yield Endpoint("GET", "/problems", _negotiated(_index_html(rows.values(), links), _index_json(rows.values())))
     for slug, row in rows.items():
         explanation = EXPLANATIONS[slug]
-        yield Endpoint("GET", f"/problems/{slug}", _negotiated(_html(row, explanation), _json(row, explanation)))
+        yield Endpoint("GET", f"/problems/{slug}", _negotiated(_html(row, explanation, links), _json(row, explanation)))
 
 
 def _negotiated(html: Response, json: Response) -> Handler:
@@ -47,7 +49,7 @@ def _negotiated(html: Response, json: Response) -> Handler:
 
 def _json(row: problems.Problem, explanation: Explanation) -> Response:
     description: dict[str, Any] = {
-        "type": f"/problems/{row.slug}",
+        "type": row.opening["type"],
         "title": row.title,
         "status": row.status,
         "detail": row.detail,
@@ -59,7 +61,7 @@ def _json(row: problems.Problem, explanation: Explanation) -> Response:
     return Response(200, orjson.dumps(description), header_block=_CACHING)
 
 
-def _html(row: problems.Problem, explanation: Explanation) -> Response:
+def _html(row: problems.Problem, explanation: Explanation, links: str) -> Response:
     example = orjson.dumps(examples.of_problem(row), option=orjson.OPT_INDENT_2).decode()
     phrase = HTTPStatus(row.status).phrase
     members = "".join(_member(name, text) for name, text in {**explanation.members, **COMMON_MEMBERS}.items())
@@ -71,24 +73,30 @@ def _html(row: problems.Problem, explanation: Explanation) -> Response:
         f"<h2>Members of the response</h2><ul>{members}</ul>"
         f"<h2>Example</h2><pre tabindex='0'>{escape(example)}</pre>"
     )
-    return _page(content, title=row.title)
+    return _page(content, title=row.title, links=links)
 
 
-def _index_html(rows: Iterable[problems.Problem]) -> Response:
+def _index_html(rows: Iterable[problems.Problem], links: str) -> Response:
     items = "".join(
-        f'<li><a href="/problems/{row.slug}"><code>{row.slug}</code></a>, {row.status}: {escape(row.title)}</li>'
+        f'<li><a href="{row.opening["type"]}"><code>{row.slug}</code></a>, {row.status}: {escape(row.title)}</li>'
         for row in sorted(rows, key=lambda row: row.slug)
     )
-    return _page(f"<h1>Problems</h1><p>Every type of error of this API.</p><ul>{items}</ul>", title="Problems")
+    return _page(
+        f"<h1>Problems</h1><p>Every type of error of this API.</p><ul>{items}</ul>", title="Problems", links=links
+    )
 
 
 def _index_json(rows: Iterable[problems.Problem]) -> Response:
-    listed = [{"type": f"/problems/{row.slug}", "title": row.title, "status": row.status} for row in rows]
+    listed = [{"type": row.opening["type"], "title": row.title, "status": row.status} for row in rows]
     return Response(200, orjson.dumps({"problems": listed}), header_block=_CACHING)
 
 
-def _page(content: str, *, title: str) -> Response:
-    links = '<a href="/problems">All problems</a> · <a href="/docs">API reference</a>'
+def _links(own_path: Callable[[str], str | None]) -> str:
+    named = ((PROBLEMS, "All problems"), (DOCS, "API reference"))
+    return " · ".join(f'<a href="{own_path(path)}">{text}</a>' for path, text in named if own_path(path) is not None)
+
+
+def _page(content: str, *, title: str, links: str) -> Response:
     html = frame(content, title=escape(title), footer=f"<p>{links}</p>")
     return Response(200, html.encode(), header_block=_HTML_FIELDS, content_type=HTML)
 

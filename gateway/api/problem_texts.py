@@ -159,7 +159,7 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "The address of the client is denied, or is not one of those that are allowed.",
         "Ask the operator of the shop. Repeating the request does not help.",
     ),
-    "not-found": Explanation("No route has the path of the request.", "Compare the path with the reference at /docs."),
+    "not-found": Explanation("No route has the path of the request.", "Compare the path with the API reference."),
     "method-not-allowed": Explanation(
         "The path exists, but not with this method.", "Use one of the methods that the header field Allow lists."
     ),

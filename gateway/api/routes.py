@@ -26,6 +26,7 @@ from gateway.api.binding import Route
 from gateway.api.events import order_events
 from gateway.http.conditions import content_tag, if_match, versioned_tag
 from gateway.http.message import Request, header
+from gateway.http.own_paths import OWN_PREFIX
 
 # 1,000 lines of the longest SKU, escaped, with their quantities.
 BATCH_BODY_LIMIT: Final = 512 * 1024
@@ -254,11 +255,11 @@ def _cart_caching(_view: object, _body: bytes) -> bytes:
 
 
 def _cart_created(view: CartView, _body: bytes) -> bytes:
-    return _CART_CACHING + header("Location", f"/v1/carts/{view.cart.id}")
+    return _CART_CACHING + header("Location", f"{OWN_PREFIX.value}/v1/carts/{view.cart.id}")
 
 
 def _placed(placed: PlacedOrder, _body: bytes) -> bytes:
-    location = header("Location", f"/v1/orders/{placed.order.id}")
+    location = header("Location", f"{OWN_PREFIX.value}/v1/orders/{placed.order.id}")
     return location + _REPLAYED if placed.replayed else location
 
 

@@ -38,8 +38,10 @@ def check(path: Path | None, *, say: Say) -> int:
         config = read_file(path)
     except ConfigError as error:
         raise SettingsError(error.errors) from error
+    from gateway.policies.own_paths import with_own_patterns
+
     _check_pages(config, say)
-    for key_path, message in unmatched_route_patterns(config.policies, own_routes()):
+    for key_path, message in unmatched_route_patterns(with_own_patterns(config.policies), own_routes()):
         say(f"{config.location(key_path) or config.name}: warning: {format_key_path(key_path)}: {message}")
     sys.stdout.write(f"{config.name}: valid: {_summary(config)} (digest {config.digest})\n")
     return 0

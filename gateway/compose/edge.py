@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.model import Sku
@@ -36,6 +36,7 @@ from gateway.pipeline.degraded import Degraded
 from gateway.pipeline.edge_state import EdgeState
 from gateway.pipeline.switch_board import SwitchBoard
 from gateway.policies.active import ActivePolicies, read_secret
+from gateway.policies.own_paths import own_path
 from gateway.policies.prewarm import Prewarmer
 from gateway.policies.reload import Prepare
 from gateway.policies.router_builder import Backends, Surface
@@ -118,12 +119,16 @@ async def open_edge(
         server=server,
     )
     routes = (*routes, *health_routes(health))
-    pages = page_endpoints(routes, VERSION)
     try:
         active = ActivePolicies(
             policies,
             server,
-            surface=Surface(routes, pages, serves_shoppers=settings.serves_shoppers),
+            surface=Surface(
+                routes,
+                serves_shoppers=settings.serves_shoppers,
+                # Rendered again for other paths only: a reload must not hold up requests.
+                pages_of=lru_cache(maxsize=1)(lambda api: page_endpoints(routes, VERSION, partial(own_path, api))),
+            ),
             state=state,
             backends=Backends(upstreams, cache, breakers, UpstreamGuards(breakers)),
             jwks=jwks,

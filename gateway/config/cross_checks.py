@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.config.policies import (
+    Api,
     Cors,
     Event,
     Forward,
@@ -21,6 +22,7 @@ from gateway.config.route_patterns import applies
 from gateway.config.source_lines import KeyPath
 from gateway.http.canonical_path import canonical_host, canonical_path
 from gateway.http.html_page import MIN_CONTRAST, contrast
+from gateway.http.own_paths import DOCS, OPENAPI, PROBLEMS, SHOP, is_below
 
 # The dependencies with a breaker besides the upstreams.
 DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "search")
@@ -60,6 +62,7 @@ def check_policies(policies: Policies, values: Mapping[str, Any], key_paths: Key
         *_check_routes(policies, names["upstreams"], key_path_of),
         *(error for event in policies.events for error in _check_event(event, names, key_path_of)),
         *_check_cors(policies.cors, key_path_of),
+        *_check_own_paths(policies.api, key_path_of),
         *_check_colours(policies.pages, key_path_of),
     ]
 
@@ -225,6 +228,16 @@ def _check_cors(cors: Cors, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
         yield Diagnostic(
             key_path_of(cors, "allow_credentials"), 'must not be true for the origin "*": name the origins'
         )
+
+
+def _check_own_paths(api: Api, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    if api.readyz and api.readyz == api.healthz:
+        yield Diagnostic(key_path_of(api, "readyz"), "must not be the path of healthz")
+    for name in ("healthz", "readyz"):
+        path = getattr(api, name)
+        taken = [root for root in (SHOP, DOCS, OPENAPI, PROBLEMS) if path and is_below(path, api.prefix + root)]
+        if taken:
+            yield Diagnostic(key_path_of(api, name), f"must not be {api.prefix}{taken[0]} or below it")
 
 
 def _check_colours(pages: Pages, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:

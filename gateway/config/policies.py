@@ -37,6 +37,9 @@ HostName = Annotated[
 PathPrefix = Annotated[str, Meta(pattern=r"^/([^*?#]*/)?$", extra={"format": "begins and ends with a slash"})]
 ExactPath = Annotated[str, Meta(pattern=r"^/[^*?#]*$", extra={"format": "begins with a slash"})]
 RequestPath = Annotated[str, Meta(pattern="^/")]
+OwnPath = Annotated[
+    str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$", extra={"format": "empty, or a path such as /lb/ready"})
+]
 Colour = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$", extra={"format": "a colour such as #0b57c2"})]
 # Under overload, the last is shed first.
 Criticality = Literal["checkout", "cart-write", "cart-read", "browse", "optional"]
@@ -414,6 +417,33 @@ class Headers(Table, frozen=True):
     )
 
 
+class Api(Table, frozen=True):
+    """The gateway's own paths: where they are, and which there are."""
+
+    prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+            description="Prefix of all own paths. Patterns in policies leave it out.",
+            extra={"format": "empty, or a path such as /peakgate without a slash at its end"},
+        ),
+    ] = ""
+    shop: Annotated[bool, Meta(description="Whether carts, products, checkout and orders are served at /v1.")] = True
+    docs: Annotated[bool, Meta(description="Whether the reference is served at /docs, and / leads to it.")] = True
+    openapi: Annotated[bool, Meta(description="Whether /openapi.json is served, which /docs needs.")] = True
+    problems: Annotated[bool, Meta(description="Whether /problems/… explains the types of problems.")] = True
+    healthz: Annotated[
+        OwnPath | None,
+        Meta(description="Path of the check whether the process runs; empty for none. Default: prefix and /healthz."),
+    ] = None
+    readyz: Annotated[
+        OwnPath | None,
+        Meta(
+            description="Path of the check whether it should get traffic; empty for none. Default: prefix and /readyz."
+        ),
+    ] = None
+
+
 class LightColours(Table, frozen=True):
     """Colours of the pages on light screens. Text on the card has a contrast of 4.5 to 1 or more."""
 
@@ -509,5 +539,6 @@ class Policies(Table, frozen=True):
     cors: Annotated[Cors, Meta(description="Cross-origin requests.")] = Cors()
     compression: Annotated[Compression, Meta(description="Compression of responses.")] = Compression()
     headers: Annotated[Headers, Meta(description="Header fields of every response.")] = Headers()
+    api: Annotated[Api, Meta(description="The gateway's own paths.")] = Api()
     pages: Annotated[Pages, Meta(description="Pages for browsers.")] = Pages()
     access_log: Annotated[AccessLog, Meta(description="The access log.")] = AccessLog()

@@ -60,12 +60,12 @@ class Page:
         self._names = pieces[1::2]
         self.header_block = content_policy(text, sources=sources) + header("Content-Language", texts.lang) + _NO_STORE
 
-    def fill(self, values: Mapping[str, str]) -> bytes:
-        """The whole page, in UTF-8. The values are HTML."""
+    def fill(self, values: Mapping[str, bytes]) -> bytes:
+        """The whole page. The values are HTML in UTF-8."""
         parts = self._parts
         filled = [parts[0]]
         for name, part in zip(self._names, parts[1:], strict=True):
-            filled += (values[name].encode(), part)
+            filled += (values[name], part)
         return b"".join(filled)
 
 

@@ -287,6 +287,13 @@ ALL: Final = (
 )
 
 
+def move(prefix: str) -> None:
+    """Put the types of all problems below a prefix, where their pages are."""
+    for row in ALL:
+        row.opening["type"] = f"{prefix}/problems/{row.slug}"
+        row.opening_json = orjson.dumps(row.opening)[:-1]
+
+
 def response(
     problem: Problem, request_id: str, members: Members | None = None, *, header_block: bytes = b""
 ) -> Response:

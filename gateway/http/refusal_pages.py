@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from gateway.http.header_lines import add_vary, without_lines
 from gateway.http.html_page import HTML
 from gateway.http.message import Request, Response, header
-from gateway.http.page_set import Page, PageSet
+from gateway.http.page_set import PageSet
+from gateway.http.page_texts import Texts
+from gateway.http.problems import Problem
+from primitives.bounded_map import BoundedMap
 
 # Statuses of refusals that are likely to be over soon.
 _RETRIED: Final = frozenset({429, 502, 503, 504})
@@ -22,10 +24,26 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 MIN_REFRESH_S: Final = 5
 # Pages that were refused together reload over half as long again, and over this long at least.
 MIN_SPREAD_S: Final = 5
+_MAX_ENDINGS: Final = 2048
 _RETRY_AFTER: Final = re.compile(rb"(?i)(?:^|\n)Retry-After: (\d{1,9})\r")
 _POLICY: Final = re.compile(rb"(?i)Content-Security-Policy: [^\r]*\r\n")
 _NOSNIFF: Final = header("X-Content-Type-Options", "nosniff")
 _REFERRER: Final = header("Referrer-Policy", "no-referrer")
+
+
+class _Ending:
+    """The end of a page: whether and when it reloads, and what else there is to do. Encoded once, as many requests share it."""
+
+    __slots__ = ("header_block", "values")
+
+    def __init__(self, pages: PageSet, texts: Texts, *, advice: str, seconds: int = 0) -> None:
+        again = texts.of("words.try_again") if seconds else ""
+        self.header_block = b"Refresh: %d\r\n" % seconds if seconds else b""
+        self.values = {
+            "refresh": b'<meta http-equiv="refresh" content="%d">' % seconds if seconds else b"",
+            "advice": f"<p>{advice}</p>".encode() if advice else b"",
+            "actions": pages.actions(texts, again).encode(),
+        }
 
 
 class RefusalPages:
@@ -34,37 +52,32 @@ class RefusalPages:
     def __init__(self, pages: PageSet, *, rng: Callable[[], float] = random.random) -> None:
         self._pages = pages
         self._rng = rng
+        # By language, and seconds until the page reloads or the text for a form.
+        self._endings: BoundedMap[tuple[str, int | str], _Ending] = BoundedMap(_MAX_ENDINGS)
 
     def page_of(self, response: Response, request: Request) -> Response:
         """The page with the same status and header fields as the problem's response."""
         problem = response.problem
         assert problem is not None
         page = self._pages.refusal(problem, request.headers.get("Accept-Language"))
-        texts = page.texts
-        header_block = response.header_block + page.header_block
-        refresh, advice, again = "", "", ""
         if request.method not in _SAFE:
-            advice = _advice_for_form(page, problem.status, problem.slug)
-        elif problem.status in _RETRIED:
-            seconds = self._refresh_s(response)
-            refresh = f'<meta http-equiv="refresh" content="{seconds}">'
-            header_block += b"Refresh: %d\r\n" % seconds
-            advice = f"<p>{texts.of('words.retry', duration=texts.duration(seconds))}</p>"
-            again = texts.of("words.try_again")
-        body = page.fill(
-            {
-                "refresh": refresh,
-                "advice": advice,
-                "actions": self._pages.actions(texts, again),
-                "request_id": request.id,
-            }
-        )
-        header_block += own_fields(request)
-        if b"Vary: " in request.extra_headers:
-            # One field with those that layers have added.
-            header_block = without_lines(header_block, (b"vary:",))
-            request.extra_headers = add_vary(request.extra_headers, b"Accept, Accept-Language")
+            ending = self._ending(page.texts, _text_for_form(problem))
+        else:
+            ending = self._ending(page.texts, self._refresh_s(response) if problem.status in _RETRIED else "")
+        body = page.fill({**ending.values, "request_id": request.id.encode()})
+        header_block = response.header_block + page.header_block + ending.header_block + own_fields(request)
         return Response(response.status, body, header_block=header_block, content_type=HTML)
+
+    def _ending(self, texts: Texts, key: int | str) -> _Ending:
+        ending = self._endings.get((texts.lang, key))
+        if ending is None:
+            if isinstance(key, int):
+                advice = texts.of("words.retry", duration=texts.duration(key))
+                ending = _Ending(self._pages, texts, advice=advice, seconds=key)
+            else:
+                ending = _Ending(self._pages, texts, advice=texts.of(key) if key else "")
+            self._endings.put((texts.lang, key), ending)
+        return ending
 
     def _refresh_s(self, response: Response) -> int:
         """When the page reloads: no earlier than `Retry-After`, and spread."""
@@ -75,15 +88,17 @@ class RefusalPages:
 
 def own_fields(request: Request) -> bytes:
     """The security fields that a page adds to those of its route, whose own content policy is for data and is removed."""
-    extra = request.extra_headers = _POLICY.sub(b"", request.extra_headers)
+    extra = request.extra_headers
+    if b"Content-Security-Policy" in extra:
+        extra = request.extra_headers = _POLICY.sub(b"", extra)
     return (b"" if b"X-Content-Type-Options:" in extra else _NOSNIFF) + (
         b"" if b"Referrer-Policy:" in extra else _REFERRER
     )
 
 
-def _advice_for_form(page: Page, status: int, slug: str) -> str:
-    """A page does not send a form again by itself; it says whether the form was carried out."""
-    if status < 500 and status != 429:
+def _text_for_form(problem: Problem) -> str:
+    """A page does not send a form again by itself; this text says whether the form was carried out."""
+    if problem.status < 500 and problem.status != 429:
         return ""
-    is_uncertain = status in _UNCERTAIN or slug in _UNCERTAIN_SLUGS
-    return f"<p>{page.texts.of('words.unknown_outcome' if is_uncertain else 'words.not_done')}</p>"
+    is_uncertain = problem.status in _UNCERTAIN or problem.slug in _UNCERTAIN_SLUGS
+    return "words.unknown_outcome" if is_uncertain else "words.not_done"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.auth.jwks import Jwks
 from gateway.auth.token_verifier import checked_secret
-from gateway.config.policies import BREAKERS, Policies
+from gateway.config.policies import BREAKERS, Pages, Policies
 from gateway.control.commands import CommandFailed
+from gateway.http import problems
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Handler
+from gateway.http.own_paths import OWN_PREFIX
 from gateway.http.page_set import PageSet
 from gateway.http.refusal_pages import RefusalPages
 from gateway.http.route_stats import RouteStatsTable
@@ -18,6 +21,7 @@ from gateway.metrics import Observed
 from gateway.pipeline.access_log import AccessLog
 from gateway.pipeline.edge_state import EdgeState
 from gateway.policies.access_log_slot import AccessLogSlot
+from gateway.policies.own_paths import with_own_patterns
 from gateway.policies.pages import page_set_in_use
 from gateway.policies.reload import Swap
 from gateway.policies.router_builder import Backends, Surface, build_router
@@ -61,12 +65,17 @@ class ActivePolicies:
             secret = read_secret(policies)
             checked_secret(policies.shoppers, secret)
             log = await self._log.prepare(policies.access_log)
-            pages = page_set_in_use(policies.pages)
+            pages = await asyncio.to_thread(self._pages_of, policies.pages)
         except OSError as error:
             raise CommandFailed(f"{error.filename}: {error.strerror}") from error
         except ValueError as error:
             raise CommandFailed(str(error)) from error
         return lambda: self._activate(policies, secret, log, pages)
+
+    def _pages_of(self, table: Pages) -> PageSet:
+        """The pages of a table; those that there are already, unless a folder may have changed."""
+        is_known = table.folder is None and table == self.policies.pages
+        return self._pages if is_known else page_set_in_use(table)
 
     async def apply(self, policies: Policies) -> None:
         """Make other policies of the same file active, as an event begins or ends."""
@@ -74,6 +83,7 @@ class ActivePolicies:
 
     def _activate(self, policies: Policies, secret: bytes | None, log: AccessLog | None, pages: PageSet) -> None:
         state, backends = self._state, self._backends
+        policies = with_own_patterns(policies)
         # The update that may raise comes first, while nothing has changed.
         state.tokens.update(policies.shoppers, secret=secret)
         self._secret = secret
@@ -91,6 +101,8 @@ class ActivePolicies:
         self._server.access_log = log
         self._pages = pages
         self._server.refusal_pages = RefusalPages(pages) if policies.pages.enabled else None
+        OWN_PREFIX.value = policies.api.prefix
+        problems.move(policies.api.prefix)
         built = build_router(policies, self._surface, state, backends)
         self._stats.adopt(built.router.endpoints)
         self.policies, self.inner = policies, built.inner

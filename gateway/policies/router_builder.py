@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gateway.api.binding import Route, bind
 from gateway.api.card_check import refuse_card_numbers
 from gateway.cache.cache import ResponseCache
 from gateway.cache.response_cache import response_cache
-from gateway.config.policies import Forward, Policies
+from gateway.config.policies import Api, Forward, Policies
 from gateway.http.addresses import ADDRESS_FIELDS, peer_of
 from gateway.http.canonical_path import canonical_host
 from gateway.http.endpoint import EarlyRejection, Endpoint
-from gateway.http.message import Handler
+from gateway.http.message import Handler, Response, header
+from gateway.http.own_paths import DOCS
 from gateway.http.router import Router
 from gateway.pipeline.edge_state import EdgeState
 from gateway.pipeline.stacks import Stacks
+from gateway.policies.own_paths import own_path
 from gateway.proxy.forward import forward
 from gateway.proxy.upstreams import Upstreams
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.upstream_guard import UpstreamGuards
+
+RowT = TypeVar("RowT", Route, Endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +33,10 @@ class Surface:
     """The routes and pages of a worker under any policies. Without `serves_shoppers` it forwards nothing."""
 
     routes: Sequence[Route]
-    pages: Sequence[Endpoint]
+    pages: Sequence[Endpoint] = ()
     serves_shoppers: bool = True
+    # Makes pages that name own paths, in place of `pages`.
+    pages_of: Callable[[Api], Sequence[Endpoint]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +69,43 @@ class _Build:
         self._backends = backends
         self._stacks = Stacks(policies, state)
         self._inner: dict[Endpoint, Handler] = {}
+        # Where own paths of the route table are served, and back.
+        self._paths: dict[str, str] = {}
+        self._table_paths: dict[str, str] = {}
 
     def of(self, surface: Surface) -> BuiltRouter:
         rules = self._policies.routes if surface.serves_shoppers else ()
+        pages = surface.pages if surface.pages_of is None else surface.pages_of(self._policies.api)
         layered = [
-            *map(self._call, surface.routes),
+            *map(self._call, self._served(surface.routes)),
             *map(self._forward, rules),
-            *map(self._page, surface.pages),
+            *map(self._page, self._served(pages)),
+            *map(self._page, self._start_page(rules)),
         ]
         router = Router(layered)
         own = {id(endpoint) for endpoint in layered}
         for other in router.endpoints:
             if id(other) not in own:
-                other.handler = self._stacks.of_other(other.method, other.path, is_page=False)(other.handler)
+                path = self._table_paths.get(other.path, other.path)
+                other.handler = self._stacks.of_other(other.method, path, is_page=False)(other.handler)
         return BuiltRouter(router, self._inner)
+
+    def _served(self, rows: Iterable[RowT]) -> Iterator[RowT]:
+        """The rows that are served; remembers where."""
+        for row in rows:
+            path = own_path(self._policies.api, row.path)
+            if path is not None:
+                self._paths[row.path] = path
+                self._table_paths[path] = row.path
+                yield row
+
+    def _start_page(self, rules: Iterable[Forward]) -> Sequence[Endpoint]:
+        """`/` leads to the reference, unless it is the shop's."""
+        docs = own_path(self._policies.api, DOCS)
+        if docs is None or any("/" in {rule.prefix, rule.path} for rule in rules):
+            return ()
+        redirect = Response(307, header_block=header("Location", docs) + header("Cache-Control", "no-store"))
+        return (Endpoint("GET", "/", lambda _request: redirect),)
 
     def _call(self, route: Route) -> Endpoint:
         """A call of the API."""
@@ -95,7 +125,7 @@ class _Build:
             inner = refuse_card_numbers(route.card_check(), cached(inner))
         endpoint = Endpoint(
             route.method,
-            route.path,
+            self._paths[route.path],
             self._stacks.of_route(route)(inner),
             hot=route.hot,
             body_limit=route.body_limit,
@@ -133,7 +163,8 @@ class _Build:
 
     def _page(self, page: Endpoint) -> Endpoint:
         layers = self._stacks.of_other(page.method, page.path, is_page=True)
-        return Endpoint(page.method, page.path, layers(page.handler), hot=page.hot)
+        path = self._paths.get(page.path, page.path)
+        return Endpoint(page.method, path, layers(page.handler), hot=page.hot)
 
     def _is_trusted(self, peer: str) -> bool:
         """Whether a peer is a proxy of the operator, whose forwarding header fields are believed."""

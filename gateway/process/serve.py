@@ -19,6 +19,8 @@ from gateway.admin.admin_token import TokenUnusable, read_or_create
 from gateway.cache.host_memory import HostRegion
 from gateway.config.file import NAME
 from gateway.control.runtime_directory import CONTROL, ChildState, ControlSettings, RuntimeDirectory, runtime_directory
+from gateway.http.own_paths import DOCS
+from gateway.policies.own_paths import own_path
 from gateway.process.supervisor import Service, Supervisor
 from gateway.process.worker import run_worker
 from gateway.server.listeners import CannotListen, open_listeners
@@ -67,7 +69,8 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
         except _FAULTS as error:
             raise CannotServe(str(error)) from error
         url = _url(listeners[0])
-        about = f"API at {url}/docs"
+        docs = own_path(settings.policies.api, DOCS)
+        about = f"API at {url}{docs or settings.policies.api.prefix}"
         if control is not None:
             about += f"; admin at {_url(control)}, token in {settings.admin_token_path}"
         return Supervisor(

@@ -66,7 +66,7 @@ def page_of(
     {advice}
     {actions}""",
     }
-    return page.fill(values), page.header_block
+    return page.fill({name: value.encode() for name, value in values.items()}), page.header_block
 
 
 def _headline(waiting: Waiting, texts: Texts) -> tuple[str, str, str]:
