@@ -35,7 +35,11 @@ def mask(text: str) -> str:
     """
     if len(text) < _MIN_DIGITS or len(_NOT_DIGITS.sub("", text)) < _MIN_DIGITS:
         return text
-    plain, starts = _decoded(text)
+    is_coded = "%" in text or "\\" in text
+    plain, starts = _decoded(text) if is_coded else (text, range(len(text) + 1))
+    # Most texts with many digits, such as the names of browsers, have no stretch of 13 of them.
+    if _STRETCH.search(plain) is None:
+        return text
     spans = [(starts[start], starts[end]) for start, end in _card_spans(plain)]
     for start, end in reversed(spans):
         text = text[:start] + MASK + text[end:]

@@ -124,7 +124,7 @@ class Origin:
         extra_before = len(sent.extra_headers)
         wanted.requested_at = self._clock()
         response = await resolve(self._handler(sent))
-        request.extra_headers = sent.extra_headers
+        request.extra_headers, request.upstream_call = sent.extra_headers, sent.upstream_call
         if response.status == 304 and stored is not None and has_conditions(sent.headers):
             if validators_match(validators(parse_fields(response.header_block)), stored.validators):
                 return STORED, self._revalidated(wanted, stored, response)

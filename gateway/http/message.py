@@ -31,6 +31,7 @@ class Request:
     Layers set the rest: `client` is the address of the client (IPv6 as its /64), `api_key` the name of its API key,
     `shopper` the signed-in shopper. `extra_headers` are header lines that are added to the response.
     `interims` receives interim responses, on routes that have them.
+    `upstream_call` is the name of the upstream it was forwarded to, and the seconds until its response began.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Request:
         "shopper",
         "started_at",
         "stream",
+        "upstream_call",
     )
 
     def __init__(  # noqa: PLR0917 - one per request: keywords would cost a third more
@@ -79,6 +81,7 @@ class Request:
         self.extra_headers = b""
         self.stream: AsyncIterator[bytes] | None = None
         self.interims: InterimReceiver | None = None
+        self.upstream_call: tuple[str, float] | None = None
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """A copy with other header fields."""

@@ -66,7 +66,9 @@ class RefusalPages:
             ending = self._ending(page.texts, self._refresh_s(response) if problem.status in _RETRIED else "")
         body = page.fill({**ending.values, "request_id": request.id.encode()})
         header_block = response.header_block + page.header_block + ending.header_block + own_fields(request)
-        return Response(response.status, body, header_block=header_block, content_type=HTML)
+        made = Response(response.status, body, header_block=header_block, content_type=HTML)
+        made.problem = problem  # for the access log
+        return made
 
     def _ending(self, texts: Texts, key: int | str) -> _Ending:
         ending = self._endings.get((texts.lang, key))

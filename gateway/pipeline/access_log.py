@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
 from gateway.http.log_text import log_text
-from gateway.http.message import Request, Response, StreamedResponse
+from gateway.http.message import PROBLEM_JSON, Request, Response, StreamedResponse
 from gateway.metrics import Metric, Sample
-from gateway.pipeline.log_writer import LogWriter
+from gateway.pipeline.log_writer import ATOMIC_BYTES, LogWriter
 from gateway.server.request_id import OWN_ID_LENGTH
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 Outcome = Literal["ok", "rejected", "client_error", "server_error"]
 # Ten tenths add up to slightly less than one.
 _ONE: Final = 1.0 - 1e-9
+_OWN_PROBLEM: Final = b'{"type":"/problems/'
+_TYPE_START: Final = len(b'{"type":"')
+_OWN_CACHE: Final = b"peakgate; "
+# Longer texts of a line that is too long are cut off here; longer ones than the second are not cached.
+_SHORT_TEXT: Final = 200
+_CACHED_TEXT: Final = 300
+_cached_text: Final = lru_cache(maxsize=512)(log_text)
 _REJECTED: Final = frozenset({429, 503})
 
 
@@ -84,6 +92,18 @@ class AccessLog:
             "response_bytes": response.length if isinstance(response, StreamedResponse) else len(response.body),
             "process": self._process,
         }
+        host = request.headers.get("Host")
+        if host:
+            fields["host"] = _repeated_text(host)
+        if response.status >= 400 and (problem := _problem_of(response)):
+            fields["problem"] = problem
+        call = request.upstream_call
+        if call is not None:
+            fields["upstream"] = call[0]
+            fields["upstream_ms"] = int(call[1] * 1e6) / 1000
+        cache = _cache_status(response.header_block) or _cache_status(request.extra_headers)
+        if cache:
+            fields["cache"] = cache
         if request.api_key is not None:
             fields["api_key"] = request.api_key
         if b"Degraded: " in request.extra_headers:
@@ -92,11 +112,12 @@ class AccessLog:
             ]
         if self._personal_names:
             fields |= {
-                name: log_text(value)
+                name: _repeated_text(value) if name == "user_agent" else log_text(value)
                 for name, value in _personal_fields(request)
                 if name in self._personal_names and value
             }
-        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+        line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+        return line if len(line) <= ATOMIC_BYTES else _cut_off(fields)
 
     async def close(self) -> None:
         """Write the rest of the log and close the file."""
@@ -124,6 +145,40 @@ def outcome_of(status: int) -> Outcome:
 def _id_text(request_id: str) -> str:
     """The id; one that a client chose (`traceparent`) may hold a card number."""
     return request_id if len(request_id) == OWN_ID_LENGTH else log_text(request_id)
+
+
+def _problem_of(response: Response) -> str:
+    """The type of the problem that a response tells; empty where it is another response."""
+    if response.problem is not None:
+        return f"/problems/{response.problem.slug}"
+    body = response.body
+    if response.content_type == PROBLEM_JSON and body.startswith(_OWN_PROBLEM):
+        return log_text(body[_TYPE_START : body.find(b'"', _TYPE_START)].decode("utf-8", "replace"))
+    return ""
+
+
+def _cache_status(header_block: bytes) -> str:
+    """The part of `Cache-Status` (RFC 9211) that the cache of this gateway has added; empty without one."""
+    field = header_block.find(b"Cache-Status: ")
+    if field < 0:
+        return ""
+    start = header_block.find(_OWN_CACHE, field)
+    if start < 0:
+        return ""
+    start += len(_OWN_CACHE)
+    status = header_block[start : header_block.find(b"\r\n", start)]
+    return status.partition(b",")[0].decode("latin-1")
+
+
+def _cut_off(fields: dict[str, Any]) -> bytes:
+    """A line that a pipe takes in one piece, with less of its long texts."""
+    short = {name: value[:_SHORT_TEXT] if isinstance(value, str) else value for name, value in fields.items()}
+    return orjson.dumps(short, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _repeated_text(text: str) -> str:
+    """`log_text` of values that many requests have in common."""
+    return _cached_text(text) if len(text) <= _CACHED_TEXT else log_text(text)
 
 
 def _personal_fields(request: Request) -> Iterable[tuple[str, str | None]]:

@@ -50,7 +50,9 @@ class Exchange:
                 )
             except UpstreamFault as fault:
                 self._outcomes.target_failed(target, fault, timeout_s)
-                left_s = deadline - self._now()
+                now = self._now()
+                left_s = deadline - now
+                request.upstream_call = (upstream.name, now - started_at)
                 if left_s <= 0 or not is_retryable(request.method, fault):
                     return self._outcomes.failed(request, fault, timeout_s)
                 is_stale = is_stale_connection(fault)
@@ -65,10 +67,13 @@ class Exchange:
                 target = upstream.choose(None if is_stale else target)
                 timeout_ms = max(1, int(left_s * 1000))
             except BaseException:
+                request.upstream_call = (upstream.name, self._now() - started_at)
                 self._outcomes.abandoned(connection)
                 raise
             else:
-                self._outcomes.responded(target, response, self._now() - started_at)
+                elapsed_s = self._now() - started_at
+                request.upstream_call = (upstream.name, elapsed_s)
+                self._outcomes.responded(target, response, elapsed_s)
                 return response
 
     def _try_retry(self) -> bool:

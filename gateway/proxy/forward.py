@@ -63,6 +63,7 @@ class Forwarding:
             return problems.response(problems.NOT_IMPLEMENTED, request.id, {"detail": f"{refusal}."})
         if not self._guard.try_enter():
             self._upstream.outcomes["breaker_open"] += 1
+            request.upstream_call = (self._upstream.name, 0.0)
             return problems.response(problems.TIMED_OUT, request.id, _BREAKER_OPEN)
         if stream is None:
             return self._exchange.send(request, head)

@@ -37,12 +37,16 @@ class StreamedExchange:
             connection = await target.pool.obtain_for_stream(request.client, started_at + head.timeout_s)
             response, sent_at = await self._send_on(connection, target, request, head, stream)
         except UpstreamFault as fault:
+            request.upstream_call = (upstream.name, self._now() - started_at)
             self._outcomes.target_failed(target, fault, head.timeout_s)
             return self._outcomes.failed(request, fault, head.timeout_s)
         except BaseException:
+            request.upstream_call = (upstream.name, self._now() - started_at)
             self._outcomes.abandoned(connection)
             raise
-        self._outcomes.responded(target, response, self._now() - sent_at)
+        elapsed_s = self._now() - sent_at
+        request.upstream_call = (upstream.name, elapsed_s)
+        self._outcomes.responded(target, response, elapsed_s)
         return response
 
     async def _send_on(

@@ -463,9 +463,10 @@ class Connection:
             return response
         accept = request.headers.get(_ACCEPT)
         # Most clients of the API accept JSON or anything, and need no further look.
-        if accept is not None and accept.find("text/") >= 0 and prefers_html(accept[:MAX_CHARACTERS]):
+        if accept is not None and accept.find("text/") >= 0:
             try:
-                return pages.page_of(response, request)
+                if prefers_html(accept[:MAX_CHARACTERS]):
+                    return pages.page_of(response, request)
             except Exception as error:  # noqa: BLE001 - the problem itself is a response too
                 FAILURES.add("making a page", error)
         request.extra_headers = add_vary(request.extra_headers, b"Accept")

@@ -135,12 +135,24 @@ async def _ignore(peer: Peer) -> None:
     await peer.closed()
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"])
-async def test_hanging_up_while_uploading_to_an_upstream_is_counted(framing: bytes) -> None:
+LONG = b"x" * 300_000
+
+
+@pytest.mark.parametrize(
+    ("body", "is_forwarded"),
+    [
+        (b"Content-Length: 100\r\n\r\nx", False),
+        (b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", False),
+        (b"Content-Length: 1000000\r\n\r\n" + LONG, True),
+        (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(LONG), LONG), True),
+    ],
+    ids=["short", "short, chunked", "long", "long, chunked"],
+)
+async def test_hanging_up_while_uploading_to_an_upstream_is_counted(body: bytes, is_forwarded: bool) -> None:
     async with front(_ignore) as made:
         client = await made.client()
-        await client.send(b"POST /shop/%b HTTP/1.1\r\nHost: x\r\n%b" % (CARD.encode(), framing))
-        await until(lambda: made.upstream.connections == 1)
+        await client.send(b"POST /shop/%b HTTP/1.1\r\nHost: x\r\n%b" % (CARD.encode(), body))
+        await until(lambda: made.upstream.connections == is_forwarded)
         client.writer.close()
         await until(lambda: counts(made.edge) == {499: 1})
 
