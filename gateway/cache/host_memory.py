@@ -156,9 +156,12 @@ class HostMemory:
             fcntl.lockf(self._lock_fd, fcntl.LOCK_UN)
 
     def _acquire(self) -> None:
-        with contextlib.suppress(BlockingIOError, PermissionError):
+        try:
             fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+        except (BlockingIOError, PermissionError):
+            self._wait_for_lock()
+
+    def _wait_for_lock(self) -> None:
         started_at = time.monotonic()
         while (now := time.monotonic()) < started_at + LOCK_TIMEOUT_S and now >= self._locked_out_until:
             time.sleep(_LOCK_RETRY_S)
@@ -408,8 +411,10 @@ class HostMemory:
             return -1
 
     def is_claimed(self, key_hash: int) -> bool:
-        """Whether the claim is still there. Needs no lock."""
+        """Whether the claim of this key is still there. Needs no lock."""
         word = self._words[_CLAIM_TABLE + key_hash % _CLAIMS]
+        if word >> 42 != (key_hash >> 20) % (1 << _CLAIM_TAG_BITS):
+            return False
         return (word >> 10) % (1 << 32) > int(time.monotonic() / _CLAIM_TICK_S)
 
     def shorten(self, key_hash: int, token: int, seconds: float) -> int:

@@ -200,3 +200,5 @@ def test_a_claim_is_held_by_one_process_until_it_is_released_or_expires(region: 
     assert one.claim(77, 10.0) > 0
     # Another key in the same place is not confused with it.
     assert two.claim(77 + (1 << 20), 10.0) == -1
+    assert not two.is_claimed(77 + (1 << 20))
+    assert two.is_claimed(77)
