@@ -73,6 +73,12 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "1",
     },
+    "Waiting-Room-Token": {
+        "in": "header",
+        "description": "The field of the same name of an earlier response, where the route has a waiting room.",
+        "schema": {"type": "string"},
+        "example": "eyJxIjoiZHJvcCJ9.c2lnbmF0dXJl",
+    },
     "limit": {
         "in": "query",
         "description": "The number of products of a page.",
@@ -151,7 +157,7 @@ def _operation(route: Route, schema_of: Mapping[int, Mapping[str, Any]]) -> dict
         "tags": [route.tag],
         "parameters": [
             *_path_parameters(route.path),
-            *({"name": name, **_PARAMETERS[name]} for name in route.parameters),
+            *({"name": name, **_PARAMETERS[name]} for name in _parameters(route)),
         ],
         "responses": responses(route, schema_of),
     }
@@ -166,6 +172,10 @@ def _operation(route: Route, schema_of: Mapping[int, Mapping[str, Any]]) -> dict
             },
         }
     return operation
+
+
+def _parameters(route: Route) -> Sequence[str]:
+    return route.parameters if route.tag == "health" else (*route.parameters, "Waiting-Room-Token")
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

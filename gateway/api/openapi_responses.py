@@ -69,7 +69,11 @@ HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Content-Encoding": _header("The coding of the body, by `Accept-Encoding`.", "gzip", enum=["gzip", "br", "zstd"]),
     "Content-Language": _header("The language of a page.", "en"),
     "Refresh": _header("When a browser loads a page again, in seconds.", "12"),
-    "Set-Cookie": _header("The place in the queue of a waiting room.", "peakgate-room=…; Path=/; HttpOnly"),
+    "Waiting-Room-Token": _header(
+        "The place in the queue of a waiting room, or the pass of an admitted client. Send it with the next request.",
+        "eyJxIjoiZHJvcCJ9.c2lnbmF0dXJl",
+    ),
+    "Set-Cookie": _header("The same, for browsers.", "peakgate-room=…; Path=/; HttpOnly"),
     "X-Accel-Buffering": _header("Tells proxies not to buffer the events.", "no"),
     "X-Content-Type-Options": _header("For browsers.", "nosniff"),
     "Referrer-Policy": _header("For browsers.", "no-referrer"),
@@ -88,6 +92,8 @@ _OF_SHOPPERS: Final = (
     "RateLimit",
     "RateLimit-Policy",
     "Degraded",
+    "Waiting-Room-Token",
+    "Set-Cookie",
     "Vary",
     "X-Content-Type-Options",
     "Referrer-Policy",
@@ -183,14 +189,12 @@ _SUCCESS: Final[Mapping[int, str]] = {
 
 
 def _problem_response(route: Route, status: int, rows: Sequence[problems.Problem]) -> dict[str, Any]:
-    slugs = {row.slug for row in rows}
     names = ["Retry-After"] if status in _LATER or any(row.retry_after_s is not None for row in rows) else []
     if status == 401:
         names.append("WWW-Authenticate")
-    if slugs & {"waiting-room", "sold-out"}:
-        names.append("Set-Cookie")
-    if _is_of_shoppers(route):
-        names += _PAGES
+    names += _PAGES if _is_of_shoppers(route) else ("Vary",)
+    if route.is_public:
+        names.append("Content-Encoding")
     description = "; ".join(f"`{row.slug}`: {row.title}" for row in rows)
     response = _response(route, status, description, names)
     response["content"] = {
