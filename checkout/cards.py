@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from checkout.card_issuers import MAX_DIGITS, MIN_DIGITS, is_issued, is_luhn_valid, is_trade_item
+from checkout.card_quick_check import may_hold_card
 
-# Separators between digits: white space, control characters, dots, slashes, commas and the like.
-_PLAIN_SEPARATORS: Final = "".join(map(chr, range(0x21))) + "\x7f" + "-_.,/\\+|*~'"
-# In Unicode also dashes, zero-width and formatting characters, bullets, and wide or small variants of the above.
+# Separators between digits: those of `card_quick_check`, dashes, zero-width and formatting characters, bullets, and wide or
+# small variants.
 _GAP: Final = (
     r"\s\x00-\x20\x7f-\xa0\-_.,/\\+|*~'"
     "\u00ad\u00b7\u034f\u02d7\u058a\u05be\u061c\u115f\u1160\u1400\u1806\u180b-\u180e"
@@ -54,11 +54,6 @@ _SHORT_GROUPS_TEXT: Final = 512
 _PHONE_DIGITS: Final = 14
 _EAN_GROUPS: Final = ((13,), (1, 6, 6))
 
-# For the quick check: separators are deleted; a digit, or a byte of a character beyond ASCII, becomes 0, the others x.
-_SEPARATOR_BYTES: Final = _PLAIN_SEPARATORS.encode()
-_QUICK: Final = bytes(ord("0") if 48 <= byte <= 57 or byte >= 128 else ord("x") for byte in range(256))
-_ENOUGH_DIGITS: Final = b"0" * MIN_DIGITS
-
 
 class _Run(NamedTuple):
     """Groups of digits that are near to one another, and their positions in the text."""
@@ -86,26 +81,19 @@ def contains_card_number(body: bytes) -> bool:
     For bodies in which no long number is expected: the number may be of any issuer. Strings, names of members and
     numbers are searched, each by itself.
     """
-    return _may_hold_card(body) and _json_holds_card(body, of_any_issuer=True)
+    return may_hold_card(body) and _json_holds_card(body, of_any_issuer=True)
 
 
 def contains_issued_card_number(body: bytes) -> bool:
     """Whether a JSON body holds a number that a card network issues. SKUs such as EAN-13 and IMEI are none."""
-    return _may_hold_card(body) and _json_holds_card(body, of_any_issuer=False)
+    return may_hold_card(body) and _json_holds_card(body, of_any_issuer=False)
 
 
 def is_card_number_in(text: str, *, of_any_issuer: bool = False) -> bool:
     """Whether a text that is not JSON, such as a value of a path, query or header field, holds a card number."""
-    if len(text) < MIN_DIGITS or not _may_hold_card(text.encode("utf-8", "surrogatepass")):
+    if len(text) < MIN_DIGITS or not may_hold_card(text.encode("utf-8", "surrogatepass")):
         return False
     return _holds_card(text, of_any_issuer=of_any_issuer)
-
-
-def _may_hold_card(raw: bytes) -> bool:
-    """The quick check: false for nearly all requests, and never for one with a card number."""
-    if len(raw) < MIN_DIGITS:
-        return False
-    return _ENOUGH_DIGITS in raw.translate(_QUICK, _SEPARATOR_BYTES) or b"\\" in raw or b"%" in raw
 
 
 def _json_holds_card(body: bytes, *, of_any_issuer: bool) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from multidict import istr
 
 from checkout.card_issuers import MIN_DIGITS
+from checkout.card_quick_check import may_hold_card
 from checkout.cards import contains_issued_card_number, is_card_number_in
 from checkout.errors import CardDataRefused
 from gateway.http import problems
@@ -52,7 +53,8 @@ class CardCheck:
             text = request.params[at]
             if len(text) >= MIN_DIGITS and is_card_number_in(text):
                 return True
-        if request.body and self._inspect(request.body):
+        body = request.body
+        if body and may_hold_card(body) and self._inspect(body):
             return True
         headers = request.headers
         for name in self._fields:
