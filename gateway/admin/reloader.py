@@ -15,7 +15,7 @@ from msgspec.structs import fields
 
 from gateway.admin.workers import NoReply, WorkerFailed, WorkerGone, Workers
 from gateway.config.file import Config, ConfigError, read_file, read_text
-from gateway.config.policies import Policies
+from gateway.config.policies import Cache, Policies
 from gateway.control.runtime_directory import RuntimeDirectory
 
 _log = logging.getLogger("peakgate")
@@ -42,7 +42,7 @@ class Reload(Struct, frozen=True):
 class Reloader:
     """Reads the file and sends it to the workers, one reload after the other.
 
-    `started_with` are the settings of the file at the start. The outcomes of past reloads are stored in the runtime
+    `started_with` are the `settings_of_start` of the file at the start. The outcomes of past reloads are stored in the runtime
     directory, so that they survive a restart of this process.
     """
 
@@ -142,8 +142,15 @@ class Reloader:
         return True
 
     def _changed_settings(self, config: Config) -> tuple[str, ...]:
-        names = {**self._started_with, **config.settings}
-        return tuple(sorted(name for name in names if self._started_with.get(name) != config.settings.get(name)))
+        before, after = self._started_with, settings_of_start(config)
+        return tuple(sorted(name for name in {**before, **after} if before.get(name) != after.get(name)))
+
+
+def settings_of_start(config: Config) -> Mapping[str, Any]:
+    """The values of a file that apply at the start only: the settings, and keys of policies unless they have their default."""
+    host_memory_bytes = config.policies.cache.host_memory_bytes
+    is_default = host_memory_bytes == Cache().host_memory_bytes
+    return {**config.settings, **({} if is_default else {"cache.host_memory_bytes": host_memory_bytes})}
 
 
 def _changed_tables(before: Config, after: Config) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from gateway.cache.model import Fields, Selection
 from gateway.cache.normalised import normalised
@@ -46,9 +46,9 @@ class Variants:
         # The one response if the origin does not vary.
         self.only: StoredResponse | None = None
         self.size = 0
-        # Valid while the slot has this generation; see `HostMemory`.
-        self.slot = 0
-        self.generation = 0
+        # Valid while the slot has this generation; see `HostMemory`. Objects, because each hit would box compiled numbers.
+        self.slot: Any = 0
+        self.generation: Any = 0
         # See `Weighed`.
         self.was_used = False
 

@@ -19,7 +19,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.admin.admin import Admin
-from gateway.admin.reloader import Reloader
+from gateway.admin.reloader import Reloader, settings_of_start
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
 from gateway.build import VERSION
@@ -58,7 +58,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
     workers = Workers(runtime)
-    started_with = read_text(console.started_with).settings
+    started_with = settings_of_start(read_text(console.started_with))
     reloader = Reloader(console.config_path, workers, runtime, started_with=started_with)
     loop.add_signal_handler(signal.SIGTERM, stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)

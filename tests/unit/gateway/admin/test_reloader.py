@@ -159,6 +159,16 @@ async def test_settings_that_only_a_restart_changes_are_named(
     assert (await reloader.reload()).needs_restart == ()
 
 
+async def test_a_policy_that_only_a_restart_changes_is_named(
+    file: Path, workers: Workers, runtime: RuntimeDirectory
+) -> None:
+    reloader = reloader_of(file, workers, runtime)
+    write(file, "[cache]\nhost_memory_bytes = 8000000\n")
+    assert (await reloader.reload()).needs_restart == ("cache.host_memory_bytes",)
+    write(file, "[cache]\nhost_memory_bytes = 67108864\n")
+    assert (await reloader.reload()).needs_restart == ()
+
+
 async def test_reloads_at_the_same_time_are_done_one_after_the_other(
     file: Path, fleet: Fleet, reloader: Reloader
 ) -> None:
