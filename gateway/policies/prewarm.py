@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from time import monotonic
 
 from multidict import CIMultiDict
@@ -31,8 +32,15 @@ class Prewarmer:
         request = Request("GET", path, query, headers, b"", request_id, params, started_at=monotonic())
         response = await resolve(handler(request))
         if isinstance(response, StreamedResponse):
-            # It is stored when it was received to its end.
-            async for _ in response.chunks:
-                pass
+            await self._receive(response)
         if response.status >= 400:
             raise RuntimeError(f"the response has status {response.status}")
+
+    async def _receive(self, response: StreamedResponse) -> None:
+        """Receive a response to its end, at which it is stored, unless it is too long for the cache."""
+        received = 0
+        async with contextlib.aclosing(response.chunks) as chunks:
+            async for piece in chunks:
+                received += len(piece)
+                if received > self._active.policies.cache.max_entry_bytes:
+                    return
