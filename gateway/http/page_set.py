@@ -33,7 +33,7 @@ _GAP: Final = re.compile("\x00([a-z_]+)\x00")
 _STYLES: Final = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
 _SCRIPT: Final = re.compile(r"<script\b|\son[a-z]+\s*=|\sstyle\s*=", re.IGNORECASE)
 _TEMPLATE_NAME: Final = re.compile(r"[a-z0-9-]+")
-_NO_STORE: Final = header("Cache-Control", "no-store") + header("Vary", "Accept, Accept-Language")
+_NO_STORE: Final = header("Cache-Control", "no-store")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from gateway.http.header_lines import add_vary
 from gateway.http.html_page import HTML
 from gateway.http.message import Request, Response, header
 from gateway.http.page_set import PageSet
@@ -27,6 +28,7 @@ MIN_SPREAD_S: Final = 5
 _MAX_ENDINGS: Final = 2048
 _RETRY_AFTER: Final = re.compile(rb"(?i)(?:^|\n)Retry-After: (\d{1,9})\r")
 _POLICY: Final = re.compile(rb"(?i)Content-Security-Policy: [^\r]*\r\n")
+_SELECTED_BY: Final = b"Accept, Accept-Language"
 _NOSNIFF: Final = header("X-Content-Type-Options", "nosniff")
 _REFERRER: Final = header("Referrer-Policy", "no-referrer")
 
@@ -89,10 +91,14 @@ class RefusalPages:
 
 
 def own_fields(request: Request) -> bytes:
-    """The security fields that a page adds to those of its route, whose own content policy is for data and is removed."""
+    """The security fields that a page adds to those of its route, whose own content policy is for data and is removed.
+
+    What a page varies by goes into the one `Vary` of the request's fields.
+    """
     extra = request.extra_headers
     if b"Content-Security-Policy" in extra:
-        extra = request.extra_headers = _POLICY.sub(b"", extra)
+        extra = _POLICY.sub(b"", extra)
+    request.extra_headers = add_vary(extra, _SELECTED_BY)
     return (b"" if b"X-Content-Type-Options:" in extra else _NOSNIFF) + (
         b"" if b"Referrer-Policy:" in extra else _REFERRER
     )
