@@ -1,6 +1,6 @@
 """The countries of ISO 3166-1, by their alpha-2 codes.
 
-Source: ISO 3166-1, online browsing platform of the maintenance agency, as of January 2026. Kosovo has no code of its own;
+Source: ISO 3166-1, as in pycountry 26.2.16. Kosovo has no code of its own;
 posts and carriers use XK, of the range that ISO 3166 leaves to users.
 """
 
