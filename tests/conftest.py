@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -19,6 +21,14 @@ def pytest_xdist_auto_num_workers() -> int:
     """Three test workers for two cores: a third of the time of the tests is waiting."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores + (cores + 1) // 2, DATABASES)
+
+
+@pytest.fixture(autouse=True)
+def _own_hooks() -> Iterator[None]:
+    """A command that runs in the process of a test replaces hooks of the interpreter, those of pytest among them."""
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    yield
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def _log_is_heard(caplog: pytest.LogCaptureFixture) -> None:
 
 def reloader_of(file: Path, workers: Workers, runtime: RuntimeDirectory, **more: Any) -> Reloader:
     return Reloader(
-        file, workers, runtime, **{"started_with": {}, "prepare_timeout_s": 0.2, "now": lambda: 7.0, **more}
+        file, workers, runtime, **{"started_with": {}, "prepare_timeout_s": 30.0, "now": lambda: 7.0, **more}
     )
 
 
@@ -85,7 +85,10 @@ async def test_a_worker_that_cannot_prepare_keeps_all_policies_unchanged(
     assert (able.swaps, unable.swaps, runtime.policies) == (0, 0, "")
 
 
-async def test_a_stuck_worker_delays_a_reload_within_a_bound(file: Path, fleet: Fleet, reloader: Reloader) -> None:
+async def test_a_stuck_worker_delays_a_reload_within_a_bound(
+    file: Path, fleet: Fleet, workers: Workers, runtime: RuntimeDirectory
+) -> None:
+    reloader = reloader_of(file, workers, runtime, prepare_timeout_s=0.2)
     able, stuck = await fleet.start("0a"), await fleet.start("1a")
     stuck.stuck_in = "prepare"
     write(file, ONE)
