@@ -236,7 +236,7 @@ class Connection:
         self._request = request
         self._is_http11 = head.is_http11
         if endpoint.streams:
-            request.interims = InterimSender(self, request)
+            request.interims = InterimSender(self, request.id)
         if head.should_close:
             self._connection_field = CLOSE
         else:
@@ -449,9 +449,12 @@ class Connection:
         self._connection_field = CLOSE
         self.abort()
 
-    def send_interim(self, request: Request, status: int, header_block: bytes) -> None:
+    def send_interim(self, request_id: str, status: int, header_block: bytes) -> None:
         """Send an interim response (RFC 9110, 15.2), unless its request is done or its client may not understand it."""
-        if self._request is not request or not self._is_http11 or self._sender is not None or self._is_writing_paused:
+        request = self._request
+        if request is None or request.id != request_id:
+            return
+        if not self._is_http11 or self._sender is not None or self._is_writing_paused:
             return
         if self._transport is not None:
             self._transport.write(self._context.writer.render_interim(status, header_block))
@@ -603,17 +606,20 @@ class Connection:
 
 
 class InterimSender:
-    """See `InterimReceiver`. Of one request, as the connection may have gone on to the next one."""
+    """See `InterimReceiver`. Of one request, as the connection may have gone on to the next one.
 
-    __slots__ = ("_connection", "_request")
+    It does not hold the request, which holds it: a circle would be left to the garbage collector.
+    """
 
-    def __init__(self, connection: Connection, request: Request) -> None:
+    __slots__ = ("_connection", "_request_id")
+
+    def __init__(self, connection: Connection, request_id: str) -> None:
         self._connection = connection
-        self._request = request
+        self._request_id = request_id
 
     def send_interim(self, status: int, header_block: bytes) -> None:
         """See `InterimReceiver`."""
-        self._connection.send_interim(self._request, status, header_block)
+        self._connection.send_interim(self._request_id, status, header_block)
 
 
 def _preferences(head: bytes) -> dict[str, str]:
