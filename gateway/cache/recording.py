@@ -58,7 +58,7 @@ class Recording:
         self.length = length
         self._max_bytes = max_bytes
         self._budget = budget
-        self._on_end = on_end
+        self._on_end: Callable[[int, bytes], None] | None = on_end
         self._buffer = bytearray()
         # The stored body.
         self._whole: bytes | None = None
@@ -87,6 +87,7 @@ class Recording:
             fault = error
         finally:
             self._finish(fault)
+            self._pump = None
             await self._source.aclose()
 
     async def _receive(self) -> None:
@@ -130,7 +131,10 @@ class Recording:
     def _stop_recording(self, outcome: int, body: bytes) -> None:
         self.is_recording = False
         self._budget.bytes -= len(self._buffer)
-        self._on_end(outcome, body)
+        # It is called once, and holds the request: kept, it would leave a circle to the garbage collector.
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(outcome, body)
 
     # The window of a stream that is not recorded
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import pytest
 
-from gateway.http.message import Request
 from tests.integration.gateway.proxy.raw_upstream import OK, Peer, always, once
 from tests.integration.gateway.proxy.test_through_the_server import front
 from tests.integration.gateway.small_server import chunked, get, post
@@ -152,19 +150,3 @@ async def test_slow_readers_do_not_take_the_upstream_from_the_others() -> None:
         await until(lambda: made.gate.upstream.outcomes["streams_full"] == 19)
         other = await made.client()
         assert (await other.request(get("/shop/"))).body == b"ok"
-
-
-async def test_a_forwarded_request_is_freed_without_the_garbage_collector() -> None:
-    """Else each collection frees those of seconds at once, and stalls all requests meanwhile."""
-    async with front(always(OK)) as made:
-        client = await made.client()
-        await client.request(get("/shop/"))
-        gc.collect()
-        gc.disable()
-        try:
-            for _ in range(50):
-                await client.request(get("/shop/"))
-            alive = sum(isinstance(each, Request) for each in gc.get_objects())
-        finally:
-            gc.enable()
-        assert alive < 10
