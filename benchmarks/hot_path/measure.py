@@ -7,7 +7,6 @@ is slower for a while does not change them. A busy machine still makes them wors
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
+from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import BUILDS, Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, pin
 from benchmarks.harness.progress import show_steps
@@ -83,22 +82,15 @@ class _Bench:
 def main() -> int:
     """Entry point of `make bench-hot-path`; 0 when everything could be measured, whether or not targets are met."""
     options = _parse()
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
-        _check_machine()
-        if options.build is not None:
-            _build(options.build)
-        measure(options)
-    except HarnessError as error:
-        print(f"hot_path: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code_of("hot_path", lambda: measure(options))
 
 
 def measure(options: Options) -> None:
     """Measure, print the tables and, unless it is a trial, write results/hot_path.json."""
+    check_cores(SERVER_CORE, LOAD_CORE)
+    find_wrk()
+    if options.build is not None:
+        _build(options.build)
     busy_before = busy_cores(over_s=1)
     if busy_before > MAX_BUSY_CORES:
         print(f"{busy_before:.1f} cores are in use by other programs: CPU times will be too high", file=sys.stderr)
@@ -262,14 +254,6 @@ def _build(build: str) -> None:
         raise HarnessError(f"make {build} failed; its output is above")
 
 
-def _check_machine() -> None:
-    if not sys.platform.startswith("linux"):
-        raise HarnessError("CPU time is read from /proc: this measurement needs Linux")
-    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        raise HarnessError("two cores are needed: one for the worker, one for the store and the load")
-    find_wrk()
-
-
 def _parse() -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.hot_path.measure", description=__doc__.partition("\n")[0]
@@ -306,10 +290,6 @@ def _chosen(parser: argparse.ArgumentParser, option: str, text: str | None, know
     if unknown := [name for name in chosen if name not in known]:
         parser.error(f"{option}: there is no {', '.join(unknown)}; choose of {', '.join(known)}")
     return chosen
-
-
-def _exit_on_signal(*_: object) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ installs the suite into a temporary folder.
 import argparse
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
+from benchmarks.harness.command import exit_code_of
 from benchmarks.harness.gateway_process import (
     HarnessError,
     await_port,
@@ -91,17 +91,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, help="worker processes; the gateway's default unless given")
     parser.add_argument("--suite", type=Path, help=f"a folder with {PACKAGE} installed, instead of installing it")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
+
+    def run() -> None:
         with tempfile.TemporaryDirectory(prefix="peakgate-conformance-") as folder:
             suite = args.suite.resolve() if args.suite is not None else install(Path(folder))
             measure(suite, Path(folder), args.workers)
-    except HarnessError as error:
-        print(f"cache conformance: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+
+    return exit_code_of("cache_conformance", run)
 
 
 def install(folder: Path) -> Path:
@@ -185,10 +181,6 @@ def _output(command: Sequence[str], environment: Mapping[str, str] | None = None
     except subprocess.TimeoutExpired as error:
         raise HarnessError(f"{command[0]} did not end within {_SUITE_TIMEOUT_S:g} s") from error
     return done.stdout
-
-
-def _exit_on_signal(*_: object) -> NoReturn:
-    # As an exception, so that the children are stopped.
     raise KeyboardInterrupt
 
 

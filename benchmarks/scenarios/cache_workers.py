@@ -5,17 +5,17 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Final, NoReturn
+from typing import Final
 
 import aiohttp
 
+from benchmarks.harness.command import exit_code_of
 from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import memory
 from benchmarks.harness.results import Result, results_table, write_results
@@ -94,21 +94,18 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4], help="numbers of worker processes")
     parser.add_argument("--requests", type=int, default=20_000, help="requests of the first part")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
-        results: list[Result] = []
-        for host_memory_bytes in (64 * 1024**2, 0):
-            for workers in args.workers:
-                results += asyncio.run(measure(workers, host_memory_bytes, args.requests))
-    except HarnessError as error:
-        print(f"cache workers: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_code_of("cache_workers", lambda: _measure_all(args.workers, args.requests))
+
+
+def _measure_all(numbers_of_workers: Sequence[int], requests: int) -> None:
+    """Measure with and without the memory of the host, print the results and write results/cache_workers.json."""
+    results: list[Result] = []
+    for host_memory_bytes in (64 * 1024**2, 0):
+        for workers in numbers_of_workers:
+            results += asyncio.run(measure(workers, host_memory_bytes, requests))
     print(results_table(results))
-    settings = {"requests": args.requests, "pages": PAGES, "page_bytes": PAGE_BYTES, "cold_clients": COLD_CLIENTS}
+    settings = {"requests": requests, "pages": PAGES, "page_bytes": PAGE_BYTES, "cold_clients": COLD_CLIENTS}
     print(f"\nwritten to {write_results('cache_workers', settings, {}, results)}")
-    return 0
 
 
 async def measure(workers: int, host_memory_bytes: int, requests: int) -> list[Result]:
@@ -179,10 +176,6 @@ async def _read_all(gateway: GatewayProcess, paths: Sequence[str]) -> None:
                 length = len(await response.read())
                 if length != int(path.split("/")[2]):
                     raise HarnessError(f"GET {path} returned {length} bytes")
-
-
-def _exit_on_signal(*_: object) -> NoReturn:
-    # As an exception, so that the children are stopped.
     raise KeyboardInterrupt
 
 

@@ -8,7 +8,6 @@ measured as the gateway is by default, and `exposed`: with a breaker and a passi
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 import uvloop
 
+from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import (
     Api,
     HarnessError,
@@ -127,24 +127,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="rounds (default: 5)")
     parser.add_argument("--seconds", type=float, help="seconds of each run, of which there are 40 a round (default: 3)")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
-        _check_machine()
-        measure(
-            rounds=args.rounds or (1 if args.quick else 5),
-            seconds=args.seconds or (1 if args.quick else 3),
-            keep=not args.quick,
-        )
-    except HarnessError as error:
-        print(f"failing_upstream: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    rounds, seconds = args.rounds or (1 if args.quick else 5), args.seconds or (1 if args.quick else 3)
+    return exit_code_of("failing_upstream", lambda: measure(rounds=rounds, seconds=seconds, keep=not args.quick))
 
 
 def measure(*, rounds: int, seconds: float, keep: bool, cases: Sequence[Case] | None = None) -> list[Result]:
     """Measure, print the results and, if wanted, write results/failing_upstream.json."""
+    check_cores(SERVER_CORE, LOAD_CORE)
     busy_before = busy_cores(over_s=1)
     if busy_before > MAX_BUSY_CORES:
         print(f"{busy_before:.1f} cores are busy with something else: the results will be wrong", file=sys.stderr)
@@ -278,17 +267,6 @@ def _reads(port: int) -> list[bytes]:
         skus = api.skus(LINES * 20)
         carts = [api.cart_of([skus[(cart + line * 20) % len(skus)] for line in range(LINES)]) for cart in range(CARTS)]
     return [f"GET /v1/carts/{cart_id} HTTP/1.1\r\nHost: shop.example\r\n\r\n".encode() for cart_id in carts]
-
-
-def _check_machine() -> None:
-    if not sys.platform.startswith("linux"):
-        raise HarnessError("processes are pinned to cores and read from /proc: this measurement needs Linux")
-    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        raise HarnessError("two cores are needed: one for the worker, one for all others")
-
-
-def _exit_on_signal(*_: object) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

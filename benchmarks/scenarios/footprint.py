@@ -6,17 +6,16 @@
 import argparse
 import asyncio
 import resource
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import NoReturn
 
 import orjson
 
+from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import SAMPLE_CATALOGUE, Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import Memory, memory
 from benchmarks.harness.results import Result, results_table, write_results
@@ -39,23 +38,15 @@ def main() -> int:
         help="fewer carts, connections and starts, results not written: for trying it out",
     )
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
-        _check_machine()
-        if args.quick:
-            measure(starts=1, connections=500, carts=5_000, keep=False)
-        else:
-            measure(starts=5, connections=5_000, carts=100_000, keep=True)
-    except HarnessError as error:
-        print(f"footprint: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    if args.quick:
+        return exit_code_of("footprint", lambda: measure(starts=1, connections=500, carts=5_000, keep=False))
+    return exit_code_of("footprint", lambda: measure(starts=5, connections=5_000, carts=100_000, keep=True))
 
 
 def measure(*, starts: int, connections: int, carts: int, keep: bool) -> None:
     """Measure, print the results and, if wanted, write results/footprint.json."""
+    check_cores()
+    find_wrk()
     _allow_files(connections + _SPARE_FILES)
     results = start_times(starts)
     with serving() as gateway:
@@ -180,16 +171,6 @@ def _allow_files(files: int) -> None:
         raise HarnessError(f"{files} open files are needed and only {hard} allowed; raise it with `ulimit -n`")
     if soft != resource.RLIM_INFINITY and soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-
-
-def _check_machine() -> None:
-    if not sys.platform.startswith("linux"):
-        raise HarnessError("memory is read from /proc: this measurement needs Linux")
-    find_wrk()
-
-
-def _exit_on_signal(*_: object) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

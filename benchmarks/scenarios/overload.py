@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, memory, pin
 from benchmarks.harness.results import Result, number, results_table, write_results
@@ -111,19 +112,12 @@ class Player:
 def main() -> int:
     """Entry point of `make bench-overload`; 0 when everything could be measured, whether or not targets are met."""
     args = _parse()
-    try:
-        _check_machine()
-        measure(seconds=args.seconds, orders=args.orders, keep=not args.quick)
-    except HarnessError as error:
-        print(f"overload: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code_of("overload", lambda: measure(seconds=args.seconds, orders=args.orders, keep=not args.quick))
 
 
 def measure(*, seconds: float, orders: int, keep: bool) -> None:
     """Measure, print the results and, if wanted, write results/overload.json."""
+    check_cores(SERVER_CORE, LOAD_CORE)
     busy_before = busy_cores(over_s=1)
     if busy_before > QUIET:
         print(f"{busy_before:.1f} cores are busy with something else: the results mean nothing", file=sys.stderr)
@@ -343,13 +337,6 @@ def _phases_table(phases: Sequence[Phase], cost_us: Mapping[str, float]) -> str:
         (*head, "lost", "RSS MiB"),
         [(*row, p.seen.lost, f"{p.rss / 2**20:.0f}") for row, p in zip(rows, phases, strict=True)],
     )
-
-
-def _check_machine() -> None:
-    if not sys.platform.startswith("linux"):
-        raise HarnessError("CPU time is read from /proc: this measurement needs Linux")
-    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        raise HarnessError("two cores are needed: one for the worker, one for the store and the load")
 
 
 def _parse() -> argparse.Namespace:

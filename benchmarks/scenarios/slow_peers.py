@@ -20,6 +20,7 @@ from typing import Any, Final
 import orjson
 import uvloop
 
+from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import HarnessError, await_port, free_port, serving, start_child, stop_child
 from benchmarks.harness.processes import pin
 from benchmarks.harness.progress import show_steps
@@ -80,19 +81,12 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="two seconds of each, results not written")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        measure(seconds=2 if args.quick else 10, keep=not args.quick)
-    except HarnessError as error:
-        print(f"slow_peers: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code_of("slow_peers", lambda: measure(seconds=2 if args.quick else 10, keep=not args.quick))
 
 
 def measure(*, seconds: float, keep: bool) -> list[Result]:
     """Measure, print the results and, if wanted, write results/slow_peers.json."""
+    check_cores(SERVER_CORE, LOAD_CORE)
     os.sched_setaffinity(0, {LOAD_CORE})
     outcomes: dict[Case, Outcome] = {}
     with ExitStack() as stack:
