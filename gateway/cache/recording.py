@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from types import TracebackType
 from typing import Final
+
+from gateway.http.chunks import Chunks
 
 # How a recording ended: complete; longer than an entry may be; cut off, or without readers.
 COMPLETE: Final = 1
@@ -208,7 +209,7 @@ class Recording:
             self._pump.cancel()
 
 
-class Reader(AsyncGenerator[bytes, None]):
+class Reader(Chunks):
     """One client's view of a recording: all its bytes, from the beginning. It must be closed, or read to its end."""
 
     __slots__ = ("_fault", "_recording", "_waiter", "position")
@@ -240,16 +241,6 @@ class Reader(AsyncGenerator[bytes, None]):
                 return piece
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> bytes:
-        """Close it and raise, as a generator that does not catch the error does."""
-        await self.aclose()
-        return await super().athrow(typ, val, tb)  # type: ignore[arg-type]
 
     async def aclose(self) -> None:
         """This client reads no more."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
-from types import TracebackType
 from typing import Final, Protocol
+
+from gateway.http.chunks import Chunks
 
 # Reading from the upstream pauses above the first, and resumes below the second. One read of the event loop may exceed
 # the first.
@@ -30,11 +30,10 @@ class Source(Protocol):
         ...
 
 
-class BodyStream(AsyncGenerator[bytes, None]):
+class BodyStream(Chunks):
     """The pieces of a body; raises the `UpstreamFault` that truncated it.
 
-    A class and not a generator function: `aclose` must release the upstream's connection even if reading has not begun.
-    It must be called, or the body read to its end.
+    It must be closed, or read to its end: it holds the upstream's connection.
     """
 
     __slots__ = ("_buffered_bytes", "_fault", "_is_done", "_is_paused", "_pieces", "_source", "_waiter")
@@ -98,16 +97,6 @@ class BodyStream(AsyncGenerator[bytes, None]):
             self._is_paused = False
             self._source.resume()
         return piece
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> bytes:
-        """Close it and raise, as a generator that does not catch the error does."""
-        await self.aclose()
-        return await super().athrow(typ, val, tb)  # type: ignore[arg-type]
 
     async def aclose(self) -> None:
         """Drop the pieces that were not read, and the connection unless the body is complete."""

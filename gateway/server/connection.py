@@ -9,7 +9,6 @@ The class is the protocol object itself and inherits nothing: event loops call i
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, Final
@@ -20,7 +19,6 @@ from gateway.http import problems
 from gateway.http.contained import FAILURES
 from gateway.http.endpoint import Endpoint
 from gateway.http.error_responses import error_response
-from gateway.http.header_lines import add_vary
 from gateway.http.message import (
     BodyMalformed,
     BodyTooLarge,
@@ -31,10 +29,11 @@ from gateway.http.message import (
     UnsizedResponse,
     unparsed_request,
 )
-from gateway.http.negotiation import MAX_CHARACTERS, prefers_html
 from gateway.server import http1
 from gateway.server.context import ServerContext
 from gateway.server.http1 import Http1
+from gateway.server.interim_sender import InterimSender
+from gateway.server.problem_pages import for_browser, preferences
 from gateway.server.protocol_error import ProtocolError
 from gateway.server.request_check import is_host, is_smuggling_risk
 from gateway.server.request_head import RequestHead
@@ -47,8 +46,6 @@ _MAX_UNSENT_BYTES: Final = 4 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # nginx's status for a client that closed; only counted, never sent.
 _CLIENT_CLOSED: Final = Response(499)
-_ACCEPT: Final = istr("Accept")
-_PREFERENCE: Final = re.compile(rb"(?i)\r\n(accept(?:-language)?): ([ -~]*)")
 _HOST: Final = istr("Host")
 _EXPECT: Final = istr("Expect")
 _CONTENT_ENCODING: Final = istr("Content-Encoding")
@@ -460,20 +457,9 @@ class Connection:
             self._transport.write(self._context.writer.render_interim(status, header_block))
 
     def _for_browser(self, response: Response, request: Request) -> Response:
-        """The response of a problem, or its page for a client that prefers HTML."""
+        """The response of a problem, or its page where browsers get pages."""
         pages = self._context.refusal_pages
-        if pages is None:
-            return response
-        accept = request.headers.get(_ACCEPT)
-        # Most clients of the API accept JSON or anything, and need no further look.
-        if accept is not None and accept.find("text/") >= 0:
-            try:
-                if prefers_html(accept[:MAX_CHARACTERS]):
-                    return pages.page_of(response, request)
-            except Exception as error:  # noqa: BLE001 - the problem itself is a response too
-                FAILURES.add("making a page", error)
-        request.extra_headers = add_vary(request.extra_headers, b"Accept")
-        return response
+        return response if pages is None else for_browser(pages, response, request)
 
     def _end_response(self) -> None:
         """The response is with the transport: close, or get ready for the next request."""
@@ -544,7 +530,7 @@ class Connection:
         if self._transport is None or self._is_closing:
             return
         request = unparsed_request(self._context.ids.next())
-        request.headers = _preferences(self._http.rejected_head)
+        request.headers = preferences(self._http.rejected_head)
         response = self._for_browser(problems.response(problem, request.id), request)
         self._transport.write(self._context.writer.render(response, request, CLOSE))
         self._lingers = True
@@ -603,30 +589,6 @@ class Connection:
         else:
             self._http.close()
             self._stream.end(BodyTooSlow())
-
-
-class InterimSender:
-    """See `InterimReceiver`. Of one request, as the connection may have gone on to the next one.
-
-    It does not hold the request, which holds it: a circle would be left to the garbage collector.
-    """
-
-    __slots__ = ("_connection", "_request_id")
-
-    def __init__(self, connection: Connection, request_id: str) -> None:
-        self._connection = connection
-        self._request_id = request_id
-
-    def send_interim(self, status: int, header_block: bytes) -> None:
-        """See `InterimReceiver`."""
-        self._connection.send_interim(self._request_id, status, header_block)
-
-
-def _preferences(head: bytes) -> dict[str, str]:
-    """What a client prefers that sent an invalid message: a shopper whose cookies are too large gets a page too."""
-    found: list[tuple[bytes, bytes]] = _PREFERENCE.findall(head)
-    found.reverse()
-    return {name.decode().title(): value.decode("latin-1") for name, value in found}
 
 
 async def _discard(response: StreamedResponse) -> None:

@@ -16,6 +16,7 @@ from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.http.message import Request, Response
 from gateway.http.router import Match, Router
 from gateway.server.plain_head import PlainHeadReader
+from gateway.server.problem_pages import ProblemPages
 from gateway.server.request_id import RequestIds
 from gateway.server.request_line import RequestLine
 from gateway.server.response_writer import ResponseWriter
@@ -29,14 +30,6 @@ class EarlyRejecter(Protocol):
 
     def response_to(self, data: bytes, host: str) -> bytes | None:
         """The whole response to the request in `data` if it is rejected unparsed, None if it must be parsed."""
-        ...
-
-
-class ProblemPages(Protocol):
-    """Makes the pages that browsers get in place of problems."""
-
-    def page_of(self, response: Response, request: Request) -> Response:
-        """The page with the same status and header fields as the problem's response."""
         ...
 
 
