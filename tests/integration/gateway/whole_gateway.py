@@ -13,6 +13,7 @@ from typing import Any
 from gateway import compose
 from gateway.config.policies import AccessLog, Forward, Policies, Upstream
 from gateway.prerequisites import StoreAddress
+from gateway.server.server import EdgeServer
 from gateway.settings import Settings
 from tests.integration.gateway.proxy.raw_upstream import RawUpstream, Script
 from tests.integration.gateway.small_server import get
@@ -49,7 +50,8 @@ class Received:
 class WholeGateway:
     """A gateway that listens on a loopback port, and its upstream behind the prefix `/s/`."""
 
-    def __init__(self, port: int, upstream: RawUpstream) -> None:
+    def __init__(self, edge: EdgeServer, port: int, upstream: RawUpstream) -> None:
+        self.edge = edge
         self.port = port
         self.upstream = upstream
 
@@ -98,4 +100,4 @@ async def whole_gateway(
         server = await asyncio.get_running_loop().create_server(gateway.edge.protocol, "127.0.0.1", 0)
         stack.push_async_callback(gateway.edge.drain, 0.0)
         stack.callback(server.close)
-        yield WholeGateway(server.sockets[0].getsockname()[1], upstream)
+        yield WholeGateway(gateway.edge, server.sockets[0].getsockname()[1], upstream)

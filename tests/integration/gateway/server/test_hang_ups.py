@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from gateway.http.endpoint import Endpoint
 from gateway.http.message import Response
 from gateway.pipeline.access_log import AccessLog
 from gateway.server.server import EdgeServer
+from store import Client
 from tests.integration.gateway.proxy.raw_upstream import Peer, always
 from tests.integration.gateway.proxy.test_through_the_server import front
 from tests.integration.gateway.shop_server import MUG, shop_server
 from tests.integration.gateway.small_server import get, small_server
+from tests.integration.gateway.whole_gateway import whole_gateway
 from tests.raw_http import RawClient
 from tests.waiting import until
 
@@ -127,6 +130,41 @@ async def test_hanging_up_on_the_events_of_an_order_is_counted() -> None:
         await until(lambda: counts(shop.edge).get(499) == 1)
 
 
+async def test_the_events_of_an_order_end_a_connection_of_http_1_0() -> None:
+    async with shop_server() as shop:
+        placed = await shop.check_out(await shop.cart_of(MUG))
+        async with await shop.client() as client:
+            await client.send(f"GET {placed['Location']}/events HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode())
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            assert b"\r\nConnection: close\r\n" in head
+            assert b"Transfer-Encoding" not in head
+            # An event, and not the size of a chunk.
+            assert (await client.reader.readline()).partition(b":")[0] in {b"id", b"event", b"retry"}
+
+
+async def test_hanging_up_while_a_checkout_is_placed_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with shop_server() as shop:
+        cart = await shop.cart_of(MUG)
+        hold, is_held, may_go_on = shop.stock.hold, asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any, **options: Any) -> Any:
+            is_held.set()
+            await may_go_on.wait()
+            return await hold(*arguments, **options)
+
+        monkeypatch.setattr(shop.stock, "hold", slow)
+        placing = asyncio.ensure_future(shop.check_out(cart))
+        await is_held.wait()
+        for connection in [*shop.edge.connections]:
+            connection.abort()
+        with pytest.raises((EOFError, ConnectionError)):
+            await placing
+        may_go_on.set()
+        await until(lambda: counts(shop.edge).get(499) == 1)
+
+
 # Forwarded
 
 
@@ -174,3 +212,14 @@ async def test_hanging_up_on_a_long_forwarded_response_is_counted() -> None:
         assert b"200 OK" in await client.reader.readline()
         client.writer.close()
         await until(lambda: counts(made.edge) == {499: 1})
+
+
+async def test_hanging_up_while_a_cached_route_is_fetched_is_counted(
+    store: Client, store_url: str, tmp_path: Path
+) -> None:
+    async with whole_gateway(store_url, tmp_path, _ignore, route={"cache": True}) as gateway:
+        client = await RawClient.open(gateway.port)
+        await client.send(get("/s/x"))
+        await until(lambda: gateway.upstream.connections == 1)
+        client.writer.close()
+        await until(lambda: counts(gateway.edge).get(499) == 1)
