@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from pathlib import Path
 
 _ATTEMPTS = 10
@@ -50,6 +51,7 @@ class SharedOutage:
             self._folder.rmdir()
         except FileNotFoundError:
             return False
-        except OSError:
-            return not self._folder.is_dir()
+        except OSError as error:
+            # Others still notice it; the last of them removes the folder.
+            return error.errno != errno.ENOTEMPTY
         return True
