@@ -15,9 +15,9 @@ RUN apt-get update \
 COPY requirements/ requirements/
 RUN python3 -m venv /opt/build \
     && /opt/build/bin/pip install --quiet --no-cache-dir --require-hashes \
-        -r requirements/build.txt -r requirements/compile.txt -r requirements/run.txt \
+        -r requirements/build.txt -r requirements/compile.txt -r requirements/aws.txt \
     && python3 -m venv --without-pip /opt/peakgate \
-    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --require-hashes -r requirements/run.txt
+    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --require-hashes -r requirements/aws.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY gateway/ gateway/
 COPY cart/ cart/

@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
 CODE := gateway cart checkout store primitives benchmarks tests
@@ -21,6 +21,8 @@ PORT ?= $(or $(PEAKGATE_PORT),8080)
 IMAGE ?= peakgate:latest
 BASE_IMAGE ?= python:3.11-slim-bookworm
 ARGS ?=
+# Anything: `make fresh` removes the environment as well.
+WITH_VENV ?=
 # Processes that tests run in; a number, or auto for one for each core.
 TEST_WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
@@ -39,29 +41,52 @@ $(BIN)/python:
 	@$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "make: $(PYTHON) cannot make virtual environments; on Debian install python3-venv" >&2; exit 1; }
 
+# Installs the requirements files of $(1), with a line for each package. The pipe would hide pip's failure: a file shows it.
+define install
+	@echo "Installing $(2) ($$(cat $(1) | grep -c ==) packages)"
+	@rm -f $(VENV)/.failed; { $(PIP) install --progress-bar off --no-deps --require-hashes $(addprefix -r ,$(1)) 2>&1 || touch $(VENV)/.failed; } \
+		| awk -v of="$$(cat $(1) | grep -c ==)" -f deploy/install-progress.awk; test ! -e $(VENV)/.failed
+endef
+
 $(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml | $(BIN)/python
-	@echo "Installing what Peakgate runs with"
-	@$(PIP) install --require-hashes -r requirements/build.txt -r requirements/run.txt
-	@$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	$(call install,requirements/build.txt requirements/run.txt,what Peakgate runs with)
+	@$(PIP) --quiet install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	@touch $@
+
+$(VENV)/.aws: requirements/aws.txt $(VENV)/.run
+	$(call install,requirements/aws.txt,the client library of AWS)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
-	@echo "Installing what Peakgate is tested with"
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	$(call install,requirements/dev.txt,what Peakgate is tested with)
 	@touch $@
 
 # --- run and test ----------------------------------------------------------------------------------------------------
 
 .PHONY: run
 run: $(VENV)/.run interpreted ## Serve the sample shop on port 8080, data in var/ (PORT, ARGS).
-	@echo "Starting on http://localhost:$(PORT), with the API to read and try on http://localhost:$(PORT)/docs. Then:"
+	@echo "Starting Peakgate. When it is ready it prints its address; then, in another terminal:"
 	@echo "  curl -s http://localhost:$(PORT)/v1/products/85123A"
 	@echo "  curl -s -X POST http://localhost:$(PORT)/v1/carts"
 	@exec $(BIN)/peakgate serve --port $(PORT) --data-dir var --catalog examples/catalog.csv $(ARGS)
 
+.PHONY: fresh
+fresh: ## Remove the carts, orders and stock in var/, to start anew (WITH_VENV=1: the environment too).
+	@test ! -e var/peakgate.lock || $(PYTHON) -c 'import fcntl; fcntl.flock(open("var/peakgate.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
+		2>/dev/null || { echo "make: a gateway runs on var/; stop it first (Ctrl-C)" >&2; exit 1; }
+	@rm -rf var && echo "Removed var/: carts, orders, stock and the admin token"
+	@if [ -n "$(WITH_VENV)" ]; then rm -rf $(VENV) && echo "Removed $(VENV); the next make sets it up again"; fi
+
+.PHONY: install-aws
+install-aws: $(VENV)/.aws ## Install the client library of AWS as well (the extra `aws`).
+
 .PHONY: test
 test: $(VENV)/.dev interpreted ## Run every test on all cores (ARGS adds pytest options, such as one test to run).
 	@$(PYTEST) $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.dev interpreted ## Run the unit tests and the contracts, but for slow ones: in less than two minutes on two cores.
+	@$(PYTEST) -m "not slow" tests/unit tests/contract $(ARGS)
 
 .PHONY: compiled
 compiled: $(VENV)/.dev ## Compile the hot modules in place; needs a C compiler and a minute or two.
@@ -100,13 +125,15 @@ fix: $(VENV)/.dev ## Format, and mend what the linter can mend.
 lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/*.txt (LOCK_ARGS=--upgrade for newer ones).
 	echo 'setuptools>=77' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/build.txt -
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/run.txt pyproject.toml
-	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dev.txt --group dev \
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/aws.txt --extra aws \
 		--constraints requirements/run.txt pyproject.toml
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dev.txt --group dev --extra aws \
+		--constraints requirements/aws.txt pyproject.toml
 	echo 'mypy' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/compile.txt --constraints requirements/dev.txt -
 
 .PHONY: wheels
 wheels: $(VENV)/.dev ## Build two wheels into dist/: a plain one, and one of this platform with compiled modules.
-	@rm -rf build && $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build && $(PIP) --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build && PEAKGATE_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build && ls dist
 
@@ -131,6 +158,62 @@ bench-failing-upstream: $(VENV)/.dev ## The effect of a failing upstream on othe
 .PHONY: bench-slow-peers
 bench-slow-peers: $(VENV)/.dev ## Pages of an upstream beside 300 clients that upload slowly or do not read; two minutes.
 	$(BIN)/python -m benchmarks.scenarios.slow_peers $(ARGS)
+
+.PHONY: bench-failover
+bench-failover: $(VENV)/.dev ## A failover of the store: seconds to the first accepted order, orders lost; five minutes.
+	$(BIN)/python -m benchmarks.scenarios.failover $(ARGS)
+
+.PHONY: bench-worker-kills
+bench-worker-kills: $(VENV)/.dev ## 300 orders under 20 kills of workers: how many end; three minutes.
+	$(BIN)/python -m benchmarks.scenarios.worker_kills $(ARGS)
+
+.PHONY: bench-payments
+bench-payments: $(VENV)/.dev ## 200,000 orders on a payment service that charges and hangs: nothing is charged twice; five minutes.
+	$(BIN)/python -m benchmarks.scenarios.payments $(ARGS)
+
+.PHONY: bench-upgrade
+bench-upgrade: $(VENV)/.dev ## 10,000 orders of two versions of the workflow, while workers are replaced; two minutes.
+	$(BIN)/python -m benchmarks.scenarios.workflow_upgrade $(ARGS)
+
+.PHONY: bench-redrive
+bench-redrive: $(VENV)/.dev ## 100,000 dead letters redriven twice, with kills in between: effects on their orders; minutes.
+	$(BIN)/python -m benchmarks.scenarios.redrive $(ARGS)
+
+.PHONY: bench-bookings
+bench-bookings: $(VENV)/.dev ## 10,000 bookings at a shipping service that fails: booked once, looked up, cancelled; a minute.
+	$(BIN)/python -m benchmarks.scenarios.bookings $(ARGS)
+
+.PHONY: bench-webhooks
+bench-webhooks: $(VENV)/.dev ## A receiver of webhooks that is down for six hours (of a moved clock), 10,000 messages waiting; cost of one.
+	$(BIN)/python -m benchmarks.scenarios.webhook_outage $(ARGS)
+
+.PHONY: bench-event-streams
+bench-event-streams: $(VENV)/.dev ## Cost of 2,000 clients that follow their orders.
+	$(BIN)/python -m benchmarks.scenarios.event_streams $(ARGS)
+
+.PHONY: bench-checkout
+bench-checkout: $(VENV)/.dev ## CPU time of an accepted order beside an empty aiohttp handler, and of a completed one (needs wrk); six minutes.
+	$(BIN)/python -m benchmarks.scenarios.checkout $(ARGS)
+
+.PHONY: bench-queue-outage
+bench-queue-outage: $(VENV)/.dev ## A queue that hangs for a minute under checkouts: their latency, orders lost (needs wrk); three minutes.
+	$(BIN)/python -m benchmarks.scenarios.queue_outage $(ARGS)
+
+.PHONY: bench-archive
+bench-archive: $(VENV)/.dev ## CPU time of archiving an order in SQLite, and of its rows up to a million; three minutes.
+	$(BIN)/python -m benchmarks.micro.archive_cost $(ARGS)
+
+.PHONY: bench-sqs
+bench-sqs: $(VENV)/.dev ## CPU time of sending an order to SQS in full batches, beside the client library of AWS.
+	$(BIN)/python -m benchmarks.micro.sqs_send $(ARGS)
+
+.PHONY: bench-sqs-load
+bench-sqs-load: $(VENV)/.dev ## The order queue on an SQS server in memory: orders a second, CPU time (needs Node.js and npm).
+	$(BIN)/python -m benchmarks.scenarios.sqs_load $(ARGS)
+
+.PHONY: bench-fairness
+bench-fairness: $(VENV)/.dev ## A drop of 100,000 orders beside ordinary ones: how long these wait; fifteen minutes.
+	$(BIN)/python -m benchmarks.scenarios.fairness $(ARGS)
 
 .PHONY: bench-footprint
 bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle connections; time to ready.

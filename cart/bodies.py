@@ -10,7 +10,12 @@ from cart.ids import SKU_MAX_BYTES
 from cart.model import Strategy
 
 SkuText = Annotated[
-    str, Meta(min_length=1, max_length=SKU_MAX_BYTES, description="Printable, at most 64 bytes of UTF-8.")
+    str,
+    Meta(
+        min_length=1,
+        max_length=SKU_MAX_BYTES,
+        description="Printable, at most 64 bytes of UTF-8, without a backslash; blanks around it do not count.",
+    ),
 ]
 
 NewQuantity = Annotated[

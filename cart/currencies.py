@@ -30,3 +30,11 @@ BAD_CURRENCY: Final = "must be a currency code of ISO 4217, such as GBP"
 def is_currency(text: str) -> bool:
     """Whether `text` is the ISO 4217 code of a currency, in capital letters."""
     return text in MINOR_DIGITS
+
+
+def money_text(amount: int, currency: str) -> str:
+    """An amount in major units, as people write it: `12.34 GBP`."""
+    digits = MINOR_DIGITS.get(currency, 2)
+    whole, fraction = divmod(abs(amount), 10**digits)
+    sign = "-" if amount < 0 else ""
+    return f"{sign}{whole}.{fraction:0{digits}d} {currency}" if digits else f"{sign}{whole} {currency}"

@@ -12,6 +12,10 @@ class Refusal(Exception):
     """A valid request that the shop declines."""
 
 
+class SignInRequired(Refusal):
+    """The call is about the carts or orders of the signed-in shopper, and nobody is signed in."""
+
+
 class CartNotFound(Refusal):
     """No such cart: malformed id, never made, deleted, expired, or owned by another shopper."""
 
@@ -72,6 +76,18 @@ class InvalidBody(Refusal):
         self.errors = list(errors)
 
 
+class IdempotencyKeyMissing(Refusal):
+    """The `Idempotency-Key` is missing where it is required, or invalid; `detail` names the fault."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class IdempotencyKeyReused(Refusal):
+    """The idempotency key was used for another request."""
+
+
 class ForeignCurrency(Exception):
     """Raised by adapters to handlers only: something is not priced in the cart's `currency`.
 
@@ -81,3 +97,15 @@ class ForeignCurrency(Exception):
     def __init__(self, currency: str) -> None:
         super().__init__(currency)
         self.currency = currency
+
+
+class Interrupted(Exception):
+    """A dependency failed during a write; its error is the cause.
+
+    With `may_have_run` the write may have taken effect; without it, nothing has changed. An adapter's own error says this
+    of one call; raise this one where a write has several.
+    """
+
+    def __init__(self, *, may_have_run: bool) -> None:
+        super().__init__(may_have_run)
+        self.may_have_run = may_have_run

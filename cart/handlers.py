@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.cart_view_cache import CartViewCache
@@ -12,18 +13,21 @@ from cart.errors import (
     CartFull,
     CartNotFound,
     ForeignCurrency,
+    Interrupted,
     InvalidBody,
     LineNotFound,
     ProductNotFound,
     QuantityLimit,
+    SignInRequired,
 )
-from cart.ids import new_cart_id, parse_cart_id, parse_sku
+from cart.idempotency import keyed
+from cart.ids import SKU_RULE, new_cart_id, new_own_cart_id, parse_cart_id, parse_sku
 from cart.model import STALE_PRICES, Cart, CartId, Limits, Line, Product, Sku
-from cart.ports import Carts, PriceBook, Write
+from cart.ports import SEVERAL_CURRENCIES, Carts, PriceBook, Write
+from cart.stock_watch import NONE_SHORT, StockWatch
 from cart.timestamps import unix_ms
 from cart.view import CartView
-
-_BAD_SKU = "must be printable and at most 64 bytes of UTF-8"
+from primitives.outages import is_outage, may_have_run
 
 
 class CartHandlers:
@@ -31,8 +35,10 @@ class CartHandlers:
 
     Every call takes the signed-in shopper as `owner`: a cart that has another owner is not found; one without an owner is
     open to every client that knows its id. `if_match` is the version the cart must have for a write, -1 for one that never matches.
-    Malformed cart ids are carts that do not exist. Besides their own errors, all raise `CartNotFound`, and writes raise
-    `CartClosed` and `VersionMismatch`.
+    `key` is the idempotency key of a write, text of the client's choice: a write that is repeated with its key is done once, and
+    returns the cart as it is now. Malformed cart ids are carts that do not exist. Besides their own errors, all raise
+    `CartNotFound`, and writes raise `CartClosed`, `VersionMismatch`, and with a key `IdempotencyKeyReused` and
+    `IdempotencyKeyMissing` for one that is invalid.
     """
 
     def __init__(
@@ -48,7 +54,10 @@ class CartHandlers:
         clock_ms: Callable[[], int] = unix_ms,
         random_bytes: Callable[[int], bytes] = os.urandom,
         cached_view_bytes: int = 16 * 1024 * 1024,
+        stock: StockWatch | None = None,
+        show_stock: bool = True,
     ) -> None:
+        """With `stock`, lines of open carts say when they exceed it, and by `show_stock` how many units there are."""
         self._carts = carts
         self._prices = prices
         self._default_currency = default_currency
@@ -61,28 +70,57 @@ class CartHandlers:
         self._clock_ms = clock_ms
         self._random_bytes = random_bytes
         self._views = CartViewCache(max_bytes=cached_view_bytes)
+        self._stock = stock
+        self._show_stock = show_stock
+        if stock is not None:
+            stock.on_change = self._views.clear
 
     async def create(self, new: NewCart, *, owner: str | None = None) -> CartView:
         """Make an empty cart. Raises `InvalidBody` for a currency that ISO 4217 does not have."""
         if new.currency is not None and not is_currency(new.currency):
             raise InvalidBody([("/currency", BAD_CURRENCY)])
-        now = self._clock_ms()
-        cart = Cart(
-            id=new_cart_id(self._random_bytes),
-            currency=new.currency or self._default_currency,
-            created_at=now,
-            updated_at=now,
-            owner=owner,
-        )
+        cart = self._new_cart(new_cart_id(self._random_bytes), new.currency or self._default_currency, owner)
         await self._carts.create(cart, limits=self._limits)
         return await self._view(cart)
+
+    async def open_as(self, cart_id: CartId, currency: str) -> CartView:
+        """The anonymous cart with this id, as it is; an empty one is made where there is none.
+
+        For callers whose ids follow from a secret of theirs. One process at a time may call it for an id.
+        """
+        try:
+            return await self._view(await self._carts.read(cart_id))
+        except CartNotFound:
+            cart = self._new_cart(cart_id, currency, None)
+            await self._carts.create(cart, limits=self._limits)
+            return await self._view(cart)
+
+    async def read_own(self, *, owner: str | None) -> CartView:
+        """The own cart of the signed-in shopper; an empty one is made where there is none, or it is ordered or merged.
+
+        Raises `SignInRequired`.
+        """
+        if owner is None:
+            raise SignInRequired
+        cart = self._new_cart(new_own_cart_id(owner, self._random_bytes), self._default_currency, owner)
+        return await self._view(await self._carts.own(cart, limits=self._limits))
+
+    def _new_cart(self, cart_id: CartId, currency: str, owner: str | None) -> Cart:
+        now = self._clock_ms()
+        return Cart(id=cart_id, currency=currency, created_at=now, updated_at=now, owner=owner)
 
     async def read(self, cart_id: str, *, owner: str | None = None) -> CartView:
         """The cart at the prices of now."""
         return await self._view(await self._carts.read(_parsed(cart_id), owner=owner))
 
     async def add_line(
-        self, cart_id: str, line: AddLine, *, if_match: int | None = None, owner: str | None = None
+        self,
+        cart_id: str,
+        line: AddLine,
+        *,
+        if_match: int | None = None,
+        owner: str | None = None,
+        key: str | None = None,
     ) -> CartView:
         """Add to the line of a SKU, or start it.
 
@@ -92,48 +130,63 @@ class CartHandlers:
         target = _parsed(cart_id)
         sku = parse_sku(line.sku)
         if sku is None:
-            raise InvalidBody([("/sku", _BAD_SKU)])
+            raise InvalidBody([("/sku", SKU_RULE)])
         added, currency = await self._priced(sku, line.quantity)
-        write = self._write(if_match, owner)
+        write = self._write(if_match, owner, key, "add", line)
         try:
             cart = await self._carts.add_line(target, added, currency=currency, write=write)
         except ForeignCurrency as refused:
             raise _foreign_sku(refused) from None
-        return await self._view(cart)
+        return await self._view(cart, is_written=True)
 
     async def put_line(
-        self, cart_id: str, sku: str, body: PutLine, *, if_match: int | None = None, owner: str | None = None
+        self,
+        cart_id: str,
+        sku: str,
+        body: PutLine,
+        *,
+        if_match: int | None = None,
+        owner: str | None = None,
+        key: str | None = None,
     ) -> CartView:
         """Set the quantity of a line, starting it if it is absent; 0 is `delete_line`.
 
         Raises `ProductNotFound`, `QuantityLimit`, `CartFull`, `LineNotFound`, and `InvalidBody` as `add_line` does.
         """
         if body.quantity == 0:
-            return await self.delete_line(cart_id, sku, if_match=if_match, owner=owner)
+            return await self.delete_line(cart_id, sku, if_match=if_match, owner=owner, key=key)
         target = _parsed(cart_id)
         parsed_sku = parse_sku(sku)
         if parsed_sku is None:
             raise ProductNotFound(sku)
         line, currency = await self._priced(parsed_sku, body.quantity)
-        write = self._write(if_match, owner)
+        write = self._write(if_match, owner, key, "put", parsed_sku, body)
         try:
             cart = await self._carts.set_lines(target, [line], currency=currency, write=write)
         except ForeignCurrency as refused:
             raise _foreign_sku(refused) from None
-        return await self._view(cart)
+        return await self._view(cart, is_written=True)
 
     async def delete_line(
-        self, cart_id: str, sku: str, *, if_match: int | None = None, owner: str | None = None
+        self, cart_id: str, sku: str, *, if_match: int | None = None, owner: str | None = None, key: str | None = None
     ) -> CartView:
         """Remove a line. Raises `LineNotFound`."""
         target = _parsed(cart_id)
         parsed_sku = parse_sku(sku)
         if parsed_sku is None:
             raise LineNotFound(sku)
-        return await self._view(await self._carts.remove_line(target, parsed_sku, write=self._write(if_match, owner)))
+        write = self._write(if_match, owner, key, "remove", parsed_sku)
+        cart = await self._carts.remove_line(target, parsed_sku, write=write)
+        return await self._view(cart, is_written=True)
 
     async def patch_lines(
-        self, cart_id: str, lines: Sequence[SetLine], *, if_match: int | None = None, owner: str | None = None
+        self,
+        cart_id: str,
+        lines: Sequence[SetLine],
+        *,
+        if_match: int | None = None,
+        owner: str | None = None,
+        key: str | None = None,
     ) -> CartView:
         """Set many lines, all or none. Quantity 0 removes; removing a line that is absent already is no fault.
 
@@ -142,13 +195,13 @@ class CartHandlers:
         """
         target = _parsed(cart_id)
         skus = self._checked(lines)
-        products = await self._prices.products(skus)
+        products = await self._products_for_write(skus, is_written=False)
         priced = [_line(sku, each.quantity, products.get(sku)) for sku, each in zip(skus, lines, strict=True)]
         currencies = {products[sku].currency for sku, each in zip(skus, lines, strict=True) if each.quantity}
-        # Lines priced in several currencies cannot all be in the cart's; the empty code is never a cart's either.
-        currency = "" if len(currencies) > 1 else next(iter(currencies), None)
+        currency = SEVERAL_CURRENCIES if len(currencies) > 1 else next(iter(currencies), None)
+        write = self._write(if_match, owner, key, "patch", lines)
         try:
-            cart = await self._carts.set_lines(target, priced, currency=currency, write=self._write(if_match, owner))
+            cart = await self._carts.set_lines(target, priced, currency=currency, write=write)
         except ForeignCurrency as refused:
             raise InvalidBody(
                 [
@@ -157,14 +210,23 @@ class CartHandlers:
                     if line.quantity and products[line.sku].currency != refused.currency
                 ]
             ) from None
-        return await self._view(cart)
+        return await self._view(cart, is_written=True)
 
-    async def delete(self, cart_id: str, *, if_match: int | None = None, owner: str | None = None) -> None:
+    async def delete(
+        self, cart_id: str, *, if_match: int | None = None, owner: str | None = None, key: str | None = None
+    ) -> None:
         """Delete an open cart."""
-        await self._carts.delete(_parsed(cart_id), write=self._write(if_match, owner))
+        write = self._write(if_match, owner, key, "delete")
+        await self._carts.delete(_parsed(cart_id), write=write)
 
     async def merge(
-        self, cart_id: str, merge: MergeCart, *, if_match: int | None = None, owner: str | None = None
+        self,
+        cart_id: str,
+        merge: MergeCart,
+        *,
+        if_match: int | None = None,
+        owner: str | None = None,
+        key: str | None = None,
     ) -> CartView:
         """Take the lines of another cart into this one and close the other. Repeating a finished merge changes nothing.
 
@@ -174,18 +236,20 @@ class CartHandlers:
         source = _parsed(merge.source)
         if source == target:
             raise InvalidBody([("/from", "must be another cart")])
-        write = self._write(if_match, owner)
+        write = self._write(if_match, owner, key, "merge", merge)
         try:
             cart = await self._carts.merge(target, source, merge.strategy, write=write)
         except ForeignCurrency as refused:
             raise InvalidBody([("/from", _foreign(refused))]) from None
-        return await self._view(cart)
+        return await self._view(cart, is_written=True)
 
     async def _priced(self, sku: Sku, quantity: int) -> tuple[Line, str]:
         """A line at the price of now, and the currency it is priced in."""
         if quantity > self._limits.max_quantity:
             raise QuantityLimit(self._limits.max_quantity)
-        product = self._prices.current.get(sku) or (await self._prices.products((sku,))).get(sku)
+        product = self._prices.current.get(sku)
+        if product is None:
+            product = (await self._products_for_write((sku,), is_written=False)).get(sku)
         if product is None:
             raise ProductNotFound(sku)
         return Line(sku, quantity, product.price), product.currency
@@ -204,26 +268,56 @@ class CartHandlers:
         for index, line in enumerate(lines):
             sku = parse_sku(line.sku)
             if sku is None:
-                errors.append((f"/{index}/sku", _BAD_SKU))
+                errors.append((f"/{index}/sku", SKU_RULE))
             elif indexes.setdefault(sku, index) != index:
                 errors.append((f"/{index}/sku", f"is named already at /{indexes[sku]}/sku"))
         if errors:
             raise InvalidBody(errors)
         return list(indexes)
 
-    def _write(self, if_match: int | None, owner: str | None) -> Write:
-        return Write(now=self._clock_ms(), limits=self._limits, if_match=if_match, owner=owner)
+    def _write(self, if_match: int | None, owner: str | None, key: str | None, *what: Any) -> Write:
+        """The write that does `what`; that belongs to its idempotency key, if it has one."""
+        write = Write(now=self._clock_ms(), limits=self._limits, if_match=if_match, owner=owner)
+        return write if key is None else keyed(write, key, *what)
 
-    async def _view(self, cart: Cart) -> CartView:
+    async def _products_for_write(self, skus: Sequence[Sku], *, is_written: bool) -> Mapping[Sku, Product]:
+        """The products of these SKUs, before or after a write: its error says whether the cart was changed."""
+        try:
+            return await self._prices.products(skus)
+        except Exception as error:
+            if is_outage(error) and (is_written or may_have_run(error)):
+                interrupted = Interrupted(may_have_run=is_written)
+                interrupted.__cause__ = error  # `from` loses it in the compiled module
+                raise interrupted from error
+            raise
+
+    async def _view(self, cart: Cart, *, is_written: bool = False) -> CartView:
         cached = self._views.view_of(cart, self._prices.current)
         if cached is not None:
             return cached
         products = self._prices.current
         if not _has_all(products, cart):
-            products = await self._prices.products(cart.skus)
+            if is_written:
+                products = await self._products_for_write(cart.skus, is_written=True)
+            else:
+                products = await self._prices.products(cart.skus)
+        short: Mapping[Sku, int | None] = NONE_SHORT
+        stock = self._stock
+        if stock is not None and cart.status == "open":
+            found = stock.shortages(cart.lines)
+            if found is None:
+                await stock.fetch(cart.skus)
+                return await self._view(cart, is_written=is_written)  # prices may have changed meanwhile
+            short = found if self._show_stock or not found else dict.fromkeys(found)
         # The mapping is replaced when `is_stale` changes, so a cached view has the right value.
         degraded = STALE_PRICES if self._prices.is_stale else ()
-        view = CartView(cart, products, expires_at=cart.expires_at(self._limits), degraded=degraded)
+        view = CartView(
+            cart,
+            products,
+            expires_at=cart.expires_at(self._limits),
+            degraded=degraded,
+            short=short,
+        )
         if _has_all(products, cart):  # an unknown SKU may be added to the same mapping later
             self._views.store(view, products)
         return view

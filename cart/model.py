@@ -119,4 +119,8 @@ class Cart(msgspec.Struct, frozen=True, kw_only=True):
 
     def expires_at(self, limits: Limits) -> int:
         """When the cart expires unless it changes before, in Unix milliseconds."""
-        return self.updated_at + (limits.anonymous_ttl_ms if self.owner is None else limits.owned_ttl_ms)
+        return self.updated_at + self.lifetime_ms(limits)
+
+    def lifetime_ms(self, limits: Limits) -> int:
+        """How long the cart lives after a change, in milliseconds."""
+        return limits.anonymous_ttl_ms if self.owner is None else limits.owned_ttl_ms

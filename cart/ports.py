@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from cart.model import Cart, CartId, Limits, Line, Product, Sku, Strategy
+from cart.model import DAY_MS, Cart, CartId, Limits, Line, Product, Sku, Strategy
+
+# The currency of lines that are priced in more than one: it is no cart's.
+SEVERAL_CURRENCIES: Final = "several"
+
+
+# A digest of an idempotency key, or of a write, and how many keys of a cart are known for how long.
+DIGEST_CHARS: Final = 20
+KNOWN_KEYS: Final = 50
+KEY_MS: Final = DAY_MS
 
 
 class PriceBook(Protocol):
@@ -33,24 +42,30 @@ class PriceBook(Protocol):
         ...
 
 
-class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """The context of a write: time, limits and conditions.
 
     `if_match`: the version the cart must have (-1 never matches), None for any.
     `owner`: the signed-in shopper; a cart with another owner is not found.
+    `key`: digests of the idempotency key and of the write that it is for, `DIGEST_CHARS` each; None without a key.
     """
 
     now: int
     limits: Limits
     if_match: int | None = None
     owner: str | None = None
+    key: str | None = None
 
 
 class Carts(Protocol):
     """The store of carts. Each write is one atomic change, and returns the changed cart.
 
-    All but `create` and `settle` raise `CartNotFound`. Writes raise `CartClosed` for a cart that is ordered or merged, then
+    All but `create`, `own` and `settle` raise `CartNotFound`. Writes raise `CartClosed` for a cart that is ordered or merged, then
     `VersionMismatch`, then their own errors; a refused write changes nothing.
+
+    A write whose idempotency key was used by a write of this cart is not done again: it returns the cart as it is now, whether
+    it has changed or closed since, and raises `IdempotencyKeyReused` if the key was for another write. The last `KNOWN_KEYS`
+    of writes that were done are known, for `KEY_MS` after the last of them.
     """
 
     async def create(self, cart: Cart, *, limits: Limits) -> None:
@@ -61,6 +76,13 @@ class Carts(Protocol):
         """The cart as it is now; its status is never `merging`."""
         ...
 
+    async def own(self, new: Cart, *, limits: Limits) -> Cart:
+        """The own cart of the shopper `new.owner`: the one that this call gave last, while it is open; else `new`, stored.
+
+        So simultaneous calls give one cart. `new` is empty, and its id is from `new_own_cart_id`.
+        """
+        ...
+
     async def add_line(self, cart_id: CartId, line: Line, *, currency: str, write: Write) -> Cart:
         """Add to the line of a SKU, or start it. Raises `ForeignCurrency`, `QuantityLimit`, `CartFull`."""
         ...
@@ -68,7 +90,8 @@ class Carts(Protocol):
     async def set_lines(self, cart_id: CartId, lines: Sequence[Line], *, currency: str | None, write: Write) -> Cart:
         """Set lines of different SKUs, all or none; quantity 0 removes, and removing an absent line is no fault.
 
-        `currency` is the one that all lines above 0 are priced in, None if there are none.
+        `currency` is the one that all lines above 0 are priced in, `SEVERAL_CURRENCIES` if they differ, and None if there
+        are no such lines.
         Raises `ForeignCurrency`, `QuantityLimit`, `CartFull`.
         """
         ...
@@ -92,4 +115,16 @@ class Carts(Protocol):
 
     async def settle(self, cart_id: CartId) -> None:
         """Complete or undo an interrupted merge of this cart into another; the cart is then open or merged."""
+        ...
+
+
+class CartErasure(Protocol):
+    """Deletes carts in any status, for a shopper who wants to be forgotten. All calls may be repeated."""
+
+    async def delete(self, cart_id: CartId) -> bool:
+        """Delete a cart and the record of its idempotency keys; whether there was one."""
+        ...
+
+    async def delete_all_of(self, owner: str) -> int:
+        """Delete all carts with this owner; returns their number."""
         ...

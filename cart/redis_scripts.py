@@ -12,12 +12,14 @@ from cart.errors import (
     CartFull,
     CartNotFound,
     ForeignCurrency,
+    IdempotencyKeyReused,
     LineNotFound,
     QuantityLimit,
     VersionMismatch,
 )
-from cart.model import Cart
+from cart.model import Cart, CartId
 from cart.ports import Write
+from cart.stored import cart_key, keys_key
 from store import Script
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -32,15 +34,24 @@ def _script(*names: str) -> Script:
 
 
 CREATE = _script("create")
+CREATE_OWN = _script("create_own")
 ADD_LINE = _script("write", "add_line")
 SET_LINES = _script("write", "many", "set_lines")
 REMOVE_LINE = _script("write", "remove_line")
 DELETE = _script("write", "delete")
+MERGE_CHECK = _script("write", "merge_check")
 MERGE_BEGIN = _script("merge_begin")
 MERGE_ABSORB = _script("write", "many", "merge_absorb")
 MERGE_FINISH = _script("merge_finish")
 MERGE_FENCE = _script("merge_fence")
 MERGE_REOPEN = _script("merge_reopen")
+
+
+def write_keys(cart_id: CartId, write: Write, *more: str) -> list[str]:
+    """The keys of a script of `scripts/write.lua`."""
+    if write.key is None:
+        return [cart_key(cart_id), *more]
+    return [cart_key(cart_id), *more, keys_key(cart_id)]
 
 
 def write_args(write: Write, cached: Cart | None = None, args: tuple[object, ...] = ()) -> bytes:
@@ -67,5 +78,7 @@ def refusal_of(reply: Sequence[Any], write: Write) -> Exception:
             return QuantityLimit(write.limits.max_quantity)
         case [b"no-line", sku]:
             return LineNotFound(sku.decode())
+        case [b"reused"]:
+            return IdempotencyKeyReused()
         case _:
             return CartNotFound()

@@ -26,10 +26,27 @@ Discounts = Annotated[
 
 
 class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
-    """The line is not at the price last shown: the price changed from `was`, or the product is no longer sold."""
+    """What a shopper should know of a line: its price changed from `was`, its product is no longer sold, or is short.
 
-    code: Annotated[Literal["price-changed", "product-unavailable"], Meta(description="What has changed.")]
+    `insufficient-stock`: the quantity exceeds the stock, of which `available` units are left, as of some two seconds ago.
+    """
+
+    code: Annotated[
+        Literal["price-changed", "product-unavailable", "insufficient-stock"],
+        Meta(description="What has changed since the line was last shown, or that its quantity exceeds the stock."),
+    ]
     was: Money | UnsetType = UNSET
+    available: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                description="Of `insufficient-stock`: the units for sale; absent where the shop hides them.",
+                extra_json_schema={"format": "int64"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class CartLine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +58,10 @@ class CartLine(Struct, frozen=True, forbid_unknown_fields=True):
     unit_price: Money
     total: Money
     warnings: (
-        Annotated[list[CartLineWarning], Meta(description="What has changed since the line was last shown.")]
+        Annotated[
+            list[CartLineWarning],
+            Meta(description="What has changed since the line was last shown, and of an open cart what is short."),
+        ]
         | UnsetType
     ) = UNSET
 

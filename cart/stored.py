@@ -5,7 +5,7 @@ shifted left by 20 bits, plus its quantity; `quoted` is the unit price in minor 
 so these fields, which begin with U+0001, are no SKUs:
 
     v version   c currency   t created_at   u updated_at   q next position  a last merge attempt   (every cart)
-    w owner   s status, absent while open   o order id   m the cart it merges into                (some carts)
+    w owner, by a hash   s status, absent while open   o order id   m the cart it merges into                (some carts)
 
 Every change of a cart makes `v` rise by one. Five lines take some 280 bytes in all.
 """
@@ -17,7 +17,7 @@ from typing import cast
 
 import msgspec
 
-from cart.ids import partition_of
+from cart.ids import owner_digest, partition_of
 from cart.model import QUANTITY_BITS, Cart, CartId, Line, OrderId, Sku, Status
 
 _QUANTITY_MASK = (1 << QUANTITY_BITS) - 1
@@ -32,6 +32,17 @@ def cart_key(cart_id: CartId) -> str:
 def marker_key(target: CartId, source: CartId) -> str:
     """The key of the marker that a merge of `source` leaves beside `target`: whether it was absorbed, or never will be."""
     return f"{{{partition_of(target)}}}m:{target}:{source}"
+
+
+def own_cart_key(owner: str) -> str:
+    """The key of the id of a shopper's own cart."""
+    digest = owner_digest(owner)
+    return f"{{{digest[:2]}}}w:{digest}"
+
+
+def keys_key(cart_id: CartId) -> str:
+    """The key of the record of a cart's idempotency keys: see `scripts/write.lua`."""
+    return f"{{{partition_of(cart_id)}}}k:{cart_id}"
 
 
 def new_cart_fields(cart: Cart) -> list[str | int]:

@@ -8,6 +8,7 @@ import msgspec
 
 from cart.model import Cart, Line, Money, Product, Sku
 from cart.responses import CartLineWarning
+from cart.stock_watch import NONE_SHORT
 from cart.timestamps import rfc3339
 from primitives.digits import digits
 
@@ -16,17 +17,24 @@ class CartView:
     """A cart with the products of its lines, rendered when it is created, because prices may change at any time.
 
     Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds. `degraded` names the parts that
-    could not be confirmed: `prices` may have changed.
+    could not be confirmed: `prices` may have changed. `short` has the stock of the SKUs whose lines exceed it, None where the
+    shop hides it.
     """
 
     __slots__ = ("_body", "cart", "degraded", "encoded")
 
     def __init__(
-        self, cart: Cart, products: Mapping[Sku, Product], *, expires_at: int, degraded: tuple[str, ...] = ()
+        self,
+        cart: Cart,
+        products: Mapping[Sku, Product],
+        *,
+        expires_at: int,
+        degraded: tuple[str, ...] = (),
+        short: Mapping[Sku, int | None] = NONE_SHORT,
     ) -> None:
         self.cart = cart
         self.degraded = degraded
-        self._body = _render(cart, products, expires_at)
+        self._body = _render(cart, products, expires_at, short)
         # A cache for the response of the sender, so that sending it again costs nothing.
         self.encoded: object = None
 
@@ -40,8 +48,8 @@ class CartView:
         return self._body
 
 
-def _render(cart: Cart, products: Mapping[Sku, Product], expires_at: int) -> bytes:
-    lines, item_count, subtotal = _render_lines(cart, products)
+def _render(cart: Cart, products: Mapping[Sku, Product], expires_at: int, short: Mapping[Sku, int | None]) -> bytes:
+    lines, item_count, subtotal = _render_lines(cart, products, short)
     money = f'{{"amount":{subtotal},"currency":"{cart.currency}"}}'
     opening = (
         f'{{"id":"{cart.id}","version":{cart.version},"currency":"{cart.currency}","status":"{cart.status}","lines":['
@@ -56,11 +64,14 @@ def _render(cart: Cart, products: Mapping[Sku, Product], expires_at: int) -> byt
     return b"%b%b%b}" % (opening.encode(), lines[1:], closing.encode())
 
 
-def _render_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[bytes, int, int]:
+def _render_lines(
+    cart: Cart, products: Mapping[Sku, Product], short: Mapping[Sku, int | None]
+) -> tuple[bytes, int, int]:
     """The lines, each with a comma before it; how many items they are, and their total in minor units."""
     currency = cart.currency
     money_end = f',"currency":"{currency}"}}}}'.encode()
     product_of = products.get
+    is_short = bool(short)
     pieces: list[bytes] = []
     item_count = subtotal = 0
     # One pass of plain look-ups over prepared bytes: a cart of 675 lines takes 0.3 µs a line here.
@@ -68,8 +79,13 @@ def _render_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[bytes, i
         product = product_of(line.sku)
         quantity = line.quantity
         item_count += quantity
-        if product is None or product.price != line.quoted or product.currency != currency:
-            piece, total = _render_with_warning(line, product, currency)
+        if (
+            product is None
+            or product.price != line.quoted
+            or product.currency != currency
+            or (is_short and line.sku in short)
+        ):
+            piece, total = _render_with_warnings(line, product, currency, short)
             pieces.append(piece)
         else:
             total = product.price * quantity
@@ -85,14 +101,22 @@ def _render_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[bytes, i
     return b"".join(pieces), item_count, subtotal
 
 
-def _render_with_warning(line: Line, product: Product | None, currency: str) -> tuple[bytes, int]:
-    """A line whose price is no longer the one quoted, or whose product is not sold (in this currency) any more."""
+def _render_with_warnings(
+    line: Line, product: Product | None, currency: str, short: Mapping[Sku, int | None]
+) -> tuple[bytes, int]:
+    """A line whose price is no longer the one quoted, whose product is not sold (in this currency) any more, or is short."""
+    warnings = []
     if product is None or product.currency != currency:
         product = Product(line.sku, line.sku, line.quoted, currency)
-        warning = CartLineWarning("product-unavailable")
+        warnings.append(CartLineWarning("product-unavailable"))
     else:
-        warning = CartLineWarning("price-changed", was=Money(line.quoted, currency))
+        if product.price != line.quoted:
+            warnings.append(CartLineWarning("price-changed", was=Money(line.quoted, currency)))
+        if line.sku in short:
+            available = short[line.sku]
+            shown = msgspec.UNSET if available is None else available
+            warnings.append(CartLineWarning("insufficient-stock", available=shown))
     total = product.price * line.quantity
     head, tail = product.json_parts
-    end = b',"currency":"%b"},"warnings":%b}' % (currency.encode(), msgspec.json.encode([warning]))
+    end = b',"currency":"%b"},"warnings":%b}' % (currency.encode(), msgspec.json.encode(warnings))
     return b"%b%d%b%d%b" % (head, line.quantity, tail, total, end), total

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cart.errors import Refusal
+from cart.errors import Interrupted, Refusal
 from cart.model import Money, Sku
 
 
@@ -17,20 +17,20 @@ class OrderNotFound(Refusal):
     """No order of this shopper has this id."""
 
 
-class CartEmpty(Refusal):
-    """The cart has no lines."""
+class TooManyFacts(Refusal):
+    """The order has `checkout.facts.MAX_FACTS` facts and takes no more."""
 
 
-class IdempotencyKeyMissing(Refusal):
-    """The `Idempotency-Key` is missing or invalid; `detail` names the fault."""
+class WebhookNotSigned(Refusal):
+    """A webhook without a valid signature of these minutes. `detail` says what is wrong, and has no part of it."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
 
 
-class IdempotencyKeyReused(Refusal):
-    """The idempotency key was used with another body."""
+class CartEmpty(Refusal):
+    """The cart has no lines."""
 
 
 class IdempotencyKeyInProgress(Refusal):
@@ -86,6 +86,32 @@ class OrderNotDurable(Refusal):
     """The order was not durable in time and was rolled back; the same key may be used again."""
 
 
+class CheckoutInterrupted(Interrupted):
+    """A dependency failed during a checkout. With `may_have_run` the order may have been placed; otherwise nothing was ordered.
+
+    In both cases the same key may be used again.
+    """
+
+
+class ChangeNotDurable(Interrupted):
+    """An order was changed, but the change is not as durable as promised yet. The same call may be repeated."""
+
+    def __init__(self) -> None:
+        super().__init__(may_have_run=True)
+
+
+class OrderElsewhere(Refusal):
+    """Another Region, `home`, works on the order: only that one may change it."""
+
+    def __init__(self, home: str) -> None:
+        super().__init__(home)
+        self.home = home
+
+
+class HomeUnavailable(Interrupted):
+    """The Region that works on the order did not answer a change that was forwarded to it. The same call may be repeated."""
+
+
 class CancelTooLate(Refusal):
     """The order's `status` is too late to cancel it."""
 
@@ -98,7 +124,7 @@ class CancelTooLate(Refusal):
 
 
 class StatusConflict(Exception):
-    """The stored order is in status `current`, not in the one that the caller expected."""
+    """The stored order is in status `current`, not in the one that the caller expected; '' if the store has no such order."""
 
     def __init__(self, current: str) -> None:
         super().__init__(current)
@@ -125,8 +151,20 @@ class ServiceUnavailable(Exception):
     """An external service could not be reached or did not respond; the call may or may not have taken effect."""
 
 
+class ServiceNotReached(ServiceUnavailable):
+    """The call was not carried out, because the service is away or rejects all calls: the order waits, and does not fail."""
+
+
+class ResolveLater(ServiceUnavailable):
+    """The outcome of a call is not known, and can be known in `retry_after_s` seconds; an immediate retry is pointless."""
+
+    def __init__(self, detail: str, *, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class DependencyTripped(Exception):
-    """A breaker cuts off an external service: the call was not made, or it failed and opened the breaker.
+    """A breaker cuts off an external service: the call was not made, or it `was_called` and failed while the breaker opened.
 
     Calls may go through again in about `retry_after_s` seconds. Until then the order waits; it is not declined.
     """
@@ -134,7 +172,33 @@ class DependencyTripped(Exception):
     # The breaker logs it.
     is_logged_once = True
 
-    def __init__(self, name: str, *, retry_after_s: float) -> None:
+    def __init__(self, name: str, *, retry_after_s: float, was_called: bool = False) -> None:
         super().__init__(f"{name} is cut off")
         self.name = name
         self.retry_after_s = retry_after_s
+        self.was_called = was_called
+
+
+class LeaseLost(Exception):
+    """Another worker has the lease of the order; this one must not continue it."""
+
+
+class CannotRunAgain(Exception):
+    """The order cannot run again from `step`; `detail` says why, for an operator."""
+
+    def __init__(self, step: str, detail: str) -> None:
+        super().__init__(f"{step}: {detail}")
+        self.step = step
+        self.detail = detail
+
+
+class CannotRefund(Exception):
+    """The order cannot be refunded so; the text says why, for an operator."""
+
+
+class UnknownWorkflow(Exception):
+    """The order was accepted with a `version` of the workflow that this process does not have: a newer process runs it."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"no workflow of version {version} in this process")
+        self.version = version

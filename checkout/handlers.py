@@ -1,48 +1,66 @@
-"""The operations of checkout: place, read, cancel and follow orders. No HTTP and no store, only ports."""
+"""The operations of checkout: place, read and cancel orders. No HTTP and no store, only ports."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
-import re
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+import itertools
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
-
-from cart.errors import CartNotFound, InvalidBody
+from cart.errors import CartNotFound, Interrupted, InvalidBody, Refusal
+from cart.idempotency import is_valid_key, validated_key
 from cart.ids import parse_cart_id, parse_order_id
 from cart.model import CartId
 from cart.ports import PriceBook
 from cart.timestamps import unix_ms
-from checkout.errors import CancelTooLate, IdempotencyKeyMissing, OrderNotFound, StatusConflict
-from checkout.order import HistoryEntry, Order
+from checkout.errors import CancelTooLate, OrderNotFound, StatusConflict
+from checkout.order import Order
 from checkout.order_status import CANCELLABLE, CancelReason
 from checkout.place_order import OrderPlacement
+from checkout.ports.order_index import OrderIndex
 from checkout.ports.orders import Claim, Merges, Orders
 from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock
 from checkout.purchase import PlacedOrder, Purchase
-from checkout.request import CheckoutRequest
+from checkout.request import CheckoutRequest, cart_id_of
+from primitives.outages import is_outage, may_have_run
 
 FREE_SHIPPING: Final = {"standard": 0}
+# Results of checkouts.
+ACCEPTED: Final = "accepted"
+REPLAYED: Final = "replayed"
+FAILED: Final = "failed"
 
-_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
+logger = logging.getLogger(__name__)
 
 
-class OrderEvent(msgspec.Struct, frozen=True):
-    """An entry of an order's history, numbered from 1."""
+class _Tokens:
+    """Different texts: random for each process, with a number that rises. Nothing is drawn for each checkout."""
 
-    number: int
-    entry: HistoryEntry
+    def __init__(self) -> None:
+        self._prefix = os.urandom(8).hex()
+        self._numbers = itertools.count()
+
+    def next(self) -> str:
+        """The next one."""
+        return f"{self._prefix}{next(self._numbers):x}"
+
+
+def _plain_digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 class CheckoutHandlers:
     """The operations of shoppers on orders.
 
-    `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait.
+    Of an idempotency key and of a request only the `digest` (128 bits, in hex) is stored, because they may be, and are,
+    personal data; only tests go without a secret key for it.
+    `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait; `index` is where the order is found
+    by its owner and number.
     `shipping` maps each shipping method, the default first, to its price in minor units of any currency. Operations also
     raise the errors of adapters whose service is away; a checkout may then be repeated with the same key.
     """
@@ -56,10 +74,11 @@ class CheckoutHandlers:
         merges: Merges,
         message: Callable[[Order], bytes],
         dispatch: Callable[[OutboxEntry], None],
+        index: OrderIndex,
         shipping: Mapping[str, int] = FREE_SHIPPING,
         clock_ms: Callable[[], int] = unix_ms,
-        new_token: Callable[[], str] = lambda: secrets.token_hex(8),
-        poll_s: float = 0.25,
+        new_token: Callable[[], str] | None = None,
+        digest: Callable[[bytes], str] = _plain_digest,
     ) -> None:
         self._placement = OrderPlacement(
             orders=orders,
@@ -68,38 +87,81 @@ class CheckoutHandlers:
             merges=merges,
             message=message,
             dispatch=dispatch,
+            index=index,
             clock_ms=clock_ms,
         )
         self._orders = orders
+        self._digest = digest
         self._message = message
         self._dispatch = dispatch
         self._shipping = shipping
         self._clock_ms = clock_ms
-        self._new_token = new_token
-        self._poll_s = poll_s
-        self._running: set[asyncio.Task[PlacedOrder]] = set()
+        self._new_token = new_token or _Tokens().next
+        # Checkouts by their result: one of the names above, or the class of the refusal.
+        self.placed: Counter[str] = Counter()
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def place(
         self, request: CheckoutRequest, *, idempotency_key: str | None, owner: str | None = None
     ) -> PlacedOrder:
         """Turn a cart into an order, once.
 
+        The idempotency key belongs to the cart: with another cart it is another key. An anonymous cart becomes the order of
+        the signed-in `owner`.
+
         Raises `IdempotencyKeyMissing`, `InvalidBody`, `CartNotFound`, `CartClosed` (ordered by another key, or merged),
-        `IdempotencyKeyReused`, `IdempotencyKeyInProgress`, `CartEmpty`, `PriceChanged`, `TotalMismatch`, `OutOfStock` and
-        `OrderNotDurable`; the cart, the stock and the key are then as before.
+        `IdempotencyKeyReused`, `IdempotencyKeyInProgress`, `CartEmpty`, `PriceChanged`, `TotalMismatch`, `OutOfStock`,
+        `OrderNotDurable` and `CheckoutInterrupted`; the cart, the stock and the key are then as before, unless the last one
+        says otherwise.
         """
-        purchase = self._validated(request, _validated_key(idempotency_key), owner)
-        # In a task of its own: a client that disconnects, or a deadline, must not cancel a checkout between its steps.
-        task = asyncio.create_task(self._placement.place(purchase))
+        result = FAILED
+        try:
+            placed = await self._place(request, idempotency_key, owner)
+            result = REPLAYED if placed.replayed else ACCEPTED
+        except Refusal as refusal:
+            result = type(refusal).__name__
+            raise
+        finally:
+            self.placed[result] += 1
+        return placed
+
+    async def _place(self, request: CheckoutRequest, idempotency_key: str | None, owner: str | None) -> PlacedOrder:
+        purchase = self._validated(request, validated_key(idempotency_key), owner)
+        # In a task of its own: a client that disconnects, or a deadline, must not cancel a checkout between its steps. The future
+        # is what they cancel; `asyncio.shield` would be two callbacks more.
+        if self._loop is None:  # to ask for it takes a system call
+            self._loop = asyncio.get_running_loop()
+        placed: asyncio.Future[PlacedOrder] = self._loop.create_future()
+        task = self._loop.create_task(self._finish(purchase, placed))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        return await placed
 
-    async def is_known_idempotency_key(self, idempotency_key: str | None) -> bool:
-        """Whether the key belongs to an accepted order or a running checkout, so that placing it again is a replay."""
-        if not idempotency_key or not _KEY.fullmatch(idempotency_key):
+    async def _finish(self, purchase: Purchase, placed: asyncio.Future[PlacedOrder]) -> None:
+        """Order the cart, whether or not the client still waits for the result."""
+        try:
+            result = await self._placement.place(purchase)
+        except asyncio.CancelledError:
+            placed.cancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
+            if placed.done():
+                _report_unseen(error)
+            else:
+                placed.set_exception(error)
+        else:
+            if not placed.done():
+                placed.set_result(result)
+
+    async def is_replay(self, body: bytes, *, idempotency_key: str | None) -> bool:
+        """Whether the key is that of the order or of the running checkout of the cart in this undecoded body."""
+        if idempotency_key is None or not is_valid_key(idempotency_key):
             return False
-        return await self._orders.has_key(_hash_of(idempotency_key))
+        cart_id = cart_id_of(body)
+        if cart_id is None:
+            return False
+        return await self._orders.has_key(cart_id, self._digest(idempotency_key.encode()))
 
     async def read(self, order_id: str, *, owner: str | None = None) -> Order:
         """The order in its current state. Raises `OrderNotFound`."""
@@ -115,8 +177,9 @@ class CheckoutHandlers:
         May be repeated. Raises `OrderNotFound`, and `CancelTooLate` once the shipment is arranged.
         """
         while True:  # at most once for each status, because statuses only advance
-            order = await self.read(order_id, owner=owner)
+            order = await self._read_to_change(order_id, owner)
             if order.reason is CancelReason.REQUESTED:
+                await self._orders.make_durable(order)
                 return order
             if order.status not in CANCELLABLE:
                 raise CancelTooLate(order.status)
@@ -126,29 +189,24 @@ class CheckoutHandlers:
                 )
             except StatusConflict:
                 continue
-            self._dispatch(entry)
+            try:
+                self._dispatch(entry)
+            except Exception:
+                # The order is cancelled; the sweeper finds the entry in the outbox.
+                logger.exception(
+                    "cancelled order %s is sent to the queue later, because sending it failed", order.number
+                )
             return cancelled
 
-    async def events(
-        self, order_id: str, *, after: int = 0, heartbeat_s: float = math.inf, owner: str | None = None
-    ) -> AsyncIterator[OrderEvent | None]:
-        """The history of the order after event number `after`, as it grows; ends with the final status.
-
-        Yields None after each `heartbeat_s` without an event. Raises `OrderNotFound`, at the first step.
-        """
-        quiet_s = 0.0
-        while True:
-            order = await self.read(order_id, owner=owner)
-            for number, entry in enumerate(order.history[after:], start=after + 1):
-                yield OrderEvent(number, entry)
-            if order.status.is_final:
-                return
-            quiet_s = 0.0 if len(order.history) > after else quiet_s + self._poll_s
-            after = max(after, len(order.history))
-            if quiet_s >= heartbeat_s:
-                quiet_s = 0.0
-                yield None
-            await asyncio.sleep(self._poll_s)
+    async def _read_to_change(self, order_id: str, owner: str | None) -> Order:
+        try:
+            return await self.read(order_id, owner=owner)
+        except Refusal:
+            raise
+        except Exception as error:
+            if is_outage(error) and may_have_run(error):
+                raise Interrupted(may_have_run=False) from error  # a read that may have run changes nothing
+            raise
 
     async def close(self) -> None:
         """Wait for the checkouts that still run, also those whose clients have disconnected."""
@@ -165,27 +223,18 @@ class CheckoutHandlers:
             raise InvalidBody(faults)
         claim = Claim(
             cart_id=_validated_cart_id(request.cart_id),
-            key_hash=_hash_of(key),
-            fingerprint=request.fingerprint(),
+            key_hash=self._digest(key.encode()),
+            fingerprint=request.fingerprint(self._digest),
             token=self._new_token(),
             owner=owner,
         )
         return Purchase(request=request, claim=claim, shipping_method=method, shipping=self._shipping[method])
 
 
-def _hash_of(key: str) -> str:
-    """A hash of the idempotency key; its text is not stored, because it may be personal data."""
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def _validated_key(key: str | None) -> str:
-    if not key:
-        raise IdempotencyKeyMissing("Send an Idempotency-Key header, and the same one when you retry this checkout.")
-    if len(key) > 255:
-        raise IdempotencyKeyMissing(f"The Idempotency-Key has {len(key)} characters; at most 255 are accepted.")
-    if not _KEY.fullmatch(key):
-        raise IdempotencyKeyMissing("The Idempotency-Key must be printable ASCII.")
-    return key
+def _report_unseen(error: BaseException) -> None:
+    """Log the error of a checkout whose client has left, unless it is a refusal or an outage."""
+    if not isinstance(error, Refusal) and not is_outage(error):
+        logger.error("a checkout whose client has disconnected failed", exc_info=error)
 
 
 def _validated_cart_id(text: str) -> CartId:

@@ -11,19 +11,22 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from cart.errors import CartClosed, Refusal
+from cart.errors import CartClosed, IdempotencyKeyReused, Interrupted, Refusal
 from cart.ids import order_id_for
 from cart.model import Cart, OrderId
 from cart.ports import PriceBook
-from checkout.errors import CartEmpty, IdempotencyKeyInProgress, IdempotencyKeyReused, OrderNotDurable, OutOfStock
+from checkout.errors import CartEmpty, CheckoutInterrupted, IdempotencyKeyInProgress, OrderNotDurable, OutOfStock
 from checkout.order import HistoryEntry, Order
+from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
-from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, Committed, Merges, MergeUnfinished, Orders
+from checkout.ports.order_index import OrderIndex
+from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, Merges, MergeUnfinished, Orders, Receipt
 from checkout.ports.outbox import OutboxEntry
-from checkout.ports.stock import Stock, StockLine
+from checkout.ports.stock import Stock
 from checkout.pricing import order_lines, require_price_consent
 from checkout.purchase import PlacedOrder, Purchase
-from primitives.outages import level_of
+from checkout.workflow.orders import LATEST
+from primitives.outages import is_outage, level_of, may_have_run
 
 # Attempts of one checkout whose cart changes between the claim and the commit.
 MAX_ATTEMPTS: Final = 3
@@ -43,6 +46,7 @@ class OrderPlacement:
         merges: Merges,
         message: Callable[[Order], bytes],
         dispatch: Callable[[OutboxEntry], None],
+        index: OrderIndex,
         clock_ms: Callable[[], int],
     ) -> None:
         self._orders = orders
@@ -51,20 +55,43 @@ class OrderPlacement:
         self._merges = merges
         self._message = message
         self._dispatch = dispatch
+        self._index = index
         self._clock_ms = clock_ms
 
     async def place(self, purchase: Purchase) -> PlacedOrder:
-        """Order the cart, or find the order it has become. If it raises, cart, stock and key are as before."""
+        """Order the cart, or find the order it has become.
+
+        If it raises, cart, stock and key are as before, or will be when the claim has expired; only after a
+        `CheckoutInterrupted` with `may_have_run` the order may have been placed.
+        """
+        try:
+            return await self._place(purchase)
+        except (Refusal, Interrupted):
+            raise
+        except Exception as error:
+            if is_outage(error) and may_have_run(error):
+                # A call before the commit, or an undone one, may have run: nothing remains of it.
+                raise CheckoutInterrupted(may_have_run=False) from error
+            raise
+
+    async def _place(self, purchase: Purchase) -> PlacedOrder:
         claim = purchase.claim
+        begun: Claimed | AlreadyOrdered | MergeUnfinished | None = None
         for _ in range(MAX_ATTEMPTS):
             begun = await self._begin(claim)
             if isinstance(begun, MergeUnfinished):
                 await self._merges.settle(claim.cart_id)
             elif isinstance(begun, Claimed):
-                if (order := await self._order_cart(purchase, begun)) is not None:
-                    return PlacedOrder(order, replayed=False)
+                if (placed := await self._order_cart(purchase, begun)) is not None:
+                    return placed
             elif (order := await self._find_order(claim, begun.order_id)) is not None:
                 return PlacedOrder(order, replayed=True)
+        if isinstance(begun, AlreadyOrdered):
+            # It was not rolled back, or the cart would be open. A retry would find no more.
+            logger.error(
+                "order %s is missing, but its cart is ordered: the store has lost it", order_number(begun.order_id)
+            )
+            raise CartClosed(begun.order_id)
         await self._release_claim(claim, nothing_held=False)
         raise IdempotencyKeyInProgress
 
@@ -73,54 +100,74 @@ class OrderPlacement:
             return await self._orders.begin(claim)
         except Refusal:
             raise
-        except Exception:
+        except Exception as error:
             # The script may have run. Without the release, retries would be refused until the claim expires.
             await self._release_claim(claim, nothing_held=False)
-            raise
+            raise error
 
     async def _find_order(self, claim: Claim, order_id: OrderId) -> Order | None:
         """The order of the cart, if this request is a replay of it; None if the order was rolled back meanwhile."""
-        receipt = await self._orders.receipt(order_id)
+        receipt = await self._receipt(order_id)
         if receipt is None:
             return None
-        if receipt.key_hash != claim.key_hash:
+        order = receipt.order
+        if receipt.key_hash != claim.key_hash or order.owner not in {None, claim.owner}:
             raise CartClosed(order_id)
         if receipt.fingerprint != claim.fingerprint:
             raise IdempotencyKeyReused
         if not receipt.is_durable:
-            raise OrderNotDurable
-        return receipt.order
+            # The first request still waits for that, and rolls it back if it waits in vain.
+            raise CheckoutInterrupted(may_have_run=True)
+        return order
 
-    async def _order_cart(self, purchase: Purchase, claimed: Claimed) -> Order | None:
+    async def _receipt(self, order_id: OrderId) -> Receipt | None:
+        """The receipt of an order that may stand."""
+        try:
+            return await self._orders.receipt(order_id)
+        except Exception as error:
+            if is_outage(error):
+                raise CheckoutInterrupted(may_have_run=True) from error
+            raise
+
+    async def _order_cart(self, purchase: Purchase, claimed: Claimed) -> PlacedOrder | None:
         """Order the claimed cart; None if it changed or the claim expired before the commit."""
         claim = purchase.claim
         try:
             order = await self._price(purchase, claimed.cart)
-        except Exception:
+        except Exception as error:
             await self._release_claim(claim, nothing_held=not claimed.may_have_holds)
-            raise
+            raise error
         try:
             await self._hold(order, claimed.fence)
-            committed = await self._commit(order, claimed, claim)
-        except OutOfStock:
+        except OutOfStock as shortage:
             await self._release_claim(claim, nothing_held=True)
-            raise
-        except Exception:
-            # The commit may have run. A claim that can be released was not committed, and never will be.
-            if await self._release_claim(claim, nothing_held=False):
-                await self._release_stock(order, claimed.fence)
-            raise
+            raise shortage
+        except Exception as error:
+            await self._release_claim(claim, nothing_held=False)
+            await self._release_stock(order, claimed.fence)
+            raise error
+        try:
+            committed = await self._orders.commit(
+                claim, order, cart_version=claimed.cart.version, message=self._message(order)
+            )
+        except Exception as error:  # noqa: BLE001 - raised again, unless the order stands
+            return await self._after_failed_commit(order, claimed, claim, error)
         if committed is None:
+            await self._release_stock(order, claimed.fence)
             return None
         if not committed.is_durable:
-            await self._roll_back(order, claimed, claim, committed.entry)
-            raise OrderNotDurable
+            return await self._roll_back(order, claimed, claim, committed.entry)
+        self._announce(order, committed.entry)
+        return PlacedOrder(order, replayed=False)
+
+    def _announce(self, order: Order, entry: OutboxEntry) -> None:
+        """Begin what follows an accepted order; nothing of it can fail the checkout any more."""
         try:
-            self._dispatch(committed.entry)
+            self._dispatch(entry)
+            self._index.enter(order)
         except Exception:
-            # The order is placed; the sweeper finds its entry in the outbox.
+            # The sweeper finds the entry in the outbox, and the worker enters the order.
             logger.exception("order %s is sent to the queue later, because sending it failed", order.number)
-        return order
 
     async def _price(self, purchase: Purchase, cart: Cart) -> Order:
         """The order of the cart at current prices. Raises `CartEmpty` and the refusals of `checkout.pricing`."""
@@ -143,30 +190,66 @@ class OrderPlacement:
             created_at=now,
             updated_at=now,
             history=(HistoryEntry(OrderStatus.ACCEPTED, now),),
-            owner=cart.owner,
+            # A cart that has an owner is claimed by that one only. It knows the owner by a hash.
+            owner=purchase.claim.owner,
+            workflow=LATEST.version,
         )
 
     async def _hold(self, order: Order, fence: int) -> None:
         """Hold all lines, or none and raise `OutOfStock`."""
-        wanted = [StockLine(line.sku, line.quantity) for line in order.lines]
-        shortages = await self._stock.hold(order.id, wanted, fence=fence)
+        shortages = await self._stock.hold(order.id, order.lines, fence=fence)
         if shortages:
             short = {shortage.sku for shortage in shortages}
             held = [line.sku for line in order.lines if line.sku not in short]
             await self._stock.release(order.id, held, fence=fence)
             raise OutOfStock(shortages)
 
-    async def _commit(self, order: Order, claimed: Claimed, claim: Claim) -> Committed | None:
-        committed = await self._orders.commit(
-            claim, order, cart_version=claimed.cart.version, message=self._message(order)
-        )
-        if committed is None:
-            await self._stock.release(order.id, order.skus, fence=claimed.fence)
-        return committed
+    # After a failure. If undoing fails too, that only delays: claims expire, and expired holds are swept.
 
-    # Undoing. A failure here only delays: claims expire, and expired holds are swept.
+    async def _after_failed_commit(
+        self, order: Order, claimed: Claimed, claim: Claim, error: Exception
+    ) -> PlacedOrder | None:
+        """Find out whether the commit ran: the order, or raises."""
+        is_released = await self._release_claim(claim, nothing_held=False)
+        if not is_released and may_have_run(error):
+            # The claim is gone: the order stands, or else the claim had expired. Without a reply it may be there still.
+            placed = await self._placed(order, claim)
+            if placed is not None:
+                return placed
+            if is_released is None:
+                raise CheckoutInterrupted(may_have_run=True) from error
+        await self._release_stock(order, claimed.fence)
+        raise error
 
-    async def _release_claim(self, claim: Claim, *, nothing_held: bool) -> bool:
+    async def _roll_back(self, order: Order, claimed: Claimed, claim: Claim, entry: OutboxEntry) -> PlacedOrder:
+        """Roll back an order that is not durable in time, and raise `OrderNotDurable`; the order, if it is too late for that."""
+        try:
+            is_rolled_back = await self._orders.roll_back(order, entry)
+        except Exception as error:  # noqa: BLE001 - the order itself shows whether it stands
+            logger.log(
+                level_of(error),
+                "rolling back order %s, which is not durable yet, failed; it may remain accepted: %s: %s",
+                order.number,
+                type(error).__name__,
+                error,
+            )
+            is_rolled_back = False
+        if not is_rolled_back and (placed := await self._placed(order, claim)) is not None:
+            return placed
+        await self._release_stock(order, claimed.fence)
+        raise OrderNotDurable
+
+    async def _placed(self, order: Order, claim: Claim) -> PlacedOrder | None:
+        """The order of this claim, if it stands and is durable; None if there is none. Raises `CheckoutInterrupted`."""
+        receipt = await self._receipt(order.id)
+        if receipt is None or receipt.key_hash != claim.key_hash or receipt.fingerprint != claim.fingerprint:
+            return None
+        if not receipt.is_durable:
+            raise CheckoutInterrupted(may_have_run=True)
+        return PlacedOrder(receipt.order, replayed=receipt.order.as_accepted() != order)
+
+    async def _release_claim(self, claim: Claim, *, nothing_held: bool) -> bool | None:
+        """Whether the claim was valid, so that it can no longer commit; None if that is unknown."""
         try:
             return await self._orders.release(claim, nothing_held=nothing_held)
         except Exception as error:  # noqa: BLE001 - the claim expires
@@ -176,7 +259,7 @@ class OrderPlacement:
                 type(error).__name__,
                 error,
             )
-            return False
+            return None
 
     async def _release_stock(self, order: Order, fence: int) -> None:
         try:
@@ -188,18 +271,3 @@ class OrderPlacement:
                 type(error).__name__,
                 error,
             )
-
-    async def _roll_back(self, order: Order, claimed: Claimed, claim: Claim, entry: OutboxEntry) -> None:
-        try:
-            is_rolled_back = await self._orders.roll_back(claim, order, entry)
-        except Exception as error:  # noqa: BLE001 - the order then remains accepted
-            logger.log(
-                level_of(error),
-                "rolling back order %s, which is not durable yet, failed; it remains accepted: %s: %s",
-                order.number,
-                type(error).__name__,
-                error,
-            )
-            return
-        if is_rolled_back:
-            await self._release_stock(order, claimed.fence)

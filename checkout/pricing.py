@@ -15,11 +15,17 @@ def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine,
 
     Raises `OutOfStock` if some products are no longer sold, or not in the cart's currency.
     """
-    sold = {line.sku: product for line in cart.lines if (product := _sold(line.sku, cart, products)) is not None}
-    missing = [Shortage(line.sku, line.quantity, 0) for line in cart.lines if line.sku not in sold]
+    lines: list[OrderLine] = []
+    missing: list[Shortage] = []
+    for line in cart.lines:
+        product = products.get(line.sku)
+        if product is None or product.currency != cart.currency:
+            missing.append(Shortage(line.sku, line.quantity, 0))
+        else:
+            lines.append(OrderLine(line.sku, product.name, line.quantity, product.price))
     if missing:
         raise OutOfStock(missing)
-    return tuple(OrderLine(line.sku, sold[line.sku].name, line.quantity, sold[line.sku].price) for line in cart.lines)
+    return tuple(lines)
 
 
 def require_price_consent(
@@ -30,20 +36,16 @@ def require_price_consent(
     An `expected` total that equals the current one is consent. Otherwise the prices must be the ones quoted when the
     lines were written. Raises `PriceChanged`, or `TotalMismatch` if no price changed.
     """
-    total = Money(sum(line.total for line in lines) + shipping, cart.currency)
-    if expected is not None and (expected.amount, expected.currency) == (total.amount, total.currency):
+    amount = shipping
+    changed: list[ChangedPrice] = []
+    for cart_line, line in zip(cart.lines, lines, strict=True):
+        amount += line.quantity * line.unit_price
+        if cart_line.quoted != line.unit_price:
+            was, now = Money(cart_line.quoted, cart.currency), Money(line.unit_price, cart.currency)
+            changed.append(ChangedPrice(line.sku, was=was, now=now))
+    if expected is not None and expected.amount == amount and expected.currency == cart.currency:
         return
-    changed = [
-        ChangedPrice(line.sku, was=Money(cart_line.quoted, cart.currency), now=Money(line.unit_price, cart.currency))
-        for cart_line, line in zip(cart.lines, lines, strict=True)
-        if cart_line.quoted != line.unit_price
-    ]
     if changed:
-        raise PriceChanged(changed, total)
+        raise PriceChanged(changed, Money(amount, cart.currency))
     if expected is not None:
-        raise TotalMismatch(total)
-
-
-def _sold(sku: Sku, cart: Cart, products: Mapping[Sku, Product]) -> Product | None:
-    product = products.get(sku)
-    return product if product is not None and product.currency == cart.currency else None
+        raise TotalMismatch(Money(amount, cart.currency))

@@ -26,4 +26,4 @@ class PlacedOrder(msgspec.Struct, frozen=True):
 
     def to_json(self) -> bytes:
         """The order as it was accepted, so that a replay has the same bytes in every later status of the order."""
-        return self.order.as_accepted().to_json()
+        return (self.order.as_accepted() if self.replayed else self.order).to_json()

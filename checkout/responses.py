@@ -21,12 +21,40 @@ class OrderLine(Struct, frozen=True, forbid_unknown_fields=True):
     total: Money
 
 
+class ShippingAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The address that an order is shipped to; `country` is ISO 3166-1 alpha-2 in capitals."""
+
+    name: Annotated[str, Meta(description="The recipient.", examples=["Ada Lovelace"])]
+    line1: Annotated[str, Meta(description="Street and number.", examples=["12 St James's Square"])]
+    line2: Annotated[str, Meta(description="More of the address.", examples=["Flat 2"])] | UnsetType = UNSET
+    city: Annotated[str, Meta(description="Town or city.", examples=["London"])]
+    postcode: Annotated[str, Meta(description="Empty where a country has none.", examples=["SW1Y 4JH"])]
+    country: Annotated[str, Meta(description="ISO 3166-1 alpha-2 code.", examples=["GB"])]
+
+
+class Shipment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The shipment of an order, once it is arranged."""
+
+    reference: Annotated[str, Meta(description="Its id at the carrier or fulfilment service.", examples=["shp_01HZX3"])]
+    carrier: Annotated[str, Meta(description="The carrier.", examples=["Royal Mail"])]
+    tracking_number: Annotated[str, Meta(description="For the shopper.", examples=["AB123456789GB"])] | UnsetType = (
+        UNSET
+    )
+    tracking_url: (
+        Annotated[
+            str, Meta(description="Where the shopper follows it.", examples=["https://track.example/AB123456789GB"])
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class OrderEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """A change of an order's status."""
+    """A change of an order's status, a refund, or a note; the last two with the status as it was."""
 
     status: OrderStatus
     at: Timestamp
     detail: Annotated[str, Meta(description="An explanation for people.")] | UnsetType = UNSET
+    refunded: Annotated[Money, Meta(description="What was refunded by this entry.")] | UnsetType = UNSET
 
 
 class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +70,19 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     discounts: Discounts
     shipping: Money
     total: Money
+    refunded: Annotated[Money, Meta(description="What was refunded in all, if anything was.")] | UnsetType = UNSET
     email: Annotated[str, Meta(description="The address of the shopper.", examples=["ada@example.com"])]
+    # Not in an anonymous order: its id is known to everyone who has the link of its cart.
+    shipping_address: ShippingAddress | UnsetType = UNSET
+    # Not in an anonymous order either: a carrier's page may show the address.
+    shipment: Shipment | UnsetType = UNSET
     created_at: Timestamp
     updated_at: Timestamp
-    history: Annotated[list[OrderEvent], Meta(description="Every status the order has had, the oldest first.")]
+    history: Annotated[list[OrderEvent], Meta(description="What has become of the order, the oldest first.")]
+
+
+class OrderPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """A page of the signed-in shopper's orders."""
+
+    orders: Annotated[list[Order], Meta(description="The latest first.")]
+    next_cursor: Annotated[str | None, Meta(description="The `cursor` of the next page; null on the last page.")]

@@ -3,62 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
 
-from cart.timestamps import unix_ms
 from checkout.ports.orders import CLAIM_MS, OpenClaims
 from checkout.ports.stock import HOLD_MS, Stock
-from primitives.outages import level_of
+from primitives.ages import Ages
+from primitives.rounds import try_round
 
 # A claim holds stock only while it is valid, so all its holds have expired at this age.
-AGE_MS: Final = CLAIM_MS + HOLD_MS
-
-logger = logging.getLogger(__name__)
+AGE_S: Final = (CLAIM_MS + HOLD_MS) / 1000
 
 
 class StockSweeper:
-    """Sweeps abandoned claims about every `interval_s` seconds. Any number of sweepers may run at once."""
+    """Sweeps abandoned claims about every `interval_s` seconds. Any number of sweepers may run at once.
+
+    A claim is abandoned when this sweeper has seen it for `age_s` by its own `clock`, which never steps. A sweep is
+    `pinned` to one connection of the store (`store.pinned`): no claim is closed because of stock whose return was lost.
+    """
 
     def __init__(
         self,
         claims: OpenClaims,
         stock: Stock,
         *,
+        pinned: Callable[[], AbstractContextManager[None]] = nullcontext,
         interval_s: float = 10.0,
-        age_ms: int = AGE_MS,
-        clock_ms: Callable[[], int] = unix_ms,
+        age_s: float = AGE_S,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._claims = claims
         self._stock = stock
+        self._pinned = pinned
         self._interval_s = interval_s
-        self._age_ms = age_ms
-        self._clock_ms = clock_ms
+        self._age_s = age_s
+        self._ages = Ages[Any](clock)
         self._sleep = sleep
         self._chance = chance
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            try:
-                await self.sweep()
-            except Exception as error:  # noqa: BLE001 - the next sweep repeats it
-                logger.log(
-                    level_of(error),
-                    "sweeping abandoned stock failed; the next sweep tries again: %s: %s",
-                    type(error).__name__,
-                    error,
-                )
+            await try_round("sweeping abandoned stock", self.sweep)
             await self._sleep(self._interval_s * (0.5 + self._chance()))
 
     async def sweep(self) -> int:
         """Release the holds of abandoned claims; returns the number of claims closed."""
-        claims = await self._claims.abandoned(before_ms=self._clock_ms() - self._age_ms)
-        # A claim with a hold that has not expired has begun again, or server clocks differ: left to a later sweep.
-        done = [claim for claim in claims if await self._stock.expire(claim.order_id, claim.skus)]
+        with self._pinned():
+            return await self._sweep()
+
+    async def _sweep(self) -> int:
+        claims = await self._claims.open_claims()
+        self._ages.update([claim.record for claim in claims])
+        abandoned = [claim for claim in claims if self._ages.is_older(claim.record, self._age_s)]
+        # A claim with a hold that has not expired has begun again: left to a later sweep.
+        done = [claim for claim in abandoned if await self._stock.expire(claim.order_id, claim.skus)]
         await self._claims.delete_claims(done)
         return len(done)

@@ -1,24 +1,30 @@
-"""The order worker: receives accepted orders from the queue and runs their workflow."""
+"""The order worker: receives accepted orders from the queue and has them processed."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from cart.model import OrderId
-from checkout.errors import DependencyTripped
-from checkout.message import order_id_of
-from checkout.order import Order
+from checkout.errors import OrderNotFound
+from checkout.order_number import order_number
 from checkout.ports.queue import Delivery, OrderQueue
+from checkout.processor import Later
+from checkout.received_message import NotAnOrderMessage, order_id_of
 from primitives.backoff import Backoff
 from primitives.outages import level_of
+from primitives.unit_of_work import unit_of_work
 
 _log = logging.getLogger(__name__)
 
 BATCH: Final = 10  # the limit of `OrderQueue`
+# Rounds of extending in the visibility of a delivery: it is extended after two at most, and two attempts may hang.
+ROUNDS: Final = 6
 # Between attempts of a stopping worker to interrupt its receive, which may be about to wait.
 INTERRUPT_S: Final = 0.05
 # The longest wait for a free slot, so that `stop` takes effect in this time.
@@ -26,68 +32,58 @@ NOTICE_S: Final = 1.0
 # Before the next receive, while deliveries fail in a row.
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 0.8
-# Of a failed delivery.
+# Of a delivery whose order is not found, and of one that cannot be dead-lettered.
 FIRST_RETRY_S: Final = 2.0
 MAX_RETRY_S: Final = 120.0
 RETRY_FACTOR: Final = 4.0
-# The shortest delay of an order that needs a service which is cut off.
-MIN_DEFER_S: Final = 1.0
-
-
-class OrderWorkflow(Protocol):
-    """The part of `checkout.workflow.Workflow` that the worker needs."""
-
-    async def run(self, order_id: OrderId) -> Order:
-        """Complete or cancel the order; raises if neither is possible now."""
-        ...
+# So many deliveries of a message whose order is not found: it may be found once the store has recovered.
+MAX_SEARCHES: Final = 5
+# How long a stopping worker tries to return a delivery.
+RETURN_S: Final = 1.0
 
 
 class OrderWorker:
-    """Runs the workflow for each delivery of the queue, `concurrency` orders at a time.
+    """Has the order of each delivery of the queue processed, `concurrency` orders at a time.
 
-    A delivery is acknowledged when its order is completed or cancelled. A delivery that fails is released, to be delivered
-    again after 2, 8, 32 and 120 s, less a random half, until the queue dead-letters it. The visibility of a delivery is
-    extended, by `visibility_s` at a time, while its order is processed.
+    `process` runs an order once (`checkout.processor`). A delivery is acknowledged when it returns None, and is released
+    for another attempt otherwise, as often as it takes: it decides itself when an order is given up. The visibility of a
+    delivery is extended, by `visibility_s` at a time, from its receipt until it is acknowledged or released, also while its
+    order waits for others.
 
-    A delivery that fails by an outage of a service that all orders need (`is_outage` of the error) is deferred: it is
-    delivered again when the service may be back, and is never dead-lettered for it.
+    A message that is not about an order of this shop is dead-lettered.
 
-    After `stop` the worker receives no more; orders in progress have `drain_s` to finish, and are delivered again if they
-    do not. `run` may be called again after it raised.
+    After `stop` the worker receives no more; orders in progress have `drain_s` to finish, and are delivered again at once
+    if they do not. `run` may be called again after it raised.
 
-    `processed`, `failed`, `dead_lettered` and `deferred` count deliveries: acknowledged, released, released for the last
-    time, and deferred.
+    `processed`, `released` and `dead_lettered` count deliveries.
     """
 
     def __init__(
         self,
         queue: OrderQueue,
-        workflow: OrderWorkflow,
+        process: Callable[[OrderId], Awaitable[Later | None]],
         *,
         concurrency: int = 64,
         wait_s: float = 2.0,
         visibility_s: float = 30.0,
         drain_s: float = 20.0,
-        is_outage: Callable[[Exception], bool] = lambda error: isinstance(error, DependencyTripped),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.processed = 0
-        self.failed = 0
+        self.released = 0
         self.dead_lettered = 0
-        self.deferred = 0
         self._queue = queue
-        self._workflow = workflow
+        self._process = process
         self._concurrency = concurrency
         self._wait_s = wait_s
         self._visibility_s = visibility_s
         self._drain_s = drain_s
-        self._is_outage = is_outage
         self._sleep = sleep
-        self._chance = chance
         self._retries = Backoff(FIRST_RETRY_S, MAX_RETRY_S, factor=RETRY_FACTOR, chance=chance)
         self._pauses = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, chance=chance)
         self._stopping = asyncio.Event()
+        self._receiving: asyncio.Timeout | None = None
         self._in_progress: dict[asyncio.Task[None], Delivery] = {}
         self._finished: list[Delivery] = []
         self._acknowledging = asyncio.Lock()
@@ -100,7 +96,7 @@ class OrderWorker:
     def stop(self) -> None:
         """Make `run` finish the orders in progress and return, within 1 s plus `drain_s`.
 
-        A queue that cannot be interrupted adds `wait_s`.
+        A queue that cannot interrupt a receive adds `wait_s`; the receive of one that hangs is cancelled.
         """
         self._stopping.set()
 
@@ -110,35 +106,49 @@ class OrderWorker:
             extending = group.create_task(self._extend_forever())
             interrupting = group.create_task(self._interrupt_on_stop())
             while not self._stopping.is_set():
-                for delivery in await self._receive():
-                    task = group.create_task(self._work(delivery))
-                    self._in_progress[task] = delivery
-                    task.add_done_callback(self._in_progress.pop)
+                # A delivery that was received is worked on, and acknowledged or released too.
+                with unit_of_work():
+                    for delivery in await self._receive():
+                        task = group.create_task(self._work(delivery))
+                        self._in_progress[task] = delivery
+                        task.add_done_callback(self._in_progress.pop)
             interrupting.cancel()
             await self._drain()
             extending.cancel()
 
     async def _interrupt_on_stop(self) -> None:
         await self._stopping.wait()
+        self._cancel_receive_in(self._wait_s)
         while True:
             try:
                 await self._queue.interrupt()
-            except Exception:  # noqa: BLE001 - then `receive` returns after `wait_s`
+            except Exception:  # noqa: BLE001 - the queue is away or hangs, and so would the receive
+                self._cancel_receive_in(0.0)
                 return
             await self._sleep(INTERRUPT_S)
+
+    def _cancel_receive_in(self, seconds: float) -> None:
+        """Deliveries that the queue sends to a cancelled receive are delivered again."""
+        if self._receiving is not None:
+            self._receiving.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def _receive(self) -> Sequence[Delivery]:
         """The next deliveries; none if the queue is empty or away, or no slot is free."""
         if self._pauses.failures:
-            # If every order fails, for example because the store is away, receiving more uses up their deliveries.
+            # While every order fails, for example because the store is away, receiving more is of no use.
             await self._sleep(self._pauses.delay_s(self._pauses.failures))
+            if self._stopping.is_set():
+                return []
         free = self._concurrency - len(self._in_progress)
         if not free:
             await asyncio.wait(self._in_progress, timeout=NOTICE_S, return_when=asyncio.FIRST_COMPLETED)
             return []
         try:
-            deliveries = await self._queue.receive(min(free, BATCH), self._wait_s)
+            async with asyncio.timeout(None) as self._receiving:
+                deliveries = await self._queue.receive(min(free, BATCH), self._wait_s)
         except Exception as error:  # noqa: BLE001 - the queue may come back
+            if self._stopping.is_set():
+                return []
             _log.log(
                 level_of(error),
                 "receiving orders from the queue failed; trying again: %s: %s",
@@ -147,52 +157,62 @@ class OrderWorker:
             )
             self._pauses.failures += 1
             return []
+        finally:
+            self._receiving = None
         if not deliveries:
             self._pauses.reset()
         return deliveries
 
     async def _work(self, delivery: Delivery) -> None:
         try:
-            await self._workflow.run(order_id_of(delivery.body))
-        except Exception as error:  # noqa: BLE001 - the error of an order does not stop the others
-            self._pauses.failures += 1
-            if self._is_outage(error):
-                self.deferred += 1
-                await self._defer(delivery, error)
+            later = await self._process(order_id_of(delivery.body))
+        except asyncio.CancelledError:
+            await self._return(delivery)
+            raise
+        except NotAnOrderMessage as error:
+            await self._dead_letter(delivery, error)
+        except OrderNotFound as error:
+            if delivery.attempt >= MAX_SEARCHES:
+                await self._dead_letter(delivery, error)
             else:
-                self.failed += 1
-                await self._release(delivery, error)
+                await self._release(delivery, self._retries.delay_s(delivery.attempt))
+        except Exception:  # noqa: BLE001 - a fault of the processor must not stop the others
+            _log.exception("processing an order failed; trying again")
+            self._pauses.failures += 1
+            await self._release(delivery, MAX_RETRY_S)
         else:
-            self.processed += 1
-            self._pauses.reset()
-            await self._acknowledge(delivery)
+            if later is None:
+                self.processed += 1
+                self._pauses.reset()
+                await self._acknowledge(delivery)
+            else:
+                self._pauses.failures += later.by_outage
+                await self._release(delivery, later.delay_s)
 
-    async def _release(self, delivery: Delivery, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        delay_s = self._retries.delay_s(delivery.attempt)
+    async def _release(self, delivery: Delivery, delay_s: float) -> None:
+        self.released += 1
         try:
-            is_dead = await self._queue.release(delivery, delay_s, reason=reason)
+            await self._queue.release(delivery, delay_s)
         except Exception as fault:  # noqa: BLE001 - it is delivered again when its visibility ends
-            _log.log(
-                level_of(fault), "releasing a failed order (%s) failed; it is delivered again later: %s", reason, fault
-            )
-            return
-        self.dead_lettered += is_dead
-        if is_dead:
-            _log.error("an order failed %d times and is dead-lettered: %s", delivery.attempt, reason)
-        else:
-            _log.warning("attempt %d of an order failed; trying again in %.1f s: %s", delivery.attempt, delay_s, reason)
+            _log.log(level_of(fault), "releasing an order failed; it is delivered again later: %s", fault)
 
-    async def _defer(self, delivery: Delivery, error: Exception) -> None:
-        retry_after_s = error.retry_after_s if isinstance(error, DependencyTripped) else 0.0
-        # With jitter, so that a service that comes back does not receive all deferred orders at once.
-        delay_s = max(retry_after_s, MIN_DEFER_S) * (1.0 + self._chance())
+    async def _return(self, delivery: Delivery) -> None:
+        """Release the delivery of an order that a stopping worker could not finish."""
+        with contextlib.suppress(Exception):  # it is delivered again when its visibility ends
+            async with asyncio.timeout(RETURN_S):
+                await self._queue.release(delivery, 0)
+
+    async def _dead_letter(self, delivery: Delivery, error: Exception) -> None:
+        name = _name_of(delivery)
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         try:
-            await self._queue.defer(delivery, delay_s)
-        except Exception as fault:  # noqa: BLE001 - it is delivered again when its visibility ends
-            _log.log(level_of(fault), "deferring an order (%s) failed; it is delivered again later: %s", error, fault)
+            await self._queue.dead_letter(delivery, reason=reason)
+        except Exception as fault:  # noqa: BLE001 - tried again at its next delivery
+            _log.log(level_of(fault), "%s is no order of this shop, and could not be dead-lettered: %s", name, fault)
+            await self._release(delivery, MAX_RETRY_S)
             return
-        _log.debug("an order waits for a service that is away; trying again in %.1f s: %s", delay_s, error)
+        self.dead_lettered += 1
+        _log.error("%s is dead-lettered, because it is no order of this shop: %s", name, reason)
 
     async def _acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge the delivery, in a batch with those that finish during the previous acknowledgement."""
@@ -212,18 +232,27 @@ class OrderWorker:
                 )
 
     async def _extend_forever(self) -> None:
-        """Extend the deliveries that were in progress at the previous round too; most orders finish within one round."""
+        """Extend the deliveries that were received before the previous round, started or not; most orders end before."""
         seen: set[asyncio.Task[None]] = set()
         while True:
-            await self._sleep(self._visibility_s / 3)
+            await self._sleep(self._visibility_s / ROUNDS)
             slow = [delivery for task, delivery in self._in_progress.items() if task in seen]
             seen = set(self._in_progress)
-            extended = [self._queue.extend(delivery, self._visibility_s) for delivery in slow]
-            for outcome in await asyncio.gather(*extended, return_exceptions=True):
-                if isinstance(outcome, Exception):
-                    _log.log(
-                        level_of(outcome), "extending a delivery failed; its order may be processed twice: %s", outcome
-                    )
+            if slow:
+                await self._extend(slow)
+
+    async def _extend(self, deliveries: Sequence[Delivery]) -> None:
+        try:
+            # A call that hangs does not use up the time of the next ones.
+            async with asyncio.timeout(self._visibility_s / ROUNDS):
+                await self._queue.extend(deliveries, self._visibility_s)
+        except Exception as error:  # noqa: BLE001 - tried again in the next round
+            _log.log(
+                level_of(error),
+                "extending %d deliveries failed; if it goes on, they are delivered again: %s",
+                len(deliveries),
+                error,
+            )
 
     async def _drain(self) -> None:
         if not self._in_progress:
@@ -231,3 +260,11 @@ class OrderWorker:
         _, unfinished = await asyncio.wait(self._in_progress, timeout=self._drain_s)
         for task in unfinished:
             task.cancel()
+
+
+def _name_of(delivery: Delivery) -> str:
+    """The number of the order, or a hash that identifies a message without its content."""
+    try:
+        return f"order {order_number(order_id_of(delivery.body))}"
+    except NotAnOrderMessage:
+        return f"the message with SHA-256 {hashlib.sha256(delivery.body).hexdigest()[:16]}"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from checkout.card_masking import mask
+from checkout.cards.masking import mask
 from gateway.config.options import LogFormat, LogLevel
 from gateway.http.log_text import escaped
 

@@ -1,4 +1,4 @@
-"""Supervised background tasks: a task that dies is restarted with back-off, counted and reported."""
+"""Supervised background tasks: a task that ends is restarted with back-off, counted and reported."""
 
 from __future__ import annotations
 
@@ -31,10 +31,14 @@ class TaskState:
     last_error: str | None
 
 
-class BackgroundTask:
-    """Runs `run` until `close`. `run` must be callable again after it raised.
+class TaskEnded(Exception):
+    """A task ended that should run until it is closed."""
 
-    `stop`, where given, asks `run` to return by itself; without it `close` cancels.
+
+class BackgroundTask:
+    """Runs `run` until `close`, and again whenever it raises, returns or is cancelled before.
+
+    `run` must be callable again. `stop`, where given, asks it to return by itself; without it `close` cancels.
     """
 
     def __init__(
@@ -54,9 +58,18 @@ class BackgroundTask:
         self._sleep = sleep
         self._clock = clock
         self._is_running = True
+        self._is_closing = False
         self._restarts = 0
+        self._died_at = float("-inf")
         self._last_error: str | None = None
-        self._task = asyncio.get_running_loop().create_task(self._supervise(), name=name)
+        self._task = asyncio.get_running_loop().create_task(self._supervise(), name=f"{name}, supervised")
+
+    @property
+    def failure(self) -> str | None:
+        """The last error of a task that awaits its restart or died less than `STABLE_S` ago."""
+        if self._last_error is None or self._clock() - self._died_at >= STABLE_S:
+            return None if self._is_running else self._last_error
+        return f"{self._last_error}; it has been restarted" if self._is_running else self._last_error
 
     @property
     def state(self) -> TaskState:
@@ -70,6 +83,7 @@ class BackgroundTask:
 
     async def close(self) -> None:
         """Stop the task and wait for its end."""
+        self._is_closing = True
         if self._stop is None or not self._is_running:
             self._task.cancel()
         else:
@@ -80,23 +94,49 @@ class BackgroundTask:
             await self._task
 
     async def _supervise(self) -> None:
+        supervisor = asyncio.current_task()
+        assert supervisor is not None
         while True:
             started_at = self._clock()
+            # In a task of its own, so that a cancellation inside it is told from one of the supervisor.
+            run = asyncio.get_running_loop().create_task(self._run_once(), name=self.name)
             try:
-                await self._run()
-            except Exception as error:  # noqa: BLE001 - the task is restarted after any error
-                self._is_running = False
-                self._restarts += 1
-                self._last_error = f"{type(error).__name__}: {error}"
-                if self._clock() - started_at >= STABLE_S:
-                    self._backoff.reset()
-                delay_s = self._backoff.next_delay_s()
-                _log.critical("background task %s died; restarting it in %.1f s", self.name, delay_s, exc_info=error)
+                await run
+            except asyncio.CancelledError:
+                if supervisor.cancelling():
+                    raise
+                error: Exception = TaskEnded("it was cancelled")
+            except Exception as raised:  # noqa: BLE001 - the task is restarted after any error
+                error = raised
             else:
-                self._is_running = False
-                return
-            await self._sleep(delay_s)
+                if self._is_closing or supervisor.cancelling():
+                    self._is_running = False
+                    return
+                error = TaskEnded("it returned")
+            await self._sleep(self._note_death(error, ran_s=self._clock() - started_at))
             self._is_running = True
+
+    async def _run_once(self) -> None:
+        await self._run()
+
+    def _note_death(self, error: Exception, *, ran_s: float) -> float:
+        """Count and log it; returns the delay until the restart."""
+        self._is_running = False
+        self._restarts += 1
+        self._died_at = self._clock()
+        self._last_error = _text_of(error)
+        if ran_s >= STABLE_S:
+            self._backoff.reset()
+        delay_s = self._backoff.next_delay_s()
+        _log.critical("background task %s died; restarting it in %.1f s", self.name, delay_s, exc_info=error)
+        return delay_s
+
+
+def _text_of(error: BaseException) -> str:
+    """The type and message of an error; of a group, those of its first member."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 class BackgroundTasks:
@@ -109,8 +149,14 @@ class BackgroundTasks:
         self, name: str, run: Callable[[], Awaitable[None]], *, stop: Callable[[], object] | None = None
     ) -> BackgroundTask:
         """Start a task under supervision. The caller closes it, in its place among the resources of the process."""
-        task = self._tasks[name] = BackgroundTask(name, run, stop=stop)
+        task = BackgroundTask(name, run, stop=stop)
+        self.add(task)
         return task
+
+    def add(self, task: BackgroundTask) -> None:
+        """Count and report a task that its owner has started, and closes."""
+        assert task.name not in self._tasks, f"two background tasks are named {task.name}"
+        self._tasks[task.name] = task
 
     @property
     def states(self) -> Mapping[str, TaskState]:
@@ -119,9 +165,6 @@ class BackgroundTasks:
 
     @property
     def failing(self) -> Mapping[str, str]:
-        """The last error of each task that waits for its restart, by name."""
-        return {
-            name: state.last_error
-            for name, state in self.states.items()
-            if not state.is_running and state.last_error is not None
-        }
+        """The last error of each task that awaits its restart or died less than `STABLE_S` ago, by name."""
+        failures = {name: task.failure for name, task in self._tasks.items()}
+        return {name: failure for name, failure in failures.items() if failure is not None}

@@ -20,8 +20,16 @@ import hiredis
 
 from primitives.backoff import Backoff
 from store import handshake
-from store.errors import ReplyError, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
-from store.resp import Arg, encode_command
+from store.errors import (
+    REASON_BY_CODE,
+    Reason,
+    ReplyError,
+    StoreError,
+    StoreOverloaded,
+    StoreTimeout,
+    StoreUnavailable,
+)
+from store.resp import INCOMPLETE, Arg, encode_command, new_reader
 from store.script import Script
 
 Reply = Any
@@ -35,12 +43,16 @@ SWEEP_S: Final = 0.05
 FIRST_RECONNECT_S: Final = 0.02
 MAX_RECONNECT_S: Final = 1.0
 
-# Errors of a server that cannot run the command now: it starts, is out of memory or disk, or is no primary.
-CANNOT_SERVE: Final = frozenset(
-    {"LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
-)
+# The key that `probe` writes, and for how long: it proves that the store takes writes.
+PROBE_KEY: Final = "peakgate:probe"
+PROBE_TTL_MS: Final = 60_000
 
-_INCOMPLETE: Final = object()
+# A server that becomes a replica is left at once. One that only starts, has lost its replicas or is split from its
+# cluster is left when this lasts: it may never serve again, and another may serve under the address by then.
+LASTING: Final = frozenset({Reason.LOADING, Reason.TOO_FEW_REPLICAS, Reason.CLUSTER_DOWN})
+LASTING_S: Final = 3.0
+# How long the start waits for a primary behind an address that leads to a replica.
+FAILOVER_S: Final = 5.0
 
 
 class Store(Protocol):
@@ -72,7 +84,8 @@ class Client(asyncio.Protocol):
     """A `Store` on one server over one connection, which is opened again whenever it is lost.
 
     `answered` and `failed` count the calls that the server answered, and those that were lost, came too late or found it
-    unable to serve. A call whose caller has left, and one that was never sent because too many wait, is in neither.
+    unable to serve. `refused` counts those of the answered that a server without room refused: it goes on serving reads.
+    A call whose caller has left, and one that was never sent because too many wait, is in neither.
     """
 
     def __init__(
@@ -93,7 +106,7 @@ class Client(asyncio.Protocol):
         # The stream owns the transport; it is only kept alive here.
         self._stream: asyncio.StreamWriter | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self._reader = _new_reader()
+        self._reader = new_reader()
         self._calls: deque[_Call] = deque()
         # The packed commands of the last len(_unsent) calls of the queue.
         self._unsent: list[bytes] = []
@@ -101,12 +114,26 @@ class Client(asyncio.Protocol):
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
+        # Why the connection is being given up: nothing more is sent on it.
+        self._leaving: str | None = None
+        self._leaving_since = 0.0
+        self._unfit_since: float | None = None
+        # Whether this client left its server by its own decision, and the callbacks for the time when it has found another.
+        self._has_left = False
+        self._moved: list[Callable[[], None]] = []
         self._closed = False
+        # Rises when a connection is lost.
+        self.connection_number = 1
+        # Unsent calls that must not be sent on the next connection.
+        self._bound: list[asyncio.Future[Reply]] = []
         self._admits: Callable[[], bool] | None = None
         # Closed, or asking `_admits`: one look for the hot path.
         self._may_refuse = False
         self.answered = 0
         self.failed = 0
+        self.refused = 0
+        # What a server lacks that says it is out of memory: some set its limit to nothing when their disk is full.
+        self.reason_of_oom = Reason.FULL_MEMORY
 
     # Calls
 
@@ -137,11 +164,11 @@ class Client(asyncio.Protocol):
 
     def _refusal(self) -> StoreError | None:
         if self._closed:
-            return StoreUnavailable("the store client is closed")
+            return StoreUnavailable("the store client is closed", reason=Reason.CLOSED)
         if len(self._calls) >= self._max_waiting:
             return StoreOverloaded(f"{len(self._calls)} commands are waiting for the store already")
         if self._admits is not None and not self._admits():
-            return StoreUnavailable("the store is cut off for now, because it fails")
+            return StoreUnavailable("the store is cut off for now, because it fails", reason=Reason.CUT_OFF)
         return None
 
     def _queue(self, call: _Call, command: tuple[Arg, ...]) -> None:
@@ -154,9 +181,11 @@ class Client(asyncio.Protocol):
     def _flush(self) -> None:
         """Write the commands of the tick; without a connection it stays queued until there is one, or its deadline."""
         self._flush_is_due = False
-        if self._transport is not None and self._unsent:
+        if self._transport is not None and self._unsent and self._leaving is None:
             self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
+            if self._bound:
+                self._bound.clear()
         if self._sweeper is None:
             self._swept_at = self._now()
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
@@ -170,13 +199,15 @@ class Client(asyncio.Protocol):
         # Counted once for all that came together, not once each.
         waiting, too_late = len(self._calls), 0
         try:
-            while (reply := gets()) is not _INCOMPLETE:
+            while (reply := gets()) is not INCOMPLETE:
                 kind = type(reply)
                 if kind is hiredis.PushNotification:
                     continue
                 call = next_call()
                 if call[0].done():
                     too_late += 1
+                    if kind is ReplyError:
+                        self._judge(REASON_BY_CODE.get(reply.code))
                     continue
                 if kind is not ReplyError:
                     call[0].set_result(reply)
@@ -186,18 +217,46 @@ class Client(asyncio.Protocol):
         except (hiredis.ProtocolError, TypeError, IndexError) as error:
             # No RESP, a map whose key cannot be one, or more replies than commands.
             self._lose(f"the store sent what is no reply: {error}")
+        if self._leaving is not None and len(self._calls) == len(self._unsent):
+            self._lose(self._leaving)
 
     def _resolve_error(self, call: _Call, error: ReplyError) -> None:
         reply, deadline, called = call
         if called is not None and error.code == "NOSCRIPT":
             script, command = called
             self._queue((reply, deadline, None), ("EVAL", script.text, *command[2:]))
-        elif error.code in CANNOT_SERVE:
-            self.failed += 1
-            self.answered -= 1  # which `data_received` is about to count it as
-            _fail(reply, StoreUnavailable(f"the store cannot serve now: {error}"))
+        elif (reason := REASON_BY_CODE.get(error.code)) is not None:
+            if reason is Reason.FULL_MEMORY:
+                reason = self.reason_of_oom
+            if reason.is_full:
+                self.refused += 1
+            else:
+                self.failed += 1
+                self.answered -= 1  # which `data_received` is about to count it as
+            _fail(reply, StoreUnavailable(f"the store cannot serve now: {error}", reason=reason))
+            self._judge(reason)
         else:
             _fail(reply, error)
+
+    def _judge(self, reason: Reason | None) -> None:
+        """Give the connection up if its server will not serve again, so that the address is resolved anew.
+
+        The calls that are sent already get their replies first, so that they know whether they have run.
+        """
+        if self._leaving is not None:
+            return
+        if reason is Reason.READONLY:
+            self._leave("the store has become a replica")
+        elif reason in LASTING:
+            if self._unfit_since is None:
+                self._unfit_since = self._now()
+            elif self._now() - self._unfit_since >= LASTING_S:
+                self._leave(f"the store stays unable to serve: {reason}")
+
+    def _leave(self, why: str) -> None:
+        """Send nothing more on this connection, and lose it when the sent calls have their replies, or two sweeps later."""
+        self._leaving, self._leaving_since = why, self._now()
+        self._has_left = True
 
     def _sweep(self) -> None:
         """Fail the calls whose deadline has passed. One timer serves all of them, not one timer each.
@@ -218,7 +277,10 @@ class Client(asyncio.Protocol):
                 _fail(reply, StoreTimeout("no reply from the store in time", may_have_run=True))
         if self._calls:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
-            if self._transport is not None and expired_by > self._calls[0][1] + STALLED_S:
+            if self._leaving is not None and expired_by >= self._leaving_since:
+                self._lose(self._leaving)
+            elif self._transport is not None and expired_by > self._calls[0][1] + STALLED_S:
+                self._has_left = True
                 self._lose("the store has stopped answering")
 
     def _drop_unsendable(self, expired_by: float) -> None:
@@ -235,6 +297,10 @@ class Client(asyncio.Protocol):
                 self._calls.append(call)
                 self._unsent.append(packed)
 
+    def bind(self, reply: asyncio.Future[Reply]) -> None:
+        """Fail this call, which was made just now, if it is not sent before the connection is lost."""
+        self._bound.append(reply)
+
     # For a breaker
 
     def admit_only(self, admits: Callable[[], bool] | None) -> None:
@@ -244,11 +310,21 @@ class Client(asyncio.Protocol):
 
     def ping(self) -> asyncio.Future[Reply]:
         """Ask the server for a sign of life, also while no call is admitted. Raises `StoreError` when awaited."""
+        return self._ask("PING")
+
+    def probe(self) -> asyncio.Future[Reply]:
+        """Write a key of the probe's own, also while no call is admitted: a full or read-only server answers PING.
+
+        Raises `StoreError` when awaited; the `reason` of a `StoreUnavailable` says why writes fail.
+        """
+        return self._ask("SET", PROBE_KEY, 1, "PX", PROBE_TTL_MS)
+
+    def _ask(self, *command: Arg) -> asyncio.Future[Reply]:
         reply = self._new_future()
         if self._closed:
-            _fail(reply, StoreUnavailable("the store client is closed"))
+            _fail(reply, StoreUnavailable("the store client is closed", reason=Reason.CLOSED))
         else:
-            self._queue((reply, self._now() + self._deadline_s, None), ("PING",))
+            self._queue((reply, self._now() + self._deadline_s, None), command)
         return reply
 
     @property
@@ -258,6 +334,26 @@ class Client(asyncio.Protocol):
 
     # The connection
 
+    def accompany(self, leader: Client) -> None:
+        """Leave the server when `leader` has left it and found another one.
+
+        Commands that the server may hold back have long deadlines: alone, this client would wait for a dead server.
+        """
+        leader.on_moved(self._follow_leader)
+
+    def on_moved(self, callback: Callable[[], None]) -> None:
+        """Call this whenever the client has left its server by its own decision and has a connection again."""
+        self._moved.append(callback)
+
+    def _follow_leader(self) -> None:
+        if self._transport is None or self._leaving is not None:
+            return
+        why = "the store's address leads to another server"
+        if len(self._calls) == len(self._unsent):
+            self._lose(why)
+        else:
+            self._leave(why)
+
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection now."""
@@ -266,12 +362,17 @@ class Client(asyncio.Protocol):
     async def connect(self) -> None:
         """Open the first connection; raises `StoreUnavailable` with the reason if that fails."""
         stream = await handshake.open_stream(self._url, self._connect_timeout_s)
-        self._reader = _new_reader()
+        self._reader = new_reader()
+        self._leaving = self._unfit_since = None
         self._drop_unsendable(self._now())
         self._stream = stream
         self._transport = stream.transport
         self._transport.set_protocol(self)
         self._flush()
+        if self._has_left:
+            self._has_left = False
+            for callback in self._moved:
+                callback()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the calls in flight, keep the unsent ones, and connect again."""
@@ -288,6 +389,11 @@ class Client(asyncio.Protocol):
             reply = self._calls.popleft()[0]
             self.failed += not reply.done()
             _fail(reply, StoreUnavailable(why, may_have_run=True))
+        self.connection_number += 1
+        for reply in self._bound:
+            self.failed += not reply.done()
+            _fail(reply, StoreUnavailable(why))
+        self._bound.clear()
         if not self._closed:
             self._reconnecting = self._loop.create_task(self._reconnect())
 
@@ -311,22 +417,29 @@ class Client(asyncio.Protocol):
             self._sweeper.cancel()
         self._lose("the store client was closed")
         while self._calls:
-            _fail(self._calls.popleft()[0], StoreUnavailable("the store client was closed"))
+            _fail(self._calls.popleft()[0], StoreUnavailable("the store client was closed", reason=Reason.CLOSED))
         self._unsent.clear()
 
 
 async def open_client(url: str, *, deadline_s: float = DEADLINE_S, max_waiting: int = MAX_WAITING) -> Client:
     """Connect to the one Redis or Valkey server at `url` (`redis://`, `rediss://` or `unix://`).
 
-    Raises `ValueError` for an address that cannot be read and `StoreUnavailable` when nothing answers there.
+    Raises `ValueError` for an address that cannot be read and `StoreUnavailable` when nothing answers there, or only
+    replicas for some seconds.
     """
     client = Client(url, deadline_s=deadline_s, max_waiting=max_waiting)
-    await client.connect()
-    return client
-
-
-def _new_reader() -> Any:
-    return hiredis.Reader(replyError=ReplyError, notEnoughData=_INCOMPLETE)
+    backoff = Backoff(FIRST_RECONNECT_S, MAX_RECONNECT_S)
+    now = asyncio.get_running_loop().time
+    give_up_at = now() + FAILOVER_S
+    while True:
+        try:
+            await client.connect()
+        except StoreUnavailable as error:
+            if error.reason is not Reason.READONLY or now() >= give_up_at:
+                raise
+            await asyncio.sleep(backoff.next_delay_s())
+        else:
+            return client
 
 
 def _fail(reply: asyncio.Future[Reply], error: StoreError) -> None:

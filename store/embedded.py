@@ -24,16 +24,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from primitives.backoff import Backoff
+from primitives.exits import exit_text
+from store.data_directory import LOCK, LOG, SOCKET, UMASK, prepare_data_directory
+from store.disk_guard import DiskGuard
 
 _log = logging.getLogger("peakgate")
 
 START_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 15.0
+# A server that hangs is killed after this time. That loses nothing: its file was flushed before each reply.
+STOP_TIMEOUT_S: Final = 2.0
+# A process in an uninterruptible wait, for a disk that does not answer, outlives SIGKILL.
+KILL_TIMEOUT_S: Final = 1.0
 LOCK_TIMEOUT_S: Final = 3.0
 POLL_S: Final = 0.005
 FIRST_RESTART_S: Final = 0.1
@@ -50,7 +57,7 @@ SERVER_OPTIONS: Final[Mapping[str, str]] = {
     "appendonly": "yes",
     "appendfsync": "always",
     "shutdown-timeout": "0",
-    "logfile": "valkey.log",
+    "logfile": LOG,
     "loglevel": "notice",
     # A long cart becomes a table sooner: adding to a list of 500 lines would cost Valkey 2.6 times adding to an empty cart.
     "hash-max-listpack-entries": "128",
@@ -85,11 +92,11 @@ def find_binary() -> Path:
 
 def socket_path(data_dir: Path) -> Path:
     """Return where the socket of this data directory is; a path too long for a socket gets one in the temporary folder."""
-    path = data_dir.resolve() / "valkey.sock"
+    path = data_dir.resolve() / SOCKET
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
         return path
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir(), f"peakgate-{os.getuid()}-{digest}", "valkey.sock")
+    return Path(tempfile.gettempdir(), f"peakgate-{os.getuid()}-{digest}", SOCKET)
 
 
 def store_url(data_dir: Path) -> str:
@@ -118,6 +125,7 @@ class EmbeddedServer:
         self._started_at = 0.0
         self._restart_at = 0.0
         self._backoff = Backoff(FIRST_RESTART_S, MAX_RESTART_S, chance=chance)
+        self._disk = DiskGuard(data_dir, partial(_send, self._socket), clock=clock)
 
     @property
     def pid(self) -> int | None:
@@ -131,7 +139,7 @@ class EmbeddedServer:
         """
         binary = find_binary()
         self._prepare_directories()
-        self._lock = _lock(self.data_dir / "peakgate.lock", self._lock_timeout_s)
+        self._lock = _lock(self.data_dir / LOCK, self._lock_timeout_s)
         try:
             self._spawn(binary)
             self._wait_until_ready()
@@ -140,21 +148,26 @@ class EmbeddedServer:
             raise
 
     def revive(self) -> float | None:
-        """Restart the server if it has died, with back-off if it dies again soon.
+        """Restart the server if it has died, with back-off if it dies again soon; protect it from a full disk if it runs.
 
         Returns the seconds after which to call this again, None where the server runs.
         """
-        if self._process is None or self._process.poll() is None:
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._disk.check()
             return None
         now = self._clock()
         if self._restart_at <= self._started_at:
             if now - self._started_at > STABLE_S:
                 self._backoff.reset()
             self._restart_at = now + self._backoff.next_delay_s()
+            is_full = self._disk.server_ended(self._log_tail())
             _log.error(
-                "the embedded store (process %d) ended with status %d; it is restarted in %.1f s",
+                "the embedded store (process %d) %s%s; it is restarted in %.1f s",
                 self._process.pid,
-                self._process.returncode,
+                exit_text(self._process.returncode),
+                ", because it could not write to its disk" if is_full else "",
                 self._restart_at - now,
             )
         if now < self._restart_at:
@@ -174,22 +187,19 @@ class EmbeddedServer:
             self._lock = None
 
     def stop(self) -> None:
-        """Stop the server, letting it write its data, and free the data directory."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        """Stop the server and free the data directory, in `STOP_TIMEOUT_S` also where the server hangs."""
+        try:
+            if self._process is not None:
+                _end(self._process)
+        finally:
             self._process = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def _prepare_directories(self) -> None:
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            prepare_data_directory(self.data_dir)
             if self._socket.parent != self.data_dir.resolve():
                 _make_private(self._socket.parent)
         except OSError as error:
@@ -197,12 +207,13 @@ class EmbeddedServer:
 
     def _spawn(self, binary: Path) -> None:
         assert self._lock is not None
+        options = {**SERVER_OPTIONS, **self._disk.options}
         try:
             self._socket.unlink(missing_ok=True)
             self._process = subprocess.Popen(  # noqa: S603 - our own binary, fixed options
                 [
                     str(binary),
-                    *(part for name, value in SERVER_OPTIONS.items() for part in (f"--{name}", value)),
+                    *(part for name, value in options.items() for part in (f"--{name}", value)),
                     "--dir",
                     str(self.data_dir.resolve()),
                     "--unixsocket",
@@ -214,6 +225,9 @@ class EmbeddedServer:
                 pass_fds=(self._lock,),
                 # Ctrl-C reaches the whole foreground group; the parent stops the server last, when the workers are done.
                 process_group=0,
+                # A file that may not grow is an error for the server then, as a full disk is, and not a signal that kills it.
+                restore_signals=False,
+                umask=UMASK,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - the parent runs no threads
             )
         except OSError as error:
@@ -229,9 +243,26 @@ class EmbeddedServer:
 
     def _log_tail(self) -> str:
         with contextlib.suppress(OSError):
-            lines = (self.data_dir / "valkey.log").read_text(errors="replace").splitlines()
+            lines = (self.data_dir / LOG).read_text(errors="replace").splitlines()
             return " / ".join(line.strip() for line in lines[-3:])
         return "it wrote no log"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Terminate the process, and kill it if it hangs or the caller is interrupted."""
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        _log.warning(
+            "the embedded store (process %d) does not stop and is killed; what it has acknowledged is on the disk",
+            process.pid,
+        )
+    finally:
+        if process.poll() is None:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(KILL_TIMEOUT_S)
 
 
 def die_with_parent() -> None:
@@ -270,12 +301,18 @@ def _lock(path: Path, timeout_s: float) -> int:
 
 
 def _is_ready(path: Path) -> bool:
-    """Whether the server behind the socket has loaded its data and answers PING."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
+    """Whether the server behind the socket has loaded its data and answers PING; one that cannot write has loaded it."""
+    reply = _send(path, "PING")
+    return reply is not None and reply.startswith((b"+PONG", b"-MISCONF"))
+
+
+def _send(path: Path, command: str) -> bytes | None:
+    """The short reply of the server behind the socket to a command, None without one."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1.0)
         try:
-            probe.connect(str(path))
-            probe.sendall(b"PING\r\n")
-            return probe.recv(64).startswith(b"+PONG")
+            connection.connect(str(path))
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(256)
         except OSError:
-            return False
+            return None

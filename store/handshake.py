@@ -1,4 +1,7 @@
-"""Opening a connection by redis-py: URL, TLS, credentials, HELLO, and then the bare socket.
+"""Opening a connection to a primary by redis-py: URL, TLS, credentials, HELLO, and then the bare socket.
+
+Each connection resolves the name of the store again and tries its addresses until one is a primary: so a name of several
+addresses, or one whose address changes, leads to the primary after a failover.
 
 The only module that leans on redis-py's private attributes (`_reader`, `_writer`); a test fails when they move.
 """
@@ -6,7 +9,8 @@ The only module that leans on redis-py's private attributes (`_reader`, `_writer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,23 +19,72 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from store.errors import StoreUnavailable
+from store.errors import Reason, StoreUnavailable
 
 # The deadline is ours too: redis-py's own use asyncio.wait_for, which loses a cancellation under Python 3.11.
 _OURS: Final[Mapping[str, Any]] = {"protocol": 3, "socket_timeout": None, "socket_connect_timeout": None}
 
+# Roles that take no writes. A proxy may report no role.
+_NO_PRIMARY: Final = frozenset({"replica", "slave", "sentinel"})
+
 
 async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
-    """Return a connection after HELLO 3, authentication and the selection of its database.
+    """Return a connection to a primary after HELLO 3, authentication and the selection of its database.
 
     The writer must be referenced for as long as its transport is used: it closes the transport when it is collected.
-    Raises `ValueError` for a URL that cannot be read (its text shows no password), and `StoreUnavailable` when the server
-    cannot be reached, does not answer within `timeout_s` or refuses the credentials.
+    Raises `ValueError` for a URL that cannot be read (its text shows no password), and `StoreUnavailable` when no server
+    can be reached, none answers within `timeout_s`, or it refuses the credentials or is no primary.
     """
     connection = _connection(url)
+    if not isinstance(connection, Connection):
+        return await _open(connection, timeout_s)
+    failures: list[StoreUnavailable] = []
+    for address in await _addresses(connection, timeout_s):
+        try:
+            return await _open(_aimed(_connection(url), *address), timeout_s)
+        except StoreUnavailable as error:
+            failures.append(error)
+    raise _most_telling(failures)
+
+
+async def _addresses(connection: Connection, timeout_s: float) -> Sequence[tuple[str, int]]:
+    """The addresses that the name has now."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await _resolve(connection.host, connection.port)
+    except TimeoutError as error:
+        raise StoreUnavailable(f"cannot connect to the store: no address of {connection.host} in time") from error
+    except OSError as error:
+        why = error.strerror or error
+        raise StoreUnavailable(f"cannot connect to the store: no address of {connection.host}: {why}") from error
+    return list(dict.fromkeys(found))
+
+
+async def _resolve(host: str, port: int) -> Sequence[tuple[str, int]]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(str(address[0]), int(address[1])) for *_, address in found]
+
+
+def _aimed(connection: AbstractConnection, address: str, port: int) -> AbstractConnection:
+    """Have it connect to this address; TLS still checks the certificate for the name."""
+    assert isinstance(connection, Connection)
+    aim = {**connection._connection_arguments(), "host": address, "port": port}  # noqa: SLF001
+    if "ssl" in aim:
+        aim["server_hostname"] = connection.host
+    connection._connection_arguments = lambda: aim  # type: ignore[method-assign] # noqa: SLF001
+    return connection
+
+
+def _most_telling(failures: Sequence[StoreUnavailable]) -> StoreUnavailable:
+    """Of several addresses: a replica that answers says more than a server that does not."""
+    return next((each for each in failures if each.reason is Reason.READONLY), failures[-1])
+
+
+async def _open(connection: AbstractConnection, timeout_s: float) -> asyncio.StreamWriter:
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()  # type: ignore[no-untyped-call]
+            role = await _role(connection)
     except (RedisError, OSError, TimeoutError) as error:
         await connection.disconnect(nowait=True)
         why = " ".join(str(error).split()) or "no answer in time"
@@ -39,7 +92,20 @@ async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
     except asyncio.CancelledError:
         await connection.disconnect(nowait=True)
         raise
+    if role in _NO_PRIMARY:
+        await connection.disconnect(nowait=True)
+        raise StoreUnavailable(
+            f"cannot connect to the store: {connection._host_error()} is a {role}, not a primary",  # noqa: SLF001
+            reason=Reason.READONLY,
+        )
     return _detach_socket(connection)
+
+
+async def _role(connection: AbstractConnection) -> str:
+    """The role of the server as HELLO reports it, which every user may send; redis-py drops the reply to its own."""
+    await connection.send_command("HELLO", check_health=False)
+    reply = await connection.read_response(disable_decoding=True)
+    return str(reply.get(b"role", b"").decode())
 
 
 def _connection(url: str) -> AbstractConnection:

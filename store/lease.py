@@ -84,12 +84,13 @@ class Lease:
                 await self.release()
 
     async def _acquire_within(self, wait_s: float, sleep: Callable[[float], Awaitable[None]]) -> None:
-        try:
-            async with asyncio.timeout(wait_s):
-                while not await self.acquire():
-                    await sleep(POLL_S)
-        except TimeoutError:
-            raise LeaseBusy(f"another holder has the lease {self._key}") from None
+        """The wait bounds the pauses only: a store that replies late does not make a free lease a busy one."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait_s
+        while not await self.acquire():
+            if loop.time() >= end:
+                raise LeaseBusy(f"another holder has the lease {self._key}")
+            await sleep(POLL_S)
 
     async def _renew_until_lost(self, scope: asyncio.Timeout, sleep: Callable[[float], Awaitable[None]]) -> None:
         is_held = True

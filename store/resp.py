@@ -1,11 +1,24 @@
-"""Encode commands as RESP arrays of bulk strings. Replies are decoded by hiredis."""
+"""Commands as RESP arrays of bulk strings; replies are decoded by hiredis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
+
+import hiredis
+
+from store.errors import ReplyError
 
 Arg = bytes | str | int | float
+
+# The result of a reader until it has the whole of the next reply.
+INCOMPLETE: Final = object()
+
+
+def new_reader() -> Any:
+    """A decoder of replies; error replies become `ReplyError`."""
+    return hiredis.Reader(replyError=ReplyError, notEnoughData=INCOMPLETE)
+
 
 # Rendered beforehand: the line of an argument's length costs more than to copy the argument.
 _LENGTHS: Final[Sequence[bytes]] = [b"\r\n$%d\r\n" % length for length in range(1024)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,7 @@ class Script:
     def from_package(cls, package: str, path: str) -> Script:
         """Read the script `path` (such as `scripts/add_line.lua`) that `package` ships."""
         return cls(resources.files(package).joinpath(path).read_text(encoding="utf-8"))
+
+
+# Runs one command that finishes accepted work, also while the memory of the store is full.
+FINISH: Final = Script.from_package("store", "scripts/finish.lua")

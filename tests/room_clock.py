@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cart.timestamps import unix_ms
 from gateway.waitingroom import redis_rooms
 from store import Script, Store
 
@@ -16,7 +17,8 @@ class RoomClock:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.now_ms = 1_795_759_200_000
+        # That of the processes, which judge the life of a pass. It would run out beside a fixed one.
+        self.now_ms = unix_ms() // 1000 * 1000
 
     async def move(self, seconds: float) -> None:
         self.now_ms += round(seconds * 1000)

@@ -1,6 +1,9 @@
 """Fixtures of an SQS server in this process: import them into a conftest."""
 
+import functools
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -16,9 +19,39 @@ def sqs_server() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def fauxqs_server() -> Iterator[str]:
+    from benchmarks.peers.fauxqs_server import fauxqs
+    from benchmarks.peers.servers import PeerMissing
+
+    with ExitStack() as stack:
+        try:
+            endpoint = stack.enter_context(fauxqs())
+        except PeerMissing as error:
+            pytest.skip(f"fauxqs, an SQS server on Node.js: {error}")
+        yield endpoint
+
+
+@functools.cache
+def _loader() -> Any:
+    from aiobotocore.session import get_session
+
+    return get_session().get_component("data_loader")
+
+
+def aws_session() -> Any:
+    """A new session that has read the models of AWS before, which takes most of the time of making a client."""
+    from aiobotocore.session import AioSession
+
+    session = AioSession()
+    session.register_component("data_loader", _loader())
+    return session
+
+
 @pytest.fixture
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials for the standard chain of AWS; none of the machine's own."""
+    monkeypatch.setattr("checkout.aws.json_client.get_session", aws_session)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -32,3 +65,9 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def sqs_endpoint(sqs_server: str, aws_credentials: None) -> str:
     """The address of an SQS server that accepts any credentials."""
     return sqs_server
+
+
+@pytest.fixture
+def fauxqs_endpoint(fauxqs_server: str, aws_credentials: None) -> str:
+    """The address of fauxqs; skips the test where it cannot be installed."""
+    return fauxqs_server

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,6 +28,8 @@ SAMPLE_CATALOGUE = Path(__file__).parents[2] / "examples" / "catalog.csv"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.001
+_PORTS_OF_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT, _FIRST_DYNAMIC_PORT = 16_384, 49_152  # the second by RFC 6335
 _RETRIES = 5
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -158,10 +161,17 @@ def await_port(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that no program listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that no program listens on now, and that the kernel gives to no other by itself.
+
+    A port of the kernel's own range may be the end of somebody's connection by the time that it is bound.
+    """
+    end = int(_PORTS_OF_KERNEL.read_text().split()[0]) if _PORTS_OF_KERNEL.exists() else _FIRST_DYNAMIC_PORT
+    first = min(_FIRST_PORT, end // 2)
+    while True:
+        port = first + secrets.randbelow(end - first)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ReceivedResponse(NamedTuple):
@@ -232,6 +242,26 @@ class Api:
             lines = [{"sku": sku, "quantity": 2} for sku in skus]
             self.call("PATCH", f"/v1/carts/{cart_id}/lines", lines, headers)
         return cart_id
+
+    def check_out(self, cart_id: str, *, key: str, payment: str = "tok_ok") -> str:
+        """Id of the order of this cart, with an idempotency key."""
+        return str(self.call("POST", "/v1/checkout", checkout_of(cart_id, payment), [("Idempotency-Key", key)])["id"])
+
+
+def checkout_of(cart_id: str, payment: str = "tok_ok") -> dict[str, Any]:
+    """The body of a checkout of this cart, paid for by a token of the sandbox."""
+    return {
+        "cart_id": cart_id,
+        "email": "shopper@shop.example",
+        "shipping_address": {
+            "name": "A. Shopper",
+            "line1": "1 High Street",
+            "city": "London",
+            "postcode": "N1 9GU",
+            "country": "GB",
+        },
+        "payment": {"token": payment},
+    }
 
 
 def _is_control(pid: int) -> bool:

@@ -19,7 +19,7 @@ _LENGTH: Final = b"\r\nContent-Length: "
 
 @dataclass(slots=True)
 class RunStats:
-    """The latency of each response, and the number of responses that were not 200 or are missing."""
+    """The latency of each response, and the number of responses with another status than wanted, or missing."""
 
     took_s: list[float] = field(default_factory=list)
     wrong: int = 0
@@ -35,7 +35,8 @@ class RunStats:
 class _Due:
     """Requests that are due, and idle connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: bytes) -> None:
+        self.status_line = b"HTTP/1.1 %b " % status
         self.waiting: deque[tuple[bytes, float]] = deque()
         self.idle: list[_Connection] = []
         self.seen = RunStats()
@@ -88,7 +89,7 @@ class _Connection(asyncio.Protocol):
             return
         due = self._due
         due.seen.took_s.append(perf_counter() - self._began)
-        due.seen.wrong += not self._arrived.startswith(b"HTTP/1.1 200 ")
+        due.seen.wrong += not self._arrived.startswith(due.status_line)
         self._arrived, self._began = b"", None
         due.free(self)
 
@@ -112,15 +113,15 @@ def _is_complete(response: bytes) -> bool:
 
 
 async def constant_rate(
-    port: int, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = 32
+    port: int, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = 32, status: bytes = b"200"
 ) -> RunStats:
-    """Send the requests in turn, `rate` a second, over so many connections to a server on this machine.
+    """Send the requests in turn, `rate` a second, over so many connections to a server on this machine; `status` is the wanted one.
 
     The latency of a request includes its wait for a free connection, so that a slow server does not slow the load down
     unnoticed (coordinated omission).
     """
     loop = asyncio.get_running_loop()
-    due = _Due()
+    due = _Due(status)
     made = [await loop.create_connection(lambda: _Connection(due), "127.0.0.1", port) for _ in range(connections)]
     gc.disable()
     try:

@@ -114,16 +114,21 @@ def install_with_pip(name: str, requirements: Path) -> Path:
     return install_once(name, requirements, install, cache=cache_folder(), runtime=sys.version) / "venv"
 
 
-def _fastify(site: Site) -> Program:
+def install_with_npm(name: str, package: Path) -> Path:
+    """The folder with the dependencies of that `package.json`, in the cache folder. Raises `PeerMissing`."""
     node, npm = program_on_path("node", "nodejs npm"), program_on_path("npm", "nodejs npm")
 
     def install(folder: Path) -> None:
-        shutil.copy(SOURCES / "package.json", folder)
+        shutil.copy(package, folder)
         _run([npm, "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"], folder)
 
-    version = _run([node, "--version"], SOURCES)
-    folder = install_once("fastify", SOURCES / "package.json", install, cache=cache_folder(), runtime=version)
+    return install_once(name, package, install, cache=cache_folder(), runtime=_run([node, "--version"], SOURCES))
+
+
+def _fastify(site: Site) -> Program:
+    folder = install_with_npm("fastify", SOURCES / "package.json")
     environment = {"NODE_PATH": str(folder / "node_modules"), "NODE_ENV": "production"}
+    node = program_on_path("node", "nodejs npm")
     return Program([node, str(SOURCES / "fastify_cart.js"), str(site.port), str(site.store_socket)], environment)
 
 

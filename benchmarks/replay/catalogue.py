@@ -56,7 +56,9 @@ async def fetch_catalogue(client: ShopClient, skus: Collection[str], retry: Retr
 
 async def _fetch_page(client: ShopClient, cursor: str, retry: RetryPolicy) -> ProductPage:
     query = f"?limit={_PAGE}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
-    response = await client.call("page of products", "GET", f"/v1/products{query}", retry=retry)
+    # The stock of this moment: a page from a cache may be a second old, and short replays take less.
+    headers = {"Cache-Control": "no-cache"}
+    response = await client.call("page of products", "GET", f"/v1/products{query}", headers=headers, retry=retry)
     if response.status != 200:
         raise CatalogueMismatch(f"GET /v1/products returned {response.status} {response.problem}".rstrip())
     try:

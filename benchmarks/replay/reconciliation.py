@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.replay.catalogue import ShopCatalogue
+from benchmarks.replay.order_states import BOUGHT
 from benchmarks.replay.retail import Basket
 from benchmarks.replay.shopper import Purchase
 
@@ -68,6 +69,11 @@ class Reconciliation:
         return dict(Counter(purchase.state for purchase in self.purchases if purchase.state is not None))
 
     @property
+    def bought(self) -> int:
+        """Orders that were completed, with those that were shipped, delivered or returned since."""
+        return sum(count for state, count in self.orders_by_state.items() if state in BOUGHT)
+
+    @property
     def lines(self) -> int:
         """Lines of the file whose basket became an order."""
         return sum(purchase.lines for purchase in self._ordered())
@@ -92,12 +98,16 @@ class Reconciliation:
         found = [f"invoice {purchase.invoice}: {purchase.fault}" for purchase in self.purchases if purchase.fault]
         found += self._doubled()
         results = (
-            ("baskets bought", self.orders_by_state.get("completed", 0), self.expected.baskets),
+            ("baskets bought", self.bought, self.expected.baskets),
             ("units", self.units, self.expected.units),
             ("money", self.money, self.expected.money),
         )
         found += [f"{name}: {was:,} instead of {wanted:,}" for name, was, wanted in results if was != wanted]
         return found + (self._stock_faults(stock) if stock else [])
+
+    def agrees_with(self, stock: StockCheck) -> bool:
+        """Whether the stock has changed by the units of the orders."""
+        return not self._stock_faults(stock)
 
     def _ordered(self) -> list[Purchase]:
         return [purchase for purchase in self.purchases if purchase.order_id is not None]

@@ -1,26 +1,20 @@
 """Reader of recorded trade: the baskets of an *Online Retail* CSV, and the catalogue that follows from them.
 
-The file is the UCI Machine Learning Repository's *Online Retail* data set (D. Chen, 2015, doi:10.24432/C5BW33, CC BY 4.0)
-or any part of it, plain or gzip-compressed, with the columns `InvoiceNo`, `StockCode`, `Description`, `Quantity`,
-`InvoiceDate` (`dd/mm/yyyy hh:mm`), `UnitPrice` (GBP, decimal), `CustomerID` and `Country`.
+The file is the UCI Machine Learning Repository's *Online Retail* data set (D. Chen, 2015, doi:10.24432/C5BW33, CC BY 4.0),
+its successor *Online Retail II* (doi:10.24432/C5CG6D), or any part of one, with prices in GBP. See `retail_file` for its forms.
 """
 
-import csv
-import gzip
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
+
+from benchmarks.replay.retail_file import RetailFile, RetailRow
 
 CURRENCY = "GBP"
-COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice")
-
-
-class RetailFileError(Exception):
-    """The file cannot be read as Online Retail trade; the message names the file and the line."""
 
 
 class BasketLine(NamedTuple):
@@ -62,28 +56,38 @@ class CatalogueRow(NamedTuple):
 
 
 def read_baskets(path: str | Path) -> Iterator[Basket]:
-    """Stream the usable baskets of the file at `path` (`.gz` is decompressed) in its order.
+    """Stream the usable baskets of the file at `path` (`.gz` is decompressed) in its order; see `baskets_of`."""
+    return baskets_of(RetailFile(Path(path)))
 
-    Holds one invoice at a time. Raises `RetailFileError` where a line cannot be read, or where an invoice goes on
-    after another one has begun: silently making two baskets of it would falsify every result.
+
+def baskets_of(file: RetailFile) -> Iterator[Basket]:
+    """Stream the usable baskets of the file in its order.
+
+    Holds one invoice at a time. Raises `RetailFileError` where a line cannot be read, or where an invoice goes on after
+    another one has begun: silently making two baskets of it would falsify every result. An invoice that comes again whole
+    counts once: the two sheets of *Online Retail II* share the first days of December 2010.
     """
-    path = Path(path)
-    finished: set[str] = set()
-    with _open(path) as file:
-        for invoice, rows in groupby(_rows(file, path), key=lambda row: row[1]["InvoiceNo"]):
-            if invoice in finished:
-                raise RetailFileError(f"{path}: the lines of invoice {invoice} do not follow each other")
-            finished.add(invoice)
-            basket = _basket(invoice, rows, path)
-            if basket is not None:
-                yield basket
+    finished: dict[str, int] = {}
+    for invoice, group in groupby(file.rows(), key=lambda row: row.invoice):
+        rows = list(group)
+        content = hash(tuple(sorted(row[2:] for row in rows)))
+        if invoice in finished:
+            if finished[invoice] != content:
+                raise file.fault(rows[0].line, f"the lines of invoice {invoice} do not follow each other")
+            file.repeated_invoices += 1
+            continue
+        finished[invoice] = content
+        basket = _basket(invoice, rows)
+        if basket is not None:
+            yield basket
 
 
 def catalogue_rule(baskets: Iterable[Basket]) -> list[CatalogueRow]:
     """Derive the catalogue from usable baskets, in the byte order of its SKUs.
 
     A product for every stock code; its price is the most frequent unit price (a tie: the lowest) in pence, rounded half
-    up; its name the most frequent description (a tie: the first in byte order); its stock the units sold.
+    up; its name the most frequent description (a tie: the first in byte order; none: the stock code); its stock the units
+    sold.
     """
     prices: defaultdict[str, Counter[Decimal]] = defaultdict(Counter)
     names: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -91,54 +95,24 @@ def catalogue_rule(baskets: Iterable[Basket]) -> list[CatalogueRow]:
     for basket in baskets:
         for line in basket.lines:
             prices[line.sku][line.unit_price] += 1
-            names[line.sku][line.description] += 1
+            if line.description.strip():
+                names[line.sku][line.description] += 1
             units[line.sku] += line.quantity
     return [
-        CatalogueRow(sku, _usual_name(names[sku]), _pence(_usual_price(prices[sku])), units[sku])
+        CatalogueRow(sku, _usual_name(names[sku]) if names[sku] else sku, _pence(_usual_price(prices[sku])), units[sku])
         for sku in sorted(units, key=str.encode)
     ]
 
 
-def _open(path: Path) -> IO[str]:
-    # The data set holds descriptions that were damaged before it was published; a broken byte must not end the reading.
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
-    return path.open(encoding="utf-8-sig", errors="replace", newline="")
-
-
-def _rows(file: IO[str], path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) for each record below the header."""
-    reader = csv.DictReader(file, restval="")
-    try:
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise RetailFileError(f"{path}: no Online Retail file, the header lacks {', '.join(missing)}")
-        for row in reader:
-            yield reader.line_num, row
-    except (csv.Error, EOFError, OSError) as fault:
-        raise RetailFileError(f"{path}: line {reader.line_num}: {fault}") from fault
-
-
-def _basket(invoice: str, rows: Iterable[tuple[int, dict[str, str]]], path: Path) -> Basket | None:
+def _basket(invoice: str, rows: Sequence[RetailRow]) -> Basket | None:
     """Make one invoice's basket, or None when it is a cancellation or nothing usable is left of it."""
-    lines: list[BasketLine] = []
-    invoiced_at: datetime | None = None
-    for number, row in rows:
-        if invoice.startswith("C"):
-            continue
-        try:
-            quantity, unit_price = int(row["Quantity"]), Decimal(row["UnitPrice"])
-            if quantity > 0 and unit_price > 0:
-                invoiced_at = invoiced_at or _time(row["InvoiceDate"])
-                lines.append(BasketLine(row["StockCode"], row["Description"], quantity, unit_price))
-        except (ValueError, InvalidOperation) as fault:
-            raise RetailFileError(f"{path}: line {number}: {fault}") from fault
-    return Basket(invoice, invoiced_at, tuple(lines)) if invoiced_at else None
-
-
-def _time(text: str) -> datetime:
-    # The shop's time of day has no zone in the file; only the distances between invoices matter.
-    return datetime.strptime(text, "%d/%m/%Y %H:%M").replace(tzinfo=UTC)
+    if invoice.upper().startswith("C"):
+        return None
+    usable = [row for row in rows if row.quantity > 0 and row.unit_price > 0]
+    if not usable:
+        return None
+    lines = tuple(BasketLine(row.sku, row.description, row.quantity, row.unit_price) for row in usable)
+    return Basket(invoice, usable[0].invoiced_at, lines)
 
 
 def _usual_price(counts: Counter[Decimal]) -> Decimal:

@@ -79,6 +79,8 @@ QUERIES = (
         "up to all products each, nothing found: cut by the budget",
     ),
     Query("exact SKU", "SKU-0500000", "one product"),
+    Query("inside words", "antern7", "1 name in 44"),
+    Query("parts that never meet", "ack lue", "100,000 products each, nothing found"),
     Query("nothing", "zzz", "a word no name has"),
 )
 

@@ -5,7 +5,6 @@
 
 import argparse
 import asyncio
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from statistics import median
 
 import orjson
 
-from benchmarks.harness.command import check_cores, exit_code_of
+from benchmarks.harness.command import allow_open_files, check_cores, exit_code_of
 from benchmarks.harness.gateway_process import SAMPLE_CATALOGUE, Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import Memory, memory
 from benchmarks.harness.results import Result, results_table, write_results
@@ -47,7 +46,7 @@ def measure(*, starts: int, connections: int, carts: int, keep: bool) -> None:
     """Measure, print the results and, if wanted, write results/footprint.json."""
     check_cores()
     find_wrk()
-    _allow_files(connections + _SPARE_FILES)
+    allow_open_files(connections + _SPARE_FILES)
     results = start_times(starts)
     with serving() as gateway:
         results += workers_at_rest(gateway)
@@ -162,15 +161,6 @@ def _used_memory(gateway: GatewayProcess) -> int:
     """Bytes the store allocated, once the clients' buffers have shrunk back."""
     time.sleep(_REST_S)
     return int(gateway.store.info("memory")["used_memory"])
-
-
-def _allow_files(files: int) -> None:
-    """Raise the limit of open files, for this process and the gateways it starts."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < files:
-        raise HarnessError(f"{files} open files are needed and only {hard} allowed; raise it with `ulimit -n`")
-    if soft != resource.RLIM_INFINITY and soft < files:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import msgspec
 import orjson
 
 from benchmarks.harness.command import check_cores, exit_code_of
-from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, serving
+from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, checkout_of, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, memory, pin
 from benchmarks.harness.results import Result, number, results_table, write_results
 from benchmarks.load.open_loop import BIN_S, Kind, Load, LoadStats, Setup
@@ -223,14 +223,7 @@ def prepare_mix(port: int, *, orders: int) -> list[Kind]:
 
 
 def _checkout(cart: str) -> bytes:
-    address = {"name": "A. Shopper", "line1": "1 High Street", "city": "London", "postcode": "N1 9GU", "country": "GB"}
-    body = {
-        "cart_id": cart,
-        "email": "shopper@shop.example",
-        "shipping_address": address,
-        "payment": {"token": "tok_visa"},
-    }
-    return _request("POST", "/v1/checkout", body, f"Idempotency-Key: {cart}\r\n")
+    return _request("POST", "/v1/checkout", checkout_of(cart, "tok_visa"), f"Idempotency-Key: {cart}\r\n")
 
 
 def _filled_carts(connection: socket.socket, count: int, lines: Sequence[Sequence[str]]) -> list[str]:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
 from cart.body_faults import fault_of, malformed
-from cart.catalog.model import NAME_MAX_BYTES, STOCK_MAX, CatalogRow, minor_units
-from cart.currencies import is_currency
-from cart.ids import SKU_MAX_BYTES, parse_sku
+from cart.catalog.csv_records import TOO_LONG, BadRecord, CsvReader
+from cart.catalog.header import ColumnsMissing, HeaderFault, read_header
+from cart.catalog.model import CatalogRow
+from cart.catalog.numbers import DecimalMark
+from cart.catalog.rows import COLUMNS, RowFault, RowReader, SkuCheck, any_sku, check_columns
+from cart.catalog.text_lines import text_lines
 
-COLUMNS = ("sku", "name", "price", "currency", "stock")
-FORMAT_HELP = """\
-FILE is UTF-8 text, named .csv or .jsonl. A .csv file has a header with the columns sku, name, price, currency and
-stock in any order (others are passed over); each line of a .jsonl file is an object with these members.
-price is in major units with at most as many decimals as the currency has by ISO 4217: 2.55 for GBP, 300 for JPY,
-1.250 for KWD. currency is three capital letters, stock the whole number of units to sell from now on, sku any
-printable text of up to 64 bytes, each one once in a file."""
-
-# Longer than any line of five sound fields; the rest of a longer line is skipped, so memory stays bounded.
-LINE_MAX_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
-_WHOLE = re.compile(r"[0-9]{1,15}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SUFFIXES: Final = (".csv", ".tsv", ".jsonl")
+# By the spelling in a header.
+_KNOWN: Final = {name: name for name in COLUMNS}
 
 
 class CatalogFileError(Exception):
@@ -49,34 +40,43 @@ class NumberedRow(NamedTuple):
     row: CatalogRow
 
 
-class _RowFault(Exception):
-    pass
+class FileForm(NamedTuple):
+    """How a file is written. Without a `delimiter` its header shows it; a byte-order mark goes before `encoding`."""
+
+    delimiter: str | None = None
+    decimal_mark: DecimalMark = "."
+    encoding: str = "utf-8"
 
 
 class _JsonRow(msgspec.Struct):
     sku: str
-    name: str
-    price: msgspec.Raw
-    currency: str
-    stock: msgspec.Raw
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    price: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    currency: str | msgspec.UnsetType = msgspec.UNSET
+    stock: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class CatalogFile:
     """The products of the file at `path`, record by record, in bounded memory.
 
-    `size` and `done` count bytes; `digest` is the SHA-256 of the bytes read. Raises `CatalogFileError` when opened or read
-    if it is neither CSV nor JSON Lines by its name, cannot be read, or has no header with all the columns.
+    `size` and `done` count bytes; `digest` is the SHA-256 of the bytes read; `columns` are those that the file has, once
+    its first record was read. Raises `CatalogFileError` when opened or read if it is neither CSV nor JSON Lines by its
+    name, cannot be read, or has no columns that make products.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, form: FileForm | None = None, *, sku_check: SkuCheck = any_sku) -> None:
         self._path = Path(path)
-        readers = {".csv": self._csv_records, ".jsonl": self._json_records}
-        reader = readers.get(self._path.suffix.lower())
-        if reader is None:
-            raise CatalogFileError(f"{path}: not named .csv or .jsonl")
-        self._records = reader
+        if self._path.suffix.lower() not in _SUFFIXES:
+            raise CatalogFileError(f"{path}: not named {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}")
+        self._form = form or FileForm()
+        try:
+            bytes(4).decode(self._form.encoding)  # fails for codecs that are none of text, such as base64
+        except (LookupError, ValueError):
+            raise CatalogFileError(f"{path}: there is no encoding {self._form.encoding}") from None
+        self._rows = RowReader(self._form.decimal_mark, sku_check)
         self._hash = hashlib.sha256()
         self.done = 0
+        self.columns: tuple[str, ...] = ()
         try:
             self.size = self._path.stat().st_size
         except OSError as error:
@@ -87,122 +87,115 @@ class CatalogFile:
         """SHA-256, in hexadecimal, of the bytes read so far."""
         return self._hash.hexdigest()
 
+    @property
+    def missing_columns(self) -> tuple[str, ...]:
+        """The columns that the file does not have; none while they are unknown."""
+        return tuple(name for name in COLUMNS if self.columns and name not in self.columns)
+
     def records(self) -> Iterator[NumberedRow | Rejection]:
         """Go through the file once."""
+        is_json = self._path.suffix.lower() == ".jsonl"
         try:
             with self._path.open("rb") as file:
-                yield from self._records(self._lines(file))
+                lines = text_lines(_Counted(file, self), self._form.encoding)
+                yield from self._json_records(lines) if is_json else self._csv_records(lines)
         except OSError as error:
             raise CatalogFileError(f"{self._path}: {error.strerror}") from error
 
-    def _lines(self, file: BinaryIO) -> Iterator[bytes]:
-        """Whole lines with their ends; of a line that is too long its beginning."""
-        while line := self._count(file.readline(LINE_MAX_BYTES)):
-            yield line.removeprefix(_BOM) if self.done == len(line) else line
-            while line and not line.endswith(b"\n"):
-                line = self._count(file.readline(LINE_MAX_BYTES))
-
-    def _count(self, piece: bytes) -> bytes:
+    def count(self, piece: bytes) -> None:
+        """Take note of bytes that were read."""
         self._hash.update(piece)
         self.done += len(piece)
-        return piece
 
-    def _csv_records(self, lines: Iterator[bytes]) -> Iterator[NumberedRow | Rejection]:
-        # Bytes that are not UTF-8 become lone surrogates, which no field may hold, so only their record is rejected.
-        reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
-        indexes, width = self._header(reader)
-        while True:
-            begins = reader.line_num + 1
-            try:
-                fields = next(reader)
-                if fields:
-                    yield NumberedRow(begins, _row(*_select(fields, indexes, width)))
-            except StopIteration:
-                return
-            except (csv.Error, _RowFault) as fault:
-                yield Rejection(begins, str(fault))
-
-    def _header(self, reader: Iterator[list[str]]) -> tuple[list[int], int]:
-        """The index of each column, and the number of columns in the file."""
+    def _csv_records(self, lines: Iterator[str | None]) -> Iterator[NumberedRow | Rejection]:
+        reader = CsvReader(lines)
         try:
-            header = [name.strip().lower() for name in next(reader, [])]
-        except csv.Error as error:
-            raise CatalogFileError(f"{self._path}: line 1: {error}") from error
-        if missing := [name for name in COLUMNS if name not in header]:
-            raise CatalogFileError(f"{self._path}: line 1: the header lacks {', '.join(missing)}")
-        if repeated := [name for name in COLUMNS if header.count(name) > 1]:
-            raise CatalogFileError(f"{self._path}: line 1: the header repeats {', '.join(repeated)}")
-        return [header.index(name) for name in COLUMNS], len(header)
+            header = read_header(reader, _KNOWN, check_columns, delimiter=self._form.delimiter)
+        except HeaderFault as fault:
+            raise CatalogFileError(f"{self._path}: {fault}") from None
+        columns = header.columns
+        self.columns = tuple(columns)
 
-    def _json_records(self, lines: Iterator[bytes]) -> Iterator[NumberedRow | Rejection]:
+        def texts(fields: list[str]) -> Mapping[str, str]:
+            return {name: fields[index] for name, index in columns.items()}
+
+        def is_sound(fields: list[str]) -> bool:
+            try:
+                self._rows.row(texts(fields))
+            except RowFault:
+                return False
+            return True
+
+        for record in reader.records(header.delimiter, header.width, is_sound):
+            if isinstance(record, BadRecord):
+                yield Rejection(*record)
+                continue
+            try:
+                yield NumberedRow(record.line, self._rows.row(texts(record.fields)))
+            except RowFault as fault:
+                yield Rejection(record.line, str(fault))
+
+    def _json_records(self, lines: Iterator[str | None]) -> Iterator[NumberedRow | Rejection]:
         decoder = msgspec.json.Decoder(_JsonRow)
         for number, line in enumerate(lines, start=1):
+            if line is None:
+                yield Rejection(number, TOO_LONG)
+                continue
             if not line.strip():
                 continue
             try:
-                record = decoder.decode(line)
-                yield NumberedRow(
-                    number, _row(record.sku, record.name, _text(record.price), record.currency, _text(record.stock))
-                )
-            # A RecursionError is an object of a thousand brackets in a member that is passed over.
+                # Bytes that were no text become such bytes again.
+                texts = _json_texts(decoder.decode(line.encode("utf-8", "surrogateescape")))
+                self._check_members(texts)
+                yield NumberedRow(number, self._rows.row(texts))
             except msgspec.ValidationError as invalid:
                 place, detail = fault_of(invalid)
                 yield Rejection(number, f"{place.removeprefix('/') or 'the line'} {detail}")
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+            # A RecursionError is an object of a thousand brackets in a member that is passed over.
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as fault:
                 yield Rejection(number, f"the line {malformed(fault)}")
-            except _RowFault as fault:
+            except RowFault as fault:
                 yield Rejection(number, str(fault))
 
+    def _check_members(self, texts: Mapping[str, str]) -> None:
+        """All records have the members of the first one that makes a product."""
+        if self.columns:
+            if faults := [f"{name} is missing" for name in self.columns if name not in texts]:
+                raise RowFault("; ".join(faults))
+            if faults := [name for name in texts if name not in self.columns]:
+                raise RowFault(f"has {', '.join(faults)}, which the first record does not have")
+            return
+        try:
+            check_columns(list(texts))
+        except ColumnsMissing as fault:
+            raise RowFault(str(fault)) from None
+        self.columns = tuple(texts)
 
-def _select(fields: list[str], indexes: list[int], width: int) -> list[str]:
-    if len(fields) != width:
-        raise _RowFault(f"has {len(fields)} fields, the header has {width}")
-    return [fields[index] for index in indexes]
+
+class _Counted:
+    """A binary file whose bytes are counted as they are read."""
+
+    def __init__(self, file: BinaryIO, counter: CatalogFile) -> None:
+        self._file = file
+        self._counter = counter
+
+    def read(self, size: int, /) -> bytes:
+        """See `Readable`."""
+        piece = self._file.read(size)
+        self._counter.count(piece)
+        return piece
+
+
+def _json_texts(record: _JsonRow) -> dict[str, str]:
+    """The members of a record that are there. A number, or a string that holds one, is as it was written."""
+    members = {name: getattr(record, name) for name in COLUMNS}
+    return {
+        name: _text(value) if isinstance(value, msgspec.Raw) else value
+        for name, value in members.items()
+        if value is not msgspec.UNSET
+    }
 
 
 def _text(raw: msgspec.Raw) -> str:
-    """A number, or a string that holds one, as it was written, without a conversion to binary."""
-    return bytes(raw).decode("utf-8", "replace").strip('"')
-
-
-def _row(sku: str, name: str, price: str, currency: str, stock: str) -> CatalogRow:
-    """Check the five fields; raises one `_RowFault` that names all that is wrong with them."""
-    faults: list[str] = []
-    parsed_sku = parse_sku(sku)
-    if parsed_sku is None:
-        faults.append(f"sku {_quoted(sku)} is not 1 to {SKU_MAX_BYTES} bytes of printable text")
-    if fault := _name_fault(name):
-        faults.append(f"name {_quoted(name)} {fault}")
-    currency = currency.strip()
-    amount = 0
-    if not is_currency(currency):
-        faults.append(f"currency {_quoted(currency)} is no currency code of ISO 4217, such as GBP")
-    else:
-        try:
-            amount = minor_units(price.strip(), currency)
-        except ValueError as fault_of_price:
-            faults.append(f"price {_quoted(price)} {fault_of_price}")
-    stock = stock.strip()
-    units = int(stock) if _WHOLE.fullmatch(stock) else -1
-    if not 0 <= units <= STOCK_MAX:
-        faults.append(f"stock {_quoted(stock)} is no whole number of 0 to {STOCK_MAX}")
-    if faults or parsed_sku is None:
-        raise _RowFault("; ".join(faults))
-    return CatalogRow(parsed_sku, name, amount, currency, units)
-
-
-def _name_fault(name: str) -> str | None:
-    if not name.strip():
-        return "is empty"
-    if _CONTROL.search(name):
-        return "holds a control character"
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        return "is not UTF-8"
-    return f"is longer than {NAME_MAX_BYTES} bytes" if size > NAME_MAX_BYTES else None
-
-
-def _quoted(text: str) -> str:
-    """The text in quotes, in one short printable line."""
-    return ascii(text if len(text) <= 40 else text[:40] + "...")
+    text = bytes(raw).decode("utf-8", "replace")
+    return msgspec.json.decode(raw, type=str) if text.startswith('"') else text

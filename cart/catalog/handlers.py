@@ -5,6 +5,7 @@ from __future__ import annotations
 from cart.catalog.model import STOCK_UNKNOWN, ProductPage, ProductView
 from cart.catalog.ports import ForeignCursor, ProductSearch, StockLevels, StockUnknown
 from cart.errors import InvalidBody, ProductNotFound
+from cart.ids import parse_sku
 from cart.model import STALE_PRICES, Product, Sku
 from cart.ports import PriceBook
 from primitives.bounded_map import BoundedMap
@@ -39,7 +40,11 @@ class ProductHandlers:
         """The product of that SKU with its stock of this moment. Raises `ProductNotFound`."""
         product = (await self._prices.products((sku,))).get(sku)
         if product is None:
-            raise ProductNotFound(sku)
+            # Only now: nearly all SKUs are asked for as they are in the catalogue.
+            parsed = parse_sku(sku)
+            if parsed is None or parsed == sku:
+                raise ProductNotFound(sku)
+            return await self.get(parsed)
         try:
             level = await self._stock.level(sku)
         except StockUnknown as unknown:
@@ -62,7 +67,8 @@ class ProductHandlers:
     async def page(self, *, limit: int = LIMIT_DEFAULT, cursor: str | None = None, q: str | None = None) -> ProductPage:
         """A page of the catalogue in its stable order, or of the products that match `q`.
 
-        `q`: words that the name must all contain, in any case, or an exact SKU, whose product then comes first;
+        `q`: words that the name must all contain, in any case, or an exact SKU, whose product then comes first; names that
+        have some of the words inside others come last, see `words`;
         blank is the same as none. Raises `InvalidBody` naming `/limit` (1 to 100), `/q` or `/cursor`.
         """
         if not 1 <= limit <= LIMIT_MAX:

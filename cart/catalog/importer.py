@@ -19,9 +19,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from cart.catalog.files import CatalogFile, CatalogFileError, NumberedRow, Rejection
+from cart.catalog.files import CatalogFile, CatalogFileError, FileForm, NumberedRow, Rejection
 from cart.catalog.model import CatalogRow
 from cart.catalog.ports import Catalog, ProductSearch, PutCounts
+from cart.catalog.rows import SkuCheck, any_sku
 from cart.catalog.staging import Staging
 
 # Bounds the memory, and the time for which a batch occupies the event loop.
@@ -49,12 +50,14 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `sound` and `rejected` count the file's records; `rejections` are the first 1,000 of the latter. `imported` is 0 when
     records were rejected and not to be skipped: then the catalogue is as it was. Of those imported, `new` were not in the
-    catalogue before, and of `changed` the name, price or currency differed.
+    catalogue before, and of `changed` the name, price or currency differed. The columns that the file lacks are
+    `untouched`: their values stayed.
     """
 
     sound: int
     rejected: int
     rejections: list[Rejection]
+    untouched: tuple[str, ...] = ()
     imported: int = 0
     new: int = 0
     changed: int = 0
@@ -65,6 +68,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
         return self.rejected > 0 and self.imported == 0
 
 
+_UNKNOWN = "is not in the catalogue; a new product needs the columns name, price and currency"
 Progress = Callable[[ImportProgress], None]
 _T = TypeVar("_T")
 
@@ -78,6 +82,8 @@ async def import_catalog(
     *,
     catalog: Catalog,
     search: ProductSearch,
+    form: FileForm | None = None,
+    sku_check: SkuCheck = any_sku,
     skip_bad: bool = False,
     progress: Progress = _ignore,
     rejected: Callable[[Rejection], None] = _ignore,
@@ -87,12 +93,13 @@ async def import_catalog(
 
     Nothing is imported if any record is bad, unless `skip_bad`. `rejected` is called for every bad record as it is found,
     `progress` after every batch. The rows wait in a file in `spool_dir` (default: the system's temporary directory). Doing
-    it again changes nothing but the stock, which is set to the file's; products that the file lacks stay.
+    it again changes nothing but the stock, which is set to the file's; products that the file lacks stay, and so do the
+    values of columns that it lacks.
 
     Raises `CatalogFileError`, `ImportBusy`, `StoreError`, `SearchUnavailable`; after the last two, do it again.
     """
-    async with _open_import(path, spool_dir) as work:
-        report = await work.check(progress, rejected)
+    async with _open_import(CatalogFile(path, form, sku_check=sku_check), spool_dir) as work:
+        report = await work.check_known(await work.check(progress, rejected), catalog, rejected)
         if report.rejected and not skip_bad:
             return report
         async with catalog.lease(wait_s=LEASE_WAIT_S):
@@ -100,7 +107,12 @@ async def import_catalog(
 
 
 async def import_once(
-    path: str | Path, *, catalog: Catalog, search: ProductSearch, spool_dir: str | Path | None = None
+    path: str | Path,
+    *,
+    catalog: Catalog,
+    search: ProductSearch,
+    sku_check: SkuCheck = any_sku,
+    spool_dir: str | Path | None = None,
 ) -> ImportReport | None:
     """Import the file unless this very content was imported before; None when there was nothing to do.
 
@@ -110,8 +122,8 @@ async def import_once(
     digest = await asyncio.to_thread(_digest, Path(path))
     if await catalog.has_imported(digest) and await search.has_imported(digest):
         return None
-    async with _open_import(path, spool_dir) as work:
-        report = await work.check()
+    async with _open_import(CatalogFile(path, sku_check=sku_check), spool_dir) as work:
+        report = await work.check_known(await work.check(), catalog)
         if report.rejected:
             return report
         async with catalog.lease(wait_s=ONCE_WAIT_S):
@@ -147,7 +159,25 @@ class _Import:
             for rejection in rejections:
                 rejected(rejection)
             progress(ImportProgress("checking", sound, self._file.done, self._file.size))
-        return ImportReport(sound=sound, rejected=bad, rejections=first)
+        return ImportReport(sound=sound, rejected=bad, rejections=first, untouched=self._file.missing_columns)
+
+    async def check_known(
+        self, checked: ImportReport, catalog: Catalog, rejected: Callable[[Rejection], None] = _ignore
+    ) -> ImportReport:
+        """Reject the staged rows that say too little about a product that is not in the catalogue."""
+        if not {"name", "price"}.intersection(checked.untouched):
+            return checked
+        unknown, first = 0, checked.rejections
+        async for rows in self._batches():
+            missing = await catalog.missing([row.sku for row in rows])
+            rejections = await self._in_thread(self._staging.reject, missing, _UNKNOWN)
+            unknown += len(rejections)
+            first = sorted([*first, *rejections])[:MAX_REJECTIONS]
+            for rejection in rejections:
+                rejected(rejection)
+        return msgspec.structs.replace(
+            checked, sound=checked.sound - unknown, rejected=checked.rejected + unknown, rejections=first
+        )
 
     async def publish(
         self, checked: ImportReport, catalog: Catalog | None, search: ProductSearch | None, progress: Progress = _ignore
@@ -162,7 +192,7 @@ class _Import:
                     await announce(batch_counts)
                 # After the store: every product that the search finds can be shown.
                 if search is not None:
-                    await search.upsert([(row.sku, row.name) for row in rows])
+                    await search.upsert([(row.sku, row.name) for row in rows if row.name is not None])
                 done += len(rows)
                 progress(ImportProgress("importing", done, done, checked.sound))
         for target in (catalog, search):
@@ -178,8 +208,7 @@ class _Import:
 
 
 @asynccontextmanager
-async def _open_import(path: str | Path, spool_dir: str | Path | None) -> AsyncIterator[_Import]:
-    file = CatalogFile(path)
+async def _open_import(file: CatalogFile, spool_dir: str | Path | None) -> AsyncIterator[_Import]:
     with (
         tempfile.TemporaryDirectory(prefix="peakgate-import-", dir=spool_dir) as spool,
         closing(Staging(Path(spool) / "staged.sqlite3")) as staging,

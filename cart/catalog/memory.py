@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from cart.catalog.model import CatalogRow, words_of
+from cart.catalog.model import CatalogRow
 from cart.catalog.ports import ForeignCursor, ImportBusy, PutCounts, SearchHits, StockUnknown
+from cart.catalog.words import is_match, words_of
+from cart.ids import parse_sku
 from cart.model import Product, Sku
 
 
@@ -44,15 +46,24 @@ class MemoryCatalog:
 
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
         """See `Catalog`."""
-        new = changed = 0
+        new = changed = unknown = 0
         book = dict(self.book)  # another mapping: the values of one mapping never change
         for row in rows:
-            product = Product(row.sku, row.name, row.price, row.currency)
-            new += row.sku not in book
-            changed += book.get(row.sku, product) != product
-            book[row.sku], self.stock[row.sku] = product, row.stock
+            was = book.get(row.sku)
+            product = _merged(was, row)
+            if product is None:
+                unknown += 1
+                continue
+            new += was is None
+            changed += was is not None and was != product
+            book[row.sku] = product
+            self.stock[row.sku] = self.stock.get(row.sku, 0) if row.stock is None else row.stock
         self.book = book
-        return PutCounts(new, changed, len(rows) - new - changed)
+        return PutCounts(new, changed, len(rows) - new - changed - unknown, unknown)
+
+    async def missing(self, skus: Sequence[Sku]) -> list[Sku]:
+        """See `Catalog`."""
+        return [sku for sku in skus if sku not in self.book]
 
     async def raise_epoch(self) -> None:
         """See `Catalog`."""
@@ -95,8 +106,17 @@ class MemorySearch:
 
     def _matching(self, q: str) -> list[Sku]:
         wanted = set(words_of(q))
-        matches = [sku for sku, words in self._words.items() if wanted and wanted <= words and sku != q]
-        return [Sku(q), *matches] if q in self._words else matches
+        exact_sku = parse_sku(q)
+        exact, inside = [], []
+        for sku, words in self._words.items():
+            if sku == exact_sku or not wanted:
+                continue
+            if wanted <= words:
+                exact.append(sku)
+            elif all(is_match(word, words) for word in wanted):
+                inside.append(sku)
+        head = [exact_sku] if exact_sku is not None and exact_sku in self._words else []
+        return head + exact + inside
 
     async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
         """See `ProductSearch`."""
@@ -109,6 +129,16 @@ class MemorySearch:
     async def mark_imported(self, digest: str) -> None:
         """See `ProductSearch`."""
         self._imported.add(digest)
+
+
+def _merged(was: Product | None, row: CatalogRow) -> Product | None:
+    """The product after this row; None if the row says too little about a new one."""
+    name = row.name if row.name is not None or was is None else was.name
+    price = row.price if row.price is not None or was is None else was.price
+    currency = row.currency if row.currency is not None or was is None else was.currency
+    if name is None or price is None or currency is None:
+        return None
+    return Product(row.sku, name, price, currency)
 
 
 def _start(cursor: str, q: str | None) -> int:

@@ -31,11 +31,15 @@ class ImportBusy(Exception):
 
 
 class PutCounts(NamedTuple):
-    """The outcome of a batch: products that were `new`, those whose name, price or currency `changed`, and the others."""
+    """The outcome of a batch: products that were `new`, those whose name, price or currency `changed`, and the others.
+
+    `unknown` rows were not written: they are not in the catalogue, and lack members of a new product.
+    """
 
     new: int
     changed: int
     same: int
+    unknown: int = 0
 
 
 class SearchHits(NamedTuple):
@@ -61,7 +65,11 @@ class Catalog(Protocol):
     """The truth about products, as an import writes it."""
 
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
-        """Write products of different SKUs; stock becomes that of the row. Safe to repeat."""
+        """Write products of different SKUs; members that are None stay, also while they are sold. Safe to repeat."""
+        ...
+
+    async def missing(self, skus: Sequence[Sku]) -> list[Sku]:
+        """Those of the SKUs that are not in the catalogue."""
         ...
 
     async def raise_epoch(self) -> None:
@@ -91,8 +99,8 @@ class ProductSearch(Protocol):
     async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
         """Up to `limit` SKUs in the order of their first import, which later imports do not change.
 
-        With `q`, those whose name has all its words (`words_of`), and before them the one whose SKU is `q` itself, exactly
-        as written. Raises `ForeignCursor` for a cursor it did not give out for the same `q`, and `SearchUnavailable`.
+        With `q`, those whose name has all its words (`words_of`), and behind them those that have some of them inside other
+        words only (`is_match`). Before both is the one whose SKU is `q` itself, as `parse_sku` reads it. Raises `ForeignCursor` for a cursor it did not give out for the same `q`, and `SearchUnavailable`.
         """
         ...
 

@@ -16,7 +16,9 @@ from cart.catalog.model import CatalogRow
 from cart.catalog.ports import ImportBusy, PutCounts, StockUnknown
 from cart.ids import parse_sku
 from cart.model import Product, Sku
+from cart.sku_keys import product_key
 from primitives.backoff import Backoff
+from primitives.unit_of_work import unit_of_work
 from store import Lease, LeaseBusy, LeaseLost, Script, Store, StoreError
 
 EPOCH_KEY = "catalog:epoch"
@@ -33,11 +35,6 @@ LEASE_MS = 10_000
 PUT_PRODUCT = Script.from_package("cart.catalog", "scripts/put_product.lua")
 
 _Reply = TypeVar("_Reply")
-
-
-def product_key(sku: str) -> str:
-    """The key of a product's hash; its stock's holds are under the same hash tag."""
-    return f"{{{sku}}}p"
 
 
 class RedisPriceBook:
@@ -99,7 +96,8 @@ class RedisPriceBook:
     async def watch(self) -> None:
         """Follow the epoch until cancelled; while the store is away, the cache stays valid."""
         while True:
-            await self.refresh()
+            with unit_of_work():
+                await self.refresh()
             await asyncio.sleep(self._poll_s)
 
     async def refresh(self) -> None:
@@ -180,18 +178,35 @@ class RedisCatalog:
             return asyncio.gather(
                 *(
                     self._store.run(
-                        PUT_PRODUCT, (product_key(row.sku),), (row.name, row.price, row.currency, row.stock)
+                        PUT_PRODUCT,
+                        (product_key(row.sku),),
+                        tuple(
+                            "" if value is None else value for value in (row.name, row.price, row.currency, row.stock)
+                        ),
                     )
                     for row in rows
                 )
             )
 
         outcomes, was_repeated = await _retry(send)
-        new, same = outcomes.count(b"new"), outcomes.count(b"same")
+        new, changed, same, unknown = (outcomes.count(each) for each in (b"new", b"changed", b"same", b"unknown"))
         if was_repeated:
             # Unchanged rows may have been changed by the attempt with lost replies: the epoch must rise.
-            return PutCounts(new, len(rows) - new, 0)
-        return PutCounts(new, len(rows) - new - same, same)
+            return PutCounts(new, changed + same, 0, unknown)
+        return PutCounts(new, changed, same, unknown)
+
+    async def missing(self, skus: Sequence[Sku]) -> list[Sku]:
+        """See `Catalog`. Raises `StoreError`."""
+        found: list[Sku] = []
+        for start in range(0, len(skus), WINDOW):
+            window = skus[start : start + WINDOW]
+
+            def send(window: Sequence[Sku] = window) -> Awaitable[list[int]]:
+                return asyncio.gather(*(self._store.execute("HEXISTS", product_key(sku), "name") for sku in window))
+
+            exists, _ = await _retry(send)
+            found += [sku for sku, is_there in zip(window, exists, strict=True) if not is_there]
+        return found
 
     async def raise_epoch(self) -> None:
         """See `Catalog`. Raises `StoreError`."""

@@ -1,7 +1,8 @@
 """The embedded product search: SQLite FTS5 in one file of the data directory, read by every process of the gateway.
 
 The order of the catalogue is the order of row ids, which a product gets once. Names are cut into words by `words_of`
-before SQLite sees them, in the index and in queries alike, so a query holds nothing but quoted words.
+before SQLite sees them, in the index and in queries alike, so a query holds nothing but quoted words. The index has the
+words, and their parts (`grams_of`) for searches of words inside others; a part that is found is compared with the words.
 
 Measured with 1,000,000 products: FTS5 answers in well under a millisecond wherever some product matches soon, but words
 that are each in half of all names and never together cost it 17 to 30 ms, as it goes through both lists to their ends,
@@ -18,21 +19,24 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from cart.catalog.model import words_of
 from cart.catalog.ports import ForeignCursor, SearchHits, SearchUnavailable
+from cart.catalog.words import grams_of, is_found_inside, wanted_grams, words_of
+from cart.ids import parse_sku
 from cart.model import Sku
 
 FILE_NAME = "search.sqlite3"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+NAMES = "CREATE VIRTUAL TABLE names USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii')"
 # Only the words are stored, not the names: the index needs no more to remove a renamed product.
 SCHEMA = (
     "CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, words TEXT NOT NULL)",
-    "CREATE VIRTUAL TABLE names USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii')",
+    NAMES,
     "CREATE TABLE imports (digest TEXT PRIMARY KEY) WITHOUT ROWID",
 )
 ALL = "SELECT id, sku FROM products WHERE id > ? ORDER BY id LIMIT ?"
@@ -43,13 +47,19 @@ INDEX = "INSERT INTO names(rowid, words) VALUES (?, ?)"
 UNINDEX = "INSERT INTO names(names, rowid, words) VALUES ('delete', ?, ?)"
 MATCHING = """
 SELECT products.id, products.sku FROM names JOIN products ON products.id = names.rowid
-WHERE names MATCH ? AND names.rowid > ? AND names.rowid <> ? ORDER BY names.rowid LIMIT ?
+WHERE names MATCH ? AND names.rowid > ? AND names.rowid <> ? {} ORDER BY names.rowid LIMIT ?
 """
+# The parts of a word may be in a name and the word not.
+INSIDE = "AND instr(products.words, ?)"
+# A query's parts beyond these would cost more than they exclude.
+MAX_GRAMS = 64
 BUSY_S = 10.0
 # Part of the file's format: another size is another SCHEMA_VERSION. A window of the worst words takes 2 ms.
 WINDOW_ROWS = 1 << 16
 BUDGET_S = 0.008
 MAX_ROW_ID = (1 << 63) - 1
+# In a cursor, the rows that have the words inside others come behind all rows that have the words.
+_INSIDE_FROM = MAX_ROW_ID + 1
 
 _POSITION_BYTES = 8
 _CHECK_BYTES = 7
@@ -125,31 +135,31 @@ class SqliteSearch:
         return _hits(rows, limit, after, None, None)
 
     def _matching(self, limit: int, after: int, is_first: bool, q: str) -> SearchHits:
-        """The exact SKU on the first page, then the names with all words in row order, without that SKU again."""
+        """The exact SKU on the first page, then the names with all words, then those with words inside others; in row order."""
         reader = self._reader()
-        exact = reader.execute(EXACT, (q,)).fetchone()
+        exact = reader.execute(EXACT, (parse_sku(q),)).fetchone()
         exact_id, head = (exact[0], [Sku(exact[1])] if is_first else []) if exact else (0, [])
         wanted = limit - len(head)
-        rows, reached = self._with_words(reader, words_of(q), after, exact_id, wanted + 1)
+        rows, reached = self._ranked(reader, words_of(q), after, exact_id, wanted + 1)
         hits = _hits(rows, wanted, after, reached, q)
         return SearchHits(head + hits.skus, hits.next_cursor)
 
-    def _with_words(
+    def _ranked(
         self, reader: sqlite3.Connection, words: Sequence[str], after: int, exact_id: int, wanted: int
     ) -> tuple[list[_Row], int | None]:
-        """Up to `wanted` rows after the row `after`; and the last row searched, where the time budget ended first."""
+        """Up to `wanted` rows after the position `after`; and the last one searched, where the time budget ended first."""
         rows: list[_Row] = []
-        if not words:
-            return rows, None
-        last_window: int = reader.execute(LAST).fetchone()[0] // WINDOW_ROWS
         deadline = self._clock() + self._budget_s
-        for window in range((after + 1) // WINDOW_ROWS, last_window + 1):
-            match = " ".join(f'"{term}"' for term in _terms(words, window))
-            rows += reader.execute(MATCHING, (match, after, exact_id, wanted - len(rows)))
-            if len(rows) == wanted:
-                break
-            if window < last_window and self._clock() >= deadline:
-                return rows, (window + 1) * WINDOW_ROWS - 1
+        last_window: int = reader.execute(LAST).fetchone()[0] // WINDOW_ROWS
+        for query in _queries(words):
+            row_id = max(after - query.positions_from, 0)
+            for window in range((row_id + 1) // WINDOW_ROWS, last_window + 1):
+                found = query.rows(reader, window, row_id, exact_id, wanted - len(rows))
+                rows += [(query.positions_from + found_id, sku) for found_id, sku in found]
+                if len(rows) == wanted:
+                    return rows, None
+                if window < last_window and self._clock() >= deadline:
+                    return rows, query.positions_from + (window + 1) * WINDOW_ROWS - 1
         return rows, None
 
     def _upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
@@ -168,6 +178,8 @@ class SqliteSearch:
     def _create(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite makes the files beside it with the same mode.
+            self._path.touch(mode=0o600)
         except OSError as error:
             raise SearchUnavailable(f"the product search {self._path}: {error}") from error
         writer = self._write_connection()
@@ -181,12 +193,14 @@ class SqliteSearch:
             if version == 0:
                 for statement in SCHEMA:
                     writer.execute(statement)
-                writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version == 1:
+                _index_again(writer)
             elif version != SCHEMA_VERSION:
                 raise SearchUnavailable(
                     f"the product search {self._path} was made by another version of Peakgate:"
                     " remove it and import the catalogue again"
                 )
+            writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _reader(self) -> sqlite3.Connection:
         """This thread's connection for queries."""
@@ -223,13 +237,66 @@ def _upsert(writer: sqlite3.Connection, sku: Sku, words: str) -> None:
         writer.execute(INDEX, (row_id, _indexed(words, row_id)))
 
 
-def _terms(words: Iterable[str], window: int) -> Iterator[str]:
-    """The words as the index has them for the rows of that window."""
-    return (f"{window:04x}{word}" for word in dict.fromkeys(words))
+class _Query:
+    """One kind of match: names with all words, or with some of them inside other words."""
+
+    def __init__(self, words: Sequence[str], *, is_inside: bool) -> None:
+        self.positions_from = _INSIDE_FROM if is_inside else 0
+        self._inside = [word for word in words if is_inside and is_found_inside(word)]
+        self._sql = MATCHING.format(" ".join([INSIDE] * len(self._inside)))
+        self._words = words
+        self._is_inside = is_inside
+
+    def rows(
+        self, reader: sqlite3.Connection, window: int, after: int, exact_id: int, limit: int
+    ) -> Iterable[tuple[int, str]]:
+        """The rows of that window after a row id, without the one of the exact SKU."""
+        return reader.execute(self._sql, (self._match(window), after, exact_id, *self._inside, limit))
+
+    def _match(self, window: int) -> str:
+        """The expression for the rows of that window."""
+        words = " ".join(f'"{window:04x}w{word}"' for word in self._words)
+        if not self._is_inside:
+            return words
+        whole = (f'"{window:04x}w{word}"' for word in self._words if word not in self._inside)
+        grams = dict.fromkeys(gram for word in self._inside for gram in wanted_grams(word))
+        parts = (f'"{window:04x}g{gram}"' for gram in islice(grams, MAX_GRAMS))
+        return f"({' '.join((*whole, *parts))}) NOT ({words})"
+
+
+def _queries(words: Sequence[str]) -> Sequence[_Query]:
+    words = list(dict.fromkeys(words))
+    if not words:
+        return ()
+    whole = _Query(words, is_inside=False)
+    return (whole, _Query(words, is_inside=True)) if any(map(is_found_inside, words)) else (whole,)
 
 
 def _indexed(words: str, row_id: int) -> str:
-    return " ".join(_terms(words.split(" "), row_id // WINDOW_ROWS))
+    """The terms of a row: its words and their parts, each with the window of the row."""
+    window = f"{row_id // WINDOW_ROWS:04x}"
+    each = words.split()
+    grams = {gram: None for word in each for gram in grams_of(word)}
+    terms = [f"{window}w{word}" for word in each]
+    terms += [f"{window}g{gram}" for gram in grams]
+    return " ".join(terms)
+
+
+def _index_again(writer: sqlite3.Connection) -> None:
+    """Make the present index of one that has no parts of words.
+
+    Marks that are vowels were no parts of words there, so files count as not imported: the next import has them right.
+    """
+    writer.execute("DROP TABLE names")
+    writer.execute(NAMES)
+    writer.execute("DELETE FROM imports")
+    after = 0
+    while rows := writer.execute(
+        "SELECT id, words FROM products WHERE id > ? ORDER BY id LIMIT 1000", (after,)
+    ).fetchall():
+        for row_id, words in rows:
+            writer.execute(INDEX, (row_id, _indexed(words, row_id)))
+        after = rows[-1][0]
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -251,15 +318,15 @@ def _cursor(position: int, q: str | None) -> str:
 
 
 def _position(cursor: str, q: str | None) -> int:
-    """The row id that the cursor stands for. Raises `ForeignCursor`."""
+    """The position that the cursor stands for. Raises `ForeignCursor`."""
     try:
         raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
     except ValueError:
         raise ForeignCursor(cursor) from None
     packed, check = raw[:_POSITION_BYTES], raw[_POSITION_BYTES:]
     position = int.from_bytes(packed, "big")
-    # Clients can make cursors; one that no row id can reach would not even be a number to SQLite.
-    if check != _check(packed, q) or position > MAX_ROW_ID:
+    # Clients can make cursors; a row id that is none would not even be a number to SQLite.
+    if check != _check(packed, q) or (q is None and position > MAX_ROW_ID):
         raise ForeignCursor(cursor)
     return position
 

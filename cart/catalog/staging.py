@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cart.catalog.files import NumberedRow, Rejection
@@ -46,6 +46,14 @@ class Staging:
             for first, (line, row) in zip(lines, rows, strict=True)
             if first != line
         ]
+
+    def reject(self, skus: Collection[Sku], reason: str) -> list[Rejection]:
+        """Take the rows of these SKUs out again; returns them as rejections."""
+        rejections = []
+        for sku in skus:
+            line = self._db.execute("DELETE FROM staged WHERE sku = ? RETURNING line", (sku,)).fetchone()[0]
+            rejections.append(Rejection(line, f"sku {sku!a} {reason}"))
+        return sorted(rejections)
 
     def after(self, line: int, count: int) -> tuple[int, list[CatalogRow]]:
         """The next `count` rows below that line, and the line of their last; no rows at the end."""

@@ -1,5 +1,5 @@
 -- Step 2 of a merge, at its target: takes in the source's lines, once.
--- KEYS[2] the merge's marker: "absorbed attempt", or "fenced attempt" when attempts up to that one must not be absorbed.
+-- KEYS[2], before the record of idempotency keys: the merge's marker: "absorbed attempt", or "fenced attempt" when attempts up to that one must not be absorbed.
 -- ARGS 3 the source's lines, 4 its currency, 5 attempt, 6 strategy, 7 lifetime of the marker (ms)
 -- Replies as write.lua, or {'settled'}: this attempt was absorbed or fenced before.
 local outcome, settled_attempt = string.match(redis.call('GET', KEYS[2]) or '', '^(%a+) (%d+)$')

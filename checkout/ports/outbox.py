@@ -11,7 +11,7 @@ from cart.model import OrderId
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):
-    """A message in the outbox of a partition. `entry_id` begins with the time it was written, in milliseconds."""
+    """A message in the outbox of a partition."""
 
     partition: str
     entry_id: str
@@ -19,13 +19,28 @@ class OutboxEntry(msgspec.Struct, frozen=True):
     message: bytes
 
 
+class OutboxBacklog(msgspec.Struct, frozen=True):
+    """The number of entries of all partitions, and the age of the oldest in seconds, by the clock of the store."""
+
+    waiting: int = 0
+    oldest_age_s: float = 0.0
+
+
 class Outbox(Protocol):
     """The outbox of all partitions."""
 
-    async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
-        """The oldest entries of each partition that were written before `before_ms` (Unix milliseconds)."""
+    async def unsent(self, *, per_partition: int) -> Sequence[OutboxEntry]:
+        """The oldest entries of each partition."""
         ...
 
     async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         """Delete entries whose messages the queue has."""
+        ...
+
+
+class OutboxGauge(Protocol):
+    """How much waits in the outbox, for metrics."""
+
+    async def backlog(self) -> OutboxBacklog:
+        """The entries of all partitions."""
         ...

@@ -11,10 +11,19 @@ from cart.model import OrderId
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A message for the queue about one order. Where the queue takes a message id, it is the order id."""
+    """A message for the queue about one order.
+
+    `message_id` is the same each time that this message is sent, and differs from that of other messages about the order,
+    such as that of its cancellation. Where the queue drops duplicates, it goes by this id.
+
+    Messages of one `group` that has a long backlog do not delay those of other groups, where the queue supports it; "" has
+    no group.
+    """
 
     order_id: OrderId
     body: bytes
+    message_id: str
+    group: str = ""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -29,15 +38,15 @@ class OrderSink(Protocol):
     """The sending side of a queue. Raises `ServiceUnavailable`, and `DependencyTripped` while a breaker is open."""
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
-        """Send up to 10 messages; returns for each whether the queue has it."""
+        """Send up to 10 messages, or as many as the queue takes at a time; returns for each whether the queue has it."""
         ...
 
 
 class OrderQueue(OrderSink, Protocol):
     """A queue that delivers at least once.
 
-    A delivery that is not acknowledged in time is delivered again, a limited number of times, and dead-lettered then.
-    All calls raise `ServiceUnavailable` when the queue cannot be reached.
+    A delivery that is not acknowledged in time is delivered again. No number of deliveries ends a message: workers die and
+    wait for services, and whether an order is given up is decided by its own failures. All calls raise `ServiceUnavailable` when the queue cannot be reached.
     """
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
@@ -48,33 +57,44 @@ class OrderQueue(OrderSink, Protocol):
         """Make a `receive` that waits return now, where the queue supports it; loses no delivery."""
         ...
 
-    async def extend(self, delivery: Delivery, seconds: float) -> None:
-        """Hide the delivery from other workers for so long from now."""
+    async def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
+        """Hide these deliveries from other workers for so long from now; those that are no longer held stay as they are."""
         ...
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Remove these from the queue."""
         ...
 
-    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
-        """Deliver again after `delay_s`, or sooner where the queue supports no such delay.
-
-        At its last attempt the delivery is dead-lettered instead, with `reason` where the queue can store it. Returns
-        whether it was.
-        """
+    async def release(self, delivery: Delivery, delay_s: float) -> None:
+        """Deliver again after `delay_s`, or sooner where the queue supports no such delay; as often as it takes."""
         ...
 
-    async def defer(self, delivery: Delivery, delay_s: float) -> None:
-        """Deliver again after `delay_s` without counting this attempt, so that it is never dead-lettered for it."""
+    async def dead_letter(self, delivery: Delivery, *, reason: str) -> None:
+        """Move the message to the dead letters, with the reason.
+
+        Raises `ServiceUnavailable` too if the queue has no place for dead letters.
+        """
         ...
 
 
 class Backlog(Protocol):
-    """How far the workers of an order queue are behind."""
+    """How far the workers of an order queue are behind, and what they could not process."""
 
     async def oldest_age_s(self) -> float | None:
         """The age of the oldest message that is not acknowledged; None if there is none or it is not known.
 
         Raises `ServiceUnavailable`.
         """
+        ...
+
+    async def count_dead_letters(self) -> int | None:
+        """The number of dead letters; None if it is not known. Raises `ServiceUnavailable`."""
+        ...
+
+
+class QueueGauge(Backlog, Protocol):
+    """How much waits in an order queue, for metrics."""
+
+    async def count_messages(self) -> int | None:
+        """The number of messages that are not acknowledged; None if it is not known. Raises `ServiceUnavailable`."""
         ...

@@ -7,11 +7,15 @@ from typing import Final, Protocol
 
 import msgspec
 
-from cart.model import OrderId, Sku
+from cart.model import DAY_MS, OrderId, Sku
 from checkout.errors import Shortage
 
 # Longer than the claim under which stock is held, so that an accepted order always finds its holds.
 HOLD_MS: Final = 60_000
+
+
+# How long the stock of an order that was put back is remembered: longer than a worker hangs, or a store is away.
+RESTOCKED_MS: Final = 30 * DAY_MS
 
 
 class StockLine(msgspec.Struct, frozen=True):
@@ -21,13 +25,27 @@ class StockLine(msgspec.Struct, frozen=True):
     quantity: int
 
 
+class Wanted(Protocol):
+    """A quantity of a SKU: a `StockLine`, or the line of an order."""
+
+    @property
+    def sku(self) -> Sku:
+        """The SKU."""
+        ...
+
+    @property
+    def quantity(self) -> int:
+        """How many."""
+        ...
+
+
 class Stock(Protocol):
-    """The stock of each SKU. `available + held + sold` is constant, and `available` is never below zero.
+    """The stock of each SKU. `available + held + sold` is constant but for `restock`, and `available` is never below zero.
 
     Each call may be repeated: it takes effect once for each order.
     """
 
-    async def hold(self, order_id: OrderId, lines: Sequence[StockLine], *, fence: int) -> list[Shortage]:
+    async def hold(self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int) -> list[Shortage]:
         """Move the lines from available to held, for `HOLD_MS`; returns the lines that are short.
 
         With a shortage, some of the other lines may be held: `release` them. Takes over a hold of the same order with a
@@ -51,6 +69,13 @@ class Stock(Protocol):
         """Delete the records of a completed order's sales.
 
         Call it after the transition to `completed`, and again for each further delivery of a completed order.
+        """
+        ...
+
+    async def restock(self, order_id: OrderId, lines: Sequence[StockLine], *, report: str) -> None:
+        """Make returned goods of a completed order available again.
+
+        Each SKU once for each `report`, the id of the fact, also if a repeat comes days later.
         """
         ...
 

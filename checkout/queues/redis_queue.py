@@ -2,6 +2,9 @@
 
 A delivery is pending until it is acknowledged. A delivery that is idle for `visibility_s` is claimed by the next worker
 that receives. Its idle time is also set to extend and to delay a delivery.
+
+The queue is a fair one: the messages of a group that has many in the queue go to a second stream, the bulk queue, and
+workers receive half of their messages from each. So the orders of a drop do not delay the others.
 """
 
 from __future__ import annotations
@@ -9,33 +12,72 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from checkout.errors import ServiceUnavailable
 from checkout.ports.queue import Delivery, Outgoing
-from store import ReplyError, Script, Store, StoreError
+from store import Connection, ReplyError, Script, Store, StoreError, StoreUnavailable, connection_of
 
 _log = logging.getLogger(__name__)
 
-_CLAIM: Final = Script.from_package("checkout.queues", "scripts/claim.lua")
+SEND: Final = Script.from_package("checkout.queues", "scripts/send.lua")
+_RECEIVE: Final = Script.from_package("checkout.queues", "scripts/receive.lua")
 _RELEASE: Final = Script.from_package("checkout.queues", "scripts/release.lua")
-_DEFER: Final = Script.from_package("checkout.queues", "scripts/defer.lua")
+_DEAD_LETTER: Final = Script.from_package("checkout.queues", "scripts/dead_letter.lua")
+ACKNOWLEDGE: Final = Script.from_package("checkout.queues", "scripts/acknowledge.lua")
+_DELETE_GHOSTS: Final = Script.from_package("checkout.queues", "scripts/delete_ghosts.lua")
 _PAGE: Final = 1000
+_START: Final = b"0-0"
+# The outage itself is logged where it is noticed.
+_OUTLIVED: Final = StoreUnavailable("another connection")
+# Between two looks for ghosts in one process, and the entries of one look.
+_GHOSTS_EVERY_S: Final = 10.0
+_GHOSTS_PAGE: Final = 500
 
-# One hash tag: a script moves entries between the two.
+# One hash tag: scripts move entries between them.
 QUEUE: Final = "{orders}:queue"
+BULK: Final = "{orders}:bulk"
 DEAD: Final = "{orders}:dead"
+# The number of messages of each group in both streams.
+GROUPS: Final = "{orders}:groups"
+# So many messages of a group are in the queue before its next ones are bulk: a worker does them in less than a second.
+MOST_OF_A_GROUP: Final = 100
+
+# The messages that one call sends, during which the server does nothing else.
+MAX_BATCH: Final = 64
+
+# The queue and the bulk queue, as the scripts number them.
+_Stream = Literal[1, 2]
+
+
+class EntryId(bytes):
+    """The id of an entry that was received, with its stream, the group of its message, and the connection at that time."""
+
+    connection: Connection | None = None
+    stream: _Stream = 1
+    group: bytes = b""
+
+    @property
+    def is_outlived(self) -> bool:
+        """Whether that connection is lost, and with it, perhaps, the work on the order."""
+        return self.connection is not None and self.connection.is_lost
 
 
 class RedisQueue:
-    """An `OrderQueue` and its `Backlog` on the stream `key`; dead letters, with their reason, go to the stream `dead_key`.
+    """An `OrderQueue` and its `Backlog` on two streams; dead letters, with their reason, go to a third.
+
+    A group with more than `most_of_a_group` messages sends its further ones to the bulk queue.
 
     `consumer` names this worker process and stays the same after a restart: deliveries that it held before are delivered
     to it at once. Processes that run at the same time need different names.
 
     `blocking_store` must be a connection used for nothing else: replies on it wait behind a blocking read.
+
+    Orders are stored in the same `store`. A delivery is acknowledged on the connection that there was when it was received,
+    or not at all: the server of another connection may have lost what was stored about its order since.
     """
 
     def __init__(
@@ -44,36 +86,38 @@ class RedisQueue:
         blocking_store: Store,
         *,
         consumer: str,
-        key: str = QUEUE,
-        dead_key: str = DEAD,
         group: str = "workers",
+        most_of_a_group: int = MOST_OF_A_GROUP,
         visibility_s: float = 30.0,
-        max_deliveries: int = 5,
-        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._now = now
+        self._clock = clock
         self._store = store
         self._blocking_store = blocking_store
         self._consumer = consumer
-        self._key = key
-        self._dead_key = dead_key
         self._group = group
+        self._most_of_a_group = most_of_a_group
         self._visibility_ms = _ms(visibility_s)
-        self._max_deliveries = max_deliveries
         self._has_group = False
         self._has_own = False
-        self._cursor: bytes | str = "0-0"
+        # Of the next claim from each stream.
+        self._cursors: list[bytes] = [_START, _START]
+        # The stream that is received from first, in turn.
+        self._first: _Stream = 1
+        self._look_for_ghosts_at = -math.inf
+        self._ghosts_from = {QUEUE: "-", BULK: "-"}
+        # The oldest entry at the latest look, and when it was seen first.
+        self._head: tuple[bytes, float] | None = None
         # The server's id of the blocking connection, while it reads.
         self._reader_id: asyncio.Future[Any] | None = None
 
     async def send(self, messages: Sequence[Outgoing]) -> Sequence[bool]:
-        """See `OrderQueue.send`."""
-        sent = [self._store.execute("XADD", self._key, "*", "body", message.body) for message in messages]
-        replies = await asyncio.gather(*sent, return_exceptions=True)
-        errors = [reply for reply in replies if isinstance(reply, BaseException)]
-        if errors and len(errors) == len(messages):
-            raise ServiceUnavailable(str(errors[0])) from errors[0]
-        return [not isinstance(reply, BaseException) for reply in replies]
+        """See `OrderQueue.send`. Sends all or none."""
+        args: list[str | bytes | int] = [self._most_of_a_group]
+        for message in messages:
+            args += (message.body, message.group)
+        await _reply(self._store.run(SEND, [QUEUE, BULK, GROUPS], args))
+        return [True] * len(messages)
 
     async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
         """See `OrderQueue.receive`."""
@@ -82,7 +126,12 @@ class RedisQueue:
                 await self._create_group()
             if not self._has_own:
                 await self._release_own()
-            return await self._claim(limit) or await self._read(limit, wait_s)
+            if self._clock() >= self._look_for_ghosts_at:
+                await self._delete_ghosts()
+            if received := await self._take(limit):
+                return received
+            # While claims have not looked at every delivery, do not wait for new ones.
+            return await self._read(limit, wait_s if self._cursors == [_START, _START] else 0)
         except StoreError as error:
             # The store was emptied or replaced: create the group again at the next call.
             if isinstance(error, ReplyError) and error.code == "NOGROUP":
@@ -94,85 +143,153 @@ class RedisQueue:
         if self._reader_id is not None:
             await _reply(self._store.execute("CLIENT", "UNBLOCK", await _reply(self._reader_id)))
 
-    async def extend(self, delivery: Delivery, seconds: float) -> None:
+    async def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """See `OrderQueue.extend`; for `visibility_s` at most."""
-        await _reply(self._set_idle([delivery.receipt], self._idle_ms(seconds)))
+        ids = [delivery.receipt for delivery in deliveries]
+        by_stream = [[entry_id for entry_id in ids if entry_id.stream == stream] for stream in (1, 2)]
+        await asyncio.gather(*(self._show_after(seconds, own) for own in by_stream if own))
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `OrderQueue.acknowledge`."""
         ids = [delivery.receipt for delivery in deliveries]
-        # Both are sent in one write. If only the first arrives, the group drops the deleted entry at its next claim.
-        deleted = self._store.execute("XDEL", self._key, *ids)
-        acknowledged = self._store.execute("XACK", self._key, self._group, *ids)
-        await _reply(asyncio.gather(deleted, acknowledged))
+        sound = [entry_id for entry_id in ids if not entry_id.is_outlived]
+        if sound:
+            store = sound[0].connection or self._store
+            args = itertools.chain.from_iterable((entry_id.stream, entry_id, entry_id.group) for entry_id in sound)
+            await _reply(store.run(ACKNOWLEDGE, [QUEUE, BULK, GROUPS], [self._group, *args]))
+        if len(sound) < len(ids):
+            raise ServiceUnavailable("the connection to the store was lost since they were received") from _OUTLIVED
 
-    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
+    async def release(self, delivery: Delivery, delay_s: float) -> None:
         """See `OrderQueue.release`; the delay is `visibility_s` at most."""
-        idle_ms = self._idle_ms(delay_s)
-        args = (self._group, self._consumer, delivery.receipt, idle_ms, self._max_deliveries, reason)
-        return bool(await _reply(self._store.run(_RELEASE, [self._key, self._dead_key], args)))
+        await self._show_after(delay_s, [delivery.receipt])
 
-    async def defer(self, delivery: Delivery, delay_s: float) -> None:
-        """See `OrderQueue.defer`; the delay is `visibility_s` at most."""
-        args = (self._group, self._consumer, delivery.receipt, self._idle_ms(delay_s))
-        await _reply(self._store.run(_DEFER, [self._key], args))
+    async def _show_after(self, seconds: float, ids: Sequence[EntryId]) -> None:
+        """Make those of one stream visible after so long, but for those that this consumer no longer holds."""
+        args: list[str | bytes | int] = [self._group, self._consumer, self._idle_ms(seconds), *ids]
+        await _reply(self._store.run(_RELEASE, [_key_of(ids[0])], args))
+
+    async def dead_letter(self, delivery: Delivery, *, reason: str) -> None:
+        """See `OrderQueue.dead_letter`."""
+        entry_id = delivery.receipt
+        args = (self._group, self._consumer, entry_id, reason, entry_id.group)
+        await _reply(self._store.run(_DEAD_LETTER, [_key_of(entry_id), DEAD, GROUPS], args))
+
+    async def count_messages(self) -> int | None:
+        """See `QueueGauge.count_messages`."""
+        counting = asyncio.gather(*(self._store.execute("XLEN", key) for key in (QUEUE, BULK)))
+        lengths: list[int] = await _reply(counting)
+        return sum(lengths)
+
+    async def count_dead_letters(self) -> int | None:
+        """See `Backlog.count_dead_letters`."""
+        count: int = await _reply(self._store.execute("XLEN", DEAD))
+        return count
 
     async def oldest_age_s(self) -> float | None:
         """See `Backlog.oldest_age_s`."""
-        # Acknowledged entries are deleted, so the first entry is the oldest. Its id begins with its time, in ms.
-        entries = await _reply(self._store.execute("XRANGE", self._key, "-", "+", "COUNT", 1))
-        if not entries:
+        # Acknowledged entries are deleted, so the first entry of a stream is its oldest. Its id begins with its time in ms,
+        # by the clock of the server: no clock of this process is compared to it.
+        (seconds, microseconds), *firsts = await _reply(
+            asyncio.gather(
+                self._store.execute("TIME"),
+                *(self._store.execute("XRANGE", key, "-", "+", "COUNT", 1) for key in (QUEUE, BULK)),
+            )
+        )
+        heads = [entries[0][0] for entries in firsts if entries]
+        if not heads:
+            self._head = None
             return None
-        written_ms, _, _ = entries[0][0].partition(b"-")
-        return max(0.0, self._now() - int(written_ms) / 1000)
+        entry_id, now = min(heads, key=_ms_of), self._clock()
+        if self._head is None or self._head[0] != entry_id:
+            self._head = entry_id, now
+        # The clock of a server that took over may be behind that of the server that wrote the entry.
+        return max(now - self._head[1], int(seconds) + int(microseconds) / 1e6 - _ms_of(entry_id) / 1000)
 
     async def _create_group(self) -> None:
-        try:
-            await self._store.execute("XGROUP", "CREATE", self._key, self._group, "0", "MKSTREAM")
-        except ReplyError as error:
-            if error.code != "BUSYGROUP":
-                raise
+        for key in (QUEUE, BULK):
+            try:
+                await self._store.execute("XGROUP", "CREATE", key, self._group, "0", "MKSTREAM")
+            except ReplyError as error:
+                if error.code != "BUSYGROUP":
+                    raise
         self._has_group = True
 
     async def _release_own(self) -> None:
         """Make visible the deliveries that this consumer held before a restart. Only at the start: later they are in progress."""
-        start = "-"
-        while True:
-            pending = await self._store.execute("XPENDING", self._key, self._group, start, "+", _PAGE, self._consumer)
-            if not pending:
-                break
-            await self._set_idle([entry[0] for entry in pending], self._visibility_ms)
-            start = f"({pending[-1][0].decode()}"
+        for key in (QUEUE, BULK):
+            start = "-"
+            while True:
+                pending = await self._store.execute("XPENDING", key, self._group, start, "+", _PAGE, self._consumer)
+                if not pending:
+                    break
+                await self._set_idle(key, [entry[0] for entry in pending], self._visibility_ms)
+                start = f"({pending[-1][0].decode()}"
         self._has_own = True
 
-    async def _claim(self, limit: int) -> list[Delivery]:
-        args = (self._group, self._consumer, self._visibility_ms, self._cursor, limit, self._max_deliveries)
-        self._cursor, claimed, died = await self._store.run(_CLAIM, [self._key, self._dead_key], args)
-        if died:
-            _log.error("%d orders are dead-lettered: their workers died or hung %d times", died, self._max_deliveries)
-        return [Delivery(body=body, receipt=entry_id, attempt=attempt) for entry_id, body, attempt in claimed]
+    async def _delete_ghosts(self) -> None:
+        """Delete acknowledged entries that are still in the streams. A ghost would be the oldest entry for good."""
+        self._look_for_ghosts_at = self._clock() + _GHOSTS_EVERY_S
+        for key, start in self._ghosts_from.items():
+            args = (self._group, start, _GHOSTS_PAGE)
+            deleted, last = await self._store.run(_DELETE_GHOSTS, [key, GROUPS], args)
+            self._ghosts_from[key] = f"({last.decode()}" if last else "-"
+            if deleted:
+                _log.warning("%d acknowledged orders were still in the queue; they are deleted from it", deleted)
+
+    async def _take(self, limit: int) -> list[Delivery]:
+        """Deliveries whose visibility has ended, and new entries, of both streams."""
+        args = (self._group, self._consumer, self._visibility_ms, limit, self._first, *self._cursors)
+        self._first = 2 if self._first == 1 else 1
+        *self._cursors, taken = await self._store.run(_RECEIVE, [QUEUE, BULK], args)
+        return [self._delivery(stream, entry_id, fields, attempt) for stream, entry_id, fields, attempt in taken]
 
     async def _read(self, limit: int, wait_s: float) -> list[Delivery]:
-        """New entries. If the reply is lost, they are claimed when their visibility ends."""
+        """New entries of both streams, with a wait. If the reply is lost, they are claimed when their visibility ends."""
         block_ms = _ms(wait_s)
         block = ("BLOCK", block_ms) if block_ms else ()  # 0 would block for ever
-        command = ("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", limit, *block)
+        # The count is that of each stream.
+        count = max(1, limit // 2)
+        command = ("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", count, *block)
         self._reader_id = asyncio.ensure_future(self._blocking_store.execute("CLIENT", "ID"))
-        reading = self._blocking_store.execute_blocking(*command, "STREAMS", self._key, ">", timeout_s=wait_s)
+        reading = self._blocking_store.execute_blocking(*command, "STREAMS", QUEUE, BULK, ">", ">", timeout_s=wait_s)
         try:
             _, reply = await asyncio.gather(self._reader_id, reading)
         finally:
             self._reader_id = None
-        entries = itertools.chain.from_iterable(reply.values()) if reply else ()
-        return [Delivery(body=fields[1], receipt=entry_id, attempt=1) for entry_id, fields in entries]
+        received = [
+            self._delivery(2 if key == BULK.encode() else 1, entry_id, fields, 1)
+            for key, entries in (reply or {}).items()
+            for entry_id, fields in entries
+        ]
+        # Of a limit of one, each stream may have had an entry.
+        for surplus in received[limit:]:
+            await self.release(surplus, 0)
+        return received[:limit]
 
-    def _set_idle(self, ids: Sequence[bytes], idle_ms: int) -> Awaitable[Any]:
+    def _delivery(self, stream: _Stream, entry_id: bytes, fields: Sequence[bytes], attempt: int) -> Delivery:
+        receipt = EntryId(entry_id)
+        receipt.connection = connection_of(self._store)
+        receipt.stream = stream
+        receipt.group = fields[3] if len(fields) > 3 else b""
+        return Delivery(fields[1], receipt, attempt)
+
+    def _set_idle(self, key: str, ids: Sequence[bytes], idle_ms: int) -> Awaitable[Any]:
         """Set the idle time of these, without counting a delivery."""
-        return self._store.execute("XCLAIM", self._key, self._group, self._consumer, 0, *ids, "IDLE", idle_ms, "JUSTID")
+        return self._store.execute("XCLAIM", key, self._group, self._consumer, 0, *ids, "IDLE", idle_ms, "JUSTID")
 
     def _idle_ms(self, seconds: float) -> int:
         """The idle time of a delivery that becomes visible after `seconds`."""
         return max(0, self._visibility_ms - _ms(seconds))
+
+
+def _key_of(entry_id: EntryId) -> str:
+    return QUEUE if entry_id.stream == 1 else BULK
+
+
+def _ms_of(entry_id: bytes) -> int:
+    """The time at which an entry was written, in Unix milliseconds."""
+    return int(entry_id.partition(b"-")[0])
 
 
 def _ms(seconds: float) -> int:

@@ -1,1 +1,1 @@
-"""The steps that fulfil an accepted order, a file each; `checkout.workflow` defines their sequence."""
+"""The steps that fulfil an accepted order, a file each; `checkout.workflow.orders` defines their sequence."""

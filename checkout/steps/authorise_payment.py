@@ -1,26 +1,26 @@
 from __future__ import annotations
 
+import msgspec
+
 from checkout.order import Order
-from checkout.order_status import CancelReason, OrderStatus
-from checkout.ports.services import Payments
-from checkout.steps.step import Step
+from checkout.steps.step import Services, Step
 
 
 class AuthorisePayment(Step):
     """Reserve the order's total before the shipment is booked."""
 
-    reaches = OrderStatus.PAYMENT_AUTHORISED
-    fails_as = CancelReason.PAYMENT_DECLINED
-    # Stock must not wait for a payment service that does not respond. `undo` voids an authorisation that took effect.
-    timeout_is_failure = True
+    def __init__(self, services: Services) -> None:
+        self._payments = services.payments
 
-    def __init__(self, payments: Payments) -> None:
-        self._payments = payments
-
-    async def apply(self, order: Order) -> None:
+    async def apply(self, order: Order) -> Order:
         """See `Step.apply`."""
-        await self._payments.authorise(order)
+        return msgspec.structs.replace(order, payment=await self._payments.authorise(order))
 
-    async def undo(self, order: Order) -> None:
+    async def undo(self, order: Order) -> Order | None:
         """See `Step.undo`."""
-        await self._payments.void(order)
+        payment = await self._payments.void(order)
+        if payment == order.payment:
+            return None
+        voided = msgspec.structs.replace(order, payment=payment)
+        returned = 0 if payment is None else payment.refunded - order.refunded
+        return voided.noted(at=order.updated_at, refunded=returned) if returned > 0 else voided.revised()

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import msgspec
+
 from checkout.order import Order
-from checkout.order_status import CancelReason
-from checkout.ports.services import Payments
-from checkout.steps.step import Step
+from checkout.steps.step import Services, Step
 
 
 class CapturePayment(Step):
@@ -13,11 +13,9 @@ class CapturePayment(Step):
     the order waits. There is nothing to undo: voiding the authorisation refunds a captured payment.
     """
 
-    fails_as = CancelReason.PAYMENT_DECLINED
+    def __init__(self, services: Services) -> None:
+        self._payments = services.payments
 
-    def __init__(self, payments: Payments) -> None:
-        self._payments = payments
-
-    async def apply(self, order: Order) -> None:
+    async def apply(self, order: Order) -> Order:
         """See `Step.apply`."""
-        await self._payments.capture(order)
+        return msgspec.structs.replace(order, payment=await self._payments.capture(order))

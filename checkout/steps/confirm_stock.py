@@ -2,19 +2,14 @@ from __future__ import annotations
 
 from checkout.errors import Declined, StockNotHeld
 from checkout.order import Order
-from checkout.order_status import CancelReason, OrderStatus
-from checkout.ports.stock import Stock
-from checkout.steps.step import Step
+from checkout.steps.step import Services, Step
 
 
 class ConfirmStock(Step):
     """Turn the order's holds into sales before they expire."""
 
-    reaches = OrderStatus.STOCK_CONFIRMED
-    fails_as = CancelReason.OUT_OF_STOCK
-
-    def __init__(self, stock: Stock) -> None:
-        self._stock = stock
+    def __init__(self, services: Services) -> None:
+        self._stock = services.stock
 
     async def apply(self, order: Order) -> None:
         """See `Step.apply`."""

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from checkout.order import Order
-from checkout.order_status import OrderStatus
-from checkout.ports.services import Notifications
-from checkout.steps.step import Step
+from checkout.steps.step import Services, Step
 
 
 class Notify(Step):
@@ -12,11 +10,8 @@ class Notify(Step):
     A failed notification does not keep the order from being completed.
     """
 
-    reaches = OrderStatus.COMPLETED
-    timeout_is_failure = True
-
-    def __init__(self, notifications: Notifications) -> None:
-        self._notifications = notifications
+    def __init__(self, services: Services) -> None:
+        self._notifications = services.notifications
 
     async def apply(self, order: Order) -> None:
         """See `Step.apply`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -10,13 +11,17 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from cart.ids import parse_order_id
+from checkout.order_number import order_number
+
 _log = logging.getLogger("peakgate")
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PREFIX: Final = "/admin/v1/"
+_ORDER: Final = re.compile(r"^orders/([^/]*)/")
 _ARGUMENTS: Final = web.RequestKey("arguments", dict[str, Any])
 # Members of a response that say what became of an act.
-_RESULTS: Final = ("outcome", "changed", "purged", "type", "errors", "detail")
+_RESULTS: Final = ("outcome", "changed", "purged", "redelivered", "done", "left", "type", "errors", "detail")
 # Acts without the token are logged at most this often: they may be many.
 DENIED_EVERY_S: Final = 10.0
 
@@ -50,7 +55,7 @@ class ActLog:
         return log
 
     def _log(self, request: web.Request, response: web.StreamResponse) -> None:
-        act = request.path.removeprefix(_PREFIX)
+        act = _act_of(request.path)
         if response.status == 401:
             self._log_denied(act, request)
             return
@@ -91,12 +96,24 @@ class ActLog:
         )
 
 
+def _act_of(path: str) -> str:
+    """The path without its prefix, and with the number of an order for its id, with which the order can be read."""
+
+    def numbered(found: re.Match[str]) -> str:
+        order_id = parse_order_id(found[1])
+        return f"orders/{order_number(order_id) if order_id is not None else '-'}/"
+
+    return _ORDER.sub(numbered, path.removeprefix(_PREFIX))
+
+
 def _result_of(response: web.StreamResponse) -> dict[str, Any]:
-    """The members of a JSON response that say what became of the act, and the workers that failed."""
+    """The members of a JSON response that give the result of the act, and the workers that failed."""
     body = response.body if isinstance(response, web.Response) else None
     try:
         members = orjson.loads(body if isinstance(body, bytes) else b"{}")
     except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(members, dict):
         return {}
     result = {name: members[name] for name in _RESULTS if members.get(name)}
     workers = members.get("workers")

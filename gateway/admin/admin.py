@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
-import orjson
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from cart.body_faults import fault_of, malformed
-from gateway.admin.act_log import ActLog, AdminHandler, note_arguments
+from gateway.admin.act_log import ActLog, AdminHandler
 from gateway.admin.metrics_page import metrics_page
+from gateway.admin.order_routes import OrderRoutes
+from gateway.admin.privacy_routes import PrivacyRoutes
+from gateway.admin.responses import HEADERS, Problem, invalid, json_response, read_body
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
+from gateway.admin.webhook_routes import WebhookRoutes
 from gateway.admin.workers import NoReply, WorkerFailed, Workers
 from gateway.cache.purge import parse_purge
 from gateway.control.runtime_directory import RuntimeDirectory
@@ -27,12 +29,6 @@ from gateway.control.runtime_directory import RuntimeDirectory
 _log = logging.getLogger("peakgate")
 
 BODY_LIMIT: Final = 64 * 1024
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class Purge(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,15 +53,6 @@ class Drill(Struct, frozen=True, forbid_unknown_fields=True):
     tripped: bool = True
     # On one line, because it is logged.
     reason: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")] | None = None
-
-
-class Problem(Exception):
-    """An error response (RFC 9457)."""
-
-    def __init__(self, status: int, slug: str, title: str, **members: Any) -> None:
-        super().__init__(title)
-        self.status = status
-        self.body = {"type": f"/problems/{slug}", "title": title, "status": status, **members}
 
 
 @dataclass(frozen=True)
@@ -96,6 +83,9 @@ class Admin:
                 web.post("/admin/v1/switches/{name}", self._switch),
                 web.post("/admin/v1/drills/{dependency}", self._drill),
                 web.post("/admin/v1/workers/replace", self._replace),
+                *OrderRoutes(self._call_any).routes(),
+                *WebhookRoutes(self._call_any).routes(),
+                *PrivacyRoutes(self._call_any).routes(),
             ]
         )
         return app
@@ -121,15 +111,15 @@ class Admin:
 
     async def _page(self, _request: web.Request) -> web.Response:
         page = status_page(await self.status.as_json())
-        return web.Response(text=page, content_type="text/html", headers=_HEADERS)
+        return web.Response(text=page, content_type="text/html", headers=HEADERS)
 
     async def _status(self, _request: web.Request) -> web.Response:
-        return _json(200, await self.status.as_json())
+        return json_response(200, await self.status.as_json())
 
     async def _metrics(self, request: web.Request) -> web.Response:
         gathered = await self.status.gather()
         page, content_type = metrics_page(self.status, gathered, accept=request.headers.get("Accept", ""))
-        return web.Response(body=page, headers={**_HEADERS, "Content-Type": content_type})
+        return web.Response(body=page, headers={**HEADERS, "Content-Type": content_type})
 
     # Changing
 
@@ -143,23 +133,23 @@ class Admin:
                 detail="The configuration is invalid; the previous policies stay active.",
                 errors=list(reload.errors),
             )
-        return _json(200, reload)
+        return json_response(200, reload)
 
     async def _purge(self, request: web.Request) -> web.Response:
-        purge = await _body(request, Purge)
+        purge = await read_body(request, Purge)
         selectors = {name: value for name in ("url", "prefix", "tag") if (value := getattr(purge, name)) is not None}
         try:
             parse_purge(**selectors)
         except ValueError as error:
-            raise _invalid(str(error)) from error
+            raise invalid(str(error)) from error
         results = await self._call_all("purge", **selectors, soft=purge.soft)
-        return _json(200, {"purged": sum(each.get("done", 0) for each in results.values()), "workers": results})
+        return json_response(200, {"purged": sum(each.get("done", 0) for each in results.values()), "workers": results})
 
     async def _switch(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        override = await _body(request, SwitchOverride)
+        override = await read_body(request, SwitchOverride)
         if override.percent is not None and not 0 <= override.percent <= 100:
-            raise _invalid("percent must be from 0 to 100")
+            raise invalid("percent must be from 0 to 100")
         known = {each.name for each in self.status.reloader.active.policies.switches}
         if name not in known:
             raise Problem(404, "switch-not-found", "Switch not found", switches=sorted(known))
@@ -180,20 +170,34 @@ class Admin:
         except Problem:
             self.runtime.switch_overrides = before
             raise
-        return _json(200, {"name": name, **arguments, "workers": results})
+        return json_response(200, {"name": name, **arguments, "workers": results})
 
     async def _drill(self, request: web.Request) -> web.Response:
-        drill = msgspec.to_builtins(await _body(request, Drill))
+        drill = msgspec.to_builtins(await read_body(request, Drill))
         results = await self._call_all("drill", name=request.match_info["dependency"], **drill)
-        return _json(200, {"name": request.match_info["dependency"], **drill, "workers": results})
+        return json_response(200, {"name": request.match_info["dependency"], **drill, "workers": results})
 
     async def _replace(self, _request: web.Request) -> web.Response:
         self.replace_workers()
-        return _json(202, {"detail": "The workers are replaced one by one; /admin/v1/status shows the progress."})
+        return json_response(
+            202, {"detail": "The workers are replaced one by one; /admin/v1/status shows the progress."}
+        )
+
+    async def _call_any(self, command: str, **arguments: Any) -> Any:
+        """The result of the first worker that replies. Raises `Problem`."""
+        no_reply = "no worker runs"
+        for worker in self.workers.all():
+            try:
+                return await self.workers.call(worker.name, command, timeout_s=self.workers.act_timeout_s, **arguments)
+            except NoReply as error:
+                no_reply = f"{worker.name} {error}"
+            except WorkerFailed as error:
+                raise Problem(422, "command-failed", "Command failed", detail=str(error)) from error
+        raise NoReply(no_reply)
 
     async def _call_all(self, command: str, **arguments: Any) -> Mapping[str, Any]:
         """The result of each worker. Raises `Problem` if all of them failed."""
-        replies = await self.workers.call_all(command, **arguments)
+        replies = await self.workers.call_all(command, timeout_s=self.workers.act_timeout_s, **arguments)
         self.status.forget()
         errors = {worker: str(answer) for worker, answer in replies.items() if isinstance(answer, Exception)}
         if len(errors) == len(replies):
@@ -244,34 +248,12 @@ async def _problem_responses(request: web.Request, handler: AdminHandler) -> web
 
 
 def _problem(problem: Problem) -> web.Response:
-    response = _json(problem.status, problem.body)
+    response = json_response(problem.status, problem.body)
     response.content_type = "application/problem+json"
     if problem.status == 401:
         response.headers.add("WWW-Authenticate", 'Bearer realm="peakgate"')
         response.headers.add("WWW-Authenticate", 'Basic realm="peakgate", charset="UTF-8"')
     return response
-
-
-def _json(status: int, value: Any) -> web.Response:
-    body = orjson.dumps(msgspec.to_builtins(value), option=orjson.OPT_APPEND_NEWLINE)
-    return web.Response(status=status, body=body, content_type="application/json", headers=_HEADERS)
-
-
-async def _body(request: web.Request, kind: type[Any]) -> Any:
-    """The body as `kind`. Raises `Problem`."""
-    try:
-        decoded = msgspec.json.decode(await request.read() or b"{}", type=kind)
-    except msgspec.ValidationError as error:
-        place, detail = fault_of(error, kind)
-        raise _invalid(f"{place or 'the body'} {detail}") from error
-    except msgspec.DecodeError as error:
-        raise Problem(400, "malformed-json", "Malformed JSON", detail=f"The body {malformed(error)}.") from error
-    note_arguments(request, msgspec.to_builtins(decoded))
-    return decoded
-
-
-def _invalid(detail: str) -> Problem:
-    return Problem(422, "invalid-body", "Invalid body", detail=detail)
 
 
 def _password(credentials: str) -> str:

@@ -31,7 +31,7 @@ def read_or_create(path: Path, *, role: str = "admin") -> str:
 
 def _read(path: Path, role: str) -> str | None:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             token = file.read(4096).strip()
             mode = os.fstat(file.fileno()).st_mode
     except FileNotFoundError:

@@ -10,6 +10,12 @@ Status = Mapping[str, Any]
 CLOSED = "closed"
 RAMPING = "ramping"
 HEALTHY = "healthy"
+# Sent at once in good times, and swept within 10 s.
+OLD_OUTBOX_S = 60.0
+# Handed on at once in good times, and swept within 12 s of a kill.
+OLD_EVENTS_S = 60.0
+# Orders that wait for a payment service are delivered again, and so are old too.
+OLD_QUEUE_S = 300.0
 
 
 class Alert(NamedTuple):
@@ -24,11 +30,14 @@ def find_alerts(status: Status) -> Sequence[Alert]:
     found = [
         *_reload_alerts(status),
         *_worker_alerts(status),
+        *_task_alerts(status),
         *_shedding_alerts(status),
         *_breaker_alerts(status),
         *_target_alerts(status),
         *_room_alerts(status),
         *_limit_alerts(status),
+        *_order_alerts(status),
+        *_sink_alerts(status),
         *_issuer_alerts(status),
         *_switch_alerts(status),
         *_event_alerts(status),
@@ -78,6 +87,14 @@ def _worker_alerts(status: Status) -> Iterator[Alert]:
             yield Alert("note", f"The control process died {_times(control['restarts'])} since the start")
 
 
+def _task_alerts(status: Status) -> Iterator[Alert]:
+    for worker, name, task in named(status, "background"):
+        if not task["is_running"] and task["last_error"] is not None:
+            yield Alert("alarm", f"Background task {name} of worker {worker} died: {task['last_error']}")
+        elif task["restarts"]:
+            yield Alert("note", f"Background task {name} of worker {worker} died {_times(task['restarts'])}")
+
+
 def _shedding_alerts(status: Status) -> Iterator[Alert]:
     pressures = {worker: stats.get("pressure") or 0 for worker, stats in _parts(status, "shedding")}
     if at_work := [worker for worker, pressure in pressures.items() if pressure > 0]:
@@ -92,6 +109,39 @@ def _limit_alerts(status: Status) -> Iterator[Alert]:
             alone.setdefault(limits.get("local_because") or "no reason given", []).append(worker)
     for reason, workers in alone.items():
         yield Alert("alarm", f"Rate limits run without the store in {_workers(workers)}: {reason}")
+
+
+def _order_alerts(status: Status) -> Iterator[Alert]:
+    # All workers count the same orders, each at the time of its last count.
+    orders = max((stats.get("needing_attention") or 0 for _, stats in _parts(status, "orders")), default=0)
+    dead_letters = max((stats.get("dead_letters") or 0 for _, stats in _parts(status, "orders")), default=0)
+    if orders:
+        yield Alert(
+            "alarm",
+            f"{orders:,} order{'s need' if orders > 1 else ' needs'} attention: peakgate orders list --state attention",
+        )
+    if dead_letters:
+        letters = f"{dead_letters:,} dead letter{'s' if dead_letters > 1 else ''}"
+        yield Alert("note", f"{letters} of the order queue: peakgate orders dead list")
+    for _, shop in _parts(status, "shop"):
+        if (shop.get("outbox_age_s") or 0) >= OLD_OUTBOX_S:
+            yield Alert(
+                "alarm",
+                f"{shop['outbox']:,} messages are not in the order queue yet, the oldest for {shop['outbox_age_s']:.0f} s",
+            )
+        if (shop.get("queue_age_s") or 0) >= OLD_QUEUE_S:
+            yield Alert("note", f"The oldest message in the order queue is {shop['queue_age_s']:.0f} s old")
+
+
+def _sink_alerts(status: Status) -> Iterator[Alert]:
+    for _, endpoint, stats in named(status, "webhooks"):
+        if stats.get("disabled"):
+            yield Alert("note", f"Webhooks to {endpoint} are disabled ({stats['disabled']}): peakgate webhooks list")
+    for _, sink, stats in named(status, "event_relays"):
+        if (stats.get("oldest_age_s") or 0) >= OLD_EVENTS_S:
+            yield Alert(
+                "note", f"{stats['waiting']:,} events wait for {sink}, the oldest for {stats['oldest_age_s']:.0f} s"
+            )
 
 
 def _issuer_alerts(status: Status) -> Iterator[Alert]:

@@ -11,7 +11,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from gateway.admin.status import Gathered, Status
 from gateway.build import MODE
-from gateway.control.runtime_directory import ChildState
+from gateway.control.runtime_directory import CONTROL, ChildState
 from gateway.metrics import Metric, Sample
 
 
@@ -19,7 +19,7 @@ def metrics_page(status: Status, gathered: Gathered, *, accept: str) -> tuple[by
     """The page and its content type: the text format, or OpenMetrics where `accept` allows it."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families([*_of_gateway(status, gathered), *_of_workers(gathered)]))
+    registry.register(_Families([*_of_gateway(status, gathered), *_of_control(status), *_of_workers(gathered)]))
     return encode(registry), content_type
 
 
@@ -64,8 +64,18 @@ def _samples(metric: Metric) -> Iterator[tuple[str, Mapping[str, str], float]]:
 def _of_workers(gathered: Gathered) -> Iterator[Metric]:
     for view in gathered.workers:
         for metric in view.metrics:
-            samples = [Sample({"worker": view.child.name, **each.labels}, each.value) for each in metric.samples]
-            yield Metric(metric.name, metric.help, metric.kind, samples)
+            yield _of_process(view.child.name, metric)
+
+
+def _of_control(status: Status) -> Iterator[Metric]:
+    if status.background is not None:
+        for metric in status.background.metrics():
+            yield _of_process(CONTROL, metric)
+
+
+def _of_process(name: str, metric: Metric) -> Metric:
+    samples = [Sample({"worker": name, **each.labels}, each.value) for each in metric.samples]
+    return Metric(metric.name, metric.help, metric.kind, samples)
 
 
 def _of_gateway(status: Status, gathered: Gathered) -> Iterator[Metric]:

@@ -99,7 +99,7 @@ class Reloader:
         # Before the first worker swaps: a worker that dies from now on starts again with the new text.
         self._runtime.policies = config.text
         self.active = config
-        await self._workers.call_all("commit", digest=config.digest)
+        await self._workers.call_all("commit", timeout_s=self._workers.act_timeout_s, digest=config.digest)
         lagging_workers = await self._update_lagging_workers()
         outcome: Literal["applied", "unchanged"] = "applied" if is_new else "unchanged"
         return Reload(self._now(), outcome, (), config.digest, changed, self._changed_settings(config), lagging_workers)

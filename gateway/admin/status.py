@@ -13,7 +13,7 @@ import msgspec
 from gateway.admin.reloader import Reload, Reloader
 from gateway.admin.workers import NoReply, WorkerFailed, Workers
 from gateway.control.runtime_directory import CONTROL, ChildState, RuntimeDirectory
-from gateway.metrics import Metric
+from gateway.metrics import Metric, Observed
 
 # Several readers at the same time cost the workers no more than one.
 MAX_AGE_S: Final = 0.5
@@ -58,11 +58,14 @@ class Status:
         reloader: Reloader,
         *,
         version: str,
+        background: Observed | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.reloader = reloader
         self.version = version
+        # The background tasks of the control process.
+        self.background = background
         self._workers = workers
         self._runtime = runtime
         self._clock = clock

@@ -16,6 +16,12 @@ from gateway.admin.alerts import Alert, Status, find_alerts, named
 TITLES: Final[Mapping[str, str]] = {
     "breakers": "Circuit breakers",
     "shedding": "Load shedding",
+    "shop": "Orders of the shop",
+    "orders": "Order workers",
+    "order_flow": "Orders and money since the workers' start",
+    "checkouts": "Checkouts since the workers' start",
+    "webhooks": "Webhooks",
+    "event_relays": "Events on their way to sinks",
     "limits": "Rate limits",
     "rooms": "Waiting rooms",
     "upstreams": "Upstreams",
@@ -43,6 +49,12 @@ _HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
 _FETCHES: Final = ("miss", "revalidated")
 # Parts that consist of counters; zeros are left out.
 _COUNTS: Final = frozenset({"cache", "degraded", "failures"})
+# Rows of the shop: the number, its name for people, and the age of the oldest.
+_WAITING: Final = (
+    ("outbox", "Messages that the queue does not have yet", "outbox_age_s"),
+    ("queue", "Messages in the queue", "queue_age_s"),
+    ("open_claims", "Checkouts that hold stock", ""),
+)
 _NO_VALUE: Final = "-"
 _MIB: Final = 1024 * 1024
 _MIN_UNIX_TIME: Final = 1e9  # Unix seconds: no duration is that long
@@ -124,6 +136,8 @@ def _part(status: Status, name: str) -> str:
         return _section(title, '<p class="soft">None.</p>')
     if name == "upstreams":
         return _section(title, _items(status["at"], "targets", _targets(status)))
+    if name == "shop":
+        return _section(title, _shop(status, next(iter(by_worker.values()))))
     if name == "requests":
         return _section(title, _responses(by_worker.values()))
     if all(_is_items(part) for part in by_worker.values()):
@@ -136,6 +150,35 @@ def _part(status: Status, name: str) -> str:
     values = {worker: {key: part[key] for key in part if key not in nested} for worker, part in by_worker.items()}
     tables = [_items(status["at"], "", _nested_items(by_worker, key)) for key in nested]
     return _section(title, before + "\n".join([*tables, _values(status["at"], name, values)]))
+
+
+def _shop(status: Status, counts: Mapping[str, Any]) -> str:
+    """All orders by status, and all that waits; one worker has counted them, or all have."""
+    at = status["at"]
+    by_status = counts["by_status"]
+    statuses = _table("", [each.replace("_", " ") for each in by_status], [("Orders", _cells(by_status.values()))])
+    waiting = [
+        (
+            text,
+            (
+                _format_value(key, counts[key], at),
+                _format_value(age, counts.get(age), at) if counts[key] else _NO_VALUE,
+            ),
+        )
+        for key, text, age in _WAITING
+        if counts[key] is not None
+    ]
+    workers = [worker["parts"]["orders"] for worker in status["workers"] if worker["parts"].get("orders")]
+    waiting += [
+        (text, (_format_value(key, max(each.get(key) or 0 for each in workers), at), _NO_VALUE))
+        for key, text in (("needing_attention", "Orders that need attention"), ("dead_letters", "Dead letters"))
+        if workers
+    ]
+    return statuses + "\n" + _table("Waiting", ("number", "age of the oldest"), waiting)
+
+
+def _cells(counts: Iterable[int]) -> Sequence[str]:
+    return [f"{count:,}" for count in counts]
 
 
 def _is_items(value: Any) -> bool:

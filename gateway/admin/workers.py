@@ -12,6 +12,8 @@ from gateway.control.commands import MAX_LINE_BYTES
 from gateway.control.runtime_directory import CONTROL, ChildState, RuntimeDirectory
 
 REPLY_TIMEOUT_S: Final = 1.0
+# Of a command that changes something: a worker that is busy for a moment must not be reported as one that refused.
+ACT_TIMEOUT_S: Final = 10.0
 
 
 class NoReply(Exception):
@@ -29,7 +31,14 @@ class WorkerFailed(Exception):
 class Workers:
     """All workers of this gateway. Every command has a connection of its own, so that none waits behind another."""
 
-    def __init__(self, runtime: RuntimeDirectory, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        runtime: RuntimeDirectory,
+        *,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
+        act_timeout_s: float = ACT_TIMEOUT_S,
+    ) -> None:
+        self.act_timeout_s = act_timeout_s
         self._runtime = runtime
         self._answer_timeout_s = reply_timeout_s
 

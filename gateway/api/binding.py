@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -55,6 +55,9 @@ class Route:
     hot: bool = True
     # The least critical requests are shed first.
     criticality: Criticality = "optional"
+    # Who is authenticated: a shopper by a token, if there is one, or an agent by its key. The calls of agents are those of a
+    # published protocol, and no part of our OpenAPI document.
+    caller: Literal["shopper", "agent"] = "shopper"
     # Whether clients may share a response: then it goes through the response cache and may be compressed.
     is_public: bool = False
     # For the OpenAPI document only: the struct of the response body, or else its media type; the header and query

@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl
 
 from multidict import istr
 
-from checkout.card_issuers import MIN_DIGITS
-from checkout.card_quick_check import may_hold_card
-from checkout.cards import contains_issued_card_number, is_card_number_in
+from checkout.cards.issuers import MIN_DIGITS
+from checkout.cards.quick_check import may_hold_card
+from checkout.cards.search import contains_issued_card_number, is_card_number_in
 from checkout.errors import CardDataRefused
 from gateway.http import problems
 from gateway.http.message import Handler, Request, ResponseOrAwaitable

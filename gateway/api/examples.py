@@ -18,11 +18,11 @@ from cart.model import Money, OrderId, Sku
 from cart.responses import Cart as CartBody
 from cart.responses import CartLine, CartLineWarning
 from checkout import errors as checkout
-from checkout.order import order_number
+from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
 from checkout.request import ExpectedTotal
 from checkout.responses import Order as OrderBody
-from checkout.responses import OrderEvent, OrderLine
+from checkout.responses import OrderEvent, OrderLine, OrderPage, Shipment, ShippingAddress
 from gateway.api.binding import Route
 from gateway.api.health import Build, Health, Readiness, WorkerHealth
 from gateway.build import MODE, VERSION
@@ -38,6 +38,48 @@ _PRICE: Final = Money(295, "GBP")
 _TOTAL: Final = Money(590, "GBP")
 _TIME: Final = "2026-11-27T06:00:00.000Z"
 _PRODUCT: Final = product_responses.Product(sku=_SKU, name=_NAME, price=_PRICE, in_stock=True, stock=3640)
+_ORDER: Final = OrderBody(
+    id=_ORDER_ID,
+    number=order_number(OrderId(_ORDER_ID)),
+    cart_id=_CART_ID,
+    status=OrderStatus.ACCEPTED,
+    lines=[OrderLine(sku=_SKU, name=_NAME, quantity=2, unit_price=_PRICE, total=_TOTAL)],
+    subtotal=_TOTAL,
+    discounts=[],
+    shipping=Money(0, "GBP"),
+    total=_TOTAL,
+    email="ada@example.com",
+    shipping_address=ShippingAddress(
+        name="Ada Lovelace", line1="12 St James's Square", city="London", postcode="SW1Y 4JH", country="GB"
+    ),
+    created_at=_TIME,
+    updated_at=_TIME,
+    history=[OrderEvent(OrderStatus.ACCEPTED, _TIME)],
+)
+_LATER: Final = "2026-11-27T06:00:02.000Z"
+_REFUNDED_AT: Final = "2026-12-03T15:20:00.000Z"
+# Shipped, and a part of it refunded.
+_SHIPPED: Final = msgspec.structs.replace(
+    _ORDER,
+    status=OrderStatus.SHIPPED,
+    refunded=_PRICE,
+    shipment=Shipment(
+        reference="shp_01HZX3",
+        carrier="Royal Mail",
+        tracking_number="AB123456789GB",
+        tracking_url="https://track.example/AB123456789GB",
+    ),
+    updated_at=_REFUNDED_AT,
+    history=[
+        OrderEvent(OrderStatus.ACCEPTED, _TIME),
+        OrderEvent(OrderStatus.STOCK_CONFIRMED, _LATER),
+        OrderEvent(OrderStatus.PAYMENT_AUTHORISED, _LATER),
+        OrderEvent(OrderStatus.SHIPPING_ARRANGED, _LATER),
+        OrderEvent(OrderStatus.COMPLETED, _LATER),
+        OrderEvent(OrderStatus.SHIPPED, "2026-11-27T14:30:00.000Z"),
+        OrderEvent(OrderStatus.SHIPPED, _REFUNDED_AT, detail="one was broken", refunded=_PRICE),
+    ],
+)
 
 PARAMETERS: Final[Mapping[str, str]] = {"sku": _SKU, "cart_id": _CART_ID, "order_id": _ORDER_ID}
 # A stream of server-sent events.
@@ -62,6 +104,21 @@ BODIES: Final[Mapping[str, Any]] = {
         },
         "payment": {"token": "tok_ok"},
     },
+    "POST /v1/webhooks/payment": {
+        "type": "payment.captured",
+        "order_id": _ORDER_ID,
+        "at": "2026-11-27T14:30:00Z",
+        "amount": 1005,
+        "reference": "pay_01HZX3",
+    },
+    "POST /v1/webhooks/shipping": {
+        "order_id": _ORDER_ID,
+        "status": "shipped",
+        "at": "2026-11-27T14:30:00Z",
+        "carrier": "Royal Mail",
+        "tracking_number": "AB123456789GB",
+        "tracking_url": "https://track.example/AB123456789GB",
+    },
 }
 
 # By the struct of the response.
@@ -82,21 +139,8 @@ RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
     ),
     product_responses.Product: _PRODUCT,
     product_responses.ProductPage: product_responses.ProductPage([_PRODUCT], None),
-    OrderBody: OrderBody(
-        id=_ORDER_ID,
-        number=order_number(OrderId(_ORDER_ID)),
-        cart_id=_CART_ID,
-        status=OrderStatus.ACCEPTED,
-        lines=[OrderLine(sku=_SKU, name=_NAME, quantity=2, unit_price=_PRICE, total=_TOTAL)],
-        subtotal=_TOTAL,
-        discounts=[],
-        shipping=Money(0, "GBP"),
-        total=_TOTAL,
-        email="ada@example.com",
-        created_at=_TIME,
-        updated_at=_TIME,
-        history=[OrderEvent(OrderStatus.ACCEPTED, _TIME)],
-    ),
+    OrderBody: _ORDER,
+    OrderPage: OrderPage([_SHIPPED, _ORDER], None),
     Health: Health("ok"),
     Readiness: Readiness(
         status="ready",
@@ -120,11 +164,13 @@ _REFUSALS: Final[tuple[Refusal, ...]] = (
     cart.QuantityLimit(10_000),
     cart.VersionMismatch(3),
     cart.CartClosed(_ORDER_ID),
-    checkout.IdempotencyKeyMissing("Send an Idempotency-Key header, and the same one when you retry this checkout."),
+    cart.IdempotencyKeyMissing("Send an Idempotency-Key header, and the same one when you retry this checkout."),
     checkout.PriceChanged([checkout.ChangedPrice(Sku(_SKU), Money(295, "GBP"), Money(310, "GBP"))], _NEW_TOTAL),
     checkout.OutOfStock([checkout.Shortage(Sku(_SKU), requested=2, available=1)]),
     checkout.TotalMismatch(_NEW_TOTAL),
     checkout.CancelTooLate("shipping_arranged"),
+    checkout.OrderElsewhere("us-east-1"),
+    checkout.WebhookNotSigned("no signature matches"),
 )
 # The members that layers add to their rejections, by slug.
 FACTS_OF_LAYERS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -132,14 +178,17 @@ FACTS_OF_LAYERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "quota-exceeded": {"violated-policies": ["per-address"]},
     "waiting-room": {"position": 118, "eta_seconds": 40, "token": "eyJxIjoiZHJvcCJ9.c2lnbmF0dXJl"},
     "sold-out": {"position": 118, "eta_seconds": None, "token": None},
+    "dependency-unavailable": problems.TIMED_OUT_FACTS,
 }
 _REFUSAL_OF: Final = {type(error): error for error in _REFUSALS}
 
 
-def of_problem(row: Problem) -> dict[str, Any]:
-    """An example response body of a problem, with its facts."""
+def of_problem(row: Problem, *, of_write: bool = True) -> dict[str, Any]:
+    """An example response body of a problem, with its facts: in the response to a write, or to a read."""
     kind = next((kind for kind, known in problems.REFUSALS.items() if known is row), None)
     facts = row.members(_REFUSAL_OF[kind]) if kind in _REFUSAL_OF else FACTS_OF_LAYERS.get(row.slug)
+    if not of_write and facts and problems.MAY_HAVE_RUN in facts:
+        facts = None
     body: dict[str, Any] = orjson.loads(problems.response(row, "4f0c2a7e9b31d586", facts).body)
     return body
 

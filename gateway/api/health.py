@@ -22,6 +22,11 @@ from gateway.http.router import Router
 # Raises when the dependency is unavailable.
 Check = Callable[[], Awaitable[object]]
 
+
+class Impaired(Exception):
+    """The dependency serves a part of the work: the worker is degraded, also where it requires the dependency."""
+
+
 # A check that takes longer has failed.
 CHECK_TIMEOUT_S: Final = 0.5
 # The results are cached, so that the dependencies are not checked more often.
@@ -61,7 +66,8 @@ class Readiness(Struct, frozen=True, forbid_unknown_fields=True):
     checks: Annotated[dict[str, str], Meta(description="`ok` or the error of each dependency.")]
     breakers: Annotated[dict[str, str], Meta(description="The state of each circuit breaker.")]
     background: Annotated[
-        dict[str, str], Meta(description="The error of each background task that awaits its restart.")
+        dict[str, str],
+        Meta(description="The error of each background task that awaits its restart or died in the last minute."),
     ]
     worker: WorkerHealth
 
@@ -93,7 +99,9 @@ class HealthSources:
     breakers: Callable[[], Mapping[str, str]] = dict
     # Whether a drain is near, so that balancers send new requests elsewhere.
     is_leaving: Callable[[], bool] = lambda: False
-    # The last error of each background task that died and awaits its restart.
+    # The number of calls that failed so far: a good result from before the last of them is outdated.
+    failures: Callable[[], int] = lambda: 0
+    # The last error of each background task that awaits its restart or died in the last minute.
     background: Callable[[], Mapping[str, str]] = dict
 
 
@@ -137,12 +145,16 @@ class _Checks:
         self._clock = clock
         self._has_started = False
         self._results: Mapping[str, str] = {}
+        # The dependencies that do not serve at all.
+        self._away: frozenset[str] = frozenset()
         self._checked_at = -RESULTS_TTL_S
+        self._failures = 0
         self._running: asyncio.Task[Mapping[str, str]] | None = None
 
     async def results(self) -> Mapping[str, str]:
         """`ok` or the error of each dependency, at most `RESULTS_TTL_S` old. Concurrent requests share one run."""
-        if self._clock() - self._checked_at < RESULTS_TTL_S:
+        is_outdated = self._is_well(self._results) and self._failures != self._sources.failures()
+        if self._clock() - self._checked_at < RESULTS_TTL_S and not is_outdated:
             return self._results
         if self._running is None:
             self._running = asyncio.create_task(self._run())
@@ -152,19 +164,28 @@ class _Checks:
         self, results: Mapping[str, str], breakers: Mapping[str, str], background: Mapping[str, str]
     ) -> ReadinessStatus:
         """The status of a worker that does not drain."""
-        failed = {name for name, result in results.items() if result != _OK}
         required = self._sources.required_at_start
         required_at_start = self._sources.checks if required is None else required
-        self._has_started = self._has_started or failed.isdisjoint(required_at_start)
-        if not self._has_started or not failed.isdisjoint(self._sources.always_required):
+        self._has_started = self._has_started or self._away.isdisjoint(required_at_start)
+        if not self._has_started or not self._away.isdisjoint(self._sources.always_required):
             return "unavailable"
-        return "degraded" if failed or background or set(breakers.values()) - {"closed"} else "ready"
+        is_well = self._is_well(results) and not background and set(breakers.values()) <= {"closed"}
+        return "ready" if is_well else "degraded"
+
+    @staticmethod
+    def _is_well(results: Mapping[str, str]) -> bool:
+        return set(results.values()) <= {_OK}
 
     async def _run(self) -> Mapping[str, str]:
         try:
             checks = self._sources.checks
-            results = await asyncio.gather(*map(_result, checks.values()))
-            self._results, self._checked_at = dict(zip(checks, results, strict=True)), self._clock()
+            self._failures = self._sources.failures()
+            faults = dict(zip(checks, await asyncio.gather(*map(_fault, checks.values())), strict=True))
+            self._results = {name: _OK if fault is None else _text(fault) for name, fault in faults.items()}
+            self._away = frozenset(
+                name for name, fault in faults.items() if fault is not None and not isinstance(fault, Impaired)
+            )
+            self._checked_at = self._clock()
             return self._results
         finally:
             self._running = None
@@ -178,16 +199,18 @@ def _route(path: str, call: Call, summary: str, response: type[Struct], *, hot: 
     return Route(method="GET", path=path, call=call, summary=summary, tag="health", response=response, hot=hot)
 
 
-async def _result(check: Check) -> str:
+async def _fault(check: Check) -> Exception | None:
     timeout = asyncio.timeout(CHECK_TIMEOUT_S)
     try:
         async with timeout:
             await check()
     except Exception as error:  # noqa: BLE001 - the response contains the error
-        if timeout.expired():
-            return f"no response within {CHECK_TIMEOUT_S} s"
-        return str(error) or type(error).__name__
-    return _OK
+        return TimeoutError(f"no response within {CHECK_TIMEOUT_S} s") if timeout.expired() else error
+    return None
+
+
+def _text(fault: Exception) -> str:
+    return str(fault) or type(fault).__name__
 
 
 def _responses_by_status(endpoints: Iterable[Endpoint]) -> dict[str, int]:

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.api import examples
 from gateway.api.binding import Route
+from gateway.api.events import UNTIL
 from gateway.api.openapi_responses import HEADERS, SCHEMAS, responses, shared
 from gateway.api.operations import OPERATIONS, TAGS
 from gateway.http import problem_body, problems
@@ -42,6 +43,8 @@ _SECURITY: Final[Sequence[Mapping[str, Any]]] = (
     {"apiKey": []},
     {"shopper": [], "apiKey": []},
 )
+# Tags of routes without shoppers.
+_OF_PROGRAMS: Final = frozenset({"health", "webhooks"})
 _PATH_PARAMETERS: Final = {
     "cart_id": "The id of a cart. It gives access to an anonymous cart.",
     "order_id": "The id of an order.",
@@ -62,8 +65,8 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "Idempotency-Key": {
         "in": "header",
-        "required": True,
-        "description": "Chosen by the client, such as a UUID; the same for every retry of one checkout.",
+        "description": "Chosen by the client, such as a UUID; the same for every retry of one request. It belongs to the cart: "
+        "the keys of other carts, of the same shopper too, are independent of it.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     },
@@ -79,9 +82,36 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "eyJxIjoiZHJvcCJ9.c2lnbmF0dXJl",
     },
+    "webhook-id": {
+        "in": "header",
+        "required": True,
+        "description": "The id of the report; the same when it is repeated.",
+        "schema": {"type": "string"},
+        "example": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W",
+    },
+    "webhook-timestamp": {
+        "in": "header",
+        "required": True,
+        "description": "When it was signed, in Unix seconds.",
+        "schema": {"type": "string"},
+        "example": "1795759200",
+    },
+    "webhook-signature": {
+        "in": "header",
+        "required": True,
+        "description": "HMAC-SHA256 of id, timestamp and body, as in Standard Webhooks.",
+        "schema": {"type": "string"},
+        "example": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    },
+    "until": {
+        "in": "query",
+        "description": "The status after which the stream ends, or once the order cannot reach it any more.",
+        "schema": {"type": "string", "enum": list(UNTIL), "default": "completed"},
+        "example": "delivered",
+    },
     "limit": {
         "in": "query",
-        "description": "The number of products of a page.",
+        "description": "The number of entries of a page.",
         "schema": {"type": "integer", "format": "int32", "minimum": 1, "maximum": 100, "default": 20},
         "example": 20,
     },
@@ -93,7 +123,8 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "q": {
         "in": "query",
-        "description": "Words that the name must all contain, in any case, or an exact SKU.",
+        "description": "Words that the name must all contain, in any case, or an exact SKU. A word is also found inside "
+        "another one, from three characters on, or from one on in scripts without spaces; such products come last.",
         "schema": {"type": "string", "maxLength": 256},
         "example": "hanging heart",
     },
@@ -104,7 +135,7 @@ def document(
     routes: Iterable[Route], version: str, own_path: Callable[[str], str | None] = lambda path: path
 ) -> dict[str, Any]:
     """The whole document, as plain data. `own_path` says where a path is served, None where it is not."""
-    routes = [route for route in routes if own_path(route.path) is not None]
+    routes = [route for route in routes if route.caller == "shopper" and own_path(route.path) is not None]
     types = [each for route in routes for each in (route.body, route.response) if each is not None]
     types.append(problem_body.Problem)
     schemas, components = msgspec.json.schema_components(types, ref_template=SCHEMAS + "{name}")
@@ -157,11 +188,11 @@ def _operation(route: Route, schema_of: Mapping[int, Mapping[str, Any]]) -> dict
         "tags": [route.tag],
         "parameters": [
             *_path_parameters(route.path),
-            *({"name": name, **_PARAMETERS[name]} for name in _parameters(route)),
+            *(_parameter(route, name) for name in _parameters(route)),
         ],
         "responses": responses(route, schema_of),
     }
-    if route.tag == "health":
+    if route.tag in _OF_PROGRAMS:
         operation["security"] = []
     if route.body is not None:
         operation["requestBody"] = {
@@ -174,8 +205,13 @@ def _operation(route: Route, schema_of: Mapping[int, Mapping[str, Any]]) -> dict
     return operation
 
 
+def _parameter(route: Route, name: str) -> dict[str, Any]:
+    is_required = route.path == "/v1/checkout" and name == "Idempotency-Key"
+    return {"name": name, **_PARAMETERS[name]} | ({"required": True} if is_required else {})
+
+
 def _parameters(route: Route) -> Sequence[str]:
-    return route.parameters if route.tag == "health" else (*route.parameters, "Waiting-Room-Token")
+    return route.parameters if route.tag in _OF_PROGRAMS else (*route.parameters, "Waiting-Room-Token")
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

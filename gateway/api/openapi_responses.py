@@ -115,6 +115,11 @@ def responses(route: Route, schema_of: Mapping[int, Mapping[str, Any]]) -> dict[
         found[304] = _response(route, 304, "Not modified: the representation of `If-None-Match` is current", ["ETag"])
     if route.path == "/readyz":
         found[503] = {**_success(route, schema_of), "description": "Service Unavailable: no traffic for this worker"}
+    if route.media_type == "text/event-stream":
+        ended = (
+            "No content: the order has ended, and the client has all of its events. An EventSource stops reconnecting"
+        )
+        found[204] = _response(route, 204, ended, ["Cache-Control"])
     by_status: dict[int, list[problems.Problem]] = {}
     for row in _rows(route):
         by_status.setdefault(row.status, []).append(row)
@@ -200,7 +205,10 @@ def _problem_response(route: Route, status: int, rows: Sequence[problems.Problem
     response["content"] = {
         "application/problem+json": {
             "schema": {"$ref": SCHEMAS + problem_body.Problem.__name__},
-            "examples": {row.slug: {"summary": row.title, "value": examples.of_problem(row)} for row in rows},
+            "examples": {
+                row.slug: {"summary": row.title, "value": examples.of_problem(row, of_write=route.method != "GET")}
+                for row in rows
+            },
         }
     }
     return response

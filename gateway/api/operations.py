@@ -13,22 +13,34 @@ class Operation(NamedTuple):
     description: str
 
 
-_IF_MATCH: Final = "With `If-Match` it changes only the version of the cart that the client has seen."
+_IF_MATCH: Final = (
+    "With `If-Match` it changes only the version of the cart that the client has seen. With an `Idempotency-Key` it may be "
+    "retried: it is done once, and a retry gets the cart as it is then. A cart knows the keys of its last 50 changes for a day."
+)
 # By the name of the route.
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /v1/carts": Operation(
         "create_cart",
         "The cart is empty, in the given currency or in that of the shop. It belongs to the signed-in shopper, or to every "
-        "client that knows its id.",
+        "client that knows its id. A repeated request makes another cart: an `Idempotency-Key` has no effect, and an unused cart "
+        "expires.",
+    ),
+    "GET /v1/carts/mine": Operation(
+        "read_own_cart",
+        "The one cart of the signed-in shopper, on every device. An empty one is made where there is none, and after theirs was "
+        "ordered, merged, deleted or has expired. Its `id` is for the other calls: changes, checkout, and merging the cart that "
+        "the shopper filled before they signed in.",
     ),
     "GET /v1/carts/{cart_id}": Operation(
         "read_cart",
-        "Lines have the prices of this moment; `warnings` name what has changed since the shopper saw them.",
+        "Lines have the prices of this moment; `warnings` name what has changed since the shopper saw them, and lines of an open "
+        "cart that exceed the stock, as of some two seconds ago. Only the checkout holds stock.",
     ),
     "DELETE /v1/carts/{cart_id}": Operation("delete_cart", f"A cart that was ordered is not deleted. {_IF_MATCH}"),
     "POST /v1/carts/{cart_id}/lines": Operation(
         "add_line",
-        f"Adds to the line of the SKU, or begins it. It is no set: a repeated request adds again. {_IF_MATCH}",
+        "Adds to the line of the SKU, or begins it. It is no set: a request that is repeated without an `Idempotency-Key` adds "
+        f"again. {_IF_MATCH}",
     ),
     "PATCH /v1/carts/{cart_id}/lines": Operation(
         "set_lines", f"Each quantity replaces that of its line; may be repeated. {_IF_MATCH}"
@@ -40,7 +52,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /v1/carts/{cart_id}/merge": Operation(
         "merge_cart",
         "Takes the lines of another cart, which is then closed. So a shopper who signs in takes over the cart that they "
-        "filled before.",
+        f"filled before. A merge that was done is not done again. {_IF_MATCH}",
     ),
     "GET /v1/products": Operation(
         "list_products", "Pages are linked by `next_cursor`. With `q` the products that match come, the best first."
@@ -49,16 +61,41 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /v1/checkout": Operation(
         "check_out",
         "Makes an order of the cart. It is accepted once it is stored durably; stock, payment and shipping follow. A retry "
-        "with the same `Idempotency-Key` and body gets the response of the first attempt. Never send a card number.",
+        "with the same `Idempotency-Key` and body gets the response of the first attempt, for as long as the cart is stored. The "
+        "key belongs to the cart: with another cart it is another checkout. After a 503 with `may_have_run` the order may have "
+        "been placed, which the retry finds out. An anonymous cart becomes the order of the signed-in shopper. Never send a "
+        "card number.",
     ),
-    "GET /v1/orders/{order_id}": Operation("read_order", "The order in its current status, with its history."),
+    "GET /v1/orders/{order_id}": Operation(
+        "read_order",
+        "The order in its current status, with its history. `shipping_address` is in the orders of signed-in shoppers only: "
+        "the id of an anonymous order is known to every client that knows its cart.",
+    ),
+    "GET /v1/orders": Operation(
+        "list_orders",
+        "A new order may be missing for as long as it waits in the queue, if the process that accepted it has died.",
+    ),
     "GET /v1/orders/{order_id}/events": Operation(
         "follow_order",
-        "Sends the history and then each change of the status; ends with the final one. A client that reconnects continues "
-        "with `Last-Event-ID`.",
+        "Sends the history and then each change of the status. A refund has the event type `refund`. The stream ends once the "
+        "order is in the status `until`, a later one, or `cancelled`, after all that has happened by then; and after an hour at "
+        "most, or when its worker ends. A client that reconnects continues with `Last-Event-ID`, without a gap or a repeat, and gets "
+        "204 where there is nothing more to follow: an order is followed to the doorstep with `until=delivered`.",
     ),
     "POST /v1/orders/{order_id}/cancel": Operation(
         "cancel_order", "Stock and payment are returned afterwards. May be repeated."
+    ),
+    "POST /v1/webhooks/payment": Operation(
+        "reportPayment",
+        "For the payment service of the shop. The body is an event of the contract in `docs/payments.md`, signed as Standard "
+        "Webhooks give it, or an event of Stripe with its own signature in `Stripe-Signature`. A repeat has no effect. An event "
+        "about an order of another shop is accepted, and has no effect either.",
+    ),
+    "POST /v1/webhooks/shipping": Operation(
+        "report_shipment",
+        "For the carrier or shipping service of the shop, signed as Standard Webhooks are. The report is stored when it is "
+        "answered, and applied afterwards; one that comes before the order is completed waits. A repeat has no effect, and "
+        "neither has an earlier status after a later one.",
     ),
     "GET /healthz": Operation("read_health", "For balancers and supervisors: answered without any dependency."),
     "GET /readyz": Operation(
@@ -69,5 +106,6 @@ TAGS: Final[Mapping[str, str]] = {
     "carts": "Carts and their lines.",
     "products": "The catalogue.",
     "orders": "Checkout and orders.",
+    "webhooks": "Reports of other services, where the shop has configured them.",
     "health": "For balancers and supervisors.",
 }

@@ -1,4 +1,4 @@
-"""What each problem type means: for the pages at `/problems/<slug>`, to which `type` of an error response leads.
+"""The meaning of each problem type: for the pages at `/problems/<slug>`, to which `type` of an error response leads.
 
 A test holds that every problem has a row, and every member of its example a meaning.
 """
@@ -56,6 +56,15 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "The id is not one of an order, or the order belongs to a shopper who is not signed in.",
         "Use the id from the Location of the checkout. Sign in if the shopper has an account.",
     ),
+    "webhook-not-signed": Explanation(
+        "The headers webhook-id, webhook-timestamp and webhook-signature are missing, the signature is not one of this body by a "
+        "secret of the shop, or it is older than five minutes.",
+        "Sign with the secret that the shop has configured, over id, timestamp and the bytes of the body, at each attempt anew.",
+    ),
+    "too-many-reports": Explanation(
+        "More different reports on one order were sent than an order has in its life. A repeat of an earlier one is accepted.",
+        "Give a repeated report the webhook-id of the first one. Ask the operator of the shop.",
+    ),
     "cart-full": Explanation(
         "Another line would exceed the number of lines that a cart may have.",
         "Remove a line, or begin another cart.",
@@ -78,12 +87,12 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
     ),
     "cart-empty": Explanation("A cart without lines was to be checked out.", "Add a line before the checkout."),
     "idempotency-key-missing": Explanation(
-        "A checkout has no Idempotency-Key, or one that is not 1 to 255 visible ASCII characters.",
-        "Choose a key, such as a UUID, for each checkout, and send the same one whenever it is retried.",
+        "A checkout has no Idempotency-Key, or a request has one that is not 1 to 255 visible ASCII characters.",
+        "Choose a key, such as a UUID, for each request, and send the same one whenever it is retried. Changes of carts need none.",
     ),
     "idempotency-key-reused": Explanation(
-        "The key belongs to a checkout with another body.",
-        "Use a new key for another checkout. For a retry, send the very body of the first attempt.",
+        "The key belongs to a request with another body, or to another change of the same cart.",
+        "Use a new key for another request. For a retry, send the very body of the first attempt.",
     ),
     "idempotency-key-in-progress": Explanation(
         "A checkout of this cart is still running, for example because the first response was not awaited.",
@@ -112,6 +121,12 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "in any spelling. It was neither stored nor logged.",
         "Never send card numbers here. Have the payment provider's form turn the card into a token, and send the token.",
     ),
+    "order-elsewhere": Explanation(
+        "The shop has several Regions, and the store of another one works on the order. Only that one may change it, and this "
+        "gateway does not forward the request.",
+        "Send the same request to the gateway of that Region. Reading the order works in every Region.",
+        {"home_region": "The name of the Region."},
+    ),
     "too-late-to-cancel": Explanation(
         "The shipment of the order is arranged, or the order is completed or cancelled.",
         "Show the order's status. A return is arranged with the shop.",
@@ -119,7 +134,12 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
     ),
     "dependency-unavailable": Explanation(
         "A part that the request needs, such as the data store or the search, is unavailable or too slow.",
-        f"{_LATER} A checkout is retried with the same Idempotency-Key, which cannot order twice.",
+        f"{_LATER} Before a write with may_have_run is repeated, read what it changes. A checkout is retried with the same "
+        "Idempotency-Key, which cannot order twice.",
+        {
+            "may_have_run": "True if the request was a write that may have taken effect although it failed. Absent if it has "
+            "changed nothing."
+        },
     ),
     "overloaded": Explanation(
         "There are more requests than can be served in good time. Less important ones are rejected first.", _LATER

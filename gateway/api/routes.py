@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
 
 from msgspec import Meta
+from multidict import istr
 
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.catalog import responses as product_responses
@@ -17,29 +18,49 @@ from cart.handlers import CartHandlers
 from cart.model import Sku
 from cart.responses import Cart as CartBody
 from cart.view import CartView
-from checkout.cards import contains_card_number
+from checkout.cards.search import contains_card_number
+from checkout.errors import OrderElsewhere
 from checkout.handlers import CheckoutHandlers
+from checkout.order import Order
+from checkout.order_lists import OrderLists
 from checkout.purchase import PlacedOrder
 from checkout.request import CheckoutRequest
 from checkout.responses import Order as OrderBody
+from checkout.responses import OrderPage
 from gateway.api.binding import Route
-from gateway.api.events import order_events
+from gateway.api.events import EventStreams
+from gateway.api.home_calls import ANSWERED_HERE, HomeCalls
 from gateway.http.conditions import content_tag, if_match, versioned_tag
-from gateway.http.message import Request, header
+from gateway.http.message import Request, Response, header
 from gateway.http.own_paths import OWN_PREFIX
 
 # 1,000 lines of the longest SKU, escaped, with their quantities.
 BATCH_BODY_LIMIT: Final = 512 * 1024
 SetLines = Annotated[list[SetLine], Meta(min_length=1)]
 
-_WRITE_PROBLEMS: Final = ("cart-not-found", "cart-closed", "version-mismatch", "invalid-body", "malformed-json")
+_KEY_PROBLEMS: Final = ("idempotency-key-missing", "idempotency-key-reused")
+_WRITE_PROBLEMS: Final = (
+    "cart-not-found",
+    "cart-closed",
+    "version-mismatch",
+    "invalid-body",
+    "malformed-json",
+    *_KEY_PROBLEMS,
+)
 _LINE_PROBLEMS: Final = (*_WRITE_PROBLEMS, "product-not-found", "quantity-limit", "cart-full")
 # Of authentication: an invalid token or key, a denied address; and a card number anywhere in a request.
 _CLIENT_PROBLEMS: Final = ("unauthenticated", "forbidden", "card-data-refused")
 
 
-def cart_routes(carts: CartHandlers) -> Sequence[Route]:
-    """The cart calls. A signed-in shopper owns the carts they create, and takes over an anonymous cart by merging it."""
+def cart_routes(carts: CartHandlers, owner_name: Callable[[str], str] = str) -> Sequence[Route]:
+    """The cart calls. A signed-in shopper owns the carts they create, and takes over an anonymous cart by merging it.
+
+    Carts know the shopper by `owner_name`, a keyed hash: their stored records name nobody.
+    """
+
+    def owner_of(request: Request) -> str | None:
+        return None if request.shopper is None else owner_name(request.shopper)
+
     line = "/v1/carts/{cart_id}/lines/{sku}"
     lines = "/v1/carts/{cart_id}/lines"
     cart = "/v1/carts/{cart_id}"
@@ -50,7 +71,7 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         route(
             "POST",
             "/v1/carts",
-            lambda request, body: carts.create(body, owner=request.shopper),
+            lambda request, body: carts.create(body, owner=owner_of(request)),
             "Create a cart",
             body=NewCart,
             body_is_optional=True,
@@ -60,8 +81,17 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         ),
         route(
             "GET",
+            "/v1/carts/mine",
+            lambda request, _body: carts.read_own(owner=owner_of(request)),
+            "Read the signed-in shopper's own cart",
+            criticality="cart-read",
+            parameters=("If-None-Match",),
+            problems=(),
+        ),
+        route(
+            "GET",
             cart,
-            lambda request, _body: carts.read(request.params[0], owner=request.shopper),
+            lambda request, _body: carts.read(request.params[0], owner=owner_of(request)),
             "Read a cart at current prices",
             criticality="cart-read",
             parameters=("If-None-Match",),
@@ -70,67 +100,90 @@ def cart_routes(carts: CartHandlers) -> Sequence[Route]:
         route(
             "DELETE",
             cart,
-            lambda request, _body: carts.delete(request.params[0], if_match=if_match(request), owner=request.shopper),
+            lambda request, _body: carts.delete(
+                request.params[0], if_match=if_match(request), owner=owner_of(request), key=_idempotency_key(request)
+            ),
             "Delete a cart",
             response=None,
             etag=None,
             status=204,
-            parameters=("If-Match",),
-            problems=("cart-not-found", "cart-closed", "version-mismatch"),
+            parameters=("If-Match", "Idempotency-Key"),
+            problems=("cart-not-found", "cart-closed", "version-mismatch", *_KEY_PROBLEMS),
         ),
         route(
             "POST",
             lines,
             lambda request, body: carts.add_line(
-                request.params[0], body, if_match=if_match(request), owner=request.shopper
+                request.params[0],
+                body,
+                if_match=if_match(request),
+                owner=owner_of(request),
+                key=_idempotency_key(request),
             ),
             "Add a quantity of a SKU",
             body=AddLine,
-            parameters=("If-Match",),
+            parameters=("If-Match", "Idempotency-Key"),
             problems=_LINE_PROBLEMS,
         ),
         route(
             "PATCH",
             lines,
             lambda request, body: carts.patch_lines(
-                request.params[0], body, if_match=if_match(request), owner=request.shopper
+                request.params[0],
+                body,
+                if_match=if_match(request),
+                owner=owner_of(request),
+                key=_idempotency_key(request),
             ),
             "Set up to 1,000 lines, all or none; quantity 0 removes",
             body=SetLines,
             body_limit=BATCH_BODY_LIMIT,
-            parameters=("If-Match",),
+            parameters=("If-Match", "Idempotency-Key"),
             problems=_LINE_PROBLEMS,
         ),
         route(
             "PUT",
             line,
             lambda request, body: carts.put_line(
-                request.params[0], request.params[1], body, if_match=if_match(request), owner=request.shopper
+                request.params[0],
+                request.params[1],
+                body,
+                if_match=if_match(request),
+                owner=owner_of(request),
+                key=_idempotency_key(request),
             ),
             "Set the quantity of a line; 0 removes it",
             body=PutLine,
-            parameters=("If-Match",),
+            parameters=("If-Match", "Idempotency-Key"),
             problems=(*_LINE_PROBLEMS, "line-not-found"),
         ),
         route(
             "DELETE",
             line,
             lambda request, _body: carts.delete_line(
-                request.params[0], request.params[1], if_match=if_match(request), owner=request.shopper
+                request.params[0],
+                request.params[1],
+                if_match=if_match(request),
+                owner=owner_of(request),
+                key=_idempotency_key(request),
             ),
             "Remove a line",
-            parameters=("If-Match",),
-            problems=("cart-not-found", "line-not-found", "cart-closed", "version-mismatch"),
+            parameters=("If-Match", "Idempotency-Key"),
+            problems=("cart-not-found", "line-not-found", "cart-closed", "version-mismatch", *_KEY_PROBLEMS),
         ),
         route(
             "POST",
             "/v1/carts/{cart_id}/merge",
             lambda request, body: carts.merge(
-                request.params[0], body, if_match=if_match(request), owner=request.shopper
+                request.params[0],
+                body,
+                if_match=if_match(request),
+                owner=owner_of(request),
+                key=_idempotency_key(request),
             ),
             "Merge another cart into this one and close the other",
             body=MergeCart,
-            parameters=("If-Match",),
+            parameters=("If-Match", "Idempotency-Key"),
             problems=(*_WRITE_PROBLEMS, "quantity-limit", "cart-full"),
         ),
     )
@@ -143,7 +196,7 @@ def product_routes(products: ProductHandlers) -> Sequence[Route]:
         route(
             "GET",
             "/v1/products",
-            lambda request, _body: products.page(**_page_query(request)),
+            lambda request, _body: products.page(**_page_query(request, "limit", "cursor", "q")),
             "List or search products",
             response=product_responses.ProductPage,
             parameters=("limit", "cursor", "q", "If-None-Match"),
@@ -161,8 +214,22 @@ def product_routes(products: ProductHandlers) -> Sequence[Route]:
     )
 
 
-def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
+def checkout_routes(
+    checkout: CheckoutHandlers, lists: OrderLists, streams: EventStreams, *, home_calls: HomeCalls = ANSWERED_HERE
+) -> Sequence[Route]:
     """The checkout and order calls. Most await more than one reply, so they run in tasks of their own."""
+
+    async def read(request: Request, _body: None) -> Order | Response:
+        found = await checkout.read(request.params[0], owner=request.shopper)
+        # Nearly every order is here: another coroutine would cost each read of one.
+        return found if found.home is None else await home_calls.read(request, found) or found
+
+    async def cancel(request: Request, _body: None) -> Order | Response:
+        try:
+            return await checkout.cancel(request.params[0], owner=request.shopper)
+        except OrderElsewhere as elsewhere:
+            return await home_calls.change(request, elsewhere)
+
     order = "/v1/orders/{order_id}"
     route = _with_defaults("orders", criticality="checkout", response=OrderBody, hot=False)
     return (
@@ -170,13 +237,13 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
             "POST",
             "/v1/checkout",
             lambda request, body: checkout.place(
-                body, idempotency_key=request.headers.get("Idempotency-Key"), owner=request.shopper
+                body, idempotency_key=_idempotency_key(request), owner=request.shopper
             ),
             "Check out a cart, once",
             # The handler starts a task of its own, so that rejecting a checkout is as cheap as rejecting any other request.
             hot=True,
             body=CheckoutRequest,
-            # Numbers of any issuer: what a shopper types here is neither a SKU nor a search.
+            # Numbers of any issuer: a shopper types neither SKUs nor searches here.
             inspect=contains_card_number,
             status=202,
             headers=_placed,
@@ -198,8 +265,18 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
         ),
         route(
             "GET",
+            "/v1/orders",
+            lambda request, _body: lists.of_owner(request.shopper, **_page_query(request, "limit", "cursor")),
+            "List the orders of the signed-in shopper",
+            response=OrderPage,
+            headers=lambda _page, _body: _NO_STORE,
+            parameters=("limit", "cursor"),
+            problems=("invalid-body",),
+        ),
+        route(
+            "GET",
             order,
-            lambda request, _body: checkout.read(request.params[0], owner=request.shopper),
+            read,
             "Read an order",
             hot=True,
             headers=lambda _order, _body: _NO_STORE,
@@ -208,20 +285,22 @@ def checkout_routes(checkout: CheckoutHandlers) -> Sequence[Route]:
         route(
             "GET",
             order + "/events",
-            lambda request, _body: order_events(checkout, request),
+            lambda request, _body: streams.open(request),
             "Follow an order as server-sent events",
+            # A shopper who does not follow the order still reads it.
+            criticality="optional",
             response=None,
             media_type="text/event-stream",
-            parameters=("Last-Event-ID",),
-            problems=("order-not-found",),
+            parameters=("until", "Last-Event-ID"),
+            problems=("order-not-found", "invalid-body"),
         ),
         route(
             "POST",
             order + "/cancel",
-            lambda request, _body: checkout.cancel(request.params[0], owner=request.shopper),
+            cancel,
             "Cancel an order that has not been shipped",
             status=202,
-            problems=("order-not-found", "too-late-to-cancel"),
+            problems=("order-not-found", "order-elsewhere", "too-late-to-cancel", "dependency-unavailable"),
         ),
     )
 
@@ -234,6 +313,14 @@ def _with_defaults(tag: str, **defaults: Any) -> Any:
         return Route(method=method, path=path, call=call, summary=summary, tag=tag, **{**defaults, **options})
 
     return route
+
+
+# `istr` has its comparable form ready: a look-up costs half.
+_IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
+
+
+def _idempotency_key(request: Request) -> str | None:
+    return request.headers.get(_IDEMPOTENCY_KEY)
 
 
 _NO_STORE: Final = header("Cache-Control", "no-store")
@@ -267,10 +354,10 @@ _REPLAYED: Final = header("Idempotent-Replayed", "true")
 _NUMBER: Final = re.compile(r"\d{1,6}", re.ASCII)
 
 
-def _page_query(request: Request) -> dict[str, Any]:
-    """The query parameters of a page: `limit`, `cursor`, `q`; others are ignored."""
+def _page_query(request: Request, *names: str) -> dict[str, Any]:
+    """The query parameters of these names, `limit` among them, which is a number; others are ignored."""
     query = parse_qs(request.query, keep_blank_values=True, errors="surrogateescape")
     limit = query.get("limit", [str(LIMIT_DEFAULT)])[-1]
     if not _NUMBER.fullmatch(limit):
         raise InvalidBody([("/limit", "must be a whole number")])
-    return {"limit": int(limit), "cursor": query.get("cursor", [None])[-1], "q": query.get("q", [None])[-1]}
+    return {name: query.get(name, [None])[-1] for name in names} | {"limit": int(limit)}

@@ -62,6 +62,8 @@ class Jwks:
         self._waiters: list[asyncio.Future[None]] = []
         # Whether a fetch is requested or running, so that its end wakes the waiters.
         self._is_due = url is not None
+        # Before `run` begins a waiter may wait for it; after its end nobody would wake one.
+        self._is_fetching = True
         self._next_request_at = 0.0
         self._listeners: list[Callable[[], None]] = []
         self._fetched_at: float | None = None
@@ -98,6 +100,8 @@ class Jwks:
         None where waiting is useless: a fetch was requested a moment ago, so that tokens with made-up key names cannot
         flood the issuer with requests.
         """
+        if not self._is_fetching:
+            return None
         if self._is_due and self.is_unavailable:
             return None  # the fetch hangs or fails, and would only hold up more waiters
         if not self._is_due:
@@ -114,6 +118,7 @@ class Jwks:
 
     async def run(self) -> None:
         """Refresh the keys until cancelled."""
+        self._is_fetching, self._is_due = True, self._url is not None
         try:
             while True:
                 self._wake.clear()
@@ -124,7 +129,8 @@ class Jwks:
                 except TimeoutError:
                     self._is_due = True
         finally:
-            self._url = None
+            # The URL stays: `run` goes on with it when it is restarted.
+            self._is_fetching = False
             self._wake_waiters()
 
     async def _fetch_once(self, url: str) -> float:

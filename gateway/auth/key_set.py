@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def parse_key_set(document: bytes) -> KeySet:
     if len(document) > MAX_BYTES:
         raise InvalidKeySet(f"the document is larger than {MAX_BYTES} bytes")
     try:
-        members = msgspec.json.decode(document, type=dict[str, Any])
+        # RFC 8259, 8.1: a reader may pass over a byte-order mark.
+        members = msgspec.json.decode(document.removeprefix(codecs.BOM_UTF8), type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidKeySet(f"the document is not a JSON Web Key Set: {error}") from None
     listed = members.get("keys")

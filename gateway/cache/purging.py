@@ -13,6 +13,7 @@ from gateway.cache.purge_history import MAX_PURGES, PurgeHistory, Verdict
 from gateway.cache.purge_log import PurgeLog
 from gateway.cache.stats import CacheStats
 from gateway.cache.stored_response import StoredResponse
+from primitives.unit_of_work import unit_of_work
 from store import StoreError
 
 POLL_S: Final = 1.0
@@ -120,7 +121,8 @@ class Purging:
     async def run(self) -> None:
         """Poll until cancelled. To be run under supervision: without polls this worker would serve void responses."""
         while True:
-            await self.poll()
+            with unit_of_work():
+                await self.poll()
             await asyncio.sleep(POLL_S)
 
     async def _publish(self, purges: Iterable[Purge]) -> None:

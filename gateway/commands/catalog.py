@@ -11,24 +11,25 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cart.catalog.files import CatalogFileError, Rejection
+from cart.catalog.files import CatalogFileError, FileForm, Rejection
 from cart.catalog.importer import ImportProgress, ImportReport, import_catalog
 from cart.catalog.ports import ImportBusy, SearchUnavailable
 from gateway import compose, prerequisites
+from gateway.commands.opened_store import open_store_address
 from gateway.settings import Settings
 from store import StoreError
-from store.embedded import DataDirectoryInUse, EmbeddedServer, EmbeddedServerError, store_url
+from store.embedded import EmbeddedServerError
 
 # A few faults show the problem of a file; the count covers the rest.
 SHOWN_REJECTIONS: Final = 100
 
 
-def import_file(path: str, settings: Settings, *, skip_bad: bool, say: Callable[[str], None]) -> int:
+def import_file(path: str, settings: Settings, form: FileForm, *, skip_bad: bool, say: Callable[[str], None]) -> int:
     """Import the file into the store of a running gateway, or into the data directory of one that does not run."""
     with ExitStack() as stack:
         try:
-            store = _store(settings, stack)
-            report = asyncio.run(_import(path, settings, store, skip_bad=skip_bad, say=say))
+            store = open_store_address(settings, stack)
+            report = asyncio.run(_import(path, settings, form, store, skip_bad=skip_bad, say=say))
         except (CatalogFileError, ImportBusy, SearchUnavailable, StoreError) as error:
             say(str(error))
             return 1
@@ -38,8 +39,11 @@ def import_file(path: str, settings: Settings, *, skip_bad: bool, say: Callable[
     if report.rejected > SHOWN_REJECTIONS:
         say(f"... and {report.rejected - SHOWN_REJECTIONS:,} more wrong records")
     if report.is_rejected:
-        say(f"nothing was imported: {report.rejected:,} wrong records; --skip-bad imports the {report.sound:,} others")
+        others = f"; --skip-bad imports the {report.sound:,} others" if report.sound else ""
+        say(f"nothing was imported: {report.rejected:,} wrong records{others}")
         return 1
+    if report.untouched:
+        say(f"the file has no column for {', '.join(report.untouched)}: what is in the catalogue stays as it is")
     unchanged = report.imported - report.new - report.changed
     sys.stdout.write(
         f"{report.imported:,} products imported: {report.new:,} new, {report.changed:,} changed, {unchanged:,} as before\n"
@@ -47,20 +51,14 @@ def import_file(path: str, settings: Settings, *, skip_bad: bool, say: Callable[
     return 0
 
 
-def _store(settings: Settings, stack: ExitStack) -> prerequisites.StoreAddress:
-    if settings.store_url is not None:
-        return prerequisites.StoreAddress(settings.store_url, is_embedded=False)
-    server = EmbeddedServer(settings.data_dir, lock_timeout_s=0.0)
-    try:
-        server.start()
-        stack.callback(server.stop)
-    except DataDirectoryInUse:
-        pass  # a gateway runs there: its store is at the same address
-    return prerequisites.StoreAddress(store_url(settings.data_dir), is_embedded=True)
-
-
 async def _import(
-    path: str, settings: Settings, store: prerequisites.StoreAddress, *, skip_bad: bool, say: Callable[[str], None]
+    path: str,
+    settings: Settings,
+    form: FileForm,
+    store: prerequisites.StoreAddress,
+    *,
+    skip_bad: bool,
+    say: Callable[[str], None],
 ) -> ImportReport:
     shown = 0
 
@@ -79,7 +77,14 @@ async def _import(
             bar.update(task, description=now.stage, total=now.total, completed=now.done, rows=f"{now.rows:,} products")
 
         return await import_catalog(
-            path, catalog=catalog, search=search, skip_bad=skip_bad, progress=progress, rejected=rejected
+            path,
+            catalog=catalog,
+            search=search,
+            form=form,
+            sku_check=compose.sku_fault,
+            skip_bad=skip_bad,
+            progress=progress,
+            rejected=rejected,
         )
 
 

@@ -94,7 +94,9 @@ def hash_key(name: str, *, new: bool, say: Say) -> int:
 
 def _typed_key() -> str:
     """The key from standard input; a terminal does not show it."""
-    return getpass.getpass("key: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    return (
+        getpass.getpass("key: ") if sys.stdin.isatty() else sys.stdin.readline().removeprefix("\ufeff").rstrip("\r\n")
+    )
 
 
 def own_routes() -> Sequence[tuple[str, str]]:
@@ -107,7 +109,7 @@ def own_routes() -> Sequence[tuple[str, str]]:
     rows = [
         *cart_routes(nobody),
         *product_routes(nobody),
-        *checkout_routes(nobody),
+        *checkout_routes(nobody, nobody, nobody),
         *health_routes(HealthSources(checks={})),
     ]
     return [(row.method, row.path) for row in rows]

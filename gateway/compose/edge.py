@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from typing import Final
 
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
+from cart.ids import parse_sku
 from cart.model import Sku
-from checkout.handlers import CheckoutHandlers
+from gateway.admin.archive_stats import ArchiveStats
 from gateway.admin.background_stats import BackgroundStats
+from gateway.admin.event_relay_stats import EventRelayStats
+from gateway.admin.order_stats import OrderStats
+from gateway.admin.privacy_commands import PrivacyCommands
+from gateway.admin.stalled_order_stats import StalledOrderStats
+from gateway.admin.webhook_stats import WebhookStats
 from gateway.admin.worker_commands import WorkerCommands
-from gateway.api.binding import Route
-from gateway.api.health import HealthSources, health_routes
+from gateway.api.health import Check, HealthSources, health_routes
+from gateway.api.home_calls import HomeCalls
 from gateway.api.pages import page_endpoints
 from gateway.auth.client_identifier import ClientIdentifier
 from gateway.auth.jwks import Jwks
@@ -24,8 +31,13 @@ from gateway.cache.cache import ResponseCache
 from gateway.cache.host_memory import HostMemory, HostRegion
 from gateway.cache.host_tier import HostTier
 from gateway.compose.background import Background
+from gateway.compose.erasure import open_eraser
+from gateway.compose.events import open_webhooks, publish_on_topic, webhook_commands
+from gateway.compose.order_parts import start_order_parts
+from gateway.compose.order_tools import open_order_commands
 from gateway.compose.orders import OrderBackends
-from gateway.compose.shop import open_shop
+from gateway.compose.outbox import open_dispatcher
+from gateway.compose.shop import Shop, open_shop
 from gateway.config.policies import Policies
 from gateway.control.commands import Command
 from gateway.http.contained import FAILURES
@@ -42,12 +54,15 @@ from gateway.policies.reload import Prepare
 from gateway.policies.router_builder import Backends, Surface
 from gateway.policies.schedule import effective_policies
 from gateway.policies.timetable import Timetable
-from gateway.prerequisites import CannotStart, StoreAddress, shared_secret
+from gateway.policies.webhook_endpoints import WebhookEndpoints
+from gateway.prerequisites import CannotStart, StoreAddress, StoreRecheck, restore_shared, shared_secret
+from gateway.proxy.regions import Regions
 from gateway.proxy.upstreams import Upstreams
 from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.resilience.breaker_model import State
 from gateway.resilience.shedder import Shedder
 from gateway.resilience.shedding import IsReplay
+from gateway.resilience.store_history import StoreHistory
 from gateway.resilience.upstream_guard import UpstreamGuards
 from gateway.server.early_reject import EarlyReject
 from gateway.server.server import EdgeServer
@@ -55,15 +70,27 @@ from gateway.settings import Settings
 from gateway.waitingroom.redis_rooms import RedisRooms
 from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.rooms import Rooms
+from primitives.stream_limit import StreamLimit
+from store import Client, StoreError
+
+# Pings without a reply, of 0.25 s each, after which a stopping worker waits for the store no longer.
+_LAST_PINGS: Final = 3
+
+# A request waits for its limits and then for its handler, and limits have a fallback: so they wait for a tenth of the time.
+QUOTA_SHARE_OF_TIMEOUT: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A worker ready to serve: its server, its commands by name, and the preparation of other policies."""
+    """A worker ready to serve: its server, its commands by name, and the preparation of other policies.
+
+    `prepare_close` is awaited between the drain of the server and the close of everything.
+    """
 
     edge: EdgeServer
     commands: Mapping[str, Command]
     prepare: Prepare
+    prepare_close: Callable[[], Awaitable[None]]
 
 
 async def open_edge(
@@ -73,26 +100,56 @@ async def open_edge(
     stack: AsyncExitStack,
     background: Background,
     *,
+    check_store: Check,
+    history: StoreHistory,
+    recheck: StoreRecheck,
     worker_name: str,
     host_region: HostRegion | None = None,
+    orders: OrderStats | None = None,
+    archiving: ArchiveStats | None = None,
 ) -> Gateway:
-    """Open the server of the process: its routes behind the layers of the edge. Raises `CannotStart`."""
+    """Open the server of the process: its routes behind the layers of the edge. Raises `CannotStart`.
+
+    `check_store` raises where the store takes no writes. `orders` is the order worker of the process, `archiving` its work on the archive, if it has them.
+    """
     client, breakers = backends.client, backends.breakers
+    webhooks = await open_webhooks(backends, background, stack)
+    await publish_on_topic(settings, backends, background, stack)
     policies = effective_policies(settings.policies, datetime.now(UTC))
     secret = await shared_secret(client)
+    history.on_emptied(partial(restore_shared, client, secret))
     jwks = Jwks(policies.shoppers.jwks_url, refresh_s=policies.shoppers.jwks_refresh_s)
-    upstreams = Upstreams(policies.upstreams, limits=settings.head_limits)
+    upstreams = Upstreams(policies.all_upstreams, limits=settings.head_limits)
     stack.push_async_callback(upstreams.close)
     host = HostTier(HostMemory(host_region)) if host_region is not None else None
     cache = ResponseCache(policies.cache, store=client, host=host)
     stack.push_async_callback(cache.close)
-    quota = RedisQuota(client, share=1 / (settings.workers * settings.gateways), secret=secret)
+    quota = RedisQuota(
+        client,
+        share=1 / (settings.workers * settings.gateways),
+        secret=secret,
+        timeout_s=settings.store_timeout * QUOTA_SHARE_OF_TIMEOUT,
+    )
     stack.push_async_callback(quota.close)
     prices = RedisPriceBook(client)
-    checkout: CheckoutHandlers | None = None
-    routes: Sequence[Route] = ()
+    stream_limit = StreamLimit(0, 0)
+    regions, degraded = Regions(), Degraded()
+    # Beside a shop it sweeps too; workers alone send the messages of operators' acts only.
+    dispatcher = open_dispatcher(backends, stack, background, sweeps=settings.serves_shoppers)
+    shop: Shop | None = None
     if settings.serves_shoppers:
-        checkout, routes = await open_shop(settings, backends, prices, stack, background)
+        home_calls = HomeCalls(regions, degraded.mark)
+        shop = await open_shop(
+            settings,
+            store,
+            backends,
+            prices,
+            stream_limit,
+            stack,
+            background,
+            dispatch=dispatcher.submit,
+            home_calls=home_calls,
+        )
     state = EdgeState(
         clients=ClientIdentifier(policies.identity),
         tokens=_tokens(policies, jwks),
@@ -100,25 +157,34 @@ async def open_edge(
         rooms=Rooms(RedisRooms(client), secret),
         shedder=Shedder(policies.shedding),
         quota=quota,
-        degraded=Degraded(),
-        is_replay=_is_replay(checkout),
+        degraded=degraded,
+        is_replay=_is_replay(shop),
+        event_streams=stream_limit,
         are_prices_stale=lambda: prices.is_stale,
         is_queue_away=lambda: breakers.of("queue").state is not State.CLOSED,
     )
     server = EdgeServer(Router(()), limits=settings.head_limits)
+    background.tasks.add(server.watcher)
     _reject_early(server, state.shedder)
     health = HealthSources(
-        checks={"store": client.ping, "upstreams": upstreams.check},
+        checks={
+            "store": check_store,
+            "store history": history.check,
+            "store settings": recheck.check,
+            "upstreams": upstreams.check,
+            **({"orders": orders.check} if orders is not None else {}),
+        },
         # The store has replied already during the start, so a worker that no probe has reached yet may still be ready.
         required_at_start=(),
         # An embedded store belongs to this host alone.
         always_required=("store",) if store.is_embedded else (),
         breakers=breakers.states,
+        failures=lambda: client.failed + client.refused,
         background=lambda: background.tasks.failing,
         is_leaving=lambda: server.is_leaving,
         server=server,
     )
-    routes = (*routes, *health_routes(health))
+    routes = (*(shop.routes if shop is not None else ()), *health_routes(health))
     try:
         active = ActivePolicies(
             policies,
@@ -130,8 +196,9 @@ async def open_edge(
                 pages_of=lru_cache(maxsize=1)(lambda api: page_endpoints(routes, VERSION, partial(own_path, api))),
             ),
             state=state,
-            backends=Backends(upstreams, cache, breakers, UpstreamGuards(breakers)),
+            backends=Backends(upstreams, regions, cache, breakers, UpstreamGuards(breakers)),
             jwks=jwks,
+            webhooks=WebhookEndpoints(webhooks, backends.events),
         )
     except OSError as error:
         raise CannotStart(f"{error.filename}: {error.strerror}") from error
@@ -145,6 +212,8 @@ async def open_edge(
     background.start("purges", cache.run)
     background.start("timetable", timetable.run)
 
+    order_parts = start_order_parts(backends, shop, background)
+
     def parts() -> Mapping[str, Observed]:
         return {
             **active.parts,
@@ -156,16 +225,46 @@ async def open_edge(
             "shedding": state.shedder,
             "limits": state.quota,
             "breakers": breakers,
+            "store_history": history,
             "upstreams": upstreams,
             "cache": cache,
             "degraded": state.degraded,
             "failures": FAILURES,
             "events": timetable,
+            **({"event_streams": shop.event_streams} if shop is not None else {}),
+            **({"orders": orders} if orders is not None else {}),
+            **({"archive": archiving} if archiving is not None else {}),
+            **order_parts,
+            "webhooks": WebhookStats(webhooks),
+            "event_relays": EventRelayStats(backends.relays),
+            "stalled_orders": StalledOrderStats(backends.stalled),
             "background": BackgroundStats(background.tasks),
         }
 
+    order_commands = await open_order_commands(settings, backends, stack, dispatch=dispatcher.submit)
     commands = WorkerCommands(parts, cache=cache, switches=state.switches, breakers=breakers)
-    return Gateway(server, commands.by_name, partial(timetable.prepare, prepare=active.prepare))
+    return Gateway(
+        server,
+        {
+            **commands.by_name,
+            **order_commands,
+            **webhook_commands(webhooks, backends).by_name,
+            **PrivacyCommands(open_eraser(backends)).by_name,
+        },
+        partial(timetable.prepare, prepare=active.prepare),
+        prepare_close=partial(_cut_off_without_store, client, background),
+    )
+
+
+async def _cut_off_without_store(client: Client, background: Background) -> None:
+    """Where the store does not answer, no order in progress can finish: each is delivered again, as after a kill."""
+    for _ in range(_LAST_PINGS):
+        try:
+            await client.ping()
+        except StoreError:
+            continue
+        return
+    background.is_cut_off = True
 
 
 def _reject_early(server: EdgeServer, shedder: Shedder) -> None:
@@ -185,9 +284,14 @@ def _tokens(policies: Policies, jwks: Jwks) -> ShopperTokens:
         raise CannotStart(f"shoppers.hs256_secret_file: {error}") from error
 
 
-def _is_replay(checkout: CheckoutHandlers | None) -> IsReplay:
+def _is_replay(shop: Shop | None) -> IsReplay:
     async def is_replay(request: Request) -> bool:
-        return checkout is not None and await checkout.is_known_idempotency_key(request.headers.get("Idempotency-Key"))
+        if shop is None:
+            return False
+        try:
+            return await shop.checkout.is_replay(request.body, idempotency_key=request.headers.get("Idempotency-Key"))
+        except StoreError:
+            return False  # it could not be replayed either
 
     return is_replay
 
@@ -196,7 +300,7 @@ def _signals(state: EdgeState, backends: OrderBackends) -> Signals:
     catalog = RedisCatalog(backends.client)
 
     async def stock_of(skus: Sequence[str]) -> int:
-        return sum(level or 0 for level in await catalog.levels([Sku(sku) for sku in skus]))
+        return sum(level or 0 for level in await catalog.levels([parse_sku(sku) or Sku(sku) for sku in skus]))
 
     return Signals(
         checkout_shed_share=lambda: state.shedder.shed_share("checkout"),

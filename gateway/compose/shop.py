@@ -4,41 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Final
 
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.handlers import CartHandlers
 from cart.redis_carts import RedisCarts
-from checkout.guarded import GuardedSink
+from cart.stock_watch import StockWatch
+from checkout.dispatch import Dispatch
+from checkout.fact_intake import FactIntake
 from checkout.handlers import CheckoutHandlers
 from checkout.message import order_accepted
-from checkout.outbox import OutboxDispatcher
-from checkout.redis_outbox import RedisOutbox
+from checkout.order_events import OrderEvents
+from checkout.order_lists import OrderLists
+from checkout.payments.webhooks import PaymentWebhookIntake
+from checkout.redis.agent_sessions import RedisAgentSessions
+from checkout.redis.changes import RedisOrderChanges
+from checkout.shipping.webhooks import ShippingWebhooks
 from checkout.sweeper import StockSweeper
 from gateway.api.binding import Route
+from gateway.api.events import EventStreams
+from gateway.api.home_calls import HomeCalls
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.api.webhook_routes import webhook_routes
+from gateway.compose.agents import open_agents
 from gateway.compose.background import Background
 from gateway.compose.catalog import open_search
 from gateway.compose.orders import OrderBackends
+from gateway.compose.payments import payment_webhooks
+from gateway.compose.shipping import shipping_webhook_signer
+from gateway.prerequisites import StoreAddress
 from gateway.resilience.guarded_search import GuardedSearch, is_search_failure
 from gateway.settings import Settings
+from primitives.stream_limit import StreamLimit
+from store.subscriber import Subscriber
 
 _DAY_S: Final = 86_400
-# Orders that are not sent by then are sent by the sweep of another process.
-_OUTBOX_DRAIN_S: Final = 2.0
 
 
-async def open_shop(
-    settings: Settings, backends: OrderBackends, prices: RedisPriceBook, stack: AsyncExitStack, background: Background
-) -> tuple[CheckoutHandlers, Sequence[Route]]:
-    """The checkout, and the routes of everything that shoppers call."""
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """The checkout, the streams of order events, and the routes of everything that shoppers call."""
+
+    checkout: CheckoutHandlers
+    event_streams: EventStreams
+    routes: Sequence[Route]
+    reports: FactIntake
+
+
+async def open_shop(  # noqa: PLR0917 - each is a part of a process that is opened once
+    settings: Settings,
+    store: StoreAddress,
+    backends: OrderBackends,
+    prices: RedisPriceBook,
+    stream_limit: StreamLimit,
+    stack: AsyncExitStack,
+    background: Background,
+    *,
+    dispatch: Dispatch,
+    home_calls: HomeCalls,
+) -> Shop:
+    """Open everything that shoppers call; `dispatch` sends the messages of orders."""
     catalog = RedisCatalog(backends.client)
     search = GuardedSearch(
         await open_search(settings.data_dir, stack), backends.breakers.of("search", is_failure=is_search_failure)
     )
     carts = RedisCarts(backends.client)
-    checkout = _open_checkout(backends, prices, carts, stack, background)
+    checkout = _open_checkout(backends, prices, carts, dispatch, background)
+    stack.push_async_callback(checkout.close)
+    stock_watch = StockWatch(catalog)
     cart_handlers = CartHandlers(
         carts,
         prices,
@@ -47,32 +82,61 @@ async def open_shop(
         max_quantity=settings.max_quantity,
         anonymous_ttl_s=int(settings.anonymous_cart_days * _DAY_S),
         owned_ttl_s=int(settings.owned_cart_days * _DAY_S),
+        stock=stock_watch,
+        show_stock=settings.show_stock,
     )
+    background.start("stock of carts", stock_watch.run)
     products = ProductHandlers(prices=prices, stock=catalog, search=search, show_stock=settings.show_stock)
-    return checkout, (*cart_routes(cart_handlers), *product_routes(products), *checkout_routes(checkout))
+    subscriber = Subscriber(store.url)
+    backends.client.on_moved(subscriber.reconnect)
+    background.start("order changes", subscriber.run)
+    events = OrderEvents(checkout, RedisOrderChanges(subscriber))
+    streams = EventStreams(checkout, events, stream_limit, home_calls=home_calls)
+    lists = OrderLists(backends.readable, backends.index)
+    reports = FactIntake(backends.readable, message=order_accepted, dispatch=dispatch)
+    routes = (
+        *cart_routes(cart_handlers, backends.privacy.pseudonyms.of_owner),
+        *product_routes(products),
+        *checkout_routes(checkout, lists, streams, home_calls=home_calls),
+        *_webhook_routes(settings, reports),
+        *open_agents(
+            settings.policies.agents,
+            RedisAgentSessions(backends.client, backends.privacy.sealer),
+            carts=cart_handlers,
+            checkout=checkout,
+            prices=prices,
+        ),
+    )
+    return Shop(checkout, streams, routes, reports)
+
+
+def _webhook_routes(settings: Settings, intake: FactIntake) -> Sequence[Route]:
+    """The webhooks of the services that have a secret."""
+    carrier = shipping_webhook_signer(settings)
+    payments = payment_webhooks(settings)
+    return webhook_routes(
+        shipping=None if carrier is None else ShippingWebhooks(carrier, intake),
+        payments=None if payments is None else PaymentWebhookIntake(payments, intake),
+    )
 
 
 def _open_checkout(
     backends: OrderBackends,
     prices: RedisPriceBook,
     carts: RedisCarts,
-    stack: AsyncExitStack,
+    dispatch: Dispatch,
     background: Background,
 ) -> CheckoutHandlers:
-    dispatcher = OutboxDispatcher(
-        RedisOutbox(backends.client), GuardedSink(backends.queue, backends.breakers.of("queue"))
-    )
     checkout = CheckoutHandlers(
-        orders=backends.orders,
+        orders=backends.readable,
         stock=backends.stock,
         prices=prices,
         merges=carts,
         message=order_accepted,
-        dispatch=dispatcher.submit,
+        dispatch=dispatch,
+        index=backends.index,
+        digest=backends.privacy.pseudonyms.digest,
     )
     background.start("prices", prices.watch)
-    background.start("stock sweeper", StockSweeper(backends.orders, backends.stock).run)
-    background.start("outbox", dispatcher.run)
-    stack.push_async_callback(dispatcher.drain, _OUTBOX_DRAIN_S)
-    stack.push_async_callback(checkout.close)
+    background.start("stock sweeper", StockSweeper(backends.orders, backends.stock, pinned=backends.pinned.pinned).run)
     return checkout

@@ -5,14 +5,21 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from gateway.cache.host_memory import HostRegion
+from gateway.compose.archiving import start_archiving
 from gateway.compose.background import Background
 from gateway.compose.edge import Gateway, open_edge
+from gateway.compose.erasure import open_eraser
 from gateway.compose.orders import open_order_backends, start_order_worker
+from gateway.compose.payments import open_payments
+from gateway.compose.shipping import open_shipping
 from gateway.control.shared_outage import SharedOutage
-from gateway.prerequisites import StoreAddress, open_store
+from gateway.prerequisites import StoreAddress, StoreRecheck, open_store
 from gateway.resilience.breakers import Breakers
+from gateway.resilience.known_store import KnownStore
 from gateway.resilience.store_guard import StoreGuard
+from gateway.resilience.store_history import StoreHistory
 from gateway.resilience.store_watch import StoreWatch
+from gateway.server.units import run_unit
 from gateway.settings import Settings
 
 
@@ -35,12 +42,53 @@ async def gateway(
     """
     background = Background(stack)
     breakers = Breakers(settings.policies.breaker)
-    client = await open_store(store.url, stack)
-    background.start("store guard", StoreGuard(client, breakers.of("store")).watch)
-    background.start("store watch", StoreWatch(client, store_outage or SharedOutage(None, worker_name)).run)
-    backends = await open_order_backends(settings, store, client, breakers, stack, worker_name=worker_name)
-    if settings.works_orders:
-        start_order_worker(settings, backends, background)
-    return await open_edge(
-        settings, store, backends, stack, background, worker_name=worker_name, host_region=host_region
+    client = await open_store(store.url, stack, deadline_s=settings.store_timeout)
+    guard = StoreGuard(client, breakers.of("store"))
+    background.start("store guard", guard.watch)
+    away = store_outage or SharedOutage(None, worker_name)
+    store_watch = StoreWatch(client, away=away, full=away.of("room"))
+    background.start("store watch", store_watch.run)
+    history = StoreHistory(
+        client,
+        KnownStore(settings.data_dir, "embedded" if store.is_embedded else store.url),
+        worker_name.rpartition(":")[0],
     )
+    background.start("store history", history.run)
+    recheck = StoreRecheck(client)
+    if not settings.allow_eviction:
+        background.start("store recheck", recheck.run)
+    backends = await open_order_backends(settings, store, client, breakers, stack, worker_name=worker_name)
+    background.start("keys", backends.privacy.watch)
+    orders = archiving = None
+    if settings.works_orders:
+        background.start("erasures", open_eraser(backends).run)
+        archiving = start_archiving(settings, backends, background, stack)
+        orders = start_order_worker(
+            settings,
+            backends,
+            background,
+            worker_name=worker_name,
+            payments=await open_payments(settings, stack),
+            shipping=await open_shipping(settings, stack),
+        )
+    opened = await open_edge(
+        settings,
+        store,
+        backends,
+        stack,
+        background,
+        check_store=store_watch.check_writes,
+        history=history,
+        recheck=recheck,
+        worker_name=worker_name,
+        host_region=host_region,
+        orders=orders,
+        archiving=archiving,
+    )
+    edge = opened.edge
+
+    def decide_units(is_gated: bool) -> None:
+        edge.run_unit = run_unit if is_gated else None
+
+    guard.on_gated(decide_units)
+    return opened

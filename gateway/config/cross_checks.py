@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.config.policies import (
+    Agents,
     Api,
     Cors,
     Event,
@@ -25,18 +26,21 @@ from gateway.http.html_page import MIN_CONTRAST, contrast
 from gateway.http.own_paths import DOCS, OPENAPI, PROBLEMS, SHOP, is_below
 
 # The dependencies with a breaker besides the upstreams.
-DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "search")
+DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "archive", "search", "sns")
 # Lists whose elements have a unique member.
 _UNIQUE: Final = (
     (("limits",), "name"),
     (("rooms",), "name"),
     (("upstreams",), "name"),
+    (("regions",), "name"),
     (("switches",), "name"),
     (("events",), "name"),
+    (("webhooks",), "name"),
     (("identity", "api_keys"), "name"),
     (("identity", "api_keys"), "sha256"),
 )
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_ORDER_URL: Final = re.compile(r"https?://[!-~]*\{order_id\}[!-~]*")
 # HEAD goes with GET.
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -50,15 +54,18 @@ def check_policies(policies: Policies, values: Mapping[str, Any], key_paths: Key
     key_path_of = _key_path_of(key_paths)
     names = {
         table: set(filter(_NAME.fullmatch, _named(values, (table,), "name")))
-        for table in ("limits", "rooms", "upstreams", "switches")
+        for table in ("limits", "rooms", "upstreams", "regions", "switches")
     }
+    # The names of their upstreams and breakers.
+    regions = {f"region-{name}" for name in names["regions"]}
     return [
         *_check_duplicates(values),
         *_check_shoppers(policies.shoppers, key_path_of),
+        *_check_agents(policies.agents, set(_named(values, ("identity", "api_keys"), "name")), key_path_of),
         *_check_limits(policies, key_path_of),
-        *_check_breakers(policies, names["upstreams"]),
+        *_check_breakers(policies, names["upstreams"] | regions),
         *_check_rooms(policies.rooms, key_path_of),
-        *(error for upstream in policies.upstreams for error in _check_upstream(upstream, key_path_of)),
+        *(error for upstream in policies.upstreams for error in _check_upstream(upstream, regions, key_path_of)),
         *_check_routes(policies, names["upstreams"], key_path_of),
         *(error for event in policies.events for error in _check_event(event, names, key_path_of)),
         *_check_cors(policies.cors, key_path_of),
@@ -111,6 +118,19 @@ def _check_duplicates(values: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 yield Diagnostic((*table, index, member), "is the same as that of one above")
             elif name:
                 seen.add(name)
+
+
+def _check_agents(agents: Agents, api_keys: set[str], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    for index, name in enumerate(agents.keys):
+        if name not in api_keys:
+            yield Diagnostic(
+                key_path_of(agents, "keys", index), f"there is no API key named {name!r} in identity.api_keys"
+            )
+    if agents.keys and (agents.order_url is None or not _ORDER_URL.fullmatch(agents.order_url)):
+        yield Diagnostic(
+            key_path_of(agents, "order_url"),
+            "must be an address with {order_id} in it, such as https://shop.example/orders/{order_id}",
+        )
 
 
 def _check_shoppers(shoppers: Shoppers, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
@@ -171,7 +191,11 @@ def _check_rooms(rooms: Iterable[Room], key_path_of: KeyPathOf) -> Iterator[Diag
             yield Diagnostic(key_path_of(room, "routes"), "must name one or more")
 
 
-def _check_upstream(upstream: Upstream, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+def _check_upstream(upstream: Upstream, regions: set[str], key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    if upstream.name in regions:
+        yield Diagnostic(
+            key_path_of(upstream, "name"), "is the name under which a Region of [[regions]] is an upstream"
+        )
     if upstream.name in DEPENDENCIES:
         yield Diagnostic(
             key_path_of(upstream, "name"),

@@ -19,6 +19,7 @@ from gateway.config.policies import BREAKERS, Breaker, Policies
 from gateway.config.reader import NO_CONTROL_CHARACTERS, Diagnostic, Reader, actual_value, has_control
 from gateway.config.source_lines import KeyPath, format_key_path, line_index
 from gateway.config.value_checks import CHECKS
+from primitives.text_file import decode
 
 NAME: Final = "peakgate.toml"
 # Far above any real file. Bounds the time of parsing.
@@ -62,15 +63,17 @@ def read_file(path: Path) -> Config:
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     try:
-        text = raw.decode()
+        text = decode(raw)
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: must be UTF-8"]) from None
     return read_text(text, name=str(path))
 
 
 def read_text(text: str, *, name: str = NAME) -> Config:
     """Parse the text of the file `name`. Raises `ConfigError` with all its errors."""
+    # Editors and requests to reload may leave the byte-order mark at its beginning; TOML has none.
+    text = text.removeprefix("\ufeff")
     if len(text) > _MAX_CHARACTERS:
         raise ConfigError([f"{name}: must be no longer than {_MAX_CHARACTERS:,} characters"])
     try:

@@ -30,6 +30,9 @@ from gateway.http.head_limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES,
 Role = Literal["edge", "worker", "all"]
 Durability = Literal["memory", "aof"]
 LogFormat = Literal["text", "json"]
+PaymentAdapter = Literal["sandbox", "http", "stripe"]
+ArchiveKind = Literal["sqlite", "dynamodb", "none"]
+ShippingAdapter = Literal["sandbox", "http"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _TEXT: Final = Text(not_empty)
@@ -88,6 +91,14 @@ class Settings:
             metavar="URL",
         ),
     )
+    store_timeout: float = field(
+        default=0.25,
+        metadata=_option(
+            Number(0.05, 30, float),
+            "how long a call to the store may take before it counts as failed",
+            metavar="SECONDS",
+        ),
+    )
     catalog: Path | None = field(
         default=None,
         metadata=_option(
@@ -103,6 +114,14 @@ class Settings:
             metavar="memory|aof",
         ),
     )
+    allow_eviction: bool = field(
+        default=False,
+        metadata=_option(
+            Boolean(),
+            "whether a store is used that deletes keys when its memory is full (a maxmemory-policy other than noeviction)",
+            metavar="yes|no",
+        ),
+    )
     drain_timeout: float = field(
         default=25.0,
         metadata=_option(
@@ -115,6 +134,14 @@ class Settings:
             Number(0, 3600, float),
             "how long new connections are served after SIGTERM while /readyz says 503; behind a balancer, the time that it "
             "takes to notice",
+            metavar="SECONDS",
+        ),
+    )
+    hang_timeout: float = field(
+        default=10.0,
+        metadata=_option(
+            Number(2, 3600, float),
+            "how long the event loop of a process may hang before the process is killed and replaced",
             metavar="SECONDS",
         ),
     )
@@ -155,6 +182,69 @@ class Settings:
             _TEXT, "the queue's AWS region; read from its address or the AWS profile unless given", metavar="REGION"
         ),
     )
+    sns_topic: str | None = field(
+        default=None,
+        metadata=_option(
+            _TEXT,
+            "an SNS topic, by its ARN, on which the events of orders are published (docs/events.md)",
+            metavar="ARN",
+        ),
+    )
+    payment: PaymentAdapter = field(
+        default="sandbox",
+        metadata=_option(
+            one_of("sandbox", "http", "stripe"),
+            "who takes payments: nobody, for trying the shop out, the shop's own service over HTTP, or Stripe (docs/payments.md)",
+            metavar="sandbox|http|stripe",
+        ),
+    )
+    payment_url: str | None = field(
+        default=None,
+        metadata=_option(
+            url("https", "http"), "where the payment service is; Stripe's own address unless given", metavar="URL"
+        ),
+    )
+    payment_key_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH,
+            "file with the key of the payment service: whsec_…, with which requests are signed, or Stripe's sk_… or rk_…",
+            metavar="FILE",
+        ),
+    )
+    payment_webhook_secret_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH,
+            "file with the secrets of the payment service's webhooks, one a line; there are no such webhooks unless given",
+            metavar="FILE",
+        ),
+    )
+    shipping: ShippingAdapter = field(
+        default="sandbox",
+        metadata=_option(
+            one_of("sandbox", "http"),
+            "who ships orders: nobody, for trying the shop out, or a service over HTTP (docs/shipping.md)",
+            metavar="sandbox|http",
+        ),
+    )
+    shipping_url: str | None = field(
+        default=None, metadata=_option(url("https", "http"), "where the shipping service is", metavar="URL")
+    )
+    shipping_key_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH, "file with the key that signs requests to the shipping service: whsec_…", metavar="FILE"
+        ),
+    )
+    shipping_webhook_secret_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH,
+            "file with the secrets of the carrier's webhooks, one a line; there are no such webhooks unless given",
+            metavar="FILE",
+        ),
+    )
     currency: str = field(
         default="GBP", metadata=_option(Text(currency_code), "currency of a cart that names none", metavar="CODE")
     )
@@ -178,6 +268,52 @@ class Settings:
         default=64,
         metadata=_option(Number(1, 10_000), "orders that one worker process works on at a time", metavar="N"),
     )
+    order_patience: float = field(
+        default=900.0,
+        metadata=_option(
+            Number(1, 604_800, float),
+            "how long an order waits for a service that does not respond to it, before it needs attention",
+            metavar="SECONDS",
+        ),
+    )
+    archive: ArchiveKind | None = field(
+        default=None,
+        metadata=_option(
+            one_of("sqlite", "dynamodb", "none"),
+            "where every order is kept for good: a SQLite file in the data directory, a table of Amazon DynamoDB, or "
+            "nowhere; sqlite with the embedded store and the role all, otherwise none, unless given",
+            metavar="sqlite|dynamodb|none",
+        ),
+    )
+    archive_table: str = field(
+        default="peakgate-orders",
+        metadata=_option(_TEXT, "the table of DynamoDB that orders are archived in", metavar="NAME"),
+    )
+    archive_keep_days: float | None = field(
+        default=None,
+        metadata=_option(
+            Number(0.001, 36_500, float),
+            "days until an order that has ended is deleted from the archive too; never unless given",
+            metavar="DAYS",
+        ),
+    )
+    order_keep_days: float = field(
+        default=90.0,
+        metadata=_option(
+            Number(0.001, 36_500, float),
+            "days until an order that has ended leaves the store, if it is archived; it is read from the archive then",
+            metavar="DAYS",
+        ),
+    )
+    home_region: str | None = field(
+        default=None,
+        metadata=_option(
+            _TEXT,
+            "name of the Region whose store works on the orders that are accepted here, where gateways of several Regions "
+            "share an archive",
+            metavar="REGION",
+        ),
+    )
     admin: bool = field(
         default=True,
         metadata=_option(Boolean(), "whether the admin API, metrics and console are served", metavar="yes|no"),
@@ -185,8 +321,13 @@ class Settings:
     admin_host: str = field(
         default="127.0.0.1", metadata=_option(_TEXT, "address that the admin API listens on", metavar="HOST")
     )
-    admin_port: int = field(
-        default=9090, metadata=_option(_PORT, "port of the admin API; 0 picks a free one", metavar="PORT")
+    admin_port: int | None = field(
+        default=None,
+        metadata=_option(
+            _PORT,
+            "port of the admin API; 0 picks a free one; 9090, or the next that is free, unless given",
+            metavar="PORT",
+        ),
     )
     admin_token_file: Path | None = field(
         default=None,
@@ -208,6 +349,22 @@ class Settings:
             "file with a second bearer token, which reads /metrics of the admin API and nothing else; made at the first "
             "start; there is none unless given",
             metavar="FILE",
+        ),
+    )
+    key_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH,
+            "file with the keys of personal data; keys.toml in the data directory, made at the first start, unless given",
+            metavar="FILE",
+        ),
+    )
+    kms_key: str | None = field(
+        default=None,
+        metadata=_option(
+            _TEXT,
+            "id, ARN or alias of a key in AWS KMS for new personal data, instead of that of the key file",
+            metavar="KEY",
         ),
     )
     log_format: LogFormat = field(
@@ -244,9 +401,21 @@ class Settings:
         return self.role != "edge"
 
     @property
+    def archive_kind(self) -> ArchiveKind:
+        """Where orders are archived."""
+        # A file serves one machine that does all.
+        is_alone = self.store_url is None and self.role == "all" and self.gateways == 1
+        return self.archive or ("sqlite" if is_alone else "none")
+
+    @property
     def admin_token_path(self) -> Path:
         """File of the admin API's token."""
         return self.admin_token_file or self.data_dir / "admin-token"
+
+    @property
+    def key_file_path(self) -> Path:
+        """File of the keys of personal data."""
+        return self.key_file or self.data_dir / "keys.toml"
 
 
 # Settings by name, in their order; `kind`, `help` and `metavar` are in the metadata.

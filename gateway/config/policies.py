@@ -40,10 +40,17 @@ RequestPath = Annotated[str, Meta(pattern="^/")]
 OwnPath = Annotated[
     str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$", extra={"format": "empty, or a path such as /lb/ready"})
 ]
+EventType = Annotated[
+    str,
+    Meta(
+        pattern=r"^shop\.(order|webhook)\.[a-z_]+\.v1$",
+        extra={"format": "the type of an event, such as shop.order.completed.v1"},
+    ),
+]
 Colour = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$", extra={"format": "a colour such as #0b57c2"})]
 # Under overload, the last is shed first.
-Criticality = Literal["checkout", "cart-write", "cart-read", "browse", "optional"]
-CRITICALITIES: Final[Sequence[Criticality]] = ("checkout", "cart-write", "cart-read", "browse", "optional")
+Criticality = Literal["checkout", "cart-write", "cart-read", "agent", "browse", "optional"]
+CRITICALITIES: Final[Sequence[Criticality]] = ("checkout", "cart-write", "cart-read", "agent", "browse", "optional")
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +86,30 @@ class Identity(Table, frozen=True):
     ] = ()
     deny: Annotated[tuple[Cidr, ...], Meta(description="Client addresses that are denied.")] = ()
     api_keys: Annotated[tuple[ApiKey, ...], Meta(description="Keys that clients may send as X-Api-Key.")] = ()
+
+
+class Agents(Table, frozen=True):
+    """Checkout sessions for the agents of shoppers (Agentic Commerce Protocol). Off without keys."""
+
+    keys: Annotated[
+        tuple[Name, ...],
+        Meta(description="Names of the API keys (identity.api_keys) that agents send as bearer tokens."),
+    ] = ()
+    quota: Annotated[Count, Meta(description="Requests of each agent in a second, which is also its burst.")] = 20
+    order_url: Annotated[
+        str | None,
+        Meta(
+            description="Address of an order for people, with {order_id} in it, from the next start on.",
+            extra={"format": "an address such as https://shop.example/orders/{order_id}"},
+        ),
+    ] = None
+    payment_handlers_file: Annotated[
+        str | None,
+        Meta(
+            description="File with the JSON array of the payment handlers that sessions name, from the next start on. "
+            "Default: none."
+        ),
+    ] = None
 
 
 class Shoppers(Table, frozen=True):
@@ -148,6 +179,10 @@ BREAKERS: Final[Mapping[str, Breaker]] = {
     "payment": Breaker(window_s=60.0, min_calls=5, slow_call_s=3.5, open_s=2.0),
     "shipping": Breaker(window_s=60.0, min_calls=5, slow_call_s=3.5, open_s=2.0),
     "queue": Breaker(window_s=10.0, min_calls=5, open_s=0.5, max_open_s=10.0, ramp_s=2.0),
+    # Few reads, of old orders; each waits for seconds while it is away.
+    "archive": Breaker(window_s=10.0, min_calls=5, open_s=0.5, max_open_s=10.0, ramp_s=2.0),
+    # A call is a hand-over of up to 8 s. One to a topic that hangs takes 5 s, and relays pause after each.
+    "sns": Breaker(window_s=60.0, min_calls=5, slow_call_s=6.0),
 }
 
 
@@ -164,6 +199,13 @@ class Shedding(Table, frozen=True):
             "a few times as long."
         ),
     ] = 0.03
+    max_event_streams: Annotated[
+        Count,
+        Meta(
+            description="Most streams of order events that a worker has open; one client may have an eighth of them. "
+            "More are rejected."
+        ),
+    ] = 5_000
 
 
 class Room(Table, frozen=True):
@@ -271,6 +313,27 @@ class Forward(Table, frozen=True):
     def name(self) -> str:
         """The name in metrics, logs and quotas: the pattern, after the first of the hosts if there are some."""
         return f"{self.hosts[0]}{self.pattern}" if self.hosts else self.pattern
+
+
+class Region(Table, frozen=True):
+    """The gateway of a Region, to which the others forward calls on the orders that have their home there."""
+
+    name: Annotated[Name, Meta(description="Name of the Region: the `home_region` of its gateways.")]
+    url: Annotated[HttpUrl, Meta(description="Address of its gateways: scheme, host and port.")]
+    # Less than the deadline of the calls, so that there is time for the fallback.
+    timeout_s: Annotated[
+        float, Meta(gt=0, le=9, description="Timeout until the head of a response, retries included, in seconds.")
+    ] = 3.0
+
+    @property
+    def upstream(self) -> Upstream:
+        """It as an upstream, with a breaker, retries and metrics of this name."""
+        return Upstream(name=f"region-{self.name}", targets=(self.url,))
+
+    @property
+    def forward(self) -> Forward:
+        """How calls are forwarded to it. Its own Host: gateways and balancers of Regions may be told apart by that alone."""
+        return Forward(upstream=self.upstream.name, prefix="/", timeout_s=self.timeout_s, preserve_host=False)
 
 
 class Cache(Table, frozen=True):
@@ -514,31 +577,68 @@ class AccessLog(Table, frozen=True):
     ] = ()
 
 
+class Webhook(Table, frozen=True):
+    """An endpoint that is sent the events of orders as Standard Webhooks (standardwebhooks.com)."""
+
+    name: Annotated[Name, Meta(description="Name of the endpoint in commands, metrics and the delivery log.")]
+    url: Annotated[HttpUrl, Meta(description="Address that messages are posted to. Redirects are not followed.")]
+    secret_file: Annotated[
+        str,
+        Meta(
+            description="File with the secrets that messages are signed with, one `whsec_…` in each line, the newest first."
+        ),
+    ]
+    types: Annotated[
+        tuple[EventType, ...],
+        Meta(description="Types of events that are sent, such as shop.order.completed.v1. Default: all of orders."),
+    ] = ()
+    timeout_s: Annotated[float, Meta(gt=0, le=30, description="Timeout of one attempt, in seconds.")] = 15.0
+    allow_private: Annotated[
+        bool,
+        Meta(
+            description="Whether the address may be a private one or this host; for trials and endpoints of one's own."
+        ),
+    ] = False
+
+
 class Policies(Table, frozen=True):
     """Everything that may change while the gateway runs."""
 
     identity: Annotated[Identity, Meta(description="Identification of clients.")] = Identity()
     shoppers: Annotated[Shoppers, Meta(description="Signed-in shoppers by JSON Web Tokens.")] = Shoppers()
+    agents: Annotated[Agents, Meta(description="Checkout sessions for the agents of shoppers.")] = Agents()
     limits: Annotated[
         tuple[Limit, ...], Meta(description="Rate limits. A request must be within all that match its route.")
     ] = ()
     breaker: Annotated[
         dict[str, Breaker],
         Meta(
-            description="Circuit breakers by dependency: store, payment, shipping, queue, search, or the name of an "
-            "upstream."
+            description="Circuit breakers by dependency: store, payment, shipping, queue, archive, search, the name of an "
+            "upstream, or `region-` and that of a Region."
         ),
     ] = field(default_factory=dict)
     shedding: Annotated[Shedding, Meta(description="Load shedding by criticality.")] = Shedding()
     rooms: Annotated[tuple[Room, ...], Meta(description="Waiting rooms in front of some routes.")] = ()
     upstreams: Annotated[tuple[Upstream, ...], Meta(description="HTTP services behind the gateway.")] = ()
     routes: Annotated[tuple[Forward, ...], Meta(description="Path prefixes that are forwarded to upstreams.")] = ()
+    regions: Annotated[
+        tuple[Region, ...],
+        Meta(description="Gateways of other Regions, for calls on the orders that have their home there."),
+    ] = ()
     cache: Annotated[Cache, Meta(description="The response cache.")] = Cache()
     switches: Annotated[tuple[Switch, ...], Meta(description="Kill switches of routes and features.")] = ()
     events: Annotated[tuple[Event, ...], Meta(description="Scheduled times with tighter policies.")] = ()
+    webhooks: Annotated[
+        tuple[Webhook, ...], Meta(description="Endpoints that are sent the events of orders; see docs/webhooks.md.")
+    ] = ()
     cors: Annotated[Cors, Meta(description="Cross-origin requests.")] = Cors()
     compression: Annotated[Compression, Meta(description="Compression of responses.")] = Compression()
     headers: Annotated[Headers, Meta(description="Header fields of every response.")] = Headers()
     api: Annotated[Api, Meta(description="The gateway's own paths.")] = Api()
     pages: Annotated[Pages, Meta(description="Pages for browsers.")] = Pages()
     access_log: Annotated[AccessLog, Meta(description="The access log.")] = AccessLog()
+
+    @property
+    def all_upstreams(self) -> Sequence[Upstream]:
+        """The upstreams of the file, and the gateways of other Regions as upstreams."""
+        return (*self.upstreams, *(region.upstream for region in self.regions))

@@ -163,5 +163,5 @@ def existing_file(text: str) -> Path:
     path = Path(text)
     # `is_file` raises for text that cannot be a path.
     if "\0" in text or not path.is_file():
-        raise ValueError("there is no such file")
+        raise ValueError("must name a file that exists")
     return path

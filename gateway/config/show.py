@@ -41,7 +41,7 @@ def format_toml(settings: Settings, sources: Mapping[str, str], config: Config |
 
 def _with_all_breakers(policies: Policies) -> Policies:
     """Policies with the breakers of all dependencies and upstreams."""
-    plain = dict.fromkeys((*DEPENDENCIES, *(upstream.name for upstream in policies.upstreams)), Breaker())
+    plain = dict.fromkeys((*DEPENDENCIES, *(upstream.name for upstream in policies.all_upstreams)), Breaker())
     return replace(policies, breaker={**plain, **BREAKERS, **policies.breaker})
 
 

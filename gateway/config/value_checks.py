@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.config.policies import Cors, Event, Forward, Headers, HealthCheck, Identity, Room, Shoppers, Upstream
+from cart.ids import SKU_RULE, parse_sku
+from gateway.config.policies import (
+    Cors,
+    Event,
+    Forward,
+    Headers,
+    HealthCheck,
+    Identity,
+    Region,
+    Room,
+    Shoppers,
+    Upstream,
+    Webhook,
+)
 from gateway.config.reader import Checks
+from gateway.config.secret_file import read_secret_file
 from gateway.http.addresses import parse_network
 from gateway.http.canonical_path import canonical_path, has_ambiguous_segment
+from primitives.webhook_signature import WebhookSigner
 
 _SENT_PREFIX: Final = re.compile(r"[!$%&'()+,./0-9:;=@A-Z_a-z~-]+")  # RFC 3986, 3.3
 _ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+")
@@ -45,6 +59,15 @@ def _target_error(target: str) -> str | None:
     return None
 
 
+def _region_error(url: str) -> str | None:
+    """The error of the address of a Region. It omits the address."""
+    if error := _url_error(url):
+        return error
+    parts = urlsplit(url)
+    is_origin = parts.username is None and parts.path in {"", "/"} and not parts.query and not parts.fragment
+    return None if is_origin else "must be scheme, host and port alone: paths are passed on as they are"
+
+
 def _url_error(url: str) -> str | None:
     try:
         parts = urlsplit(url)
@@ -66,17 +89,37 @@ def _time_error(time: datetime) -> str | None:
 def _secret_file_error(path: str) -> str | None:
     """The error of a file with a shared secret. It omits the name, which may be the secret itself."""
     try:
-        secret = Path(path).read_bytes().strip()
+        secret = read_secret_file(path).strip()
     except OSError as error:
         return f"the file cannot be read: {error.strerror}"
+    except UnicodeError as error:
+        return str(error)
     if len(secret) < _MIN_SECRET_BYTES:
         return f"the file must hold {_MIN_SECRET_BYTES} bytes or more"
     # A public key is not secret: anyone could sign with it.
     return "the file must hold a secret, not a key or a certificate" if secret.startswith(_KEY_PREFIXES) else None
 
 
+def _webhook_secret_file_error(path: str) -> str | None:
+    """The error of a file with the secrets of an endpoint."""
+    try:
+        WebhookSigner.of_file(read_secret_file(path).decode())
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _webhook_url_error(url: str) -> str | None:
+    """The error of an endpoint's address. It omits the address."""
+    return _url_error(url) or (
+        "must not hold a user or password: messages are signed" if urlsplit(url).username is not None else None
+    )
+
+
 def _sku_error(sku: str) -> str | None:
-    return None if 1 <= len(sku.encode(errors="surrogatepass")) <= 64 else "must be 1 to 64 bytes long"
+    return None if parse_sku(sku) is not None else SKU_RULE
 
 
 def _sent_path_error(path: str) -> str | None:
@@ -118,8 +161,11 @@ CHECKS: Final[Checks] = {
     (Identity, "deny"): _network_error,
     (Shoppers, "jwks_url"): _url_error,
     (Shoppers, "hs256_secret_file"): _secret_file_error,
+    (Webhook, "secret_file"): _webhook_secret_file_error,
+    (Webhook, "url"): _webhook_url_error,
     (Room, "skus"): _sku_error,
     (Upstream, "targets"): _target_error,
+    (Region, "url"): _region_error,
     (HealthCheck, "path"): _sent_path_error,
     (Forward, "prefix"): _prefix_error,
     (Forward, "path"): _exact_path_error,

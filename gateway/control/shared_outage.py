@@ -19,6 +19,11 @@ class SharedOutage:
         self._folder = folder
         self._process = process
 
+    def of(self, part: str) -> SharedOutage:
+        """The outage of a part of the dependency, which begins and ends by itself."""
+        folder = self._folder
+        return SharedOutage(None if folder is None else folder.with_name(f"{folder.name}-{part}"), self._process)
+
     def begin(self) -> bool:
         """This process notices the outage; says whether it is the first."""
         if self._folder is None:

@@ -9,7 +9,7 @@ import logging
 
 from gateway.http import problems
 from gateway.http.contained import FAILURES
-from gateway.http.message import Request, Response
+from gateway.http.message import SAFE_METHODS, Request, Response
 
 _log = logging.getLogger("peakgate")
 
@@ -31,4 +31,7 @@ def _response(error: BaseException, request: Request, route: str) -> Response:
     if problem is None:
         _log.error("%s %s failed (request %s)", request.method, route, request.id, exc_info=error)
         return problems.response(problems.INTERNAL, request.id)
-    return problems.response(problem, request.id, problem.members(error))
+    members = problem.members(error)
+    if problems.MAY_HAVE_RUN in members and request.method in SAFE_METHODS:
+        members = {}  # a read changes nothing
+    return problems.response(problem, request.id, members)

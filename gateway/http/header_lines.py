@@ -20,6 +20,11 @@ def without_lines(header_block: bytes, starts: tuple[bytes, ...]) -> bytes:
     return b"".join(lines)
 
 
+def only_lines(header_block: bytes, starts: tuple[bytes, ...]) -> bytes:
+    """The lines of the block that begin with one of these; see `without_lines`."""
+    return b"".join([line + b"\r\n" for line in header_block.split(b"\r\n") if line.lower().startswith(starts)])
+
+
 def values_of(header_block: bytes, start: bytes) -> list[bytes]:
     """The values of all lines of a field; `start` is its name with the colon, in lower case."""
     length = len(start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from checkout.card_masking import mask
+from checkout.cards.masking import mask
 
 # Longer text is cut off, so that a line stays readable and is written in one piece.
 MAX_TEXT: Final = 1000

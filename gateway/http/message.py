@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
+# Requests with these methods change nothing (RFC 9110 9.2.1).
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class InterimReceiver(Protocol):

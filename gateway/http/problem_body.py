@@ -54,11 +54,22 @@ class Problem(Struct, frozen=True, kw_only=True):
     current_version: Annotated[int, Meta(description="Of `version-mismatch`.")] | UnsetType = UNSET
     order_id: Annotated[str, Meta(description="Of `cart-closed`, if the cart was ordered.")] | UnsetType = UNSET
     order_status: OrderStatus | UnsetType = UNSET
+    home_region: Annotated[str, Meta(description="Of `order-elsewhere`.")] | UnsetType = UNSET
     lines: Annotated[list[ProblemLine], Meta(description="Of `price-changed` and `out-of-stock`.")] | UnsetType = UNSET
     total: Money | UnsetType = UNSET
     violated_policies: (
         Annotated[list[str], Meta(description="Of `quota-exceeded`: the names of the limits.")] | UnsetType
     ) = field(default=UNSET, name="violated-policies")
+    may_have_run: (
+        Annotated[
+            bool,
+            Meta(
+                description="Of `dependency-unavailable` in the response to a write: true if the request may have taken "
+                "effect although it failed. Absent: it has changed nothing."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     position: (
         Annotated[int | None, Meta(description="Of `waiting-room` and `sold-out`: the position in the queue.")]
         | UnsetType

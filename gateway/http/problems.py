@@ -14,11 +14,17 @@ import orjson
 from cart import errors as cart
 from cart.catalog.ports import SearchUnavailable
 from checkout import errors as checkout
+from checkout.ports.archive import ArchiveUnavailable
+from checkout.ports.keys import KeysUnavailable
+from gateway.http import full_store
 from gateway.http.message import PROBLEM_JSON, BodyMalformed, BodyTooLarge, BodyTooSlow, Response, header
-from store import StoreOverloaded, StoreUnavailable
+from store import Reason, StoreOverloaded, StoreUnavailable
 
 Members = Mapping[str, Any]
 RETRY_AFTER_S: Final = 1
+# The member of a response to a write that may have taken effect, although it failed.
+MAY_HAVE_RUN: Final = "may_have_run"
+_READ_FIRST: Final = "The change was not confirmed in time, and may have been made. Read before you repeat it."
 
 
 def _no_members(_error: object) -> Members:
@@ -48,11 +54,12 @@ class Problem:
         detail: str,
         members: Callable[[Any], Members] = _no_members,
         retry_after_s: int | None = None,
+        fields: bytes = b"",
     ) -> None:
         self.slug = slug
         self.status = status
         self.title = title
-        # What happened, or what the client can do.
+        # The event, or the advice to the client.
         self.detail = detail
         # The facts of an error as members of the response; a `detail` among them replaces the one of the row.
         self.members = members
@@ -67,7 +74,7 @@ class Problem:
         # The same in JSON, without the closing brace: a response without facts costs no encoding.
         self.opening_json = orjson.dumps(self.opening)[:-1]
         # The header lines of every response of this row.
-        self.header_block = b"" if retry_after_s is None else header("Retry-After", retry_after_s)
+        self.header_block = fields if retry_after_s is None else header("Retry-After", retry_after_s) + fields
 
 
 def _limit(error: cart.CartFull | cart.QuantityLimit) -> Members:
@@ -84,8 +91,22 @@ def _invalid(error: cart.InvalidBody) -> Members:
     return {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]}
 
 
-def _unavailable(detail: str) -> Problem:
-    return Problem("dependency-unavailable", 503, "Service unavailable", detail, retry_after_s=RETRY_AFTER_S)
+def _unavailable(detail: str, *, may_have_run: str | None = None) -> Problem:
+    """A row whose error may have `may_have_run`: then it is a member of the response, with this text as the detail."""
+    members = _no_members if may_have_run is None else _uncertainty(may_have_run)
+    return Problem("dependency-unavailable", 503, "Service unavailable", detail, members, retry_after_s=RETRY_AFTER_S)
+
+
+def _uncertainty(detail: str) -> Callable[[Any], Members]:
+    members = {MAY_HAVE_RUN: True, "detail": detail}
+
+    def facts(error: Any) -> Members:
+        if error.may_have_run:
+            return members
+        reason = full_store.reason_of(error)
+        return {} if reason is None else _FULL[reason]
+
+    return facts
 
 
 MALFORMED_REQUEST: Final = Problem("malformed-request", 400, "Bad request", "The request is not valid HTTP/1.1.")
@@ -95,11 +116,25 @@ BODY_TOO_LARGE: Final = Problem(
 REQUEST_TIMEOUT: Final = Problem(
     "request-timeout", 408, "Request timeout", "The whole request was not received in time."
 )
+_STORE_AWAY: Final = "The data store is unavailable. Retry after the time in Retry-After."
+# A store without room serves reads, so its error is one of a write that was not made.
+_FULL: Final[Mapping[Reason, Members]] = {
+    reason: {"detail": f"{full_store.sentence(reason).capitalize()}. Retry after the time in Retry-After."}
+    for reason in Reason
+    if reason.is_full
+}
 _OVERLOADED_TITLE: Final = "Overloaded, try again later"
 
 REFUSALS: Final[dict[type[BaseException], Problem]] = {
     cart.InvalidBody: Problem(
         "invalid-body", 422, "Invalid request", "Some values are invalid or missing; `errors` lists them.", _invalid
+    ),
+    cart.SignInRequired: Problem(
+        "unauthenticated",
+        401,
+        "Unauthorized",
+        "This call is for signed-in shoppers: send a valid access token.",
+        fields=header("WWW-Authenticate", 'Bearer realm="peakgate"'),
     ),
     cart.CartNotFound: Problem("cart-not-found", 404, "Cart not found", "No cart has this id, or it has expired."),
     cart.LineNotFound: Problem(
@@ -120,21 +155,21 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
         lambda e: {"current_version": e.current_version},
     ),
     cart.CartClosed: Problem("cart-closed", 409, "Cart closed", "The cart can no longer be changed.", _closed),
-    checkout.OrderNotFound: Problem("order-not-found", 404, "Order not found", "No order has this id."),
-    checkout.CartEmpty: Problem("cart-empty", 422, "Cart empty", "The cart has no lines. Add one before checkout."),
-    checkout.IdempotencyKeyMissing: Problem(
+    cart.IdempotencyKeyMissing: Problem(
         "idempotency-key-missing",
         400,
         "Idempotency-Key missing or invalid",
         "Send an Idempotency-Key header.",
         lambda e: {"detail": e.detail},
     ),
-    checkout.IdempotencyKeyReused: Problem(
+    cart.IdempotencyKeyReused: Problem(
         "idempotency-key-reused",
         422,
         "Idempotency-Key reused",
-        "This Idempotency-Key was used with another body. Use a new key for another checkout.",
+        "This Idempotency-Key was used for another request. Use a new key for each request, and the same one only to retry it.",
     ),
+    checkout.OrderNotFound: Problem("order-not-found", 404, "Order not found", "No order has this id."),
+    checkout.CartEmpty: Problem("cart-empty", 422, "Cart empty", "The cart has no lines. Add one before checkout."),
     checkout.IdempotencyKeyInProgress: Problem(
         "idempotency-key-in-progress",
         409,
@@ -172,6 +207,39 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
     checkout.OrderNotDurable: _unavailable(
         "The order could not be stored durably in time. Nothing was ordered; retry with the same Idempotency-Key."
     ),
+    checkout.CheckoutInterrupted: _unavailable(
+        "The data store failed during the checkout. This request ordered nothing; retry with the same Idempotency-Key.",
+        may_have_run="The order may have been placed. Retry with the same Idempotency-Key: it is never placed twice.",
+    ),
+    checkout.ChangeNotDurable: _unavailable(
+        "The order is changed, but the change is not stored durably yet.",
+        may_have_run="The order is changed, but the change is not stored durably yet. Repeat the request to make sure of it.",
+    ),
+    checkout.WebhookNotSigned: Problem(
+        "webhook-not-signed",
+        401,
+        "Webhook not signed",
+        "The webhook has no valid signature.",
+        lambda e: {"detail": f"The webhook is not accepted: {e.detail}."},
+        fields=header("WWW-Authenticate", 'StandardWebhooks realm="peakgate"'),
+    ),
+    checkout.TooManyFacts: Problem(
+        "too-many-reports",
+        409,
+        "Too many reports",
+        "The order has had as many reports and requests as one order takes.",
+    ),
+    checkout.OrderElsewhere: Problem(
+        "order-elsewhere",
+        421,
+        "Misdirected request",
+        "The order is worked on in another Region: send the request to the gateway there.",
+        lambda e: {"home_region": e.home},
+    ),
+    checkout.HomeUnavailable: _unavailable(
+        "The Region that works on the order is unavailable. Nothing has changed; retry after the time in Retry-After.",
+        may_have_run="The Region that works on the order did not answer. The order may be changed: repeat the request to make sure.",
+    ),
     checkout.CancelTooLate: Problem(
         "too-late-to-cancel",
         409,
@@ -186,7 +254,12 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
         "The data store has too many requests. Retry after the time in Retry-After.",
         retry_after_s=RETRY_AFTER_S,
     ),
-    StoreUnavailable: _unavailable("The data store is unavailable. Retry after the time in Retry-After."),
+    StoreUnavailable: _unavailable(_STORE_AWAY, may_have_run=_READ_FIRST),
+    cart.Interrupted: _unavailable(_STORE_AWAY, may_have_run=_READ_FIRST),
+    KeysUnavailable: _unavailable("Personal data cannot be sealed or opened now. Retry after the time in Retry-After."),
+    ArchiveUnavailable: _unavailable(
+        "The archive, where the order may be, is unavailable. Retry after the time in Retry-After."
+    ),
     SearchUnavailable: _unavailable("The product search is unavailable. Retry after the time in Retry-After."),
     BodyTooLarge: BODY_TOO_LARGE,
     BodyTooSlow: REQUEST_TIMEOUT,
@@ -256,6 +329,8 @@ GATEWAY_TIMEOUT: Final = Problem(
 )
 NOT_IMPLEMENTED: Final = Problem("not-implemented", 501, "Not implemented", "Requests of this kind are not forwarded.")
 TIMED_OUT: Final = _unavailable("The request could not be completed in time. Retry after the time in Retry-After.")
+# Of a write that was cut off.
+TIMED_OUT_FACTS: Final[Members] = {MAY_HAVE_RUN: True, "detail": _READ_FIRST}
 INTERNAL: Final = Problem(
     "internal-error", 500, "Internal server error", "The request failed. The error is logged with the id in `instance`."
 )

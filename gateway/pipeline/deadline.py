@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.http import problems
-from gateway.http.message import Handler, Layer, Request, Response, resolve
+from gateway.http.message import SAFE_METHODS, Handler, Layer, Request, Response, resolve
 
 
 def deadline(seconds: float) -> Layer:
@@ -25,4 +25,5 @@ async def _within(seconds: float, handler: Handler, request: Request) -> Respons
     except TimeoutError:
         if not limit.expired():
             raise  # of the handler itself
-        return problems.response(problems.TIMED_OUT, request.id)
+        facts = None if request.method in SAFE_METHODS else problems.TIMED_OUT_FACTS
+        return problems.response(problems.TIMED_OUT, request.id, facts)

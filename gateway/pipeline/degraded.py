@@ -10,7 +10,7 @@ from gateway.http.message import Handler, Layer, Request, Response, header, reso
 from gateway.metrics import Metric, Sample
 
 # The parts that can be degraded; docs/degrading.md describes the fallback of each.
-PARTS: Final = ("prices", "products", "limits", "queue", "cache", "waiting-room")
+PARTS: Final = ("prices", "products", "limits", "queue", "cache", "waiting-room", "orders")
 _LINES: Final = {part: header("Degraded", part) for part in PARTS}
 
 

@@ -13,6 +13,7 @@ from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.resilience.shedder import Shedder
 from gateway.resilience.shedding import IsReplay
 from gateway.waitingroom.rooms import Rooms
+from primitives.stream_limit import StreamLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class EdgeState:
     shedder: Shedder
     quota: RedisQuota
     degraded: Degraded
+    event_streams: StreamLimit
     # Whether the response to a checkout is stored already.
     is_replay: IsReplay
     # Whether the order queue is cut off, so that orders wait in the outbox.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.api.binding import Route
+from gateway.auth.agent_keys import agent_keys
 from gateway.auth.authentication import authentication
 from gateway.auth.identity import identity
 from gateway.config.policies import CRITICALITIES, Criticality, Forward, Limit, Policies, Room
@@ -56,16 +57,20 @@ class Stacks:
             return deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _no_layer
         method, path = route.method, route.path
         is_checkout = (method, path) == CHECKOUT
+        is_agents = route.caller == "agent"
         # Public responses come from the response cache, mostly without a wait.
         is_read = method == "GET" and route.hot and not route.is_public
         has_shopper_limits = any(limit.by == "shopper" for limit in self._of(method, path))
         return stack(
             self._outside(method, path, is_page=False),
+            # Before everything else: an agent's requests are counted by its key.
+            agent_keys(self._state.clients, self._policies.agents.keys) if is_agents else _no_layer,
             self._admission(method, path, route.criticality, sells=is_checkout),
+            self._agent_limit(path) if is_agents else _no_layer,
             # Before authentication: rejecting is cheaper than verifying a token. Limits by shopper come after it.
             # A rejected read must not take from limits that come later, so only the last limits let it begin early.
             self._limits(method, path, by_shopper=False, is_read=is_read and not has_shopper_limits),
-            authentication(self._state.tokens),
+            _no_layer if is_agents else authentication(self._state.tokens),
             self._limits(method, path, by_shopper=True, is_read=is_read),
             self._degraded_orders() if is_checkout else _no_layer,
             deadline(SLOW_ROUTE_DEADLINE_S) if not route.hot else _no_layer,
@@ -203,6 +208,11 @@ class Stacks:
             mark=self._state.degraded.mark,
             is_read=is_read,
         )
+
+    def _agent_limit(self, path: str) -> Layer:
+        """A class of its own: one quota for all calls of an agent."""
+        limit = Limit(name="agents", by="api_key", quota=self._policies.agents.quota)
+        return rate_limit([limit], self._state.quota, route=path, mark=self._state.degraded.mark)
 
     def _of(self, method: str, path: str) -> Iterable[Limit]:
         return (limit for limit in self._policies.limits if applies(limit.routes, method, path))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Final
 
 from gateway.auth.jwks import Jwks
 from gateway.auth.token_verifier import checked_secret
 from gateway.config.policies import BREAKERS, Pages, Policies
+from gateway.config.secret_file import read_secret_file
 from gateway.control.commands import CommandFailed
 from gateway.http import problems
 from gateway.http.endpoint import Endpoint
@@ -25,13 +26,17 @@ from gateway.policies.own_paths import with_own_patterns
 from gateway.policies.pages import page_set_in_use
 from gateway.policies.reload import Swap
 from gateway.policies.router_builder import Backends, Surface, build_router
+from gateway.policies.webhook_endpoints import WebhookEndpoints
 from gateway.server.server import EdgeServer
+
+# One client may open this part of a worker's streams.
+STREAMS_OF_ONE_CLIENT: Final = 8
 
 
 class ActivePolicies:
     """Applies policies to a server. `prepare` opens and checks the needs of new ones; its swap makes them active.
 
-    The state and the backends are given and live on over a swap. Raises `OSError` where the access log or the secret
+    The state and the backends are given and live on over a swap. Raises `OSError` where the access log or a secret
     cannot be read.
     """
 
@@ -44,12 +49,15 @@ class ActivePolicies:
         state: EdgeState,
         backends: Backends,
         jwks: Jwks,
+        webhooks: WebhookEndpoints,
     ) -> None:
         self._server = server
         self._surface = surface
         self._state = state
         self._backends = backends
         self._jwks = jwks
+        self._webhooks = webhooks
+        webhooks.apply(webhooks.read(policies.webhooks))
         self._stats = RouteStatsTable()
         self._secret = read_secret(policies)
         self._log = AccessLogSlot(policies.access_log)
@@ -64,13 +72,19 @@ class ActivePolicies:
         try:
             secret = read_secret(policies)
             checked_secret(policies.shoppers, secret)
+            endpoints = self._webhooks.read(policies.webhooks)
             log = await self._log.prepare(policies.access_log)
             pages = await asyncio.to_thread(self._pages_of, policies.pages)
         except OSError as error:
             raise CommandFailed(f"{error.filename}: {error.strerror}") from error
         except ValueError as error:
             raise CommandFailed(str(error)) from error
-        return lambda: self._activate(policies, secret, log, pages)
+
+        def swap() -> None:
+            self._activate(policies, secret, log, pages)
+            self._webhooks.apply(endpoints)
+
+        return swap
 
     def _pages_of(self, table: Pages) -> PageSet:
         """The pages of a table; those that there are already, unless a folder may have changed."""
@@ -88,15 +102,17 @@ class ActivePolicies:
         state.tokens.update(policies.shoppers, secret=secret)
         self._secret = secret
         state.clients.update(policies.identity)
-        backends.upstreams.update(policies.upstreams)
+        backends.upstreams.update(policies.all_upstreams)
         self._jwks.update(policies.shoppers.jwks_url, policies.shoppers.jwks_refresh_s)
         state.switches.update(policies.switches)
         state.rooms.update(policies.rooms, pages)
         state.shedder.update(policies.shedding)
+        max_streams = policies.shedding.max_event_streams
+        state.event_streams.resize(max_streams, max_streams // STREAMS_OF_ONE_CLIENT)
         state.quota.update(policies.limits)
         backends.cache.update(policies.cache)
         backends.breakers.update(policies.breaker)
-        backends.breakers.retain([*BREAKERS, "search", *(upstream.name for upstream in policies.upstreams)])
+        backends.breakers.retain([*BREAKERS, "search", *(upstream.name for upstream in policies.all_upstreams)])
         self._log.swap(policies.access_log, log)
         self._server.access_log = log
         self._pages = pages
@@ -107,6 +123,7 @@ class ActivePolicies:
         self._stats.adopt(built.router.endpoints)
         self.policies, self.inner = policies, built.inner
         self._server.router = built.router
+        backends.regions.update(built.regions)
 
     @property
     def parts(self) -> Mapping[str, Observed]:
@@ -124,4 +141,4 @@ class ActivePolicies:
 def read_secret(policies: Policies) -> bytes | None:
     """The shared secret of HS256, None where that is not used. Raises `OSError`."""
     file = policies.shoppers.hs256_secret_file
-    return None if file is None else Path(file).read_bytes().rstrip(b"\r\n")
+    return None if file is None else read_secret_file(file)

@@ -21,6 +21,7 @@ from gateway.pipeline.edge_state import EdgeState
 from gateway.pipeline.stacks import Stacks
 from gateway.policies.own_paths import own_path
 from gateway.proxy.forward import forward
+from gateway.proxy.regions import Regions
 from gateway.proxy.upstreams import Upstreams
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.upstream_guard import UpstreamGuards
@@ -44,6 +45,7 @@ class Backends:
     """Where handlers get their responses from. They outlive the policies."""
 
     upstreams: Upstreams
+    regions: Regions
     cache: ResponseCache
     breakers: Breakers
     guards: UpstreamGuards
@@ -51,10 +53,11 @@ class Backends:
 
 @dataclass(frozen=True, slots=True)
 class BuiltRouter:
-    """`inner` has the handlers of endpoints without the layers that may reject a request."""
+    """`inner` has the handlers of endpoints without the layers that may reject a request, `regions` those that forward."""
 
     router: Router
     inner: Mapping[Endpoint, Handler]
+    regions: Mapping[str, Handler]
 
 
 def build_router(policies: Policies, surface: Surface, state: EdgeState, backends: Backends) -> BuiltRouter:
@@ -88,7 +91,8 @@ class _Build:
             if id(other) not in own:
                 path = self._table_paths.get(other.path, other.path)
                 other.handler = self._stacks.of_other(other.method, path, is_page=False)(other.handler)
-        return BuiltRouter(router, self._inner)
+        regions = {region.name: self._forwarding(region.forward) for region in self._policies.regions}
+        return BuiltRouter(router, self._inner, regions)
 
     def _served(self, rows: Iterable[RowT]) -> Iterator[RowT]:
         """The rows that are served; remembers where."""
@@ -138,12 +142,7 @@ class _Build:
     def _forward(self, rule: Forward) -> Endpoint:
         """A path or prefix that is forwarded to an upstream."""
         backends = self._backends
-        inner = forward(
-            rule,
-            backends.upstreams[rule.upstream],
-            guard=backends.guards.of(rule.upstream),
-            is_trusted=self._is_trusted,
-        )
+        inner = self._forwarding(rule)
         if rule.cache:
             is_tripped = backends.breakers.of(rule.upstream).is_rejecting
             mark = self._state.degraded.mark
@@ -160,6 +159,10 @@ class _Build:
         )
         self._inner[endpoint] = inner
         return endpoint
+
+    def _forwarding(self, rule: Forward) -> Handler:
+        upstream, guard = self._backends.upstreams[rule.upstream], self._backends.guards.of(rule.upstream)
+        return forward(rule, upstream, guard=guard, is_trusted=self._is_trusted)
 
     def _page(self, page: Endpoint) -> Endpoint:
         layers = self._stacks.of_other(page.method, page.path, is_page=True)

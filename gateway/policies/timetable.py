@@ -73,11 +73,13 @@ class Timetable:
     async def _apply_changes(self, beside: asyncio.TaskGroup) -> None:
         while True:
             self._updated.clear()
-            await self._catch_up()
-            if new := self._to_prewarm_now():
+            # One moment for all: a change between two would be neither applied nor waited for.
+            at = self._moment()
+            await self._catch_up(at)
+            if new := self._to_prewarm_now(at):
                 # In a task of its own: a fetch that hangs must not delay the start of an event.
                 beside.create_task(self._prewarm_all(new))
-            next_at = next_change(self._policies, self._moment())
+            next_at = next_change(self._policies, at)
             wait_s = LONGEST_WAIT_S if next_at is None else min(LONGEST_WAIT_S, next_at.timestamp() - self._now())
             try:
                 async with asyncio.timeout(max(wait_s, 0)):
@@ -85,9 +87,9 @@ class Timetable:
             except TimeoutError:
                 continue
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, at: datetime) -> None:
         policies = self._policies
-        effective = self.at_this_moment(policies)
+        effective = effective_policies(policies, at)
         if effective != self.effective:
             try:
                 await self._apply(effective)
@@ -97,9 +99,9 @@ class Timetable:
                 if policies is self._policies:  # unless a reload came in between
                     self.effective = effective
 
-    def _to_prewarm_now(self) -> Sequence[str]:
+    def _to_prewarm_now(self, at: datetime) -> Sequence[str]:
         """Paths that have not been fetched since their event came near."""
-        wanted = to_prewarm(self._policies, self._moment())
+        wanted = to_prewarm(self._policies, at)
         new = [path for path in wanted if path not in self._prewarmed]
         self._prewarmed = frozenset(wanted)
         return new

@@ -13,12 +13,14 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import uvloop
 from aiohttp import web
 
 from gateway.admin.admin import Admin
+from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.reloader import Reloader, settings_of_start
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
@@ -26,6 +28,9 @@ from gateway.build import VERSION
 from gateway.config.file import read_text
 from gateway.control.runtime_directory import ControlSettings, RuntimeDirectory
 from gateway.policies.event_log import EventLog
+from gateway.process.child import Reports
+from gateway.process.heartbeat import start_heartbeat
+from primitives.background import BackgroundTasks
 
 _log = logging.getLogger("peakgate")
 
@@ -38,11 +43,11 @@ def run_control(
     console: ControlSettings,
     runtime: RuntimeDirectory,
     listener: socket.socket | None,
-    notify_ready: Callable[[], None],
+    reports: Reports,
 ) -> None:
     """Serve until SIGTERM, reload at SIGHUP. Without a listener there is no admin API."""
     parent = os.getppid()
-    uvloop.run(_serve(console, runtime, listener, notify_ready, parent))
+    uvloop.run(_serve(console, runtime, listener, reports, parent))
     if os.getppid() != parent:
         # The supervisor was killed and could not remove its folder.
         runtime.remove()
@@ -52,19 +57,21 @@ async def _serve(
     console: ControlSettings,
     runtime: RuntimeDirectory,
     listener: socket.socket | None,
-    notify_ready: Callable[[], None],
+    reports: Reports,
     parent: int,
 ) -> None:
     loop = asyncio.get_running_loop()
+    start_heartbeat(reports.beat)
     stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
     workers = Workers(runtime)
     started_with = settings_of_start(read_text(console.started_with))
+    tasks = BackgroundTasks()
     reloader = Reloader(console.config_path, workers, runtime, started_with=started_with)
     loop.add_signal_handler(signal.SIGTERM, stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     async with AsyncExitStack() as stack:
         if listener is not None:
-            status = Status(workers, runtime, reloader, version=VERSION)
+            status = Status(workers, runtime, reloader, version=VERSION, background=BackgroundStats(tasks))
             admin = Admin(
                 status,
                 workers,
@@ -75,14 +82,13 @@ async def _serve(
                 metrics_token=console.metrics_token,
             )
             await _listen(admin.application(), listener, stack)
-        for work in (
-            _reload_on_request(reloader, reload_requested),
-            _update_lagging_workers(reloader),
-            _log_events(reloader),
+        for name, run in (
+            ("reloads", partial(_reload_on_request, reloader, reload_requested)),
+            ("lagging workers", partial(_update_lagging_workers, reloader)),
+            ("events", partial(_log_events, reloader)),
         ):
-            task = asyncio.create_task(work)
-            stack.callback(task.cancel)
-        notify_ready()
+            stack.push_async_callback(tasks.start(name, run).close)
+        reports.ready()
         await stop_requested.wait()
 
 

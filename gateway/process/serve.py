@@ -21,15 +21,20 @@ from gateway.config.file import NAME
 from gateway.control.runtime_directory import CONTROL, ChildState, ControlSettings, RuntimeDirectory, runtime_directory
 from gateway.http.own_paths import DOCS
 from gateway.policies.own_paths import own_path
-from gateway.process.supervisor import Service, Supervisor
+from gateway.process.child import Reports, Service
+from gateway.process.supervisor import Supervisor
 from gateway.process.worker import run_worker
-from gateway.server.listeners import CannotListen, open_listeners
+from gateway.server.listeners import CannotListen, PortTaken, open_listeners
 from gateway.server.parser_check import ParserUnusable, check_parser
 from gateway.settings import Settings
 from store import StoreError
 from store.embedded import EmbeddedServer, EmbeddedServerError, store_url
 
 _log = logging.getLogger("peakgate")
+
+# Where the admin API listens unless a port is given, and how many ports it tries from there on.
+ADMIN_PORT: Final = 9090
+_ADMIN_PORTS: Final = 10
 
 
 class CannotServe(Exception):
@@ -83,6 +88,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             dependency=embedded,
             drain_timeout_s=settings.drain_timeout,
             drain_grace_s=settings.drain_grace,
+            hang_s=settings.hang_timeout,
         ).run()
 
 
@@ -96,7 +102,16 @@ def _listen(stack: ExitStack, host: str, port: int, count: int, *, option: str) 
 def _control_listener(settings: Settings, stack: ExitStack) -> socket.socket | None:
     if not settings.admin:
         return None
-    return _listen(stack, settings.admin_host, settings.admin_port, 1, option="--admin-port")[0]
+    if settings.admin_port is not None:
+        return _listen(stack, settings.admin_host, settings.admin_port, 1, option="--admin-port")[0]
+    for port in range(ADMIN_PORT, ADMIN_PORT + _ADMIN_PORTS - 1):
+        try:
+            listener = _listen(stack, settings.admin_host, port, 1, option="--admin-port")[0]
+        except PortTaken:
+            _log.warning("port %d is taken; the admin API takes the next, as --admin-port names none", port)
+        else:
+            return listener
+    return _listen(stack, settings.admin_host, ADMIN_PORT + _ADMIN_PORTS - 1, 1, option="--admin-port")[0]
 
 
 class _Tokens(NamedTuple):
@@ -148,7 +163,7 @@ def _workers(
     # Gateways that share a store work off orders under different names.
     gateway_name = f"{socket.gethostname()}:{listeners[0].getsockname()[1]}"
 
-    def serve(listener: socket.socket | None, name: str, notify_ready: Callable[[], None]) -> None:
+    def serve(listener: socket.socket | None, name: str, reports: Reports) -> None:
         assert listener is not None
         run_worker(
             settings,
@@ -158,7 +173,7 @@ def _workers(
             host_region,
             name=name,
             gateway_name=gateway_name,
-            notify_ready=notify_ready,
+            reports=reports,
         )
 
     return [Service(str(index), listener, serve) for index, listener in enumerate(listeners)]
@@ -175,11 +190,11 @@ def _control(settings: Settings, tokens: _Tokens, runtime: RuntimeDirectory, lis
         metrics_token=tokens.metrics,
     )
 
-    def serve(listener: socket.socket | None, _name: str, notify_ready: Callable[[], None]) -> None:
+    def serve(listener: socket.socket | None, _name: str, reports: Reports) -> None:
         # Imported here, because only this process needs it.
         from gateway.process.control_process import run_control
 
-        run_control(console, runtime, listener, notify_ready)
+        run_control(console, runtime, listener, reports)
 
     return Service(CONTROL, listener, serve, rolls=False, reloads_on_hup=True)
 
@@ -204,7 +219,11 @@ def _embedded(settings: Settings, stack: ExitStack) -> EmbeddedServer | None:
 async def _prepare(settings: Settings, store: prerequisites.StoreAddress) -> None:
     """Check everything that workers need before one starts."""
     await prerequisites.check_store(settings, store)
+    await compose.check_keys(settings, store)
     await compose.check_queue(settings)
+    compose.check_payments(settings)
+    await compose.check_archive(settings)
+    compose.check_shipping(settings)
     if settings.catalog is None and not settings.serves_shoppers:
         return
     async with AsyncExitStack() as stack:
@@ -212,7 +231,7 @@ async def _prepare(settings: Settings, store: prerequisites.StoreAddress) -> Non
         catalog, search = await compose.open_catalog(settings, store, stack)
         if settings.catalog is None:
             return
-        report = await import_once(settings.catalog, catalog=catalog, search=search)
+        report = await import_once(settings.catalog, catalog=catalog, search=search, sku_check=compose.sku_fault)
         if report is not None and report.is_rejected:
             first = report.rejections[0]
             raise prerequisites.CannotStart(

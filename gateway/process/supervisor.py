@@ -3,29 +3,39 @@
 It serves no requests and runs no event loop, so it can fork at any time. SIGTERM or SIGINT stops, SIGUSR1 replaces
 the workers one after the other, SIGHUP is forwarded to the children that reload, a second SIGINT stops at once.
 
+A child whose event loop hangs is killed and replaced like one that died, with its stacks in the log.
+
 A stop begins with the drain grace, if there is one: workers serve on and are not ready, so that balancers send their
 traffic elsewhere before the listeners close. Another SIGTERM or SIGINT ends it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, Protocol
+from functools import partial
+from typing import Final, Protocol
 
 from gateway.control.runtime_directory import ChildState
+from gateway.process.child import (
+    DUMP_SIGNAL,
+    UNREADY_SIGNAL,
+    Child,
+    Reports,
+    Service,
+    bind_to_parent,
+    open_dump,
+    run_child,
+)
+from gateway.process.heartbeat import Heartbeat
 from primitives.backoff import Backoff
-from store.embedded import die_with_parent
 
 _log = logging.getLogger("peakgate")
 
@@ -36,11 +46,11 @@ STABLE_S: Final = 10.0
 # Time for a child beyond its drain timeout before it is killed.
 KILL_MARGIN_S: Final = 5.0
 _POLL_S: Final = 0.5
-# To a worker: be not ready from now on.
-UNREADY_SIGNAL: Final = signal.SIGUSR2
+# Without a beat for so long, a child hangs.
+HANG_S: Final = 10.0
+# Time for a child that hangs to write its stacks.
+_DUMP_S: Final = 0.5
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-# Processes are named with this prefix in `ps` and `top`.
-_PROCESS_PREFIX: Final = "peakgate-"
 
 
 class Dependency(Protocol):
@@ -55,43 +65,14 @@ class Dependency(Protocol):
         ...
 
 
-# Serves the socket until SIGTERM: (listener, name of the child, callback for when it is ready).
-ChildMain = Callable[[socket.socket | None, str, Callable[[], None]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The work of one child. Its socket stays open while processes that serve it come and go."""
-
-    name: str
-    listener: socket.socket | None
-    main: ChildMain
-    # SIGUSR1 replaces it without a gap by a process of another name; both run for a moment.
-    rolls: bool = True
-    # SIGHUP is forwarded to it once it is ready; the others ignore it.
-    reloads_on_hup: bool = False
-
-
-@dataclass(slots=True)
-class _Child:
-    name: str
-    pid: int
-    started_at: float
-    started_at_wall: float
-    ready_pipe: int
-    is_ready: bool = False
-    is_leaving: bool = False
-    is_stopping: bool = False
-
-
 @dataclass(slots=True)
 class _Slot:
     """A service with its running child, if any."""
 
     service: Service
-    child: _Child | None = None
+    child: Child | None = None
     # The child that takes over from `child` once it is ready.
-    successor: _Child | None = None
+    successor: Child | None = None
     generation: int = 0
     restarts: int = 0
     restart_at: float = 0.0
@@ -104,7 +85,7 @@ class _Slot:
         return f"{self.service.name}{'ab'[self.generation % 2]}" if self.service.rolls else self.service.name
 
     @property
-    def children(self) -> list[_Child]:
+    def children(self) -> list[Child]:
         """The running children of this slot."""
         return [child for child in (self.child, self.successor) if child is not None]
 
@@ -124,6 +105,7 @@ class Supervisor:
         dependency: Dependency | None = None,
         drain_timeout_s: float = 25.0,
         drain_grace_s: float = 0.0,
+        hang_s: float = HANG_S,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -133,8 +115,10 @@ class Supervisor:
         self._dependency = dependency
         self._drain_timeout_s = drain_timeout_s
         self._drain_grace_s = drain_grace_s
+        self._hang_s = hang_s
         self._clock = clock
         self._now = now
+        self._round_at = clock()
         self._selector = selectors.DefaultSelector()
         self._rolling: deque[_Slot] = deque()
         self._published: list[ChildState] = []
@@ -191,12 +175,14 @@ class Supervisor:
                 slot.hup_is_due = slot.service.reloads_on_hup
         elif number in {signal.SIGTERM, signal.SIGINT}:
             if self._stopping and number == signal.SIGINT:
+                _log.warning("stopping at once, as another SIGINT requests; requests in progress are cut off")
                 self._kill_at = 0.0
             elif not self._stopping:
-                _log.info("stopping, as %s requests", signal.Signals(number).name)
+                hint = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+                _log.info("stopping, as %s requests%s", signal.Signals(number).name, hint)
                 self._begin_stop()
 
-    def _on_pipe(self, child: _Child) -> None:
+    def _on_pipe(self, child: Child) -> None:
         """A child is ready, or its pipe closed because it died; SIGCHLD reports that too."""
         self._selector.unregister(child.ready_pipe)
         child.is_ready = os.read(child.ready_pipe, 1) == b"."
@@ -205,6 +191,7 @@ class Supervisor:
 
     def _reconcile(self) -> None:
         """Bring every slot one step nearer to its desired state."""
+        self._kill_hanging()
         self._reap()
         if not self._stopping and self._clock() >= self._grace_end:
             self._stop()
@@ -225,6 +212,29 @@ class Supervisor:
             self._announced = True
             self._on_ready()
 
+    def _kill_hanging(self) -> None:
+        """Have a child that hangs write its stacks, log them, and kill it a moment later."""
+        now = self._clock()
+        elapsed_s, self._round_at = now - self._round_at, now
+        for slot in self._slots:
+            for child in slot.children:
+                silence_s = child.silence.observe(child.heartbeat.count, elapsed_s)
+                if silence_s < self._hang_s:
+                    child.is_dumping = False
+                elif not child.is_dumping:
+                    child.is_dumping = True
+                    child.kill(DUMP_SIGNAL)
+                elif silence_s >= self._hang_s + _DUMP_S and not child.is_killed:
+                    child.is_killed = True
+                    _log.error(
+                        "%s (process %d) has hung for %.1f s and is killed%s",
+                        slot.service.title,
+                        child.pid,
+                        silence_s,
+                        child.stacks(),
+                    )
+                    child.kill(signal.SIGKILL)
+
     def _roll(self) -> None:
         """Replace the workers one at a time: the successor is ready before its predecessor is stopped."""
         if not self._rolling:
@@ -235,18 +245,18 @@ class Supervisor:
             slot.successor = self._spawn(slot)
         elif slot.successor.is_ready and slot.child is not None and not slot.child.is_stopping:
             slot.child.is_stopping = True
-            _kill(slot.child.pid, signal.SIGTERM)
+            slot.child.kill(signal.SIGTERM)
 
     def _forward_hup(self) -> None:
         """Forward a SIGHUP to children that are ready; the others get it when they are."""
         for slot in self._slots:
             if slot.hup_is_due and slot.child is not None and slot.child.is_ready:
                 slot.hup_is_due = False
-                _kill(slot.child.pid, signal.SIGHUP)
+                slot.child.kill(signal.SIGHUP)
 
     def _publish(self) -> None:
         states = [
-            ChildState(slot.service.name, child.name, child.pid, _state(child), child.started_at_wall, slot.restarts)
+            ChildState(slot.service.name, child.name, child.pid, child.state, child.started_at_wall, slot.restarts)
             for slot in self._slots
             for child in slot.children
         ]
@@ -256,68 +266,56 @@ class Supervisor:
 
     # Children
 
-    def _spawn(self, slot: _Slot) -> _Child:
+    def _spawn(self, slot: _Slot) -> Child:
         reads, writes = os.pipe()
+        heartbeat, dump = Heartbeat(), open_dump()
         parent = os.getpid()
         # A signal to the child must wait until it has its own handlers; ours would lose it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                os.close(reads)
-                self._run_child(slot, writes, parent, mask)
+                reports = Reports(writes, heartbeat)
+                let_go = partial(self._let_go, slot, reads, parent)
+                run_child(slot.service, slot.child_name, reports, dump, mask=mask, let_go=let_go)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writes)
-        child = _Child(slot.child_name, pid, self._clock(), self._now(), reads)
+        child = Child(slot.child_name, pid, self._clock(), self._now(), reads, heartbeat, dump)
         self._selector.register(reads, selectors.EVENT_READ, child)
         return child
 
-    def _run_child(self, slot: _Slot, ready_pipe: int, parent: int, mask: set[signal.Signals | int]) -> None:
-        """In the child: drop the supervisor's resources, serve, and never return."""
-        status = 70
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
-            # Ctrl-C, and SIGHUP of a closed terminal, go to the whole process group; the supervisor acts on them.
-            for number in (signal.SIGINT, signal.SIGUSR1, UNREADY_SIGNAL, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            die_with_parent()
-            if os.getppid() != parent:
-                os._exit(0)
-            _name_process(_PROCESS_PREFIX + slot.child_name)
-            self._selector.close()
-            if self._dependency is not None:
-                self._dependency.disown()
-            for other in self._slots:
-                if other is not slot and other.service.listener is not None:
-                    other.service.listener.close()
-            slot.service.main(slot.service.listener, slot.child_name, lambda: _notify_ready(ready_pipe))
-            status = 0
-        except SystemExit as exit_:
-            status = exit_.code if isinstance(exit_.code, int) else 1
-        except BaseException:  # noqa: BLE001 - this process must never go on as the supervisor
-            _log.exception("%s failed", _title(slot))
-        finally:
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+    def _let_go(self, slot: _Slot, ready_pipe: int, parent: int) -> None:
+        """In the forked process: end with the supervisor, and close all that belongs to it alone."""
+        bind_to_parent(parent)
+        os.close(ready_pipe)
+        self._selector.close()
+        if self._dependency is not None:
+            self._dependency.disown()
+        for other in self._slots:
+            for sibling in other.children:
+                sibling.close()
+            if other is not slot and other.service.listener is not None:
+                other.service.listener.close()
 
     def _reap(self) -> None:
         for slot in self._slots:
-            if slot.child is not None and _is_dead(slot.child.pid):
-                self._on_exit(slot, slot.child)
-            if slot.successor is not None and _is_dead(slot.successor.pid):
-                self._forget_pipe(slot.successor)
+            if slot.child is not None and (end := slot.child.end()) is not None:
+                self._on_exit(slot, slot.child, end)
+            if slot.successor is not None and (end := slot.successor.end()) is not None:
+                _log.error(
+                    "the replacement of %s %s; the running workers stay%s",
+                    slot.service.title,
+                    end,
+                    _new_stacks(slot.successor),
+                )
+                self._release(slot.successor)
                 slot.successor = None
                 self._rolling.clear()
-                _log.error("the replacement of %s died; the running workers stay", _title(slot))
 
-    def _on_exit(self, slot: _Slot, child: _Child) -> None:
-        self._forget_pipe(child)
+    def _on_exit(self, slot: _Slot, child: Child, end: str) -> None:
+        stacks = _new_stacks(child)
+        self._release(child)
         slot.child, slot.successor = slot.successor, None
         if self._rolling and self._rolling[0] is slot:
             self._rolling.popleft()
@@ -333,13 +331,15 @@ class Supervisor:
             slot.backoff.reset()
         delay_s = slot.backoff.next_delay_s()
         slot.restart_at = now + delay_s
-        _log.error("%s (process %d) died; restarting it in %.1f s", _title(slot), child.pid, delay_s)
+        _log.error(
+            "%s (process %d) %s; it is restarted in %.1f s%s", slot.service.title, child.pid, end, delay_s, stacks
+        )
 
-    def _forget_pipe(self, child: _Child) -> None:
+    def _release(self, child: Child) -> None:
+        """Free all that belongs to a child that has ended."""
         if child.ready_pipe != -1:
             self._selector.unregister(child.ready_pipe)
-            os.close(child.ready_pipe)
-            child.ready_pipe = -1
+        child.close()
 
     # Stopping
 
@@ -360,7 +360,7 @@ class Supervisor:
             for child in slot.children:
                 if slot.service.rolls and child.is_ready and not child.is_leaving:
                     child.is_leaving = True
-                    _kill(child.pid, UNREADY_SIGNAL)
+                    child.kill(UNREADY_SIGNAL)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -376,41 +376,15 @@ class Supervisor:
         for slot in self._slots:
             for child in slot.children:
                 child.is_stopping = True
-                _kill(child.pid, number)
+                child.kill(number)
 
     def _is_over(self) -> bool:
         return self._stopping and not any(slot.children for slot in self._slots)
 
 
-def _title(slot: _Slot) -> str:
-    return f"worker {slot.service.name}" if slot.service.rolls else f"the {slot.service.name} process"
-
-
-def _state(child: _Child) -> Literal["starting", "ready", "stopping"]:
-    return "stopping" if child.is_stopping else "ready" if child.is_ready else "starting"
-
-
-def _name_process(name: str) -> None:
-    """Set the name that `ps` and `top` show: 15 bytes on Linux, nothing elsewhere."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
-
-
-def _notify_ready(pipe: int) -> None:
-    os.write(pipe, b".")
-    os.close(pipe)
-
-
-def _is_dead(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return True
-
-
-def _kill(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+def _new_stacks(child: Child) -> str:
+    """The stacks of a child that crashed; those of one that hung are logged already."""
+    return "" if child.is_killed else child.stacks()
 
 
 def _noop(_number: int, _frame: object) -> None:

@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
@@ -21,8 +21,9 @@ from gateway.control.commands import Command, CommandFailed, serve_commands, sna
 from gateway.control.runtime_directory import RuntimeDirectory
 from gateway.control.shared_outage import SharedOutage
 from gateway.policies.reload import PolicyReload
+from gateway.process.child import UNREADY_SIGNAL, Reports
+from gateway.process.heartbeat import start_heartbeat
 from gateway.process.process_stats import ProcessStats
-from gateway.process.supervisor import UNREADY_SIGNAL
 from gateway.server.listeners import BACKLOG
 from gateway.settings import Settings
 
@@ -41,7 +42,7 @@ def run_worker(
     *,
     name: str,
     gateway_name: str,
-    notify_ready: Callable[[], None],
+    reports: Reports,
 ) -> None:
     """Serve until SIGTERM, then finish the requests in progress. From `UNREADY_SIGNAL` on it is not ready.
 
@@ -58,7 +59,7 @@ def run_worker(
                 host_region,
                 name=name,
                 gateway_name=gateway_name,
-                notify_ready=notify_ready,
+                reports=reports,
             )
         )
     except (prerequisites.CannotStart, ConfigError) as error:
@@ -75,11 +76,12 @@ async def _serve(
     *,
     name: str,
     gateway_name: str,
-    notify_ready: Callable[[], None],
+    reports: Reports,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop_requested = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop_requested.set)
+    start_heartbeat(reports.beat)
     config = read_text(runtime.policies)
     settings = replace(settings, policies=config.policies, config_text=config.text)
     policies = PolicyReload(config)
@@ -106,10 +108,11 @@ async def _serve(
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             loop.add_signal_handler(UNREADY_SIGNAL, gateway.edge.leave)
-            notify_ready()
+            reports.ready()
             await stop_requested.wait()
             server.close()
             await gateway.edge.drain(settings.drain_timeout)
+            await gateway.prepare_close()
 
 
 async def _catch_up(runtime: RuntimeDirectory, policies: PolicyReload, commands: Mapping[str, Command]) -> None:

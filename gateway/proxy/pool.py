@@ -13,11 +13,15 @@ from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
 from gateway.proxy.address import Address
 from gateway.proxy.connection import Connection
 from gateway.proxy.errors import ConnectFailed, PoolFull, ResponseTimeout, StreamsFull, UpstreamFault
-from gateway.proxy.stream_limit import StreamLimit
+from primitives.futures import ignore_exception
+from primitives.stream_limit import StreamLimit
 
 # Shorter than servers commonly keep an idle connection (5 s), so that they seldom close one while it is taken.
 IDLE_S: Final = 4.0
 SWEEP_S: Final = 0.05
+# The largest share of the connections for all streams, and for those of one client. The rest is for whole requests.
+MAX_STREAM_SHARE: Final = 0.75
+MAX_CLIENT_SHARE: Final = 0.125
 
 
 class ConnectionPool:
@@ -43,7 +47,8 @@ class ConnectionPool:
         self.connect_timeout_s = connect_timeout_s
         # The longest body of a response that is received whole.
         self.buffer_bytes = buffer_bytes
-        self.stream_limit = StreamLimit(max_connections)
+        # A whole request holds its connection for as long as the upstream takes, a streamed body for as long as its client does.
+        self.stream_limit = StreamLimit(*_stream_shares(max_connections))
         self._tls = tls
         self._limits = limits
         self._on_stream_end = on_stream_end
@@ -63,7 +68,7 @@ class ConnectionPool:
         self.max_connections = max_connections
         self.connect_timeout_s = connect_timeout_s
         self.buffer_bytes = buffer_bytes
-        self.stream_limit.resize(max_connections)
+        self.stream_limit.resize(*_stream_shares(max_connections))
 
     @property
     def outstanding(self) -> int:
@@ -129,6 +134,7 @@ class ConnectionPool:
     def _abandon(self, opening: asyncio.Task[Connection]) -> None:
         """The connection failed or its request was cancelled: another can be opened."""
         if not opening.done():
+            opening.add_done_callback(ignore_exception)
             opening.cancel()
         elif not opening.cancelled() and opening.exception() is None:
             opening.result().close()  # opened in the moment of the cancellation
@@ -265,6 +271,11 @@ class ConnectionPool:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+
+
+def _stream_shares(max_connections: int) -> tuple[int, int]:
+    """The streams of all clients and of one client that may hold so many connections."""
+    return int(max_connections * MAX_STREAM_SHARE), int(max_connections * MAX_CLIENT_SHARE)
 
 
 def _fail(waiter: asyncio.Future[Connection | None], fault: UpstreamFault) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.ratelimit.batch import Allowance, Batch, Group, arguments
 from gateway.ratelimit.local_decision import decide_batch_locally
 from gateway.ratelimit.outage import Outage
+from primitives.unit_of_work import unit_of_work
 from store import Script, Store
 
 # How long the store may take, and how often waiting batches are checked: together less than 50 ms.
@@ -115,7 +116,9 @@ class BatchSender:
     def _send_probe(self) -> None:
         batch = self._batch()
         Group([self._probe], batch).join(batch)
-        self._send(batch)
+        # Its timer was started by a request, whose unit may have been rejected.
+        with unit_of_work():
+            self._send(batch)
 
     def _check_late(self) -> None:
         """Decide the batches without a reply in time. One timer serves all batches.

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from gateway.http.message import Handler, Request, Response
+from primitives.futures import ignore_exception
 
 
 class EarlyRead:
@@ -67,6 +68,8 @@ class EarlyRead:
         """End the handler where it waits, if it does."""
         if self._coroutine is not None:
             self._coroutine.close()
+            if self._future is not None:
+                self._future.add_done_callback(ignore_exception)
 
 
 async def _done(future: asyncio.Future[Any]) -> None:

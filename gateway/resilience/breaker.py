@@ -98,10 +98,27 @@ class Breaker:
             with GuardedCall(self):
                 return await work()
         except Exception as error:
-            is_outage = not isinstance(error, DependencyTripped) and self.is_failure(error)
-            if is_outage and self.state is not State.CLOSED:
-                raise DependencyTripped(self.name, retry_after_s=self.retry_after_s) from error
+            self._raise_as_tripped(error)
             raise
+
+    async def call_uncounted(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Await `work()` beside the circuit: its outcome says nothing about the dependency, and an outage does not stop it.
+
+        For calls that are known to fail by themselves. Only a `trip` rejects them. Failures are raised as by `call`.
+        """
+        if self._is_forced_open:
+            raise DependencyTripped(self.name, retry_after_s=self.retry_after_s)
+        try:
+            return await work()
+        except Exception as error:
+            self._raise_as_tripped(error)
+            raise
+
+    def _raise_as_tripped(self, error: Exception) -> None:
+        """Raise `DependencyTripped` for a failure of a call that was made, unless the circuit is closed."""
+        is_outage = not isinstance(error, DependencyTripped) and self.is_failure(error)
+        if is_outage and self.state is not State.CLOSED:
+            raise DependencyTripped(self.name, retry_after_s=self.retry_after_s, was_called=True) from error
 
     def is_failure(self, error: BaseException) -> bool:
         """Whether an exception counts as a failure of the dependency."""

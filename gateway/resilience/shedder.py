@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gateway.config.policies import CRITICALITIES, Criticality, Shedding
@@ -22,7 +22,15 @@ from gateway.resilience.recent_shedding import RecentShedding
 
 # The share of a limit that each criticality may use; the rest is left for those that are more critical. A checkout may go
 # beyond the limit, because a burst of all kinds fills it before its last checkout is considered.
-SHARES: Final[Sequence[float]] = (1.5, 0.85, 0.75, 0.65, 0.6)
+_SHARE_OF: Final[Mapping[Criticality, float]] = {
+    "checkout": 1.5,
+    "cart-write": 0.85,
+    "cart-read": 0.75,
+    "agent": 0.7,
+    "browse": 0.65,
+    "optional": 0.6,
+}
+SHARES: Final = tuple(_SHARE_OF[criticality] for criticality in CRITICALITIES)
 TICK_S: Final = 0.005
 MAX_RETRY_S: Final = 30
 

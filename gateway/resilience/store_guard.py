@@ -1,7 +1,12 @@
 """The circuit breaker of the store, at no cost to the calls that reach it.
 
 The store's client only counts. A watcher reads the counts several times a second and records them with the breaker.
-While the breaker is open the client rejects calls by itself, and the watcher sends pings as probes.
+While the breaker is not closed, the client asks before each call, and the watcher sends the probes: a write, because that
+is what the work needs.
+
+The breaker admits or rejects units of work (`primitives.unit_of_work`), not single calls: the first call of a unit
+decides, and all later ones follow it. A unit that began before the breaker opened goes on. So nothing is half done by
+the breaker, and the work that takes a half-done thing back is never rejected by it.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ from typing import Any, Final, Protocol
 
 from gateway.resilience.breaker import Breaker
 from gateway.resilience.breaker_model import State
-from store import StoreError
+from primitives.unit_of_work import current_unit
+from store import StoreError, StoreUnavailable
 
 TICK_S: Final = 0.05
 
@@ -32,8 +38,8 @@ class Guarded(Protocol):
         """Send only calls for which this is true; None for all."""
         ...
 
-    def ping(self) -> Awaitable[Any]:
-        """Ping the server."""
+    def probe(self) -> Awaitable[Any]:
+        """Write a key that nothing reads."""
         ...
 
 
@@ -59,7 +65,14 @@ class StoreGuard:
         self._answered = store.answered
         self._failed = store.failed
         self._checked_at = self._loop_time()
-        self._is_gated = False
+        # Since when the client asks before each call.
+        self._gated_since: float | None = None
+        self._on_gated: Callable[[bool], None] = lambda _is_gated: None
+
+    def on_gated(self, call: Callable[[bool], None]) -> None:
+        """From now on call this when units of work begin to be decided, and when they no longer are."""
+        self._on_gated = call
+        call(self._gated_since is not None)
 
     async def watch(self) -> None:
         """Check until cancelled."""
@@ -95,17 +108,31 @@ class StoreGuard:
     async def _probe(self) -> None:
         try:
             with self._breaker.calling():
-                await self._store.ping()
+                await self._write()
         except StoreError:
             pass  # the breaker has counted it
 
+    async def _write(self) -> None:
+        """Raises `StoreError`, but not where the store is full: it serves reads, so it must not be cut off."""
+        try:
+            await self._store.probe()
+        except StoreUnavailable as error:
+            if not error.reason.is_full:
+                raise
+
     def _set_admission(self) -> None:
         is_closed = self._breaker.state is State.CLOSED
-        if is_closed is self._is_gated:
-            self._store.admit_only(None if is_closed else self._admits)
-            self._is_gated = not is_closed
+        if is_closed is (self._gated_since is None):
+            return
+        self._gated_since = None if is_closed else self._loop_time()
+        self._store.admit_only(None if is_closed else self._admits)
+        self._on_gated(not is_closed)
 
     def _admits(self) -> bool:
-        is_admitted = self._breaker.admits()
-        self._breaker.outcomes["rejected"] += not is_admitted
-        return is_admitted
+        unit = current_unit()
+        if unit is None or self._gated_since is None or unit.began_at <= self._gated_since:
+            return True
+        if unit.is_admitted is None:
+            unit.is_admitted = self._breaker.admits()
+        self._breaker.outcomes["rejected"] += not unit.is_admitted
+        return unit.is_admitted

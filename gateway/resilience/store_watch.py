@@ -1,18 +1,24 @@
-"""Log when the store goes and when it comes back: one line each, whatever fails meanwhile."""
+"""Log when the store goes and when it comes back, or has no room and has room again: one line each, whatever fails meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from store import StoreError
+from gateway.api.health import Impaired
+from gateway.http import full_store
+from store import Reason, StoreError, StoreUnavailable
+from store.disk_guard import READ_ONLY_MAXMEMORY
 
 _log = logging.getLogger("peakgate")
 
 TICK_S: Final = 0.25
+_MEGABYTE: Final = 2**20
 
 
 class Watched(Protocol):
@@ -20,14 +26,20 @@ class Watched(Protocol):
 
     answered: int
     failed: int
+    refused: int
+    reason_of_oom: Reason
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection now."""
         ...
 
-    def ping(self) -> Awaitable[Any]:
-        """Ping the server."""
+    def probe(self) -> Awaitable[Any]:
+        """Write a key that nothing reads."""
+        ...
+
+    def execute(self, *command: str) -> Awaitable[Any]:
+        """Send a command."""
         ...
 
 
@@ -43,28 +55,45 @@ class Noticed(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why writes fail: `full` says what has no room, None where the store is away."""
+
+    full: Reason | None
+    text: str
+
+
 class StoreWatch:
-    """Watches a client; `run` must run in the background. A call that fails is a suspicion, a ping that fails an outage."""
+    """Watches a client; `run` must run in the background.
+
+    Calls that fail, and writes that are refused, are a suspicion; a probe that fails is an outage. `away` and `full` are
+    the processes that notice the store being away, and without room.
+    """
 
     def __init__(
         self,
         store: Watched,
-        noticed: Noticed,
         *,
+        away: Noticed,
+        full: Noticed,
         tick_s: float = TICK_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._noticed = noticed
+        self._away = away
+        self._full = full
         self._tick_s = tick_s
         self._sleep = sleep
         self._clock = clock
         self._answered = store.answered
         self._failed = store.failed
-        self.away_since: float | None = None
+        self._refused = store.refused
+        self._fault: Fault | None = None
+        self._since = 0.0
         # A process of this name may have ended during an outage.
-        noticed.end()
+        away.end()
+        full.end()
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -73,33 +102,90 @@ class StoreWatch:
             await self._sleep(self._tick_s)
 
     async def check(self) -> None:
-        """Look at the counts since the last check, and ping if they leave a doubt."""
+        """Look at the counts since the last check, and probe if they leave a doubt."""
         store = self._store
         answered, failed = store.answered - self._answered, store.failed - self._failed
-        self._answered, self._failed = store.answered, store.failed
-        if self.away_since is None:
-            is_suspect = not store.is_connected or (failed > 0 and not answered)
-            if is_suspect and (reason := await self._fault()) is not None:
-                self._begin(reason)
-        elif answered or await self._fault() is None:
-            self._end(self.away_since)
+        refused = store.refused - self._refused
+        self._answered, self._failed, self._refused = store.answered, store.failed, store.refused
+        is_suspect = not store.is_connected or (failed > 0 and not answered) or refused > 0
+        if is_suspect or self._fault is not None:
+            self._note(await self._probe())
 
-    async def _fault(self) -> str | None:
-        """Why the store does not answer; None if it does."""
+    async def check_writes(self) -> None:
+        """For readiness: raises `Impaired` where the store has no room, and `StoreError` where it is away."""
         try:
-            await self._store.ping()
+            await self._store.probe()
+        except StoreUnavailable as error:
+            fault = await self._fault_of(error)
+            self._note(fault)
+            if fault.full is not None:
+                raise Impaired(fault.text) from error
+            raise
+
+    async def _probe(self) -> Fault | None:
+        """Why writes fail; None if they do not."""
+        try:
+            await self._store.probe()
+        except StoreUnavailable as error:
+            return await self._fault_of(error)
         except StoreError as error:
-            return str(error)
+            return Fault(None, str(error))
         return None
 
-    def _begin(self, reason: str) -> None:
-        self.away_since = self._clock()
-        if self._noticed.begin():
+    async def _fault_of(self, error: StoreUnavailable) -> Fault:
+        if not error.reason.is_full:
+            return Fault(None, str(error))
+        if error.reason is Reason.FULL_DISK and "MISCONF" in str(error):
+            return Fault(Reason.FULL_DISK, full_store.sentence(Reason.FULL_DISK, _disk_error(str(error))))
+        limit = await self._maxmemory()
+        # Until it is known, responses may name the memory.
+        is_disk = limit == READ_ONLY_MAXMEMORY
+        self._store.reason_of_oom = Reason.FULL_DISK if is_disk else Reason.FULL_MEMORY
+        if is_disk:
+            return Fault(Reason.FULL_DISK, full_store.sentence(Reason.FULL_DISK, "it is almost full"))
+        figures = f"maxmemory {limit / _MEGABYTE:.3g} MB" if limit else ""
+        return Fault(Reason.FULL_MEMORY, full_store.sentence(Reason.FULL_MEMORY, figures))
+
+    async def _maxmemory(self) -> int | None:
+        """The server's limit in bytes; None where INFO is not allowed."""
+        with contextlib.suppress(StoreError, KeyError, ValueError):
+            info = await self._store.execute("INFO", "memory")
+            text = info.decode() if isinstance(info, bytes) else str(info)
+            return int(dict(line.split(":", 1) for line in text.splitlines() if ":" in line)["maxmemory"])
+        return None
+
+    def _note(self, fault: Fault | None) -> None:
+        before = self._fault
+        if fault is before or (fault is not None and before is not None and fault.full is before.full):
+            return
+        self._fault = fault
+        if before is not None:
+            self._end(before, fault)
+        if fault is not None:
+            self._begin(fault)
+
+    def _begin(self, fault: Fault) -> None:
+        self._since = self._clock()
+        if fault.full is not None:
+            if self._full.begin():
+                _log.warning("%s", fault.text)
+        elif self._away.begin():
             _log.warning(
-                "the store is away: %s; reads come from caches and orders are refused until it is back", reason
+                "the store is away: %s; reads come from caches and orders are refused until it is back", fault.text
             )
 
-    def _end(self, since: float) -> None:
-        self.away_since = None
-        if self._noticed.end():
-            _log.warning("the store is back after %.1f s", self._clock() - since)
+    def _end(self, fault: Fault, successor: Fault | None) -> None:
+        after_s = self._clock() - self._since
+        if fault.full is None:
+            if self._away.end():
+                _log.warning("the store is back after %.1f s", after_s)
+        elif self._full.end() and successor is None:
+            _log.warning("the store has room again after %.1f s: carts and orders are accepted", after_s)
+
+
+def _disk_error(reply: str) -> str:
+    """Why the server cannot write to its disk, from its reply to a write."""
+    if "snapshot" in reply:
+        return "its last snapshot failed"
+    # The reply ends with the error of the system, such as `No space left on device`.
+    return reply.rpartition(": ")[2]

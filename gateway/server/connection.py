@@ -40,6 +40,7 @@ from gateway.server.request_head import RequestHead
 from gateway.server.request_stream import RequestStream
 from gateway.server.response_sender import PIECE_BYTES, ResponseSender
 from gateway.server.response_writer import BODILESS, CLOSE, KEEP_ALIVE
+from primitives.futures import ignore_exception
 
 # More of a response than this is not left with the transport while the client does not read, but for the last piece.
 _MAX_UNSENT_BYTES: Final = 4 * 1024
@@ -252,8 +253,9 @@ class Connection:
 
     def _run(self, endpoint: Endpoint, request: Request) -> None:
         """Call the handler of a request, and respond if it has its response at once."""
+        run_unit = self._context.run_unit
         try:
-            outcome = endpoint.handler(request)
+            outcome = endpoint.handler(request) if run_unit is None else run_unit(endpoint.handler, request)
         except Exception as error:  # noqa: BLE001 - any error gets a response
             outcome = error_response(error, request, endpoint.path)
         if isinstance(outcome, Response):
@@ -286,10 +288,11 @@ class Connection:
         self._coroutine = None
         self._finish(response)
 
-    def _future_done(self, _future: asyncio.Future[Any]) -> None:
+    def _future_done(self, future: asyncio.Future[Any]) -> None:
         """The future that the handler awaited is done."""
         if self._coroutine is None:
-            return  # the client has closed meanwhile
+            ignore_exception(future)  # the client has closed meanwhile
+            return
         self._step()
         if self._request is None:
             self._serve_next()

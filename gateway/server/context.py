@@ -13,7 +13,7 @@ from gateway.http.addresses import ADDRESS_FIELDS
 from gateway.http.contained import FAILURES
 from gateway.http.endpoint import Endpoint
 from gateway.http.head_limits import DEFAULT_HEAD_LIMITS, HeadLimits
-from gateway.http.message import Request, Response
+from gateway.http.message import Handler, Request, Response, ResponseOrAwaitable
 from gateway.http.router import Match, Router
 from gateway.server.plain_head import PlainHeadReader
 from gateway.server.problem_pages import ProblemPages
@@ -23,6 +23,7 @@ from gateway.server.response_writer import ResponseWriter
 
 _HOST: Final = istr("Host")
 AccessLog = Callable[[Endpoint, Request, Response, float], None]
+RunUnit = Callable[[Handler, Request], ResponseOrAwaitable]
 
 
 class EarlyRejecter(Protocol):
@@ -67,6 +68,8 @@ class ServerContext:
         self.access_log: AccessLog | None = None
         # Set while there are requests to reject unparsed.
         self.early_rejecter: EarlyRejecter | None = None
+        # Calls a handler as a unit of work. Set while a guard decides units; at other times that would cost for nothing.
+        self.run_unit: RunUnit | None = None
         # Where it is None, browsers get JSON as all clients do.
         self.refusal_pages: ProblemPages | None = None
         # How clients last named this server, so that pre-warmed responses have the same cache keys.

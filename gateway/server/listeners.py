@@ -19,6 +19,10 @@ class CannotListen(Exception):
     """The address cannot be listened on; the text says why."""
 
 
+class PortTaken(CannotListen):
+    """Another program listens there."""
+
+
 def open_listeners(host: str, port: int, count: int, *, option: str = "--port") -> list[socket.socket]:
     """Open `count` sockets that share one port by SO_REUSEPORT. The kernel spreads connections over them.
 
@@ -38,7 +42,7 @@ def open_listeners(host: str, port: int, count: int, *, option: str = "--port") 
     except OSError as error:
         for listener in listeners:
             listener.close()
-        raise CannotListen(_reason(error, host, port, option)) from error
+        raise _fault(error, host, port, option) from error
     return listeners
 
 
@@ -73,7 +77,7 @@ def _bound(family: socket.AddressFamily, address: tuple[str | int, ...], *, shar
     return listener
 
 
-def _reason(error: OSError, host: str, port: int, option: str) -> str:
+def _fault(error: OSError, host: str, port: int, option: str) -> CannotListen:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken; stop what listens there or choose another with {option}"
-    return f"cannot listen on {host}:{port}: {error.strerror}"
+        return PortTaken(f"port {port} on {host} is taken; stop what listens there or choose another with {option}")
+    return CannotListen(f"cannot listen on {host}:{port}: {error.strerror}")

@@ -20,7 +20,7 @@ SEND_TIMEOUT_S: Final = 30.0
 LINGER_S: Final = 2.0
 _WATCH_S: Final = 0.5
 # Connections that stay unused this long while draining are closed; busy ones end with their next response.
-_UNUSED_S: Final = 1.0
+_UNUSED_S: Final = 0.3
 _POLL_S: Final = 0.02
 # How long cancelled handlers may take to end.
 _CANCEL_S: Final = 0.1
@@ -47,7 +47,8 @@ class EdgeServer(ServerContext):
             linger_s=linger_s,
             limits=limits,
         )
-        self._watcher = BackgroundTask("connections", self._watch)
+        # Enforces the deadlines of connections.
+        self.watcher = BackgroundTask("connections", self._watch)
 
     def protocol(self) -> asyncio.Protocol:
         """Make the protocol of one accepted socket: the factory for `loop.create_server`."""
@@ -86,7 +87,7 @@ class EdgeServer(ServerContext):
 
     async def close(self) -> None:
         """Cut off all connections and tasks."""
-        await self._watcher.close()
+        await self.watcher.close()
         for connection in tuple(self.connections):
             connection.abort()
         if self.tasks:

@@ -37,6 +37,7 @@ class Visit(Struct, frozen=True):
     `ahead` clients wait before it; `spare` of the waiting ones can be served by the stock, None if unknown. `per_s` are
     admitted each second while the cap of active clients has room, which it has for `free` of them, None without a cap; then
     only as fast as active clients leave, `leaving_per_s`, None if unknown. `full`: the queue is full, and there is no place.
+    `at_s` is the Unix time of the visit by the clock of the store, None if unknown.
     """
 
     outcome: Literal["admitted", "waiting", "full"]
@@ -47,6 +48,7 @@ class Visit(Struct, frozen=True):
     per_s: float
     free: int | None = None
     leaving_per_s: float | None = None
+    at_s: float | None = None
 
     @property
     def is_sold_out(self) -> bool:
@@ -59,7 +61,7 @@ class RoomStatus(Struct, frozen=True):
 
     `bought` of the `active` have ordered already; `stock` is the number of units available, None where the room has no
     SKUs; `tokens` is how many may be admitted now as far as the rate is concerned.
-    Rate and cap are multiplied by `factor`; `why` is the reason where it is below 1.
+    Rate and cap are multiplied by `factor`; `why` is the reason where it is below 1. `at_s` is as in `Visit`.
     """
 
     waiting: int
@@ -71,6 +73,7 @@ class RoomStatus(Struct, frozen=True):
     factor: float
     why: str
     stock: int | None
+    at_s: float | None = None
 
 
 Bound = Literal["no queue", "the rate", "the active shoppers", "the stock"]

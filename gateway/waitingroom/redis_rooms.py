@@ -15,15 +15,19 @@ MAX_WAITING: Final = 1_000_000
 SESSION_GRACE_S: Final = 2.0
 
 
-def _script(name: str) -> Script:
+# The line of a script that runs on a store whose memory is full: it finishes what is stored already.
+_ALLOW_OOM: Final = "#!lua flags=allow-oom"
+
+
+def _script(name: str, *first_lines: str) -> Script:
     texts = [Script.from_package("gateway.waitingroom", f"scripts/{each}.lua").text for each in ("room", name)]
-    return Script("\n".join(texts))
+    return Script("\n".join([*first_lines, *texts]))
 
 
 VISIT: Final = _script("room_visit")
-TOUCH: Final = _script("room_touch")
-BOUGHT: Final = _script("room_bought")
-REPORT: Final = _script("room_report")
+TOUCH: Final = _script("room_touch", _ALLOW_OOM)
+BOUGHT: Final = _script("room_bought", _ALLOW_OOM)
+REPORT: Final = _script("room_report", _ALLOW_OOM)
 
 
 def room_keys(name: str) -> list[str]:
@@ -45,7 +49,7 @@ class RedisRooms:
     async def visit(self, room: Room, place_id: str | None, new_place_id: str) -> Visit:
         """See `RoomStore.visit`."""
         reply = await self._run(VISIT, room, place_id or "", new_place_id, self._waiting_most)
-        outcome, visitor, number, ahead, spare, per_s, free, leaving = reply
+        outcome, visitor, number, ahead, spare, per_s, free, leaving, now_ms = reply
         leaving_per_s = float(leaving)
         return Visit(
             outcome=outcome.decode(),
@@ -56,6 +60,7 @@ class RedisRooms:
             per_s=float(per_s),
             free=free,
             leaving_per_s=None if leaving_per_s <= 0 else leaving_per_s,
+            at_s=now_ms / 1000,
         )
 
     def touch(self, room: Room, place_id: str) -> Awaitable[Any]:
@@ -70,7 +75,7 @@ class RedisRooms:
         """See `RoomStore.report`."""
         known = "none" if not room.skus else "" if stock is None else stock
         reply: Sequence[Any] = await self._run(REPORT, room, reporter, factor, reason, known)
-        waiting, active, bought, admitted, tokens, per_s, effective, why, units = reply
+        waiting, active, bought, admitted, tokens, per_s, effective, why, units, now_ms = reply
         return RoomStatus(
             waiting=waiting,
             active=active,
@@ -81,6 +86,7 @@ class RedisRooms:
             factor=float(effective),
             why=why.decode(),
             stock=None if units < 0 else units,
+            at_s=now_ms / 1000,
         )
 
     def _run(self, script: Script, room: Room, *args: str | float) -> Awaitable[Any]:

@@ -13,6 +13,7 @@ from gateway.waitingroom.admission import Pace
 from gateway.waitingroom.room import WaitingRoom
 from gateway.waitingroom.rooms import Rooms
 from primitives.outages import level_of
+from primitives.unit_of_work import unit_of_work
 
 _log = logging.getLogger("peakgate")
 _T = TypeVar("_T")
@@ -62,7 +63,8 @@ class RoomReporter:
     async def run(self) -> None:
         """Report to the rooms until cancelled."""
         while True:
-            await self.tick()
+            with unit_of_work():
+                await self.tick()
             await asyncio.sleep(self._tick_s)
 
     async def tick(self) -> None:
@@ -88,6 +90,7 @@ class RoomReporter:
         status = await self._try(f"the state of room {table.name}", report)
         if status is not None:
             room.status = status
+            room.synchronise(status.at_s)
 
     async def _try(self, subject: str, call: Awaitable[_T]) -> _T | None:
         """The result of a call, None if it fails; the first failure in a row is logged."""

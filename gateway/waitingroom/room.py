@@ -21,6 +21,7 @@ from gateway.waitingroom.page import HTML, Waiting, page_of
 from gateway.waitingroom.ports import RoomStore
 from gateway.waitingroom.tokens import RoomTokens, Ticket
 from primitives.bounded_map import BoundedMap
+from primitives.futures import ignore_exception
 from store import StoreError
 
 TOKEN_HEADER: Final = "Waiting-Room-Token"  # noqa: S105 - the name of a field
@@ -78,12 +79,22 @@ class WaitingRoom:
         self.responses = dict.fromkeys(("admitted", "waiting", "sold_out", "full", "unknown"), 0)
         self.pages = PageSet.shipped() if pages is None else pages
         self._secure_cookies = secure_cookies
-        self._now = now
+        self._clock = now
+        # Of the store's clock before this process's: places, passes and sessions are all on the clock of the store.
+        self._ahead_s = 0.0
         self._rng = rng
         self._tokens = RoomTokens(table.name, secret)
         self._cookie = f"peakgate_{table.name}"
         self._cookie_start = f"{self._cookie}="
         self._sessions: BoundedMap[str, Session] = BoundedMap(2 * MAX_SESSIONS)
+
+    def synchronise(self, store_time_s: float | None) -> None:
+        """Set the clock of the room by that of the store, because gateways' clocks may differ or be set back."""
+        if store_time_s is not None:
+            self._ahead_s = store_time_s - self._clock()
+
+    def _now(self) -> float:
+        return self._clock() + self._ahead_s
 
     # Admitted clients
 
@@ -92,7 +103,7 @@ class WaitingRoom:
         token = self._token_of(request)
         if token is None:
             return None
-        now = self._now()
+        now = self._clock() + self._ahead_s  # on the hot path, so without a call of `_now`
         session = self._sessions.get(token)
         if session is None:
             session = self._read_pass(token)
@@ -159,6 +170,8 @@ class WaitingRoom:
             # No client is admitted while the store cannot count; places stay valid.
             mark(request, DEGRADED)
             return self._respond("unknown", request, ticket, token, None)
+        self.synchronise(visit.at_s)
+        now = self._now()
         if visit.outcome == "full":
             return self._respond("full", request, None, None, None)
         if ticket is None or visit.place_id != ticket.place_id:
@@ -227,10 +240,5 @@ def _problem(*, is_sold_out: bool) -> problems.Problem:
 
 
 def _send(call: Awaitable[Any]) -> None:
-    """Send a call without waiting, and retrieve its exception."""
-    asyncio.ensure_future(call).add_done_callback(_retrieve)
-
-
-def _retrieve(sent: asyncio.Future[Any]) -> None:
-    if not sent.cancelled():
-        sent.exception()
+    """Send a call without waiting for its result."""
+    asyncio.ensure_future(call).add_done_callback(ignore_exception)

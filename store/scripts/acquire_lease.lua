@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Give the lease KEYS[1] to the holder of token ARGV[1] for ARGV[2] milliseconds. Returns 0 while another one has it.
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then

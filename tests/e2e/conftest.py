@@ -20,11 +20,10 @@ def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSho
 
 
 @pytest.fixture
-def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningShop]:
-    """A shop with the sample catalogue and two workers, or as many as the test is marked with."""
-    marked = request.node.get_closest_marker("workers")
+def shop(tmp_path: Path) -> Iterator[RunningShop]:
+    """A shop with the sample catalogue and two workers."""
     shop = RunningShop(tmp_path / "data")
-    shop.start("--workers", str(marked.args[0] if marked else 2), "--catalog", str(CATALOGUE))
+    shop.start("--workers", "2", "--catalog", str(CATALOGUE))
     yield shop
     if shop.is_running:
         shop.stop()

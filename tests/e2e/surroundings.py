@@ -15,7 +15,8 @@ import aiohttp
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.running_shop import CATALOGUE, PATIENCE_S, Response, RunningShop, eventually
+from benchmarks.harness.gateway_process import free_port
+from tests.e2e.running_shop import CATALOGUE, PATIENCE_S, UNSHED, Response, RunningShop, eventually
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 def open_shop(folder: Path, policies: str, *options: str, workers: int = 2) -> Iterator[RunningShop]:
     """A shop with the sample catalogue that goes by these policies, which are in `policies_of(shop)`."""
     shop = RunningShop(folder / "data")
-    policies_of(shop).write_text(policies)
+    policies_of(shop).write_text(policies if "[shedding]" in policies else policies + UNSHED)
     shop.start(
         "--workers",
         str(workers),
@@ -49,8 +50,16 @@ def policies_of(shop: RunningShop) -> Path:
 
 def reload(shop: RunningShop, policies: str) -> Response:
     """Have the shop go by other policies, as an operator does."""
-    policies_of(shop).write_text(policies)
-    return shop.admin("POST", "/admin/v1/reload")
+    policies_of(shop).write_text(policies if "[shedding]" in policies else policies + UNSHED)
+    reloaded = shop.admin("POST", "/admin/v1/reload")
+    if reloaded.status == 200 and reloaded.body["lagging_workers"]:
+        # A worker was too busy to say that it has them.
+        eventually(lambda: part(shop, "policies"), lambda found: _all_have(reloaded.body["digest"], found))
+    return reloaded
+
+
+def _all_have(digest: str, found: list[Any]) -> bool:
+    return bool(found) and all(policies["digest"] == digest for policies in found)
 
 
 def part(shop: RunningShop, name: str) -> list[Any]:
@@ -136,7 +145,7 @@ class Neighbour:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._runner: web.AppRunner | None = None
-        self.port = 0
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -167,7 +176,6 @@ class Neighbour:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def _stop(self) -> None:
         runner, self._runner = self._runner, None

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.harness.processes import descendants
-from tests.e2e.running_shop import RunningShop, eventually, peakgate
+from tests.e2e.running_shop import CATALOGUE, PATIENCE_S, RunningShop, eventually, peakgate
 
 ONE = '[[switches]]\nname = "search"\n'
 OTHER = '[[switches]]\nname = "reviews"\n'
@@ -43,7 +43,7 @@ def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSho
     folder = tmp_path_factory.mktemp("shop")
     (folder / "peakgate.toml").write_text(ONE)
     shop = RunningShop(folder / "data")
-    shop.start("--workers", "2", "--config", str(folder / "peakgate.toml"))
+    shop.start("--workers", "2", "--config", str(folder / "peakgate.toml"), "--catalog", str(CATALOGUE))
     yield shop
     assert shop.stop() == 0
     assert "Traceback" not in shop.log, shop.log
@@ -64,7 +64,7 @@ class Regular:
     """A shopper who keeps one connection to each worker that he reaches, and notes what becomes of it."""
 
     def __init__(self, shop: RunningShop) -> None:
-        self._connections = [http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30) for _ in range(8)]
+        self._connections = [http.client.HTTPConnection("127.0.0.1", shop.port, timeout=PATIENCE_S) for _ in range(8)]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask)
         self.responses: list[int] = []
@@ -112,14 +112,16 @@ def test_sighup_changes_every_worker_and_drops_no_connection(shop: RunningShop, 
         eventually(lambda: status(shop)["last_reload"])
         after = status(shop)["policies"]["digest"]
         assert after != before
-        assert digests(shop) == {after}
+        # A worker that is too busy to respond in time shows none.
+        assert eventually(lambda: digests(shop), lambda found: None not in found) == {after}
         regular.goes_on()
         file.write_text(BAD)
         os.kill(shop.pid, signal.SIGHUP)
         last = eventually(lambda: status(shop)["last_reload"], lambda last: last["outcome"] == "rejected")
         assert [fault.split(":")[1] for fault in last["errors"]] == ["2", "3"]
-        assert all(fault in shop.log for fault in last["errors"])
-        assert digests(shop) == {after}
+        # It is logged after the status shows it.
+        eventually(lambda: all(fault in shop.log for fault in last["errors"]))
+        assert eventually(lambda: digests(shop), lambda found: None not in found) == {after}
         regular.goes_on()
     assert shop.worker_pids() == pids
 
@@ -166,6 +168,10 @@ def test_metrics_are_as_prometheus_reads_them(shared_shop: RunningShop) -> None:
     up = {each.labels["worker"]: each.value for each in families["peakgate_up"].samples}
     assert up == {"0a": 1.0, "1a": 1.0}
     assert {each.labels["worker"] for each in families["peakgate_memory_bytes"].samples} == set(up)
+    tasks = {
+        (each.labels["worker"], each.labels["task"]) for each in families["peakgate_background_task_running"].samples
+    }
+    assert {("control", "reloads"), ("0a", "outbox"), ("1a", "order worker")} <= tasks
     assert families["peakgate_policies_info"].samples[0].labels["digest"] == status(shared_shop)["policies"]["digest"]
 
 
@@ -173,8 +179,11 @@ def test_a_stopped_worker_is_shown_beside_the_others(shop: RunningShop) -> None:
     victim = shop.worker_pids()[0]
     os.kill(victim, signal.SIGSTOP)
     try:
-        workers = status(shop)["workers"]
-        assert {each["pid"]: each["responds"] for each in workers} == {pid: pid != victim for pid in shop.worker_pids()}
+        expected = {pid: pid != victim for pid in shop.worker_pids()}
+        # A busy machine may show the other one as silent for a moment.
+        eventually(
+            lambda: {each["pid"]: each["responds"] for each in status(shop)["workers"]}, lambda seen: seen == expected
+        )
     finally:
         os.kill(victim, signal.SIGCONT)
     eventually(lambda: all(each["responds"] for each in status(shop)["workers"]))
@@ -294,7 +303,7 @@ SWITCH = '[[switches]]\nname = "products"\nroutes = ["/v1/products*"]\n'
 
 
 def test_a_reload_applies_to_open_connections(shop: RunningShop, file: Path) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=PATIENCE_S)
     connection.connect()
     connection.auto_open = 0
 
@@ -336,3 +345,11 @@ def test_metrics_and_page_of_all_parts_can_be_read(shared_shop: RunningShop) -> 
     assert any(each.labels["route"] == "/v1/products" for each in families["peakgate_requests"].samples)
     page = shared_shop.admin("GET", "/").body
     assert all(title in page for title in ("Circuit breakers", "Load shedding", "Response cache", "Degraded responses"))
+
+
+def test_an_order_is_found_by_the_number_that_its_shopper_reads_out(shared_shop: RunningShop) -> None:
+    order = shared_shop.check_out(shared_shop.cart_of(_85123A=1), key="read out").body
+    typed = order["number"].replace("-", "").lower()
+    (found,) = eventually(lambda: shared_shop.admin("GET", f"/admin/v1/orders/{typed}").body.get("orders"))
+    assert found["id"] == order["id"]
+    assert shared_shop.admin("GET", "/admin/v1/orders/22222-22222").status == 404

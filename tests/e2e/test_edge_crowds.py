@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from tests.e2e.running_shop import RunningShop, eventually
 from tests.e2e.surroundings import Kept, count, crowd, open_shop, part, policies_of, reload, restarted
 
+# Long enough for the calls of a busy machine: each of a paused store takes it.
+STORE_TIMEOUT_S = "1"
 SNEAKER = "/v1/products/85123A"
 ROOM = """
 [[rooms]]
@@ -145,25 +148,22 @@ def test_clients_beyond_the_stock_get_sold_out(gate: RunningShop) -> None:
     reload(gate, "")
 
 
-def test_while_the_store_is_paused_admitted_clients_are_served_and_the_others_keep_their_place(
-    gate: RunningShop,
-) -> None:
-    assert reload(gate, ROOM.replace("drop", "paused") % 1).status == 200
-    inside = wait_in(gate).headers["Waiting-Room-Token"]
-    token = wait_in(gate).body["token"]
-    store = gate.store_pid()
-    os.kill(store, signal.SIGSTOP)
-    try:
-        assert {wait_in(gate, inside).status for _ in range(16)} == {200}
-        unknown = wait_in(gate, token)
-        assert (unknown.status, unknown.body["position"], unknown.body["token"]) == (503, None, token)
-        newcomer = wait_in(gate)
-        assert (newcomer.status, newcomer.body["token"]) == (503, None)
-    finally:
-        os.kill(store, signal.SIGCONT)
-    again = eventually(lambda: wait_in(gate, token), lambda told: told.body["position"] is not None)
-    assert (again.status, again.body["position"], again.body["token"]) == (503, 1, token)
-    reload(gate, "")
+def test_while_the_store_is_paused_admitted_clients_are_served_and_the_others_keep_their_place(tmp_path: Path) -> None:
+    with open_shop(tmp_path, ROOM.replace("drop", "paused") % 1, "--store-timeout", STORE_TIMEOUT_S) as gate:
+        inside = wait_in(gate).headers["Waiting-Room-Token"]
+        token = wait_in(gate).body["token"]
+        store = gate.store_pid()
+        os.kill(store, signal.SIGSTOP)
+        try:
+            assert {wait_in(gate, inside).status for _ in range(16)} == {200}
+            unknown = wait_in(gate, token)
+            assert (unknown.status, unknown.body["position"], unknown.body["token"]) == (503, None, token)
+            newcomer = wait_in(gate)
+            assert (newcomer.status, newcomer.body["token"]) == (503, None)
+        finally:
+            os.kill(store, signal.SIGCONT)
+        again = eventually(lambda: wait_in(gate, token), lambda told: told.body["position"] is not None)
+        assert (again.status, again.body["position"], again.body["token"]) == (503, 1, token)
 
 
 # Switches
@@ -214,11 +214,13 @@ def moment(seconds: float) -> str:
 
 def test_an_event_begins_and_reverts_by_itself(gate: RunningShop) -> None:
     calm = SEARCH + LIMIT % 100 + ROOM % 1 + "enabled = false\n"
-    event = f"""
+
+    def event(start: str, end: str) -> str:
+        return f"""
 [[events]]
 name = "drop"
-start = {moment(2.0)}
-end = {moment(4.5)}
+start = {start}
+end = {end}
 prewarm_s = 1
 prewarm = ["/v1/products?limit=7"]
 limits = {{ per-client = 40 }}
@@ -232,11 +234,17 @@ switches = {{ search = false }}
         is_open = any(gate.call("GET", SNEAKER).status == 503 for _ in range(2))
         return switched, policy, is_open
 
-    assert reload(gate, calm + event).status == 200
-    assert {each["coming"][0] for each in part(gate, "events")} == {"drop"}
+    # Of its two moments one is far away each time, so that no machine is too slow to see what is between them.
+    much_later = moment(3600)
+    assert reload(gate, calm + event(moment(1800), much_later)).status == 200
+    coming = eventually(lambda: part(gate, "events"), lambda events: len(events) == 2)
+    assert {each["coming"][0] for each in coming} == {"drop"}
     assert gate.call("GET", "/v1/products").status == 200
+    start = moment(1.5)
+    assert reload(gate, calm + event(start, much_later)).status == 200
     eventually(told, lambda told: told == (503, '"per-client";q=40;w=3600', True))
     eventually(lambda: count(gate, "peakgate_event_running", event="drop"), lambda running: running == 2)
+    assert reload(gate, calm + event(start, moment(1.5))).status == 200
     eventually(told, lambda told: told == (200, '"per-client";q=100;w=3600', False))
     with Kept(gate) as shopper:
         # It was fetched before its time by each worker: nobody has asked for it since, and it is there.

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from store.embedded import socket_path
 from tests.e2e.running_shop import Response, RunningShop, eventually, peakgate
 from tests.e2e.surroundings import Kept, Page, count, crowd, open_shop, part, reload
 
+# Long enough for the calls of a busy machine: each of a paused store takes it.
+STORE_TIMEOUT_S = "1"
 POLICIES = """
 [[limits]]
 name = "per-client"
@@ -31,17 +34,19 @@ routes = ["GET /docs"]
 [breaker.payment]
 open_s = 0.2
 max_open_s = 0.5
+ramp_s = 0.001
 
 [breaker.shipping]
 open_s = 0.2
 max_open_s = 0.5
+ramp_s = 0.001
 """
 SKU = "/v1/products/85123A"
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
-    with open_shop(tmp_path_factory.mktemp("store"), POLICIES) as shop:
+    with open_shop(tmp_path_factory.mktemp("store"), POLICIES, "--store-timeout", STORE_TIMEOUT_S) as shop:
         yield shop
 
 
@@ -76,10 +81,11 @@ def all_well(gate: RunningShop, cart_id: str) -> None:
 def test_while_the_store_is_paused_limits_go_on_and_products_are_shown(gate: RunningShop) -> None:
     cart_id = gate.cart_of(_85123A=2)
     with Kept(gate) as shopper:
-        fresh = shopper.get(SKU)
-        assert (fresh.status, degraded(fresh)) == (200, set())
-        shared = shopper.get("/openapi.json")
-        assert (shared.status, degraded(shared)) == (200, set())
+        # A busy machine may be too slow for the quota of a request or two.
+        fresh, shared = (
+            eventually(partial(shopper.get, path), lambda told: (told.status, degraded(told)) == (200, set()))
+            for path in (SKU, "/openapi.json")
+        )
         with paused(gate):
             # Nobody waits for it: the response comes, decided here, and the headers still speak.
             local = shopper.get("/openapi.json")
@@ -122,7 +128,8 @@ def test_under_load_the_breaker_cuts_a_paused_store_off_and_lets_it_back(gate: R
         assert all(int(response.headers["retry-after"]) >= 1 for response in cut_off)
         eventually(lambda: count(gate, "peakgate_breaker_changes_total"), lambda found: found >= 2)
     all_well(gate, cart_id)
-    assert states() == ["closed", "closed"]
+    # Its first calls succeed a moment before it is closed.
+    eventually(states, lambda states: states == ["closed", "closed"])
 
 
 def test_each_worker_grants_its_share_of_a_quota_while_the_store_is_paused(gate: RunningShop) -> None:
@@ -253,7 +260,7 @@ def test_all_faults_are_reported_before_the_start(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_it_though_shoppers_keep_their_connections(tmp_path: Path) -> None:
-    with open_shop(tmp_path, POLICIES) as shop, Kept(shop) as idle:
+    with open_shop(tmp_path, POLICIES, "--store-timeout", STORE_TIMEOUT_S) as shop, Kept(shop) as idle:
         assert idle.get("/healthz").status == 200
         store = shop.store_pid()
         assert shop.stop(signal.SIGINT) == 0
@@ -261,14 +268,14 @@ def test_an_interrupt_ends_it_though_shoppers_keep_their_connections(tmp_path: P
 
 
 def test_an_outage_of_the_store_is_two_lines_of_the_log(tmp_path: Path) -> None:
-    with open_shop(tmp_path, POLICIES) as shop:
+    with open_shop(tmp_path, POLICIES, "--store-timeout", STORE_TIMEOUT_S) as shop:
         before = len(shop.log.splitlines())
         with paused(shop):
             eventually(lambda: "the store is away" in shop.log)
-            for _ in range(50):
-                shop.call("POST", "/v1/carts")
+            crowd(shop, 50, "POST", "/v1/carts")
         eventually(lambda: "the store is back" in shop.log)
-        assert shop.call("POST", "/v1/carts").status == 201
+        # The breakers of the workers close a moment later.
+        eventually(lambda: shop.call("POST", "/v1/carts").status, lambda status: status == 201)
         lines = shop.log.splitlines()[before:]
         assert [line.split(": ", 1)[1].split(":")[0].split(" after")[0] for line in lines] == [
             "the store is away",

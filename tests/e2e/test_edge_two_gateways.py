@@ -14,6 +14,8 @@ from store.embedded import EmbeddedServer
 from tests.e2e.running_shop import RunningShop, eventually
 from tests.e2e.surroundings import Page, count, crowd, open_shop, policies_of, reload
 
+# Long enough for the calls of a busy machine: each of a paused store takes it.
+STORE_TIMEOUT_S = "1"
 POLICIES = """
 gateways = 2
 
@@ -60,9 +62,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
 def gateways(
     tmp_path_factory: pytest.TempPathFactory, store: EmbeddedServer
 ) -> Iterator[tuple[RunningShop, RunningShop]]:
+    keys = tmp_path_factory.getbasetemp() / "shared-keys.toml"
     with ExitStack() as stack:
         one, other = (
-            stack.enter_context(open_shop(tmp_path_factory.mktemp(name), POLICIES, "--store-url", store.url, workers=2))
+            stack.enter_context(
+                open_shop(
+                    tmp_path_factory.mktemp(name),
+                    POLICIES,
+                    "--store-url",
+                    store.url,
+                    "--store-timeout",
+                    STORE_TIMEOUT_S,
+                    "--key-file",
+                    str(keys),
+                    workers=2,
+                )
+            )
             for name in ("one", "other")
         )
         yield one, other
@@ -93,7 +108,8 @@ def test_a_queue_is_one_and_survives_the_end_of_a_gateway(
     for position, place in enumerate(places, start=1):
         assert other.call("GET", SKU, Waiting_Room_Token=place["token"]).body["position"] == position
     assert other.call("GET", SKU, Waiting_Room_Token=inside.headers["Waiting-Room-Token"]).status == 200
-    one.start("--workers", "2", "--config", str(policies_of(one)), "--store-url", store.url)
+    keys = str(one.data_dir.parent.parent / "shared-keys.toml")
+    one.start("--workers", "2", "--config", str(policies_of(one)), "--store-url", store.url, "--key-file", keys)
     assert one.call("GET", SKU, Waiting_Room_Token=places[3]["token"]).body["position"] == 4
     for gateway in gateways:
         assert reload(gateway, OPEN).status == 200

@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import boto3
 import pytest
 import redis
 
-from tests.e2e.running_shop import CATALOGUE, RunningShop, eventually, is_alive, peakgate
+from tests.e2e.running_shop import CATALOGUE, PATIENCE_S, RunningShop, eventually, is_alive, peakgate
 
 SKU = "85123A"
 
@@ -99,6 +101,27 @@ def test_a_signal_leaves_no_process_behind(shop: RunningShop, number: signal.Sig
     assert shop.stop(number) == 0
 
 
+@pytest.mark.parametrize("is_noticed", [False, True])
+def test_an_interrupt_does_not_wait_for_a_store_that_hangs(tmp_path: Path, is_noticed: bool) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "2", "--catalog", str(CATALOGUE), "--drain-timeout", "3600", "--store-timeout", "0.25")
+    # Its payment is in progress, for as long as anybody waits.
+    shop.check_out(shop.cart_of(_85123A=1), token="tok_timeout")
+    idle = socket.create_connection(("127.0.0.1", shop.port))
+    os.kill(shop.store_pid(), signal.SIGSTOP)
+    if is_noticed:
+        eventually(lambda: shop.log, lambda log: "the store is away" in log)
+    began_at = time.monotonic()
+    assert shop.stop(signal.SIGINT) == 0
+    # 3 s on an idle machine. The timeouts of what waits for the store add up to more than 20 s.
+    assert time.monotonic() - began_at < 15
+    idle.close()
+    assert shop.log.count("does not stop and is killed") == 1
+    shop.start("--workers", "2")
+    # A stop would wait for the payment, which is in progress again.
+    shop.kill()
+
+
 def test_a_killed_parent_takes_its_children_along(shop: RunningShop) -> None:
     family = shop.family()
     os.kill(shop.pid, signal.SIGKILL)
@@ -140,7 +163,7 @@ def test_a_store_that_is_not_there_is_named_in_one_line(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"redis://127.0.0.1:{probe.getsockname()[1]}"
-    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path), "--store-url", url)
+        refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path), "--store-url", url)
     assert refused.returncode == 1
     assert refused.stderr.startswith("peakgate: cannot connect to the store: ")
     assert refused.stderr.count("\n") == 1
@@ -151,7 +174,20 @@ def test_a_worker_that_dies_is_replaced(shop: RunningShop) -> None:
     os.kill(victim, signal.SIGKILL)
     eventually(shop.worker_pids, lambda pids: len(pids) == 2 and victim not in pids)
     eventually(lambda: shop.call("GET", "/readyz").status, lambda status: status == 200)
-    assert "died" in shop.log
+    assert f"(process {victim}) was killed by SIGKILL" in shop.log
+
+
+def test_a_worker_and_a_control_process_that_hang_are_replaced(tmp_path: Path) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "2", "--hang-timeout", "2")
+    hung = {shop.worker_pids()[0], *shop.control_pids()}
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: shop.log, lambda log: all(f"(process {pid}) has hung for " in log for pid in hung))
+    eventually(lambda: shop.admin("GET", "/admin/v1/status").body["workers"], lambda workers: len(workers) == 2)
+    assert shop.call("GET", "/healthz").status == 200
+    assert not hung & set(shop.family())
+    assert shop.stop() == 0
 
 
 def test_a_store_that_dies_is_started_again_with_its_data(shop: RunningShop) -> None:
@@ -179,7 +215,7 @@ def test_a_rolling_restart_loses_no_request(shop: RunningShop) -> None:
 
 def _read_over_and_over(shop: RunningShop, cart_id: str, stop: threading.Event, responses: list[int]) -> None:
     """A client that keeps its connection for as long as the server lets it, and takes any failure for a lost request."""
-    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=PATIENCE_S)
     while not stop.is_set():
         try:
             connection.request("GET", f"/v1/carts/{cart_id}")
@@ -212,7 +248,7 @@ def test_a_grace_before_draining_serves_new_connections_while_it_is_not_ready(tm
     # A worker that dies meanwhile is restarted, and is not ready either.
     killed = shop.worker_pids()[0]
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: "died; restarting it" in shop.log)
+    eventually(lambda: "was killed by SIGKILL; it is restarted" in shop.log)
     eventually(shop.worker_pids, lambda pids: len(pids) == 2 and killed not in pids)
     assert shop.stop() == 0
     assert "stopping: not ready from now on; new connections are served for 3600 s" in shop.log
@@ -232,7 +268,8 @@ def test_edge_and_worker_can_be_apart(tmp_path: Path) -> None:
     try:
         placed = edge.check_out(edge.cart_of(_85123A=1))
         assert edge.order(placed.body["id"])["status"] == "accepted"
-        worker.start("--role", "worker", "--workers", "1", "--store-url", f"unix://{edge.data_dir}/valkey.sock")
+        words = ("--role", "worker", "--workers", "1", "--store-url", f"unix://{edge.data_dir}/valkey.sock")
+        worker.start(*words, "--key-file", str(edge.data_dir / "keys.toml"))
         eventually(lambda: edge.order(placed.body["id"]), lambda order: order["status"] == "completed")
         assert worker.call("GET", "/v1/products").status == 404
         assert worker.call("GET", "/readyz").status == 200
@@ -247,7 +284,8 @@ def test_servers_on_one_store_take_orders_under_names_of_their_own(tmp_path: Pat
     first.start("--workers", "1")
     try:
         path = f"{first.data_dir}/valkey.sock"
-        second.start("--workers", "1", "--store-url", f"unix://{path}")
+        keys = f"{first.data_dir}/keys.toml"
+        second.start("--workers", "1", "--store-url", f"unix://{path}", "--key-file", keys)
         with redis.Redis(unix_socket_path=path) as store:
 
             def consumers() -> list[bytes]:
@@ -273,10 +311,16 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
         [binary, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)],
         stdout=subprocess.DEVNULL,
     )
-    eventually(path.exists)
+    eventually(lambda: _serves(path))
     yield f"unix://{path}"
     server.terminate()
     server.wait()
+
+
+def _serves(path: Path) -> bool:
+    with redis.Redis(unix_socket_path=str(path)) as client, suppress(redis.exceptions.ConnectionError):
+        return bool(client.ping())
+    return False
 
 
 def test_a_redis_of_ones_own_does_as_well(tmp_path: Path, redis_url: str) -> None:
@@ -348,11 +392,14 @@ def test_a_queue_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, aws_cr
 
 def test_every_process_logs_json_where_that_is_chosen(tmp_path: Path) -> None:
     shop = RunningShop(tmp_path / "data")
-    shop.start("--workers", "2", PEAKGATE_LOG_FORMAT="json")
-    os.kill(shop.pid, signal.SIGHUP)  # without a file: the control process rejects it
+    file = tmp_path / "peakgate.toml"
+    file.write_text("")
+    shop.start("--workers", "2", "--config", str(file), PEAKGATE_LOG_FORMAT="json")
+    file.unlink()
+    os.kill(shop.pid, signal.SIGHUP)  # without the file: the control process rejects it
     eventually(lambda: "is rejected" in shop.log)
     os.kill(shop.worker_pids()[0], signal.SIGKILL)  # the supervisor restarts it
-    eventually(lambda: "restarting it" in shop.log)
+    eventually(lambda: "it is restarted" in shop.log)
     assert shop.stop() == 0
     lines = [json.loads(line) for line in shop.log.splitlines()]
     assert lines[0]["message"].startswith("ready on ")

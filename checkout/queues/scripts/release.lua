@@ -1,28 +1,17 @@
--- Delivers again after a delay, or dead-letters a delivery at its last attempt.
+#!lua flags=allow-oom
+-- Sets when deliveries become visible again: later, to extend them, or after the delay of a release.
 --
--- KEYS  1 queue (stream)  2 dead letters (stream)
--- ARGV  1 group  2 consumer  3 entry id  4 new idle time, ms (visibility less delay)  5 maximum of deliveries  6 reason
--- Reply 1 if it was dead-lettered, else 0
+-- KEYS  1 stream of the entries
+-- ARGV  1 group  2 consumer  3 new idle time, ms (visibility less delay)  4... entry ids
+-- Reply the number that this consumer still holds; the others are acknowledged, or claimed by another worker
 
-local queue, dead = KEYS[1], KEYS[2]
-local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
-
-local pending = redis.call('XPENDING', queue, group, id, id, 1)[1]
--- Acknowledged or claimed by another worker meanwhile.
-if not pending or pending[2] ~= consumer then
-  return 0
+local queue, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local held = 0
+for i = 4, #ARGV do
+  local pending = redis.call('XPENDING', queue, group, ARGV[i], ARGV[i], 1)[1]
+  if pending and pending[2] == consumer then
+    redis.call('XCLAIM', queue, group, consumer, 0, ARGV[i], 'IDLE', ARGV[3], 'JUSTID')
+    held = held + 1
+  end
 end
-
-local attempt = pending[4]
-if attempt < tonumber(ARGV[5]) then
-  redis.call('XCLAIM', queue, group, consumer, 0, id, 'IDLE', ARGV[4], 'JUSTID')
-  return 0
-end
-
-local entry = redis.call('XRANGE', queue, id, id)[1]
-if entry then
-  redis.call('XADD', dead, '*', 'body', entry[2][2], 'attempts', attempt, 'reason', ARGV[6])
-end
-redis.call('XACK', queue, group, id)
-redis.call('XDEL', queue, id)
-return 1
+return held

@@ -13,11 +13,29 @@ local SILENT_MS, FORGOTTEN_MS = 5000, 900000
 -- A factor that is not reported again for so long has no reporter any more.
 local STALE_MS = 10000
 
+-- The life of a room without calls, and the rest of it at which a call renews it; in seconds.
+local EXPIRE_S, RENEW_S = 86400, 82800
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function number(field)
   return tonumber(redis.call('HGET', state, field))
+end
+
+-- For a key that may be new: a new key has no expiry, and the next renewal may never come.
+local function expires(key)
+  if redis.call('TTL', key) == -1 then
+    redis.call('EXPIRE', key, EXPIRE_S)
+  end
+end
+
+local function renew()
+  if redis.call('TTL', state) < RENEW_S then
+    for _, key in ipairs(KEYS) do
+      redis.call('EXPIRE', key, EXPIRE_S)
+    end
+  end
 end
 
 -- The time until which no place or session expires.
@@ -31,6 +49,7 @@ local function grace_until()
   -- A clock that was set back must not delay the room.
   if not seen_at or now - seen_at >= 1000 or seen_at > now then
     redis.call('HSET', state, 'seen_at', now)
+    renew()
   end
   return until_ms
 end
@@ -104,6 +123,7 @@ local function admit(grace_ends, at_most)
     end
   end
   if count > 0 then
+    expires(active)
     tokens = tokens - count
     redis.call('HSET', state, 'tokens', tokens, 'tokens_at', now)
     redis.call('HINCRBY', state, 'admitted', count)

@@ -2,7 +2,6 @@
 -- ARGV[5]: the process; ARGV[6], ARGV[7]: its factor and the reason; ARGV[8]: the stock: a number, empty where it could
 -- not be read now, `none` where the room has none.
 local reporter, factor, reason, stock = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
-local EXPIRE_S = 86400
 -- How fast admitted shoppers leave is measured over one to two of these times. It is unknown before the first time, and while
 -- fewer have left: a guess from one or two would mislead.
 local LEAVING_MS, FIRST_LEAVING_MS, FEWEST_LEFT = 120000, 30000, 3
@@ -63,15 +62,8 @@ if is_due then
   redis.call('HSET', state, 'mark_at', now, 'mark_admitted', admitted, 'mark_waits', waits)
 end
 
--- A room without reports expires.
-if redis.call('TTL', state) < EXPIRE_S - 3600 then
-  for _, key in ipairs(KEYS) do
-    redis.call('EXPIRE', key, EXPIRE_S)
-  end
-end
-
 local fields = redis.call('HMGET', state, 'factor', 'factor_why', 'measured', 'stock')
 return {
   redis.call('ZCARD', waiting), redis.call('ZCARD', active), redis.call('SCARD', bought), admitted,
-  tostring(tokens), fields[3] or tostring((limits())), fields[1], fields[2], tonumber(fields[4] or -1),
+  tostring(tokens), fields[3] or tostring((limits())), fields[1], fields[2], tonumber(fields[4] or -1), now,
 }

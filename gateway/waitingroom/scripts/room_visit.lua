@@ -11,6 +11,7 @@ if place_id ~= '' and not redis.call('ZSCORE', active, place_id) then
     local seen_at = tonumber(redis.call('ZSCORE', seen, place_id)) or 0
     if now - seen_at > away_ms / 4 then
       redis.call('ZADD', seen, now, place_id)
+      expires(seen)
     end
   else
     place_id = ''
@@ -30,19 +31,21 @@ end
 
 if place_id == '' then
   if redis.call('ZCARD', waiting) >= max_waiting then
-    return {'full', '', 0, 0, -1, tostring(per_s), 0, '-1'}
+    return {'full', '', 0, 0, -1, tostring(per_s), 0, '-1', now}
   end
   id = new_place_id
   place = redis.call('HINCRBY', state, 'arrived', 1)
   redis.call('ZADD', waiting, place, id)
   redis.call('ZADD', seen, now, id)
+  expires(waiting)
+  expires(seen)
 end
 
 admit(grace_ends, WORK)
 
 if redis.call('ZSCORE', active, id) then
   redis.call('ZADD', active, now + session_ms, id)
-  return {'admitted', id, tonumber(place) or 0, 0, -1, tostring(per_s), 0, '-1'}
+  return {'admitted', id, tonumber(place) or 0, 0, -1, tostring(per_s), 0, '-1', now}
 end
 
 local spare = -1
@@ -54,4 +57,4 @@ if stock[1] then
 end
 local free, rate = pace()
 local leaving = redis.call('HGET', state, 'leaving') or '-1'
-return {'waiting', id, tonumber(place), redis.call('ZRANK', waiting, id), spare, rate, free, leaving}
+return {'waiting', id, tonumber(place), redis.call('ZRANK', waiting, id), spare, rate, free, leaving, now}

@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from cart.bodies import SetLine
+from cart.catalog.memory import MemoryCatalog
+from cart.catalog.model import CatalogRow
 from cart.errors import (
     CartClosed,
     CartFull,
     CartNotFound,
     ForeignCurrency,
+    InvalidBody,
     LineNotFound,
     QuantityLimit,
     Refusal,
     VersionMismatch,
 )
+from cart.handlers import CartHandlers
 from cart.ids import new_cart_id
 from cart.model import Cart, CartId, Limits, Line, OrderId, Sku, Strategy
-from cart.ports import Carts, Write
+from cart.ports import SEVERAL_CURRENCIES, Carts, Write
 
 if TYPE_CHECKING:
     from .conftest import Adapter
@@ -253,6 +258,47 @@ async def test_a_foreign_currency_is_refused_with_the_carts_own(carts: Carts) ->
     assert await carts.read(cart.id) == cart
 
 
+async def test_lines_in_several_currencies_are_refused(carts: Carts) -> None:
+    for cart in (await made(carts), await made(carts, (MUG, 1)), await made(carts, (MUG, 1), currency="EUR")):
+        with pytest.raises(ForeignCurrency) as refused:
+            await carts.set_lines(cart.id, lines((LAMP, 1), (TRAY, 2)), currency=SEVERAL_CURRENCIES, write=at())
+        assert refused.value.currency == cart.currency
+        assert await carts.read(cart.id) == cart
+
+
+@pytest.mark.parametrize("own", ["GBP", "EUR", "JPY"])
+async def test_a_call_that_sets_lines_in_two_currencies_is_refused_and_names_those_that_are_foreign(
+    carts: Carts, own: str
+) -> None:
+    catalog = MemoryCatalog()
+    await catalog.put([CatalogRow(MUG, "mug", 255, "GBP", 9), CatalogRow(LAMP, "lamp", 300, "EUR", 9)])
+    handlers = CartHandlers(carts, catalog)
+    cart = await made(carts, currency=own)
+    with pytest.raises(InvalidBody) as refused:
+        await handlers.patch_lines(cart.id, [SetLine(MUG, 1), SetLine(LAMP, 1)])
+    foreign = {"GBP": ["/1/sku"], "EUR": ["/0/sku"], "JPY": ["/0/sku", "/1/sku"]}[own]
+    assert [pointer for pointer, _ in refused.value.errors] == foreign
+    assert await carts.read(cart.id) == cart
+
+
+async def test_the_currency_of_a_line_to_be_removed_does_not_matter(carts: Carts) -> None:
+    catalog = MemoryCatalog()
+    await catalog.put([CatalogRow(MUG, "mug", 255, "GBP", 9), CatalogRow(LAMP, "lamp", 300, "EUR", 9)])
+    cart = await made(carts, (LAMP, 1))
+    patched = await CartHandlers(carts, catalog).patch_lines(cart.id, [SetLine(MUG, 1), SetLine(LAMP, 0)])
+    assert held_by(patched.cart) == [(MUG, 1)]
+
+
+@every_write
+async def test_the_cart_of_an_owner_with_an_empty_name_is_not_open_to_all(carts: Carts, call: Call) -> None:
+    cart, target = await made(carts, (MUG, 1), owner=""), await made(carts)
+    with pytest.raises(CartNotFound):
+        await call(carts, cart.id, at())
+    with pytest.raises(CartNotFound):
+        await carts.merge(target.id, cart.id, "sum", write=at())
+    assert await carts.read(cart.id, owner="") == cart
+
+
 @every_write
 @pytest.mark.parametrize("other", [-1, 1, 3])
 async def test_a_write_for_another_version_is_refused_with_the_current_one(
@@ -358,6 +404,43 @@ async def test_simultaneous_equal_merges_are_done_once(carts: Carts) -> None:
     source, target = await made(carts, (MUG, 4)), await made(carts, (MUG, 2))
     results = await asyncio.gather(*(carts.merge(target.id, source.id, "sum", write=at()) for _ in range(10)))
     assert {result.item_count for result in results} == {6}
+
+
+async def test_of_two_simultaneous_mutual_merges_one_is_done_and_the_other_finds_its_source_closed(
+    carts: Carts,
+) -> None:
+    for _ in range(20):
+        one, other = await made(carts, (MUG, 1)), await made(carts, (LAMP, 2))
+        results = await asyncio.gather(
+            carts.merge(one.id, other.id, "sum", write=at()),
+            carts.merge(other.id, one.id, "sum", write=at()),
+            return_exceptions=True,
+        )
+        assert sorted(type(result).__name__ for result in results) == ["Cart", "CartClosed"]
+        ends = [await carts.read(cart.id) for cart in (one, other)]
+        assert sorted(cart.status for cart in ends) == ["merged", "open"]
+        assert [cart.item_count for cart in ends if cart.status == "open"] == [3]
+
+
+async def test_of_three_carts_merged_in_a_circle_one_keeps_the_lines_of_all_that_were_merged(carts: Carts) -> None:
+    for _ in range(20):
+        circle = [await made(carts, (sku, 1)) for sku in (MUG, TRAY, LAMP)]
+        results = await asyncio.gather(
+            *(carts.merge(circle[n - 1].id, circle[n].id, "sum", write=at()) for n in range(3)), return_exceptions=True
+        )
+        assert {type(result).__name__ for result in results} == {"Cart", "CartClosed"}
+        ends = [await carts.read(cart.id) for cart in circle]
+        assert sum(cart.item_count for cart in ends if cart.status == "open") == 3
+
+
+async def test_of_simultaneous_merges_of_a_cart_into_several_others_one_is_done(carts: Carts) -> None:
+    for _ in range(10):
+        source, targets = await made(carts, (MUG, 4)), [await made(carts) for _ in range(4)]
+        results = await asyncio.gather(
+            *(carts.merge(target.id, source.id, "sum", write=at()) for target in targets), return_exceptions=True
+        )
+        assert sorted(type(result).__name__ for result in results) == ["Cart", *["CartClosed"] * 3]
+        assert sum([(await carts.read(target.id)).item_count for target in targets]) == 4
 
 
 async def test_an_empty_cart_is_merged_without_changing_the_other(carts: Carts) -> None:

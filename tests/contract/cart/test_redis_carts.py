@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+from redis.crc import key_slot
 
 from cart.errors import CartClosed
-from cart.ids import new_cart_id
+from cart.ids import new_cart_id, new_own_cart_id
 from cart.model import DAY_MS, Cart, CartId, Limits, Line, Sku
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
-from cart.stored import cart_key
+from cart.stored import cart_key, keys_key, marker_key, own_cart_key
 from cart.timestamps import unix_ms
 from store import Store
-from tests.contract.cart.stores import RecordingStore
+from tests.contract.cart.stores import KilledStore, RecordingStore
 
 LIMITS = Limits()
 
@@ -52,15 +54,43 @@ async def test_five_lines_of_the_longest_skus_take_less_than_a_kibibyte(store: S
 async def test_a_cart_expires_a_fixed_time_after_its_last_change(store: Store, owner: str | None, days: int) -> None:
     now, carts = unix_ms(), RedisCarts(store)
     cart = await made(carts, now, owner=owner)
-    assert await expiry_of(store, cart.id) == now + days * DAY_MS == cart.expires_at(LIMITS)
+    assert now + days * DAY_MS <= await expiry_of(store, cart.id) <= unix_ms() + days * DAY_MS
+    assert cart.expires_at(LIMITS) == now + days * DAY_MS
 
-    line = Line(Sku("85123A"), 2, 255)
-    cart = await carts.add_line(cart.id, line, currency="GBP", write=at(now + 5, owner=owner))
-    assert await expiry_of(store, cart.id) == now + 5 + days * DAY_MS == cart.expires_at(LIMITS)
+    line, changed_at = Line(Sku("85123A"), 2, 255), unix_ms()
+    cart = await carts.add_line(cart.id, line, currency="GBP", write=at(changed_at, owner=owner))
+    expires_at = await expiry_of(store, cart.id)
+    assert cart.expires_at(LIMITS) == changed_at + days * DAY_MS <= expires_at <= unix_ms() + days * DAY_MS
 
     await carts.read(cart.id, owner=owner)
     await carts.set_lines(cart.id, [line], currency="GBP", write=at(now + 9, owner=owner))
-    assert await expiry_of(store, cart.id) == now + 5 + days * DAY_MS
+    assert await expiry_of(store, cart.id) == expires_at
+
+
+@pytest.mark.parametrize("off_ms", [-365 * DAY_MS, -600_000, 600_000, 365 * DAY_MS])
+async def test_the_clock_of_a_process_does_not_decide_when_a_cart_expires(store: Store, off_ms: int) -> None:
+    before, carts = unix_ms(), RedisCarts(store)
+    cart = await made(carts, before + off_ms)
+    assert before + 30 * DAY_MS <= await expiry_of(store, cart.id) <= unix_ms() + 30 * DAY_MS
+
+    await store.execute("PEXPIRE", cart_key(cart.id), 1000 * DAY_MS)
+    line = Line(Sku("85123A"), 2, 255)
+    for off in (off_ms, 0, -off_ms):  # one process after another
+        await carts.add_line(cart.id, line, currency="GBP", write=at(before + off))
+        assert before + 30 * DAY_MS <= await expiry_of(store, cart.id) <= unix_ms() + 30 * DAY_MS
+
+
+async def test_only_a_write_with_an_idempotency_key_makes_a_record_which_lives_for_a_day(store: Store) -> None:
+    carts = RedisCarts(store)
+    cart = await made(carts, unix_ms(), 2)
+    assert await store.execute("EXISTS", keys_key(cart.id)) == 0
+    for n in range(60):
+        write = msgspec.structs.replace(at(unix_ms()), key=f"{n:020}{n:020}")
+        await carts.add_line(cart.id, Line(Sku("85123A"), 1, 255), currency="GBP", write=write)
+    assert DAY_MS - 60_000 < await store.execute("PTTL", keys_key(cart.id)) <= DAY_MS
+    assert await store.execute("STRLEN", keys_key(cart.id)) == 50 * 40
+    await carts.add_line(cart.id, Line(Sku("85123A"), 1, 255), currency="GBP", write=at(unix_ms()))
+    assert await store.execute("STRLEN", keys_key(cart.id)) == 50 * 40
 
 
 async def test_a_merged_cart_expires_a_fixed_time_after_the_merge(store: Store) -> None:
@@ -68,7 +98,43 @@ async def test_a_merged_cart_expires_a_fixed_time_after_the_merge(store: Store) 
     source, target = await made(carts, now, 2), await made(carts, now)
     await carts.merge(target.id, source.id, "sum", write=at(now + 7000))
     closed = await carts.read(source.id)
-    assert await expiry_of(store, source.id) == now + 7000 + 30 * DAY_MS == closed.expires_at(LIMITS)
+    assert closed.expires_at(LIMITS) == now + 7000 + 30 * DAY_MS
+    assert now + 30 * DAY_MS <= await expiry_of(store, source.id) <= unix_ms() + 30 * DAY_MS
+
+
+@pytest.mark.parametrize("off_ms", [-365 * DAY_MS, -600_000, 600_000, 365 * DAY_MS])
+async def test_the_clock_of_a_process_does_not_decide_when_merged_carts_and_their_markers_expire(
+    store: Store, off_ms: int
+) -> None:
+    now, carts = unix_ms(), RedisCarts(store)
+    source, target = await made(carts, now, 2), await made(carts, now)
+    for cart in (source, target):
+        await store.execute("PEXPIRE", cart_key(cart.id), 1_000_000)
+    merging = RedisCarts(KilledStore(store, at=2, after_running=False))  # before its last step
+    await merging.merge(target.id, source.id, "sum", write=at(now + off_ms))
+    for cart in (source, target):
+        assert now + 30 * DAY_MS <= await expiry_of(store, cart.id) <= unix_ms() + 30 * DAY_MS
+    assert await store.execute("PTTL", marker_key(target.id, source.id)) > 90 * DAY_MS
+    expires_at = await expiry_of(store, source.id)
+    assert (await carts.read(source.id)).status == "merged"
+    assert await expiry_of(store, source.id) == expires_at
+
+
+async def test_the_own_cart_is_noted_in_its_partition_and_longer_than_it_lives(store: Store) -> None:
+    carts = RedisCarts(store)
+
+    def new() -> Cart:
+        now = unix_ms()
+        return Cart(id=new_own_cart_id("ada"), currency="GBP", created_at=now, updated_at=now, owner="ada")
+
+    cart = await carts.own(new(), limits=LIMITS)
+    key = own_cart_key("ada")
+    assert key_slot(key.encode()) == key_slot(cart_key(cart.id).encode())
+    assert await store.execute("PTTL", key) > 179 * DAY_MS
+    await store.execute("PEXPIRE", key, 1000)
+    assert await carts.own(new(), limits=LIMITS) == cart
+    assert await store.execute("PTTL", key) > 179 * DAY_MS
+    assert b"ada" not in b"".join(await store.execute("KEYS", "*"))
 
 
 async def test_a_write_to_a_cached_cart_replies_with_its_version_only(store: Store) -> None:

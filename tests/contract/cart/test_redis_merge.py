@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -14,9 +16,11 @@ from cart.model import Cart, CartId, Limits, Line, Sku
 from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from cart.redis_merge import Merges
-from cart.stored import hash_of, marker_key
-from store import Store, StoreError, StoreUnavailable
-from tests.contract.cart.stores import DisturbedStore, KilledStore, Racer, race
+from cart.stored import cart_key, hash_of, marker_key
+from store import Client, Store, StoreError, StoreUnavailable
+from tests.contract.cart.stores import DisturbedStore, KilledStore, Racer, RecordingStore, race
+
+pytestmark = pytest.mark.slow
 
 T0 = 1_795_759_200_000
 LIMITS = Limits(max_quantity=1000)
@@ -52,22 +56,31 @@ async def two_carts(store: Store) -> tuple[Cart, Cart]:
 
 
 ALL_UNITS = Counter({MUG: 41, TRAY: 2, LAMP: 30})
-STORE_CALLS_OF_A_MERGE = 5
+STORE_CALLS_OF_A_MERGE = 4
+# From this one on the lines are in the target.
+FINISH = 2
 
 killed_anywhere = pytest.mark.parametrize("after_running", [False, True], ids=["unsent", "unanswered"])
 at_every_call = pytest.mark.parametrize("call", range(STORE_CALLS_OF_A_MERGE))
 
 
-async def killed_merge(store: Store, target: Cart, source: Cart, *, call: int, after_running: bool) -> None:
+async def killed_merge(
+    store: Store, target: Cart, source: Cart, *, call: int, after_running: bool, is_refused: bool = False
+) -> None:
     killed = RedisCarts(KilledStore(store, at=call, after_running=after_running))
+    if call >= FINISH and not is_refused:
+        merged = await killed.merge(target.id, source.id, "sum", write=at())
+        assert Counter({line.sku: line.quantity for line in merged.lines}) == ALL_UNITS
+        return
     with pytest.raises(StoreUnavailable):
         await killed.merge(target.id, source.id, "sum", write=at())
 
 
 async def test_a_merge_takes_as_many_store_calls_as_these_tests_cut_short(store: Store) -> None:
     target, source = await two_carts(store)
-    whole = KilledStore(store, at=STORE_CALLS_OF_A_MERGE, after_running=False)
-    assert (await RedisCarts(whole).merge(target.id, source.id, "sum", write=at())).item_count == 73
+    recording = RecordingStore(store)
+    assert (await RedisCarts(recording).merge(target.id, source.id, "sum", write=at())).item_count == 73
+    assert len(recording.replies) == STORE_CALLS_OF_A_MERGE
 
 
 @killed_anywhere
@@ -160,11 +173,68 @@ async def test_after_a_kill_the_source_can_itself_take_lines_or_is_merged(
 async def test_a_merge_refused_and_then_killed_leaves_both_carts(store: Store, call: int, after_running: bool) -> None:
     target, source = await two_carts(store)
     source = await RedisCarts(store).set_lines(source.id, [Line(MUG, 1000, 255)], currency="GBP", write=at())
-    await killed_merge(store, target, source, call=call, after_running=after_running)
+    await killed_merge(store, target, source, call=call, after_running=after_running, is_refused=True)
     with pytest.raises(QuantityLimit):
         await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
     assert await RedisCarts(store).read(source.id) == source
     assert await RedisCarts(store).read(target.id) == target
+
+
+def expiring(store: Store, cart: Cart, after_calls: int) -> RedisCarts:
+    """A process, and a cart that expires after so many of its store calls."""
+    calls = itertools.count(1)
+
+    async def disturb() -> None:
+        if next(calls) == after_calls:
+            await store.execute("PEXPIREAT", cart_key(cart.id), 1)
+
+    return RedisCarts(DisturbedStore(store, disturb))
+
+
+@pytest.mark.parametrize("after_calls", range(1, STORE_CALLS_OF_A_MERGE + 1))
+async def test_a_source_that_expires_in_the_middle_leaves_its_lines_in_the_target(
+    store: Store, after_calls: int
+) -> None:
+    target, source = await two_carts(store)
+    merged = await expiring(store, source, after_calls).merge(target.id, source.id, "sum", write=at())
+    assert Counter({line.sku: line.quantity for line in merged.lines}) == ALL_UNITS
+    with pytest.raises(CartNotFound):
+        await RedisCarts(store).read(source.id)
+    assert await store.execute("EXISTS", cart_key(source.id)) == 0
+    assert await usable_units(store, target.id) == ALL_UNITS
+
+
+async def test_a_target_that_expires_before_it_takes_the_lines_leaves_them_in_the_source(store: Store) -> None:
+    target, source = await two_carts(store)
+    with pytest.raises(CartNotFound):
+        await expiring(store, target, 1).merge(target.id, source.id, "sum", write=at())
+    assert await RedisCarts(store).read(source.id) == source
+    assert await store.execute("EXISTS", cart_key(target.id)) == 0
+    added = await RedisCarts(store).add_line(source.id, Line(MUG, 1, 255), currency="GBP", write=at())
+    assert added.item_count == 71
+
+
+@pytest.mark.parametrize("after_calls", range(2, STORE_CALLS_OF_A_MERGE + 1))
+async def test_a_target_that_expires_with_the_lines_takes_them_along(store: Store, after_calls: int) -> None:
+    target, source = await two_carts(store)
+    merged = await expiring(store, target, after_calls).merge(target.id, source.id, "sum", write=at())
+    assert merged.item_count == 73
+    assert (await RedisCarts(store).read(source.id)).status == "merged"
+    assert await store.execute("EXISTS", cart_key(target.id)) == 0
+
+
+async def test_a_process_with_a_wrong_clock_merges_after_one_with_another(store: Store) -> None:
+    target, source = await two_carts(store)
+    merges = Merges(store)
+    # Attempts that were cut short, by processes whose clocks are minutes and years apart.
+    for off_ms in (600_000, -600_000, 365 * 86_400_000, 0):
+        await merges.begin(target.id, source.id, at(T0 + off_ms))
+        await merges.settle(source.id)
+    merged = await RedisCarts(store).merge(target.id, source.id, "sum", write=at(T0 - 600_000))
+    assert Counter({line.sku: line.quantity for line in merged.lines}) == ALL_UNITS
+    closed = await RedisCarts(store).read(source.id)
+    assert closed.updated_at >= source.updated_at
+    assert merged.updated_at >= target.updated_at
 
 
 async def test_lines_that_arrive_after_their_attempt_was_fenced_are_refused(store: Store) -> None:
@@ -399,6 +469,34 @@ async def test_a_merge_and_the_deletion_of_its_source_in_any_order_lose_only_del
     assert await every_race(store, two) > 10
 
 
+async def test_a_merge_left_by_a_killed_process_is_undone_by_the_opposite_one_whichever_goes_first(
+    store: Store,
+) -> None:
+    for _ in range(6):
+        one, other = await two_carts(store)
+        await Merges(store).begin(one.id, other.id, at())
+        merged = await RedisCarts(store).merge(other.id, one.id, "sum", write=at())
+        assert Counter({line.sku: line.quantity for line in merged.lines}) == ALL_UNITS
+        assert await usable_units(store, one.id, other.id) == ALL_UNITS
+
+
+async def test_many_processes_that_merge_carts_into_each_other_all_come_to_an_end(store: Store) -> None:
+    for _ in range(10):
+        carts = [await made(store, Line(sku, 1, 5)) for sku in (MUG, TRAY, LAMP)]
+        results = await asyncio.gather(
+            *(
+                RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+                for target in carts
+                for source in carts
+                if source is not target
+                for _ in range(3)
+            ),
+            return_exceptions=True,
+        )
+        assert {type(result).__name__ for result in results} <= {"Cart", "CartClosed"}
+        assert sum((await usable_units(store, *(cart.id for cart in carts))).values()) == 3
+
+
 async def test_a_merge_that_loses_every_race_raises_store_overloaded(store: Store) -> None:
     target, source = await two_carts(store)
 
@@ -407,3 +505,28 @@ async def test_a_merge_that_loses_every_race_raises_store_overloaded(store: Stor
         await losing.merge(target.id, source.id, "sum", write=at())
     assert await usable_units(store, target.id, source.id) == ALL_UNITS
     assert await RedisCarts(store).read(target.id) == target
+
+
+async def test_a_merge_whose_lines_the_store_has_lost_does_not_close_its_source(
+    store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, source = await two_carts(store)
+    keys = [cart_key(target.id), marker_key(target.id, source.id)]
+    before = await store.execute("HGETALL", keys[0])
+    absorb = Merges.absorb
+
+    async def absorbed_and_lost(self: Merges, *args: Any, **options: Any) -> Any:
+        """The reply has arrived; the server that is there afterwards has not run it."""
+        reply = await absorb(self, *args, **options)
+        store.connection_lost(None)
+        await store.execute("DEL", *keys)
+        await store.execute("HSET", keys[0], *(part for field in before.items() for part in field))
+        return reply
+
+    monkeypatch.setattr(Merges, "absorb", absorbed_and_lost)
+    await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+    monkeypatch.setattr(Merges, "absorb", absorb)
+    assert await usable_units(store, target.id, source.id) == ALL_UNITS
+    await RedisCarts(store).merge(target.id, source.id, "sum", write=at())
+    assert await usable_units(store, target.id, source.id) == ALL_UNITS
+    assert (await RedisCarts(store).read(source.id)).status == "merged"

@@ -52,6 +52,36 @@ async def test_putting_again_counts_changes_and_sets_the_stock(shop: Shop) -> No
     assert await shop.stock.levels([A, B]) == [3, 0]
 
 
+async def test_what_a_row_does_not_say_stays_as_it_is(shop: Shop) -> None:
+    await shop.catalog.put(ROWS)
+    rows = [CatalogRow(A, price=300, currency="EUR"), CatalogRow(B, stock=9)]
+    assert await shop.catalog.put(rows) == PutCounts(new=0, changed=1, same=1)
+    if isinstance(shop.prices, RedisPriceBook):
+        await shop.catalog.raise_epoch()
+        await shop.prices.refresh()
+    products = await shop.prices.products([A, B])
+    assert products[A] == Product(A, "RED HEART", 300, "EUR")
+    assert products[B] == Product(B, "Fees, café", 1500, "EUR")
+    assert await shop.stock.levels([A, B]) == [7, 9]
+    assert await shop.catalog.put([CatalogRow(A, price=300, currency="EUR"), CatalogRow(B, "Fees")]) == PutCounts(
+        0, 1, 1
+    )
+
+
+async def test_a_new_product_needs_a_name_and_a_price_and_begins_without_stock(shop: Shop) -> None:
+    rows = [CatalogRow(A, price=300, currency="EUR"), CatalogRow(B, "Fees", stock=4), CatalogRow(Z, "ZEBRA", 1, "GBP")]
+    assert await shop.catalog.put(rows) == PutCounts(new=1, changed=0, same=0, unknown=2)
+    assert (await shop.prices.products([A, B, Z])).keys() & {A, B, Z} == {Z}
+    assert await shop.stock.levels([A, B, Z]) == [None, None, 0]
+
+
+async def test_the_missing_products_are_named(shop: Shop) -> None:
+    await shop.catalog.put(ROWS)
+    many = [Sku(f"S{n}") for n in range(300)]
+    assert await shop.catalog.missing([Z, A, *many, B]) == [Z, *many]
+    assert await shop.catalog.missing([]) == []
+
+
 async def test_a_large_batch_is_put_completely(shop: Shop) -> None:
     rows = [CatalogRow(Sku(f"S{n}"), f"Name {n}", n, "GBP", n) for n in range(1001)]
     assert await shop.catalog.put(rows) == PutCounts(1001, 0, 0)

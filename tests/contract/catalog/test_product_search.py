@@ -92,7 +92,10 @@ async def test_pages_of_a_search_hold_every_match_once_and_the_exact_sku_first(
         ("heart", ["85123A"]),
         ("HEART white", ["85123A"]),
         ("white heart holder lantern", []),
-        ("hear", []),
+        ("hear", ["85123A"]),
+        ("HE", []),
+        ("ost", ["POST", "POST2", "white"]),
+        ("ost car", ["POST2"]),
         ("T-LIGHT", ["85123A"]),
         ("light t", ["85123A"]),
         ("cafe", ["'\"; *"]),
@@ -112,9 +115,10 @@ async def test_a_search_finds_the_names_that_hold_all_its_words(search: ProductS
         ("85123a", []),
         ("BANK CHARGES", ["BANK CHARGES"]),
         ("bank charges", ["BANK CHARGES"]),
+        (" 85123A\u3000", ["85123A"]),
         ("gift_0001_40", ["gift_0001_40"]),
         ("POST", ["POST", "POST2", "white"]),
-        ("post", ["POST2", "white"]),
+        ("post", ["POST2", "white", "POST"]),
         ("'\"; *", ["'\"; *"]),
     ],
 )
@@ -148,7 +152,93 @@ async def test_a_search_of_punctuation_finds_nothing(search: ProductSearch, q: s
 )
 async def test_the_syntax_of_search_engines_has_no_effect(search: ProductSearch, q: str) -> None:
     wanted = plain_words(q)
-    assert await found(search, q) == [sku for sku, name in PRODUCTS if wanted <= plain_words(name)]
+    names = {sku: plain_words(name) for sku, name in PRODUCTS}
+    exact = [sku for sku, words in names.items() if wanted <= words]
+    inside = [
+        sku
+        for sku, words in names.items()
+        if all(any(each == word or (len(each) > 2 and each in word) for word in words) for each in wanted)
+    ]
+    assert await found(search, q) == exact + [sku for sku in inside if sku not in exact]
+
+
+NAMES_WITHOUT_SPACES = [
+    ("J1", "限定タンブラー模型"),
+    ("J2", "模型"),
+    ("C1", "红色连衣裙"),
+    ("T1", "ผ้าไหมไทย"),
+    ("K1", "한국어책"),
+    ("D1", "Smørrebrød Brett"),
+    ("D2", "Brød"),
+    ("M1", "USBケーブルUSB2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("q", "skus"),
+    [
+        ("タンブラー", ["J1"]),
+        ("限定 模型", ["J1"]),
+        ("模型", ["J2", "J1"]),
+        ("型", ["J1", "J2"]),
+        ("连衣裙", ["C1"]),
+        ("红色", ["C1"]),
+        ("裙红", []),
+        ("红裙", []),
+        ("ไหม", ["T1"]),
+        ("ไทย", ["T1"]),
+        ("책", ["K1"]),
+        ("brød", ["D2", "D1"]),
+        ("BRO\u0308D", []),
+        ("rebr", ["D1"]),
+        ("brett brød", ["D1"]),
+        ("br", []),
+        ("ケーブル", ["M1"]),
+        ("usb", ["M1"]),
+        ("bケ", ["M1"]),
+        ("bケー2", []),
+    ],
+)
+async def test_names_without_spaces_are_found_by_a_word_inside_them(
+    empty: ProductSearch, q: str, skus: list[str]
+) -> None:
+    await empty.upsert([(Sku(sku), name) for sku, name in NAMES_WITHOUT_SPACES])
+    assert await found(empty, q) == skus
+    assert [sku for page in await everything(empty, 1, q) for sku in page] == skus
+
+
+async def test_names_with_the_words_come_before_names_with_words_that_hold_them(empty: ProductSearch) -> None:
+    await empty.upsert(
+        [
+            (Sku("1"), "HEARTFELT RED"),
+            (Sku("2"), "RED HEART"),
+            (Sku("3"), "SWEETHEART REDDISH"),
+            (Sku("4"), "HEART RED"),
+        ]
+    )
+    for limit in (1, 2, 3, 4, 5):
+        pages = await everything(empty, limit, "red heart")
+        assert [sku for page in pages for sku in page] == ["2", "4", "1", "3"]
+        assert all(len(page) == limit for page in pages[:-1])
+        assert pages[-1] != []
+
+
+async def test_the_parts_of_a_word_in_another_order_do_not_match(empty: ProductSearch) -> None:
+    await empty.upsert([(Sku("1"), "ABCD BCDE XABC"), (Sku("2"), "ABCDE")])
+    assert await found(empty, "abcde") == ["2"]
+    assert await found(empty, "bcdea") == []
+
+
+async def test_a_renamed_product_is_found_by_the_parts_of_its_new_name_only(search: ProductSearch) -> None:
+    await search.upsert([(Sku("71053"), "真鍮ランプ")])
+    assert await found(search, "ランプ") == ["71053"]
+    assert await found(search, "anter") == []
+
+
+async def test_a_search_of_a_very_long_word_has_a_page(search: ProductSearch) -> None:
+    await search.upsert([(Sku("LONG"), "xy" + "abcdefghij" * 30 + "z")])
+    assert await found(search, "abcdefghij" * 25) == ["LONG"]
+    assert await found(search, "abcdefghij" * 24 + "bcdefghija") == []
 
 
 async def test_a_search_of_very_many_words_has_a_page(search: ProductSearch) -> None:

@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import pytest
 
+from checkout.privacy.memory_keys import MemoryKeys
+from checkout.privacy.order_codec import OrderCodec
+from checkout.privacy.sealer import Sealer
+from tests.clocks import wrong_clock  # noqa: F401  fixture
 from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop
-from tests.sqs import aws_credentials, sqs_endpoint, sqs_server  # noqa: F401  fixtures
+from tests.sqs import aws_credentials, fauxqs_endpoint, fauxqs_server, sqs_endpoint, sqs_server  # noqa: F401  fixtures
 
 
 @pytest.fixture(params=["memory", "redis"])
 def bare_shop(request: pytest.FixtureRequest) -> Shop:
     """A shop with nothing in it, behind each of the adapters."""
-    return MemoryShop() if request.param == "memory" else RedisShop(request.getfixturevalue("store"))
+    if request.param == "memory":
+        return MemoryShop()
+    return RedisShop(request.getfixturevalue("store"), codec=OrderCodec(Sealer(MemoryKeys())))
 
 
 @pytest.fixture

@@ -6,32 +6,56 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from cart.ids import new_cart_id
+import msgspec
+import pytest
+
+from cart.ids import new_cart_id, partition_of
 from cart.memory import MemoryCarts
-from cart.model import Cart, CartId, Limits, Line, Product, Sku
+from cart.model import Cart, CartId, Limits, Line, OrderId, Product, Sku
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
+from cart.sku_keys import holds_key, product_key
 from cart.stored import cart_key
 from cart.timestamps import unix_ms
-from checkout.durability import Durability
+from checkout.events.sinks import EventSinks
 from checkout.handlers import CheckoutHandlers
-from checkout.memory_orders import MemoryOrders
-from checkout.memory_stock import MemoryStock
+from checkout.memory.event_outbox import CLAIM_S, MemoryEventOutbox
+from checkout.memory.in_flight import MemoryInFlight
+from checkout.memory.order_index import MemoryOrderIndex
+from checkout.memory.order_listing import MemoryOrderListing
+from checkout.memory.orders import MemoryOrders
+from checkout.memory.progress import MemoryProgress
+from checkout.memory.stock import MemoryStock
 from checkout.message import order_accepted
-from checkout.ports.orders import CLAIM_MS, Claim, OpenClaims, Orders
-from checkout.ports.outbox import Outbox, OutboxEntry
+from checkout.order import Order
+from checkout.ports.events import EventOutbox
+from checkout.ports.in_flight import InFlight
+from checkout.ports.order_index import OrderIndex
+from checkout.ports.order_listing import OrderListing
+from checkout.ports.orders import CLAIM_MS, Claim, ClaimGauge, OpenClaims, Orders
+from checkout.ports.outbox import Outbox, OutboxEntry, OutboxGauge
+from checkout.ports.progress import Progress
 from checkout.ports.stock import HOLD_MS, Stock
-from checkout.redis_orders import RedisOrders
-from checkout.redis_outbox import RedisOutbox
-from checkout.redis_stock import RedisStock
+from checkout.privacy.order_codec import OrderCodec
+from checkout.redis.durability import Durability
+from checkout.redis.event_outbox import RedisEventOutbox
+from checkout.redis.in_flight import RedisInFlight
+from checkout.redis.order_listing import RedisOrderListing
+from checkout.redis.orders import RedisOrders
+from checkout.redis.outbox import RedisOutbox
+from checkout.redis.progress import RedisProgress
+from checkout.redis.stock import RedisStock
 from checkout.request import AddressBody, CheckoutRequest, ExpectedTotal, PaymentBody
-from checkout.stored import claim_key, holds_key, idempotency_key, product_key
-from checkout.sweeper import StockSweeper
+from checkout.stored import ALL_PARTITIONS, claim_key, event_claim_key, order_key, status_key
+from checkout.sweeper import AGE_S, StockSweeper
 from store import Script, Store
 
 MUG, BOX = Sku("85123A"), Sku("BANK CHARGES")
 PRICES = {MUG: 255, BOX: 1000}
 LIMITS = Limits()
+LEASE_MS = 10_000
+# Small, so that few events are several pages.
+EVENT_PAGE = 5
 ADDRESS = AddressBody(
     name="Ada Lovelace", line1="12 St James's Square", city="London", postcode="SW1Y 4JH", country="gb"
 )
@@ -62,12 +86,28 @@ class FakePriceBook:
 class Shop(ABC):
     orders: AllOrders
     outbox: Outbox
+    outbox_gauge: OutboxGauge
+    claim_gauge: ClaimGauge
+    progress: Progress
+    in_flight: InFlight
+    listing: OrderListing
     stock: Stock
     carts: Carts
 
     def __init__(self) -> None:
         self.prices = FakePriceBook(PRICES)
         self.dispatched: list[OutboxEntry] = []
+        self.index: OrderIndex = MemoryOrderIndex()
+        # No sink is enabled until a test enables one.
+        self.events = EventSinks()
+
+    @abstractmethod
+    def event_outbox(self, sink: str) -> EventOutbox:
+        """The outbox of a sink, as one more process opens it."""
+
+    @abstractmethod
+    async def expire_event_claims(self, sink: str) -> None:
+        """Let the claims of the sink's outbox expire, and the lease of its sweep."""
 
     @abstractmethod
     def now(self) -> int: ...
@@ -87,11 +127,39 @@ class Shop(ABC):
         """When the cart is deleted by itself, in Unix milliseconds."""
 
     @abstractmethod
-    async def expire_claim(self, cart_id: CartId, key: str) -> None:
-        """Let the claim of this cart and key expire."""
+    async def age_cart(self, cart_id: CartId, ms: int) -> None:
+        """Let the cart expire so much earlier, as if it had been written before now; a negative time, later."""
+
+    @abstractmethod
+    async def expire_claim(self, cart_id: CartId) -> None:
+        """Let the claim of this cart expire."""
 
     @abstractmethod
     async def expire_holds(self) -> None: ...
+
+    @abstractmethod
+    async def lose_order(self, order_id: OrderId) -> None:
+        """Lose the order, as a store does that evicts."""
+
+    @abstractmethod
+    async def expire_lease(self, order_id: OrderId) -> None:
+        """Let the lease of this order expire."""
+
+    @abstractmethod
+    async def pass_time(self, order_id: OrderId, ms: int) -> None:
+        """Let the time pass since the order got no response."""
+
+    @abstractmethod
+    async def age_status(self, order: Order, ms: int) -> None:
+        """Let the order have had its status for so much longer; in memory, all orders."""
+
+    @abstractmethod
+    async def forget_durability(self, order_id: OrderId) -> None:
+        """Let the order be one that is not durable yet."""
+
+    @abstractmethod
+    def set_durable(self, is_durable: bool) -> None:
+        """Whether commits, and replays that try again, are as durable as promised."""
 
     def handlers(self, *, orders: Orders | None = None, stock: Stock | None = None, **more: Any) -> CheckoutHandlers:
         return CheckoutHandlers(
@@ -101,7 +169,8 @@ class Shop(ABC):
             merges=more.pop("merges", self.carts),
             message=more.pop("message", order_accepted),
             dispatch=self.dispatched.append,
-            clock_ms=self.now,
+            index=more.pop("index", self.index),
+            clock_ms=more.pop("clock_ms", self.now),
             **more,
         )
 
@@ -124,7 +193,11 @@ class Shop(ABC):
     async def sweep(self) -> int:
         """Sweep as if all holds and claims had expired."""
         await self.expire_holds()
-        return await StockSweeper(self.orders, self.stock, clock_ms=lambda: self.now() + CLAIM_MS + HOLD_MS + 1).sweep()
+        now = 0.0
+        sweeper = StockSweeper(self.orders, self.stock, clock=lambda: now)
+        assert not await sweeper.sweep()
+        now = AGE_S
+        return await sweeper.sweep()
 
 
 class MemoryShop(Shop):
@@ -132,8 +205,19 @@ class MemoryShop(Shop):
         super().__init__()
         self.now_ms = unix_ms()
         self.carts = self.memory_carts = MemoryCarts(clock_ms=self.now)
-        self.orders = self.outbox = self.memory_orders = MemoryOrders(self.carts, clock_ms=self.now)
+        self.orders = self.outbox = self.memory_orders = self.outbox_gauge = self.claim_gauge = MemoryOrders(
+            self.carts, events=self.events, clock_ms=self.now
+        )
+        self.progress = MemoryProgress(self.memory_orders, lease_ms=LEASE_MS, clock_ms=self.now)
+        self.in_flight = MemoryInFlight(self.memory_orders, self.progress, clock_ms=self.now)
+        self.listing = MemoryOrderListing(self.memory_orders, clock_ms=self.now)
         self.stock = self.memory_stock = MemoryStock({}, clock_ms=self.now)
+
+    def event_outbox(self, sink: str) -> EventOutbox:
+        return MemoryEventOutbox(self.memory_orders.events_of(sink), page=EVENT_PAGE)
+
+    async def expire_event_claims(self, sink: str) -> None:
+        self.now_ms += round(CLAIM_S * 1000)
 
     def now(self) -> int:
         return self.now_ms
@@ -150,21 +234,71 @@ class MemoryShop(Shop):
     async def cart_expires_at(self, cart_id: CartId) -> int:
         return int(self.memory_carts.expires_at(cart_id))
 
-    async def expire_claim(self, cart_id: CartId, key: str) -> None:
+    async def age_cart(self, cart_id: CartId, ms: int) -> None:
+        self.now_ms += ms
+
+    async def expire_claim(self, cart_id: CartId) -> None:
         self.now_ms += CLAIM_MS
+
+    async def lose_order(self, order_id: OrderId) -> None:
+        del self.memory_orders.orders[order_id]
 
     async def expire_holds(self) -> None:
         self.now_ms += HOLD_MS
 
+    async def expire_lease(self, order_id: OrderId) -> None:
+        self.now_ms += LEASE_MS
+
+    async def pass_time(self, order_id: OrderId, ms: int) -> None:
+        self.now_ms += ms
+
+    async def age_status(self, order: Order, ms: int) -> None:
+        self.now_ms += ms
+
+    async def forget_durability(self, order_id: OrderId) -> None:
+        receipt = self.memory_orders.orders[order_id]
+        self.memory_orders.orders[order_id] = msgspec.structs.replace(receipt, is_durable=False)
+
+    def set_durable(self, is_durable: bool) -> None:
+        self.memory_orders.is_durable = is_durable
+
+
+class SwitchedDurability:
+    """A `Durability` that a test switches."""
+
+    reply_is_durable = False
+
+    def __init__(self, store: Store) -> None:
+        self.is_durable = True
+        self._store = store
+
+    async def write(self, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> tuple[Any, bool]:
+        return await self._store.run(script, keys, args), self.is_durable
+
 
 class RedisShop(Shop):
-    def __init__(self, store: Store, *, durability: Durability | None = None) -> None:
+    def __init__(self, store: Store, *, durability: Durability | None = None, codec: OrderCodec | None = None) -> None:
         super().__init__()
         self.store = store
+        codec = self.codec = codec or OrderCodec()
+        self.durability = durability
         self.carts = RedisCarts(store)
-        self.orders = RedisOrders(store, durability=durability)
-        self.outbox = RedisOutbox(store)
+        self.orders = self.claim_gauge = RedisOrders(store, durability=durability, codec=codec, events=self.events)
+        self.outbox = self.outbox_gauge = RedisOutbox(store)
+        self.progress = RedisProgress(store, lease_ms=LEASE_MS, codec=codec)
+        self.in_flight = RedisInFlight(store)
+        self.listing = RedisOrderListing(store)
         self.stock = RedisStock(store)
+
+    def event_outbox(self, sink: str) -> EventOutbox:
+        return RedisEventOutbox(self.store, sink, page=EVENT_PAGE)
+
+    async def expire_event_claims(self, sink: str) -> None:
+        claims = [event_claim_key(partition, sink) for partition in ALL_PARTITIONS]
+        # The server's clock cannot be moved, so the keys that it would have deleted are deleted.
+        for key in (*claims, f"events:{sink}:sweeper"):
+            assert await self.store.execute("PTTL", key) != -1
+            await self.store.execute("DEL", key)
 
     def now(self) -> int:
         return unix_ms()
@@ -182,11 +316,17 @@ class RedisShop(Shop):
     async def cart_expires_at(self, cart_id: CartId) -> int:
         return int(await self.store.execute("PEXPIRETIME", cart_key(cart_id)))
 
-    async def expire_claim(self, cart_id: CartId, key: str) -> None:
-        # The server's clock cannot be moved, so the keys that it would have deleted are deleted.
+    async def age_cart(self, cart_id: CartId, ms: int) -> None:
+        await self.store.execute("PEXPIREAT", cart_key(cart_id), await self.cart_expires_at(cart_id) - ms)
+
+    async def expire_claim(self, cart_id: CartId) -> None:
+        # The server's clock cannot be moved, so the key that it would have deleted is deleted.
+        assert await self.store.execute("PTTL", claim_key(cart_id)) <= CLAIM_MS
+        assert await self.store.execute("PTTL", claim_key(cart_id)) != -1
         await self.store.execute("DEL", claim_key(cart_id))
-        if await self.store.execute("PTTL", idempotency_key(key)) <= CLAIM_MS:
-            await self.store.execute("DEL", idempotency_key(key))
+
+    async def lose_order(self, order_id: OrderId) -> None:
+        await self.store.execute("DEL", order_key(order_id))
 
     async def expire_holds(self) -> None:
         for sku in self.prices.sold:
@@ -194,6 +334,33 @@ class RedisShop(Shop):
                 quantity, expires_ms, fence = hold.split()
                 if expires_ms != b"0":
                     await self.store.execute("HSET", holds_key(sku), order_id, b"%b 1 %b" % (quantity, fence))
+
+    async def age_status(self, order: Order, ms: int) -> None:
+        await self.store.execute("ZINCRBY", status_key(partition_of(order.id), order.status), -ms, order.id)
+
+    async def forget_durability(self, order_id: OrderId) -> None:
+        await self.store.execute("HSET", order_key(order_id), "durable", 0)
+
+    def set_durable(self, is_durable: bool) -> None:
+        assert isinstance(self.durability, SwitchedDurability) or is_durable
+        if isinstance(self.durability, SwitchedDurability):
+            self.durability.is_durable = is_durable
+
+    async def expire_lease(self, order_id: OrderId) -> None:
+        holder, _ = (await self.store.execute("HGET", order_key(order_id), "lease")).split()
+        await self.store.execute("HSET", order_key(order_id), "lease", b"%b 1" % holder)
+
+    async def pass_time(self, order_id: OrderId, ms: int) -> None:
+        since, rest = (await self.store.execute("HGET", order_key(order_id), "unanswered")).split(b" ", 1)
+        await self.store.execute("HSET", order_key(order_id), "unanswered", b"%d %b" % (int(since) - ms, rest))
+
+
+def switchable_shop(request: pytest.FixtureRequest) -> Shop:
+    """A shop behind the adapter that the fixture names, whose durability a test can switch off."""
+    if request.param == "memory":
+        return MemoryShop()
+    store = request.getfixturevalue("store")
+    return RedisShop(store, durability=SwitchedDurability(store))
 
 
 class Killed(BaseException):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cart.errors import CartClosed, CartNotFound, InvalidBody, Refusal
+from cart.errors import CartClosed, CartNotFound, IdempotencyKeyMissing, IdempotencyKeyReused, InvalidBody, Refusal
 from cart.ids import order_id_for
 from cart.model import Cart, CartId, Money
 from checkout.errors import (
@@ -17,8 +17,6 @@ from checkout.errors import (
     CartEmpty,
     ChangedPrice,
     IdempotencyKeyInProgress,
-    IdempotencyKeyMissing,
-    IdempotencyKeyReused,
     OrderNotFound,
     OutOfStock,
     PriceChanged,
@@ -27,11 +25,12 @@ from checkout.errors import (
 )
 from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, MergeUnfinished
-from checkout.request import PaymentBody
-from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, MemoryShop, Shop, a_claim, a_request, pounds
-from tests.virtual_time import in_virtual_time, loop_time
+from checkout.request import LONGEST_BODY, PaymentBody
+from checkout.workflow.orders import LATEST
+from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, Shop, a_claim, a_request, pounds
 
 KEY = "4f1c-key"
+YEAR_MS = 365 * 86_400_000
 
 
 async def nothing_happened(shop: Shop, cart: Cart) -> bool:
@@ -40,7 +39,7 @@ async def nothing_happened(shop: Shop, cart: Cart) -> bool:
         await shop.carts.read(cart.id) == cart
         and (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
         and (await shop.available(BOX), await shop.taken(BOX)) == (10, 0)
-        and not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+        and not await shop.orders.open_claims()
         and isinstance(await shop.orders.begin(a_claim(cart, "a probe")), Claimed)
         and shop.dispatched == []
     )
@@ -75,13 +74,23 @@ async def test_a_cart_becomes_an_order(shop: Shop) -> None:
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
 
 
+async def test_an_order_keeps_the_version_of_the_workflow_with_which_it_was_accepted(shop: Shop) -> None:
+    cart = await shop.cart()
+    order = (await shop.handlers().place(a_request(cart), idempotency_key=KEY)).order
+    moved = await shop.orders.transition(order, OrderStatus.STOCK_CONFIRMED, at=shop.now())
+
+    stored = await shop.orders.read(order.id)
+    assert stored == moved
+    assert stored.workflow == LATEST.version >= 1
+
+
 async def test_the_message_of_an_order_goes_to_the_dispatcher_and_waits_in_the_outbox(shop: Shop) -> None:
     placed = await shop.handlers(message=lambda order: order.id.encode()).place(
         a_request(await shop.cart()), idempotency_key=KEY
     )
     (entry,) = shop.dispatched
     assert (entry.order_id, entry.message) == (placed.order.id, placed.order.id.encode())
-    assert await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10) == [entry]
+    assert await shop.outbox.unsent(per_partition=10) == [entry]
 
 
 async def test_a_replay_has_the_same_bytes_in_every_status(shop: Shop) -> None:
@@ -111,12 +120,82 @@ async def test_the_same_key_with_another_body_is_refused(shop: Shop) -> None:
         await shop.handlers().place(a_request(cart, email="eve@example.com"), idempotency_key=KEY)
 
 
-async def test_the_same_key_for_another_cart_is_refused(shop: Shop) -> None:
-    await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)
-    other = await shop.cart()
-    with pytest.raises(IdempotencyKeyReused):
-        await shop.handlers().place(a_request(other), idempotency_key=KEY)
-    assert (await shop.carts.read(other.id)).status == "open"
+@pytest.mark.parametrize(("one", "other"), [(None, None), ("ada", "bob"), ("ada", "ada"), (None, "ada")])
+async def test_the_same_key_with_another_cart_is_another_checkout(
+    shop: Shop, one: str | None, other: str | None
+) -> None:
+    carts = [await shop.cart(owner=one), await shop.cart(owner=other)]
+    placed = [
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY, owner=owner)
+        for cart, owner in zip(carts, (one, other), strict=True)
+    ]
+    assert [each.replayed for each in placed] == [False, False]
+    assert [each.order.cart_id for each in placed] == [cart.id for cart in carts]
+
+
+async def test_a_repeated_checkout_is_known_as_a_replay_by_its_body_and_key(shop: Shop) -> None:
+    cart, other = await shop.cart(), await shop.cart()
+    handlers, body = shop.handlers(), msgspec.json.encode(a_request(cart))
+    assert not await handlers.is_replay(body, idempotency_key=KEY)
+    await handlers.place(a_request(cart), idempotency_key=KEY)
+    assert await handlers.is_replay(body, idempotency_key=KEY)
+    assert not await handlers.is_replay(body, idempotency_key="another")
+    assert not await handlers.is_replay(msgspec.json.encode(a_request(other)), idempotency_key=KEY)
+    for key in (None, "", "caf\u00e9"):
+        assert not await handlers.is_replay(body, idempotency_key=key)
+    for bad in (
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"cart_id":7}',
+        b'{"cart_id":"7f}o:x"}',
+        b"\xff",
+        b'{"x":' * 3000,
+        body + b" " * LONGEST_BODY,
+    ):
+        assert not await handlers.is_replay(bad, idempotency_key=KEY)
+
+
+async def test_a_signed_in_checkout_of_an_anonymous_cart_makes_the_order_theirs(shop: Shop) -> None:
+    cart, handlers = await shop.cart(), shop.handlers()
+    placed = await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")
+    assert placed.order.owner == "ada"
+    assert await handlers.read(placed.order.id, owner="ada") == placed.order
+    for other in (None, "bob"):
+        with pytest.raises(OrderNotFound):
+            await handlers.read(placed.order.id, owner=other)
+        with pytest.raises(OrderNotFound):
+            await handlers.cancel(placed.order.id, owner=other)
+        # Nor by the cart, whose id others may know, with the key and body of the first request.
+        with pytest.raises(CartClosed):
+            await handlers.place(a_request(cart), idempotency_key=KEY, owner=other)
+    assert (await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")).replayed
+
+
+async def test_an_anonymous_order_stays_anonymous_when_its_shopper_signs_in_before_the_retry(shop: Shop) -> None:
+    cart, handlers = await shop.cart(), shop.handlers()
+    placed = await handlers.place(a_request(cart), idempotency_key=KEY)
+    again = await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")
+    assert (again.replayed, again.order) == (True, placed.order)
+    assert again.order.owner is None
+
+
+async def test_the_shipping_address_is_shown_to_the_signed_in_owner_only(shop: Shop) -> None:
+    theirs = await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY, owner="ada")
+    anonymous = await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)
+    shown = msgspec.json.decode(theirs.to_json())["shipping_address"]
+    assert shown == {
+        "name": "Ada Lovelace",
+        "line1": "12 St James's Square",
+        "city": "London",
+        "postcode": "SW1Y 4JH",
+        "country": "GB",
+    }
+    read = await shop.handlers().read(theirs.order.id, owner="ada")
+    assert msgspec.json.decode(read.to_json())["shipping_address"] == shown
+    # Whoever has the link of an anonymous cart has its order's id too.
+    assert "shipping_address" not in msgspec.json.decode(anonymous.to_json())
 
 
 async def test_an_ordered_cart_is_closed_to_another_key(shop: Shop) -> None:
@@ -127,12 +206,43 @@ async def test_an_ordered_cart_is_closed_to_another_key(shop: Shop) -> None:
     assert refusal.value.order_id == placed.order.id
 
 
+async def test_the_cart_of_a_lost_order_is_closed_and_no_checkout_in_progress(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    cart = await shop.cart()
+    placed = await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    await shop.lose_order(placed.order.id)
+    with pytest.raises(CartClosed) as refusal:
+        await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert refusal.value.order_id == placed.order.id
+    assert placed.order.number in caplog.text
+
+
+@pytest.mark.parametrize("skew_ms", [-10 * YEAR_MS, -300_000, 300_000, 10 * YEAR_MS])
+async def test_processes_whose_clocks_differ_place_one_order(shop: Shop, skew_ms: int) -> None:
+    def skewed() -> int:
+        return shop.now() + skew_ms
+
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    await shop.orders.begin(a_claim(cart, "a process that dies"))
+    with pytest.raises(IdempotencyKeyInProgress):
+        await shop.handlers(clock_ms=skewed).place(a_request(cart), idempotency_key=KEY)
+    await shop.expire_claim(cart.id)
+    placed = await shop.handlers(clock_ms=skewed).place(a_request(cart), idempotency_key=KEY)
+    again = await shop.handlers().place(a_request(cart), idempotency_key=KEY)
+    assert (again.replayed, again.to_json()) == (True, placed.to_json())
+    assert await shop.sweep() == 0
+    assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+    cancelled = await shop.handlers().cancel(placed.order.id)
+    assert [entry.at for entry in cancelled.history] == sorted(entry.at for entry in cancelled.history)
+
+
 async def test_a_refused_checkout_changes_nothing(shop: Shop) -> None:
     cart = await shop.cart({MUG: 11, BOX: 1})
     with pytest.raises(OutOfStock):
         await shop.handlers().place(a_request(cart), idempotency_key=KEY)
     assert await nothing_happened(shop, cart)
-    await shop.expire_claim(cart.id, KEY)
+    await shop.expire_claim(cart.id)
     await shop.set_stock(MUG, 11)
     changed = a_request(cart, expected_total=pounds(11 * 255 + 1000))
     assert not (await shop.handlers().place(changed, idempotency_key=KEY)).replayed
@@ -218,7 +328,7 @@ async def test_a_shoppers_cart_and_order_are_not_found_by_others(shop: Shop) -> 
     assert await shop.handlers().read(placed.order.id, owner="ada") == placed.order
 
 
-async def test_replay_cancel_and_events_are_for_the_owner_only(shop: Shop) -> None:
+async def test_replay_and_cancel_are_for_the_owner_only(shop: Shop) -> None:
     cart, handlers = await shop.cart(owner="ada"), shop.handlers()
     placed = await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")
     for owner in (None, "bob"):
@@ -226,8 +336,6 @@ async def test_replay_cancel_and_events_are_for_the_owner_only(shop: Shop) -> No
             await handlers.place(a_request(cart), idempotency_key=KEY, owner=owner)
         with pytest.raises(OrderNotFound):
             await handlers.cancel(placed.order.id, owner=owner)
-        with pytest.raises(OrderNotFound):
-            await anext(aiter(handlers.events(placed.order.id, owner=owner)))
     replayed = await handlers.place(a_request(cart), idempotency_key=KEY, owner="ada")
     assert (replayed.replayed, replayed.order.id) == (True, placed.order.id)
     assert (await handlers.cancel(placed.order.id, owner="ada")).owner == "ada"
@@ -339,7 +447,7 @@ async def test_an_expired_claim_cannot_order_a_cart_that_another_ordered(shop: S
     request = a_request(cart)
 
     async def another_is_faster() -> None:
-        await shop.expire_claim(cart.id, KEY)
+        await shop.expire_claim(cart.id)
         await shop.handlers().place(request, idempotency_key=KEY)
 
     orders: Any = Interfering(shop.orders, another_is_faster)
@@ -408,62 +516,16 @@ async def test_an_order_whose_shipment_is_arranged_cannot_be_cancelled(shop: Sho
         OrderStatus.PAYMENT_AUTHORISED,
         OrderStatus.SHIPPING_ARRANGED,
         OrderStatus.COMPLETED,
+        OrderStatus.SHIPPED,
+        OrderStatus.DELIVERED,
+        OrderStatus.RETURNED,
     ):
         order = await shop.orders.transition(order, status, at=shop.now())
-        if status not in {OrderStatus.SHIPPING_ARRANGED, OrderStatus.COMPLETED}:
+        if status in {OrderStatus.STOCK_CONFIRMED, OrderStatus.PAYMENT_AUTHORISED}:
             continue
         with pytest.raises(CancelTooLate) as refusal:
             await handlers.cancel(order.id)
         assert refusal.value.status == status
-
-
-async def test_events_follow_the_history_and_end_with_the_order(shop: Shop) -> None:
-    handlers = shop.handlers(poll_s=0)
-    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
-    events: list[tuple[int, str]] = []
-    async for event in handlers.events(order.id):
-        assert event is not None
-        events.append((event.number, event.entry.status.value))
-        order = (
-            await shop.orders.transition(order, NEXT[order.status], at=shop.now()) if order.status in NEXT else order
-        )
-    statuses = ["accepted", "stock_confirmed", "payment_authorised", "shipping_arranged", "completed"]
-    assert events == list(enumerate(statuses, start=1))
-    assert [event and event.number async for event in handlers.events(order.id, after=3)] == [4, 5]
-    assert [event async for event in handlers.events(order.id, after=99)] == []
-    with pytest.raises(OrderNotFound):
-        await anext(handlers.events("nonsense"))
-
-
-@in_virtual_time
-async def test_the_first_heartbeat_follows_a_silence_as_long_as_any_other() -> None:
-    shop = MemoryShop()
-    await shop.set_stock(MUG, 10)
-    handlers = shop.handlers(poll_s=0.25)
-    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
-    events = handlers.events(order.id, after=1, heartbeat_s=1.0)
-    heartbeats = []
-    async with asyncio.timeout(10.0):
-        for _ in range(3):
-            assert await anext(events) is None
-            heartbeats.append(loop_time())
-    # The history is read first, then after each quarter of a second.
-    assert heartbeats == pytest.approx([0.75, 1.75, 2.75])
-
-
-@in_virtual_time
-async def test_a_heartbeat_follows_a_silence_after_the_latest_event() -> None:
-    shop = MemoryShop()
-    await shop.set_stock(MUG, 10)
-    handlers = shop.handlers(poll_s=0.25)
-    order = (await handlers.place(a_request(await shop.cart()), idempotency_key=KEY)).order
-    events = handlers.events(order.id, heartbeat_s=1.0)
-    first = await anext(events)
-    assert first is not None
-    assert first.number == 1
-    async with asyncio.timeout(10.0):
-        assert await anext(events) is None
-    assert loop_time() == pytest.approx(1.0)
 
 
 def gbp(amount: int) -> Mapping[str, Any]:

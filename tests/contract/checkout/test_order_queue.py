@@ -8,22 +8,23 @@ from typing import Protocol
 
 import msgspec
 import pytest
-from aiobotocore.session import get_session
 
 from cart.model import OrderId
 from checkout.errors import ServiceUnavailable
 from checkout.ports.queue import Backlog, Delivery, OrderQueue, Outgoing
-from checkout.queues.redis_queue import DEAD, RedisQueue
+from checkout.queues.redis_queue import DEAD, EntryId, RedisQueue
 from checkout.queues.sqs_queue import open_sqs_queue
 from store import Client, open_client
+from tests.sqs import aws_session
 from tests.unit.checkout.fake_services import MemoryQueue
+from tests.waiting import WITHIN_S
 
 # Queues store times in milliseconds.
 CLOCK_RESOLUTION_S = 0.002
 VISIBILITY_S = 1.0  # the least that SQS knows
-MAX_DELIVERIES = 2
+# Far fewer than a queue should have: releasing must not use them up.
+MAX_RECEIVES = 4
 REGION = "eu-west-2"
-WITHIN_S = 15.0
 
 
 class AnyQueue(OrderQueue, Backlog, Protocol):
@@ -39,7 +40,7 @@ class Shared(msgspec.Struct):
 
 
 async def memory_queue(_request: pytest.FixtureRequest, _stack: AsyncExitStack) -> Shared:
-    queue = MemoryQueue(visibility_s=VISIBILITY_S, max_deliveries=MAX_DELIVERIES)
+    queue = MemoryQueue(visibility_s=VISIBILITY_S)
 
     async def dead() -> list[bytes]:
         await queue.receive(1, 0)
@@ -60,9 +61,7 @@ async def redis_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> 
     await store.execute("FLUSHDB")
 
     async def worker(name: str) -> RedisQueue:
-        return RedisQueue(
-            store, await client(), consumer=name, visibility_s=VISIBILITY_S, max_deliveries=MAX_DELIVERIES
-        )
+        return RedisQueue(store, await client(), consumer=name, visibility_s=VISIBILITY_S)
 
     queue, second = await worker("one"), await worker("two")
 
@@ -76,9 +75,11 @@ async def redis_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> 
 _names = itertools.count(1)
 
 
-async def sqs_queue(request: pytest.FixtureRequest, stack: AsyncExitStack, suffix: str = "") -> Shared:
-    endpoint_url: str = request.getfixturevalue("sqs_endpoint")
-    creating = get_session().create_client("sqs", endpoint_url=endpoint_url, region_name=REGION)
+async def sqs_queue(
+    request: pytest.FixtureRequest, stack: AsyncExitStack, *, suffix: str = "", server: str = "sqs_endpoint"
+) -> Shared:
+    endpoint_url: str = request.getfixturevalue(server)
+    creating = aws_session().create_client("sqs", endpoint_url=endpoint_url, region_name=REGION)
     admin = await stack.enter_async_context(creating)
     kind = {"FifoQueue": "true"} if suffix else {}
 
@@ -90,7 +91,7 @@ async def sqs_queue(request: pytest.FixtureRequest, stack: AsyncExitStack, suffi
     name = f"orders-{next(_names)}"
     dead_url = await create(f"{name}-dead")
     described = await admin.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
-    redrive = {"deadLetterTargetArn": described["Attributes"]["QueueArn"], "maxReceiveCount": MAX_DELIVERIES}
+    redrive = {"deadLetterTargetArn": described["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVES}
     url = await create(name, RedrivePolicy=msgspec.json.encode(redrive).decode())
 
     async def worker() -> AnyQueue:
@@ -111,7 +112,20 @@ async def sqs_fifo_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) 
     return await sqs_queue(request, stack, suffix=".fifo")
 
 
-@pytest.fixture(params=[memory_queue, redis_queue, sqs_queue, sqs_fifo_queue], ids=lambda make: make.__name__)
+async def fauxqs_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Shared:
+    return await sqs_queue(request, stack, server="fauxqs_endpoint")
+
+
+async def fauxqs_fifo_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Shared:
+    return await sqs_queue(request, stack, suffix=".fifo", server="fauxqs_endpoint")
+
+
+SQS = [
+    pytest.param(make, marks=pytest.mark.slow) for make in (sqs_queue, sqs_fifo_queue, fauxqs_queue, fauxqs_fifo_queue)
+]
+
+
+@pytest.fixture(params=[memory_queue, redis_queue, *SQS], ids=lambda make: make.__name__)
 async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
     async with AsyncExitStack() as stack:
         yield await request.param(request, stack)
@@ -123,7 +137,7 @@ def queue(shared: Shared) -> OrderQueue:
 
 
 def messages(*bodies: bytes) -> list[Outgoing]:
-    return [Outgoing(OrderId(f"7f{index:024d}"), body) for index, body in enumerate(bodies)]
+    return [Outgoing(OrderId(f"7f{index:024d}"), body, f"{index}") for index, body in enumerate(bodies)]
 
 
 async def receive(queue: OrderQueue, count: int) -> list[Delivery]:
@@ -222,8 +236,9 @@ async def test_an_extended_delivery_stays_invisible_longer(queue: OrderQueue) ->
     async with asyncio.timeout(WITHIN_S):
         again: list[Delivery] = []
         while not again:
-            await queue.extend(extended, VISIBILITY_S)
-            again += await queue.receive(10, 0.1)
+            await queue.extend([extended], VISIBILITY_S)
+            again += await queue.receive(10, 0)  # a wait would be as long as the visibility
+            await asyncio.sleep(0.01)
 
     assert bodies(again) == [b"left"]
 
@@ -232,10 +247,9 @@ async def test_a_released_message_is_delivered_again_at_once(queue: OrderQueue) 
     await queue.send(messages(b"failed"))
     (delivery,) = await receive(queue, 1)
 
-    is_dead = await queue.release(delivery, 0, reason="busy")
+    await queue.release(delivery, 0)
     (again,) = await receive(queue, 1)
 
-    assert not is_dead
     assert (again.body, again.attempt) == (b"failed", 2)
 
 
@@ -243,33 +257,63 @@ async def test_a_message_released_with_a_delay_is_delivered_later(queue: OrderQu
     await queue.send(messages(b"later", b"sooner"))
     sooner, later = sorted(await receive(queue, 2), key=lambda delivery: delivery.body, reverse=True)
 
-    await queue.release(later, 1, reason="busy")
-    await queue.release(sooner, 0, reason="busy")
+    await queue.release(later, 1)
+    await queue.release(sooner, 0)
 
     assert bodies(await receive(queue, 1)) == [b"sooner"]
     assert bodies(await receive(queue, 1)) == [b"later"]
 
 
-async def test_a_message_released_at_its_last_attempt_is_dead_lettered(shared: Shared) -> None:
-    await shared.queue.send(messages(b"poison"))
-
-    outcomes = []
-    for _ in range(MAX_DELIVERIES):
+async def test_no_number_of_deliveries_ends_a_message(shared: Shared) -> None:
+    body = b"order"
+    await shared.queue.send(messages(body))
+    for _ in range(2 * MAX_RECEIVES + 1):
         (delivery,) = await receive(shared.queue, 1)
-        outcomes.append(await shared.queue.release(delivery, 0, reason="it is no order"))
+        assert delivery.body == body
+        await shared.queue.release(delivery, 0)
 
-    assert outcomes == [False] * (MAX_DELIVERIES - 1) + [True]
-    assert await until_dead(shared) == [b"poison"]
-    assert not await shared.queue.receive(10, 0)
+    (last,) = await receive(shared.second, 1)
+    await shared.second.acknowledge([last])
+    assert not await shared.queue.receive(10, 1)
+    assert not await shared.dead()
+    assert await shared.queue.count_dead_letters() == 0
 
 
-async def test_a_message_whose_workers_died_is_dead_lettered(shared: Shared) -> None:
-    await shared.queue.send(messages(b"killer"))
-
-    for _ in range(MAX_DELIVERIES):
+async def test_a_message_whose_workers_died_is_delivered_to_the_next(shared: Shared) -> None:
+    await shared.queue.send(messages(b"order"))
+    for _ in range(3):
         await receive(shared.queue, 1)
 
-    assert await until_dead(shared) == [b"killer"]
+    (delivery,) = await receive(shared.second, 1)
+
+    assert (delivery.body, delivery.attempt) == (b"order", 4)
+    assert not await shared.dead()
+
+
+async def test_a_dead_letter_is_delivered_no_more_and_counted(shared: Shared) -> None:
+    await shared.queue.send(messages(b"poison", b"order"))
+    received = await receive(shared.queue, 2)
+    poison = next(delivery for delivery in received if delivery.body == b"poison")
+
+    await shared.queue.dead_letter(poison, reason="it is no order")
+
+    assert await shared.queue.count_dead_letters() == 1
+    assert await until_dead(shared) == [b"poison"]
+    assert bodies(await receive(shared.second, 1)) == [b"order"]
+
+
+async def test_messages_about_one_order_are_delivered_each_and_a_repeat_is_none_of_them(shared: Shared) -> None:
+    """An order's cancellation must not pass for a duplicate of its acceptance; sending it again may."""
+    order_id = OrderId("7f" + "a" * 24)
+    accepted, cancelled = Outgoing(order_id, b"same bytes", "1-0"), Outgoing(order_id, b"same bytes", "2-0")
+
+    assert all([*await shared.queue.send([accepted]), *await shared.queue.send([cancelled])])
+
+    first = await receive(shared.queue, 1)
+    await shared.queue.acknowledge(first)
+    second = await receive(shared.queue, 1)
+    await shared.queue.acknowledge(second)
+    assert bodies([*first, *second]) == [b"same bytes", b"same bytes"]
 
 
 async def until_dead(shared: Shared) -> list[bytes]:
@@ -279,46 +323,39 @@ async def until_dead(shared: Shared) -> list[bytes]:
                 return dead
 
 
-async def test_an_acknowledged_delivery_can_neither_be_extended_nor_released(queue: OrderQueue) -> None:
-    await queue.send(messages(b"done"))
-    (delivery,) = await receive(queue, 1)
-    await queue.acknowledge([delivery])
+async def test_an_acknowledged_delivery_stays_so(shared: Shared) -> None:
+    """Repeats, as after lost replies, and calls of a worker whose delivery another has finished."""
+    await shared.queue.send(messages(b"done"))
+    (delivery,) = await receive(shared.queue, 1)
+    await shared.queue.acknowledge([delivery])
 
-    await queue.extend(delivery, 1)
-    assert not await queue.release(delivery, 0, reason="late")
-    await queue.acknowledge([delivery])
+    await shared.queue.extend([delivery], 1)
+    await shared.queue.release(delivery, 0)
+    await shared.queue.acknowledge([delivery])
 
-    assert not await queue.receive(10, 0)
-
-
-async def test_a_deferred_message_is_never_dead_lettered(shared: Shared) -> None:
-    body = b"deferred"
-    await shared.queue.send(messages(body))
-    for _ in range(2 * MAX_DELIVERIES + 1):
-        (delivery,) = await receive(shared.queue, 1)
-        assert (delivery.body, delivery.attempt <= MAX_DELIVERIES) == (body, True)
-        await shared.queue.defer(delivery, 0)
-
-    (last,) = await receive(shared.queue, 1)
-    await shared.queue.acknowledge([last])
     assert not await shared.queue.receive(10, 1)
     assert not await shared.dead()
 
 
-async def test_a_deferred_message_stays_invisible_for_its_delay(queue: OrderQueue) -> None:
+async def test_a_release_may_be_repeated(queue: OrderQueue) -> None:
+    await queue.send(messages(b"order"))
+    (delivery,) = await receive(queue, 1)
+    await queue.release(delivery, 0)
+    await queue.release(delivery, 0)
+
+    (again,) = await receive(queue, 1)
+    await queue.acknowledge([again])
+
+    assert bodies([again]) == [b"order"]
+    assert not await queue.receive(10, 1)
+
+
+async def test_a_released_message_stays_invisible_for_its_delay(queue: OrderQueue) -> None:
     await queue.send(messages(b"later"))
     (delivery,) = await receive(queue, 1)
-    await queue.defer(delivery, 1)
+    await queue.release(delivery, 1)
     assert not await queue.receive(10, 0)
     assert bodies(await receive(queue, 1)) == [b"later"]
-
-
-async def test_an_acknowledged_delivery_cannot_be_deferred(queue: OrderQueue) -> None:
-    await queue.send(messages(b"done"))
-    (delivery,) = await receive(queue, 1)
-    await queue.acknowledge([delivery])
-    await queue.defer(delivery, 0)
-    assert not await queue.receive(10, 1)
 
 
 async def test_the_age_is_that_of_the_oldest_message(shared: Shared) -> None:
@@ -348,6 +385,17 @@ async def test_the_age_is_that_of_the_oldest_message(shared: Shared) -> None:
     assert await shared.queue.oldest_age_s() is None
 
 
+async def test_the_age_of_the_oldest_message_needs_no_right_clock(shared: Shared, wrong_clock: None) -> None:
+    now = asyncio.get_running_loop().time
+    sent_at = now()
+    await shared.queue.send(messages(b"now"))
+    await receive(shared.queue, 1)
+    async with asyncio.timeout(WITHIN_S):
+        while not (age_s := await shared.queue.oldest_age_s()):  # noqa: ASYNC110 - the age is what grows
+            await asyncio.sleep(0.01)
+    assert age_s <= now() - sent_at + CLOCK_RESOLUTION_S
+
+
 async def test_a_batch_over_the_size_limit_is_sent_in_parts(queue: OrderQueue) -> None:
     heavy = [b"%d" % number + b"x" * 200_000 for number in range(10)]
 
@@ -373,15 +421,16 @@ async def absent(
 
 
 async def test_a_queue_that_cannot_be_reached_is_unavailable(absent: OrderQueue) -> None:
-    delivery = Delivery(b"", "1-1", 1)
+    delivery = Delivery(b"", EntryId(b"1-1") if isinstance(absent, RedisQueue) else "1-1", 1)
 
     outcomes = await asyncio.gather(
         absent.send(messages(b"1", b"2")),
         absent.receive(10, 0),
-        absent.extend(delivery, 1),
+        absent.extend([delivery], 1),
         absent.acknowledge([delivery]),
-        absent.release(delivery, 0, reason="busy"),
+        absent.release(delivery, 0),
+        absent.dead_letter(delivery, reason="odd"),
         return_exceptions=True,
     )
 
-    assert [type(outcome) for outcome in outcomes] == [ServiceUnavailable] * 5
+    assert [type(outcome) for outcome in outcomes] == [ServiceUnavailable] * 6

@@ -6,9 +6,12 @@ import pytest
 
 from cart.ids import new_cart_id
 from cart.model import OrderId, Sku
+from cart.sku_keys import restocked_key
+from cart.timestamps import unix_ms
 from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
 from checkout.ports.stock import StockLine
-from tests.contract.checkout.shop import BOX, MUG, Shop
+from checkout.redis.stock import RedisStock
+from tests.contract.checkout.shop import BOX, MUG, RedisShop, Shop
 
 ONE, OTHER = OrderId(new_cart_id()), OrderId(new_cart_id())
 
@@ -113,6 +116,44 @@ async def test_the_sale_of_a_completed_order_is_deleted(shop: Shop) -> None:
     assert await counts(shop) == (7, 0)
 
 
+async def test_what_an_order_returns_is_put_back_once(shop: Shop) -> None:
+    lines = [StockLine(MUG, 3), StockLine(BOX, 1)]
+    await shop.stock.hold(ONE, lines, fence=1)
+    await shop.stock.confirm(ONE, [MUG, BOX])
+    await shop.stock.complete(ONE, [MUG, BOX])
+    for _ in range(2):
+        await shop.stock.restock(ONE, lines, report="carrier:1")
+    assert await counts(shop) == (10, 0)
+    assert await shop.available(BOX) == 10
+
+
+async def test_what_each_order_returns_is_put_back(shop: Shop) -> None:
+    for order_id in (ONE, OTHER, OrderId(new_cart_id())):
+        await hold(shop, order_id, mugs=2)
+        await shop.stock.confirm(order_id, [MUG])
+        await shop.stock.complete(order_id, [MUG])
+        await shop.stock.restock(order_id, [StockLine(MUG, 2)], report="carrier:1")
+    assert await counts(shop) == (10, 0)
+
+
+async def test_each_report_on_an_order_puts_its_goods_back_once(shop: Shop) -> None:
+    await hold(shop)
+    await shop.stock.confirm(ONE, [MUG])
+    await shop.stock.complete(ONE, [MUG])
+    for report, mugs in (("desk:1", 1), ("desk:2", 2), ("desk:1", 1), ("desk:2", 2)):
+        await shop.stock.restock(ONE, [StockLine(MUG, mugs)], report=report)
+    assert await counts(shop) == (10, 0)
+
+
+async def test_an_order_that_an_earlier_version_put_back_has_nothing_left(shop: Shop) -> None:
+    if not isinstance(shop, RedisShop):
+        pytest.skip("memory has no records of earlier versions")
+    await hold(shop)
+    await shop.store.execute("ZADD", restocked_key(MUG), unix_ms(), ONE)
+    await shop.stock.restock(ONE, [StockLine(MUG, 3)], report="carrier:1")
+    assert await shop.available(MUG) == 7
+
+
 async def test_a_hold_expires_and_not_before(shop: Shop) -> None:
     await hold(shop)
     assert not await shop.stock.expire(ONE, [MUG])
@@ -136,3 +177,22 @@ async def test_orders_do_not_touch_each_others_holds(shop: Shop) -> None:
     await hold(shop, OTHER, mugs=2)
     await shop.stock.cancel(ONE, [MUG])
     assert await counts(shop) == (8, 2)
+
+
+@pytest.mark.parametrize("lines_per_call", [1, 3, 64])
+async def test_the_lines_of_an_order_are_independent_however_many_a_call_has(shop: Shop, lines_per_call: int) -> None:
+    if isinstance(shop, RedisShop):
+        shop.stock = RedisStock(shop.store, lines_per_call=lines_per_call)
+    skus = [Sku(f"mug {number}") for number in range(7)]
+    for sku in skus:
+        await shop.set_stock(sku, 2)
+    lines = [StockLine(sku, 1 + number % 2 * 4) for number, sku in enumerate(skus)]
+    short = [Shortage(sku, 5, 2) for sku in skus[1::2]]
+    assert await shop.stock.hold(ONE, lines, fence=1) == short
+    assert [await shop.available(sku) for sku in skus] == [1, 2, 1, 2, 1, 2, 1]
+    with pytest.raises(StockNotHeld) as refused:
+        await shop.stock.confirm(ONE, skus)
+    assert refused.value.skus == skus[1::2]
+    await shop.stock.complete(ONE, skus[:1])
+    await shop.stock.cancel(ONE, skus)
+    assert [await shop.available(sku) for sku in skus] == [1, 2, 2, 2, 2, 2, 2]

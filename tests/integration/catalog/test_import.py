@@ -12,6 +12,7 @@ from cart.catalog.redis_catalog import IMPORTS_KEY, LEASE_KEY, RedisCatalog, Red
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
 from store import Client
+from tests.waiting import WITHIN_S
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "catalog.csv"
 HEADER = "sku,name,price,currency,stock\n"
@@ -65,13 +66,36 @@ async def test_a_changed_price_reaches_every_price_book(store: Client, search: S
     for price in ("1.00", "1.10"):
         path.write_text(HEADER + f"A,HEART,{price},GBP,3\n")
         await import_catalog(path, catalog=RedisCatalog(store), search=search)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             for book in books:
                 while (await book.products([Sku("A")]))[Sku("A")].price != int(price.replace(".", "")):
                     await store.execute("PING")
     for task in watching:
         task.cancel()
     await asyncio.gather(*watching, return_exceptions=True)
+
+
+async def test_an_import_of_prices_amid_sales_loses_no_unit(
+    store: Client, search: SqliteSearch, tmp_path: Path
+) -> None:
+    path = tmp_path / "catalog.csv"
+    path.write_text(HEADER + "A,HEART,1.00,GBP,1000\n")
+    await import_catalog(path, catalog=RedisCatalog(store), search=search)
+    prices = tmp_path / "prices.csv"
+
+    async def sell() -> None:
+        for _ in range(100):
+            await store.execute("HINCRBY", "{A}p", "stock", -1)
+
+    async def reprice() -> None:
+        for pounds in range(2, 7):
+            prices.write_text(f"sku,price,currency\nA,{pounds},GBP\n")
+            await import_catalog(prices, catalog=RedisCatalog(store), search=search)
+
+    await asyncio.gather(sell(), reprice(), sell())
+    assert await RedisCatalog(store).level(Sku("A")) == 800
+    assert await store.execute("HGET", "{A}p", "price") == b"600"
+    assert (await search.page(limit=1, q="heart")).skus == ["A"]
 
 
 async def test_importing_once_is_recorded_in_the_store(store: Client, search: SqliteSearch, tmp_path: Path) -> None:
@@ -110,7 +134,7 @@ async def test_a_long_import_renews_its_lease(store: Client, monkeypatch: pytest
     monkeypatch.setattr(redis_catalog, "LEASE_MS", 400)
     async with RedisCatalog(store).lease(wait_s=1):
         left_ms = await store.execute("PTTL", LEASE_KEY)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while (now_left_ms := await store.execute("PTTL", LEASE_KEY)) <= left_ms:
                 left_ms = now_left_ms
         assert left_ms > 0

@@ -16,7 +16,28 @@ from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
 
 WORDS = st.sampled_from(
-    ["red", "RED", "heart", "é", "e\u0301", "ß", "ss", "0001", "1", "A", "-", '"', "'s", "NOT", "茶", " "]
+    [
+        *(
+            "red",
+            "RED",
+            "heart",
+            "sweetheart",
+            "hear",
+            "é",
+            "e\u0301",
+            "ß",
+            "ss",
+            "0001",
+            "1",
+            "A",
+            "-",
+            '"',
+            "'s",
+            "NOT",
+            " ",
+        ),
+        *("茶", "茶碗", "緑茶碗", "バス", "ไหม", "ผ้าไหมไทย", "한국"),
+    ]
 )
 NAMES = st.lists(WORDS, max_size=4).map(" ".join) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SKUS = st.sampled_from(["A", "B", "red", "red heart", "0001", "'s", "茶"]).map(Sku)

@@ -71,6 +71,30 @@ async def test_an_index_of_another_version_is_an_error(tmp_path: Path) -> None:
     await search.close()
 
 
+async def test_an_index_without_parts_of_words_is_made_again(tmp_path: Path) -> None:
+    """What version 1 made: products keep their places, and the next import has the words of all scripts right."""
+    path = tmp_path / "search.sqlite3"
+    names = ["red sweetheart", "blue lamp"] * 1200
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, words TEXT NOT NULL)")
+        old.execute(
+            "CREATE VIRTUAL TABLE names USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii')"
+        )
+        old.execute("CREATE TABLE imports (digest TEXT PRIMARY KEY) WITHOUT ROWID")
+        old.execute("INSERT INTO imports VALUES ('digest')")
+        for row_id, name in enumerate(names, start=1):
+            old.execute("INSERT INTO products VALUES (?, ?, ?)", (row_id, f"S{row_id}", name))
+            old.execute("INSERT INTO names(rowid, words) VALUES (?, ?)", (row_id, f"0000{name.replace(' ', ' 0000')}"))
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    for _ in range(2):
+        async with opened(path) as search:
+            assert (await search.page(limit=2, q="eethear")).skus == ["S1", "S3"]
+            assert (await search.page(limit=2, q="lamp blue")).skus == ["S2", "S4"]
+            assert len((await search.page(limit=100)).skus) == 100
+            assert not await search.has_imported("digest")
+
+
 async def test_a_cursor_with_any_changed_character_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "search.sqlite3") as search:
         await search.upsert([(Sku(str(number)), "HEART") for number in range(3)])
@@ -87,8 +111,12 @@ async def test_a_forged_cursor_reads_from_its_position_or_is_refused(tmp_path: P
         await search.upsert([(Sku("A"), "HEART")])
         for q in (None, "heart"):
             assert await search.page(limit=1, q=q, cursor=sqlite_search._cursor((1 << 63) - 1, q)) == ([], None)
-            with pytest.raises(ForeignCursor):
-                await search.page(limit=1, q=q, cursor=sqlite_search._cursor(1 << 63, q))
+        beyond = sqlite_search._cursor(1 << 63, None)
+        with pytest.raises(ForeignCursor):
+            await search.page(limit=1, cursor=beyond)
+        for position in (1 << 63, (1 << 64) - 1):
+            cursor = sqlite_search._cursor(position, "heart")
+            assert await search.page(limit=1, q="heart", cursor=cursor) == ([], None)
 
 
 async def test_a_search_over_its_time_budget_continues_at_its_cursor(

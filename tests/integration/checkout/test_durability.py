@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cart.model import OrderId
-from checkout.durability import AofWait, OnReply, fsync_policy
-from checkout.errors import OrderNotDurable
-from checkout.ports.orders import Receipt
+from checkout.errors import ChangeNotDurable, CheckoutInterrupted, OrderNotDurable
+from checkout.facts import PaymentFact
+from checkout.order_status import CancelReason, OrderStatus
+from checkout.ports.orders import Orders, Receipt
 from checkout.purchase import PlacedOrder
-from checkout.redis_orders import RedisOrders
+from checkout.redis.durability import AofWait, OnReply, fsync_policy
+from checkout.redis.orders import RedisOrders
 from store import Client, ReplyError, Script, StoreUnavailable, open_client
 from tests.contract.checkout.shop import MUG, RedisShop, a_request
+from tests.waiting import WITHIN_S
 
 KEY = "the key"
 INCREMENT = Script("return redis.call('INCR', KEYS[1])")
@@ -158,12 +161,12 @@ async def test_an_order_that_is_not_on_disk_in_time_is_rolled_back(shop: RedisSh
     assert (now.status, now.lines, now.order_id) == ("open", cart.lines, None)
     assert now.version == cart.version + 2
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
-    assert not await shop.outbox.unsent(before_ms=shop.now() + 1000, per_partition=10)
+    assert not await shop.outbox.unsent(per_partition=10)
     commits.replies = None
     assert not (await shop.handlers().place(request, idempotency_key=KEY)).replayed
     await shop.sweep()
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
-    assert not await shop.orders.abandoned(before_ms=shop.now() + 1000)
+    assert not await shop.orders.open_claims()
 
 
 async def test_the_stock_of_a_rolled_back_order_is_swept_if_the_process_dies(
@@ -198,8 +201,9 @@ async def test_a_replay_waits_until_the_order_is_on_disk(shop: RedisShop, commit
     elsewhere.replies = asyncio.Queue()
     elsewhere.replies.put_nowait([0, 0])
     other = RedisOrders(store, durability=AofWait(elsewhere))
-    with pytest.raises(OrderNotDurable):
+    with pytest.raises(CheckoutInterrupted) as interrupted:
         await shop.handlers(orders=other).place(request, idempotency_key=KEY)
+    assert interrupted.value.may_have_run
     commits.replies.put_nowait([1, 0])
     assert not (await first).replayed
 
@@ -213,15 +217,20 @@ async def test_a_replay_of_an_order_that_is_rolled_back_meanwhile_orders_again(
     first = asyncio.create_task(shop.handlers().place(request, idempotency_key=KEY))
     await until_ordered(shop, request.cart_id)
 
-    class SlowToLook(RedisOrders):
+    class SlowToLook:
+        orders = RedisOrders(shop.store)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.orders, name)
+
         async def receipt(self, order_id: OrderId) -> Receipt | None:
             replies.put_nowait([0, 0])
             with pytest.raises(OrderNotDurable):
                 await first
-            return await super().receipt(order_id)
+            return await self.orders.receipt(order_id)
 
     replies = commits.replies
-    placed = await shop.handlers(orders=SlowToLook(shop.store)).place(request, idempotency_key=KEY)
+    placed = await shop.handlers(orders=cast(Orders, SlowToLook())).place(request, idempotency_key=KEY)
     assert not placed.replayed
     assert (await shop.carts.read(placed.order.cart_id)).order_id == placed.order.id
 
@@ -238,12 +247,83 @@ async def test_an_order_that_a_replay_found_on_disk_is_not_rolled_back(
     replay = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
     assert replay.replayed
     commits.replies.put_nowait([0, 0])
-    with pytest.raises(OrderNotDurable):
-        await first
+    assert (await first).order == replay.order  # too late to roll it back
     again = await shop.handlers(orders=other).place(request, idempotency_key=KEY)
     assert isinstance(again, PlacedOrder)
     assert again.order == replay.order
     assert (await shop.available(MUG), await shop.taken(MUG)) == (8, 2)
+
+
+async def test_a_cancellation_waits_until_it_is_on_disk(shop: RedisShop, commits: CommitStore) -> None:
+    await warm_up(shop)
+    order = (await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    # The server knows the scripts: a cancellation, and its repetition, are one batch each.
+    other = (await shop.handlers().place(a_request(await shop.cart()), idempotency_key="other")).order
+    await shop.handlers().cancel(other.id)
+    await shop.handlers().cancel(other.id)
+    commits.replies = asyncio.Queue()
+    for _ in range(2):
+        commits.replies.put_nowait([0, 0])
+        with pytest.raises(ChangeNotDurable):
+            await shop.handlers().cancel(order.id)
+    commits.replies.put_nowait([1, 0])
+    assert (await shop.handlers().cancel(order.id)).reason is CancelReason.REQUESTED
+
+
+async def test_transitions_are_not_waited_for_until_the_order_has_ended(shop: RedisShop, commits: CommitStore) -> None:
+    order = (await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    commits.commands.clear()
+    for status in list(OrderStatus)[1:5]:
+        order = await shop.orders.transition(order, status, at=shop.now())
+    assert commits.commands == []
+    for _ in range(2):
+        # Each time with a write of its own, which WAITAOF then covers.
+        commits.commands.clear()
+        await shop.orders.settle(order)
+        assert commits.commands[-2:] == ["EVALSHA", "WAITAOF"]
+    assert await shop.in_flight.stalled(idle_s=0, limit=10) == []
+    commits.replies = asyncio.Queue()
+    commits.replies.put_nowait([0, 0])
+    with pytest.raises(ChangeNotDurable):
+        await shop.orders.settle(order)
+
+
+async def test_a_settlement_changes_the_order_each_time(shop: RedisShop, store: Client) -> None:
+    order = (await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    for status in list(OrderStatus)[1:5]:
+        order = await shop.orders.transition(order, status, at=shop.now())
+    await shop.orders.settle(order)
+    changes = [await changes_of(store)]
+    for _ in range(2):
+        await shop.orders.settle(order)
+        changes.append(await changes_of(store))
+    assert changes[0] < changes[1] < changes[2]
+
+
+async def test_a_fact_that_is_told_again_is_a_change_that_is_waited_for(
+    shop: RedisShop, commits: CommitStore, store: Client
+) -> None:
+    """WAITAOF covers the writes of its connection, and the fact may have come over that of another process."""
+    order = (await shop.handlers().place(a_request(await shop.cart()), idempotency_key=KEY)).order
+    fact = PaymentFact("payment:1", shop.now(), "captured", amount=order.total)
+    assert await shop.orders.append_fact(order.id, fact, message=b"m") is not None
+    before = await changes_of(store)
+    commits.replies = asyncio.Queue()
+    commits.replies.put_nowait([0, 0])
+    with pytest.raises(ChangeNotDurable):
+        await shop.orders.append_fact(order.id, fact, message=b"m")
+    assert await changes_of(store) > before
+    commits.replies.put_nowait([1, 0])
+    assert await shop.orders.append_fact(order.id, fact, message=b"m") is None
+    stored = await shop.orders.read(order.id)
+    assert stored is not None
+    assert stored.facts == (fact,)
+
+
+async def changes_of(store: Client) -> int:
+    """The writes that the server has counted."""
+    info = (await store.execute("INFO", "persistence")).decode()
+    return int(next(line for line in info.splitlines() if line.startswith("rdb_changes_since_last_save")).split(":")[1])
 
 
 async def warm_up(shop: RedisShop) -> None:
@@ -260,6 +340,6 @@ async def warm_up(shop: RedisShop) -> None:
 
 
 async def until_ordered(shop: RedisShop, cart_id: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while (await shop.store.execute("HGET", f"{{{cart_id[:2]}}}c:{cart_id}", "\1s")) != b"ordered":
             continue

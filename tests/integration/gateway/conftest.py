@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import uvloop
 
+from tests.sqs import aws_credentials, sqs_endpoint, sqs_server  # noqa: F401  fixtures
+
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """On the event loop that the workers run on."""

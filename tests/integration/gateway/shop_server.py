@@ -17,26 +17,43 @@ from cart.memory import MemoryCarts
 from cart.model import Sku
 from cart.ports import Carts
 from cart.redis_carts import RedisCarts
+from cart.sku_keys import product_key
+from cart.stock_watch import StockWatch
+from checkout.fact_intake import FactIntake
 from checkout.handlers import CheckoutHandlers
-from checkout.memory_orders import MemoryOrders
-from checkout.memory_stock import MemoryStock
+from checkout.memory.order_index import MemoryOrderIndex
+from checkout.memory.orders import MemoryOrders
+from checkout.memory.stock import MemoryStock
 from checkout.message import order_accepted
+from checkout.order_events import HEARTBEAT_S, OrderEvents
+from checkout.order_lists import OrderLists
+from checkout.payments.http import HttpPaymentWebhooks
+from checkout.payments.webhooks import PaymentWebhookIntake
+from checkout.ports.order_index import OrderIndex
 from checkout.ports.orders import Orders
 from checkout.ports.stock import Stock
-from checkout.redis_orders import RedisOrders
-from checkout.redis_stock import RedisStock
-from checkout.stored import product_key
+from checkout.redis.order_index import RedisOrderIndex
+from checkout.redis.orders import RedisOrders
+from checkout.redis.stock import RedisStock
+from checkout.shipping.webhooks import ShippingWebhooks
 from gateway.api.binding import bind
+from gateway.api.events import LIFE_S, EventStreams
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.api.webhook_routes import webhook_routes
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Layer, stack
 from gateway.http.router import Router
 from gateway.server.server import EdgeServer
+from primitives.stream_limit import StreamLimit
+from primitives.webhook_signature import WebhookSigner, new_secret
 from store import Store
 from tests.integration.gateway.small_server import get, post
 from tests.raw_http import RawClient, RawResponse
 
 BARE = stack()
+# Of the webhooks about shipments.
+CARRIER_SECRET = new_secret()
+PAYMENT_SECRET = new_secret()
 MUG, BOX = "85123A", "BANK CHARGES"
 
 
@@ -46,13 +63,24 @@ class ShopServer:
     `layers` wrap each route. With a `store`, carts, orders and stock are in it.
     """
 
-    def __init__(self, *, layers: Layer = BARE, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        layers: Layer = BARE,
+        store: Store | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
+        stream_life_s: float = LIFE_S,
+    ) -> None:
         self.catalog = MemoryCatalog()
         self.search = MemorySearch()
         memory_carts = MemoryCarts()
         self.carts: Carts = memory_carts if store is None else RedisCarts(store)
-        self.orders: Orders = MemoryOrders(memory_carts) if store is None else RedisOrders(store)
+        memory_orders = MemoryOrders(memory_carts)
+        self.orders: Orders = memory_orders if store is None else RedisOrders(store)
+        self.stock_watch = StockWatch(self.catalog)
+        self.stream_limit = StreamLimit(100, 10)
         self.stock: Stock = MemoryStock({Sku(MUG): 100, Sku(BOX): 1}) if store is None else RedisStock(store)
+        index: OrderIndex = MemoryOrderIndex() if store is None else RedisOrderIndex(store)
         checkout = CheckoutHandlers(
             orders=self.orders,
             stock=self.stock,
@@ -60,12 +88,23 @@ class ShopServer:
             merges=self.carts,
             message=order_accepted,
             dispatch=lambda _entry: None,
-            poll_s=0.001,
+            index=index,
         )
+        # Without a subscription, the streams of orders in a store read at each heartbeat.
+        events = OrderEvents(checkout, memory_orders, heartbeat_s=heartbeat_s)
+        intake = FactIntake(self.orders, message=order_accepted, dispatch=lambda _entry: None)
         rows = [
-            *cart_routes(CartHandlers(self.carts, self.catalog)),
+            *cart_routes(CartHandlers(self.carts, self.catalog, stock=self.stock_watch)),
             *product_routes(ProductHandlers(prices=self.catalog, stock=self.catalog, search=self.search)),
-            *checkout_routes(checkout),
+            *checkout_routes(
+                checkout,
+                OrderLists(self.orders, index),
+                EventStreams(checkout, events, self.stream_limit, life_s=stream_life_s),
+            ),
+            *webhook_routes(
+                shipping=ShippingWebhooks(WebhookSigner(CARRIER_SECRET), intake),
+                payments=PaymentWebhookIntake(HttpPaymentWebhooks(WebhookSigner(PAYMENT_SECRET)), intake),
+            ),
         ]
         endpoints = [
             Endpoint(row.method, row.path, layers(bind(row)), hot=row.hot, body_limit=row.body_limit) for row in rows
@@ -75,9 +114,9 @@ class ShopServer:
 
     async def price(self, sku: str, price: int) -> None:
         """Sell the SKU at this price."""
-        row = CatalogRow(Sku(sku), f"the {sku}", price, "GBP", 100)
-        await self.catalog.put([row])
-        await self.search.upsert([(row.sku, row.name)])
+        name = f"the {sku}"
+        await self.catalog.put([CatalogRow(Sku(sku), name, price, "GBP", 100)])
+        await self.search.upsert([(Sku(sku), name)])
 
     async def client(self) -> RawClient:
         """A new connection."""
@@ -117,9 +156,15 @@ class ShopServer:
 
 
 @asynccontextmanager
-async def shop_server(*, layers: Layer = BARE, store: Store | None = None) -> AsyncIterator[ShopServer]:
+async def shop_server(
+    *,
+    layers: Layer = BARE,
+    store: Store | None = None,
+    heartbeat_s: float = HEARTBEAT_S,
+    stream_life_s: float = LIFE_S,
+) -> AsyncIterator[ShopServer]:
     """A `ShopServer` that listens on a loopback port."""
-    shop = ShopServer(layers=layers, store=store)
+    shop = ShopServer(layers=layers, store=store, heartbeat_s=heartbeat_s, stream_life_s=stream_life_s)
     if store is not None:
         for sku, quantity in ((MUG, 100), (BOX, 1)):
             await store.execute("HSET", product_key(Sku(sku)), "stock", quantity)

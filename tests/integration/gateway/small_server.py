@@ -17,6 +17,7 @@ from gateway.server.listeners import BACKLOG, open_listeners
 from gateway.server.server import EdgeServer
 from store import StoreOverloaded, StoreUnavailable
 from tests.raw_http import RawClient
+from tests.waiting import WITHIN_S
 
 HOST = b"Host: shop\r\n"
 SMALL = 16
@@ -153,7 +154,7 @@ class Small:
     async def _slow(self, request: Request) -> Response:
         """One with a task of its own."""
         self.running += 1
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WITHIN_S):
             await self.gate.wait()
         self.running -= 1
         self.finished.append(request.query)

@@ -13,11 +13,10 @@ from typing import Any
 from gateway import compose
 from gateway.config.policies import AccessLog, Forward, Policies, Upstream
 from gateway.prerequisites import StoreAddress
-from gateway.server.server import EdgeServer
 from gateway.settings import Settings
 from tests.integration.gateway.proxy.raw_upstream import RawUpstream, Script
 from tests.integration.gateway.small_server import get
-from tests.raw_http import WITHIN_S
+from tests.waiting import WITHIN_S
 
 PREFIX = "/s/"
 
@@ -50,8 +49,11 @@ class Received:
 class WholeGateway:
     """A gateway that listens on a loopback port, and its upstream behind the prefix `/s/`."""
 
-    def __init__(self, edge: EdgeServer, port: int, upstream: RawUpstream) -> None:
-        self.edge = edge
+    def __init__(self, gateway: compose.Gateway, port: int, upstream: RawUpstream, policies: Policies) -> None:
+        self.policies = policies
+        self.edge = gateway.edge
+        self.commands = gateway.commands
+        self.prepare = gateway.prepare
         self.port = port
         self.upstream = upstream
 
@@ -94,10 +96,10 @@ async def whole_gateway(
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(upstream.stop)
-        settings = Settings(data_dir=folder, policies=tables, workers=1)
+        settings = Settings(data_dir=folder, policies=tables, workers=1, store_timeout=5.0)
         address = StoreAddress(store_url, is_embedded=False)
         gateway = await compose.gateway(settings, address, stack, worker_name="shop:0a")
         server = await asyncio.get_running_loop().create_server(gateway.edge.protocol, "127.0.0.1", 0)
         stack.push_async_callback(gateway.edge.drain, 0.0)
         stack.callback(server.close)
-        yield WholeGateway(gateway.edge, server.sockets[0].getsockname()[1], upstream)
+        yield WholeGateway(gateway, server.sockets[0].getsockname()[1], upstream, tables)

@@ -8,6 +8,7 @@ import pytest
 import uvloop
 
 from store.embedded import EmbeddedServer
+from tests.small_disk import disk  # noqa: F401  fixture
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from store import Client, ReplyError, Script, StoreTimeout, StoreUnavailable, open_client
+from store import Client, Reason, ReplyError, Script, StoreTimeout, StoreUnavailable, open_client
 from store.embedded import EmbeddedServer
-from tests.waiting import until
+from tests.waiting import WITHIN_S, until
 
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
@@ -126,6 +126,23 @@ async def test_the_client_reconnects_to_a_server_that_hung(own_server: EmbeddedS
     assert await client.execute("GET", "n") == b"1"
 
 
+async def test_a_store_that_is_full_answers_pings_and_reads_and_fails_the_probe(client: Client) -> None:
+    await client.probe()
+    await client.execute("SET", "stored", "yes")
+    await client.execute("CONFIG", "SET", "maxmemory", 1)
+    assert await client.ping() == b"PONG"
+    with pytest.raises(StoreUnavailable) as full:
+        await client.probe()
+    assert full.value.reason is Reason.FULL_MEMORY
+    assert not full.value.may_have_run
+    with pytest.raises(StoreUnavailable, match="OOM"):
+        await client.run(ADD, ["n"], [1])
+    assert await client.execute("GET", "stored") == b"yes"
+    assert client.is_connected
+    await client.execute("CONFIG", "SET", "maxmemory", 0)
+    await client.probe()
+
+
 async def test_a_killed_server_fails_the_sent_calls_and_serves_again_after_its_restart(
     own_server: EmbeddedServer, client: Client
 ) -> None:
@@ -165,6 +182,6 @@ async def test_closing_ends_the_connection(own_server: EmbeddedServer, client: C
         await waiting
 
     connections = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while connections != 1:
             connections = len((await client.execute("CLIENT", "LIST")).splitlines())

@@ -30,7 +30,7 @@ from store.embedded import (
     store_url,
 )
 from tests.processes import is_alive
-from tests.waiting import until, wait_until
+from tests.waiting import WITHIN_S, until, wait_until
 
 REDIS = shutil.which("redis-server")
 
@@ -133,7 +133,7 @@ async def test_redis_serves_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "bin" / "redis-server").symlink_to(REDIS)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with started(EmbeddedServer(tmp_path / "data")) as server:
-        client = await open_client(server.url)
+        client = await open_client(server.url, deadline_s=WITHIN_S)
         assert b"valkey_version" not in await client.execute("INFO", "server")
         await client.close()
 
@@ -222,7 +222,7 @@ def test_the_error_of_a_failed_start_has_the_end_of_the_log(tmp_path: Path) -> N
 
 async def test_a_data_directory_may_have_any_name(tmp_path: Path) -> None:
     with started(EmbeddedServer(tmp_path / "shop's data #1 50%41 ?é")) as server:
-        client = await open_client(server.url)
+        client = await open_client(server.url, deadline_s=WITHIN_S)
         assert await client.execute("PING") == b"PONG"
         await client.close()
 
@@ -245,7 +245,7 @@ async def test_a_data_directory_with_a_long_path_has_its_socket_in_the_temporary
         assert place.parent.stat().st_mode & 0o077 == 0
         assert place.stat().st_mode & 0o077 == 0
         assert server.url == store_url(deep)
-        client = await open_client(server.url)
+        client = await open_client(server.url, deadline_s=WITHIN_S)
         assert await client.execute("PING") == b"PONG"
         await client.close()
 
@@ -299,7 +299,7 @@ def test_a_missing_program_is_tried_again(own_server: EmbeddedServer, monkeypatc
 
 
 async def test_acknowledged_writes_survive_a_kill(own_server: EmbeddedServer) -> None:
-    client = await open_client(own_server.url)
+    client = await open_client(own_server.url, deadline_s=WITHIN_S)
     answered = begun = 0
 
     async def count_up() -> None:
@@ -317,14 +317,14 @@ async def test_acknowledged_writes_survive_a_kill(own_server: EmbeddedServer) ->
     await asyncio.gather(*counting)
     await client.close()
     wait_until(lambda: own_server.revive() is None and answers(own_server))
-    again = await open_client(own_server.url)
+    again = await open_client(own_server.url, deadline_s=WITHIN_S)
     assert answered <= int(await again.execute("GET", "count")) <= begun
     await again.close()
 
 
 def test_acknowledged_writes_survive_a_stop_and_a_start(tmp_path: Path) -> None:
     async def play(command: str, *args: str) -> object:
-        client = await open_client(store_url(tmp_path))
+        client = await open_client(store_url(tmp_path), deadline_s=WITHIN_S)
         reply = await client.execute(command, *args)
         await client.close()
         return reply

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection, parse_url
 
 from store import Client, StoreError, StoreUnavailable, handshake, open_client
 from store.embedded import EmbeddedServer
+from tests.waiting import WITHIN_S
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OPENSSL = shutil.which("openssl")
@@ -72,25 +73,28 @@ async def test_redis_py_has_the_private_attributes_that_detaching_its_socket_nee
     assert not writer.is_closing(), "redis-py closes a socket that was taken from it: mend store/handshake.py"
     writer.close()
     await writer.wait_closed()
+    assert Connection(host="a", port=1)._connection_arguments() == {"host": "a", "port": 1}, (
+        "redis-py connects with other arguments now: mend store/handshake.py"
+    )
     known = inspect.signature(AbstractConnection).parameters
     assert {*handshake._OURS, "retry"} <= set(known), "redis-py takes other options now: mend store/handshake.py"
 
 
 async def test_a_connection_speaks_resp3_in_the_database_that_the_address_names(own_server: EmbeddedServer) -> None:
-    client = await open_client(f"{own_server.url}?db=3")
+    client = await open_client(f"{own_server.url}?db=3", deadline_s=WITHIN_S)
     await client.execute("HSET", "hash", "field", "value")
     assert await client.execute("HGETALL", "hash") == {b"field": b"value"}
-    elsewhere = await open_client(own_server.url)
+    elsewhere = await open_client(own_server.url, deadline_s=WITHIN_S)
     assert await elsewhere.execute("EXISTS", "hash") == 0
     await elsewhere.close()
     await client.close()
 
 
 async def test_the_password_is_sent_and_a_wrong_one_is_a_one_line_error(own_server: EmbeddedServer) -> None:
-    client = await open_client(own_server.url)
+    client = await open_client(own_server.url, deadline_s=WITHIN_S)
     await client.execute("CONFIG", "SET", "requirepass", "sesame/#?")
     await client.close()
-    signed_in = await open_client(f"{own_server.url}?password=sesame%2F%23%3F")
+    signed_in = await open_client(f"{own_server.url}?password=sesame%2F%23%3F", deadline_s=WITHIN_S)
     assert await signed_in.execute("PING") == b"PONG"
     await signed_in.close()
     wrong = await refusal_of(f"{own_server.url}?password=wrong-word")
@@ -100,10 +104,10 @@ async def test_the_password_is_sent_and_a_wrong_one_is_a_one_line_error(own_serv
 
 
 async def test_a_user_is_signed_in_with_name_and_password(own_server: EmbeddedServer) -> None:
-    client = await open_client(own_server.url)
+    client = await open_client(own_server.url, deadline_s=WITHIN_S)
     await client.execute("ACL", "SETUSER", "till", "on", ">penny", "~*", "+@all")
     await client.close()
-    signed_in = await open_client(f"{own_server.url}?username=till&password=penny")
+    signed_in = await open_client(f"{own_server.url}?username=till&password=penny", deadline_s=WITHIN_S)
     assert await signed_in.execute("ACL", "WHOAMI") == b"till"
     await signed_in.close()
 
@@ -133,7 +137,7 @@ async def test_a_password_that_makes_the_address_invalid_is_not_shown() -> None:
 
 
 async def test_the_address_does_not_choose_the_protocol(own_server: EmbeddedServer) -> None:
-    client = await open_client(f"{own_server.url}?protocol=2")
+    client = await open_client(f"{own_server.url}?protocol=2", deadline_s=WITHIN_S)
     assert await client.execute("HGETALL", "nothing") == {}
     await client.close()
 
@@ -164,6 +168,17 @@ async def test_a_server_that_closes_during_the_handshake_is_unavailable() -> Non
         assert "closed" in await refusal_of(f"redis://127.0.0.1:{port}")
 
 
+async def test_a_name_without_an_address_is_unavailable() -> None:
+    assert "no address of nowhere.invalid" in await refusal_of("redis://nowhere.invalid:6379", connect_timeout_s=20.0)
+
+
+@pytest.mark.parametrize("role", ["replica", "slave", "sentinel"])
+async def test_a_server_that_is_no_primary_is_refused(role: str) -> None:
+    hello = f"%1\r\n$4\r\nrole\r\n+{role}\r\n".encode()
+    async with listening(saying(b"%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n" + hello)) as port:
+        assert f"is a {role}, not a primary" in await refusal_of(f"redis://127.0.0.1:{port}", connect_timeout_s=2.0)
+
+
 async def test_a_silent_server_is_unavailable_after_the_timeout() -> None:
     async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -188,7 +203,7 @@ async def test_a_connection_attempt_that_is_cancelled_leaves_no_socket_behind() 
         attempt = asyncio.create_task(Client(f"redis://127.0.0.1:{port}", connect_timeout_s=60).connect())
         await started.wait()
         attempt.cancel()
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(WITHIN_S):
             await hung_up.wait()
         with pytest.raises(asyncio.CancelledError):
             await attempt
@@ -212,7 +227,7 @@ async def test_tls_is_used_with_a_server_whose_certificate_is_trusted(tmp_path: 
             "-subj",
             "/CN=localhost",
             "-addext",
-            "subjectAltName=IP:127.0.0.1",
+            "subjectAltName=DNS:localhost",
             "-keyout",
             str(tmp_path / "key.pem"),
             "-out",
@@ -234,8 +249,11 @@ async def test_tls_is_used_with_a_server_whose_certificate_is_trusted(tmp_path: 
                 writer.write(b"+PONG\r\n")
 
     async with listening(converse, ssl=context) as port:
-        trusting = await open_client(f"rediss://127.0.0.1:{port}?ssl_ca_certs={tmp_path / 'cert.pem'}", deadline_s=5.0)
+        trusting = await open_client(f"rediss://localhost:{port}?ssl_ca_certs={tmp_path / 'cert.pem'}", deadline_s=5.0)
         assert await asyncio.gather(*(trusting.execute("PING") for _ in range(3))) == [b"PONG"] * 3
         await trusting.close()
         with pytest.raises(StoreError, match=r"certificate"):
-            await open_client(f"rediss://127.0.0.1:{port}")
+            await open_client(f"rediss://localhost:{port}")
+        # The certificate is for the name of the store, whichever address the name leads to.
+        with pytest.raises(StoreError, match=r"certificate"):
+            await open_client(f"rediss://127.0.0.1:{port}?ssl_ca_certs={tmp_path / 'cert.pem'}")

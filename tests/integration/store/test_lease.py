@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from store import Client, Lease, LeaseBusy, LeaseLost, Script, StoreUnavailable
 from store.client import Reply
 from store.lease import RENEW
 from store.resp import Arg
+from tests.waiting import WITHIN_S
 
 KEY = "a:lease"
 LONG_MS = 60_000
@@ -41,7 +43,7 @@ async def test_leases_of_different_keys_are_independent(store: Client) -> None:
 async def test_a_lease_expires(store: Client) -> None:
     holder, other = a_lease(store, ttl_ms=20), a_lease(store)
     assert await holder.acquire()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while not await other.acquire():
             pass
     assert not await holder.acquire()
@@ -88,6 +90,17 @@ async def test_a_held_lease_is_exclusive_and_released_at_the_end(store: Client) 
                 pytest.fail("two holders at once")
         assert not await a_lease(store).acquire()
     assert await store.execute("EXISTS", KEY) == 0
+
+
+async def test_a_store_that_replies_late_does_not_make_a_free_lease_a_busy_one(store: Client) -> None:
+    class Late:
+        async def run(self, *call: Any) -> Any:
+            await asyncio.sleep(0.05)
+            return await store.run(*call)
+
+    late: Any = Late()
+    async with Lease(late, KEY, ttl_ms=LONG_MS).hold(wait_s=0.01):
+        assert not await a_lease(store).acquire()
 
 
 async def test_a_failed_block_releases_the_lease(store: Client) -> None:

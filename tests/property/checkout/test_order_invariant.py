@@ -1,16 +1,16 @@
 """Under any sequence of failures, no order is lost, none is paid twice, and money and stock are consistent."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkout.message import order_id_of
 from checkout.order import Order
 from checkout.order_status import OrderStatus
-from checkout.sandbox import PaymentState
+from checkout.payments.sandbox import PaymentState
 from checkout.worker import OrderWorker
 from tests.unit.checkout.fake_services import (
     DECLINED,
@@ -42,6 +42,10 @@ plans = st.dictionaries(
     st.sampled_from(
         [
             "MemoryOrders.read",
+            "MemoryProgress.take",
+            "MemoryProgress.renew",
+            "MemoryProgress.put_back",
+            "MemoryProgress.set_aside",
             "MemoryOrders.transition",
             "MemoryStock.confirm",
             "MemoryStock.cancel",
@@ -85,40 +89,42 @@ async def check(tokens: Sequence[str], plan: Plan, copies: int, workers: int) ->
             member.cancel()
     await services.faults.finish()
 
-    check_books(services, orders, dead={order_id_of(body) for body, _ in queue.dead})
+    assert not queue.dead
+    check_books(services, orders, aside={entry.order_id for entry in await services.progress.needing_attention()})
 
 
 async def run_workers(services: FakeServices, queue: MemoryQueue) -> None:
     """A worker process and its successors."""
-    while True:
+    for number in itertools.count():
+        processor = services.processor(holder=f"{id(asyncio.current_task())}:{number}", concurrency=2)
         try:
-            await OrderWorker(queue, services.workflow(), concurrency=2).run()
+            await OrderWorker(queue, processor.process, concurrency=2).run()
         except* Killed:
             pass
 
 
-def check_books(services: FakeServices, orders: Sequence[Order], dead: set[str]) -> None:
+def check_books(services: FakeServices, orders: Sequence[Order], aside: set[str]) -> None:
     now = [services.now(order) for order in orders]
     completed = [order for order in now if order.status is OrderStatus.COMPLETED]
     cancelled = [order for order in now if order.status is OrderStatus.CANCELLED]
-    dead_lettered = [order for order in now if not order.status.is_final and order.id in dead]
+    set_aside = [order for order in now if not order.status.has_ended and order.id in aside]
     # Nothing is in flight any more.
-    assert len(orders) == len(completed) + len(cancelled) + len(dead_lettered)
+    assert len(orders) == len(completed) + len(cancelled) + len(set_aside)
 
-    # A dead letter may stand between the taking of the money and the last word about it; nothing else may.
+    # An order that needs a person may stand between the taking of the money and the last word about it; nothing else may.
     paid = [order for order in now if services.ledger(order)[-1:] == [PaymentState.CAPTURED]]
-    assert all(order in completed or order.id in dead for order in paid)
+    assert all(order in completed or order.id in aside for order in paid)
     assert all(order in paid for order in completed)
     assert services.captured() == sum(order.total for order in paid)
     for order in now:
         assert max(Counter(services.ledger(order)).values(), default=0) <= 1
 
-    undone = [order for order in cancelled if order.id not in dead]
+    undone = [order for order in cancelled if order.id not in aside]
     for order in undone:
         assert services.ledger(order)[-1:] in ([], [PaymentState.VOIDED], [PaymentState.REFUNDED])
         assert order.id not in services.shipping.booked
-    may_be_undone = [order for order in cancelled if order.id in dead]
-    sold = sum(line.quantity for order in [*completed, *dead_lettered] for line in order.lines)
+    may_be_undone = [order for order in cancelled if order.id in aside]
+    sold = sum(line.quantity for order in [*completed, *set_aside] for line in order.lines)
     unsure = sum(line.quantity for order in may_be_undone for line in order.lines)
     assert sold <= services.sold() <= sold + unsure
 

@@ -11,6 +11,7 @@ from cart.errors import (
     CartClosed,
     CartFull,
     CartNotFound,
+    Interrupted,
     InvalidBody,
     LineNotFound,
     ProductNotFound,
@@ -18,9 +19,13 @@ from cart.errors import (
     VersionMismatch,
 )
 from cart.handlers import CartHandlers
+from cart.ids import SKU_RULE
 from cart.memory import MemoryCarts
-from cart.model import CartId, Line, Product, Sku
+from cart.model import CartId, Limits, Line, Product, Sku
+from cart.ports import Write as PortWrite
 from cart.view import CartView
+from primitives.outages import may_have_run
+from store import StoreUnavailable
 
 T0 = 1_795_759_200_000
 
@@ -196,7 +201,7 @@ async def test_a_malformed_sku_is_not_found_in_a_path_and_invalid_in_a_body(shop
         await shop.handlers.put_line(cart_id, "\x01v", PutLine(1))
     with pytest.raises(InvalidBody) as refused:
         await shop.handlers.add_line(cart_id, AddLine("\x01v", 1))
-    assert refused.value.errors == [("/sku", "must be printable and at most 64 bytes of UTF-8")]
+    assert refused.value.errors == [("/sku", SKU_RULE)]
 
 
 async def test_a_batch_sets_starts_and_removes_lines_and_ignores_absent_ones_to_remove(shop: Shop) -> None:
@@ -217,7 +222,7 @@ async def test_every_fault_of_a_batch_is_reported_and_nothing_is_written(shop: S
     with pytest.raises(InvalidBody) as refused:
         await shop.handlers.patch_lines(cart_id, [SetLine("MUG", 1), SetLine("a\nb", 1), SetLine("MUG", 0)])
     assert refused.value.errors == [
-        ("/1/sku", "must be printable and at most 64 bytes of UTF-8"),
+        ("/1/sku", SKU_RULE),
         ("/2/sku", "is named already at /0/sku"),
     ]
     assert held(await shop.handlers.read(cart_id)) == {"MUG": 2}
@@ -331,3 +336,49 @@ async def test_a_product_that_is_sold_again_shows_at_the_next_read_from_the_same
     assert gone["warnings"] == [{"code": "product-unavailable"}]
     shop.prices.by_sku[Sku("MUG")] = mug
     assert "warnings" not in shown(await shop.handlers.read(cart_id))["lines"][0]
+
+
+class AwayPrices(Prices):
+    """A price book that caches nothing, and whose store is away while `is_away` is true."""
+
+    def __init__(self, *, reads_may_have_run: bool) -> None:
+        super().__init__()
+        self.is_away = False
+        self._reads_may_have_run = reads_may_have_run
+
+    @property
+    def current(self) -> Mapping[Sku, Product]:
+        return {}
+
+    async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
+        if self.is_away:
+            raise StoreUnavailable("away", may_have_run=self._reads_may_have_run)
+        return self.by_sku
+
+
+@pytest.mark.parametrize("reads_may_have_run", [False, True])
+async def test_a_write_that_fails_at_its_prices_says_whether_the_cart_was_changed(reads_may_have_run: bool) -> None:
+    shop, prices = Shop(), AwayPrices(reads_may_have_run=reads_may_have_run)
+    handlers, cart_id = CartHandlers(shop.carts, prices), await shop.cart(MUG=1)
+    prices.is_away = True
+    for before in (
+        handlers.add_line(cart_id, AddLine("TRAY", 1)),
+        handlers.put_line(cart_id, "TRAY", PutLine(1)),
+        handlers.patch_lines(cart_id, [SetLine("TRAY", 1)]),
+    ):
+        with pytest.raises((Interrupted, StoreUnavailable)) as failed:
+            await before
+        assert not may_have_run(failed.value)
+    assert (await shop.carts.read(cart_id)).version == 2
+
+    await shop.carts.add_line(cart_id, Line(Sku("TRAY"), 1, 100), currency="GBP", write=write_at())
+    with pytest.raises(Interrupted) as after:
+        await handlers.delete_line(cart_id, "MUG")
+    assert after.value.may_have_run
+    # The problem names the reason of the cause.
+    assert isinstance(after.value.__cause__, StoreUnavailable)
+    assert [line.sku for line in (await shop.carts.read(cart_id)).lines] == ["TRAY"]
+
+
+def write_at() -> PortWrite:
+    return PortWrite(now=T0, limits=Limits())

@@ -23,7 +23,7 @@ class Shop:
 
     async def stocked(self) -> "Shop":
         await self.catalog.put(ROWS)
-        await self.search.upsert([(row.sku, row.name) for row in ROWS])
+        await self.search.upsert([(row.sku, row.name or "") for row in ROWS])
         return self
 
     async def shown(self, q: str) -> list[str]:
@@ -46,6 +46,13 @@ async def test_an_unknown_sku_is_not_found(shop: Shop) -> None:
     with pytest.raises(ProductNotFound) as refused:
         await shop.handlers.get(Sku("Z"))
     assert refused.value.sku == "Z"
+
+
+async def test_a_product_is_found_by_every_spelling_of_its_sku(shop: Shop) -> None:
+    assert (await shop.handlers.get(Sku("\u3000A "))).product.sku == "A"
+    for unknown in (" Z", "a\\b", ""):
+        with pytest.raises(ProductNotFound):
+            await shop.handlers.get(Sku(unknown))
 
 
 async def test_a_product_removed_from_the_catalogue_is_not_found_although_its_price_is_cached(shop: Shop) -> None:

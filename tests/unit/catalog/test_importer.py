@@ -33,6 +33,12 @@ class Shop:
             self.file(*rows), catalog=self.catalog, search=self.search, skip_bad=skip_bad, spool_dir=self.spool
         )
 
+    async def import_text(self, text: str, *, skip_bad: bool = False) -> ImportReport:
+        self.path.write_text(text, encoding="utf-8")
+        return await import_catalog(
+            self.path, catalog=self.catalog, search=self.search, skip_bad=skip_bad, spool_dir=self.spool
+        )
+
     async def import_file_once(self, *rows: str) -> ImportReport | None:
         path = self.file(*rows)
         return await import_once(path, catalog=self.catalog, search=self.search, spool_dir=self.spool)
@@ -150,6 +156,87 @@ async def test_progress_counts_bytes_while_checking_and_rows_while_importing(sho
     await import_catalog(path, catalog=shop.catalog, search=shop.search, skip_bad=True, progress=reported.append)
     size = path.stat().st_size
     assert reported == [ImportProgress("checking", 2, size, size), ImportProgress("importing", 2, 2, 2)]
+
+
+async def test_a_file_of_prices_alone_leaves_stock_and_names_alone(shop: Shop) -> None:
+    await shop.import_file("A,RED HEART,1,GBP,5", "B,M,2,GBP,5")
+    shop.catalog.stock[Sku("A")] = 3
+    report = await shop.import_text("sku,price,currency\nA,1.50,GBP\nB,2,GBP\n")
+    assert (report.imported, report.changed, report.untouched) == (2, 1, ("name", "stock"))
+    assert shop.catalog.book[Sku("A")] == Product(Sku("A"), "RED HEART", 150, "GBP")
+    assert shop.catalog.stock == {"A": 3, "B": 5}
+    assert await shop.listed("heart") == ["A"]
+
+
+async def test_a_file_of_stock_alone_leaves_prices_alone(shop: Shop) -> None:
+    await shop.import_file("A,RED HEART,1,GBP,5", "B,M,2,GBP,5")
+    report = await shop.import_text("sku,stock\nB,9\n")
+    assert (report.imported, report.new, report.changed) == (1, 0, 0)
+    assert shop.catalog.book[Sku("B")] == Product(Sku("B"), "M", 200, "GBP")
+    assert shop.catalog.stock == {"A": 5, "B": 9}
+    assert shop.catalog.epoch == 0
+
+
+async def test_a_new_product_without_a_stock_has_none(shop: Shop) -> None:
+    report = await shop.import_text("sku,name,price,currency\nA,RED HEART,1,GBP\n")
+    assert report.new == 1
+    assert shop.catalog.stock == {"A": 0}
+
+
+async def test_a_file_that_says_too_little_about_a_new_product_imports_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer, "BATCH_ROWS", 2)
+    await shop.import_file("A,N,1,GBP,5")
+    reason = "is not in the catalogue; a new product needs the columns name, price and currency"
+    text = "sku,price,currency\nA,2,GBP\nY,2,GBP\nA,3,GBP\nZ,2,GBP\n"
+    report = await shop.import_text(text)
+    assert report.is_rejected
+    assert (report.sound, report.rejected) == (1, 3)
+    assert report.rejections == [
+        Rejection(3, f"sku 'Y' {reason}"),
+        Rejection(4, "sku 'A' is on line 2 already"),
+        Rejection(5, f"sku 'Z' {reason}"),
+    ]
+    assert shop.catalog.book[Sku("A")].price == 100
+    report = await shop.import_text(text, skip_bad=True)
+    assert (report.imported, report.rejected) == (1, 3)
+    assert shop.catalog.book[Sku("A")].price == 200
+    assert shop.catalog.book.keys() == {"A"}
+
+
+async def test_importing_once_refuses_what_it_knows_too_little_about(shop: Shop) -> None:
+    shop.path.write_text("sku,stock\nA,2\n")
+    report = await import_once(shop.path, catalog=shop.catalog, search=shop.search, spool_dir=shop.spool)
+    assert report is not None
+    assert report.is_rejected
+    assert not await shop.listed()
+
+
+async def test_two_broken_records_of_two_hundred_cost_two(shop: Shop) -> None:
+    sound = [f"B{number},Product {number},1.00,GBP,1" for number in range(200)]
+    rows = ('A1,"Mug 12 plate,2.55,GBP,5', *sound[:100], 'A2,"Jug,2.55,GBP,5', *sound[100:])
+    report = await shop.import_file(*rows, skip_bad=True)
+    assert (report.imported, report.rejected) == (200, 2)
+    assert [rejection.line for rejection in report.rejections] == [2, 103]
+    assert len(shop.catalog.book) == 200
+
+
+async def test_spellings_of_a_sku_are_repeats_of_it(shop: Shop) -> None:
+    rows = (
+        "ABC-1,Mug,2.55,GBP,5",
+        "ABC-1 ,Mug again,2.65,GBP,5",
+        " ABC-1,Mug third,2.75,GBP,5",
+        "   ,Blank,1.00,GBP,5",
+    )
+    report = await shop.import_file(*rows, skip_bad=True)
+    assert report.rejections == [
+        Rejection(3, "sku 'ABC-1' is on line 2 already"),
+        Rejection(4, "sku 'ABC-1' is on line 2 already"),
+        Rejection(5, "sku '   ' is empty"),
+    ]
+    assert shop.catalog.book.keys() == {"ABC-1"}
+    assert shop.catalog.book[Sku("ABC-1")].price == 255
 
 
 async def test_only_one_import_writes_at_a_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,58 +1,10 @@
-from decimal import Decimal
-
 import msgspec
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cart.catalog.model import PRICE_MAX, ProductPage, ProductView, minor_units, words_of
+from cart.catalog.model import ProductPage, ProductView
 from cart.currencies import is_currency
 from cart.model import Product, Sku
 
 HEART = Product(Sku("85123A"), 'WHITE "HEART"', 255, "GBP")
-
-
-@pytest.mark.parametrize(
-    ("text", "currency", "amount"),
-    [
-        ("2.55", "GBP", 255),
-        ("2.5", "GBP", 250),
-        ("2", "GBP", 200),
-        ("0", "GBP", 0),
-        ("007.05", "EUR", 705),
-        ("300", "JPY", 300),
-        ("1.25", "KWD", 1250),
-        ("0.0001", "CLF", 1),
-        ("1000000000.00", "GBP", PRICE_MAX),
-    ],
-)
-def test_a_price_in_major_units_becomes_minor_units(text: str, currency: str, amount: int) -> None:
-    assert minor_units(text, currency) == amount
-
-
-@pytest.mark.parametrize(
-    ("text", "currency"),
-    [
-        ("2.555", "GBP"),
-        ("2.550", "GBP"),
-        ("300.0", "JPY"),
-        ("1.0001", "KWD"),
-        ("1000000000.01", "GBP"),
-        *[
-            (text, "GBP")
-            for text in ("", "-1", "+1", "1e3", "1,000", "£2", ".5", "5.", "\u0661", "NaN", "2 .5", "9" * 13)
-        ],
-    ],
-)
-def test_a_malformed_price_of_the_currency_is_refused(text: str, currency: str) -> None:
-    with pytest.raises(ValueError, match=r"is no price|decimals|is above"):
-        minor_units(text, currency)
-
-
-@given(st.integers(0, PRICE_MAX), st.sampled_from([("JPY", 0), ("GBP", 2), ("KWD", 3), ("CLF", 4)]))
-def test_writing_a_price_and_reading_it_gives_the_same(amount: int, currency: tuple[str, int]) -> None:
-    code, digits = currency
-    assert minor_units(f"{Decimal(amount).scaleb(-digits):f}", code) == amount
 
 
 def test_a_currency_is_one_of_iso_4217() -> None:
@@ -60,24 +12,6 @@ def test_a_currency_is_one_of_iso_4217() -> None:
     assert not any(
         map(is_currency, ("", "gbp", "GB", "GBPP", "GB1", "GBP\n", "ÄÖÜ", "ZZZ", "DEM", "XXX", "XAU", "BTC"))
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("WHITE HANGING HEART T-LIGHT HOLDER", ["white", "hanging", "heart", "t", "light", "holder"]),
-        ("CHILDREN'S_APRON  (x3)", ["children", "s", "apron", "x3"]),
-        ("Café crème, Straße", ["cafe", "creme", "strasse"]),
-        ("cafe\u0301", ["cafe"]),
-        ("\uff26\uff35\uff2c\uff2c \uff11\uff12", ["full", "12"]),
-        ("茶碗 ™", ["茶碗", "tm"]),
-        ("İSTANBUL", ["istanbul"]),
-        ('"-*()^:', []),
-        ("", []),
-    ],
-)
-def test_words_are_runs_of_letters_and_digits_without_case_and_accents(name: str, words: list[str]) -> None:
-    assert words_of(name) == words
 
 
 def test_a_product_shows_its_price_and_stock() -> None:

@@ -9,6 +9,7 @@ from cart.catalog.ports import PutCounts, StockUnknown
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.model import Sku
 from store import Script, StoreError, StoreTimeout, StoreUnavailable
+from tests.waiting import WITHIN_S
 
 A, B, C = Sku("A"), Sku("B"), Sku("C")
 
@@ -233,7 +234,7 @@ async def test_watching_follows_the_epoch_until_it_is_cancelled(store: FakeStore
     watching = asyncio.create_task(book.watch())
     await book.products([B])
     store.prices[B], store.epoch = 250, b"1"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while (await book.products([B]))[B].price != 250:
             await store.polled.wait()
             store.polled.clear()

@@ -15,21 +15,30 @@ from cart.memory import MemoryCarts
 from cart.model import Sku
 from cart.timestamps import unix_ms
 from checkout.errors import Declined, ServiceUnavailable
-from checkout.memory_orders import MemoryOrders
-from checkout.memory_stock import MemoryStock
+from checkout.fact_handlers import fact_handlers
+from checkout.memory.order_index import MemoryOrderIndex
+from checkout.memory.orders import MemoryOrders
+from checkout.memory.progress import MemoryProgress
+from checkout.memory.stock import MemoryStock
 from checkout.message import order_accepted
 from checkout.order import Address, HistoryEntry, Order, OrderLine
 from checkout.order_status import OrderStatus
+from checkout.payments.order_payments import OrderPayments
+from checkout.payments.sandbox import PaymentState, SandboxPayments
 from checkout.ports.orders import Receipt
+from checkout.ports.outbox import OutboxEntry
 from checkout.ports.queue import Delivery, Outgoing
 from checkout.ports.stock import StockLine
-from checkout.sandbox import PaymentState, SandboxPayments, SandboxShipping
-from checkout.workflow import Workflow, order_steps
+from checkout.processor import LEASE_S, OrderProcessor
+from checkout.shipping.sandbox import SandboxShipping
+from checkout.workflow.orders import TABLES
+from checkout.workflow.runner import Workflow, order_steps
 from tests.virtual_time import loop_time
 
 NOW = 1_795_000_000_000
 MUG = Sku("85123A")
 IN_STOCK = 1000
+LEASE_MS = round(LEASE_S * 1000)
 T = TypeVar("T")
 
 
@@ -143,13 +152,12 @@ class CountingNotifications:
 
 
 class MemoryQueue:
-    """An `OrderQueue` in a dict, on the clock of the running loop."""
+    """An `OrderQueue` and its `Backlog` in a dict, on the clock of the running loop."""
 
-    def __init__(self, *, visibility_s: float = 30.0, max_deliveries: int = 5) -> None:
+    def __init__(self, *, visibility_s: float = 30.0) -> None:
         self.dead: list[tuple[bytes, str]] = []
         self.acknowledged: list[int] = []
         self._visibility_s = visibility_s
-        self._max_deliveries = max_deliveries
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[bytes, float, int]] = {}  # number: body, visible at, attempts
         self._sent_at: dict[int, float] = {}
@@ -179,46 +187,39 @@ class MemoryQueue:
     def _take(self) -> Iterator[Delivery]:
         now = loop_time()
         for number, (body, visible_at, attempts) in list(self._waiting.items()):
-            if visible_at > now:
-                continue
-            if attempts >= self._max_deliveries:
-                self._dead_letter(number, "its workers died or hung")
-                continue
-            self._waiting[number] = (body, now + self._visibility_s, attempts + 1)
-            yield Delivery(body, number, attempts + 1)
+            if visible_at <= now:
+                self._waiting[number] = (body, now + self._visibility_s, attempts + 1)
+                yield Delivery(body, number, attempts + 1)
 
-    async def extend(self, delivery: Delivery, seconds: float) -> None:
-        self._show_at(delivery, loop_time() + seconds)
+    async def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
+        for delivery in deliveries:
+            self._show_at(delivery, loop_time() + seconds)
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         self.acknowledged.append(len(deliveries))
         for delivery in deliveries:
             self._waiting.pop(delivery.receipt, None)
 
-    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
-        if delivery.receipt not in self._waiting:
-            return False
-        if delivery.attempt >= self._max_deliveries:
-            self._dead_letter(delivery.receipt, reason)
-            return True
+    async def release(self, delivery: Delivery, delay_s: float) -> None:
         self._show_at(delivery, loop_time() + delay_s)
-        return False
 
-    async def defer(self, delivery: Delivery, delay_s: float) -> None:
+    async def dead_letter(self, delivery: Delivery, *, reason: str) -> None:
         if delivery.receipt in self._waiting:
-            body, _, attempts = self._waiting[delivery.receipt]
-            self._waiting[delivery.receipt] = (body, loop_time() + delay_s, attempts - 1)
+            self.dead.append((self._waiting.pop(delivery.receipt)[0], reason))
 
     async def oldest_age_s(self) -> float | None:
         return min((loop_time() - self._sent_at[number] for number in list(self._waiting)[:1]), default=None)
+
+    async def count_messages(self) -> int | None:
+        return len(self)
+
+    async def count_dead_letters(self) -> int | None:
+        return len(self.dead)
 
     def _show_at(self, delivery: Delivery, at: float) -> None:
         if delivery.receipt in self._waiting:
             body, _, attempts = self._waiting[delivery.receipt]
             self._waiting[delivery.receipt] = (body, at, attempts)
-
-    def _dead_letter(self, number: int, reason: str) -> None:
-        self.dead.append((self._waiting.pop(number)[0], reason))
 
 
 class FakeServices:
@@ -227,11 +228,15 @@ class FakeServices:
     def __init__(self, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
         self.orders = MemoryOrders(MemoryCarts())
+        self.progress = MemoryProgress(self.orders, lease_ms=LEASE_MS, clock_ms=lambda: round(loop_time() * 1000))
         self.stock = MemoryStock({MUG: IN_STOCK})
-        self.payments = SandboxPayments()
+        self.index = MemoryOrderIndex()
+        self.sandbox = SandboxPayments()
+        self.payments = OrderPayments(self.sandbox)
         self.shipping = SandboxShipping()
         self.notifications = CountingNotifications()
         self.accepted: list[Order] = []
+        self.clock_ms: Callable[[], int] = unix_ms
 
     async def accept(self, *, token: str = "tok_ok", quantity: int = 2) -> Order:
         """Hold the stock and store the order, as checkout does."""
@@ -242,15 +247,47 @@ class FakeServices:
         self.accepted.append(order)
         return order
 
-    def workflow(self, **settings: Any) -> Workflow:
-        """A workflow as in a worker that has just started."""
-        steps = order_steps(
-            stock=self._faulty(self.stock),
-            payments=self._faulty(self.payments),
-            shipping=self._faulty(self.shipping),
-            notifications=self._faulty(self.notifications),
+    def ports(self, clock_ms: Callable[[], int]) -> dict[str, Any]:
+        """The ports of a worker that has just started, each behind `faults`."""
+        own = {
+            "index": self.index,
+            "stock": self.stock,
+            "shipping": self.shipping,
+            "notifications": self.notifications,
+        }
+        used = {name: self._faulty(port) for name, port in own.items()}
+        used["payments"] = OrderPayments(self._faulty(self.sandbox), clock_ms=clock_ms)
+        return used
+
+    def workflow(self, *, ports: Mapping[str, Any] | None = None, **settings: Any) -> Workflow:
+        """A workflow as in a worker that has just started; `ports` replaces some."""
+        tables = settings.pop("tables", TABLES)
+        defaults: dict[str, Any] = {
+            "clock_ms": self.clock_ms,
+            "chance": lambda: 0.5,
+        } | settings
+        used = self.ports(defaults["clock_ms"]) | dict(ports or {})
+        steps = order_steps(**used, tables=tables)
+        facts = fact_handlers(stock=used["stock"], payments=used["payments"], clock_ms=defaults["clock_ms"])
+        return Workflow(self._faulty(self.orders), steps, **{"facts": facts} | defaults)
+
+    async def run(self, order: Order, workflow: Workflow | None = None) -> Order:
+        """Run an order from its stored state, without a lease."""
+        stored = await self._faulty(self.orders).read(order.id)
+        return await (workflow or self.workflow()).run(stored)
+
+    def processor(
+        self, *, holder: str = "worker", ports: Mapping[str, Any] | None = None, **settings: Any
+    ) -> OrderProcessor:
+        """A processor as in a worker that has just started; `patient_ports` replaces those of patient runs."""
+        patient_ports, tables = settings.pop("patient_ports", ports), settings.pop("tables", TABLES)
+        return OrderProcessor(
+            self._faulty(self.progress),
+            self.workflow(ports=ports, tables=tables, leaves_on_timeout=True),
+            self.workflow(ports=patient_ports, tables=tables),
+            holder=holder,
+            **{"clock": loop_time, "chance": lambda: 0.5} | settings,
         )
-        return Workflow(self._faulty(self.orders), steps, **{"clock_ms": unix_ms, "chance": lambda: 0.5} | settings)
 
     def _faulty(self, port: Any) -> Any:
         return FaultyPort(port, self.faults)
@@ -261,21 +298,25 @@ class FakeServices:
 
     def ledger(self, order: Order) -> list[PaymentState]:
         """The changes of this order's payment."""
-        return [entry.became for entry in self.payments.ledger if entry.order_id == order.id]
+        return [entry.became for entry in self.sandbox.ledger if entry.order_id == order.id]
 
     def captured(self) -> int:
         """The total captured and not refunded, in minor units."""
         signs = {PaymentState.CAPTURED: 1, PaymentState.REFUNDED: -1}
-        return sum(signs.get(entry.became, 0) * entry.amount for entry in self.payments.ledger)
+        return sum(signs.get(entry.became, 0) * entry.amount for entry in self.sandbox.ledger)
 
     def sold(self) -> int:
         """The units sold or held."""
         return IN_STOCK - self.stock.available[MUG]
 
 
+def leave_to_the_sweep(entry: OutboxEntry) -> None:
+    """Dispatches nothing: a test reads the outbox."""
+
+
 def message_of(order: Order) -> Outgoing:
     """The message of the order, as checkout sends it."""
-    return Outgoing(order.id, order_accepted(order))
+    return Outgoing(order.id, order_accepted(order), f"{order.id}:accepted")
 
 
 UNAVAILABLE = Fault(ServiceUnavailable("gone"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from checkout.card_masking import MASK, mask
+from checkout.cards.masking import MASK, mask
 
 CARD = "4111111111111111"
 

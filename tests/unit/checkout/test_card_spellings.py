@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from checkout.card_issuers import is_issued, is_luhn_valid, is_trade_item
-from checkout.card_masking import MASK, mask
-from checkout.cards import contains_card_number, contains_issued_card_number, is_card_number_in
+from checkout.cards.issuers import is_issued, is_luhn_valid, is_trade_item
+from checkout.cards.masking import MASK, mask
+from checkout.cards.search import contains_card_number, contains_issued_card_number, is_card_number_in
 
 CARD = "4111111111111111"
 GROUPS = ("4111", "1111", "1111", "1111")

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from checkout.card_issuers import is_luhn_valid
-from checkout.cards import contains_card_number
+from checkout.cards.issuers import is_luhn_valid
+from checkout.cards.search import contains_card_number
 
 # Numbers that card networks publish for tests.
 CARDS = [

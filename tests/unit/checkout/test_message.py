@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from cart.ids import SKU_MAX_BYTES
 from cart.model import Sku
-from checkout.message import NotAnOrderMessage, order_accepted, order_accepted_schema, order_id_of
+from checkout.message import order_accepted, order_accepted_schema
 from checkout.order import Order, OrderLine
 from checkout.order_status import CancelReason, OrderStatus
-from tests.unit.checkout.fake_services import NOW, an_order
+from checkout.received_message import NotAnOrderMessage, group_of, order_id_of
+from tests.unit.checkout.fake_services import MUG, NOW, an_order
 
 SQS_BYTES = 256 * 1024
 
@@ -43,6 +44,7 @@ def test_the_message_is_a_cloudevent_about_the_order() -> None:
         "time": "2026-11-18T11:06:40.000Z",
         "datacontenttype": "application/json",
         "dataschema": "urn:peakgate:schema:shop.order.accepted.v1",
+        "partitionkey": "85123A",
         "data": {
             "order_id": order.id,
             "number": order.number,
@@ -64,6 +66,19 @@ def test_the_message_holds_nothing_about_the_shopper() -> None:
 
     for secret in (order.email, order.payment_token, order.shipping_address.name, order.shipping_address.postcode):
         assert secret.encode() not in message
+
+
+def test_the_group_of_a_message_is_the_sku_of_the_largest_line() -> None:
+    order = with_lines(
+        OrderLine(Sku("CARD"), "", 3, 100), OrderLine(Sku("BOX"), "", 1, 9_900), OrderLine(MUG, "", 9, 255)
+    )
+
+    assert group_of(order_accepted(order)) == "BOX"
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff", b"[]", b"{}", b'{"partitionkey":7}'])
+def test_other_messages_have_no_group(message: bytes) -> None:
+    assert group_of(message) == ""
 
 
 def test_the_message_has_the_same_bytes_in_every_status() -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from cart.ids import new_cart_id, order_id_for
 from cart.model import CartId, OrderId, Sku
-from checkout.order import Address, HistoryEntry, Order, OrderLine, order_number
-from checkout.order_status import CANCELLABLE, NEXT, CancelReason, OrderStatus, may_move
+from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order_number import order_number
+from checkout.order_status import CANCELLABLE, NEXT, CancelReason, OrderStatus, may_move, may_reach
 from checkout.request import CheckoutRequest
+from checkout.shipping.shipment import Shipment
+from checkout.stored import decode_order, encode_order, encode_state
 
 NOW = 1_795_000_000_000
 BODY: dict[str, Any] = {
@@ -72,9 +75,26 @@ def test_only_these_transitions_exist() -> None:
         ("stock_confirmed", "cancelled"),
         ("payment_authorised", "cancelled"),
         ("shipping_arranged", "cancelled"),
+        ("completed", "shipped"),
+        ("completed", "delivered"),
+        ("completed", "returned"),
+        ("shipped", "delivered"),
+        ("shipped", "returned"),
+        ("delivered", "returned"),
     }
-    assert {status.value for status in OrderStatus if status.is_final} == {"completed", "cancelled"}
+    ended = {"completed", "cancelled", "shipped", "delivered", "returned"}
+    assert {status.value for status in OrderStatus if status.has_ended} == ended
     assert NEXT.keys() >= CANCELLABLE
+
+
+def test_a_status_is_reached_over_others_and_never_left_for_an_earlier_one() -> None:
+    workflow = ["accepted", "stock_confirmed", "payment_authorised", "shipping_arranged", "completed"]
+    path = [*workflow, "shipped", "delivered", "returned"]
+    reached = {
+        (here.value, to.value) for here, to in itertools.product(OrderStatus, OrderStatus) if may_reach(here, to)
+    }
+    forward = set(itertools.combinations(path, 2))
+    assert reached == forward | {(status, "cancelled") for status in workflow[:-1]}
 
 
 def test_a_transition_that_does_not_exist_is_refused() -> None:
@@ -103,6 +123,14 @@ def test_a_transition_is_recorded_in_the_history() -> None:
     ]
 
 
+def test_each_change_is_the_next_revision_and_a_refund_an_entry_of_the_history() -> None:
+    order = an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW + 5)
+    assert (order.revision, order.revised().revision) == (2, 3)
+    order = order.noted(at=NOW + 7, refunded=300, detail="a broken cup").noted(at=NOW + 9, refunded=100)
+    assert (order.revision, order.status, order.refunded) == (4, OrderStatus.STOCK_CONFIRMED, 400)
+    assert [entry.refunded for entry in order.history] == [None, None, 300, 100]
+
+
 def test_the_time_of_an_order_never_runs_backwards() -> None:
     assert an_order().moved(OrderStatus.STOCK_CONFIRMED, at=NOW - 60_000).updated_at == NOW
 
@@ -120,6 +148,45 @@ def test_neither_json_nor_logs_show_the_means_of_payment() -> None:
     assert "tok_secret" not in repr(order)
     assert "tok_ok" not in repr(decoded())
     assert "tok_ok" not in repr(decoded().payment)
+
+
+def with_shipment(order: Order) -> Order:
+    return msgspec.structs.replace(order, shipment=Shipment("shp_1", "Royal Mail", "AB123456789GB"))
+
+
+def test_the_owner_of_an_order_sees_its_shipment() -> None:
+    order = with_shipment(msgspec.structs.replace(an_order(), owner="ada"))
+    assert json.loads(order.to_json())["shipment"] == {
+        "reference": "shp_1",
+        "carrier": "Royal Mail",
+        "tracking_number": "AB123456789GB",
+    }
+
+
+def test_the_owner_of_an_order_sees_each_refund_and_their_sum() -> None:
+    order = an_order()
+    assert "refunded" not in json.loads(order.to_json())
+    order = order.noted(at=NOW + 1, refunded=500, detail="one was broken").noted(at=NOW + 2, refunded=5)
+    body = json.loads(order.to_json())
+    assert body["refunded"] == {"amount": 505, "currency": "GBP"}
+    assert body["history"][1]["refunded"] == {"amount": 500, "currency": "GBP"}
+    assert [entry["status"] for entry in body["history"]] == ["accepted"] * 3
+
+
+def test_neither_an_anonymous_nor_a_cancelled_order_shows_a_shipment() -> None:
+    anonymous = with_shipment(an_order())
+    cancelled = msgspec.structs.replace(anonymous, owner="ada").moved(
+        OrderStatus.CANCELLED, at=NOW, reason=CancelReason.REQUESTED
+    )
+    for order in (anonymous, cancelled):
+        assert "shipment" not in json.loads(order.to_json())
+
+
+def test_a_shipment_is_stored_with_the_members_that_change() -> None:
+    accepted = an_order()
+    booked = with_shipment(accepted.moved(OrderStatus.STOCK_CONFIRMED, at=NOW + 5))
+    assert decode_order(encode_order(accepted), encode_state(booked)) == booked
+    assert booked.as_accepted() == accepted
 
 
 def test_a_number_is_short_and_has_no_letters_that_are_mistaken_for_others() -> None:
@@ -205,16 +272,16 @@ def test_a_body_of_another_shape_is_not_decoded(pointer: tuple[str, ...], value:
 
 
 def test_equal_bodies_have_one_fingerprint_and_others_another() -> None:
-    assert (
-        decoded().fingerprint() == msgspec.json.decode(json.dumps(BODY, indent=3), type=CheckoutRequest).fingerprint()
-    )
+    assert decoded().fingerprint(bytes.hex) == msgspec.json.decode(
+        json.dumps(BODY, indent=3), type=CheckoutRequest
+    ).fingerprint(bytes.hex)
     others = [
         changed(("email",), "eve@example.com"),
         changed(("payment", "token"), "tok_other"),
         changed(("shipping_address", "line2"), "x"),
         changed(("expected_total",), {"amount": 1, "currency": "GBP"}),
     ]
-    assert len({request.fingerprint() for request in [decoded(), *others]}) == 5
+    assert len({request.fingerprint(bytes.hex) for request in [decoded(), *others]}) == 5
 
 
 def changed(pointer: tuple[str, ...], value: object) -> CheckoutRequest:

@@ -20,21 +20,21 @@ def entry(number: int) -> OutboxEntry:
 
 
 class FakeOutbox:
-    """Entries with their times; nothing is forgotten before it was sent."""
+    """Entries; nothing is forgotten before it was sent."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, tuple[int, OutboxEntry]] = {}
+        self.entries: dict[str, OutboxEntry] = {}
         self.fails = False
 
-    def write(self, *numbers: int, at_ms: int = 0) -> list[OutboxEntry]:
+    def write(self, *numbers: int) -> list[OutboxEntry]:
         entries = [entry(number) for number in numbers]
-        self.entries |= {each.entry_id: (at_ms, each) for each in entries}
+        self.entries |= {each.entry_id: each for each in entries}
         return entries
 
-    async def unsent(self, *, before_ms: int, per_partition: int) -> Sequence[OutboxEntry]:
+    async def unsent(self, *, per_partition: int) -> Sequence[OutboxEntry]:
         if self.fails:
             raise ServiceUnavailable
-        return [each for at_ms, each in self.entries.values() if at_ms < before_ms][:per_partition]
+        return list(self.entries.values())[:per_partition]
 
     async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         if self.fails:
@@ -72,7 +72,7 @@ async def running(outbox: FakeOutbox, queue: FakeQueue, **settings: Any) -> Asyn
     as_queue: Any = queue
     port: OrderQueue = as_queue
     chosen: dict[str, Any] = {"senders": 1, "sweep_s": 5.0, "chance": lambda: 0.5} | settings
-    dispatcher = OutboxDispatcher(outbox, port, clock_ms=lambda: int(loop_time() * 1000), **chosen)
+    dispatcher = OutboxDispatcher(outbox, port, clock=loop_time, **chosen)
     task = asyncio.create_task(dispatcher.run())
     yield dispatcher
     task.cancel()
@@ -92,6 +92,41 @@ async def test_an_entry_is_sent_at_once_and_deleted() -> None:
         assert await dispatcher.drain(0.1)
         assert queue.messages == [b"message 1"]
         assert not outbox.entries
+
+
+@in_virtual_time
+async def test_while_a_batch_is_sent_entries_wait_a_moment_for_others() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.takes_s = 1.0
+    async with running(outbox, queue, senders=3, linger_s=0.005) as dispatcher:
+        first, second, third, *more = outbox.write(*range(23))
+        dispatcher.submit(first)
+        await seconds(0.001)
+        began_at = loop_time()
+        dispatcher.submit(second)
+        await seconds(0.001)
+        dispatcher.submit(third)
+        await seconds(0.1)
+        for each in more:  # two full batches, one of which finds a sender
+            dispatcher.submit(each)
+        full_at = loop_time()
+        assert await dispatcher.drain(10)
+    assert [len(batch) for batch in queue.batches] == [1, 2, 10, 10]
+    assert queue.tried_at[1] == pytest.approx(began_at + 0.005)
+    assert queue.tried_at[2] == pytest.approx(full_at)
+
+
+@in_virtual_time
+async def test_an_entry_does_not_wait_for_others_once_nothing_is_sent() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.takes_s = 0.01
+    async with running(outbox, queue, senders=2, linger_s=60.0) as dispatcher:
+        first, second = outbox.write(1, 2)
+        dispatcher.submit(first)
+        await seconds(0.001)
+        dispatcher.submit(second)
+        assert await dispatcher.drain(1)
+    assert queue.batches == [[b"message 1"], [b"message 2"]]
 
 
 @in_virtual_time
@@ -146,7 +181,7 @@ async def test_the_back_off_is_jittered() -> None:
 
 
 @in_virtual_time
-async def test_a_message_that_the_queue_refuses_does_not_hold_up_others_and_is_tried_again_by_the_sweep() -> None:
+async def test_a_message_that_the_queue_refuses_does_not_hold_up_others_and_is_tried_again() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     queue.refuses = lambda message: message.body == b"message 2" and loop_time() < 60
     async with running(outbox, queue) as dispatcher:
@@ -157,6 +192,35 @@ async def test_a_message_that_the_queue_refuses_does_not_hold_up_others_and_is_t
         await seconds(80)
         assert queue.messages[2:] == [b"message 2"]
         assert not outbox.entries
+
+
+@in_virtual_time
+async def test_refused_messages_of_a_batch_are_sent_again_soon_and_without_the_others() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.refuses = lambda message: message.body in {b"message 2", b"message 5"} and loop_time() < 0.2
+    async with running(outbox, queue, sweep_s=1000.0) as dispatcher:
+        for each in outbox.write(1, 2, 3, 4, 5):
+            dispatcher.submit(each)
+        await seconds(1)
+        assert not outbox.entries
+    assert queue.batches == [[b"message 1", b"message 3", b"message 4"], [], [b"message 2", b"message 5"]]
+    # Pauses of 0.1 s and 0.2 s, less a quarter here.
+    assert queue.tried_at == pytest.approx([0.0, 0.075, 0.225], abs=0.01)
+
+
+@in_virtual_time
+async def test_a_message_that_is_always_refused_does_not_slow_down_the_others() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.refuses = lambda message: message.body == b"message 0"
+    async with running(outbox, queue) as dispatcher:
+        for each in outbox.write(*range(200)):
+            dispatcher.submit(each)
+            await seconds(0.01)
+        await seconds(0.5)
+        assert len(queue.messages) == 199
+        await seconds(600)
+    assert [each.message for each in outbox.entries.values()] == [b"message 0"]
+    assert len(queue.tried_at) < 600
 
 
 @in_virtual_time
@@ -172,11 +236,12 @@ async def test_the_sweep_sends_the_entries_of_other_processes() -> None:
 @in_virtual_time
 async def test_the_sweep_leaves_young_entries_to_the_process_that_wrote_them() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
-    async with running(outbox, queue, sweep_s=1.0, min_age_ms=5_000):
-        outbox.write(1, at_ms=2_000)
-        await seconds(6.9)
+    async with running(outbox, queue, sweep_s=1.0, min_age_s=5.0):
+        await seconds(1.9)
+        outbox.write(1)  # the next sweep, which sees it first, is at 2 s
+        await seconds(5.0)
         assert not queue.messages
-        await seconds(2)
+        await seconds(0.2)
         assert queue.messages == [b"message 1"]
 
 
@@ -241,7 +306,7 @@ async def test_a_restarted_dispatcher_sends_the_orders_submitted_before() -> Non
 
     outbox, queue = FakeOutbox(), FakeQueue()
     wrong: Any = Wrong()
-    dispatcher = OutboxDispatcher(outbox, wrong, senders=2, clock_ms=lambda: int(loop_time() * 1000))
+    dispatcher = OutboxDispatcher(outbox, wrong, senders=2, clock=loop_time)
     for each in outbox.write(*range(12)):
         dispatcher.submit(each)
     with pytest.raises(ExceptionGroup):
@@ -256,3 +321,20 @@ async def test_a_restarted_dispatcher_sends_the_orders_submitted_before() -> Non
     await asyncio.wait([task])
     assert sorted(queue.messages) == sorted(b"message %d" % number for number in range(12))
     assert not outbox.entries
+
+
+@in_virtual_time
+async def test_the_batch_of_a_sender_that_dies_is_sent_after_its_restart() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    queue.takes_s = 3600.0
+    async with running(outbox, queue) as dispatcher:
+        for each in outbox.write(1):
+            dispatcher.submit(each)
+        await asyncio.sleep(1)
+        assert queue.tried_at
+    queue.takes_s = 0.0
+    again = asyncio.create_task(dispatcher.run())
+    assert await dispatcher.drain(10.0)
+    assert queue.messages == [b"message 1"]
+    assert not outbox.entries
+    again.cancel()

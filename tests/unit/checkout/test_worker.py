@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from cart.model import OrderId
-from checkout.errors import DependencyTripped, ServiceUnavailable
+from checkout.errors import ServiceUnavailable
 from checkout.order import Order
 from checkout.order_status import OrderStatus
 from checkout.ports.queue import Delivery, Outgoing
+from checkout.processor import Later
 from checkout.worker import OrderWorker
 from tests.unit.checkout.fake_services import FakeServices, Killed, MemoryQueue, an_order, message_of
 from tests.virtual_time import in_virtual_time, loop_time
@@ -32,31 +33,33 @@ async def until(condition: Callable[[], bool], within_s: float = 1000.0) -> None
             await asyncio.sleep(0.01)
 
 
-class ScriptedWorkflow:
-    """A workflow whose orders take as long, or fail, as a test says."""
+class ScriptedProcess:
+    """Processes orders that take as long, or end, as a test says: by an error, or later."""
 
-    def __init__(self, *, takes_s: float = 0.0, errors: Sequence[BaseException] = ()) -> None:
+    def __init__(self, *, takes_s: float = 0.0, ends: Sequence[BaseException | Later | None] = ()) -> None:
         self.begun = 0
         self.running = 0
         self.most_running = 0
         self.finished: list[OrderId] = []
         self.begun_at: list[float] = []
         self.takes_s = takes_s
-        self._errors = iter(errors)
+        self._ends = iter(ends)
 
-    async def run(self, order_id: OrderId) -> Order:
+    async def __call__(self, order_id: OrderId) -> Later | None:
         self.begun += 1
         self.begun_at.append(loop_time())
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
             await asyncio.sleep(self.takes_s)
-            if (error := next(self._errors, None)) is not None:
-                raise error
+            end = next(self._ends, None)
+            if isinstance(end, BaseException):
+                raise end
         finally:
             self.running -= 1
-        self.finished.append(order_id)
-        return an_order()
+        if end is None:
+            self.finished.append(order_id)
+        return end
 
 
 async def fill(queue: MemoryQueue, count: int) -> list[Order]:
@@ -71,11 +74,11 @@ async def test_orders_from_the_queue_are_completed() -> None:
     orders = [await services.accept() for _ in range(25)]
     await queue.send([message_of(order) for order in orders])
 
-    async with working(OrderWorker(queue, services.workflow())) as worker:
+    async with working(OrderWorker(queue, services.processor().process)) as worker:
         await until(lambda: not len(queue))
 
     assert {services.now(order).status for order in orders} == {OrderStatus.COMPLETED}
-    assert (worker.processed, worker.failed, worker.dead_lettered) == (25, 0, 0)
+    assert (worker.processed, worker.released, worker.dead_lettered) == (25, 0, 0)
     assert services.captured() == sum(order.total for order in orders)
 
 
@@ -85,155 +88,160 @@ async def test_a_duplicate_of_a_completed_order_is_acknowledged_without_effect()
     order = await services.accept()
     await queue.send([message_of(order)])
 
-    async with working(OrderWorker(queue, services.workflow())) as worker:
+    async with working(OrderWorker(queue, services.processor().process)) as worker:
         await until(lambda: not len(queue))
-        after_first = services.now(order), list(services.payments.ledger), services.sold()
+        after_first = services.now(order), list(services.sandbox.ledger), services.sold()
         await queue.send([message_of(order)])
         await until(lambda: worker.processed == 2)
 
     assert not len(queue)
-    assert (services.now(order), list(services.payments.ledger), services.sold()) == after_first
+    assert (services.now(order), list(services.sandbox.ledger), services.sold()) == after_first
 
 
 @in_virtual_time
-async def test_an_invalid_message_is_dead_lettered_alone() -> None:
+async def test_an_invalid_message_is_dead_lettered_alone_and_at_once(caplog: pytest.LogCaptureFixture) -> None:
     services, queue = FakeServices(), MemoryQueue()
     order = await services.accept()
-    poisoned = Outgoing(order.id, b"\xff not an order")
+    poisoned = Outgoing(order.id, b"\xff not an order", "odd")
     await queue.send([poisoned, message_of(order), poisoned])
 
-    async with working(OrderWorker(queue, services.workflow())) as worker:
+    async with working(OrderWorker(queue, services.processor().process)) as worker:
         await until(lambda: not len(queue))
 
     assert services.now(order).status is OrderStatus.COMPLETED
-    assert (worker.processed, worker.failed, worker.dead_lettered) == (1, 10, 2)
+    assert (worker.processed, worker.dead_lettered) == (1, 2)
     assert {reason.partition(":")[0] for _, reason in queue.dead} == {"NotAnOrderMessage"}
+    named = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(named) == 2
+    assert named[0].startswith("the message with SHA-256 ")
+    assert "not an order" not in named[0].partition(" is dead-lettered")[0]
+
+
+@in_virtual_time
+async def test_a_message_whose_order_is_not_found_is_dead_lettered_by_its_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    queue = MemoryQueue()
+    (order,) = await fill(queue, 1)
+
+    async with working(OrderWorker(queue, FakeServices().processor().process)) as worker:
+        await until(lambda: not len(queue))
+
+    assert (worker.released, worker.dead_lettered) == (4, 1)
+    assert queue.dead == [(message_of(order).body, "OrderNotFound")]
+    assert f"order {order.number} is dead-lettered" in caplog.text
+
+
+@in_virtual_time
+async def test_a_message_that_cannot_be_dead_lettered_stays_in_the_queue() -> None:
+    class Nowhere(MemoryQueue):
+        async def dead_letter(self, delivery: Delivery, *, reason: str) -> None:
+            raise ServiceUnavailable("no place for dead letters")
+
+    queue = Nowhere()
+    await queue.send([Outgoing(an_order().id, b"odd", "odd")])
+
+    async with working(OrderWorker(queue, ScriptedProcess())) as worker:
+        await asyncio.sleep(1000)
+
+    assert len(queue) == 1
+    assert worker.dead_lettered == 0
+    assert 5 < worker.released < 20
 
 
 @in_virtual_time
 async def test_no_more_than_concurrency_orders_are_in_progress() -> None:
-    queue, workflow = MemoryQueue(), ScriptedWorkflow(takes_s=1.0)
+    queue, process = MemoryQueue(), ScriptedProcess(takes_s=1.0)
     await fill(queue, 40)
 
-    async with working(OrderWorker(queue, workflow, concurrency=7)):
+    async with working(OrderWorker(queue, process, concurrency=7)):
         await until(lambda: not len(queue))
 
-    assert workflow.most_running == 7
-    assert len(set(workflow.finished)) == len(workflow.finished) == 40
+    assert process.most_running == 7
+    assert len(set(process.finished)) == len(process.finished) == 40
 
 
 @in_virtual_time
-async def test_a_failed_order_is_delivered_again_with_a_growing_delay() -> None:
+async def test_an_order_for_later_is_delivered_again_as_often_as_it_takes() -> None:
     queue = MemoryQueue()
-    workflow = ScriptedWorkflow(
-        errors=[ServiceUnavailable("away"), RuntimeError("odd"), ServiceUnavailable("away"), KeyError("x")]
-    )
+    process = ScriptedProcess(ends=[Later(delay_s) for delay_s in (2, 8, 32, 120)] + [Later(20, by_outage=True)] * 50)
     await fill(queue, 1)
 
-    async with working(OrderWorker(queue, workflow, chance=lambda: 1.0)) as worker:
-        await until(lambda: not len(queue))
+    async with working(OrderWorker(queue, process)) as worker:
+        await until(lambda: not len(queue), within_s=5000)
 
-    waits = [later - sooner for sooner, later in zip(workflow.begun_at, workflow.begun_at[1:], strict=False)]
-    assert waits == pytest.approx([2, 8, 32, 120], abs=1)
-    assert (worker.processed, worker.failed, worker.dead_lettered) == (1, 4, 0)
+    waits = [later - sooner for sooner, later in zip(process.begun_at, process.begun_at[1:], strict=False)]
+    assert waits == pytest.approx([2, 8, 32, 120] + [20] * 50, abs=1)
+    assert (worker.processed, worker.released, worker.dead_lettered) == (1, 54, 0)
 
 
 @in_virtual_time
-async def test_an_order_that_fails_five_times_is_a_dead_letter_with_its_reason() -> None:
-    queue, workflow = MemoryQueue(), ScriptedWorkflow(errors=[ServiceUnavailable("nobody there")] * 5)
+async def test_a_fault_of_the_processor_ends_neither_the_order_nor_the_worker() -> None:
+    queue, process = MemoryQueue(), ScriptedProcess(ends=[RuntimeError("a bug")] * 10)
     await fill(queue, 1)
 
-    async with working(OrderWorker(queue, workflow)) as worker:
-        await until(lambda: bool(queue.dead))
+    async with working(OrderWorker(queue, process)) as worker:
+        await until(lambda: not len(queue), within_s=5000)
 
-    assert queue.dead[0][1] == "ServiceUnavailable: nobody there"
-    assert (worker.processed, worker.failed, worker.dead_lettered) == (0, 5, 1)
-
-
-@in_virtual_time
-async def test_an_order_is_never_dead_lettered_during_an_outage() -> None:
-    queue = MemoryQueue()
-    workflow = ScriptedWorkflow(errors=[DependencyTripped("payment", retry_after_s=20.0)] * 30)
-    await fill(queue, 1)
-
-    async with working(OrderWorker(queue, workflow, chance=lambda: 0.5)) as worker:
-        await until(lambda: not len(queue))
-
-    waits = [later - sooner for sooner, later in zip(workflow.begun_at, workflow.begun_at[1:], strict=False)]
-    assert waits == pytest.approx([30.0] * 30, abs=1)
-    assert (worker.processed, worker.deferred, worker.failed, worker.dead_lettered) == (1, 30, 0, 0)
-
-
-@in_virtual_time
-async def test_the_definition_of_an_outage_is_configurable() -> None:
-    queue, workflow = MemoryQueue(), ScriptedWorkflow(errors=[ConnectionError("store away")] * 10)
-    await fill(queue, 1)
-
-    worker = OrderWorker(queue, workflow, is_outage=lambda error: isinstance(error, ConnectionError))
-    async with working(worker):
-        await until(lambda: not len(queue))
-
-    assert (worker.processed, worker.deferred, worker.failed) == (1, 10, 0)
+    assert (worker.processed, worker.released, worker.dead_lettered) == (1, 10, 0)
 
 
 @in_virtual_time
 async def test_an_outage_slows_down_receiving() -> None:
     queue = MemoryQueue()
-    workflow = ScriptedWorkflow(errors=[DependencyTripped("payment", retry_after_s=20.0)] * 10_000)
+    process = ScriptedProcess(ends=[Later(20.0, by_outage=True)] * 10_000)
     await fill(queue, 1000)
 
-    async with working(OrderWorker(queue, workflow)):
+    async with working(OrderWorker(queue, process)):
         await asyncio.sleep(10)
-        assert workflow.begun < 300
+        assert process.begun < 300
 
 
 @in_virtual_time
 async def test_a_long_running_order_is_extended() -> None:
-    queue, workflow = MemoryQueue(visibility_s=30), ScriptedWorkflow(takes_s=200)
+    queue, process = MemoryQueue(visibility_s=30), ScriptedProcess(takes_s=200)
     await fill(queue, 3)
 
-    async with working(OrderWorker(queue, workflow, visibility_s=30, drain_s=300)):
+    async with working(OrderWorker(queue, process, visibility_s=30, drain_s=300)):
         await until(lambda: not len(queue))
 
-    assert workflow.begun == 3
+    assert process.begun == 3
 
 
 @in_virtual_time
 async def test_stopping_lets_the_orders_in_progress_finish() -> None:
-    queue, workflow = MemoryQueue(), ScriptedWorkflow(takes_s=5)
+    queue, process = MemoryQueue(), ScriptedProcess(takes_s=5)
     await fill(queue, 20)
-    worker = OrderWorker(queue, workflow, drain_s=20)
+    worker = OrderWorker(queue, process, drain_s=20)
     running = asyncio.ensure_future(worker.run())
-    await until(lambda: workflow.running == 20)
+    await until(lambda: process.running == 20)
 
     worker.stop()
     await running
 
-    assert len(workflow.finished) == worker.processed == 20
+    assert len(process.finished) == worker.processed == 20
     assert not len(queue)
     assert loop_time() < 8
 
 
 @in_virtual_time
-async def test_stopping_waits_for_a_bounded_time_and_loses_nothing() -> None:
-    queue, workflow = MemoryQueue(visibility_s=30), ScriptedWorkflow(takes_s=3600)
+async def test_stopping_waits_for_a_bounded_time_and_returns_what_is_not_finished() -> None:
+    queue, process = MemoryQueue(visibility_s=30), ScriptedProcess(takes_s=3600)
     await fill(queue, 2)
-    worker = OrderWorker(queue, workflow, drain_s=10, wait_s=2)
+    worker = OrderWorker(queue, process, drain_s=10, wait_s=2)
     running = asyncio.ensure_future(worker.run())
-    await until(lambda: workflow.running == 2)
+    await until(lambda: process.running == 2)
 
     worker.stop()
     await running
 
     assert loop_time() < 13
-    assert len(queue) == 2
-    async with working(OrderWorker(queue, ScriptedWorkflow())):
-        await until(lambda: not len(queue))
+    assert len(await queue.receive(10, 0)) == 2
 
 
 @in_virtual_time
 async def test_stopping_interrupts_a_waiting_receive() -> None:
-    worker = OrderWorker(MemoryQueue(), ScriptedWorkflow(), wait_s=3600)
+    worker = OrderWorker(MemoryQueue(), ScriptedProcess(), wait_s=3600)
     running = asyncio.ensure_future(worker.run())
     await asyncio.sleep(1)
     worker.stop()
@@ -241,32 +249,63 @@ async def test_stopping_interrupts_a_waiting_receive() -> None:
     assert loop_time() < 2
 
 
-@in_virtual_time
-async def test_a_queue_that_cannot_be_interrupted_is_waited_for() -> None:
-    class Away(MemoryQueue):
-        async def interrupt(self) -> None:
-            raise ServiceUnavailable("away")
+class HangingQueue(MemoryQueue):
+    """Never replies to a receive."""
 
-    worker = OrderWorker(Away(), ScriptedWorkflow(), wait_s=10)
+    def __init__(self) -> None:
+        super().__init__()
+        self.receives = 0
+
+    async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
+        self.receives += 1
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def interrupt(self) -> None:
+        pass
+
+
+@in_virtual_time
+async def test_stopping_does_not_wait_for_a_queue_that_hangs() -> None:
+    class Hanging(HangingQueue):
+        async def interrupt(self) -> None:
+            await asyncio.sleep(0.25)
+            raise ServiceUnavailable("no reply in time")
+
+    queue = Hanging()
+    worker = OrderWorker(queue, ScriptedProcess(), wait_s=3600)
     running = asyncio.ensure_future(worker.run())
-    await asyncio.sleep(1)
+    await until(lambda: queue.receives > 0)
     worker.stop()
     await running
-    assert loop_time() < 12
+    assert loop_time() < 1
+
+
+@in_virtual_time
+async def test_stopping_waits_no_longer_than_a_receive_should_take(caplog: pytest.LogCaptureFixture) -> None:
+    queue = HangingQueue()
+    worker = OrderWorker(queue, ScriptedProcess(), wait_s=2)
+    running = asyncio.ensure_future(worker.run())
+    await until(lambda: queue.receives > 0)
+    worker.stop()
+    await running
+    assert loop_time() < 3
+    assert queue.receives == 1
+    assert caplog.text == ""
 
 
 @in_virtual_time
 async def test_nothing_is_received_after_stop() -> None:
-    queue, workflow = MemoryQueue(), ScriptedWorkflow(takes_s=3)
-    worker = OrderWorker(queue, workflow, concurrency=1)
+    queue, process = MemoryQueue(), ScriptedProcess(takes_s=3)
+    worker = OrderWorker(queue, process, concurrency=1)
     await fill(queue, 5)
     running = asyncio.ensure_future(worker.run())
-    await until(lambda: workflow.running == 1)
+    await until(lambda: process.running == 1)
 
     worker.stop()
     await running
 
-    assert workflow.begun == 1
+    assert process.begun == 1
     assert len(queue) == 4
 
 
@@ -291,33 +330,33 @@ class Unreliable(MemoryQueue):
         self._may_fail("done")
         await super().acknowledge(deliveries)
 
-    async def extend(self, delivery: Delivery, seconds: float) -> None:
+    async def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         self._may_fail("extend")
-        await super().extend(delivery, seconds)
+        await super().extend(deliveries, seconds)
 
-    async def release(self, delivery: Delivery, delay_s: float, *, reason: str) -> bool:
+    async def release(self, delivery: Delivery, delay_s: float) -> None:
         self._may_fail("release")
-        return await super().release(delivery, delay_s, reason=reason)
+        await super().release(delivery, delay_s)
 
 
 @pytest.mark.parametrize("failing", ["receive", "done", "extend", "release"])
 @in_virtual_time
 async def test_a_queue_that_fails_for_a_while_stops_nothing(failing: str) -> None:
     queue = Unreliable(failing=failing, times=3)
-    workflow = ScriptedWorkflow(takes_s=25, errors=[RuntimeError("once")])
+    process = ScriptedProcess(takes_s=25, ends=[Later(1.0)])
     orders = await fill(queue, 3)
 
-    async with working(OrderWorker(queue, workflow, drain_s=300)):
+    async with working(OrderWorker(queue, process, drain_s=300)):
         await until(lambda: not len(queue))
 
-    assert set(workflow.finished) == {order.id for order in orders}
+    assert set(process.finished) == {order.id for order in orders}
 
 
 @in_virtual_time
 async def test_receiving_backs_off_while_every_order_fails() -> None:
-    queue, workflow = Unreliable(failing="receive", times=1000), ScriptedWorkflow()
+    queue, process = Unreliable(failing="receive", times=1000), ScriptedProcess()
 
-    async with working(OrderWorker(queue, workflow)):
+    async with working(OrderWorker(queue, process)):
         await asyncio.sleep(30)
 
     assert queue._left > 900
@@ -333,7 +372,7 @@ async def test_orders_that_finish_together_are_acknowledged_together() -> None:
     queue = Slow()
     await fill(queue, 30)
 
-    async with working(OrderWorker(queue, ScriptedWorkflow(takes_s=1))):
+    async with working(OrderWorker(queue, ScriptedProcess(takes_s=1))):
         await until(lambda: not len(queue))
 
     assert sum(queue.acknowledged) == 30
@@ -345,8 +384,8 @@ async def test_orders_that_finish_together_are_acknowledged_together() -> None:
 async def test_a_worker_that_died_can_run_again() -> None:
     queue = MemoryQueue(visibility_s=30)
     orders = await fill(queue, 3)
-    workflow = ScriptedWorkflow(takes_s=1, errors=[Killed()])
-    worker = OrderWorker(queue, workflow)
+    process = ScriptedProcess(takes_s=1, ends=[Killed()])
+    worker = OrderWorker(queue, process)
     with pytest.raises(BaseExceptionGroup):
         await worker.run()
     assert worker.in_progress == 0
@@ -354,7 +393,7 @@ async def test_a_worker_that_died_can_run_again() -> None:
     async with working(worker):
         await until(lambda: not len(queue))
 
-    assert set(workflow.finished) == {order.id for order in orders}
+    assert set(process.finished) == {order.id for order in orders}
 
 
 @in_virtual_time
@@ -362,10 +401,10 @@ async def test_another_worker_continues_after_one_was_killed() -> None:
     queue = MemoryQueue(visibility_s=30)
     orders = await fill(queue, 3)
     with pytest.raises(BaseExceptionGroup) as caught:
-        await OrderWorker(queue, ScriptedWorkflow(takes_s=1, errors=[Killed()])).run()
+        await OrderWorker(queue, ScriptedProcess(takes_s=1, ends=[Killed()])).run()
     assert caught.group_contains(Killed)
 
-    second: Any = ScriptedWorkflow()
+    second: Any = ScriptedProcess()
     async with working(OrderWorker(queue, second)):
         await until(lambda: not len(queue))
 

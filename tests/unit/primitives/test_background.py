@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from primitives.background import STABLE_S, BackgroundTask, BackgroundTasks
+from primitives.background import STABLE_S, BackgroundTask, BackgroundTasks, TaskState
 from primitives.backoff import Backoff
 from tests.virtual_time import in_virtual_time, loop_time
 from tests.waiting import until
@@ -59,14 +59,19 @@ async def test_only_the_time_of_the_last_run_counts_as_stable() -> None:
 
 
 @in_virtual_time
-async def test_the_death_of_a_task_is_reported_until_it_runs_again() -> None:
+async def test_the_death_of_a_task_is_reported_until_it_has_run_for_a_minute() -> None:
     tasks = BackgroundTasks()
     flaky = Flaky(1)
-    task = tasks.start("flaky", flaky.run)
+    task = supervised(flaky)
+    tasks.add(task)
     await until(lambda: tasks.failing)
     assert tasks.failing == {"flaky": "ValueError: failure 1"}
     assert not tasks.states["flaky"].is_running
-    await until(lambda: not tasks.failing)
+    await until(lambda: tasks.states["flaky"].is_running)
+    assert tasks.failing == {"flaky": "ValueError: failure 1; it has been restarted"}
+    # Long enough for a probe to see it.
+    await asyncio.sleep(STABLE_S)
+    assert not tasks.failing
     assert tasks.states["flaky"].restarts == 1
     assert tasks.states["flaky"].last_error == "ValueError: failure 1"
     await task.close()
@@ -118,3 +123,70 @@ async def test_closing_ends_a_task_that_waits_for_its_restart() -> None:
     await until(lambda: not task.state.is_running)
     await task.close()
     assert len(flaky.started_at) == 1
+
+
+def task_named(name: str) -> asyncio.Task[object]:
+    return next(task for task in asyncio.all_tasks() if task.get_name() == name)
+
+
+@in_virtual_time
+async def test_a_task_that_is_cancelled_by_someone_else_is_restarted() -> None:
+    flaky = Flaky(0)
+    task = supervised(flaky)
+    await until(lambda: flaky.started_at)
+    task_named("flaky").cancel()
+    await until(lambda: len(flaky.started_at) == 2)
+    assert task.state == TaskState(is_running=True, restarts=1, last_error="TaskEnded: it was cancelled")
+    await task.close()
+    assert task.state.restarts == 1
+
+
+@in_virtual_time
+async def test_a_task_that_returns_though_nobody_stopped_it_is_restarted() -> None:
+    runs = 0
+
+    async def returns() -> None:
+        nonlocal runs
+        runs += 1
+        if runs > 2:
+            await asyncio.Event().wait()
+
+    task = BackgroundTask("short", returns)
+    await until(lambda: runs == 3)
+    assert task.state == TaskState(is_running=True, restarts=2, last_error="TaskEnded: it returned")
+    await task.close()
+
+
+@in_virtual_time
+async def test_of_a_group_of_tasks_the_error_of_the_first_is_reported() -> None:
+    async def fails() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Flaky(1).run())
+
+    task = BackgroundTask("group", fails)
+    await until(lambda: task.state.restarts > 0)
+    assert task.state.last_error == "ValueError: failure 1"
+    await task.close()
+
+
+async def test_the_end_of_the_loop_ends_a_task_that_nobody_closes() -> None:
+    flaky = Flaky(0)
+
+    def run_and_leave() -> None:
+        async def leave() -> None:
+            BackgroundTask("flaky", flaky.run)
+            await until(lambda: flaky.started_at)
+
+        asyncio.run(leave())
+
+    await asyncio.to_thread(run_and_leave)
+    assert flaky.was_cancelled
+    assert len(flaky.started_at) == 1
+
+
+async def test_tasks_have_different_names() -> None:
+    tasks = BackgroundTasks()
+    task = tasks.start("flaky", Flaky(0).run)
+    with pytest.raises(AssertionError, match="two background tasks are named flaky"):
+        tasks.add(task)
+    await task.close()

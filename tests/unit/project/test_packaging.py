@@ -74,3 +74,26 @@ def test_the_tested_packages_are_the_shipped_ones() -> None:
         for name in ("run", "dev")
     )
     assert run <= dev
+
+
+def names_in(lock: str) -> set[str]:
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
+
+
+def test_the_libraries_of_aws_are_an_extra_that_a_first_run_does_not_download() -> None:
+    assert PROJECT["project"]["optional-dependencies"]["aws"] == ["aiobotocore>=3"]
+    of_aws = {"aiobotocore", "botocore"}
+    assert not of_aws & names_in("run")
+    assert of_aws <= names_in("aws") & names_in("dev")
+    assert names_in("run") < names_in("aws")
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert "-r requirements/run.txt" not in image
+    assert image.count("-r requirements/aws.txt") == 2
+
+
+def test_every_module_that_is_compiled_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    compiled = project["tool"]["peakgate"]["compiled"]
+    assert [path for path in compiled if not (ROOT / path).is_file()] == []
+    assert len(set(compiled)) == len(compiled)

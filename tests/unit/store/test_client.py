@@ -77,8 +77,24 @@ async def test_a_cancelled_caller_does_not_shift_the_replies_of_the_others(dial:
 
 
 @in_virtual_time
-@pytest.mark.parametrize("code", ["LOADING", "BUSY", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS"])
-async def test_a_server_that_cannot_serve_now_is_unavailable_and_has_run_nothing(dial: Dial, code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("LOADING", "loading"),
+        ("BUSY", "busy"),
+        ("OOM", "full-memory"),
+        ("MISCONF", "full-disk"),
+        ("READONLY", "readonly"),
+        ("MASTERDOWN", "readonly"),
+        ("UNBLOCKED", "readonly"),
+        ("NOREPLICAS", "too-few-replicas"),
+        ("CLUSTERDOWN", "cluster-down"),
+        ("TRYAGAIN", "cluster-down"),
+    ],
+)
+async def test_a_server_that_cannot_serve_now_is_unavailable_and_has_run_nothing(
+    dial: Dial, code: str, reason: str
+) -> None:
     client = await dial.client()
     call = client.run(Script("return 1"), ["key"])
     await tick()
@@ -86,6 +102,8 @@ async def test_a_server_that_cannot_serve_now_is_unavailable_and_has_run_nothing
     error = await failure_of(call)
     assert isinstance(error, StoreUnavailable)
     assert not error.may_have_run
+    assert error.reason == reason
+    assert error.reason.is_full == reason.startswith("full")
     assert str(error) == f"the store cannot serve now: {code} not now"
 
 

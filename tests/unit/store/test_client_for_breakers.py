@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from store import Client, Script, StoreOverloaded, StoreTimeout, StoreUnavailable
-from store.client import DEADLINE_S, STALLED_S, SWEEP_S
+from store import Client, Reason, Script, StoreOverloaded, StoreTimeout, StoreUnavailable
+from store.client import DEADLINE_S, PROBE_KEY, PROBE_TTL_MS, STALLED_S, SWEEP_S
 from tests.unit.store.wire import Dial, tick
 from tests.virtual_time import in_virtual_time, loop_time
 from tests.waiting import until
@@ -37,6 +37,22 @@ async def test_a_reply_that_the_server_cannot_serve_counts_as_a_failure(dial: Di
     dial.wire.reply(OK + b"-LOADING wait\r\n" + OK)
     await asyncio.gather(*calls, return_exceptions=True)
     assert counted(client) == (2, 1)
+
+
+@pytest.mark.parametrize("refusal", ["OOM command not allowed", "MISCONF Errors writing to the AOF file"])
+@in_virtual_time
+async def test_a_write_that_a_full_server_refuses_is_no_failure_because_it_serves_reads(
+    dial: Dial, refusal: str
+) -> None:
+    client = await dial.client()
+    calls = [client.execute("SET", "a", 1), client.execute("GET", "a")]
+    await tick()
+    dial.wire.reply(f"-{refusal}\r\n".encode() + OK)
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(errors[0], StoreUnavailable)
+    assert errors[0].reason.is_full
+    assert not errors[0].may_have_run
+    assert (counted(client), client.refused) == ((2, 0), 1)
 
 
 @in_virtual_time
@@ -135,11 +151,40 @@ async def test_a_ping_is_sent_while_no_call_is_admitted(dial: Dial) -> None:
 
 
 @in_virtual_time
+async def test_a_probe_is_a_write_and_is_sent_while_no_call_is_admitted(dial: Dial) -> None:
+    client = await dial.client()
+    client.admit_only(lambda: False)
+    probe = client.probe()
+    await tick()
+    assert dial.wire.commands() == [[b"SET", PROBE_KEY.encode(), b"1", b"PX", b"%d" % PROBE_TTL_MS]]
+    dial.wire.reply(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n")
+    with pytest.raises(StoreUnavailable) as refused:
+        await probe
+    assert refused.value.reason is Reason.FULL_MEMORY
+    again = client.probe()
+    await tick()
+    dial.wire.reply(OK)
+    assert await again == b"OK"
+
+
+@in_virtual_time
+async def test_a_refusal_of_the_breaker_and_a_late_reply_have_their_reasons(dial: Dial) -> None:
+    client = await dial.client()
+    with pytest.raises(StoreUnavailable) as late:
+        await client.execute("GET", "a")
+    assert late.value.reason is Reason.TIMEOUT
+    client.admit_only(lambda: False)
+    with pytest.raises(StoreUnavailable) as refused:
+        await client.execute("GET", "a")
+    assert refused.value.reason is Reason.CUT_OFF
+
+
+@in_virtual_time
 async def test_a_closed_client_sends_no_ping_and_admits_no_call(dial: Dial) -> None:
     client = await dial.client()
     await client.close()
     client.admit_only(None)
-    for call in (client.ping(), client.execute("GET", "a")):
+    for call in (client.ping(), client.probe(), client.execute("GET", "a")):
         with pytest.raises(StoreUnavailable, match="closed"):
             await call
 

@@ -106,6 +106,48 @@ async def test_every_basket_becomes_one_completed_order_at_catalogue_prices(
     assert not report.retries
 
 
+async def test_pages_of_a_cache_between_are_no_missing_units(server: Server, gateway: FakeGateway) -> None:
+    """A short replay takes less time than a page of products may be cached."""
+    pages: dict[str, object] = {}
+    left = 3
+
+    def answer_from_a_cache(request: web.Request) -> Responder:
+        nonlocal left
+
+        async def cached(request: web.Request, handler: Handler) -> web.StreamResponse:
+            response = await handler(request)
+            assert isinstance(response, web.Response)
+            return web.Response(body=pages.setdefault(request.path_qs, response.body), content_type="application/json")
+
+        if request.path != "/v1/products":
+            return respond_normally
+        if request.path_qs in pages:
+            left -= 1
+        return cached if left > 0 else respond_normally
+
+    gateway.misbehave = answer_from_a_cache
+
+    report = await play(server)
+
+    assert_every_basket_was_bought_once(report, gateway)
+    assert left <= 0, "pages were read again until the stock agreed"
+
+
+async def test_pages_of_products_are_asked_for_past_all_caches(server: Server, gateway: FakeGateway) -> None:
+    directives = []
+
+    def look(request: web.Request) -> Responder:
+        if request.path == "/v1/products":
+            directives.append(request.headers.get("Cache-Control"))
+        return respond_normally
+
+    gateway.misbehave = look
+
+    await play(server)
+
+    assert set(directives) == {"no-cache"}
+
+
 async def test_shoppers_use_single_lines_and_batches(server: Server, gateway: FakeGateway) -> None:
     report = await play(server)
 

@@ -17,7 +17,9 @@ from tests.raw_http import RawResponse
 
 NO_HANDLERS = cast(Any, None)
 WITH_BODY: list[Route] = [
-    route for route in (*cart_routes(NO_HANDLERS), *checkout_routes(NO_HANDLERS)) if route.body is not None
+    route
+    for route in (*cart_routes(NO_HANDLERS), *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS))
+    if route.body is not None
 ]
 # Words of Python and of its libraries.
 PYTHON = re.compile(

@@ -19,7 +19,7 @@ DOCUMENT = document(
     (
         *cart_routes(NO_HANDLERS),
         *product_routes(NO_HANDLERS),
-        *checkout_routes(NO_HANDLERS),
+        *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
         *health_routes(HealthSources(checks={})),
     ),
     "0",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 from cart.model import OrderId
 from checkout.order import Order
 from gateway.api import events
-from store import StoreUnavailable
+from store import StoreTimeout, StoreUnavailable
 from tests.integration.gateway.shop_server import BOX, MUG, ShopServer, shop_server
 from tests.integration.gateway.small_server import get
 from tests.raw_http import RawClient
+from tests.waiting import WITHIN_S, until
 
 
 async def test_every_cart_call_returns_the_cart_and_its_etag() -> None:
@@ -74,6 +78,75 @@ async def test_a_checkout_that_loses_the_store_logs_one_line(
     ]
 
 
+class Losing:
+    """A call whose reply is lost, for once; it runs or it does not."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]], *, runs: bool) -> None:
+        self._call = call
+        self._runs = runs
+        self._is_lost = False
+
+    async def __call__(self, *args: Any, **options: Any) -> Any:
+        if self._is_lost:
+            return await self._call(*args, **options)
+        self._is_lost = True
+        if self._runs:
+            await self._call(*args, **options)
+        raise StoreTimeout("no reply", may_have_run=True)
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_checkout_whose_commit_got_no_reply_has_one_answer(monkeypatch: pytest.MonkeyPatch, runs: bool) -> None:
+    async with shop_server() as shop:
+        cart_id = await shop.cart_of()
+        monkeypatch.setattr(shop.orders, "commit", Losing(shop.orders.commit, runs=runs))
+        response = await shop.check_out(cart_id)
+        if runs:
+            assert response.status == 202
+            assert "Idempotent-Replayed" not in response
+        else:
+            assert (response.status, response.problem) == (503, "dependency-unavailable")
+            assert "may_have_run" not in response.json()
+            assert "ordered nothing" in response.json()["detail"]
+        again = await shop.check_out(cart_id)
+        assert again.status == 202
+        assert ("Idempotent-Replayed" in again) is runs
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_checkout_that_cannot_learn_whether_it_was_committed_says_so(
+    monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    async with shop_server() as shop:
+        cart_id = await shop.cart_of()
+        for name in ("commit", "release", "receipt"):
+            call = getattr(shop.orders, name)
+            monkeypatch.setattr(shop.orders, name, Losing(call, runs=runs if name == "commit" else False))
+        response = await shop.check_out(cart_id)
+        assert (response.status, response.problem) == (503, "dependency-unavailable")
+        assert response.json()["may_have_run"] is True
+        assert "same Idempotency-Key" in response.json()["detail"]
+        again = await shop.check_out(cart_id)
+        # The claim of the first request is not released where the order was not committed.
+        if runs:
+            assert (again.status, again["Idempotent-Replayed"]) == (202, "true")
+        else:
+            assert (again.status, again.problem) == (409, "idempotency-key-in-progress")
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_cancellation_without_a_reply_says_that_it_may_have_run(
+    monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    async with shop_server() as shop:
+        order_id = await an_order(shop)
+        monkeypatch.setattr(shop.orders, "cancel", Losing(shop.orders.cancel, runs=runs))
+        response = await shop.call("POST", f"/v1/orders/{order_id}/cancel")
+        assert (response.status, response.json()["may_have_run"]) == (503, True)
+        again = await shop.call("POST", f"/v1/orders/{order_id}/cancel")
+        assert (again.status, again.json()["status"]) == (202, "cancelled")
+
+
 # Events
 
 
@@ -93,7 +166,7 @@ def statuses(stream: bytes) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize(
     ("seen", "numbers"),
-    [("0", [1, 2]), ("1", [2]), ("2", []), ("99", []), ("none", [1, 2]), ("-1", [1, 2]), ("9" * 5000, [1, 2])],
+    [("0", [1, 2]), ("1", [2]), ("none", [1, 2]), ("-1", [1, 2]), ("9" * 5000, [1, 2])],
 )
 async def test_a_resumed_stream_continues_after_last_event_id(seen: str, numbers: list[int]) -> None:
     async with shop_server() as shop:
@@ -105,11 +178,21 @@ async def test_a_resumed_stream_continues_after_last_event_id(seen: str, numbers
         assert [number for number, _ in statuses(response.body)] == numbers
 
 
+@pytest.mark.parametrize("seen", ["2", "99"])
+async def test_a_client_that_has_all_events_of_an_order_that_has_ended_stops_reconnecting(seen: str) -> None:
+    async with shop_server() as shop:
+        order_id = await an_order(shop)
+        path = f"/v1/orders/{order_id}/events"
+        await cancelled(shop, order_id)
+        response = await shop.call("GET", path, None, f"Last-Event-ID: {seen}")
+        assert (response.status, response.body) == (204, b"")
+
+
 async def test_a_stream_outlasts_an_outage_of_the_store(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(events, "RETRY_S", 0.001)
-    async with shop_server() as shop:
+    async with shop_server(heartbeat_s=0.005) as shop:
         order_id = await an_order(shop)
         read, is_unavailable, refused = shop.orders.read, asyncio.Event(), asyncio.Event()
 
@@ -131,12 +214,30 @@ async def test_a_stream_outlasts_an_outage_of_the_store(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_an_idle_stream_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "HEARTBEAT_S", 0.002)
+async def test_streams_beyond_the_limit_are_rejected_and_one_that_ends_makes_room() -> None:
     async with shop_server() as shop:
+        shop.stream_limit.resize(2, 2)
+        order_id = await an_order(shop)
+        path = f"/v1/orders/{order_id}/events"
+        async with AsyncExitStack() as streams:
+            clients = [await streams.enter_async_context(await RawClient.open(shop.port)) for _ in range(2)]
+            for client in clients:
+                await client.send(get(path))
+                await client.reader.readuntil(b"accepted")
+            rejected = await shop.call("GET", path)
+            assert (rejected.status, rejected.problem, rejected["Retry-After"]) == (503, "overloaded", "5")
+            # The order itself can still be read.
+            assert (await shop.call("GET", f"/v1/orders/{order_id}")).status == 200
+        await until(lambda: shop.stream_limit.streams == 0)
+        await cancelled(shop, order_id)
+        assert (await shop.call("GET", path)).status == 200
+
+
+async def test_an_idle_stream_sends_heartbeats() -> None:
+    async with shop_server(heartbeat_s=0.002) as shop:
         order_id = await an_order(shop)
         async with await RawClient.open(shop.port) as client:
             await client.send(get(f"/v1/orders/{order_id}/events"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WITHIN_S):
                 await client.reader.readuntil(b":\n\n")
             await cancelled(shop, order_id)

@@ -196,8 +196,27 @@ async def test_the_replay_of_a_checkout_reveals_nothing_to_others(signed_in: Sig
 
 
 async def test_an_anonymous_order_is_open_to_every_client_with_its_id(signed_in: SignedIn) -> None:
-    order = (await signed_in.order("ada", await signed_in.cart_of(None)))["Location"]
-    assert (await signed_in.call("bob", "GET", order)).status == 200
+    order = (await signed_in.order(None, await signed_in.cart_of(None)))["Location"]
+    for shopper in ("bob", None):
+        shown = await signed_in.call(shopper, "GET", order)
+        assert shown.status == 200
+        # Its id is known to everyone who has the link of its cart.
+        assert "shipping_address" not in shown.json()
+
+
+async def test_the_order_of_an_anonymous_cart_is_that_of_the_shopper_who_checks_it_out(signed_in: SignedIn) -> None:
+    cart = await signed_in.cart_of(None)
+    placed = await signed_in.order("ada", cart)
+    assert placed.json()["shipping_address"]["line1"] == "1 Row"
+    order = placed["Location"]
+    assert (await signed_in.call("ada", "GET", order)).json()["shipping_address"] == placed.json()["shipping_address"]
+    for stranger in STRANGERS:
+        for method, path in (("GET", order), ("GET", f"{order}/events"), ("POST", f"{order}/cancel")):
+            refused = await signed_in.call(stranger, method, path)
+            assert (refused.status, refused.problem) == (404, "order-not-found")
+        # Nor does the cart show more of it than its id, which a replay does not either.
+        assert (await signed_in.order(stranger, cart)).problem == "cart-closed"
+    assert (await signed_in.order("ada", cart)).body == placed.body
 
 
 async def test_an_invalid_token_is_denied_everywhere(signed_in: SignedIn) -> None:
@@ -238,3 +257,63 @@ async def test_an_unknown_api_key_is_denied(signed_in: SignedIn) -> None:
     assert good.status == 200
     bad = await signed_in.call(None, "GET", "/v1/products", None, "X-Api-Key: made-up")
     assert (bad.status, bad.problem) == (401, "unauthenticated")
+
+
+async def test_shoppers_list_their_own_orders_page_by_page(signed_in: SignedIn) -> None:
+    def ids(page: RawResponse) -> list[str]:
+        assert page.status == 200
+        return [order["id"] for order in page.json()["orders"]]
+
+    placed = []
+    for number in range(3):
+        order = await signed_in.order("ada", await signed_in.cart_of("ada"), key=f"key {number}")
+        placed.append(order.json()["id"])
+    await signed_in.order("bob", await signed_in.cart_of("bob"), key="another key")
+
+    first = await signed_in.call("ada", "GET", "/v1/orders?limit=2")
+    second = await signed_in.call("ada", "GET", f"/v1/orders?limit=2&cursor={first.json()['next_cursor']}")
+    assert sorted([*ids(first), *ids(second)]) == sorted(placed)
+    assert (len(ids(first)), second.json()["next_cursor"]) == (2, None)
+    assert first["Cache-Control"] == "no-store"
+    foreign = await signed_in.call("bob", "GET", f"/v1/orders?cursor={placed[0]}")
+    assert (foreign.status, foreign.problem) == (422, "invalid-body")
+
+
+async def test_a_list_of_orders_needs_somebody_who_is_signed_in(signed_in: SignedIn) -> None:
+    refused = await signed_in.call(None, "GET", "/v1/orders")
+    assert (refused.status, refused.problem, refused["WWW-Authenticate"]) == (
+        401,
+        "unauthenticated",
+        'Bearer realm="peakgate"',
+    )
+
+
+async def test_a_shopper_has_one_own_cart_which_takes_over_an_anonymous_one(signed_in: SignedIn) -> None:
+    first = await signed_in.call("ada", "GET", "/v1/carts/mine")
+    mine = f"/v1/carts/{first.json()['id']}"
+    assert (first.status, first.json()["lines"], first["Cache-Control"]) == (200, [], "private, no-cache")
+    anonymous = (await signed_in.cart_of(None)).rpartition("/")[2]
+    await signed_in.call("ada", "POST", f"{mine}/merge", {"from": anonymous, "strategy": "sum"})
+
+    again = await signed_in.call("ada", "GET", "/v1/carts/mine")
+    assert (again.json()["id"], again.json()["item_count"]) == (first.json()["id"], 2)
+    assert again["ETag"] == (await signed_in.call("ada", "GET", mine))["ETag"]
+    unchanged = await signed_in.call("ada", "GET", "/v1/carts/mine", None, f"If-None-Match: {again['ETag']}")
+    assert unchanged.status == 304
+    assert (await signed_in.call("bob", "GET", "/v1/carts/mine")).json()["id"] != first.json()["id"]
+    for stranger in STRANGERS:
+        assert (await signed_in.call(stranger, "GET", mine)).status == 404
+
+    assert (await signed_in.order("ada", mine)).status == 202
+    following = await signed_in.call("ada", "GET", "/v1/carts/mine")
+    assert (following.json()["status"], following.json()["lines"]) == ("open", [])
+    assert following.json()["id"] != first.json()["id"]
+
+
+async def test_the_own_cart_needs_somebody_who_is_signed_in(signed_in: SignedIn) -> None:
+    refused = await signed_in.call(None, "GET", "/v1/carts/mine")
+    assert (refused.status, refused.problem, refused["WWW-Authenticate"]) == (
+        401,
+        "unauthenticated",
+        'Bearer realm="peakgate"',
+    )

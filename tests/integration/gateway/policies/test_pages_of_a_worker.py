@@ -21,7 +21,7 @@ from store import Client
 
 @pytest.fixture
 async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
-    settings = Settings(data_dir=tmp_path, policies=Policies(access_log=AccessLog(enabled=False)))
+    settings = Settings(data_dir=tmp_path, policies=Policies(access_log=AccessLog(enabled=False)), store_timeout=5.0)
     async with AsyncExitStack() as stack:
         yield await compose.gateway(settings, StoreAddress(store_url, is_embedded=False), stack, worker_name="shop:0a")
 

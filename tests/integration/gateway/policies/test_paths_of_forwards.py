@@ -57,7 +57,7 @@ async def served(store: Client, store_url: str, tmp_path: Path) -> AsyncIterator
         upstreams=(Upstream(name="web", targets=(upstream.url,)),), routes=POLICIES.routes, switches=POLICIES.switches
     )
     async with AsyncExitStack() as stack:
-        settings = Settings(data_dir=tmp_path, policies=policies)
+        settings = Settings(data_dir=tmp_path, policies=policies, store_timeout=5.0)
         gateway = await compose.gateway(
             settings, StoreAddress(store_url, is_embedded=False), stack, worker_name="shop:0a"
         )

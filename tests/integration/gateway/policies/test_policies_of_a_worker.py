@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from gateway import compose
 from gateway.compose import Gateway
-from gateway.config.policies import AccessLog, Forward, Policies, Shoppers, Switch, Upstream
+from gateway.config.policies import AccessLog, Forward, Policies, Shedding, Shoppers, Switch, Upstream
 from gateway.control.commands import CommandFailed
 from gateway.http.message import Request, resolve
 from gateway.prerequisites import StoreAddress
@@ -25,7 +25,7 @@ async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterato
     """A worker's, with an access log."""
     policies = Policies(access_log=AccessLog(file=str(tmp_path / "first.log")))
     async with AsyncExitStack() as stack:
-        settings = Settings(data_dir=tmp_path, policies=policies)
+        settings = Settings(data_dir=tmp_path, policies=policies, store_timeout=5.0)
         yield await compose.gateway(settings, StoreAddress(store_url, is_embedded=False), stack, worker_name="shop:0a")
 
 
@@ -91,3 +91,12 @@ async def test_requests_that_wait_for_an_upstream_take_no_room_from_store_reques
     swap()
     told = await gateway.commands["snapshot"]({})
     assert set(told["parts"]["shedding"]["limits"]) == {"store", "web"}
+
+
+async def test_the_limit_of_event_streams_follows_the_policies(gateway: Gateway) -> None:
+    async def limit() -> int:
+        return int((await gateway.commands["snapshot"]({}))["parts"]["event_streams"]["limit"])
+
+    assert await limit() == 5_000
+    (await gateway.prepare(Policies(shedding=Shedding(max_event_streams=8))))()
+    assert await limit() == 8

@@ -32,7 +32,7 @@ async def gateway(store: Client, store_url: str, tmp_path: Path) -> AsyncIterato
     """A worker whose upstream is unavailable: a request that passes all layers gets 502."""
     policies = replace(POLICIES, upstreams=(Upstream(name="web", targets=(unused_url(),)),))
     async with AsyncExitStack() as stack:
-        settings = Settings(data_dir=tmp_path, policies=policies)
+        settings = Settings(data_dir=tmp_path, policies=policies, store_timeout=5.0)
         yield await compose.gateway(settings, StoreAddress(store_url, is_embedded=False), stack, worker_name="shop:0a")
 
 

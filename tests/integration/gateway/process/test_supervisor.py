@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.processes import is_alive
-from tests.waiting import wait_until
+from tests.waiting import WITHIN_S, wait_until
 
 PROGRAM = Path(__file__).with_name("supervised.py")
 ROOT = PROGRAM.parents[3]
@@ -40,7 +41,7 @@ class Supervised:
 
     def ask(self, what: bytes = b"who") -> tuple[str, int]:
         """Name and process id of the worker that responds."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WITHIN_S) as connection:
             connection.sendall(what)
             name, _, pid = connection.recv(100).decode().partition(" ")
             return name, int(pid or 0)
@@ -62,7 +63,7 @@ class Supervised:
 
     def end(self) -> tuple[int, str]:
         """Exit code and log, once it has ended."""
-        _, log = self.process.communicate(timeout=20)
+        _, log = self.process.communicate(timeout=WITHIN_S)
         return self.process.returncode, log
 
 
@@ -142,6 +143,83 @@ def test_a_worker_that_dies_repeatedly_is_restarted_with_back_off(run: Run) -> N
     # A random half of each is left out; the log rounds to tenths.
     for delay_s, longest_s in zip(delays, (0.1, 0.2, 0.4, 0.8), strict=True):
         assert longest_s / 2 - 0.05 <= delay_s <= longest_s + 0.05
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+def lines_until(shop: Supervised, last: str) -> str:
+    """The log up to a line with this text."""
+    assert shop.process.stderr is not None
+    lines: list[str] = []
+    while last not in "".join(lines[-1:]):
+        lines.append(shop.process.stderr.readline())
+        assert lines[-1], lines
+    return "".join(lines)
+
+
+def test_a_worker_whose_loop_hangs_is_replaced_and_its_stack_logged(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANG_S", "1")
+    shop = run("hang_when_asked", 2)
+    shop.wait_until_ready()
+    before = shop.workers(2)
+    name, hung = shop.ask(b"hang")
+    log = lines_until(shop, "it is restarted in")
+    assert f"worker {name[0]} (process {hung}) has hung for " in log
+    assert "in hang_here" in log
+    assert f"worker {name[0]} (process {hung}) was killed by SIGKILL" in log
+    after = shop.workers(2)
+    assert after.keys() == before.keys()
+    assert {key for key in after if after[key] != before[key]} == {name}
+    shop.signal(signal.SIGTERM)
+    assert shop.end() == (0, "")
+
+
+def test_a_worker_that_is_stopped_is_replaced_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANG_S", "1")
+    shop = run("hang_when_asked", 1)
+    shop.wait_until_ready()
+    _, stopped = shop.ask()
+    os.kill(stopped, signal.SIGSTOP)
+    assert f"(process {stopped}) has hung for " in lines_until(shop, "it is restarted in")
+    assert shop.ask()[1] != stopped
+    shop.signal(signal.SIGTERM)
+    assert shop.end()[0] == 0
+
+
+def test_workers_that_were_stopped_with_their_supervisor_stay(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANG_S", "2")
+    shop = run("hang_when_asked", 2)
+    shop.wait_until_ready()
+    before = shop.workers(2)
+    family = [shop.process.pid, *before.values()]
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    # The pause is the subject: longer than a worker may hang.
+    time.sleep(3)
+    for pid in family:
+        os.kill(pid, signal.SIGCONT)
+    assert shop.workers(2) == before
+    shop.signal(signal.SIGTERM)
+    assert shop.end() == (0, "")
+
+
+def test_a_worker_that_hangs_does_not_hold_up_a_stop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANG_S", "1")
+    shop = run("hang_when_asked", 1, drain_s=3600.0)
+    shop.wait_until_ready()
+    shop.ask(b"hang")
+    shop.signal(signal.SIGTERM)
+    code, log = shop.end()
+    assert code == 0
+    assert "in hang_here" in log
+
+
+def test_a_worker_that_crashes_leaves_its_stack_in_the_log(run: Run) -> None:
+    shop = run("crash", 1)
+    shop.wait_until_ready()
+    log = lines_until(shop, "in crash")
+    assert "was killed by SIGSEGV; it is restarted in" in log
+    assert "Segmentation fault" in log
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
 

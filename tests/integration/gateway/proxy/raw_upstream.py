@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import socket
 import struct
@@ -19,6 +20,8 @@ from gateway.proxy.forward import forward
 from gateway.proxy.upstream import ActiveUpstream
 from gateway.proxy.upstreams import Upstreams
 
+# Below those that the kernel hands out.
+_UNUSED_PORTS = itertools.cycle(range(1, 7))
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -211,7 +214,5 @@ async def forwarding(
 
 
 def unused_url() -> str:
-    """An address at which no server listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{one.getsockname()[1]}"
+    """An address at which no server listens, and that no other test is given meanwhile."""
+    return f"http://127.0.0.1:{next(_UNUSED_PORTS)}"

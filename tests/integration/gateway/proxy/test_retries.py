@@ -86,12 +86,12 @@ async def test_all_attempts_share_one_deadline() -> None:
             peer.reset()
         await peer.closed()
 
-    async with forwarding(script, retries=5, timeout_s=0.3) as (gate, servers):
+    async with forwarding(script, retries=5, timeout_s=1.0) as (gate, servers):
         assert (await gate.send()).status == 504
         assert len(servers[0].requests) == 2
         second = servers[0].requests[1]
         left_ms = int(second.partition(b"Request-Timeout-Ms: ")[2].partition(b"\r\n")[0])
-        assert 0 < left_ms <= 300
+        assert 0 < left_ms <= 1000
 
 
 # Connections

@@ -16,7 +16,7 @@ from gateway.server.server import EdgeServer
 from tests.integration.gateway.proxy.raw_upstream import OK, Gate, Peer, RawUpstream, Script, always, forwarding
 from tests.integration.gateway.small_server import get, post
 from tests.raw_http import RawClient
-from tests.waiting import until
+from tests.waiting import WITHIN_S, until
 
 PIECE = bytes(range(256)) * 256
 
@@ -109,7 +109,7 @@ async def test_http_1_0_gets_a_response_of_unknown_length_without_chunks(pieces:
     async with front(script) as made:
         client = await made.client()
         await client.send(b"GET /shop/x HTTP/1.0\r\nHost: shop.example\r\nConnection: keep-alive\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             head, _, received = (await client.reader.read()).partition(b"\r\n\r\n")
         assert received == body
         assert b"\r\nConnection: close" in head

@@ -18,7 +18,7 @@ from gateway.ratelimit.rate_limit import rate_limit
 from gateway.ratelimit.redis_quota import RedisQuota
 from store import Client, open_client
 from store.embedded import EmbeddedServer
-from tests.waiting import until
+from tests.waiting import WITHIN_S, until
 
 FIFTY = Limit(name="fifty", by="address", quota=50, window_s=3_600.0)
 ALL = Limit(name="all", by="global", quota=80, window_s=3_600.0)
@@ -173,7 +173,7 @@ async def test_a_paused_store_is_replaced_by_local_quotas_until_it_continues(
 async def test_a_full_store_is_replaced_by_local_quotas_until_it_has_memory(
     own_server: EmbeddedServer, edge: Edge
 ) -> None:
-    admin = await open_client(own_server.url)
+    admin = await open_client(own_server.url, deadline_s=WITHIN_S)
     await admin.execute("CONFIG", "SET", "maxmemory", "1")
     await assert_local_quotas(edge)
     await admin.execute("CONFIG", "SET", "maxmemory", "0")

@@ -5,27 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from gateway.resilience.breaker_model import State
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.store_guard import StoreGuard
+from primitives.unit_of_work import unit_of_work
 from store import Client, StoreError, StoreUnavailable, open_client
 from store.embedded import EmbeddedServer
 from tests.waiting import until
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server that the test may stop."""
-    server = EmbeddedServer(tmp_path / "data")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -51,8 +42,9 @@ async def test_a_store_that_is_paused_is_cut_off_and_comes_back_by_itself(
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: breaker.state is State.OPEN)
         failed = client.failed
+        await asyncio.sleep(0.01)
         for _ in range(100):
-            with pytest.raises(StoreUnavailable, match="cut off"):
+            with unit_of_work(), pytest.raises(StoreUnavailable, match="cut off"):
                 await client.execute("GET", "a")
         assert client.failed == failed  # they never reached it
     finally:
@@ -71,7 +63,9 @@ async def test_a_store_that_is_paused_is_cut_off_and_comes_back_by_itself(
 async def shop(client: Client) -> None:
     """Calls all the time, as many shoppers do."""
     while True:
-        for call in [client.execute("GET", "a") for _ in range(20)]:
+        with unit_of_work():
+            calls = [client.execute("GET", "a") for _ in range(20)]
+        for call in calls:
             with suppress(StoreError):
                 await call
         await asyncio.sleep(0.01)

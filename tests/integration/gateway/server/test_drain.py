@@ -8,7 +8,7 @@ import pytest
 
 from gateway.server import server as server_module
 from tests.integration.gateway.small_server import get, small_server
-from tests.waiting import until
+from tests.waiting import WITHIN_S, until
 
 BEGUN = b"GET /plain HTTP/1.1\r\nHost: shop\r\n"
 
@@ -98,7 +98,7 @@ async def test_a_request_that_does_not_end_in_time_is_cut_off(route: str) -> Non
         # The loop's clock counts milliseconds.
         assert 0.1 <= round(loop.time() - begun, 3) < 5.0
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 await client.reader.read()
         except ConnectionError:
             pass

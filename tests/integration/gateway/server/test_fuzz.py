@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.integration.gateway.small_server import Small, chunked, get, post, small_server
 from tests.raw_http import RawClient, RawResponse
+from tests.waiting import WITHIN_S
 
 SOUND = [
     get("/plain"),
@@ -151,7 +152,7 @@ def test_a_crowd_of_broken_clients_breaks_nothing(crowd: list[Stream]) -> None:
     async def play() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: noise.append(context))
         async with small_server(keepalive_s=0.05, receive_timeout_s=0.05) as server:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WITHIN_S):
                 await asyncio.gather(*(outcome(server, stream) for stream in crowd))
             async with await server.client() as client:
                 assert (await client.request(get("/plain"))).status == 200

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.server.listeners import CannotListen, open_listeners
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_all_listeners_share_one_port() -> None:
     (port,) = {each.getsockname()[1] for each in listeners}
     for each in listeners[1:]:
         each.close()
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
+    with socket.create_connection(("127.0.0.1", port), timeout=WITHIN_S):
         pass
     close(listeners)
 
@@ -39,7 +40,7 @@ def test_a_port_may_be_listened_on_again_as_soon_as_it_is_free() -> None:
     port = listeners[0].getsockname()[1]
     for each in listeners:
         each.setblocking(True)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=WITHIN_S) as client:
         served = next(each for each in listeners if accepts(each))
         served.close()
         client.sendall(b"x")

@@ -19,6 +19,7 @@ from gateway.http.router import Router
 from gateway.server.server import EdgeServer
 from tests.integration.gateway.proxy.raw_upstream import Peer, forwarding
 from tests.raw_http import RawClient, RawResponse
+from tests.waiting import WITHIN_S
 
 _LINE = re.compile(rb"([A-Z]+) (/[!-~]*|\*|https?://[!-~]+) HTTP/1\.([0-9])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -264,7 +265,7 @@ async def play(crowd: list[bytes]) -> None:
         server = await asyncio.get_running_loop().create_server(edge.protocol, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 said = await asyncio.gather(*(one(port, sent + LAST) for sent in crowd))
         finally:
             server.close()

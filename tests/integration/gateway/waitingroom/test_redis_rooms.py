@@ -525,5 +525,55 @@ async def test_a_room_nobody_keeps_any_more_goes_by_itself(store: Client, rooms:
     assert left_s[0] > 0
 
 
+async def lives(store: Client) -> list[int]:
+    """The rest of the life of each key of the room, in s; None of them may live for ever (-1)."""
+    left_s = [int(await store.execute("TTL", key)) for key in room_keys("drop")]
+    return [each for each in left_s if each != -2]
+
+
+async def test_the_keys_of_a_room_expire_also_those_made_between_two_renewals(store: Client, rooms: RedisRooms) -> None:
+    room = table(admissions_per_s=1.0, max_active=1)
+    await report(rooms, room)
+    assert len(await lives(store)) == 1
+    inside, *_ = await arrive(rooms, room, 3)
+    await rooms.bought(room, inside.place_id)
+    made = await lives(store)
+    assert len(made) == 5
+    assert all(86_000 < each <= 86_400 for each in made)
+
+
+async def test_the_keys_of_a_room_expire_also_those_made_again_or_without_a_report(
+    store: Client, rooms: RedisRooms
+) -> None:
+    room = table()
+    await rooms.touch(room, fresh())
+    assert await lives(store) == [86_400]
+    _, active = room_keys("drop")[0], room_keys("drop")[3]
+    await store.execute("DEL", active)
+    first, *_ = await arrive(rooms, room, 2)
+    await store.execute("DEL", active)
+    await rooms.touch(room, first.place_id)
+    await rooms.bought(room, first.place_id)
+    assert all(each > 86_000 for each in await lives(store))
+
+
+async def test_a_room_that_is_only_visited_is_renewed(store: Client, rooms: RedisRooms, clock: RoomClock) -> None:
+    await arrive(rooms, table(), 2)
+    for key in room_keys("drop"):
+        await store.execute("EXPIRE", key, 1000)
+    await clock.move(1)
+    await arrive(rooms, table(), 1)
+    assert all(each > 86_000 for each in await lives(store))
+
+
+async def test_visits_and_reports_say_the_time_of_the_store(rooms: RedisRooms, clock: RoomClock) -> None:
+    (visit,) = await arrive(rooms, table(), 1)
+    assert visit.at_s == clock.now_ms / 1000
+    waiting = [await rooms.visit(table(max_active=1), None, fresh()) for _ in range(2)]
+    full = await RedisRooms(rooms._store, max_waiting=0).visit(table(max_active=1), None, fresh())
+    assert {each.at_s for each in (*waiting, full)} == {clock.now_ms / 1000}
+    assert (await report(rooms, table())).at_s == clock.now_ms / 1000
+
+
 def test_all_keys_of_a_room_are_in_one_slot() -> None:
     assert len({key_slot(key.encode()) for key in room_keys("drop")}) == 1

@@ -1,10 +1,13 @@
 from random import Random
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.replay.cart import plan_writes
+
+pytestmark = pytest.mark.slow
 
 LINES = st.lists(st.tuples(st.sampled_from(["85123A", "POST", "gift_0001_40"]), st.integers(1, 2880)), min_size=1)
 

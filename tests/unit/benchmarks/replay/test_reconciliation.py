@@ -39,6 +39,11 @@ def test_a_reconciliation_without_differences_has_no_faults() -> None:
     assert reconciliation.orders_by_state == {"completed": 2}
 
 
+@pytest.mark.parametrize("state", ["shipped", "delivered", "returned"])
+def test_an_order_whose_shipment_is_under_way_was_bought(state: str) -> None:
+    assert reconciled(BOUGHT, replace(OTHER, state=state)).faults() == []
+
+
 @pytest.mark.parametrize(
     ("second", "faults"),
     [

@@ -73,6 +73,17 @@ class SmallWorker:
             "purge": self._note,
             "switch": self._note,
             "drill": self._note,
+            "find_orders": self._note,
+            "attention": self._note,
+            "retry_order": self._note,
+            "list_orders": self._note,
+            "orders_of_email": self._note,
+            "refund_order": self._note,
+            "list_dead_letters": self._note,
+            "show_dead_letter": self._note,
+            "act_on_dead_letters": self._note,
+            "cancel_order": self._note,
+            "mark_order": self._note,
             **self.policies.commands,
         }
         return {name: self._perhaps_stuck(name, command) for name, command in commands.items()}

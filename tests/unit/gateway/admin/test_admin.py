@@ -67,10 +67,29 @@ def basic(password: str) -> str:
 
 
 EVERYTHING = [
-    *(("GET", path) for path in ("/", "/metrics", "/admin/v1/status", "/no-such")),
+    *(
+        ("GET", path)
+        for path in (
+            "/",
+            "/metrics",
+            "/admin/v1/status",
+            "/admin/v1/orders/attention",
+            "/admin/v1/orders/7KQ3M-XP4RT",
+            "/no-such",
+        )
+    ),
     *(
         ("POST", f"/admin/v1/{path}")
-        for path in ("reload", "purge", "switches/search", "drills/store", "workers/replace")
+        for path in (
+            "reload",
+            "purge",
+            "switches/search",
+            "drills/store",
+            "workers/replace",
+            "orders/7f/retry",
+            "orders/7f/cancel",
+            "orders/7f/mark",
+        )
     ),
 ]
 
@@ -135,16 +154,16 @@ async def test_a_worker_that_does_not_reply_is_shown_and_delays_no_other(
 ) -> None:
     await fleet.start("0a")
     (await fleet.start("1a")).stuck_in = "vitals"
-    admin = admin_of(file, Workers(runtime, reply_timeout_s=0.3), runtime, replaced=[])
+    admin = admin_of(file, Workers(runtime, reply_timeout_s=1.0, act_timeout_s=1.0), runtime, replaced=[])
     async with TestClient(TestServer(admin.application())) as client:
         desk = Desk(client, [])
         well, stuck = (await desk.call("GET", "/admin/v1/status")).body["workers"]
         assert (well["responds"], stuck["responds"], stuck["no_reply_because"]) == (
             True,
             False,
-            "did not reply within 0.3 s",
+            "did not reply within 1 s",
         )
-        assert "did not reply within 0.3 s" in (await desk.call("GET", "/")).body
+        assert "did not reply within 1 s" in (await desk.call("GET", "/")).body
         assert 'peakgate_up{worker="1a"} 0.0' in (await desk.call("GET", "/metrics")).body
 
 
@@ -318,3 +337,126 @@ async def test_openmetrics_is_sent_where_it_is_accepted(desk: Desk) -> None:
     )
     assert told.headers["Content-Type"].startswith("application/openmetrics-text")
     assert told.body.endswith("# EOF\n")
+
+
+async def test_orders_that_need_attention_are_read_from_any_worker(desk: Desk, fleet: Fleet) -> None:
+    (await fleet.start("0a")).stuck_in = "attention"
+    worker = await fleet.start("1a")
+    told = await desk.call("GET", "/admin/v1/orders/attention")
+    assert (told.status, told.body) == (200, {"orders": 3})
+    assert worker.told == [{}]
+
+
+async def test_an_order_is_looked_up_by_its_number_in_any_worker(desk: Desk, fleet: Fleet) -> None:
+    worker = await fleet.start("0a")
+    told = await desk.call("GET", "/admin/v1/orders/7KQ3M-XP4RT")
+    assert (told.status, told.body) == (200, {"orders": 3})
+    assert worker.told == [{"order": "7KQ3M-XP4RT", "personal": False}]
+
+
+@pytest.mark.parametrize("act", ["retry", "cancel"])
+async def test_an_act_on_an_order_is_carried_out_by_one_worker(desk: Desk, fleet: Fleet, act: str) -> None:
+    workers = [await fleet.start("0a"), await fleet.start("1a")]
+    told = await desk.call("POST", f"/admin/v1/orders/7fmzxw6ytcmfwgk3dpobsw2zlt/{act}")
+    assert told.status == 202
+    assert [worker.told for worker in workers] == [[{"order": "7fmzxw6ytcmfwgk3dpobsw2zlt"}], []]
+
+
+async def test_an_order_is_marked_by_one_worker(desk: Desk, fleet: Fleet) -> None:
+    worker = await fleet.start("0a")
+    told = await desk.call("POST", "/admin/v1/orders/7f/mark", {"status": "returned", "restock": True})
+    assert told.status == 202
+    (arguments,) = worker.told
+    assert {name: arguments[name] for name in ("order", "status", "restock")} == {
+        "order": "7f",
+        "status": "returned",
+        "restock": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {},
+        {"status": "completed"},
+        {"status": "shipped", "restock": True},
+        {"status": "shipped", "tracking_url": "x"},
+        {"status": "returned", "lines": [{"sku": "mug", "quantity": 1}]},
+        {"status": "returned", "return_id": "1", "lines": [{"sku": "mug", "quantity": 0}]},
+    ],
+)
+async def test_what_is_no_report_on_a_shipment_is_invalid(desk: Desk, fleet: Fleet, mark: dict[str, Any]) -> None:
+    worker = await fleet.start("0a")
+    told = await desk.call("POST", "/admin/v1/orders/7f/mark", mark)
+    assert told.status == 422
+    assert not worker.told
+
+
+async def test_an_act_on_an_order_that_is_refused_has_its_reason(desk: Desk, fleet: Fleet) -> None:
+    (await fleet.start("0a")).refuses_because = "there is no such order"
+    told = await desk.call("POST", "/admin/v1/orders/7f/retry")
+    assert (told.status, told.body["detail"]) == (422, "there is no such order")
+
+
+async def test_an_act_on_an_order_without_a_worker_is_503(desk: Desk) -> None:
+    assert (await desk.call("POST", "/admin/v1/orders/7f/retry")).status == 503
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "told"),
+    [
+        (
+            "GET",
+            "orders?state=completed&older_s=60&limit=5&newest_first=yes",
+            None,
+            {"state": "completed", "older_s": 60},
+        ),
+        ("POST", "orders/search", {"email": "ada@example.com"}, {"email": "ada@example.com", "limit": 20}),
+        ("GET", "orders/7f?personal=yes", None, {"order": "7f", "personal": True}),
+        ("POST", "orders/7f/retry", {"from": "notify"}, {"order": "7f", "step": "notify"}),
+        ("POST", "orders/7f/refund", {"amount": 495}, {"order": "7f", "key": "k1", "amount": 495}),
+        ("GET", "dead-letters?limit=5&cursor=1-1", None, {"limit": 5, "cursor": "1-1"}),
+        ("GET", "dead-letters/1-1", None, {"letter": "1-1"}),
+        ("POST", "dead-letters/redrive", {"all": True}, {"act": "redrive", "ids": None}),
+        ("POST", "dead-letters/drop", {"ids": ["1-1"]}, {"act": "drop", "ids": ["1-1"]}),
+    ],
+)
+async def test_orders_and_dead_letters_are_the_affair_of_any_worker(
+    desk: Desk, fleet: Fleet, method: str, path: str, body: Any, told: dict[str, Any]
+) -> None:
+    worker = await fleet.start("0a")
+    headers = {"Authorization": f"Bearer {TOKEN}", "Idempotency-Key": "k1"}
+    answer = await desk.call(method, f"/admin/v1/{path}", body, **headers)
+    assert answer.status in {200, 202}, answer.body
+    (given,) = worker.told
+    assert told.items() <= given.items()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "orders?limit=many", None, 422),
+        ("GET", "orders?colour=red", None, 422),
+        ("GET", "dead-letters?limit=x", None, 422),
+        ("POST", "orders/search", {}, 422),
+        ("POST", "orders/7f/refund", {"amount": 495}, 400),
+        ("POST", "dead-letters/drop", {}, 422),
+        ("POST", "dead-letters/drop", {"ids": ["1-1"], "all": True}, 422),
+    ],
+)
+async def test_a_wrong_request_reaches_no_worker(
+    desk: Desk, fleet: Fleet, method: str, path: str, body: Any, status: int
+) -> None:
+    worker = await fleet.start("0a")
+    assert (await desk.call(method, f"/admin/v1/{path}", body)).status == status
+    assert worker.told == []
+
+
+async def test_an_address_that_is_searched_for_is_not_logged(
+    desk: Desk, fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fleet.start("0a")
+    with caplog.at_level("INFO"):
+        await desk.call("POST", "/admin/v1/orders/search", {"email": "ada@example.com"})
+    assert "orders/search" in caplog.text
+    assert "ada" not in caplog.text

@@ -22,8 +22,9 @@ def test_two_are_never_the_same(tmp_path: Path) -> None:
     assert read_or_create(tmp_path / "one") != read_or_create(tmp_path / "other")
 
 
-def test_a_token_of_the_operator_is_used_without_its_line_end(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("sixteen-or-more-of-them\n")
+@pytest.mark.parametrize("content", [b"sixteen-or-more-of-them\n", b"\xef\xbb\xbfsixteen-or-more-of-them\r\n"])
+def test_a_token_of_the_operator_is_used_without_what_editors_add(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
     (tmp_path / "token").chmod(0o600)
     assert read_or_create(tmp_path / "token") == "sixteen-or-more-of-them"
 

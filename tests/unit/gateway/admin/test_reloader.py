@@ -88,13 +88,13 @@ async def test_a_worker_that_cannot_prepare_keeps_all_policies_unchanged(
 async def test_a_stuck_worker_delays_a_reload_within_a_bound(
     file: Path, fleet: Fleet, workers: Workers, runtime: RuntimeDirectory
 ) -> None:
-    reloader = reloader_of(file, workers, runtime, prepare_timeout_s=0.2)
+    reloader = reloader_of(file, workers, runtime, prepare_timeout_s=1.0)
     able, stuck = await fleet.start("0a"), await fleet.start("1a")
     stuck.stuck_in = "prepare"
     write(file, ONE)
     reload = await reloader.reload()
     assert (reload.outcome, able.swaps) == ("rejected", 0)
-    assert reload.errors == ("worker 1a: did not reply within 0.2 s",)
+    assert reload.errors == ("worker 1a: did not reply within 1 s",)
 
 
 async def test_a_worker_that_is_gone_blocks_no_reload(file: Path, fleet: Fleet, reloader: Reloader) -> None:
@@ -124,7 +124,7 @@ async def test_a_worker_that_started_with_the_old_text_is_brought_into_step(
 async def test_a_worker_stuck_during_a_reload_is_named_and_updated_later(
     file: Path, fleet: Fleet, runtime: RuntimeDirectory
 ) -> None:
-    reloader = reloader_of(file, Workers(runtime, reply_timeout_s=0.3), runtime)
+    reloader = reloader_of(file, Workers(runtime, reply_timeout_s=1.0, act_timeout_s=1.0), runtime)
     able, stuck = await fleet.start("0a"), await fleet.start("1a")
     stuck.stuck_in = "commit"
     write(file, ONE)
@@ -138,7 +138,9 @@ async def test_a_worker_stuck_during_a_reload_is_named_and_updated_later(
 async def test_a_worker_that_hangs_does_not_keep_a_reload_waiting_for_its_turn(
     file: Path, fleet: Fleet, runtime: RuntimeDirectory
 ) -> None:
-    reloader = reloader_of(file, Workers(runtime, reply_timeout_s=0.2), runtime, prepare_timeout_s=3600.0)
+    reloader = reloader_of(
+        file, Workers(runtime, reply_timeout_s=1.0, act_timeout_s=1.0), runtime, prepare_timeout_s=3600.0
+    )
     able, stuck = await fleet.start("0a"), await fleet.start("1a")
     runtime.policies = ONE
     reloader.active = reloader_of(file, Workers(runtime), runtime).active

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,78 @@ def test_a_worker_that_comes_or_goes_is_no_alarm(state: str) -> None:
 def test_settings_that_need_a_restart_are_listed() -> None:
     shown = status(worker("0a"), policies={"file": "f", "digest": "a903db7670fc", "needs_restart": ["port"]})
     assert find_alerts(shown) == [Alert("note", "Settings of the file that need a restart: port")]
+
+
+def test_background_tasks_that_died_are_listed() -> None:
+    waits = {"is_running": False, "restarts": 3, "last_error": "ValueError: no such partition"}
+    died = {"is_running": True, "restarts": 1, "last_error": "KeyError: 'a'"}
+    runs = {"is_running": True, "restarts": 0, "last_error": None}
+    shown = status(worker("0a", {"background": {"outbox": waits, "prices": died, "purges": runs}}))
+    assert find_alerts(shown) == [
+        Alert("alarm", "Background task outbox of worker 0a died: ValueError: no such partition"),
+        Alert("note", "Background task prices of worker 0a died once"),
+    ]
+
+
+def test_orders_that_need_attention_are_one_alarm_of_all_workers() -> None:
+    parts = [{"orders": {"needing_attention": count, "dead_letters": 1, "runs": {"ended": 5}}} for count in (2, 3)]
+    shown = status(worker("0a", parts[0]), worker("1a", parts[1]))
+    assert find_alerts(shown) == [
+        Alert("alarm", "3 orders need attention: peakgate orders list --state attention"),
+        Alert("note", "1 dead letter of the order queue: peakgate orders dead list"),
+    ]
+    assert "3 orders need attention" in status_page(shown)
+
+
+def a_shop(**more: Any) -> dict[str, Any]:
+    counts = {"by_status": {"accepted": 4, "stock_confirmed": 0, "completed": 1200}, "open_claims": 2}
+    return {**counts, "outbox": 0, "outbox_age_s": 0.0, "queue": 7, "queue_age_s": 3.0, **more}
+
+
+def test_the_orders_of_the_shop_are_shown_once_whichever_worker_counts_them() -> None:
+    parts = [
+        {"shop": {}, "orders": {"needing_attention": 1, "dead_letters": 3}},
+        {"shop": a_shop(), "orders": {"needing_attention": 2, "dead_letters": 3}},
+    ]
+    page = status_page(status(*(worker(f"{number}a", part) for number, part in enumerate(parts))))
+    assert page.count("<h2>Orders of the shop</h2>") == 1
+    section = page.split("<h2>Orders of the shop</h2>")[1].split("</section>")[0]
+    assert "stock confirmed" in section
+    assert "<td>1,200</td>" in section
+    assert '<th scope="row">Messages in the queue</th><td>7</td><td>3 s</td>' in section
+    assert '<th scope="row">Messages that the queue does not have yet</th><td>0</td><td>-</td>' in section
+    assert '<th scope="row">Orders that need attention</th><td>2</td>' in section
+    assert '<th scope="row">Dead letters</th><td>3</td>' in section
+
+
+def test_a_queue_that_does_not_tell_its_depth_is_left_out() -> None:
+    page = status_page(status(worker("0a", {"shop": a_shop(queue=None, queue_age_s=None)})))
+    assert "Messages in the queue" not in page
+
+
+def test_messages_that_wait_for_long_are_alerts() -> None:
+    old = a_shop(outbox=3, outbox_age_s=90.0, queue_age_s=400.0)
+    assert find_alerts(status(worker("0a", {"shop": old}))) == [
+        Alert("alarm", "3 messages are not in the order queue yet, the oldest for 90 s"),
+        Alert("note", "The oldest message in the order queue is 400 s old"),
+    ]
+    assert find_alerts(status(worker("0a", {"shop": a_shop()}))) == []
+
+
+def test_webhooks_that_are_disabled_and_events_that_wait_for_long_are_alerts() -> None:
+    webhooks = {
+        "crm": {"delivered": 3, "waiting_orders": 2, "oldest_due_s": 5.0, "disabled": "gone"},
+        "mails": {"delivered": 3, "waiting_orders": 0, "oldest_due_s": 0.0, "disabled": None},
+    }
+    relays = {
+        "archive": {"relayed": 7, "failures": 1, "waiting": 1200, "oldest_age_s": 61.0},
+        "sns": {"relayed": 7, "failures": 0, "waiting": 1, "oldest_age_s": 59.0},
+    }
+    at_work = status(worker("0a", {"webhooks": webhooks, "event_relays": relays}))
+    assert find_alerts(at_work) == [
+        Alert("note", "Webhooks to crm are disabled (gone): peakgate webhooks list"),
+        Alert("note", "1,200 events wait for archive, the oldest for 61 s"),
+    ]
+    page = Reader(status_page(at_work))
+    assert "Events on their way to sinks" in page.text
+    assert "crm" in page.text

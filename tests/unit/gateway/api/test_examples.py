@@ -13,6 +13,7 @@ from gateway.api.binding import Route
 from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.api.webhook_routes import webhook_routes
 from gateway.http import problems
 
 # Routes call their handlers only for a request.
@@ -20,7 +21,8 @@ NO_HANDLERS = cast(Any, None)
 ROUTES = (
     *cart_routes(NO_HANDLERS),
     *product_routes(NO_HANDLERS),
-    *checkout_routes(NO_HANDLERS),
+    *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
+    *webhook_routes(shipping=cast(Any, object()), payments=cast(Any, object())),
     *health_routes(HealthSources(checks={})),
 )
 DOCUMENT = document(ROUTES, "0")

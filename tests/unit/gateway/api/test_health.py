@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.api.binding import bind
-from gateway.api.health import Check, HealthSources, health_routes
+from gateway.api.health import Check, HealthSources, Impaired, health_routes
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response, resolve
 from gateway.http.router import Router
@@ -196,3 +196,24 @@ async def test_a_background_task_that_awaits_its_restart_is_reported_and_degrade
     assert status == 200
     assert body["status"] == "degraded"
     assert body["background"] == {"stock sweeper": "ValueError: no such partition"}
+
+
+async def test_a_good_result_from_before_a_failed_call_is_outdated_and_a_bad_one_is_not() -> None:
+    store, failures = Dependency(), 0
+    worker = Worker(HealthSources({"store": store.check}, failures=lambda: failures))
+    assert await worker.status() == (200, "ready")
+    store.is_unavailable, failures = True, 1
+    _, body = await worker.get()
+    assert body["status"] == "degraded"
+    failures = 7
+    await worker.get()
+    assert store.checks == 2
+
+
+async def test_a_dependency_that_serves_a_part_degrades_the_worker_that_requires_it() -> None:
+    async def reads_only() -> None:
+        raise Impaired("it takes no writes")
+
+    sources = HealthSources({"store": reads_only}, always_required=("store",), required_at_start=("store",))
+    status, body = await Worker(sources).get()
+    assert (status, body["status"], body["checks"]) == (200, "degraded", {"store": "it takes no writes"})

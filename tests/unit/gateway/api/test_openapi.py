@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
 from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.api.webhook_routes import webhook_routes
 from gateway.http import problems
 
 # Routes call their handlers only for a request.
@@ -19,7 +20,8 @@ NO_HANDLERS = cast(Any, None)
 ROUTES = (
     *cart_routes(NO_HANDLERS),
     *product_routes(NO_HANDLERS),
-    *checkout_routes(NO_HANDLERS),
+    *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
+    *webhook_routes(shipping=cast(Any, object()), payments=cast(Any, object())),
     *health_routes(HealthSources(checks={})),
 )
 DOCUMENT = document(ROUTES, "1.2.3")
@@ -66,7 +68,9 @@ def test_the_routes_are_the_documented_api() -> None:
     cart, order = "/v1/carts/{cart_id}", "/v1/orders/{order_id}"
     assert {(route.method, route.path) for route in ROUTES} == {
         ("POST", "/v1/carts"),
+        ("GET", "/v1/orders"),
         ("GET", cart),
+        ("GET", "/v1/carts/mine"),
         ("DELETE", cart),
         ("POST", f"{cart}/lines"),
         ("PATCH", f"{cart}/lines"),
@@ -79,6 +83,8 @@ def test_the_routes_are_the_documented_api() -> None:
         ("GET", order),
         ("GET", f"{order}/events"),
         ("POST", f"{order}/cancel"),
+        ("POST", "/v1/webhooks/shipping"),
+        ("POST", "/v1/webhooks/payment"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }

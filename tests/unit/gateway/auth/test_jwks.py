@@ -33,6 +33,11 @@ def test_each_kind_of_key_verifies_its_own_algorithm_only() -> None:
             assert keys.find(other, kid) is None
 
 
+def test_a_document_may_begin_with_a_byte_order_mark() -> None:
+    document = Issuer().document()
+    assert parse_key_set(b"\xef\xbb\xbf" + document).identities == parse_key_set(document).identities
+
+
 def test_ed448_verifies_eddsa() -> None:
     keys = parse_key_set(key_set(shown(ed448.Ed448PrivateKey.generate(), kid="1")))
     assert keys.find("EdDSA", "1") is not None
@@ -355,3 +360,16 @@ async def test_its_snapshot_and_metrics() -> None:
         assert jwks.snapshot() == {"url": URL, "keys": 3, "age_s": 7.0, "failures_in_row": 0, "last_error": None}
         jwks.update("https://peakgate:sesame@issuer.example:8443/keys?token=sesame", 300.0)
         assert jwks.snapshot()["url"] == "https://issuer.example:8443/keys"
+
+
+@in_virtual_time
+async def test_fetching_goes_on_after_a_restart() -> None:
+    issuer = FakeIssuer(takes_s=0.0)
+    async with running(issuer) as jwks:
+        await refreshed(jwks)
+    assert jwks.refresh() is None, "nobody fetches, and a waiter would wait for ever"
+    again = asyncio.create_task(jwks.run())
+    await asyncio.sleep(301.0)
+    assert len(issuer.fetched_at) == 3
+    assert len(jwks.keys) == 3
+    again.cancel()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gateway.cli import main
+from gateway.cli.main import main
 from gateway.config.file import read_text
 from gateway.config.policies import BREAKERS, Breaker
 
@@ -148,8 +148,9 @@ def test_the_schema_is_printed_as_json(capsys: Told) -> None:
     assert json.loads(capsys.readouterr().out)["title"] == "peakgate.toml"
 
 
-def test_a_key_from_standard_input_becomes_an_entry(capsys: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("open-sesame-open-sesame\n"))
+@pytest.mark.parametrize("typed", ["open-sesame-open-sesame\n", "\ufeffopen-sesame-open-sesame\r\n"])
+def test_a_key_from_standard_input_becomes_an_entry(typed: str, capsys: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     assert main(["config", "hash-key", "--name", "till-1"]) == 0
     (key,) = read_text(capsys.readouterr().out).policies.identity.api_keys
     assert (key.name, key.sha256) == ("till-1", hashlib.sha256(b"open-sesame-open-sesame").hexdigest())

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gateway.config.cross_checks import unmatched_route_patterns
 from gateway.config.file import ConfigError, read_file, read_text
 from gateway.config.policies import BREAKERS, Breaker, Event, HealthCheck, Limit, Policies, Upstream
+from gateway.config.secret_file import read_secret_file
 
 
 def errors_of(text: str) -> list[str]:
@@ -170,7 +171,10 @@ def test_invalid_toml_is_one_error_with_its_line(text: str, error: str) -> None:
         ("access_log.ok_sample_rate = 1.5", "access_log.ok_sample_rate: must be a number from 0 to 1, not 1.5"),
         ("shedding.min_concurrency = 3000", "shedding.min_concurrency: must not be above max_concurrency, 2000"),
         ("cache.max_entry_bytes = 100000000", "cache.max_entry_bytes: must not be above memory_bytes, 67108864"),
-        ("breaker.stor = {}", "breaker.stor: there is nothing of that name; there is store, payment, shipping, queue"),
+        (
+            "breaker.stor = {}",
+            "breaker.stor: there is nothing of that name; there is store, payment, shipping, queue, archive",
+        ),
         ("breaker.store.open_s = 60", "breaker.store.open_s: must not be above max_open_s, 1"),
         (
             "cors = {allow_origins = ['*'], allow_credentials = true}",
@@ -353,6 +357,44 @@ def test_an_unreadable_file_is_an_error_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_file(tmp_path / "latin.toml")
     assert caught.value.errors == [f"{tmp_path}/latin.toml:2: must be UTF-8"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_reads_as_one_without(tmp_path: Path, encoding: str) -> None:
+    text = "# Ærø\r\n[[switches]]\r\nname = 'search'\r\nroutes = ['GET /v1/products']\r\n"
+    (tmp_path / "marked.toml").write_bytes(text.encode(encoding))
+    (tmp_path / "plain.toml").write_bytes(text.encode())
+    marked, plain = read_file(tmp_path / "marked.toml"), read_file(tmp_path / "plain.toml")
+    assert (marked.policies, marked.digest) == (plain.policies, plain.digest)
+    assert read_text("\ufeff" + text).policies == plain.policies
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_a_secret_is_the_same_with_a_byte_order_mark_and_an_end_of_line(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "secret").write_bytes(("s" * 32 + "\r\n").encode(encoding))
+    assert read_secret_file(str(tmp_path / "secret")) == b"s" * 32
+
+
+def test_a_mark_does_not_count_as_a_byte_of_the_secret(tmp_path: Path) -> None:
+    text = f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
+    (tmp_path / "secret").write_bytes(("s" * 31 + "\n").encode("utf-8-sig"))
+    assert errors_of(text) == ["f:5: shoppers.hs256_secret_file: the file must hold 32 bytes or more"]
+
+
+def test_a_secret_saved_as_utf_16_is_refused_and_random_bytes_are_not(tmp_path: Path) -> None:
+    text = f"[shoppers]\nissuer = 'i'\naudience = 'a'\nalgorithms = ['HS256']\nhs256_secret_file = '{tmp_path}/secret'"
+    (tmp_path / "secret").write_bytes(("s" * 32 + "\r\n").encode("utf-16"))
+    assert errors_of(text) == ["f:5: shoppers.hs256_secret_file: the file must be UTF-8 text or bytes, not UTF-16"]
+    (tmp_path / "secret").write_bytes(b"\xff\xfe" + bytes(range(200, 232)))
+    assert read_secret_file(str(tmp_path / "secret")) == b"\xff\xfe" + bytes(range(200, 232))
+
+
+def test_the_skus_of_a_room_are_read_as_those_of_products() -> None:
+    room = "[[rooms]]\nname = 'drop'\nroutes = ['/drop/*']\nadmissions_per_s = 1\nmax_active = 1\nskus = [{}]\n"
+    assert read_text(room.format("' 85123A ', 'É 1'")).policies.rooms[0].skus == (" 85123A ", "É 1")
+    for sku in (r"'a\b'", "'..'", "' '", f"'{'x' * 65}'"):
+        (error,) = errors_of(room.format(sku))
+        assert "skus[0]: must be printable, at most 64 bytes" in error
 
 
 def test_hs256_needs_a_secret_of_32_bytes(tmp_path: Path) -> None:

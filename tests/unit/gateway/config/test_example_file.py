@@ -16,6 +16,7 @@ from gateway.config.cross_checks import unmatched_route_patterns
 from gateway.config.file import NAME, read_text
 from gateway.config.options import FILE_KEYS, OPTIONS
 from gateway.config.policies import BREAKERS, Policies
+from primitives.webhook_signature import new_secret
 
 TEXT = (Path(__file__).parents[4] / "examples" / NAME).read_text(encoding="utf-8")
 # With all commented keys.
@@ -30,6 +31,7 @@ def test_the_example_is_valid_with_all_commented_keys(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for name in ("catalog.csv", "shopper-secret"):
         (tmp_path / name).write_text("s" * 32)
+    (tmp_path / "webhook-secret").write_text(new_secret())
     assert not unmatched_route_patterns(read_text(WHOLE).policies, own_routes())
 
 

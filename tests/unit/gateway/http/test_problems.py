@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from cart.catalog.ports import SearchUnavailable
-from cart.errors import CartClosed, Refusal
+from cart.errors import CartClosed, Interrupted, Refusal
 from checkout import errors as _  # noqa: F401 - so that its refusals are subclasses
 from gateway.http import problem_body, problems
-from store import StoreOverloaded, StoreTimeout, StoreUnavailable
+from store import Reason, StoreOverloaded, StoreTimeout, StoreUnavailable
 
 
 def subclasses_of(kind: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -39,6 +39,25 @@ def test_an_unavailable_dependency_is_503_with_retry_after(error: Exception, slu
     problem = problems.of_error(error)
     assert problem is not None
     assert (problem.slug, problem.status, problem.header_block) == (slug, 503, b"Retry-After: 1\r\n")
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("reason", "what"), [(Reason.FULL_MEMORY, "memory is full"), (Reason.FULL_DISK, "cannot write to its disk")]
+)
+def test_a_write_that_a_full_store_refused_has_the_reason_as_its_detail(
+    reason: Reason, what: str, is_wrapped: bool
+) -> None:
+    error: Exception = StoreUnavailable("OOM command not allowed", reason=reason)
+    if is_wrapped:
+        error, cause = Interrupted(may_have_run=False), error
+        error.__cause__ = cause
+    problem = problems.of_error(error)
+    assert problem is not None
+    detail = problem.members(error)["detail"]
+    assert what in detail
+    assert detail.startswith("The store")
+    assert "reads go on, carts and orders are refused" in detail
 
 
 def test_a_slug_has_one_status() -> None:
@@ -93,7 +112,10 @@ CONTRACT = {
     "malformed-request": 400,
     "request-timeout": 408,
     "expectation-failed": 417,
+    "order-elsewhere": 421,
     "too-late-to-cancel": 409,
+    "webhook-not-signed": 401,
+    "too-many-reports": 409,
     "internal-error": 500,
 }
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import orjson
 import pytest
 
-from cart.errors import QuantityLimit
+from cart.errors import Interrupted, QuantityLimit
+from checkout.errors import CheckoutInterrupted
 from gateway.http.error_responses import error_response
 from gateway.http.message import Handler, Layer, Request, Response, resolve, stack
 from gateway.pipeline.deadline import deadline
-from store import StoreUnavailable
+from store import StoreOverloaded, StoreTimeout, StoreUnavailable
 from tests.virtual_time import in_virtual_time, loop_time
 
 
@@ -83,6 +85,55 @@ def test_an_expected_error_gets_its_problem_and_is_not_logged(caplog: pytest.Log
     assert orjson.loads(refused.body)["limit"] == 7
     assert error_response(StoreUnavailable("away"), a_request(), "/v1/checkout").status == 503
     assert not caplog.records
+
+
+def facts_of(error: Exception, method: str = "POST") -> dict[str, Any]:
+    request = Request(method, "/v1/carts/x/lines", "", {}, b"", "0123abcd", ())
+    facts: dict[str, Any] = orjson.loads(error_response(error, request, "/v1/carts/{cart_id}/lines").body)
+    return facts
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailable("lost", may_have_run=True),
+        StoreTimeout("late", may_have_run=True),
+        Interrupted(may_have_run=True),
+        CheckoutInterrupted(may_have_run=True),
+    ],
+)
+def test_a_write_that_may_have_run_says_so(error: Exception) -> None:
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        facts = facts_of(error, method)
+        assert (facts["type"], facts["may_have_run"]) == ("/problems/dependency-unavailable", True)
+        assert "may have been" in facts["detail"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailable("away"),
+        StoreOverloaded("full"),
+        Interrupted(may_have_run=False),
+        CheckoutInterrupted(may_have_run=False),
+    ],
+)
+def test_a_write_that_has_not_run_does_not(error: Exception) -> None:
+    assert "may_have_run" not in facts_of(error)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_read_changes_nothing_although_its_call_may_have_run(method: str) -> None:
+    facts = facts_of(StoreTimeout("late", may_have_run=True), method)
+    assert "may_have_run" not in facts
+    assert facts["detail"] == facts_of(StoreTimeout("late"))["detail"]
+
+
+@in_virtual_time
+async def test_a_write_cut_off_by_the_deadline_may_have_run() -> None:
+    read = Request("GET", "/v1/orders/x", "", {}, b"", "0123abcd", ())
+    assert orjson.loads((await resolve(deadline(10)(after_an_hour)(a_request()))).body)["may_have_run"] is True
+    assert "may_have_run" not in orjson.loads((await resolve(deadline(10)(after_an_hour)(read))).body)
 
 
 def test_an_unexpected_error_is_a_500_without_details_and_is_logged_with_the_request_id(

@@ -92,6 +92,26 @@ async def test_a_worker_that_starts_during_an_event_follows_it_at_once() -> None
     assert day.happened == [(120, (100, False))]
 
 
+@pytest.mark.parametrize("moment", [START - timedelta(minutes=10), START, END], ids=["opening", "start", "end"])
+@in_virtual_time
+async def test_a_timer_that_fires_a_moment_early_delays_nothing(moment: datetime) -> None:
+    class Early(Day):
+        """The moment passes after the first look at the clock."""
+
+        is_passed = False
+
+        def now(self) -> float:
+            if super().now() < moment.timestamp() or self.is_passed:
+                return super().now()
+            self.is_passed = True
+            return moment.timestamp() - 0.0001
+
+    day = Early()
+    async with day.following(shop(prewarm=("/a",))):
+        await asyncio.sleep(3 * 3600)
+    assert day.happened == [(50, (100, True)), (50, "/a"), (60, (5, True)), (120, (100, False))]
+
+
 @in_virtual_time
 async def test_policies_that_fail_to_apply_are_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     day = Day()

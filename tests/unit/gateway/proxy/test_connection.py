@@ -11,7 +11,7 @@ import pytest
 from gateway.http.message import Response, StreamedResponse
 from gateway.proxy.connection import Connection
 from gateway.proxy.errors import BadResponse, ConnectionClosed, ResponseTimeout, StreamsFull, Truncated, UpstreamFault
-from gateway.proxy.stream_limit import StreamLimit
+from primitives.stream_limit import StreamLimit
 from tests.virtual_time import in_virtual_time
 
 LIMIT = 64 * 1024
@@ -49,7 +49,7 @@ class Owner:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.buffer_bytes = LIMIT
-        self.stream_limit = StreamLimit(16)
+        self.stream_limit = StreamLimit(12, 2)
 
     def try_stream(self, client: str) -> bool:
         return self.stream_limit.try_enter(client)

@@ -15,8 +15,8 @@ from gateway.config.policies import CRITICALITIES, Shedding
 from gateway.resilience.shedder import TICK_S, Shedder
 from gateway.resilience.shedding import STORE
 
-# Of 100 requests of a sale: checkouts, added lines, cart reads, products, and optional requests.
-SALE = {"checkout": 5, "cart-write": 25, "cart-read": 25, "browse": 40, "optional": 5}
+# Of 100 requests of a sale: checkouts, added lines, cart reads, calls of agents, products, and optional requests.
+SALE = {"checkout": 5, "cart-write": 25, "cart-read": 25, "agent": 5, "browse": 35, "optional": 5}
 SHED_COST = 0.15
 
 

@@ -14,6 +14,7 @@ from gateway.resilience.shedder import MAX_RETRY_S, TICK_S, Shedder
 from gateway.resilience.shedding import STORE, IsReplay, shedding
 from tests.virtual_time import in_virtual_time, loop_time
 
+BROWSE = CRITICALITIES.index("browse")
 NARROW = Shedding(min_concurrency=10, max_concurrency=10)
 
 
@@ -108,7 +109,7 @@ def test_the_last_places_are_reserved_for_the_more_critical(shedder: Shedder) ->
         passing.append([name for name in CRITICALITIES if shedding(shedder, name)(serve)(request()).status == 200])  # type: ignore[union-attr]
         fill(shedder, places=1)
 
-    assert [len(names) for names in passing] == [5, 5, 5, 5, 5, 5, 4, 3, 2, 1, 1, 1, 1, 1, 1, 0]
+    assert [len(names) for names in passing] == [6, 6, 6, 6, 6, 6, 5, 3, 2, 1, 1, 1, 1, 1, 1, 0]
     assert passing[-2] == ["checkout"]
 
 
@@ -155,8 +156,8 @@ def test_a_dependency_that_hangs_takes_no_room_from_the_others(shedder: Shedder)
 def shed_for(shedder: Shedder, clock: Clock, *, shed: int, admitted: int, seconds: int = 10) -> None:
     """So many requests a second, all of the kind `browse`."""
     for _ in range(seconds):
-        shedder.shed[3] += shed
-        shedder.admitted[3] += admitted
+        shedder.shed[BROWSE] += shed
+        shedder.admitted[BROWSE] += admitted
         clock.now += 1.0
         shedder.observe(clock.now, 0.0, 0.0)
 
@@ -269,7 +270,7 @@ async def test_a_response_without_waiting_is_never_in_flight(shedder: Shedder) -
     await answered(shedding(shedder, "browse")(serve))
 
     assert shedder.limit_of(STORE).in_flight == 0
-    assert shedder.admitted[3] == 1
+    assert shedder.admitted[BROWSE] == 1
 
 
 # Other policies
@@ -318,7 +319,7 @@ def test_its_snapshot_and_metrics(shedder: Shedder) -> None:
 @in_virtual_time
 async def test_the_watch_measures_an_idle_loop() -> None:
     shedder = Shedder(Shedding(), clock=loop_time)
-    shedder.pressure.observe(10.0, 10.0, 0.1, [0, 0, 0, 10, 0])
+    shedder.pressure.observe(10.0, 10.0, 0.1, [10 * (name == "browse") for name in CRITICALITIES])
     assert shedder.pressure.value > 0
     watch = asyncio.ensure_future(shedder.watch())
 
@@ -333,7 +334,7 @@ async def test_the_watch_measures_a_busy_loop(clock: Clock) -> None:
     watch = asyncio.ensure_future(shedder.watch())
     loop = asyncio.get_running_loop()
     enough = loop.create_future()
-    shedder.admitted[3] = 1_000_000
+    shedder.admitted[BROWSE] = 1_000_000
 
     def work() -> None:
         """A callback that takes long, in every iteration of the loop."""

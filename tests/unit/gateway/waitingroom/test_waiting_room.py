@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from multidict import CIMultiDict
@@ -42,6 +43,8 @@ class FakeStore:
         self.buyers: list[str] = []
         self.reports: list[tuple[str, float, str, int | None]] = []
         self.gone: set[str] = set()
+        # The time of the store, where it has one.
+        self.now_s: Callable[[], float | None] = lambda: None
 
     async def visit(self, room: Room, held: str | None, fresh: str) -> Visit:
         self.held.append(held)
@@ -49,8 +52,9 @@ class FakeStore:
             raise StoreUnavailable("away")
         response, ahead, spare = self.response
         if response == "full":
-            return Visit("full", "", 0, 0, None, 1.0)
-        return Visit(response, fresh if held is None or held in self.gone else held, ahead + 1, ahead, spare, 2.0)
+            return Visit("full", "", 0, 0, None, 1.0, at_s=self.now_s())
+        place = fresh if held is None or held in self.gone else held
+        return Visit(response, place, ahead + 1, ahead, spare, 2.0, at_s=self.now_s())
 
     def touch(self, room: Room, place_id: str) -> Awaitable[Any]:
         self.touched.append(place_id)
@@ -64,7 +68,7 @@ class FakeStore:
         if self.is_away:
             raise StoreUnavailable("away")
         self.reports.append((room.name, factor, why, stock))
-        return STANDING
+        return msgspec.structs.replace(STANDING, at_s=self.now_s())
 
     def _reply(self) -> asyncio.Future[int]:
         reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -331,6 +335,74 @@ async def test_a_session_in_use_is_renewed_at_a_quarter_of_its_time_with_one_sto
     assert shopper.cookie != first
     assert len(shop.store.touched) == 1
     assert not shopper.asked_store
+
+
+def two_gateways(apart_s: float) -> tuple[Shop, Shop, Clock]:
+    """Gateways with clocks that are so far apart, and the clock of their store."""
+    time = Clock()
+    gateways = Shop(), Shop()
+    for gateway, off_s in zip(gateways, (apart_s, 0.0), strict=True):
+        gateway.clock.now += off_s
+        gateway.store.now_s = time
+    return *gateways, time
+
+
+def advance(seconds: float, *clocks: Clock) -> None:
+    for clock in clocks:
+        clock.now += seconds
+
+
+async def seen(gateway: Shop) -> None:
+    """Let the gateway report once."""
+
+    async def unknown() -> None:
+        return None
+
+    async def none_of(_skus: Sequence[str]) -> int:
+        return 0
+
+    signals = Signals(checkout_shed_share=lambda: 0.0, queue_age_s=unknown, stock_of=none_of)
+    await RoomReporter(gateway.rooms, signals, reporter="one").tick()
+
+
+@pytest.mark.parametrize("apart_s", [300.0, -300.0, 7200.0, -7200.0])
+async def test_a_session_is_renewed_on_time_by_a_gateway_whose_clock_differs(apart_s: float) -> None:
+    one, other, time = two_gateways(apart_s)
+    shopper = await one.admitted()
+    await seen(other)
+    shopper.handler = other.handler
+
+    advance(SESSION_S / 4 - 2, one.clock, other.clock, time)
+    assert (await shopper.get()).status == 200
+    assert other.store.touched == []
+    advance(2, one.clock, other.clock, time)
+    assert (await shopper.get()).status == 200
+    assert len(other.store.touched) == 1
+    assert other.store.held == []
+
+
+@pytest.mark.parametrize("apart_s", [300.0, -300.0])
+async def test_a_pass_ends_with_its_session_whatever_the_clock_of_the_gateway_says(apart_s: float) -> None:
+    one, other, time = two_gateways(apart_s)
+    shopper = await one.admitted()
+    await seen(other)
+    shopper.handler = other.handler
+
+    advance(SESSION_S * 1.25 + 1, one.clock, other.clock, time)
+
+    assert (await shopper.get()).status == 503
+    assert other.store.held[-1] is not None
+
+
+async def test_a_clock_that_is_set_back_ends_no_renewals_and_no_sessions() -> None:
+    shop, _, time = two_gateways(0.0)
+    shopper = await shop.admitted()
+    shop.clock.now -= 3600
+    await seen(shop)
+    advance(SESSION_S / 4, shop.clock, time)
+
+    assert (await shopper.get()).status == 200
+    assert len(shop.store.touched) == 1
 
 
 async def test_a_client_that_never_takes_the_new_pass_is_renewed_once_in_a_quarter_of_its_session(shop: Shop) -> None:

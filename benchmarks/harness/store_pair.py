@@ -1,0 +1,112 @@
+"""Store servers on TCP ports: alone, or a primary with its replica whose roles change."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+from benchmarks.harness.gateway_process import HarnessError, await_port, free_port, start_child
+from store.embedded import find_binary
+
+PATIENCE_S: Final = 60.0
+_POLL_S: Final = 0.01
+
+
+class StoreServer:
+    """One server of a folder. It is started again on the same port, with or without what it had stored."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        options += ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--logfile", "store.log"]
+        self._process = start_child([str(find_binary()), *options, *self._options])
+        await_port(self._process, self.port)
+        await_condition(self._serves)
+
+    def command(self, *words: Any) -> Any:
+        """One command as an administrator, on a connection of its own."""
+        with redis.Redis(port=self.port, socket_timeout=PATIENCE_S) as client:
+            return client.execute_command(*words)
+
+    def info(self, section: str) -> dict[str, Any]:
+        """A section of INFO."""
+        with redis.Redis(port=self.port, socket_timeout=PATIENCE_S) as client:
+            return dict(client.info(section))
+
+    def kill(self) -> None:
+        """End it at once, as a host that dies."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            os.kill(self._process.pid, number)
+
+    def follow(self, primary: "StoreServer") -> None:
+        """Become a replica of this server, and wait until it is one."""
+        self.command("REPLICAOF", "127.0.0.1", primary.port)
+        await_condition(lambda: self.info("replication")["master_link_status"] == "up")
+
+    def promote(self) -> None:
+        """Become a primary."""
+        self.command("REPLICAOF", "NO", "ONE")
+
+    def fail_over(self) -> None:
+        """Hand over to the replica as planned: nothing is lost. Returns when this server is the replica."""
+        self.command("FAILOVER", "TIMEOUT", 10_000)
+        await_condition(lambda: self.info("replication")["role"] == "slave")
+
+    def _serves(self) -> bool:
+        try:
+            return bool(self.command("PING"))
+        except redis.exceptions.RedisError:
+            return False
+
+
+@contextmanager
+def store_server(folder: Path, *options: str) -> Iterator[StoreServer]:
+    """A server for the length of the block."""
+    server = StoreServer(folder, *options)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def store_pair(folder: Path, *options: str) -> Iterator[tuple[StoreServer, StoreServer]]:
+    """A primary and its replica."""
+    with store_server(folder / "first", *options) as first, store_server(folder / "second", *options) as second:
+        second.follow(first)
+        yield first, second
+
+
+def await_condition(is_so: Callable[[], object]) -> None:
+    """Poll until it is so. Raises `HarnessError` after a minute."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise HarnessError(f"still not so after {PATIENCE_S:g} s: {is_so}")
+        time.sleep(_POLL_S)

@@ -1,0 +1,24 @@
+"""The keys of a SKU in Redis, all in one hash slot: the SKU is their hash tag.
+
+A tag ends at the first closing brace, and an empty tag is none. So a SKU that begins with that brace has U+0001 in its place,
+which is in no SKU, because SKUs are printable.
+"""
+
+from __future__ import annotations
+
+from cart.model import Sku
+
+
+def product_key(sku: Sku) -> str:
+    """The key of a product's hash; its field `stock` is the available quantity."""
+    return f"{{{sku}}}p" if not sku.startswith("}") else f"{{\1{sku[1:]}}}p"
+
+
+def restocked_key(sku: Sku) -> str:
+    """The key of the orders whose units of a SKU were returned and put back into stock."""
+    return f"{{{sku}}}r" if not sku.startswith("}") else f"{{\1{sku[1:]}}}r"
+
+
+def holds_key(sku: Sku) -> str:
+    """The key of the holds of a SKU, by order id."""
+    return f"{{{sku}}}h" if not sku.startswith("}") else f"{{\1{sku[1:]}}}h"

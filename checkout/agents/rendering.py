@@ -1,0 +1,217 @@
+"""Renders a session from its record, its cart and its order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from cart.responses import Cart as CartBody
+from cart.responses import CartLine
+from cart.timestamps import rfc3339
+from cart.view import CartView
+from checkout.agents.responses import (
+    Adjustment,
+    FulfillmentOption,
+    ItemView,
+    LineItemView,
+    Message,
+    OrderLineItem,
+    OrderView,
+    Quantity,
+    SelectedOptionView,
+    SessionView,
+    Total,
+)
+from checkout.agents.session import Session
+from checkout.order import Order
+from checkout.order_status import OrderStatus
+
+_decode_cart: Final = msgspec.json.Decoder(CartBody).decode
+# The order statuses of the protocol.
+_ORDER_STATUS: Final[Mapping[OrderStatus, str]] = {
+    OrderStatus.ACCEPTED: "created",
+    OrderStatus.STOCK_CONFIRMED: "processing",
+    OrderStatus.PAYMENT_AUTHORISED: "processing",
+    OrderStatus.SHIPPING_ARRANGED: "processing",
+    OrderStatus.COMPLETED: "confirmed",
+    OrderStatus.SHIPPED: "shipped",
+    OrderStatus.DELIVERED: "completed",
+    OrderStatus.RETURNED: "completed",
+    OrderStatus.CANCELLED: "canceled",
+}
+_IS_FULFILLED: Final = frozenset({OrderStatus.SHIPPED, OrderStatus.DELIVERED, OrderStatus.RETURNED})
+
+
+class SessionRenderer:
+    """`shipping` maps the shop's shipping methods to their prices in minor units, the default first.
+
+    `order_url` is the address of an order for people, with `{order_id}` in it.
+    """
+
+    def __init__(self, shipping: Mapping[str, int], *, order_url: str, capabilities: dict[str, Any]) -> None:
+        self._shipping = shipping
+        self._order_url = order_url
+        self._capabilities = capabilities
+
+    def option_of(self, session: Session) -> str:
+        """The shipping method of a session."""
+        return session.option_id or next(iter(self._shipping))
+
+    def is_option(self, option_id: str) -> bool:
+        """Whether the shop has this shipping method."""
+        return option_id in self._shipping
+
+    def total_of(self, session: Session, view: CartView) -> int:
+        """What the session costs, in minor units."""
+        return _decode_cart(view.to_json()).total.amount + self._shipping[self.option_of(session)]
+
+    def open_session(self, session: Session, view: CartView, unknown: Sequence[Message] = ()) -> SessionView:
+        """A session that can be changed and completed; `unknown` are messages about items that the shop does not have."""
+        cart = _decode_cart(view.to_json())
+        messages = [*unknown, *_messages(session, cart)]
+        is_ready = bool(cart.lines) and not any(message.type == "error" for message in messages)
+        option_id = self.option_of(session)
+        return self._session(
+            session,
+            status="ready_for_payment" if is_ready else "not_ready_for_payment",
+            line_items=[_line_item(line) for line in cart.lines],
+            option_id=option_id,
+            totals=_totals(cart.subtotal.amount, self._shipping[option_id]),
+            messages=messages,
+        )
+
+    def completed_session(self, session: Session, order: Order) -> SessionView:
+        """A session that became this order."""
+        return self._session(
+            session,
+            status="completed",
+            line_items=[
+                _line(line.sku, line.name, line.quantity, line.unit_price, is_short=False) for line in order.lines
+            ],
+            option_id=order.shipping_method,
+            totals=_totals(order.subtotal, order.shipping),
+            messages=[],
+            order=self._order(session, order),
+        )
+
+    def canceled_session(self, session: Session) -> SessionView:
+        """A session whose cart is deleted."""
+        return self._session(
+            session, status="canceled", line_items=[], option_id=self.option_of(session), totals=[], messages=[]
+        )
+
+    def _session(
+        self, session: Session, *, option_id: str, line_items: list[LineItemView], **members: Any
+    ) -> SessionView:
+        return SessionView(
+            id=session.id,
+            currency=session.currency.lower(),
+            buyer=session.buyer or UNSET,
+            fulfillment_details=session.details or UNSET,
+            fulfillment_options=[
+                FulfillmentOption(name, name.replace("_", " ").capitalize(), _option_totals(price))
+                for name, price in self._shipping.items()
+            ],
+            line_items=line_items,
+            selected_fulfillment_options=[SelectedOptionView(option_id, [item.id for item in line_items])],
+            capabilities=self._capabilities,
+            created_at=rfc3339(session.created_at),
+            updated_at=rfc3339(session.updated_at),
+            expires_at=rfc3339(session.expires_at),
+            **members,
+        )
+
+    def _order(self, session: Session, order: Order) -> OrderView:
+        refunds = [
+            Adjustment(f"{order.id}-{number}", rfc3339(entry.at), entry.refunded, order.currency.lower())
+            for number, entry in enumerate(order.history, start=1)
+            if entry.refunded
+        ]
+        totals = _totals(order.subtotal, order.shipping)
+        if refunds:
+            totals.append(Total("amount_refunded", "Refunded", order.refunded))
+        return OrderView(
+            id=order.id,
+            checkout_session_id=session.id,
+            order_number=order.number,
+            permalink_url=self._order_url.replace("{order_id}", order.id),
+            status=_ORDER_STATUS[order.status],
+            line_items=[_order_line(order, index) for index in range(len(order.lines))],
+            adjustments=refunds,
+            totals=totals,
+        )
+
+
+def _messages(session: Session, cart: CartBody) -> list[Message]:
+    messages = []
+    for index, line in enumerate(cart.lines):
+        for warning in line.warnings or ():
+            at = f"$.line_items[{index}]"
+            if warning.code == "insufficient-stock":
+                messages.append(Message("error", "out_of_stock", f"{line.name}: not enough in stock.", at))
+            elif warning.code == "product-unavailable":
+                messages.append(Message("error", "not_found", f"{line.name} is no longer sold.", at))
+            else:
+                messages.append(Message("warning", "price_change", f"The price of {line.name} has changed.", at))
+    if session.details is None or session.details.address is None:
+        messages.append(
+            Message("error", "missing", "The shipping address is missing.", "$.fulfillment_details.address")
+        )
+    return messages
+
+
+def _line_item(line: CartLine) -> LineItemView:
+    codes = {warning.code: warning for warning in line.warnings or ()}
+    short = codes.get("insufficient-stock")
+    available = UNSET if short is None else short.available
+    is_short = short is not None or "product-unavailable" in codes
+    return _line(line.sku, line.name, line.quantity, line.unit_price.amount, is_short=is_short, available=available)
+
+
+def _line(sku: str, name: str, quantity: int, price: int, *, is_short: bool, available: Any = UNSET) -> LineItemView:
+    amount = quantity * price
+    return LineItemView(
+        id=sku,
+        item=ItemView(sku, name, price),
+        quantity=quantity,
+        name=name,
+        sku=sku,
+        unit_amount=price,
+        availability_status="out_of_stock" if is_short else "in_stock",
+        available_quantity=available,
+        totals=[
+            Total("items_base_amount", "Price", amount),
+            Total("subtotal", "Subtotal", amount),
+            Total("total", "Total", amount),
+        ],
+    )
+
+
+def _order_line(order: Order, index: int) -> OrderLineItem:
+    line = order.lines[index]
+    current = 0 if order.status is OrderStatus.CANCELLED else line.quantity
+    fulfilled = line.quantity if order.status in _IS_FULFILLED else 0
+    return OrderLineItem(
+        id=line.sku,
+        title=line.name,
+        quantity=Quantity(line.quantity, current, fulfilled),
+        unit_price=line.unit_price,
+        subtotal=line.total,
+        status="removed" if not current else "fulfilled" if fulfilled else "processing",
+    )
+
+
+def _totals(subtotal: int, shipping: int) -> list[Total]:
+    return [
+        Total("items_base_amount", "Items", subtotal),
+        Total("subtotal", "Subtotal", subtotal),
+        Total("fulfillment", "Shipping", shipping),
+        Total("total", "Total", subtotal + shipping),
+    ]
+
+
+def _option_totals(price: int) -> list[Total]:
+    return [Total("fulfillment", "Shipping", price), Total("total", "Total", price)]

@@ -1,0 +1,1 @@
+"""Card numbers: found, so that they are refused, and masked."""

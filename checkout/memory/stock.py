@@ -1,0 +1,94 @@
+"""Stock in memory, for tests; the same rules as the Redis scripts, in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import msgspec
+
+from cart.model import OrderId, Sku
+from cart.timestamps import unix_ms
+from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
+from checkout.ports.stock import HOLD_MS, StockLine, Wanted
+
+
+class _Hold(msgspec.Struct, frozen=True):
+    """`until_ms` is None for a sale."""
+
+    quantity: int
+    until_ms: int | None
+    fence: int
+
+
+class MemoryStock:
+    """`Stock` in dicts. No call awaits, so each is one atomic change."""
+
+    def __init__(self, available: Mapping[Sku, int], *, clock_ms: Callable[[], int] = unix_ms) -> None:
+        self.available = dict(available)
+        self._holds: dict[tuple[Sku, OrderId], _Hold] = {}
+        self._restocked: set[tuple[Sku, OrderId, str]] = set()
+        self._clock_ms = clock_ms
+
+    def taken(self, sku: Sku) -> int:
+        """The units of a SKU that are held, or sold for orders that are not completed."""
+        return sum(hold.quantity for (held, _), hold in self._holds.items() if held == sku)
+
+    async def hold(self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int) -> list[Shortage]:
+        """See `Stock.hold`."""
+        shortages = [self._hold_one(order_id, line, fence) for line in lines]
+        return [shortage for shortage in shortages if shortage is not None]
+
+    def _hold_one(self, order_id: OrderId, line: Wanted, fence: int) -> Shortage | None:
+        hold = self._holds.get((line.sku, order_id), _Hold(0, 0, 0))
+        if hold.until_ms is None or hold.fence > fence:
+            raise IdempotencyKeyInProgress
+        free = self.available.get(line.sku, 0) + hold.quantity
+        if line.quantity > free:
+            return Shortage(line.sku, line.quantity, free)
+        self.available[line.sku] = free - line.quantity
+        self._holds[line.sku, order_id] = _Hold(line.quantity, self._clock_ms() + HOLD_MS, fence)
+        return None
+
+    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
+        """See `Stock.release`."""
+        self._return(order_id, skus, lambda hold: hold.until_ms is not None and hold.fence <= fence)
+
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.confirm`."""
+        missing = [sku for sku in skus if (sku, order_id) not in self._holds]
+        for sku in skus:
+            if (hold := self._holds.get((sku, order_id))) is not None:
+                self._holds[sku, order_id] = msgspec.structs.replace(hold, until_ms=None)
+        if missing:
+            raise StockNotHeld(missing)
+
+    async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.cancel`."""
+        self._return(order_id, skus, lambda _hold: True)
+
+    async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.complete`."""
+        for sku in skus:
+            hold = self._holds.get((sku, order_id))
+            if hold is not None and hold.until_ms is None:
+                del self._holds[sku, order_id]
+
+    async def restock(self, order_id: OrderId, lines: Sequence[StockLine], *, report: str) -> None:
+        """See `Stock.restock`."""
+        for line in lines:
+            if (line.sku, order_id, report) not in self._restocked:
+                self._restocked.add((line.sku, order_id, report))
+                self.available[line.sku] = self.available.get(line.sku, 0) + line.quantity
+
+    async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
+        """See `Stock.expire`."""
+        now = self._clock_ms()
+        self._return(order_id, skus, lambda hold: hold.until_ms is not None and hold.until_ms <= now)
+        return not any((sku, order_id) in self._holds for sku in skus)
+
+    def _return(self, order_id: OrderId, skus: Collection[Sku], condition: Callable[[_Hold], bool]) -> None:
+        for sku in skus:
+            hold = self._holds.get((sku, order_id))
+            if hold is not None and condition(hold):
+                del self._holds[sku, order_id]
+                self.available[sku] += hold.quantity

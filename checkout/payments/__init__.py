@@ -1,0 +1,1 @@
+"""Payments: the operations on an order's payment, and the adapters of payment services."""

@@ -1,0 +1,1 @@
+"""Personal data of orders: the keys that seal it, and its erasure."""

@@ -1,0 +1,1 @@
+"""Adapters of the ports on Redis or Valkey, with their scripts."""

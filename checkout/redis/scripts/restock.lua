@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- Makes the returned goods of an order available again, once for each report on an order and SKU.
+-- KEYS 1 product   2 reports whose goods were put back, "order report": a sorted set by the time (ms)
+-- ARGV 1 order id   2 quantity   3 how long a report is remembered (ms)   4 id of the report
+-- Replies {1}, or {0} without a change if they were put back before
+local report = ARGV[1] .. ' ' .. ARGV[4]
+-- Earlier versions wrote the order alone: all its units are back.
+if redis.call('ZSCORE', KEYS[2], report) or redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+    return {0}
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Two at most: the set grows by one.
+for _, forgotten in ipairs(redis.call('ZRANGE', KEYS[2], 0, 1)) do
+    if tonumber(redis.call('ZSCORE', KEYS[2], forgotten)) <= now - ARGV[3] then
+        redis.call('ZREM', KEYS[2], forgotten)
+    end
+end
+redis.call('ZADD', KEYS[2], now, report)
+redis.call('HINCRBY', KEYS[1], 'stock', ARGV[2])
+return {1}

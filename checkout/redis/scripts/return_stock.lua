@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- Makes an order's holds of SKUs available again; idempotent.
+-- KEYS for each line: product, holds of the SKU
+-- ARGV 1 order id   2 'any': a hold or a sale; 'expired': an expired hold; 'claimed': a hold by this claim or an earlier one
+--      3 fence of the claim
+-- Replies for each line 1 if the order holds nothing now, else 0
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function give_back(product, holds)
+    local hold = redis.call('HGET', holds, ARGV[1])
+    if not hold then
+        return 1
+    end
+    local quantity, expires, fence = string.match(hold, '^(%d+) (%d+) (%d+)$')
+    if ARGV[2] ~= 'any' then
+        if expires == '0' then
+            return 0
+        end
+        if ARGV[2] == 'expired' then
+            if tonumber(expires) > now then
+                return 0
+            end
+        elseif tonumber(fence) > tonumber(ARGV[3]) then
+            return 0
+        end
+    end
+    redis.call('HDEL', holds, ARGV[1])
+    redis.call('HINCRBY', product, 'stock', quantity)
+    return 1
+end
+local replies = {}
+for line = 1, #KEYS / 2 do
+    replies[line] = give_back(KEYS[2 * line - 1], KEYS[2 * line])
+end
+return replies

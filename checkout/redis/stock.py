@@ -1,0 +1,136 @@
+"""Stock in Redis or Valkey: script calls for the lines of an order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Collection, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from cart.model import OrderId, Sku
+from cart.sku_keys import holds_key, product_key, restocked_key
+from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
+from checkout.ports.stock import HOLD_MS, RESTOCKED_MS, StockLine, Wanted
+from store import Script, Store
+
+T = TypeVar("T")
+
+
+def _script(name: str) -> Script:
+    return Script.from_package("checkout.redis", f"scripts/{name}.lua")
+
+
+HOLD: Final = _script("hold")
+CONFIRM: Final = _script("confirm")
+RETURN_STOCK: Final = _script("return_stock")
+COMPLETE: Final = _script("complete")
+RESTOCK: Final = _script("restock")
+
+
+# The lines of one script call, during which the server does nothing else.
+MAX_LINES: Final = 64
+_HELD: Final = -1
+_OVERTAKEN: Final = -2
+
+
+class RedisStock:
+    """`Stock` on a store: script calls of up to `lines_per_call` lines of an order.
+
+    The SKUs of an order are in different slots, so a cluster needs a call for each: `lines_per_call` is 1 there.
+    """
+
+    def __init__(self, store: Store, *, hold_ms: int = HOLD_MS, lines_per_call: int = MAX_LINES) -> None:
+        self._store = store
+        self._hold_ms = hold_ms
+        self._lines_per_call = lines_per_call
+
+    async def hold(self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int) -> list[Shortage]:
+        """See `Stock.hold`."""
+        replies = await _all([self._hold(order_id, part, fence) for part in self._parts(lines)])
+        if _OVERTAKEN in replies:
+            raise IdempotencyKeyInProgress
+        return [
+            Shortage(line.sku, line.quantity, available)
+            for line, available in zip(lines, replies, strict=True)
+            if available != _HELD
+        ]
+
+    def _hold(self, order_id: OrderId, lines: Sequence[Wanted], fence: int) -> Awaitable[list[Any]]:
+        keys: list[str] = []
+        args: list[str | int] = [order_id, fence, self._hold_ms]
+        for line in lines:
+            keys += (product_key(line.sku), holds_key(line.sku))
+            args.append(line.quantity)
+        return self._store.run(HOLD, keys, args)
+
+    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
+        """See `Stock.release`."""
+        await self._return(order_id, skus, "claimed", fence)
+
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.confirm`."""
+        replies = await _all(
+            [self._store.run(CONFIRM, [holds_key(sku) for sku in part], [order_id]) for part in self._parts(skus)]
+        )
+        missing = [sku for sku, was_held in zip(skus, replies, strict=True) if not was_held]
+        if missing:
+            raise StockNotHeld(missing)
+
+    async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.cancel`."""
+        await self._return(order_id, skus, "any")
+
+    async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+        """See `Stock.complete`."""
+        await _all(
+            [self._store.run(COMPLETE, [holds_key(sku) for sku in part], [order_id]) for part in self._parts(skus)]
+        )
+
+    async def restock(self, order_id: OrderId, lines: Sequence[StockLine], *, report: str) -> None:
+        """See `Stock.restock`."""
+        await _all(
+            [
+                self._store.run(
+                    RESTOCK,
+                    [product_key(line.sku), restocked_key(line.sku)],
+                    [order_id, line.quantity, RESTOCKED_MS, report],
+                )
+                for line in lines
+            ]
+        )
+
+    async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
+        """See `Stock.expire`."""
+        return all(await self._return(order_id, skus, "expired"))
+
+    def _return(self, order_id: OrderId, skus: Collection[Sku], which: str, *fence: int) -> Awaitable[list[Any]]:
+        return _all(
+            [
+                self._store.run(
+                    RETURN_STOCK,
+                    [key for sku in part for key in (product_key(sku), holds_key(sku))],
+                    [order_id, which, *fence],
+                )
+                for part in self._parts(skus)
+            ]
+        )
+
+    def _parts(self, lines: Collection[T]) -> Iterable[Sequence[T]]:
+        """The lines of each call."""
+        listed = list(lines)
+        return [listed[first : first + self._lines_per_call] for first in range(0, len(listed), self._lines_per_call)]
+
+
+async def _all(calls: Sequence[Awaitable[list[Any] | None]]) -> list[Any]:
+    """The replies of all calls, one after the other.
+
+    Raises the first failure after every call has ended, so that no call overlaps the next step.
+    """
+    if len(calls) == 1:
+        return await calls[0] or []
+    replies = await asyncio.gather(*calls, return_exceptions=True)
+    flat: list[Any] = []
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+        flat += reply or ()
+    return flat

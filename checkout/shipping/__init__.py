@@ -1,0 +1,1 @@
+"""The adapters of the shipping port, a file each."""

@@ -1,0 +1,65 @@
+"""`peakgate catalog import`."""
+
+from __future__ import annotations
+
+import argparse
+
+from gateway.cli.messages import say
+from gateway.cli.parsers import Commands, Parser, add_settings, read_settings
+
+
+def add_parser(commands: Commands) -> None:
+    """Add `catalog` and its verbs."""
+    catalog = commands.add_parser("catalog", help="the products of the shop", description="The products of the shop.")
+    verbs = catalog.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    importing = verbs.add_parser(
+        "import",
+        help="put the products of a file into the catalogue",
+        description=(
+            "Put every product of a CSV or JSON Lines file (sku,name,price,currency,stock) into the catalogue, also while\n"
+            "the gateway runs. A price is in major units, such as 2.55; prices are in force within 2 s. Nothing is imported\n"
+            "if a record is wrong, unless --skip-bad. A file may have some of the columns: without stock, for example, the\n"
+            "stock stays as it is."
+        ),
+        epilog="example: peakgate catalog import examples/catalog.csv --data-dir ./data",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    importing.add_argument("file", metavar="FILE.csv|.tsv|.jsonl")
+    importing.add_argument(
+        "--skip-bad", action="store_true", help="import the sound records of a file that has wrong ones"
+    )
+    importing.add_argument(
+        "--delimiter",
+        type=_delimiter,
+        metavar="CHARACTER",
+        help="the character between columns, or tab (default: that of , ; | and tab which the header has)",
+    )
+    importing.add_argument(
+        "--decimal-comma", action="store_true", help="a comma stands before decimals, as in 2,55 (default: a point)"
+    )
+    importing.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="the encoding of a file without a byte-order mark, such as cp1252 (default: utf-8)",
+    )
+    add_settings(importing, ["config", "data_dir", "store_url", "log_format", "log_level"])
+    importing.set_defaults(run=_import)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from cart.catalog.files import FileForm
+    from gateway.commands.catalog import import_file
+
+    form = FileForm(args.delimiter, "," if args.decimal_comma else ".", args.encoding)
+    return import_file(args.file, read_settings(args), form, skip_bad=args.skip_bad, say=say)
+
+
+def _delimiter(text: str) -> str:
+    """The character that an option names."""
+    character = "\t" if text in {"tab", "\\t"} else text
+    if len(character) != 1 or character.isalnum() or character in ' "\r\n':
+        raise argparse.ArgumentTypeError(
+            f"must be one character that is no letter, digit, blank or quote, not {text!r}"
+        )
+    return character

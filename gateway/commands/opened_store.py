@@ -1,0 +1,25 @@
+"""The store of a command: that of a running gateway, or the one in the data directory of a gateway that does not run."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from gateway.prerequisites import StoreAddress
+from gateway.settings import Settings
+from store.embedded import DataDirectoryInUse, EmbeddedServer, store_url
+
+
+def open_store_address(settings: Settings, stack: ExitStack) -> StoreAddress:
+    """The address of the store; an embedded one that does not run is started, and stopped by `stack`.
+
+    Raises `EmbeddedServerError`.
+    """
+    if settings.store_url is not None:
+        return StoreAddress(settings.store_url, is_embedded=False)
+    server = EmbeddedServer(settings.data_dir, lock_timeout_s=0.0)
+    try:
+        server.start()
+        stack.callback(server.stop)
+    except DataDirectoryInUse:
+        pass  # a gateway runs there: its store is at the same address
+    return StoreAddress(store_url(settings.data_dir), is_embedded=True)

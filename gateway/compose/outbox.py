@@ -1,0 +1,36 @@
+"""The dispatcher of the outbox: sends what this process has accepted, changed or reported to the queue."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Final
+
+from checkout.guarded import GuardedSink
+from checkout.outbox import BATCH, OutboxDispatcher
+from checkout.queues.redis_queue import MAX_BATCH, RedisQueue
+from checkout.redis.outbox import RedisOutbox
+from gateway.compose.background import Background
+from gateway.compose.orders import OrderBackends
+
+# Entries that are not sent by then are sent by the sweep of another process.
+DRAIN_S: Final = 2.0
+
+
+def open_dispatcher(
+    backends: OrderBackends, stack: AsyncExitStack, background: Background, *, sweeps: bool
+) -> OutboxDispatcher:
+    """Start the dispatcher; `stack` drains it. Where it does not sweep, it sends only the entries submitted to it."""
+    dispatcher = OutboxDispatcher(
+        RedisOutbox(backends.pinned),
+        GuardedSink(backends.queue, backends.breakers.of("queue")),
+        pinned=backends.pinned.pinned,
+        batch=MAX_BATCH if isinstance(backends.queue, RedisQueue) else BATCH,
+    )
+    background.start("outbox", dispatcher.run if sweeps else dispatcher.send)
+
+    async def drain() -> None:
+        if not background.is_cut_off:
+            await dispatcher.drain(DRAIN_S)
+
+    stack.push_async_callback(drain)
+    return dispatcher

@@ -1,0 +1,124 @@
+"""Checks of the data directory and of the store: everything that the promises to shoppers need."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from cart.ids import PARTITIONS
+from checkout.redis.durability import AofWait, Durability, OnReply, fsync_policy
+from gateway.prerequisites.connections import (
+    BLOCKING_DEADLINE_S,
+    CannotStart,
+    StoreAddress,
+    open_companion,
+    open_store,
+)
+from gateway.prerequisites.permissions import missing_permissions
+from gateway.prerequisites.requirements import Description, faults, warnings
+from gateway.settings import Settings
+from store import Client, PinnedStore, ReplyError, StoreError
+from store.data_directory import prepare_data_directory
+
+_log = logging.getLogger("peakgate")
+
+_SECRET_KEY: Final = "peakgate:secret"  # noqa: S105 - the name of a key, not a secret
+_PARTITIONS_KEY: Final = "peakgate:partitions"
+
+
+def check_data_dir(data_dir: Path) -> None:
+    """See that the directory is there, or make it; it belongs to this user alone. Raises `CannotStart`."""
+    try:
+        prepare_data_directory(data_dir)
+    except OSError as error:
+        raise CannotStart(f"cannot use the data directory {data_dir}: {error.strerror}") from error
+
+
+async def check_store(settings: Settings, store: StoreAddress) -> None:
+    """See that the store can hold all promises; log a doubt as a warning. Raises `CannotStart` with all reasons in a line."""
+    async with AsyncExitStack() as stack:
+        client = await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)
+        try:
+            if not store.is_embedded:
+                await _check_permissions(store)
+            description = await _check_requirements(settings, client)
+            await _check_partitions(client)
+            if settings.durability == "aof":
+                await _check_durability(client)
+        except StoreError as error:
+            raise CannotStart(f"the store does not answer as it should: {error}") from error
+    if not store.is_embedded:
+        for warning in warnings(description, needs_file=settings.durability == "aof"):
+            _log.warning("%s", warning)
+
+
+async def _check_permissions(store: StoreAddress) -> None:
+    missing = await missing_permissions(store.url)
+    if missing:
+        raise CannotStart(
+            f"the user of the store may not use {', '.join(missing)}; docs/store.md has the ACL line with all that is needed"
+        )
+
+
+async def _check_requirements(settings: Settings, client: Client) -> Description:
+    description = Description.parse(await client.execute("INFO"))
+    needs_file = settings.durability == "aof"
+    if found := faults(description, needs_file=needs_file, allows_eviction=settings.allow_eviction):
+        raise CannotStart("; ".join(found))
+    return description
+
+
+async def _check_partitions(client: Client) -> None:
+    """Ids begin with their partition, so a store filled with another number of them would not be found again."""
+    recorded = await _record_once(client, _PARTITIONS_KEY, str(PARTITIONS).encode())
+    if int(recorded) != PARTITIONS:
+        raise CannotStart(f"the store was filled with {int(recorded)} partitions; this Peakgate has {PARTITIONS}")
+
+
+async def _check_durability(client: Client) -> None:
+    policy = await fsync_policy(client)
+    if policy == "off":
+        raise CannotStart("--durability aof needs a store with an append-only file (appendonly yes)")
+    if policy != "always":
+        try:
+            await AofWait(client).probe()
+        except ReplyError as error:
+            raise CannotStart(
+                f"--durability aof needs a store with appendfsync always, or one that knows WAITAOF: {error}"
+            ) from error
+
+
+async def shared_secret(client: Client) -> bytes:
+    """32 random bytes that all gateways of the store have: they sign tokens with them. Raises `CannotStart`."""
+    try:
+        return await _record_once(client, _SECRET_KEY, secrets.token_bytes(32))
+    except StoreError as error:
+        raise CannotStart(f"the store does not answer as it should: {error}") from error
+
+
+async def _record_once(client: Client, key: str, value: bytes) -> bytes:
+    """The value of a key, this one if it has none yet. Only then it writes: a full store serves gateways that start."""
+    recorded = await client.execute("GET", key)
+    if recorded is None:
+        recorded = await client.execute("SET", key, value, "NX", "GET")
+    return value if recorded is None else bytes(recorded)
+
+
+async def restore_shared(client: Client, secret: bytes) -> None:
+    """Write what all gateways share into a store that was emptied. Raises `StoreError`."""
+    await client.execute("SET", _PARTITIONS_KEY, PARTITIONS, "NX")
+    found = await client.execute("SET", _SECRET_KEY, secret, "NX", "GET")
+    if found is not None and bytes(found) != secret:
+        _log.error("the gateways of the store sign tokens with another secret: restart this gateway")
+
+
+async def durability(settings: Settings, store: StoreAddress, client: Client, stack: AsyncExitStack) -> Durability:
+    """How orders are kept safe on this store, as it is set or as fits it."""
+    level = settings.durability or ("aof" if store.is_embedded else "memory")
+    # Where the server flushes its file before each reply, the reply says all there is to say.
+    if level == "memory" or await fsync_policy(client) == "always":
+        return OnReply(PinnedStore(client))
+    return AofWait(await open_companion(store, client, stack))

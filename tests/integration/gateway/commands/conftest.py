@@ -1,0 +1,1 @@
+from tests.sqs import aws_credentials, sqs_endpoint, sqs_server  # noqa: F401  fixtures
