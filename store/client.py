@@ -51,8 +51,8 @@ PROBE_TTL_MS: Final = 60_000
 # cluster is left when this lasts: it may never serve again, and another may serve under the address by then.
 LASTING: Final = frozenset({Reason.LOADING, Reason.TOO_FEW_REPLICAS, Reason.CLUSTER_DOWN})
 LASTING_S: Final = 3.0
-# How long the start waits for a primary behind an address that leads to a replica.
-FAILOVER_S: Final = 5.0
+# How long the start waits for a server that is slow to answer, and for a primary behind an address that leads to a replica.
+OPEN_S: Final = 5.0
 
 
 class Store(Protocol):
@@ -359,9 +359,9 @@ class Client(asyncio.Protocol):
         """Whether there is a connection now."""
         return self._transport is not None
 
-    async def connect(self) -> None:
-        """Open the first connection; raises `StoreUnavailable` with the reason if that fails."""
-        stream = await handshake.open_stream(self._url, self._connect_timeout_s)
+    async def connect(self, *, timeout_s: float | None = None) -> None:
+        """Open a connection, within the time of every connection or another; raises `StoreUnavailable` with the reason if that fails."""
+        stream = await handshake.open_stream(self._url, timeout_s or self._connect_timeout_s)
         self._reader = new_reader()
         self._leaving = self._unfit_since = None
         self._drop_unsendable(self._now())
@@ -424,16 +424,17 @@ class Client(asyncio.Protocol):
 async def open_client(url: str, *, deadline_s: float = DEADLINE_S, max_waiting: int = MAX_WAITING) -> Client:
     """Connect to the one Redis or Valkey server at `url` (`redis://`, `rediss://` or `unix://`).
 
+    The first connection has more time than later ones: nobody waits behind it, and a machine that starts much at once is slow.
     Raises `ValueError` for an address that cannot be read and `StoreUnavailable` when nothing answers there, or only
-    replicas for some seconds.
+    replicas, for `OPEN_S`.
     """
     client = Client(url, deadline_s=deadline_s, max_waiting=max_waiting)
     backoff = Backoff(FIRST_RECONNECT_S, MAX_RECONNECT_S)
     now = asyncio.get_running_loop().time
-    give_up_at = now() + FAILOVER_S
+    give_up_at = now() + OPEN_S
     while True:
         try:
-            await client.connect()
+            await client.connect(timeout_s=OPEN_S)
         except StoreUnavailable as error:
             if error.reason is not Reason.READONLY or now() >= give_up_at:
                 raise
