@@ -48,6 +48,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """When it expires unless it is changed before."""
         return self.updated_at + LIFETIME_MS
 
+    @property
+    def emails(self) -> frozenset[str]:
+        """The addresses in it: of the buyer, and of whom to tell."""
+        named = (each.email for each in (self.buyer, self.details) if each is not None)
+        return frozenset(email for email in named if email)
+
     def fingerprint_of(self, key: str) -> str | None:
         """The digest of the request that this key was used for, None if it is new."""
         return dict(self.keys).get(_digest(key))

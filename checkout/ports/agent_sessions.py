@@ -19,5 +19,20 @@ class AgentSessions(Protocol):
         ...
 
     async def put(self, session: Session, *, version: int) -> bool:
-        """Store a session that was read at `version`, 0 for a new one; False, and no change, if it has changed since."""
+        """Store a session that was read at `version`, 0 for a new one; False, and no change, if it has changed since.
+
+        From then on `SessionErasure` finds it by the addresses that it has now.
+        """
+        ...
+
+
+class SessionErasure(Protocol):
+    """Erases sessions by what is known of their shopper."""
+
+    async def erase_all_of(self, email: str) -> int:
+        """Erase the sessions with this address, in any case; returns how many. Raises the errors of the store.
+
+        Each that was stored before the call is erased, also one that changes meanwhile, and one that cannot be read. It may
+        be repeated, also after a crash.
+        """
         ...

@@ -22,6 +22,7 @@ from cart.timestamps import unix_ms
 from checkout.archive.archived import erased, fields_of
 from checkout.errors import OrderElsewhere
 from checkout.order import Order
+from checkout.ports.agent_sessions import SessionErasure
 from checkout.ports.archive import Archive, Position
 from checkout.ports.documents import OrderDocuments
 from checkout.ports.erasures import ErasureRequests, RequestedErasure
@@ -42,13 +43,17 @@ _log = logging.getLogger(__name__)
 
 
 class ErasureReport(msgspec.Struct, frozen=True):
-    """Orders of the shopper: those erased now, those that wait for their end, those of another Region; and deleted carts."""
+    """Orders of the shopper: those erased now, those that wait for their end, those of another Region.
+
+    `carts` of an owner and `sessions` of an e-mail address are those that were deleted.
+    """
 
     orders: int
     erased: int
     waiting: int
     carts: int
     elsewhere: int = 0
+    sessions: int = 0
 
 
 class Eraser:
@@ -67,6 +72,7 @@ class Eraser:
         requests: ErasureRequests,
         index: OrderIndex,
         carts: CartErasure,
+        sessions: SessionErasure,
         owner_name: Callable[[str], str] = str,
         codec: OrderCodec,
         archive: Archive | None = None,
@@ -82,6 +88,7 @@ class Eraser:
         self._requests = requests
         self._index = index
         self._carts = carts
+        self._sessions = sessions
         self._owner_name = owner_name
         self._codec = codec
         self._archive = archive
@@ -97,6 +104,7 @@ class Eraser:
         ids = await self._orders_of(shopper)
         await self._requests.enter(ids, at=self._clock_ms())
         carts = await self._carts.delete_all_of(self._owner_name(shopper.name)) if shopper.by == "owner" else 0
+        sessions = await self._sessions.erase_all_of(shopper.name) if shopper.by == "email" else 0
         outcomes = [await self._try(order_id, has_settled=False) for order_id in ids]
         return ErasureReport(
             orders=len(ids),
@@ -104,6 +112,7 @@ class Eraser:
             waiting=outcomes.count(False),
             carts=carts,
             elsewhere=outcomes.count(None),
+            sessions=sessions,
         )
 
     async def run(self) -> None:

@@ -44,6 +44,8 @@ def erase(settings: Settings, shopper: Shopper, *, say: Say) -> int:
         )
         if shopper.by == "owner":
             sys.stdout.write(f"{report.carts:,} carts deleted\n")
+        else:
+            sys.stdout.write(f"{report.sessions:,} sessions of agents deleted\n")
         if report.elsewhere:
             sys.stdout.write(f"{report.elsewhere:,} have their home in another Region: erase the shopper there too\n")
         if report.waiting:

@@ -9,6 +9,7 @@ from checkout.ports.archive import Archive
 from checkout.ports.erasures import ErasureRequests
 from checkout.privacy.erasure import Eraser
 from checkout.privacy.resealing import Resealer, ResealReport
+from checkout.redis.agent_sessions import RedisSessionErasure
 from checkout.redis.documents import RedisDocuments
 from checkout.redis.erasures import RedisErasures
 from gateway.compose.orders import OrderBackends
@@ -22,6 +23,7 @@ def open_eraser(backends: OrderBackends) -> Eraser:
         requests=erasure_requests(backends),
         index=backends.index,
         carts=RedisCartErasure(backends.client),
+        sessions=RedisSessionErasure(backends.client, backends.privacy.pseudonyms),
         owner_name=backends.privacy.pseudonyms.of_owner,
         codec=backends.privacy.codec,
         archive=_archive(backends),

@@ -101,7 +101,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
         *_webhook_routes(settings, reports),
         *open_agents(
             settings.policies.agents,
-            RedisAgentSessions(backends.client, backends.privacy.sealer),
+            RedisAgentSessions(backends.client, backends.privacy.sealer, backends.privacy.pseudonyms),
             carts=cart_handlers,
             checkout=checkout,
             prices=prices,

@@ -256,7 +256,7 @@ def test_nothing_personal_is_at_rest_logged_or_reported_and_an_erased_shopper_is
     eventually(erase, lambda output: ", 0 wait" in output)
     assert "0 orders found" in privacy(shop, "erase", "--email", "-", stdin=EMAIL.upper())
     again = admin(shop, "/admin/v1/privacy/erase", {"owner": OWNER})
-    assert again == (200, '{"orders":0,"erased":0,"waiting":0,"carts":0,"elsewhere":0}\n')
+    assert again == (200, '{"orders":0,"erased":0,"waiting":0,"carts":0,"elsewhere":0,"sessions":0}\n')
     assert buyer.call("GET", "/v1/orders").body["orders"] == []
     for order_id, order in before.items():
         # Its owner is forgotten too, so its id gives access to what is left.

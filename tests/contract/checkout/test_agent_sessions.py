@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -11,9 +13,9 @@ import pytest
 from cart.currencies import is_currency
 from cart.errors import IdempotencyKeyMissing, IdempotencyKeyReused, InvalidBody
 from cart.handlers import CartHandlers
-from cart.ids import new_cart_id
+from cart.ids import new_cart_id, partition_of
 from cart.model import CartId
-from checkout.agents.bodies import CompleteSession, CreateSession, UpdateSession
+from checkout.agents.bodies import Buyer, CompleteSession, CreateSession, FulfillmentDetails, UpdateSession
 from checkout.agents.errors import SessionChanged, SessionClosed, SessionNotFound
 from checkout.agents.handlers import AgentHandlers, Call, Result
 from checkout.agents.rendering import SessionRenderer
@@ -22,11 +24,19 @@ from checkout.agents.session import KNOWN_KEYS, LIFETIME_MS, Session, session_id
 from checkout.errors import CartEmpty, OutOfStock, PriceChanged
 from checkout.memory.agent_sessions import MemoryAgentSessions
 from checkout.order_status import OrderStatus
-from checkout.ports.agent_sessions import AgentSessions
+from checkout.ports.agent_sessions import AgentSessions, SessionErasure
 from checkout.privacy.memory_keys import MemoryKeys
+from checkout.privacy.pseudonyms import Pseudonyms
 from checkout.privacy.sealer import Sealer
-from checkout.redis.agent_sessions import RedisAgentSessions, session_key
-from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop
+from checkout.redis.agent_sessions import (
+    BATCH,
+    RedisAgentSessions,
+    RedisSessionErasure,
+    session_key,
+    sessions_of_email_key,
+)
+from store import Client
+from tests.contract.checkout.shop import BOX, MUG, FailingStore, Killed, MemoryShop, RedisShop, Shop
 
 AGENT, AGENT_KEY = "openai", "0a" * 32
 ADDRESS = {
@@ -47,15 +57,26 @@ PAYMENT = {
 }
 
 
+HASHES = Pseudonyms(b"a key")
+
+
 def sessions_of(shop: Shop) -> AgentSessions:
     if isinstance(shop, RedisShop):
-        return RedisAgentSessions(shop.store, Sealer(MemoryKeys()))
+        return RedisAgentSessions(shop.store, Sealer(MemoryKeys()), HASHES)
     return MemoryAgentSessions(clock_ms=shop.now)
 
 
 @pytest.fixture
 def sessions(shop: Shop) -> AgentSessions:
     return sessions_of(shop)
+
+
+@pytest.fixture
+def erasure(sessions: AgentSessions, shop: Shop) -> SessionErasure:
+    if isinstance(sessions, MemoryAgentSessions):
+        return sessions
+    assert isinstance(shop, RedisShop)
+    return RedisSessionErasure(shop.store, HASHES)
 
 
 def a_session(**members: Any) -> Session:
@@ -155,6 +176,170 @@ async def test_nothing_personal_of_a_session_is_stored_in_plain_text(shop: Shop,
         fields = await shop.store.execute("HGETALL", session_key(CartId(session_id)))
         assert b"Ada" not in repr(fields).encode()
         assert b"ada@" not in repr(fields).encode()
+
+
+# --- erasure
+
+
+def of_buyer(email: str, **members: Any) -> Session:
+    return a_session(buyer=Buyer(email=email), **members)
+
+
+async def test_the_sessions_of_an_address_are_erased(sessions: AgentSessions, erasure: SessionErasure) -> None:
+    # The buyer of one, whom to tell in another, both in a third, and the same address as another person types it.
+    details = FulfillmentDetails(email="ada@example.com")
+    own = [
+        of_buyer("ada@example.com"),
+        of_buyer("eve@example.com", details=details),
+        of_buyer("ada@example.com", details=details),
+        of_buyer(" Ada@Example.com"),
+    ]
+    others = [of_buyer("eve@example.com"), a_session()]
+    for session in (*own, *others):
+        assert await sessions.put(session, version=0)
+    assert await erasure.erase_all_of("ADA@example.com") == len(own)
+    assert [await sessions.read(each.id) for each in own] == [None] * len(own)
+    assert all([await sessions.read(each.id) for each in others])
+    assert await erasure.erase_all_of("ada@example.com") == 0
+
+
+async def test_a_session_is_found_by_the_address_that_it_has_now(
+    sessions: AgentSessions, erasure: SessionErasure
+) -> None:
+    session = of_buyer("ada@example.com")
+    await sessions.put(session, version=0)
+    await sessions.put(msgspec.structs.replace(session, buyer=Buyer(email="eve@example.com")), version=1)
+    assert await erasure.erase_all_of("ada@example.com") == 0
+    assert await sessions.read(session.id) is not None
+    assert await erasure.erase_all_of("eve@example.com") == 1
+    assert await sessions.read(session.id) is None
+
+
+async def test_a_change_of_an_erased_session_stores_nothing(sessions: AgentSessions, erasure: SessionErasure) -> None:
+    session = of_buyer("ada@example.com")
+    await sessions.put(session, version=0)
+    await erasure.erase_all_of("ada@example.com")
+    assert not await sessions.put(session, version=1)
+    assert await sessions.read(session.id) is None
+
+
+async def test_sessions_that_change_during_an_erasure_are_erased(
+    sessions: AgentSessions, erasure: SessionErasure
+) -> None:
+    own = [of_buyer("ada@example.com") for _ in range(20)]
+    for session in own:
+        await sessions.put(session, version=0)
+    await asyncio.gather(erasure.erase_all_of("ada@example.com"), *(sessions.put(each, version=1) for each in own))
+    assert [await sessions.read(each.id) for each in own] == [None] * len(own)
+
+
+async def test_an_agent_that_changes_an_erased_session_does_not_find_it(agent: Agent, erasure: SessionErasure) -> None:
+    session_id = (await agent.create()).view.id
+    assert await erasure.erase_all_of("ada@example.com") == 1
+    for call in (agent.read(session_id), agent.update(session_id), agent.complete(session_id)):
+        with pytest.raises(SessionNotFound):
+            await call
+
+
+class StoreBetween:
+    """A store on which something happens after each read of an index, before its reply is used."""
+
+    def __init__(self, store: Client, between: Callable[[], Awaitable[object]]) -> None:
+        self._store = store
+        self._between = between
+        self.run = store.run
+
+    async def execute(self, *command: Any) -> Any:
+        reply = await self._store.execute(*command)
+        if command[0] == "ZRANGE" and reply:
+            await self._between()
+        return reply
+
+    def execute_blocking(self, *command: Any, timeout_s: float) -> Awaitable[Any]:
+        return self._store.execute_blocking(*command, timeout_s=timeout_s)
+
+
+async def test_sessions_stored_between_the_look_and_the_erasure_are_erased(store: Client) -> None:
+    sessions = RedisAgentSessions(store, Sealer(MemoryKeys()), HASHES)
+    first = of_buyer("ada@example.com")
+    await sessions.put(first, version=0)
+    second = msgspec.structs.replace(first, id=new_cart_id_in(partition_of(first.id)))
+    changes = iter([(first, 1), (second, 0)])
+
+    async def change() -> None:
+        for session, version in changes:
+            assert await sessions.put(session, version=version)
+
+    assert await RedisSessionErasure(StoreBetween(store, change), HASHES).erase_all_of("ada@example.com") == 2
+    assert not await sessions.put(first, version=2)
+    assert await store.execute("KEYS", "*a*:*") == []
+
+
+def new_cart_id_in(partition: str) -> CartId:
+    return next(each for each in iter(new_cart_id, "") if partition_of(each) == partition)
+
+
+@pytest.mark.parametrize("ran", [False, True])
+async def test_a_kill_while_a_session_is_stored_hides_none(store: Client, ran: bool) -> None:
+    session = of_buyer("ada@example.com", details=FulfillmentDetails(email="eve@example.com"))
+    for at in range(1, 10):
+        await store.execute("FLUSHDB")
+        failing = FailingStore(store, at=at, ran=ran, error=Killed())
+        was_killed = False
+        try:
+            await RedisAgentSessions(failing, Sealer(MemoryKeys()), HASHES).put(session, version=0)
+        except Killed:
+            was_killed = True
+        is_stored = await store.execute("EXISTS", session_key(session.id))
+        assert await RedisSessionErasure(store, HASHES).erase_all_of("eve@example.com") == is_stored
+        assert await store.execute("EXISTS", session_key(session.id)) == 0
+        if not was_killed:
+            assert is_stored
+            return
+    pytest.fail("it takes more commands than were tried")
+
+
+@pytest.mark.parametrize("ran", [False, True])
+# The first and the last look, and every command after them.
+@pytest.mark.parametrize("at", [1, 256, *range(257, 264)])
+async def test_an_erasure_that_was_killed_is_repeated(store: Client, at: int, ran: bool) -> None:
+    sessions = RedisAgentSessions(store, Sealer(MemoryKeys()), HASHES)
+    for _ in range(3):
+        await sessions.put(of_buyer("ada@example.com"), version=0)
+    with contextlib.suppress(Killed):
+        failing = FailingStore(store, at=at, ran=ran, error=Killed())
+        await RedisSessionErasure(failing, HASHES).erase_all_of("ada@example.com")
+    await RedisSessionErasure(store, HASHES).erase_all_of("ada@example.com")
+    assert await store.execute("KEYS", "*a*:*") == []
+
+
+async def test_broken_records_keep_no_session_from_its_erasure(store: Client) -> None:
+    sessions = RedisAgentSessions(store, Sealer(MemoryKeys()), HASHES)
+    unreadable, no_hash, incomplete, sound = own = [of_buyer("ada@example.com") for _ in range(4)]
+    for session in own:
+        await sessions.put(session, version=0)
+    await store.execute("HSET", session_key(unreadable.id), "sealed", "nonsense")
+    await store.execute("SET", session_key(no_hash.id), "nonsense")
+    await store.execute("HDEL", session_key(incomplete.id), "emails", "version")
+    index = sessions_of_email_key(partition_of(sound.id), HASHES.of_email("ada@example.com"))
+    await store.execute("ZADD", index, 0, b"\xff no id")
+    assert await RedisSessionErasure(store, HASHES).erase_all_of("ada@example.com") == len(own)
+    assert await store.execute("KEYS", "*a*:*") == []
+
+
+async def test_the_entries_of_an_address_expire_with_its_sessions(store: Client) -> None:
+    sessions = RedisAgentSessions(store, Sealer(MemoryKeys()), HASHES)
+    session = of_buyer("ada@example.com")
+    index = sessions_of_email_key(partition_of(session.id), HASHES.of_email("ada@example.com"))
+    # More than one call of an erasure takes, of sessions that have expired by now.
+    await store.execute("ZADD", index, *(part for number in range(2 * BATCH) for part in (1, f"{number}")))
+    await sessions.put(session, version=0)
+    assert await store.execute("ZRANGE", index, 0, -1) == [session.id.encode()]
+    left = await store.execute("PTTL", index)
+    assert await store.execute("PTTL", session_key(session.id)) <= left <= LIFETIME_MS
+    await store.execute("ZADD", index, *(part for number in range(2 * BATCH) for part in (1, f"{number}")))
+    assert await RedisSessionErasure(store, HASHES).erase_all_of("ada@example.com") == 1
+    assert await store.execute("EXISTS", index) == 0
 
 
 # --- the calls

@@ -9,16 +9,18 @@ from cart.memory_erasure import MemoryCartErasure
 from cart.ports import CartErasure
 from cart.redis_erasure import RedisCartErasure
 from checkout.archive.archived import fields_of
+from checkout.memory.agent_sessions import MemoryAgentSessions
 from checkout.memory.documents import MemoryDocuments
 from checkout.memory.erasures import MemoryErasures
 from checkout.order import NO_ADDRESS, Order
 from checkout.order_status import OrderStatus
+from checkout.ports.agent_sessions import SessionErasure
 from checkout.ports.documents import OrderDocuments
 from checkout.ports.erasures import ErasureRequests, RequestedErasure
 from checkout.ports.order_index import Shopper
 from checkout.privacy.erasure import SETTLE_S, Eraser, ErasureReport
 from checkout.privacy.order_codec import OrderCodec
-from checkout.redis.agent_sessions import session_key
+from checkout.redis.agent_sessions import RedisSessionErasure, session_key
 from checkout.redis.documents import RedisDocuments
 from checkout.redis.erasures import RedisErasures
 from checkout.redis.order_index import RedisOrderIndex
@@ -42,6 +44,7 @@ class Erasing(Archived):
             self.documents: OrderDocuments = MemoryDocuments(shop.memory_orders)
             self.requests: ErasureRequests = MemoryErasures()
             self.carts: CartErasure = MemoryCartErasure(shop.memory_carts)
+            self.sessions: SessionErasure = MemoryAgentSessions(clock_ms=shop.now)
             self.order_codec = OrderCodec()
         else:
             assert isinstance(shop, RedisShop)
@@ -49,6 +52,7 @@ class Erasing(Archived):
             self.documents = RedisDocuments(store, page=1)
             self.requests = RedisErasures(store)
             self.carts = RedisCartErasure(store, page=1)
+            self.sessions = RedisSessionErasure(store, HASHES)
             self.order_codec = shop.codec
         self.now = 1000
 
@@ -59,6 +63,7 @@ class Erasing(Archived):
             "requests": self.requests,
             "index": self.lists,
             "carts": self.carts,
+            "sessions": self.sessions,
             "codec": self.order_codec,
             "archive": self.archive,
         }
@@ -147,6 +152,20 @@ async def test_the_session_in_which_an_agent_placed_the_order_is_erased(
         await store.execute("SET", session_key(each.cart_id), "the buyer, sealed")
     await shop_.eraser().erase(ADA)
     assert [await store.execute("EXISTS", session_key(each.cart_id)) for each in (order, other)] == [0, 1]
+
+
+async def test_an_erasure_by_address_erases_the_sessions_of_agents(shop_: Erasing) -> None:
+    erased: list[str] = []
+
+    class Sessions:
+        async def erase_all_of(self, email: str) -> int:
+            erased.append(email)
+            return 3
+
+    eraser = shop_.eraser(sessions=Sessions())
+    assert (await eraser.erase(BY_EMAIL)).sessions == 3
+    assert (await eraser.erase(ADA)).sessions == 0
+    assert erased == [BY_EMAIL.name]
 
 
 async def test_an_erasure_may_be_repeated(shop_: Erasing) -> None:
