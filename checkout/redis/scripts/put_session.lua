@@ -8,7 +8,10 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 2, #KEYS do
-    redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+    local expired = redis.call('ZRANGE', KEYS[i], '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)
+    if #expired > 0 then
+        redis.call('ZREM', KEYS[i], unpack(expired))
+    end
     redis.call('ZADD', KEYS[i], now + ARGV[3], ARGV[4])
     redis.call('PEXPIRE', KEYS[i], ARGV[3])
 end
