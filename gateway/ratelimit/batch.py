@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 import struct
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 from gateway.config.policies import Limit
 from gateway.ratelimit.decision import Decision
 from gateway.ratelimit.gcra import Bucket, Rate, rate_of
 from gateway.ratelimit.rejection import Rejection
 from primitives.bounded_map import BoundedMap
+
+if TYPE_CHECKING:
+    from gateway.ratelimit.parts import Part
 
 
 class Counts:
@@ -34,7 +39,7 @@ class Rule:
 
     __slots__ = (
         "_common",
-        "_key",
+        "_openings",
         "_secret",
         "allowances",
         "args",
@@ -48,7 +53,7 @@ class Rule:
     )
 
     def __init__(
-        self, limit: Limit, counts: Counts, *, share: float, tag: str, secret: bytes, max_clients: int
+        self, limit: Limit, counts: Counts, *, share: float, tag: str, partitions: int, secret: bytes, max_clients: int
     ) -> None:
         rate = rate_of(limit.quota, limit.window_s, limit.burst)
         self.limit = limit
@@ -62,7 +67,9 @@ class Rule:
         # The number of the last batch with this rule, and its position there.
         self.batch = 0
         self.index = 0
-        self._key = f"{{{tag}}}:{limit.name}:".encode()
+        # Of the keys of each partition; a store that is no cluster has one.
+        tags = [tag] if partitions == 1 else [f"{tag}:{number}" for number in range(partitions)]
+        self._openings = [f"{{{each}}}:{limit.name}:".encode() for each in tags]
         self._secret = secret
         self.allowances: BoundedMap[str, Allowance] = BoundedMap(2 * max_clients)
         self._common: dict[str, Allowance] = {}
@@ -73,23 +80,29 @@ class Rule:
         if allowance is None:
             # Addresses and shoppers are personal: the store has a digest, and that only until the quota is whole again.
             digest = blake2b(client.encode(errors="surrogatepass"), digest_size=8, key=self._secret)
-            allowance = Allowance(self, self._key + digest.hexdigest().encode())
+            # By the client alone: the limits that count by one attribute have the client in one partition.
+            allowance = self._allowance(digest.digest()[0], digest.hexdigest().encode())
             self.allowances.put(client, allowance)
         return allowance
 
     def common_to(self, route: str) -> Allowance:
         """The allowance that all requests of a route share; the empty route is all requests."""
-        return self._common.setdefault(route, Allowance(self, self._key + route.encode()))
+        return self._common.setdefault(route, self._allowance(crc32(route.encode()), route.encode()))
+
+    def _allowance(self, number: int, name: bytes) -> Allowance:
+        partition = number % len(self._openings)
+        return Allowance(self, self._openings[partition] + name, partition)
 
 
 class Allowance:
     """The units that one limit still grants to one client."""
 
-    __slots__ = ("_bucket", "batch", "empty_until", "index", "key", "rejection", "rule")
+    __slots__ = ("_bucket", "batch", "empty_until", "index", "index_in_part", "key", "partition", "rejection", "rule")
 
-    def __init__(self, rule: Rule, key: bytes) -> None:
+    def __init__(self, rule: Rule, key: bytes, partition: int) -> None:
         self.rule = rule
         self.key = key
+        self.partition = partition
         # The time until which it is known to be spent; 0 where it is not.
         self.empty_until = 0.0
         # The rejection that was rendered last for it.
@@ -97,6 +110,8 @@ class Allowance:
         # The number of the last batch with this allowance, and its position there.
         self.batch = 0
         self.index = 0
+        # Of a batch that is split: its position among the keys of its partition.
+        self.index_in_part = 0
         self._bucket: Bucket | None = None
 
     @property
@@ -116,6 +131,7 @@ class Group:
 
     __slots__ = (
         "allowances",
+        "asks",
         "batch",
         "count",
         "fields",
@@ -139,6 +155,8 @@ class Group:
         self.count = 0
         self.index = 0
         self.positions: list[int] = []
+        # Of a batch that is split: the parts with its allowances, and the number of its ask in each.
+        self.asks: list[tuple[Part, int]] = []
         self.left: list[int] = []
         self.waits_us: list[int] = []
         if batch is not None:
@@ -161,7 +179,7 @@ class Group:
 class Batch:
     """The groups of one loop tick."""
 
-    __slots__ = ("decision", "groups", "is_decided", "keys", "number", "order", "sent_at", "size")
+    __slots__ = ("decision", "groups", "is_decided", "keys", "missing", "number", "order", "parts", "sent_at", "size")
 
     def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.number = number
@@ -171,6 +189,9 @@ class Batch:
         # An upper bound of the number of keys, and their allowances.
         self.size = 0
         self.keys: list[Allowance] = []
+        # The calls of a batch that is split, and how many have no reply yet.
+        self.parts: list[Part] = []
+        self.missing = 0
         self.sent_at = 0.0
         self.is_decided = False
         self.decision = Decision(loop)
@@ -180,6 +201,7 @@ class Batch:
         self.is_decided = True
         # Groups and batch refer to each other: left so, they would wait for the garbage collector.
         self.groups = []
+        self.parts = []
         self.decision.set_done()
 
 

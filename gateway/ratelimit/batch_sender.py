@@ -14,6 +14,8 @@ from typing import Any, Final
 from gateway.ratelimit.batch import Allowance, Batch, Group, arguments
 from gateway.ratelimit.local_decision import decide_batch_locally
 from gateway.ratelimit.outage import Outage
+from gateway.ratelimit.parts import Part, put_together, returned, split
+from primitives.futures import ignore_exception
 from primitives.unit_of_work import unit_of_work
 from store import Script, Store
 
@@ -23,11 +25,14 @@ WATCH_S: Final = 0.007
 # Keys of one script call: more would delay the store's other clients.
 MAX_KEYS: Final = 1_000
 
+GIVE_BACK: Final = Script.from_package("gateway.ratelimit", "scripts/give_back.lua")
 TAKE: Final = Script.from_package("gateway.ratelimit", "scripts/take.lua")
 
 
 class BatchSender:
     """Collects the requests of a tick, sends them to the store, and gives them its decisions.
+
+    Where it `is_split`, a batch is a call for each partition of its keys.
 
     `probe` is an allowance that no request uses: a probe takes a unit of it, so it needs a store that accepts writes.
     `batches` and `requests` count what was sent, without the probes.
@@ -38,12 +43,14 @@ class BatchSender:
         store: Store,
         probe: Allowance,
         *,
+        is_split: bool,
         timeout_s: float,
         clock: Callable[[], float],
         rng: Callable[[], float],
     ) -> None:
         self._store = store
         self._probe = probe
+        self._is_split = is_split
         self._timeout_s = timeout_s
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -104,14 +111,25 @@ class BatchSender:
             decide_batch_locally(batch, self._clock() * 1e6)
 
     def _send(self, batch: Batch) -> None:
-        args = arguments(batch)
+        if self._is_split:
+            self._send_parts(batch)
+        else:
+            args = arguments(batch)
+            reply = asyncio.ensure_future(self._store.run(TAKE, [each.key for each in batch.keys], args))
+            reply.add_done_callback(partial(self._on_reply, batch))
         batch.sent_at = self._clock()
         self._in_flight.append(batch)
-        reply = asyncio.ensure_future(self._store.run(TAKE, [each.key for each in batch.keys], args))
-        reply.add_done_callback(partial(self._on_reply, batch))
         if self._timer is None:
             self._checked_at = batch.sent_at
             self._timer = self._loop.call_later(WATCH_S, self._check_late)
+
+    def _send_parts(self, batch: Batch) -> None:
+        batch.parts = split(batch)
+        batch.missing = len(batch.parts)
+        for part in batch.parts:
+            keys = [each.key for each in part.keys]
+            reply = asyncio.ensure_future(self._store.run(TAKE, keys, part.arguments()))
+            reply.add_done_callback(partial(self._on_part, batch, part))
 
     def _send_probe(self) -> None:
         batch = self._batch()
@@ -135,6 +153,18 @@ class BatchSender:
 
     # Replies
 
+    def _on_part(self, batch: Batch, part: Part, reply: asyncio.Future[Any]) -> None:
+        """The last reply, and the first failure, decide a batch that is split."""
+        ignore_exception(reply)
+        if batch.is_decided:
+            return
+        if not reply.cancelled() and reply.exception() is None:
+            part.reply = reply.result()
+            batch.missing -= 1
+            if batch.missing:
+                return
+        self._on_reply(batch, reply)
+
     def _on_reply(self, batch: Batch, reply: asyncio.Future[Any]) -> None:
         error = asyncio.CancelledError() if reply.cancelled() else reply.exception()
         if batch.is_decided:
@@ -144,9 +174,19 @@ class BatchSender:
             self._fail(batch, str(error) or type(error).__name__)
             return
         is_probe = batch.groups[0].allowances[0] is self._probe
-        self._apply_reply(batch, reply.result())
+        self._apply_reply(batch, self._merged(batch) if self._is_split else reply.result())
         if is_probe:
             self.outage.end()
+
+    def _merged(self, batch: Batch) -> list[int]:
+        """The replies of all parts as one, after giving back what some of them granted in vain."""
+        reply, surplus = put_together(batch, batch.parts)
+        for part, units in zip(batch.parts, surplus, strict=True):
+            if any(units):
+                keys, args = returned(part, units)
+                # Without it, the units come back at the rate of their limit.
+                asyncio.ensure_future(self._store.run(GIVE_BACK, keys, args)).add_done_callback(ignore_exception)
+        return reply
 
     def _apply_reply(self, batch: Batch, reply: list[int]) -> None:
         """Give each group the decision of the store."""

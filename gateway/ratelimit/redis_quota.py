@@ -25,6 +25,8 @@ from store import Store
 
 # Clients cached by each limit, in each of two generations.
 MAX_CLIENTS: Final = 10_000
+# Of a cluster: enough to use several of its nodes, few enough that a batch is a few calls.
+PARTITIONS: Final = 4
 
 
 class RedisQuota:
@@ -34,7 +36,9 @@ class RedisQuota:
     `timeout_s` is how long the store may take to reply; up to 14 ms more pass before a batch is decided without it.
     `secret` keys the digests of clients in the store; all gateways of one store need the same.
     All keys carry one hash `tag`, because one script takes from all limits of a request, and some limits are common to
-    all requests. On a cluster one node has them.
+    all requests. On a cluster the clients are spread over `partitions`, each with a tag of its own; a batch has a call for
+    each. A request takes a unit of all its limits or of none there too; for the time of a call, though, those of
+    requests that another partition refuses are missing to others.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class RedisQuota:
         share: float,
         secret: bytes = b"",
         tag: str = "rl",
+        partitions: int = 1,
         timeout_s: float = TIMEOUT_S,
         max_clients: int = MAX_CLIENTS,
         clock: Callable[[], float] = time.monotonic,
@@ -53,13 +58,14 @@ class RedisQuota:
         # Derived, so that the same secret can have other uses.
         self._secret = blake2b(secret, digest_size=32, person=b"peakgate-limits").digest() if secret else b""
         self._tag = tag
+        self._partitions = partitions
         self._max_clients = max_clients
         self._clock = clock
         self._rules: dict[str, Rule] = {}
         self._counts: dict[str, Counts] = {}
         # No limit of the file has an empty name.
         probe = self._new_rule(Limit(name="", by="global", quota=1_000_000), Counts()).common_to("")
-        self._sender = BatchSender(store, probe, timeout_s=timeout_s, clock=clock, rng=rng)
+        self._sender = BatchSender(store, probe, is_split=partitions > 1, timeout_s=timeout_s, clock=clock, rng=rng)
 
     def limits_of(self, limits: Iterable[Limit], route: str) -> LimitSet:
         """The limits of a route, in this order; `route` names it for limits that count by route."""
@@ -107,4 +113,12 @@ class RedisQuota:
         return rule
 
     def _new_rule(self, limit: Limit, counts: Counts) -> Rule:
-        return Rule(limit, counts, share=self._share, tag=self._tag, secret=self._secret, max_clients=self._max_clients)
+        return Rule(
+            limit,
+            counts,
+            share=self._share,
+            tag=self._tag,
+            partitions=self._partitions,
+            secret=self._secret,
+            max_clients=self._max_clients,
+        )

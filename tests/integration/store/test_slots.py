@@ -69,7 +69,7 @@ from gateway.cache.store_backend import StoreBackend
 from gateway.config.policies import Limit, Room
 from gateway.http.message import Request, Response, resolve
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import RedisQuota
+from gateway.ratelimit.redis_quota import PARTITIONS, RedisQuota
 from gateway.waitingroom.redis_rooms import RedisRooms
 from store import FINISH, Client, Lease, ReplyError, Script
 from store.generation import Generation
@@ -346,8 +346,8 @@ class Uses:
         await self.quotas()
 
     async def quotas(self) -> None:
-        quota = RedisQuota(self.store, share=1.0, timeout_s=10.0)
-        limits = [Limit(name=by, by=by, quota=10) for by in ("address", "api_key", "shopper", "route", "global")]
+        quota = RedisQuota(self.store, share=1.0, timeout_s=10.0, partitions=PARTITIONS if self.is_cluster else 1)
+        limits = [Limit(name=by, by=by, quota=3) for by in ("address", "api_key", "shopper", "route", "global")]
         handler = rate_limit(limits, quota, route="GET /x", mark=lambda _request, _what: None)(lambda _: Response(200))
         requests = [Request("GET", "/x", "", {}, b"", "id", (), f"192.0.2.{number}") for number in range(50)]
         await asyncio.gather(*(resolve(handler(request)) for request in requests))

@@ -15,7 +15,7 @@ from gateway.config.policies import Limit
 from gateway.http.message import Request, Response, resolve
 from gateway.ratelimit.batch_sender import TIMEOUT_S
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import RedisQuota
+from gateway.ratelimit.redis_quota import PARTITIONS, RedisQuota
 from store import Client, open_client
 from store.embedded import EmbeddedServer
 from tests.waiting import WITHIN_S, until
@@ -30,8 +30,10 @@ ROOT = Path(__file__).parents[3]
 class Edge:
     """A handler behind limits, in this process."""
 
-    def __init__(self, client: Client, *limits: Limit, share: float = 1.0, timeout_s: float = TIMEOUT_S) -> None:
-        self.quota = RedisQuota(client, share=share, timeout_s=timeout_s)
+    def __init__(
+        self, client: Client, *limits: Limit, share: float = 1.0, timeout_s: float = TIMEOUT_S, partitions: int = 1
+    ) -> None:
+        self.quota = RedisQuota(client, share=share, timeout_s=timeout_s, partitions=partitions)
         self.marked = 0
         self._handler = rate_limit(limits, self.quota, route="GET /x", mark=self._mark)(lambda _request: Response(200))
 
@@ -71,6 +73,20 @@ async def test_tasks_at_different_times_get_no_more(store: Client) -> None:
 
     statuses = await asyncio.gather(*(late(n) for n in range(300)))
     assert statuses.count(200) == 80
+    assert not edge.marked
+    await edge.quota.close()
+
+
+@pytest.mark.parametrize("partitions", [1, PARTITIONS])
+async def test_a_rejection_by_one_limit_takes_nothing_from_another(store: Client, partitions: int) -> None:
+    wide = Limit(name="wide", by="global", quota=1_000, window_s=36_000.0)
+    edge = Edge(store, FIFTY, wide, timeout_s=PATIENT_S, partitions=partitions)
+    for client in range(5):
+        statuses = await edge.get_many(120, f"192.0.2.{client}")
+        assert statuses.count(200) == 50
+    # What is given back is sent before the next request.
+    left = (await edge.get("192.0.2.9")).header_block.partition(b'"wide";r=')[2].partition(b";")[0]
+    assert int(left) == 1_000 - 5 * 50 - 1
     assert not edge.marked
     await edge.quota.close()
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.ratelimit.batch_sender import GIVE_BACK
 from gateway.ratelimit.gcra import SLACK, Bucket, Rate, admit
 from store import Script, StoreUnavailable
 
@@ -23,11 +24,14 @@ class QuotaStore:
         self._clock = clock
         self._stored: dict[Any, tuple[float, float]] = {}
 
-    def run(self, _script: Script, keys: Sequence[Any], args: Sequence[Any] = ()) -> asyncio.Future[Any]:
+    def run(self, script: Script, keys: Sequence[Any], args: Sequence[Any] = ()) -> asyncio.Future[Any]:
         """As `Store.run`."""
         self.calls.append((keys, args))
         reply = asyncio.get_running_loop().create_future()
-        if self.mode == "replies":
+        if script is GIVE_BACK:
+            self.give_back(keys, args, self._clock() * 1e6)
+            reply.set_result(None)
+        elif self.mode == "replies":
             reply.set_result(self.take(keys, args, self._clock() * 1e6))
         elif self.mode == "fails":
             reply.set_exception(StoreUnavailable("it was killed"))
@@ -68,6 +72,12 @@ class QuotaStore:
             if has < had:
                 self._stored[key] = (bucket._level, bucket._at_us)
         return [*granted, *left, *(bucket.take(now_us, 0).wait_us for bucket in buckets), *short]
+
+    def give_back(self, keys: Sequence[Any], args: Sequence[Any], now_us: float) -> None:
+        """As of the script."""
+        for key, interval, units in zip(keys, args[::2], args[1::2], strict=True):
+            level, at_us = self._stored.get(key, (0.0, 0.0))
+            self._stored[key] = (max(level - (now_us - at_us) / float(interval) - int(units), 0.0), now_us)
 
     def _bucket(self, key: Any, limits: Sequence[bytes], limit: int) -> Bucket:
         interval, burst, shadow = itertools.islice(limits, limit * 3 - 3, limit * 3)

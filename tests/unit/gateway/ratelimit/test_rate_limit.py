@@ -15,7 +15,7 @@ from gateway.ratelimit.batch import Batch, Group
 from gateway.ratelimit.batch_sender import TIMEOUT_S, WATCH_S
 from gateway.ratelimit.outage import MAX_PROBE_S
 from gateway.ratelimit.rate_limit import rate_limit
-from gateway.ratelimit.redis_quota import RedisQuota
+from gateway.ratelimit.redis_quota import PARTITIONS, RedisQuota
 from tests.unit.gateway.ratelimit.quota_store import QuotaStore
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time, loop_time
 
@@ -25,12 +25,21 @@ ALL = Limit(name="all", by="global", quota=5, window_s=60.0)
 NOW = 1_763_723_561.0
 
 
+@pytest.fixture(autouse=True, params=[1, PARTITIONS], ids=["one slot", "partitions"])
+def partitions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Each test is run on one server, and on a cluster."""
+    monkeypatch.setattr(Edge, "partitions", request.param)
+    return int(request.param)
+
+
 class Edge:
     """A handler behind limits, on a store that the test may stop."""
 
+    partitions = 1
+
     def __init__(self, *limits: Limit, share: float = 1.0) -> None:
         self.store = QuotaStore(loop_time)
-        self.quota = RedisQuota(self.store, share=share, clock=loop_time, rng=lambda: 0.5)
+        self.quota = RedisQuota(self.store, share=share, partitions=self.partitions, clock=loop_time, rng=lambda: 0.5)
         self.marked: list[str] = []
         self.served: list[Request] = []
         self.handler = self.behind(*limits)
@@ -129,7 +138,7 @@ async def test_a_key_in_the_store_does_not_identify_the_client() -> None:
     await edge.get(client="198.51.100.77", shopper="anna")
     (keys, _), *_ = edge.store.calls
     assert not any(b"198.51" in key or b"anna" in key for key in keys)
-    assert all(key.startswith(b"{rl}:") for key in keys)
+    assert all(key.startswith((b"{rl}:", b"{rl:")) for key in keys)
 
 
 @in_virtual_time
@@ -475,11 +484,61 @@ async def test_closing_decides_waiting_requests_and_stops_probes() -> None:
 
 
 @in_virtual_time
-async def test_more_clients_than_one_call_takes_are_several_calls() -> None:
+async def test_more_clients_than_one_call_takes_are_several_calls(partitions: int) -> None:
     edge = Edge(BY_ADDRESS)
     outcomes = [edge.handler(request(client=f"client-{n % 2_500}")) for n in range(5_000)]
     assert statuses(await together(outcomes)) == [200] * 5_000
-    assert len(edge.store.calls) == 5
+    assert len(edge.store.calls) == 5 * partitions
+
+
+@in_virtual_time
+async def test_on_a_cluster_clients_are_spread_over_slots_and_a_tick_is_a_few_calls(partitions: int) -> None:
+    edge = Edge(BY_ADDRESS, BY_SHOPPER, ALL)
+    clients = [request(client=f"client-{n}", shopper=f"shopper-{n}") for n in range(100)]
+    await together([edge.handler(each) for each in clients])
+    tags = [{key.partition(b"}")[0] for key in keys} for keys, _ in edge.store.calls[:partitions]]
+    assert [len(each) for each in tags] == [1] * partitions
+    assert len(set.union(*tags)) == partitions
+    # The units that one partition granted and another refused are given back, by one call for each of them.
+    assert len(edge.store.calls) <= 2 * partitions
+
+
+@in_virtual_time
+async def test_the_limits_of_a_client_by_one_attribute_are_one_call(partitions: int) -> None:
+    edge = Edge(BY_ADDRESS, Limit(name="burst", by="address", quota=2))
+    for number in range(2 * partitions):
+        await edge.get(client=f"client-{number}")
+    assert len(edge.store.calls) == 2 * partitions
+
+
+@in_virtual_time
+async def test_what_another_limit_refuses_is_given_back_whatever_their_partitions() -> None:
+    edge = Edge(Limit(name="per-address", by="address", quota=100, window_s=3600.0), BY_SHOPPER)
+    clients = [{"client": f"client-{number}", "shopper": f"shopper-{number}"} for number in range(20)]
+    for facts in clients:
+        assert [each.status for each in await edge.get_many(50, **facts)].count(200) == 2
+    for facts in clients:
+        left = lines(await edge.get(client=facts["client"], shopper=facts["client"]))["RateLimit"]
+        assert left.startswith('"per-address";r=97;')
+
+
+@in_virtual_time
+async def test_a_part_without_a_reply_is_decided_with_the_others_by_this_process(partitions: int) -> None:
+    edge = Edge(BY_ADDRESS, BY_SHOPPER, ALL, share=0.5)
+    run, calls = edge.store.run, 0
+
+    def losing(*call: Any) -> asyncio.Future[Any]:
+        nonlocal calls
+        calls += 1
+        edge.store.mode = "fails" if calls == partitions else "replies"
+        return run(*call)
+
+    edge.store.run = losing  # type: ignore[method-assign, assignment]
+    clients = [request(client=f"client-{n}", shopper=f"shopper-{n}") for n in range(100)]
+    responses = await together([edge.handler(each) for each in clients])
+    # Half of the quota of all, decided once.
+    assert statuses(responses).count(200) == 2
+    assert len(edge.marked) == 100
 
 
 @pytest.mark.parametrize("mode", ["replies", "fails", "hangs"])
