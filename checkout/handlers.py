@@ -20,7 +20,7 @@ from cart.timestamps import unix_ms
 from checkout.errors import CancelTooLate, OrderNotFound, StatusConflict
 from checkout.order import Order
 from checkout.order_status import CANCELLABLE, CancelReason
-from checkout.place_order import OrderPlacement
+from checkout.place_order import IsQueued, OrderPlacement
 from checkout.ports.order_index import OrderIndex
 from checkout.ports.orders import Claim, Merges, Orders
 from checkout.ports.outbox import OutboxEntry
@@ -60,7 +60,7 @@ class CheckoutHandlers:
     Of an idempotency key and of a request only the `digest` (128 bits, in hex) is stored, because they may be, and are,
     personal data; only tests go without a secret key for it.
     `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait; `index` is where the order is found
-    by its owner and number.
+    by its owner and number. With `is_queued`, an order is accepted once the queue has its message.
     `shipping` maps each shipping method, the default first, to its price in minor units of any currency. Operations also
     raise the errors of adapters whose service is away; a checkout may then be repeated with the same key.
     """
@@ -79,6 +79,7 @@ class CheckoutHandlers:
         clock_ms: Callable[[], int] = unix_ms,
         new_token: Callable[[], str] | None = None,
         digest: Callable[[bytes], str] = _plain_digest,
+        is_queued: IsQueued | None = None,
     ) -> None:
         self._placement = OrderPlacement(
             orders=orders,
@@ -89,6 +90,7 @@ class CheckoutHandlers:
             dispatch=dispatch,
             index=index,
             clock_ms=clock_ms,
+            is_queued=is_queued,
         )
         self._orders = orders
         self._digest = digest

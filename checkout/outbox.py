@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from cart.model import OrderId
 from checkout.errors import DependencyTripped
 from checkout.ports.outbox import Outbox, OutboxEntry
 from checkout.ports.queue import OrderSink, Outgoing
@@ -46,6 +47,8 @@ class OutboxDispatcher:
     it for `min_age_s` by its own `clock`, which never steps: by then the process that wrote it has sent it or rolled it
     back.
 
+    `on_sent` is called with the order of each message that the queue has acknowledged.
+
     A batch is `pinned` to one connection of the store (`store.pinned`), where the queue is in the same store: an entry is
     not deleted because of a message that the store has lost meanwhile.
     """
@@ -64,6 +67,7 @@ class OutboxDispatcher:
         min_age_s: float = 5.0,
         first_backoff_s: float = 0.1,
         max_backoff_s: float = 5.0,
+        on_sent: Callable[[OrderId], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
@@ -79,6 +83,7 @@ class OutboxDispatcher:
         self._min_age_s = min_age_s
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
+        self._on_sent = on_sent
         self._ages = Ages[_Name](clock)
         self._sleep = sleep
         self._chance = chance
@@ -218,6 +223,9 @@ class OutboxDispatcher:
         by_outcome: dict[bool, list[OutboxEntry]] = {True: [], False: []}
         for entry, is_sent in zip(batch, are_sent, strict=True):
             by_outcome[is_sent].append(entry)
+        if self._on_sent is not None:
+            for entry in by_outcome[True]:
+                self._on_sent(entry.order_id)
         await self._mark_sent(by_outcome[True])
         self._discard(batch)
         self._note_refusals(by_outcome[False], by_outcome[True])

@@ -8,8 +8,8 @@ late changes nothing of a later checkout: the claim's token guards the cart, its
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 from cart.errors import CartClosed, IdempotencyKeyReused, Interrupted, Refusal
 from cart.ids import order_id_for
@@ -20,7 +20,7 @@ from checkout.order import HistoryEntry, Order
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
 from checkout.ports.order_index import OrderIndex
-from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, Merges, MergeUnfinished, Orders, Receipt
+from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, Committed, Merges, MergeUnfinished, Orders, Receipt
 from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock
 from checkout.pricing import order_lines, require_price_consent
@@ -32,6 +32,14 @@ from primitives.outages import is_outage, level_of, may_have_run
 MAX_ATTEMPTS: Final = 3
 
 logger = logging.getLogger(__name__)
+
+
+class IsQueued(Protocol):
+    """Whether the queue has acknowledged the message of an order, after a while at most. Raises the errors of the store."""
+
+    def __call__(self, order_id: OrderId, *, is_new: bool) -> Awaitable[bool]:
+        """`is_new`: this process has handed the message to its dispatcher just now."""
+        ...
 
 
 class OrderPlacement:
@@ -48,8 +56,10 @@ class OrderPlacement:
         dispatch: Callable[[OutboxEntry], None],
         index: OrderIndex,
         clock_ms: Callable[[], int],
+        is_queued: IsQueued | None = None,
     ) -> None:
         self._orders = orders
+        self._is_queued = is_queued
         self._stock = stock
         self._prices = prices
         self._merges = merges
@@ -65,7 +75,10 @@ class OrderPlacement:
         `CheckoutInterrupted` with `may_have_run` the order may have been placed.
         """
         try:
-            return await self._place(purchase)
+            placed = await self._place(purchase)
+            if self._is_queued is not None:
+                await self._await_queue(placed, self._is_queued)
+            return placed
         except (Refusal, Interrupted):
             raise
         except Exception as error:
@@ -94,6 +107,17 @@ class OrderPlacement:
             raise CartClosed(begun.order_id)
         await self._release_claim(claim, nothing_held=False)
         raise IdempotencyKeyInProgress
+
+    async def _await_queue(self, placed: PlacedOrder, is_queued: IsQueued) -> None:
+        """Raise `CheckoutInterrupted` if the queue does not have the order's message in time. The order stands, and is sent later."""
+        try:
+            has_message = await is_queued(placed.order.id, is_new=not placed.replayed)
+        except Exception as error:
+            if is_outage(error):
+                raise CheckoutInterrupted(may_have_run=True) from error
+            raise
+        if not has_message:
+            raise CheckoutInterrupted(may_have_run=True)
 
     async def _begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         try:
@@ -156,7 +180,7 @@ class OrderPlacement:
             await self._release_stock(order, claimed.fence)
             return None
         if not committed.is_durable:
-            return await self._roll_back(order, claimed, claim, committed.entry)
+            return await self._roll_back(order, claimed, claim, committed)
         self._announce(order, committed.entry)
         return PlacedOrder(order, replayed=False)
 
@@ -221,10 +245,13 @@ class OrderPlacement:
         await self._release_stock(order, claimed.fence)
         raise error
 
-    async def _roll_back(self, order: Order, claimed: Claimed, claim: Claim, entry: OutboxEntry) -> PlacedOrder:
-        """Roll back an order that is not durable in time, and raise `OrderNotDurable`; the order, if it is too late for that."""
+    async def _roll_back(self, order: Order, claimed: Claimed, claim: Claim, committed: Committed) -> PlacedOrder:
+        """Roll back an order that is not durable in time; the order, if it is too late for that.
+
+        Raises `OrderNotDurable`, or `CheckoutInterrupted` where the order may stand on the server that takes over.
+        """
         try:
-            is_rolled_back = await self._orders.roll_back(order, entry)
+            is_rolled_back = await self._orders.roll_back(order, committed.entry)
         except Exception as error:  # noqa: BLE001 - the order itself shows whether it stands
             logger.log(
                 level_of(error),
@@ -237,6 +264,8 @@ class OrderPlacement:
         if not is_rolled_back and (placed := await self._placed(order, claim)) is not None:
             return placed
         await self._release_stock(order, claimed.fence)
+        if not committed.undo_is_safe:
+            raise CheckoutInterrupted(may_have_run=True)
         raise OrderNotDurable
 
     async def _placed(self, order: Order, claim: Claim) -> PlacedOrder | None:

@@ -62,6 +62,7 @@ class MemoryOrders:
         self.entries: dict[str, OutboxEntry] = {}
         self._posted_ms: dict[str, int] = {}
         self.is_durable = True
+        self.undo_is_safe = True
         # The time of the last sign of life of each order in flight, in ms.
         self.in_flight: dict[OrderId, int] = {}
         self.event_outboxes: dict[str, MemoryEvents] = {}
@@ -124,7 +125,7 @@ class MemoryOrders:
         del self._claims[cart.id, cart.version]
         self.in_flight[order.id] = self._clock_ms()
         self._append_event(order.id, 1)
-        return Committed(self.post(order.id, message), self.is_durable)
+        return Committed(self.post(order.id, message), self.is_durable, self.undo_is_safe)
 
     async def roll_back(self, order: Order, entry: OutboxEntry) -> bool:
         """See `Orders.roll_back`."""
@@ -318,6 +319,10 @@ class MemoryOrders:
         return OutboxBacklog(
             len(self.entries), (self._clock_ms() - min(self._posted_ms[each] for each in self.entries)) / 1000
         )
+
+    async def has_message_of(self, order_id: OrderId) -> bool:
+        """See `WaitingMessages.has_message_of`."""
+        return any(entry.order_id == order_id for entry in self.entries.values())
 
     async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         """See `Outbox.mark_sent`."""

@@ -54,10 +54,14 @@ class MergeUnfinished(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The order is stored. An order that is not `is_durable`, as durable as promised, must be rolled back."""
+    """The order is stored. An order that is not `is_durable`, as durable as promised, must be rolled back.
+
+    Unless `undo_is_safe`, it may stand after that: the server that takes over may have the order without the roll-back.
+    """
 
     entry: OutboxEntry
     is_durable: bool
+    undo_is_safe: bool = True
 
 
 class Receipt(msgspec.Struct, frozen=True):

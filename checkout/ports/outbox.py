@@ -38,6 +38,14 @@ class Outbox(Protocol):
         ...
 
 
+class WaitingMessages(Protocol):
+    """Which messages wait in the outbox."""
+
+    async def has_message_of(self, order_id: OrderId) -> bool:
+        """Whether a message of the order waits: the queue has not acknowledged it, or it is not noted yet."""
+        ...
+
+
 class OutboxGauge(Protocol):
     """How much waits in the outbox, for metrics."""
 

@@ -1,6 +1,7 @@
-"""Durability of order writes: the reply of the store, or WAITAOF for its append-only file.
+"""Durability of order writes: the reply of the store, WAITAOF for its append-only file, or WAIT for a replica.
 
-The setting `memory`, and `aof` with `appendfsync always`, use `OnReply`; `aof` with another `appendfsync` uses `AofWait`.
+The settings `memory`, `queue` and `server`, and `aof` with `appendfsync always`, use `OnReply`; `aof` with another `appendfsync` uses
+`AofWait`, and `replica` uses `ReplicaWait`. docs/durability.md says what each can lose.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Durability(Protocol):
 
     reply_is_durable: bool
     """Whether a write is durable as soon as its reply arrives."""
+    undo_is_safe: bool
+    """Whether a write that is not durable is gone for good once it is undone on the server that ran it."""
 
     def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[tuple[Any, bool]]:
         """Run the script; returns its reply, and whether its writes and all earlier ones are durable. Raises `StoreError`."""
@@ -33,6 +36,7 @@ class OnReply:
     """Durable on reply: the store has no append-only file, or flushes it before it replies."""
 
     reply_is_durable = True
+    undo_is_safe = True
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -56,15 +60,15 @@ class _Write:
         self.done = done
 
 
-class AofWait:
-    """Durable once WAITAOF confirms that the append-only file is flushed to disk; one WAITAOF for a batch of writes.
+class BatchedWait:
+    """Durable once a command that waits says so; one such command for a batch of writes.
 
-    WAITAOF covers the writes of its own connection, and blocks it. So `store` must be a connection used for nothing else.
-    Writes that arrive during a WAITAOF form the next batch. Needs Redis 7.2 or Valkey 7.2 with `appendonly yes`; `probe`
-    checks that, and without it no write is durable.
+    The command covers the writes of its own connection, and blocks it. So `store` must be a connection used for nothing else.
+    Writes that arrive while it waits form the next batch. It waits for `wait_ms` at most.
     """
 
     reply_is_durable = False
+    undo_is_safe = True
 
     def __init__(self, store: Store, *, wait_ms: int = WAIT_MS) -> None:
         self._store = store
@@ -72,9 +76,15 @@ class AofWait:
         self._gathered: list[_Write] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def probe(self) -> None:
-        """Raises `ReplyError` with the server's reason if it does not support WAITAOF."""
-        await self._wait()
+    async def probe(self) -> bool:
+        """Whether all writes until now are durable. Raises `ReplyError` with the server's reason if it cannot wait."""
+        return self._is_durable(await self._wait())
+
+    def _wait(self) -> Awaitable[Any]:
+        raise NotImplementedError
+
+    def _is_durable(self, reply: Any) -> bool:
+        raise NotImplementedError
 
     def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[tuple[Any, bool]]:
         """See `Durability.write`."""
@@ -90,11 +100,11 @@ class AofWait:
             await self._write_batch(batch)
 
     async def _write_batch(self, batch: Sequence[_Write]) -> None:
-        # EVALSHA, not `run`, which would repeat an unknown script after the WAITAOF that is to cover it.
+        # EVALSHA, not `run`, which would repeat an unknown script after the wait that is to cover it.
         # All commands are queued before the first await, so they are sent in one write on one connection, or fail together.
         replies = [self._store.execute("EVALSHA", w.script.sha, len(w.keys), *w.keys, *w.args) for w in batch]
         results = await asyncio.gather(*replies, self._wait(), return_exceptions=True)
-        is_durable = not isinstance(results[-1], BaseException) and results[-1][0] >= 1
+        is_durable = not isinstance(results[-1], BaseException) and self._is_durable(results[-1])
         unknown: list[_Write] = []
         for write, result in zip(batch, results[:-1], strict=True):
             if isinstance(result, ReplyError) and result.code == "NOSCRIPT":
@@ -103,9 +113,6 @@ class AofWait:
                 _resolve(write.done, result, is_durable)
         if unknown:
             await self._load({write.script for write in unknown}, unknown)
-
-    def _wait(self) -> Awaitable[Any]:
-        return self._store.execute_blocking("WAITAOF", 1, 0, self._wait_ms, timeout_s=self._wait_ms / 1000)
 
     async def _load(self, scripts: set[Script], writes: Sequence[_Write]) -> None:
         """Load these scripts, and put the writes that need them at the head of the next batch."""
@@ -116,6 +123,35 @@ class AofWait:
                 _resolve(write.done, error, is_durable=False)
         else:
             self._gathered[:0] = writes
+
+
+class AofWait(BatchedWait):
+    """Durable once WAITAOF confirms that the append-only file is flushed to disk.
+
+    Needs Redis 7.2 or Valkey 7.2 with `appendonly yes`; `probe` checks that, and without it no write is durable.
+    """
+
+    def _wait(self) -> Awaitable[Any]:
+        return self._store.execute_blocking("WAITAOF", 1, 0, self._wait_ms, timeout_s=self._wait_ms / 1000)
+
+    def _is_durable(self, reply: Any) -> bool:
+        return bool(reply[0] >= 1)
+
+
+class ReplicaWait(BatchedWait):
+    """Durable once WAIT confirms that a replica has the writes in its memory.
+
+    A write that no replica confirmed in time may be on its way to one. If that one is promoted before an undo reaches it, the
+    write stands.
+    """
+
+    undo_is_safe = False
+
+    def _wait(self) -> Awaitable[Any]:
+        return self._store.execute_blocking("WAIT", 1, self._wait_ms, timeout_s=self._wait_ms / 1000)
+
+    def _is_durable(self, reply: Any) -> bool:
+        return bool(reply >= 1)
 
 
 def _resolve(done: asyncio.Future[tuple[Any, bool]], result: Any, is_durable: bool) -> None:

@@ -163,7 +163,8 @@ class RedisOrders:
         if is_durable:
             self._events.notice(order.id)
             self._observer.accepted(order)
-        return Committed(OutboxEntry(partition, entry_id.decode(), order.id, message), is_durable)
+        entry = OutboxEntry(partition, entry_id.decode(), order.id, message)
+        return Committed(entry, is_durable, self._durability.undo_is_safe)
 
     def _event_keys(self, partition: str) -> Sequence[str]:
         return [events_key(partition, sink) for sink in self._events.names]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
+from cart.ids import partition_of
 from cart.model import OrderId
 from checkout.ports.outbox import OutboxBacklog, OutboxEntry
 from checkout.stored import ALL_PARTITIONS, in_flight_key, outbox_key
@@ -18,6 +19,8 @@ MARK_SENT: Final = Script.from_package("checkout.redis", "scripts/mark_sent.lua"
 LEASE_KEY: Final = "outbox:sweeper"
 # Of one script call, during which the server does nothing else.
 MAX_SLOTS: Final = 64
+# Entries of one look for a message.
+PAGE: Final = 500
 
 
 class RedisOutbox:
@@ -65,6 +68,15 @@ class RedisOutbox:
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         age_s = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
         return OutboxBacklog(sum(lengths), age_s)
+
+    async def has_message_of(self, order_id: OrderId) -> bool:
+        """See `WaitingMessages.has_message_of`."""
+        key, start = outbox_key(partition_of(order_id)), "-"
+        while entries := await self._store.execute("XRANGE", key, start, "+", "COUNT", PAGE):
+            if any(fields[1] == order_id.encode() for _, fields in entries):
+                return True
+            start = f"({entries[-1][0].decode()}"
+        return False
 
     async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         """See `Outbox.mark_sent`."""

@@ -12,6 +12,8 @@ from typing import Final
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.ids import parse_sku
 from cart.model import Sku
+from checkout.queue_receipts import QueueReceipts
+from checkout.redis.outbox import RedisOutbox
 from gateway.admin.archive_stats import ArchiveStats
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.event_relay_stats import EventRelayStats
@@ -135,7 +137,14 @@ async def open_edge(
     stream_limit = StreamLimit(0, 0)
     regions, degraded = Regions(), Degraded()
     # Beside a shop it sweeps too; workers alone send the messages of operators' acts only.
-    dispatcher = open_dispatcher(backends, stack, background, sweeps=settings.serves_shoppers)
+    receipts = QueueReceipts(RedisOutbox(backends.client)) if settings.durability == "queue" else None
+    dispatcher = open_dispatcher(
+        backends,
+        stack,
+        background,
+        sweeps=settings.serves_shoppers,
+        on_sent=None if receipts is None else receipts.acknowledged,
+    )
     shop: Shop | None = None
     if settings.serves_shoppers:
         home_calls = HomeCalls(regions, degraded.mark)
@@ -148,6 +157,7 @@ async def open_edge(
             stack,
             background,
             dispatch=dispatcher.submit,
+            is_queued=None if receipts is None else receipts.is_queued,
             home_calls=home_calls,
         )
     state = EdgeState(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
+from cart.model import OrderId
 from checkout.guarded import GuardedSink
 from checkout.outbox import BATCH, OutboxDispatcher
 from checkout.queues.redis_queue import MAX_BATCH, RedisQueue
@@ -17,13 +19,22 @@ DRAIN_S: Final = 2.0
 
 
 def open_dispatcher(
-    backends: OrderBackends, stack: AsyncExitStack, background: Background, *, sweeps: bool
+    backends: OrderBackends,
+    stack: AsyncExitStack,
+    background: Background,
+    *,
+    sweeps: bool,
+    on_sent: Callable[[OrderId], None] | None = None,
 ) -> OutboxDispatcher:
-    """Start the dispatcher; `stack` drains it. Where it does not sweep, it sends only the entries submitted to it."""
+    """Start the dispatcher; `stack` drains it. Where it does not sweep, it sends only the entries submitted to it.
+
+    `on_sent` is called with the order of each message that the queue has acknowledged.
+    """
     dispatcher = OutboxDispatcher(
         RedisOutbox(backends.pinned),
         GuardedSink(backends.queue, backends.breakers.of("queue")),
         pinned=backends.pinned.pinned,
+        on_sent=on_sent,
         batch=MAX_BATCH if isinstance(backends.queue, RedisQueue) else BATCH,
     )
     background.start("outbox", dispatcher.run if sweeps else dispatcher.send)

@@ -19,6 +19,7 @@ from checkout.message import order_accepted
 from checkout.order_events import OrderEvents
 from checkout.order_lists import OrderLists
 from checkout.payments.webhooks import PaymentWebhookIntake
+from checkout.place_order import IsQueued
 from checkout.redis.agent_sessions import RedisAgentSessions
 from checkout.redis.changes import RedisOrderChanges
 from checkout.shipping.webhooks import ShippingWebhooks
@@ -63,15 +64,16 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     background: Background,
     *,
     dispatch: Dispatch,
+    is_queued: IsQueued | None,
     home_calls: HomeCalls,
 ) -> Shop:
-    """Open everything that shoppers call; `dispatch` sends the messages of orders."""
+    """Open everything that shoppers call; `dispatch` sends the messages of orders, `is_queued` waits for it."""
     catalog = RedisCatalog(backends.client)
     search = GuardedSearch(
         await open_search(settings.data_dir, stack), backends.breakers.of("search", is_failure=is_search_failure)
     )
     carts = RedisCarts(backends.client)
-    checkout = _open_checkout(backends, prices, carts, dispatch, background)
+    checkout = _open_checkout(backends, prices, carts, background, dispatch=dispatch, is_queued=is_queued)
     stack.push_async_callback(checkout.close)
     stock_watch = StockWatch(catalog)
     cart_handlers = CartHandlers(
@@ -124,8 +126,10 @@ def _open_checkout(
     backends: OrderBackends,
     prices: RedisPriceBook,
     carts: RedisCarts,
-    dispatch: Dispatch,
     background: Background,
+    *,
+    dispatch: Dispatch,
+    is_queued: IsQueued | None,
 ) -> CheckoutHandlers:
     checkout = CheckoutHandlers(
         orders=backends.readable,
@@ -136,6 +140,7 @@ def _open_checkout(
         dispatch=dispatch,
         index=backends.index,
         digest=backends.privacy.pseudonyms.digest,
+        is_queued=is_queued,
     )
     background.start("prices", prices.watch)
     background.start("stock sweeper", StockSweeper(backends.orders, backends.stock, pinned=backends.pinned.pinned).run)

@@ -28,7 +28,7 @@ from gateway.config.setting_types import (
 from gateway.http.head_limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES, HeadLimits
 
 Role = Literal["edge", "worker", "all"]
-Durability = Literal["memory", "aof"]
+Durability = Literal["memory", "aof", "replica", "queue", "server"]
 LogFormat = Literal["text", "json"]
 PaymentAdapter = Literal["sandbox", "http", "stripe"]
 ArchiveKind = Literal["sqlite", "dynamodb", "none"]
@@ -108,10 +108,11 @@ class Settings:
     durability: Durability | None = field(
         default=None,
         metadata=_option(
-            one_of("memory", "aof"),
-            "where an order is before it is accepted: memory (in the store) or aof (on the store's disk); "
+            one_of("memory", "aof", "replica", "queue", "server"),
+            "where an order is before it is accepted: memory (in the store), aof (on the store's disk), replica (in a replica too), "
+            "queue (its message in the queue), or server (a store that is durable by itself); "
             "aof for the embedded store, memory for another, unless given",
-            metavar="memory|aof",
+            metavar="memory|aof|replica|queue|server",
         ),
     )
     allow_eviction: bool = field(

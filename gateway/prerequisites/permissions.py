@@ -80,8 +80,8 @@ COMMANDS: Final[Mapping[str, Sequence[Arg]]] = {
     "client|id": (),
     "client|unblock": (0,),
 }
-# WAITAOF is for the durability `aof`, SELECT for another database than 0; each connection names its library.
-OPTIONAL: Final = ("waitaof", "select", "client|setinfo")
+# WAITAOF is for the durability `aof`, WAIT for `replica`, SELECT for another database than 0; each connection names its library.
+OPTIONAL: Final = ("wait", "waitaof", "select", "client|setinfo")
 _MAY_NOT_RUN: Final = re.compile(r"run the|unknown (?:sub)?command", re.IGNORECASE)
 
 

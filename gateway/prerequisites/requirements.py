@@ -47,17 +47,17 @@ def faults(store: Description, *, needs_file: bool, allows_eviction: bool) -> li
     return [each for each in found if each is not None]
 
 
-def warnings(store: Description, *, needs_file: bool) -> list[str]:
-    """Facts that an operator should know, each with its remedy."""
+def warnings(store: Description, *, trusts_memory: bool) -> list[str]:
+    """Facts that an operator should know, each with its remedy. `trusts_memory`: accepted orders are in its memory alone."""
     found = []
     if store.eviction_policy is None:
         found.append("the store does not say its maxmemory-policy; make sure that it is noeviction")
     elif (fault := eviction_fault(store)) is not None:
         found.append(f"{fault} (--allow-eviction is set)")
-    if not needs_file and store.has_append_only_file is False:
+    if trusts_memory and store.has_append_only_file is False:
         found.append(
             "the store has no append-only file (appendonly no): when it restarts it may lose carts and accepted orders; "
-            "set appendonly yes and start with --durability aof"
+            "set appendonly yes and start with --durability aof, or see docs/durability.md"
         )
     return found
 

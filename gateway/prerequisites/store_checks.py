@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cart.ids import PARTITIONS
-from checkout.redis.durability import AofWait, Durability, OnReply, fsync_policy
+from checkout.redis.durability import AofWait, Durability, OnReply, ReplicaWait, fsync_policy
 from gateway.prerequisites.connections import (
     BLOCKING_DEADLINE_S,
     CannotStart,
@@ -24,6 +24,9 @@ from store import Client, PinnedStore, ReplyError, StoreError
 from store.data_directory import prepare_data_directory
 
 _log = logging.getLogger("peakgate")
+
+# How long the start waits for a replica's word.
+PROBE_MS: Final = 1_000
 
 _SECRET_KEY: Final = "peakgate:secret"  # noqa: S105 - the name of a key, not a secret
 _PARTITIONS_KEY: Final = "peakgate:partitions"
@@ -46,12 +49,11 @@ async def check_store(settings: Settings, store: StoreAddress) -> None:
                 await _check_permissions(store)
             description = await _check_requirements(settings, client)
             await _check_partitions(client)
-            if settings.durability == "aof":
-                await _check_durability(client)
+            await _check_durability(settings, client)
         except StoreError as error:
             raise CannotStart(f"the store does not answer as it should: {error}") from error
     if not store.is_embedded:
-        for warning in warnings(description, needs_file=settings.durability == "aof"):
+        for warning in warnings(description, trusts_memory=settings.durability in {None, "memory"}):
             _log.warning("%s", warning)
 
 
@@ -78,7 +80,19 @@ async def _check_partitions(client: Client) -> None:
         raise CannotStart(f"the store was filled with {int(recorded)} partitions; this Peakgate has {PARTITIONS}")
 
 
-async def _check_durability(client: Client) -> None:
+async def _check_durability(settings: Settings, client: Client) -> None:
+    match settings.durability:
+        case "aof":
+            await _check_file(client)
+        case "replica":
+            await _check_replicas(client)
+        case "queue" if settings.queue_url is None:
+            raise CannotStart(
+                "--durability queue needs a queue outside of the store (--queue-url): that of the store is as durable as the store"
+            )
+
+
+async def _check_file(client: Client) -> None:
     policy = await fsync_policy(client)
     if policy == "off":
         raise CannotStart("--durability aof needs a store with an append-only file (appendonly yes)")
@@ -89,6 +103,16 @@ async def _check_durability(client: Client) -> None:
             raise CannotStart(
                 f"--durability aof needs a store with appendfsync always, or one that knows WAITAOF: {error}"
             ) from error
+
+
+async def _check_replicas(client: Client) -> None:
+    try:
+        has_replica = await ReplicaWait(client, wait_ms=PROBE_MS).probe()
+    except ReplyError as error:
+        raise CannotStart(f"--durability replica needs a store that knows WAIT: {error}") from error
+    if not has_replica:
+        # It may come back: until then a checkout is refused, and all else is served.
+        _log.warning("no replica of the store confirms writes: without one no order is accepted (--durability replica)")
 
 
 async def shared_secret(client: Client) -> bytes:
@@ -118,7 +142,9 @@ async def restore_shared(client: Client, secret: bytes) -> None:
 async def durability(settings: Settings, store: StoreAddress, client: Client, stack: AsyncExitStack) -> Durability:
     """How orders are kept safe on this store, as it is set or as fits it."""
     level = settings.durability or ("aof" if store.is_embedded else "memory")
+    if level == "replica":
+        return ReplicaWait(await open_companion(store, client, stack))
     # Where the server flushes its file before each reply, the reply says all there is to say.
-    if level == "memory" or await fsync_policy(client) == "always":
-        return OnReply(PinnedStore(client))
-    return AofWait(await open_companion(store, client, stack))
+    if level == "aof" and await fsync_policy(client) != "always":
+        return AofWait(await open_companion(store, client, stack))
+    return OnReply(PinnedStore(client))

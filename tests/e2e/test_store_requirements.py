@@ -93,6 +93,30 @@ def test_a_store_that_evicts_is_refused_unless_it_is_allowed(tmp_path: Path, ser
     assert "allkeys-lru" in shop.log
 
 
+def test_without_a_replica_no_order_is_accepted_where_one_must_have_it(tmp_path: Path, server: StoreServer) -> None:
+    shop = RunningShop(tmp_path / "data")
+    options = ("--store-url", server.url, "--durability", "replica")
+    shop.start("--workers", "1", "--catalog", str(CATALOGUE), *options)
+    try:
+        assert "no replica of the store confirms writes" in shop.log
+        cart_id = shop.cart_of(_85123A=1)
+        refused = shop.check_out(cart_id)
+        assert (refused.status, refused.body["may_have_run"]) == (503, True)
+        with store_server(tmp_path / "replica") as replica:
+            replica.follow(server)
+            placed = eventually(lambda: shop.check_out(cart_id), lambda response: response.status != 503)
+            assert placed.status == 202, placed
+            eventually(lambda: shop.order(placed.body["id"]), lambda order: order["status"] == "completed")
+    finally:
+        shop.stop()
+
+
+def test_a_queue_in_the_store_is_refused_as_a_place_of_safety(tmp_path: Path, server: StoreServer) -> None:
+    assert "--durability queue needs a queue outside of the store" in refusal(
+        tmp_path, server.url, "--durability", "queue"
+    )
+
+
 def test_a_replica_is_refused(tmp_path: Path, server: StoreServer) -> None:
     server.command("REPLICAOF", "127.0.0.1", 1)
     assert refusal(tmp_path, server.url) == (

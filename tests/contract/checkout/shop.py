@@ -168,7 +168,7 @@ class Shop(ABC):
             prices=self.prices,
             merges=more.pop("merges", self.carts),
             message=more.pop("message", order_accepted),
-            dispatch=self.dispatched.append,
+            dispatch=more.pop("dispatch", self.dispatched.append),
             index=more.pop("index", self.index),
             clock_ms=more.pop("clock_ms", self.now),
             **more,
@@ -267,6 +267,7 @@ class SwitchedDurability:
     """A `Durability` that a test switches."""
 
     reply_is_durable = False
+    undo_is_safe = True
 
     def __init__(self, store: Store) -> None:
         self.is_durable = True

@@ -86,7 +86,7 @@ def test_a_variable_that_is_no_setting_is_a_fault(variable: str) -> None:
         *(("workers", text) for text in ("0", "257", "two", "1e1")),
         *(("drain_timeout", text) for text in ("-1", "3601", "nan", "inf", "soon")),
         *(("role", text) for text in ("", "ALL", "both")),
-        *(("durability", text) for text in ("", "disk", "replica")),
+        *(("durability", text) for text in ("", "disk", "paper")),
         *(("store_url", text) for text in ("localhost", "redis://", "http://x", "redis:/x")),
         *(("queue_url", text) for text in ("sqs://x", "https://", "queue")),
         *(("currency", text) for text in ("gbp", "GB", "POUND", "£££", "G1P")),

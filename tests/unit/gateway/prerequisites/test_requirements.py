@@ -26,7 +26,7 @@ def faults_of(store: Description, *, needs_file: bool = True, allows_eviction: b
 
 def test_a_store_that_has_all_that_is_needed_is_accepted_without_a_word() -> None:
     assert faults_of(described()) == []
-    assert warnings(described(), needs_file=True) == []
+    assert warnings(described(), trusts_memory=False) == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_every_policy_that_evicts_is_refused_with_its_danger_and_its_remedy(poli
 def test_an_operator_who_allows_eviction_is_warned() -> None:
     store = described(maxmemory_policy="allkeys-lru")
     assert faults_of(store, allows_eviction=True) == []
-    (warning,) = warnings(store, needs_file=True)
+    (warning,) = warnings(store, trusts_memory=False)
     assert "allkeys-lru" in warning
     assert "--allow-eviction" in warning
 
@@ -58,7 +58,7 @@ def test_an_operator_who_allows_eviction_is_warned() -> None:
 def test_a_store_that_does_not_say_its_policy_is_a_doubt() -> None:
     store = Description.parse("redis_version:7.0.0\r\naof_enabled:1\r\n")
     assert faults_of(store) == []
-    assert warnings(store, needs_file=True) == [
+    assert warnings(store, trusts_memory=False) == [
         "the store does not say its maxmemory-policy; make sure that it is noeviction"
     ]
 
@@ -67,8 +67,9 @@ def test_a_store_without_a_file_is_refused_where_orders_must_be_on_disk_and_a_do
     store = described(aof_enabled="0")
     assert faults_of(store) == ["--durability aof needs a store with an append-only file (appendonly yes)"]
     assert faults_of(store, needs_file=False) == []
-    (warning,) = warnings(store, needs_file=False)
+    (warning,) = warnings(store, trusts_memory=True)
     assert "may lose carts and accepted orders" in warning
+    assert warnings(store, trusts_memory=False) == []
 
 
 @pytest.mark.parametrize(
