@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from store.errors import Reason, StoreUnavailable
+from store.tls import tls_fault
 
 # The deadline is ours too: redis-py's own use asyncio.wait_for, which loses a cancellation under Python 3.11.
 _OURS: Final[Mapping[str, Any]] = {"protocol": 3, "socket_timeout": None, "socket_connect_timeout": None}
@@ -87,7 +88,7 @@ async def _open(connection: AbstractConnection, timeout_s: float) -> asyncio.Str
             role = await _role(connection)
     except (RedisError, OSError, TimeoutError) as error:
         await connection.disconnect(nowait=True)
-        why = " ".join(str(error).split()) or "no answer in time"
+        why = _tls_fault(connection, error) or " ".join(str(error).split()) or "no answer in time"
         raise StoreUnavailable(f"cannot connect to the store: {why}") from error
     except asyncio.CancelledError:
         await connection.disconnect(nowait=True)
@@ -99,6 +100,12 @@ async def _open(connection: AbstractConnection, timeout_s: float) -> asyncio.Str
             reason=Reason.READONLY,
         )
     return _detach_socket(connection)
+
+
+def _tls_fault(connection: AbstractConnection, error: BaseException) -> str | None:
+    if not isinstance(connection, SSLConnection):
+        return None
+    return tls_fault(error, connection.host, has_certificate=connection.certfile is not None)
 
 
 async def _role(connection: AbstractConnection) -> str:

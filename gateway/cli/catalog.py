@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gateway.cli.messages import say
-from gateway.cli.parsers import Commands, Parser, add_settings, read_settings
+from gateway.cli.parsers import STORE_TLS, Commands, Parser, add_settings, read_settings
 
 
 def add_parser(commands: Commands) -> None:
@@ -43,7 +43,7 @@ def add_parser(commands: Commands) -> None:
         metavar="NAME",
         help="the encoding of a file without a byte-order mark, such as cp1252 (default: utf-8)",
     )
-    add_settings(importing, ["config", "data_dir", "store_url", "log_format", "log_level"])
+    add_settings(importing, ["config", "data_dir", "store_url", *STORE_TLS, "log_format", "log_level"])
     importing.set_defaults(run=_import)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from gateway.cli.messages import say
-from gateway.cli.parsers import EX_USAGE, Commands, Parser, finish, positive, read_settings
+from gateway.cli.parsers import EX_USAGE, STORE_TLS, Commands, Parser, finish, positive, read_settings
 
 # Of every command on orders: where they are stored and queued.
 SETTINGS = (
-    "config", "data_dir", "store_url", "durability", "archive", "archive_table", "home_region", "queue_url", "aws_endpoint_url", "aws_region", "key_file", "kms_key",
+    "config", "data_dir", "store_url", *STORE_TLS, "durability", "archive", "archive_table", "home_region", "queue_url", "aws_endpoint_url", "aws_region", "key_file", "kms_key",
     "log_format", "log_level",
 )  # fmt: skip
 _RATE = 500.0

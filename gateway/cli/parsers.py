@@ -11,6 +11,8 @@ from gateway.log_format import configure
 from gateway.settings import OPTIONS, Settings, load
 
 EX_USAGE: Final = 64
+# The files that a rediss:// store needs, of every command that opens the store.
+STORE_TLS: Final = ("store_ca_file", "store_cert_file", "store_key_file")
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from gateway.cli.messages import say
-from gateway.cli.parsers import Commands, Parser, add_settings, read_settings
+from gateway.cli.parsers import STORE_TLS, Commands, Parser, add_settings, read_settings
 
 _SETTINGS = (
-    "config", "data_dir", "store_url", "key_file", "kms_key", "queue_url", "aws_endpoint_url", "aws_region",
+    "config", "data_dir", "store_url", *STORE_TLS, "key_file", "kms_key", "queue_url", "aws_endpoint_url", "aws_region",
     "log_format", "log_level",
 )  # fmt: skip
 

@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from gateway.cli.messages import say
-from gateway.cli.parsers import EX_USAGE, Commands, Parser, finish, positive, read_settings
+from gateway.cli.parsers import EX_USAGE, STORE_TLS, Commands, Parser, finish, positive, read_settings
 
 # Where the endpoints are named, and where their messages are stored.
-SETTINGS = ("config", "data_dir", "store_url", "durability", "log_format", "log_level")
+SETTINGS = ("config", "data_dir", "store_url", *STORE_TLS, "durability", "log_format", "log_level")
 
 
 def add_parser(commands: Commands) -> None:

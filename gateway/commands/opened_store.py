@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from gateway.prerequisites import StoreAddress
+from gateway.prerequisites import StoreAddress, given_store
 from gateway.settings import Settings
 from store.embedded import DataDirectoryInUse, EmbeddedServer, store_url
 
@@ -12,10 +12,10 @@ from store.embedded import DataDirectoryInUse, EmbeddedServer, store_url
 def open_store_address(settings: Settings, stack: ExitStack) -> StoreAddress:
     """The address of the store; an embedded one that does not run is started, and stopped by `stack`.
 
-    Raises `EmbeddedServerError`.
+    Raises `EmbeddedServerError` and `CannotStart`.
     """
-    if settings.store_url is not None:
-        return StoreAddress(settings.store_url, is_embedded=False)
+    if (given := given_store(settings)) is not None:
+        return given
     server = EmbeddedServer(settings.data_dir, lock_timeout_s=0.0)
     try:
         server.start()

@@ -14,7 +14,7 @@ from checkout.workflow.step_tasks import StepTask
 from gateway.compose.orders import open_order_backends, order_processor, step_tasks
 from gateway.compose.payments import open_payments
 from gateway.compose.shipping import open_shipping
-from gateway.prerequisites import CannotStart, StoreAddress, open_store
+from gateway.prerequisites import CannotStart, given_store, open_store
 from gateway.resilience.breakers import Breakers
 from gateway.settings import Settings
 
@@ -24,11 +24,11 @@ LambdaWorker = Callable[[Any, float], Awaitable[dict[str, Any]]]
 
 async def open_lambda_worker(settings: Settings, stack: AsyncExitStack) -> LambdaWorker:
     """Open the store, the queue and the services of orders; `stack` closes them. Raises `CannotStart`."""
-    if settings.store_url is None or settings.queue_url is None:
+    store = given_store(settings)
+    if store is None or settings.queue_url is None:
         raise CannotStart(
             "a function needs PEAKGATE_STORE_URL and PEAKGATE_QUEUE_URL: it has no store and no queue of its own"
         )
-    store = StoreAddress(settings.store_url, is_embedded=False)
     client = await open_store(store.url, stack, deadline_s=settings.store_timeout)
     worker_name = f"lambda-{secrets.token_hex(4)}"
     breakers = Breakers(settings.policies.breaker)

@@ -91,6 +91,25 @@ class Settings:
             metavar="URL",
         ),
     )
+    store_ca_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _FILE,
+            "certificates (PEM) of the authorities that a rediss:// store is trusted by, instead of the system's",
+            metavar="FILE",
+        ),
+    )
+    store_cert_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _FILE,
+            "the client certificate (PEM) for a rediss:// store, with its chain, and its key if that is there",
+            metavar="FILE",
+        ),
+    )
+    store_key_file: Path | None = field(
+        default=None, metadata=_option(_FILE, "the key (PEM) of the client certificate", metavar="FILE")
+    )
     store_timeout: float = field(
         default=0.25,
         metadata=_option(

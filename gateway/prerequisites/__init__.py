@@ -4,6 +4,7 @@ from gateway.prerequisites.connections import (
     BLOCKING_DEADLINE_S,
     CannotStart,
     StoreAddress,
+    given_store,
     open_companion,
     open_store,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "check_data_dir",
     "check_store",
     "durability",
+    "given_store",
     "open_companion",
     "open_store",
     "restore_shared",

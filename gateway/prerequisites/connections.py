@@ -6,7 +6,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.settings import Settings
 from store import Client, StoreError, open_client
+from store.tls import TlsFileFault, with_tls_files
 
 BLOCKING_DEADLINE_S: Final = 5.0
 
@@ -21,6 +23,19 @@ class StoreAddress:
 
     url: str
     is_embedded: bool
+
+
+def given_store(settings: Settings) -> StoreAddress | None:
+    """The store that the settings name, with their certificates; None for the embedded one. Raises `CannotStart`."""
+    if settings.store_url is None:
+        return None
+    files = (settings.store_ca_file, settings.store_cert_file, settings.store_key_file)
+    ca, certificate, key = (None if path is None else str(path) for path in files)
+    try:
+        url = with_tls_files(settings.store_url, ca=ca, certificate=certificate, key=key)
+    except TlsFileFault as error:
+        raise CannotStart(f"cannot use TLS with the store: {error}") from error
+    return StoreAddress(url, is_embedded=False)
 
 
 async def open_companion(store: StoreAddress, leader: Client, stack: AsyncExitStack) -> Client:

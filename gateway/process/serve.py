@@ -67,7 +67,9 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
             control = _control_listener(settings, stack)
             embedded = _embedded(settings, stack)
             prerequisites.check_data_dir(settings.data_dir)
-            store = prerequisites.StoreAddress(settings.store_url or store_url(settings.data_dir), embedded is not None)
+            store = prerequisites.given_store(settings)
+            if store is None:
+                store = prerequisites.StoreAddress(store_url(settings.data_dir), is_embedded=True)
             runtime = _runtime(settings, stack)
             asyncio.run(_prepare(settings, store))
             tokens = _tokens(settings) if control is not None else _Tokens("", "")

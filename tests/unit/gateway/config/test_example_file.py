@@ -29,7 +29,7 @@ def test_the_example_is_valid_and_its_patterns_match_routes() -> None:
 
 def test_the_example_is_valid_with_all_commented_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("catalog.csv", "shopper-secret"):
+    for name in ("catalog.csv", "shopper-secret", "store-ca.pem", "gateway.crt", "gateway.key"):
         (tmp_path / name).write_text("s" * 32)
     (tmp_path / "webhook-secret").write_text(new_secret())
     assert not unmatched_route_patterns(read_text(WHOLE).policies, own_routes())
