@@ -88,6 +88,11 @@ test: $(VENV)/.dev interpreted ## Run every test on all cores (ARGS adds pytest 
 test-fast: $(VENV)/.dev interpreted ## Run the unit tests and the contracts, but for slow ones: in less than two minutes on two cores.
 	@$(PYTEST) -m "not slow" tests/unit tests/contract $(ARGS)
 
+.PHONY: test-chaos
+test-chaos: $(VENV)/.dev ## 100,000 visits of shoppers under 200 faults, half an hour (SEED repeats faults, ORDERS, FAULTS).
+	@PEAKGATE_CHAOS_ORDERS=$(or $(ORDERS),100000) PEAKGATE_CHAOS_FAULTS=$(or $(FAULTS),200) \
+		PEAKGATE_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest --log-cli-level=INFO tests/chaos $(ARGS)
+
 .PHONY: compiled
 compiled: $(VENV)/.dev ## Compile the hot modules in place; needs a C compiler and a minute or two.
 	@echo "Compiling the hot modules with mypyc"

@@ -22,7 +22,7 @@ from gateway.admin.responses import HEADERS, Problem, invalid, json_response, re
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
 from gateway.admin.webhook_routes import WebhookRoutes
-from gateway.admin.workers import NoReply, WorkerFailed, Workers
+from gateway.admin.workers import NoReply, WorkerFailed, WorkerLacks, Workers
 from gateway.cache.purge import parse_purge
 from gateway.control.runtime_directory import RuntimeDirectory
 
@@ -192,7 +192,7 @@ class Admin:
             except NoReply as error:
                 no_reply = f"{worker.name} {error}"
             except WorkerFailed as error:
-                raise Problem(422, "command-failed", "Command failed", detail=str(error)) from error
+                raise Problem(_status_of([error]), "command-failed", "Command failed", detail=str(error)) from error
         raise NoReply(no_reply)
 
     async def _call_all(self, command: str, **arguments: Any) -> Mapping[str, Any]:
@@ -226,7 +226,12 @@ def _has_token(request: web.Request, token: str) -> bool:
 
 
 def _status_of(replies: Sequence[Any]) -> int:
-    return 422 if any(isinstance(answer, WorkerFailed) for answer in replies) else 503
+    """503 if the same command may succeed later."""
+    return 422 if any(_is_refusal(answer) for answer in replies) else 503
+
+
+def _is_refusal(answer: object) -> bool:
+    return isinstance(answer, WorkerFailed) and not isinstance(answer, WorkerLacks)
 
 
 @web.middleware

@@ -28,6 +28,10 @@ class WorkerFailed(Exception):
     """The worker could not run the command, with the reason."""
 
 
+class WorkerLacks(WorkerFailed):
+    """What the command needs is unavailable: the store, the archive or the key service."""
+
+
 class Workers:
     """All workers of this gateway. Every command has a connection of its own, so that none waits behind another."""
 
@@ -63,7 +67,8 @@ class Workers:
             raise WorkerGone("ended before it replied")
         reply = msgspec.json.decode(line, type=dict[str, Any])
         if "value" not in reply:
-            raise WorkerFailed(str(reply.get("error")))
+            failure = WorkerLacks if reply.get("is_unavailable") else WorkerFailed
+            raise failure(str(reply.get("error")))
         return reply["value"]
 
     async def call_all(self, command: str, *, timeout_s: float | None = None, **arguments: Any) -> Mapping[str, Any]:

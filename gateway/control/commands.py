@@ -1,7 +1,7 @@
 """The control socket of a worker: commands as JSON lines over a Unix socket.
 
-A command is `{"command": name, …arguments}`; its reply `{"value": …}` or `{"error": reason}`. The socket lies in a
-folder of this user alone, so only processes of this gateway can reach it.
+A command is `{"command": name, …arguments}`; its reply `{"value": …}` or `{"error": reason}`, with `"is_unavailable": true` if what it
+needs is away. The socket lies in a folder of this user alone, so only processes of this gateway can reach it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.http import problems
 from gateway.metrics import Observed
 
 _log = logging.getLogger("peakgate")
@@ -94,5 +95,9 @@ async def _reply(line: bytes, commands: Mapping[str, Command]) -> dict[str, Any]
     except CommandFailed as why:
         return {"error": str(why)}
     except Exception as error:  # noqa: BLE001 - a command that fails must not end the session
+        problem = problems.of_error(error)
+        if problem is not None and problem.status == 503:
+            _log.warning("the command %s failed: %s", name, error)
+            return {"error": str(error), "is_unavailable": True}
         _log.exception("the command %s failed", name)
         return {"error": f"{name} failed: {type(error).__name__}: {error}"}

@@ -14,6 +14,7 @@ from gateway.control.commands import Command, CommandFailed, serve_commands, sna
 from gateway.control.runtime_directory import ChildState, RuntimeDirectory
 from gateway.metrics import Metric, Sample
 from gateway.policies.reload import PolicyReload, Swap
+from store import Reason, StoreUnavailable
 
 
 def write(file: Path, text: str | None) -> None:
@@ -56,6 +57,7 @@ class SmallWorker:
         self.policies = PolicyReload(read_text(text))
         self.policies.on_reload(self._prepare)
         self.refuses_because: str | None = None
+        self.store_is_away = False
         self.stuck_in: str | None = None
         self.stuck = 0
         self.told: list[dict[str, Any]] = []
@@ -106,6 +108,8 @@ class SmallWorker:
         self.swaps += 1
 
     async def _note(self, arguments: dict[str, Any]) -> Any:
+        if self.store_is_away:
+            raise StoreUnavailable("the store is away", reason=Reason.UNREACHABLE)
         if self.refuses_because is not None:
             raise CommandFailed(self.refuses_because)
         self.told.append(arguments)

@@ -398,6 +398,16 @@ async def test_an_act_on_an_order_that_is_refused_has_its_reason(desk: Desk, fle
     assert (told.status, told.body["detail"]) == (422, "there is no such order")
 
 
+async def test_an_act_while_the_store_is_away_is_503_and_may_be_repeated(desk: Desk, fleet: Fleet) -> None:
+    worker = await fleet.start("0a")
+    worker.store_is_away = True
+    told = await desk.call("POST", "/admin/v1/orders/7f/cancel")
+    assert (told.status, told.body["detail"]) == (503, "the store is away")
+    assert (await desk.call("POST", "/admin/v1/purge", {"tag": "sale"})).status == 503
+    worker.store_is_away = False
+    assert (await desk.call("POST", "/admin/v1/orders/7f/cancel")).status == 202
+
+
 async def test_an_act_on_an_order_without_a_worker_is_503(desk: Desk) -> None:
     assert (await desk.call("POST", "/admin/v1/orders/7f/retry")).status == 503
 

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.control.commands import CommandFailed, serve_commands
 from gateway.control.runtime_directory import RuntimeDirectory, runtime_directory
+from store import Reason, StoreUnavailable
 
 
 async def add(arguments: dict[str, Any]) -> Any:
@@ -26,7 +27,11 @@ async def unspeakable(_facts: dict[str, Any]) -> Any:
     return object()
 
 
-COMMANDS = {"add": add, "refuse": refuse, "unspeakable": unspeakable}
+async def ask_the_store(_facts: dict[str, Any]) -> Any:
+    raise StoreUnavailable("the store is away", reason=Reason.UNREACHABLE)
+
+
+COMMANDS = {"add": add, "refuse": refuse, "unspeakable": unspeakable, "ask_the_store": ask_the_store}
 
 
 @pytest.fixture
@@ -74,6 +79,15 @@ async def test_a_command_that_fails_is_logged_and_leaves_the_connection(
     assert unspeakable["error"].startswith("unspeakable failed: TypeError")
     assert after == {"value": 2}
     assert "the command add failed" in caplog.text
+
+
+async def test_a_command_whose_dependency_is_away_says_so_in_one_line(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (reply,) = await say(path, b'{"command": "ask_the_store"}')
+    assert reply == {"error": "the store is away", "is_unavailable": True}
+    assert "the command ask_the_store failed: the store is away" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_bytes_that_are_not_json_are_not_a_command(path: Path) -> None:

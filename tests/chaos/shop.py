@@ -1,0 +1,113 @@
+"""A shop in its processes, that is tried hard: with a payment service that fails, and a disk that can be filled."""
+
+from __future__ import annotations
+
+import csv
+import random
+import urllib.error
+from http.client import HTTPException
+from pathlib import Path
+from typing import Final
+
+from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
+from primitives.webhook_signature import WebhookSigner, new_secret
+from tests.e2e.running_shop import CATALOGUE, RunningShop
+
+# The product that everybody wants, and how much of it there is.
+DROP: Final = "DROP"
+DROP_STOCK: Final = 100
+PLENTY: Final = 100_000_000
+# Of the calls of the payment service, without an outage.
+_FAILING_SHARE: Final = 0.02
+_FAULTS: Final = (Fault.FAILS, Fault.FAILS_LATE, Fault.BUSY)
+
+
+class ChaosShop(RunningShop):
+    """A shop whose processes are killed and paused; `disk` is the small file system that it is on."""
+
+    def __init__(self, disk: Path, folder: Path, rng: random.Random) -> None:
+        super().__init__(disk / "data")
+        self.disk = disk
+        self.payment_is_away = False
+        self._rng = rng
+        self._folder = folder
+        self._log_path = folder / "serve.log"
+        self._runs = 0
+        secret = new_secret()
+        (folder / "payment-key").write_text(secret)
+        self.payments = PaymentStandIn(signer=WebhookSigner(secret), fault=self._payment_fault)
+        self._options: tuple[str, ...] = ()
+
+    def open(self, payment_url: str) -> None:
+        """Start with everything in stock, and 100 units of the drop."""
+        self._options = (
+            "--workers", "2", "--catalog", str(self._catalogue()), "--payment", "http", "--payment-url", payment_url,
+            "--payment-key-file", str(self._folder / "payment-key"),
+        )  # fmt: skip
+        self.start(*self._options)
+
+    def cut_power(self) -> None:
+        """All processes die at once, and are started again."""
+        self.kill()
+        self._runs += 1
+        self._log_path.rename(self._folder / f"serve-{self._runs}.log")
+        self.start(*self._options)
+
+    def is_well(self) -> bool:
+        """Whether it is ready, with all of its processes."""
+        try:
+            return (
+                self.call("GET", "/readyz").status == 200
+                and len(self.workers()) == 2
+                and bool(self.controls())
+                and self.admin("GET", "/admin/v1/status").status == 200
+            )
+        except (urllib.error.URLError, ConnectionError, HTTPException):
+            return False
+
+    def answered(self, method: str, path: str) -> int:
+        """The status of a call of the admin API; 0 while nobody answers."""
+        try:
+            return self.admin(method, path).status
+        except (urllib.error.URLError, ConnectionError, HTTPException):
+            return 0
+
+    def workers(self) -> list[int]:
+        """The processes that serve; none while the store is down."""
+        return self.worker_pids() if self.stores() else []
+
+    def stores(self) -> list[int]:
+        """The process of the store, if it runs."""
+        try:
+            return [self.store_pid()]
+        except StopIteration:
+            return []
+
+    def controls(self) -> list[int]:
+        """The control process, if it runs."""
+        return self.control_pids()
+
+    def tracebacks(self) -> list[str]:
+        """What the logs of all runs have of exceptions that nobody expected, with some lines around each."""
+        found: list[str] = []
+        for path in self._folder.glob("serve*.log"):
+            lines = path.read_text().splitlines()
+            found += [
+                "\n".join(lines[max(0, at - 3) : at + 40]) for at, line in enumerate(lines) if "Traceback" in line
+            ]
+        return found
+
+    def _payment_fault(self, _operation: str) -> Fault:
+        if self.payment_is_away:
+            return Fault.BUSY
+        return self._rng.choice(_FAULTS) if self._rng.random() < _FAILING_SHARE else Fault.NONE
+
+    def _catalogue(self) -> Path:
+        path = self._folder / "catalog.csv"
+        with CATALOGUE.open(newline="") as source, path.open("w", newline="") as target:
+            rows = csv.DictReader(source)
+            writer = csv.DictWriter(target, rows.fieldnames or ())
+            writer.writeheader()
+            writer.writerows({**row, "stock": PLENTY} for row in rows)
+            writer.writerow({"sku": DROP, "name": "DROP", "price": "10.00", "currency": "GBP", "stock": DROP_STOCK})
+        return path

@@ -1,0 +1,177 @@
+"""Real baskets and a drop at once, while processes are killed and paused and the disk fills up: nothing is lost or doubled.
+
+`make test` runs a short form, with a fixed seed. `make test-chaos` runs 100,000 orders and 200 faults with a seed of its own, which it
+prints; SEED=… repeats its faults. What the shoppers saw must be what one copy of each cart, and of the stock, could have done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+import os
+import random
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+
+from benchmarks.replay.retail import Basket, read_baskets
+from benchmarks.upstreams.payment_server import serving
+from tests.chaos.faults import LONGEST_S, Fault, plan, strike
+from tests.chaos.history import UNKNOWN, Operation
+from tests.chaos.linearizable import check
+from tests.chaos.models import Cart, cart_after, stock_after
+from tests.chaos.shop import DROP, DROP_STOCK, PLENTY, ChaosShop
+from tests.chaos.shoppers import Seen, Shoppers
+from tests.e2e.running_shop import eventually
+from tests.small_disk import small_disk
+
+log = logging.getLogger("chaos")
+BASKETS: Final = Path(__file__).parents[2] / "examples" / "baskets.csv.gz"
+ORDERS: Final = int(os.environ.get("PEAKGATE_CHAOS_ORDERS") or 300)
+FAULTS: Final = int(os.environ.get("PEAKGATE_CHAOS_FAULTS") or 9)
+IS_LONG: Final = "PEAKGATE_CHAOS_ORDERS" in os.environ
+SEED: Final = int(os.environ.get("PEAKGATE_CHAOS_SEED") or (random.SystemRandom().randrange(10**6) if IS_LONG else 1))
+AT_ONCE: Final = 24 if IS_LONG else 6
+# In a hundred visits: the others buy a recorded basket. One in a hundred cancels its order.
+DROP_SHARE, SHARED_SHARE, CANCEL_SHARE = 40, 4, 5
+ENDED: Final = frozenset({"completed", "cancelled"})
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[ChaosShop]:
+    """A shop on a disk of its own, which is large enough for all visits."""
+    with small_disk(tmp_path / "disk", (256 + ORDERS // 25) * 2**20) as disk:
+        shop = ChaosShop(disk, tmp_path, random.Random(SEED))
+        yield shop
+        if shop.is_running:
+            shop.kill()
+
+
+@pytest.mark.slow
+async def test_no_order_is_lost_doubled_or_oversold_whatever_fails(shop: ChaosShop) -> None:
+    rng = random.Random(SEED)
+    seen = Seen()
+    log.info("seed %d: %d visits or more, %d faults", SEED, ORDERS, FAULTS)
+    async with serving(shop.payments) as url:
+        await asyncio.to_thread(shop.open, url)
+        faults = plan(rng, FAULTS, longest_s=LONGEST_S if IS_LONG else 1.5)
+        await visits_and_faults(shop, rng, seen, faults)
+        log.info("%d orders accepted; waiting for their ends", len(seen.accepted))
+        statuses = await asyncio.to_thread(ends, shop, list(seen.accepted))
+        await asyncio.to_thread(check_books, shop, seen, statuses)
+    check_histories(seen, statuses)
+    assert not shop.tracebacks()
+    log.info(
+        "%s orders, %d visits too late, %d requests repeated", Counter(statuses.values()), seen.sold_out, seen.retries
+    )
+
+
+async def visits_and_faults(shop: ChaosShop, rng: random.Random, seen: Seen, faults: list[Fault]) -> None:
+    """Visits, so many at once, with the faults spread over them. They go on until all faults are over."""
+    baskets = itertools.cycle(read_baskets(BASKETS))
+    progressed = asyncio.Condition()
+    visits, left = 0, len(faults)
+
+    async def strike_in_turn() -> None:
+        nonlocal left
+        for number, fault in enumerate(faults):
+            async with progressed:
+                while visits * len(faults) < number * ORDERS:
+                    await progressed.wait()
+            log.info("%d visits; %s", visits, fault)
+            await asyncio.to_thread(strike, shop, fault, rng)
+            left -= 1
+
+    async def visit_in_turn(session: aiohttp.ClientSession) -> None:
+        nonlocal visits
+        shoppers = Shoppers(session, shop.url, rng, seen)
+        while visits < ORDERS or left:
+            await visit(shop, shoppers, rng, next(baskets), seen)
+            async with progressed:
+                visits += 1
+                progressed.notify_all()
+
+    limits = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(timeout=limits, connector=aiohttp.TCPConnector(limit=0)) as session:
+        await all_of(strike_in_turn(), *(visit_in_turn(session) for _ in range(AT_ONCE)))
+
+
+async def visit(shop: ChaosShop, shoppers: Shoppers, rng: random.Random, basket: Basket, seen: Seen) -> None:
+    """One shopper, who buys from the drop, shares a cart, or buys what somebody has bought before; some change their mind."""
+    chance = rng.randrange(100)
+    before = len(seen.accepted)
+    if chance < DROP_SHARE:
+        await shoppers.buy_from_drop(DROP)
+    elif chance < DROP_SHARE + SHARED_SHARE:
+        await shoppers.share_a_cart(changes=4)
+    else:
+        await shoppers.buy(basket)
+    if len(seen.accepted) > before and rng.randrange(100) < CANCEL_SHARE:
+        # Another visit may have placed it: whose order is cancelled does not matter.
+        await asyncio.to_thread(cancel, shop, next(reversed(seen.accepted)))
+
+
+async def all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """All of them; the first failure ends the others."""
+    async with asyncio.TaskGroup() as group:
+        for coroutine in coroutines:
+            group.create_task(coroutine)
+
+
+def cancel(shop: ChaosShop, order_id: str) -> None:
+    """Cancel as an operator does; an order that is completed meanwhile stays so."""
+    eventually(lambda: shop.answered("POST", f"/admin/v1/orders/{order_id}/cancel") in {202, 409, 422})
+
+
+def ends(shop: ChaosShop, orders: list[str]) -> dict[str, str]:
+    """The status of each order at its end."""
+    statuses: dict[str, str] = {}
+
+    def all_ended() -> bool:
+        for order_id in orders:
+            if statuses.get(order_id) not in ENDED:
+                statuses[order_id] = str(shop.order(order_id)["status"])
+        return all(status in ENDED for status in statuses.values())
+
+    eventually(all_ended)
+    return statuses
+
+
+def check_books(shop: ChaosShop, seen: Seen, statuses: dict[str, str]) -> None:
+    """Stock and money agree with the orders that shoppers were promised."""
+    assert not shop.admin("GET", "/admin/v1/orders/attention").body["orders"]
+    assert shop.admin("GET", "/admin/v1/dead-letters").body["count"] == 0
+    sold: Counter[str] = Counter()
+    for order_id, status in statuses.items():
+        if status == "completed":
+            sold.update(dict(seen.accepted[order_id].lines))
+    for sku in {sku for order in seen.accepted.values() for sku, _quantity in order.lines}:
+        left = (DROP_STOCK if sku == DROP else PLENTY) - sold[sku]
+        eventually(partial(shop.stock, sku), left.__eq__)
+    assert 0 <= sold[DROP] <= DROP_STOCK
+    captured = Counter(each.order_id for each in shop.payments.ledger if each.kind == "captured")
+    assert set(captured.values()) <= {1}
+    returned = {each.order_id for each in shop.payments.ledger if each.kind in {"refunded", "voided"}}
+    completed = {order_id for order_id, status in statuses.items() if status == "completed"}
+    assert completed == set(captured) - returned
+
+
+def check_histories(seen: Seen, statuses: dict[str, str]) -> None:
+    """Some order of the operations on each cart, and on the drop, explains what each shopper saw."""
+    for order_id, order in seen.accepted.items():
+        if statuses[order_id] == "cancelled" and DROP in dict(order.lines):
+            # At some time since: nobody is told when.
+            returned = Operation("give_back", 1, UNKNOWN, order.asked_s, math.inf)
+            seen.history.add(f"stock {DROP}", returned)
+    for key, operations in seen.history.operations.items():
+        if key == f"stock {DROP}":
+            check(operations, DROP_STOCK, stock_after)
+        else:
+            check(operations, Cart(), cart_after)
