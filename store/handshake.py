@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
@@ -20,7 +21,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from store.errors import Reason, StoreUnavailable
+from store.sentinel import SentinelAddress
 from store.tls import tls_fault
+
+T = TypeVar("T")
 
 # The deadline is ours too: redis-py's own use asyncio.wait_for, which loses a cancellation under Python 3.11.
 _OURS: Final[Mapping[str, Any]] = {"protocol": 3, "socket_timeout": None, "socket_connect_timeout": None}
@@ -32,10 +36,15 @@ _NO_PRIMARY: Final = frozenset({"replica", "slave", "sentinel"})
 async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
     """Return a connection to a primary after HELLO 3, authentication and the selection of its database.
 
+    Where the address names Sentinels, they are asked for the primary first.
+
     The writer must be referenced for as long as its transport is used: it closes the transport when it is collected.
     Raises `ValueError` for a URL that cannot be read (its text shows no password), and `StoreUnavailable` when no server
     can be reached, none answers within `timeout_s`, or it refuses the credentials or is no primary.
     """
+    sentinels = SentinelAddress.parse(url)
+    if sentinels is not None:
+        url = await sentinels.find(partial(_ask_sentinel, timeout_s))
     connection = _connection(url)
     if not isinstance(connection, Connection):
         return await _open(connection, timeout_s)
@@ -82,17 +91,7 @@ def _most_telling(failures: Sequence[StoreUnavailable]) -> StoreUnavailable:
 
 
 async def _open(connection: AbstractConnection, timeout_s: float) -> asyncio.StreamWriter:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            role = await _role(connection)
-    except (RedisError, OSError, TimeoutError) as error:
-        await connection.disconnect(nowait=True)
-        why = _tls_fault(connection, error) or " ".join(str(error).split()) or "no answer in time"
-        raise StoreUnavailable(f"cannot connect to the store: {why}") from error
-    except asyncio.CancelledError:
-        await connection.disconnect(nowait=True)
-        raise
+    role = await _converse(connection, timeout_s, _role)
     if role in _NO_PRIMARY:
         await connection.disconnect(nowait=True)
         raise StoreUnavailable(
@@ -100,6 +99,38 @@ async def _open(connection: AbstractConnection, timeout_s: float) -> asyncio.Str
             reason=Reason.READONLY,
         )
     return _detach_socket(connection)
+
+
+async def _ask_sentinel(timeout_s: float, url: str, name: str) -> tuple[str, int] | None:
+    """The address of the primary of this name, for this Sentinel."""
+
+    async def ask(connection: AbstractConnection) -> tuple[str, int] | None:
+        await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name, check_health=False)
+        reply = await connection.read_response(disable_decoding=True)
+        return None if reply is None else (reply[0].decode(), int(reply[1]))
+
+    connection = _connection(url)
+    try:
+        return await _converse(connection, timeout_s, ask)
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+async def _converse(
+    connection: AbstractConnection, timeout_s: float, talk: Callable[[AbstractConnection], Awaitable[T]]
+) -> T:
+    """Connect, and return what `talk` does on the connection. After an error it is closed. Raises `StoreUnavailable`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            return await talk(connection)
+    except (RedisError, OSError, TimeoutError) as error:
+        await connection.disconnect(nowait=True)
+        why = _tls_fault(connection, error) or " ".join(str(error).split()) or "no answer in time"
+        raise StoreUnavailable(f"cannot connect to the store: {why}") from error
+    except asyncio.CancelledError:
+        await connection.disconnect(nowait=True)
+        raise
 
 
 def _tls_fault(connection: AbstractConnection, error: BaseException) -> str | None:

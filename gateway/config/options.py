@@ -86,8 +86,8 @@ class Settings:
     store_url: str | None = field(
         default=None,
         metadata=_option(
-            url("redis", "rediss", "unix"),
-            "a Redis >= 7 or Valkey >= 7.2 to use instead of the embedded Valkey",
+            url("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
+            "a Redis >= 7 or Valkey >= 7.2 to use instead of the embedded Valkey, or the Sentinels that know it",
             metavar="URL",
         ),
     )
