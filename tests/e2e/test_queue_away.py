@@ -132,3 +132,28 @@ def test_orders_are_accepted_while_the_queue_is_away_and_each_is_delivered_after
         finally:
             shop.stop()
     assert "Traceback" not in shop.log, shop.log
+
+
+def test_where_the_queue_must_have_an_order_it_is_accepted_once_it_has(tmp_path: Path, sqs_endpoint: str) -> None:
+    sqs = boto3.client("sqs", region_name="eu-west-1", endpoint_url=sqs_endpoint)
+    queue_url = sqs.create_queue(QueueName="orders-awaited")["QueueUrl"]
+    front, shop = Front(sqs_endpoint), RunningShop(tmp_path / "data")
+    with serving(front) as address:
+        queue = ("--queue-url", address + urlsplit(queue_url).path, "--aws-endpoint-url", address)
+        options = ("--workers", "1", "--role", "edge", "--aws-region", "eu-west-1", "--catalog", str(CATALOGUE))
+        shop.start(*options, *queue, "--durability", "queue")
+        try:
+            accepted = shop.check_out(shop.cart_of(**{f"_{SKU}": 1}))
+            assert accepted.status == 202
+            # Without waiting for it.
+            assert orders_in(sqs, queue_url, set()) == {accepted.body["id"]}
+            front.how = "refuses"
+            cart_id = shop.cart_of(**{f"_{SKU}": 1})
+            refused = shop.check_out(cart_id)
+            assert (refused.status, refused.body["may_have_run"]) == (503, True)
+            front.how = None
+            retried = eventually(lambda: shop.check_out(cart_id), lambda response: response.status != 503)
+            assert (retried.status, retried.headers["Idempotent-Replayed"]) == (202, "true")
+            assert orders_in(sqs, queue_url, set()) == {retried.body["id"]}
+        finally:
+            shop.stop()
