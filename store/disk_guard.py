@@ -1,8 +1,10 @@
 """Keeps the embedded server up when its disk is full.
 
 A server that flushes its append-only file before each reply ends when a write to that file fails. So before the disk is
-full the server is made read-only: it then flushes each second, which survives such a failure, and has no memory for
-new keys. Reads go on, and so do writes that finish accepted work: they use the reserve of the disk.
+full the server is made read-only: it has no memory for new keys. Reads go on, and so do writes that finish accepted work: they
+use the reserve of the disk. If that is not enough, the server ends, and is started again so that it survives such a failure: it
+flushes each second then. A running one is never changed to that: after a rewrite Valkey does not append to its file, and what
+it writes after a part of a failed write would leave a hole there, with which the file cannot be read.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ _TRIAL: Final = "disk-trial"
 _TRIAL_BYTES: Final = 2**20
 # Of the server's log, where a write to its append-only file has ended it.
 _FATAL: Final = ("AOF write error", "writing to the AOF file", "fsync the AOF file")
+
+_REWRITE: Final = "auto-aof-rewrite-percentage"
+_STARTED_READ_ONLY: Final = {"appendfsync": "everysec", "maxmemory": str(READ_ONLY_MAXMEMORY), _REWRITE: "0"}
+_WRITABLE: Final = {"appendfsync": "always", _REWRITE: "100"}
 
 Space = tuple[int, int]
 # Sends a command to the server; returns its reply as it was received, None without one.
@@ -67,7 +73,7 @@ class DiskGuard:
     @property
     def options(self) -> Mapping[str, str]:
         """The options of a server that is started now."""
-        return _options("everysec", READ_ONLY_MAXMEMORY) if self.is_read_only else {}
+        return _STARTED_READ_ONLY if self.is_read_only else {}
 
     def server_ended(self, log: str) -> bool:
         """The server has ended, with this end of its log; says whether its disk was the reason."""
@@ -91,16 +97,16 @@ class DiskGuard:
 
     def _protect(self) -> None:
         maxmemory = _value(self._send("CONFIG GET maxmemory"))
-        if maxmemory is None or not self._configure("everysec", READ_ONLY_MAXMEMORY):
+        if maxmemory is None or not self._configure({"maxmemory": str(READ_ONLY_MAXMEMORY)}):
             return
         self.is_read_only, self._since, self._maxmemory = True, self._clock(), maxmemory
 
     def _release(self) -> None:
-        if self._configure("always", self._maxmemory):
+        if self._configure({**_WRITABLE, "maxmemory": str(self._maxmemory)}):
             self.is_read_only, self._since = False, self._clock()
 
-    def _configure(self, appendfsync: str, maxmemory: int) -> bool:
-        pairs = " ".join(f"{name} {value}" for name, value in _options(appendfsync, maxmemory).items())
+    def _configure(self, options: Mapping[str, str]) -> bool:
+        pairs = " ".join(f"{name} {value}" for name, value in options.items())
         # Both at once: no write is accepted that is flushed later only.
         return self._send(f"CONFIG SET {pairs}") == b"+OK\r\n"
 
@@ -126,10 +132,6 @@ class DiskGuard:
             with contextlib.suppress(OSError):
                 path.unlink()
         return True
-
-
-def _options(appendfsync: str, maxmemory: int) -> Mapping[str, str]:
-    return {"appendfsync": appendfsync, "maxmemory": str(maxmemory)}
 
 
 def _reserve(size: int) -> int:

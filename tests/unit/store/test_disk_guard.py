@@ -13,7 +13,7 @@ class FakeServer:
     """A server that takes CONFIG, on a disk with so much free space."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = {"appendfsync": "always", "maxmemory": "0"}
+        self.config = {"appendfsync": "always", "maxmemory": "0", "auto-aof-rewrite-percentage": "100"}
         self.answers = True
         self.free, self.size = GIGABYTE, 10 * GIGABYTE
         self.now = 0.0
@@ -33,8 +33,11 @@ class FakeServer:
         """Whether the server is writable and flushes before each reply, after a check and some time."""
         self.guard.check()
         self.now += READ_ONLY_S
-        assert self.guard.is_read_only is (self.config["appendfsync"] == "everysec")
-        return self.config["appendfsync"] == "always" and self.config["maxmemory"] != "1"
+        assert self.guard.is_read_only is (self.config["maxmemory"] == "1")
+        if not self.guard.is_read_only:
+            assert self.config["appendfsync"] == "always"
+            assert self.config["auto-aof-rewrite-percentage"] == "100"
+        return not self.guard.is_read_only
 
 
 @pytest.fixture
@@ -54,6 +57,12 @@ def test_a_server_is_read_only_before_its_disk_is_full_and_writable_when_there_i
     assert not server.check()  # it would be read-only again soon
     server.free = 2 * RESERVE_BYTES
     assert server.check()
+
+
+def test_a_running_server_goes_on_flushing_before_each_reply(server: FakeServer) -> None:
+    server.free = 0
+    assert not server.check()
+    assert server.config["appendfsync"] == "always"
 
 
 def test_a_small_disk_has_a_small_reserve(server: FakeServer) -> None:
@@ -86,7 +95,7 @@ def test_a_server_that_does_not_answer_is_tried_again(server: FakeServer) -> Non
 def test_a_server_that_ended_by_a_failed_write_starts_read_only_and_stays_so_for_a_moment(server: FakeServer) -> None:
     log = "# Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting..."
     assert server.guard.server_ended(log)
-    assert server.guard.options == {"appendfsync": "everysec", "maxmemory": "1"}
+    assert server.guard.options == {"appendfsync": "everysec", "maxmemory": "1", "auto-aof-rewrite-percentage": "0"}
     server.config.update(server.guard.options)
     assert not server.check()  # also where the file system shows no reason, such as a quota
     assert server.check()
