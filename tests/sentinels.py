@@ -40,8 +40,12 @@ class Sentinel:
             *options,
         ]
         config.write_text("\n".join(lines) + "\n")
-        words = [str(find_binary()), str(config), "--sentinel", "--logfile", str(folder / "sentinel.log")]
-        self._process: subprocess.Popen[bytes] = start_child(words)
+        self._words = [str(find_binary()), str(config), "--sentinel", "--logfile", str(folder / "sentinel.log")]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again with all that it has learned."""
+        self._process: subprocess.Popen[bytes] = start_child(self._words)
         await_port(self._process, self.port)
 
     def command(self, *words: Any) -> Any:
@@ -56,6 +60,10 @@ class Sentinel:
             return False
         met, replicas = (int(state[name]) for name in (b"num-other-sentinels", b"num-slaves"))
         return met == others and replicas == 1
+
+    def primary_port(self) -> int:
+        """The port of the primary that it knows."""
+        return int(self.command("SENTINEL", "MASTER", NAME)[b"port"])
 
     def signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
@@ -73,8 +81,38 @@ class Watched:
         self.first, self.second, self.sentinels = first, second, sentinels
 
     @property
+    def primary(self) -> StoreServer:
+        """The server that calls itself one; the first where both do for a moment."""
+        return self.first if _role(self.first) == "master" else self.second
+
+    @property
+    def replica(self) -> StoreServer:
+        """The other one."""
+        return self.second if self.primary is self.first else self.first
+
+    def is_well(self) -> bool:
+        """Whether one of them is the primary, has the other as its replica, and the Sentinels know it."""
+        try:
+            replication = self.replica.info("replication")
+            primary = self.primary.port
+            return (
+                replication.get("master_link_status") == "up"
+                and replication["master_port"] == primary
+                and all(each.primary_port() == primary for each in self.sentinels)
+            )
+        except redis.exceptions.RedisError:
+            return False
+
+    @property
     def url(self) -> str:
         return f"redis+sentinel://{','.join(f'127.0.0.1:{each.port}' for each in self.sentinels)}/{NAME}"
+
+
+def _role(server: StoreServer) -> str:
+    try:
+        return str(server.info("replication")["role"])
+    except redis.exceptions.RedisError:
+        return "away"
 
 
 @contextmanager

@@ -6,52 +6,59 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from benchmarks.harness.store_pair import StoreServer
 from tests.chaos.shop import ChaosShop
 from tests.e2e.running_shop import eventually
+from tests.sentinels import Sentinel, Watched
 from tests.small_disk import fill, make_room
 
 # A paused process, a full disk or a service that is away comes back within this time.
 LONGEST_S: Final = 20.0
 
 
+# Brings a fault of so many seconds about, and ends it.
+Strike = Callable[[ChaosShop, float, random.Random], None]
+
+
 class Fault(NamedTuple):
-    """A kind of fault, and how long it lasts where it does."""
+    """A kind of fault, how long it lasts where it does, and what brings it about and ends it."""
 
     kind: str
     lasts_s: float
+    strike: Strike
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.lasts_s:.1f} s)"
 
 
-def plan(rng: random.Random, count: int, *, longest_s: float = LONGEST_S, kinds: Sequence[str] = ()) -> list[Fault]:
+def plan(rng: random.Random, count: int, kinds: Mapping[str, Strike], *, longest_s: float = LONGEST_S) -> list[Fault]:
     """So many faults: each kind as often as the others, in a random order."""
-    names = list(kinds or KINDS)
+    names = list(kinds)
     turns = [names[number % len(names)] for number in range(count)]
     rng.shuffle(turns)
     # Most are short, so that there is time for many.
-    return [Fault(kind, 1.0 + (longest_s - 1.0) * rng.random() ** 3) for kind in turns]
+    return [Fault(kind, 1.0 + (longest_s - 1.0) * rng.random() ** 3, kinds[kind]) for kind in turns]
 
 
 def strike(shop: ChaosShop, fault: Fault, rng: random.Random) -> None:
     """Bring the fault about, end it, and wait until the shop has recovered from it."""
-    KINDS[fault.kind](shop, fault.lasts_s, rng)
+    fault.strike(shop, fault.lasts_s, rng)
     eventually(shop.is_well)
 
 
-def _kill(find: Callable[[ChaosShop], list[int]]) -> Callable[[ChaosShop, float, random.Random], None]:
+def _kill(find: Callable[[ChaosShop], list[int]]) -> Strike:
     def kill(shop: ChaosShop, _lasts_s: float, rng: random.Random) -> None:
         os.kill(rng.choice(eventually(lambda: find(shop))), signal.SIGKILL)
 
     return kill
 
 
-def _pause(find: Callable[[ChaosShop], list[int]]) -> Callable[[ChaosShop, float, random.Random], None]:
+def _pause(find: Callable[[ChaosShop], list[int]]) -> Strike:
     def pause(shop: ChaosShop, lasts_s: float, rng: random.Random) -> None:
         pid = rng.choice(eventually(lambda: find(shop)))
         os.kill(pid, signal.SIGSTOP)
@@ -79,14 +86,48 @@ def _payment_away(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
     shop.payment_is_away = False
 
 
-KINDS: Final[dict[str, Callable[[ChaosShop, float, random.Random], None]]] = {
-    "worker killed": _kill(ChaosShop.workers),
-    "worker paused": _pause(ChaosShop.workers),
-    "store killed": _kill(ChaosShop.stores),
-    "store paused": _pause(ChaosShop.stores),
-    "control process killed": _kill(ChaosShop.controls),
-    "control process paused": _pause(ChaosShop.controls),
+def _kill_server(find: Callable[[Watched], StoreServer | Sentinel]) -> Strike:
+    def kill(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
+        assert shop.pair is not None
+        server = find(shop.pair)
+        server.kill()
+        time.sleep(lasts_s)
+        server.start()
+
+    return kill
+
+
+def _pause_server(find: Callable[[Watched], StoreServer | Sentinel]) -> Strike:
+    def pause(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
+        assert shop.pair is not None
+        server = find(shop.pair)
+        server.signal(signal.SIGSTOP)
+        time.sleep(lasts_s)
+        server.signal(signal.SIGCONT)
+
+    return pause
+
+
+PROCESSES: Final[Mapping[str, Strike]] = {
+    "worker killed": _kill(ChaosShop.worker_pids),
+    "worker paused": _pause(ChaosShop.worker_pids),
+    "control process killed": _kill(ChaosShop.control_pids),
+    "control process paused": _pause(ChaosShop.control_pids),
     "power cut": _cut_power,
-    "disk full": _fill_disk,
     "payment away": _payment_away,
+}
+EMBEDDED: Final[Mapping[str, Strike]] = {
+    **PROCESSES,
+    "store killed": _kill(ChaosShop.store_pids),
+    "store paused": _pause(ChaosShop.store_pids),
+    "disk full": _fill_disk,
+}
+WATCHED: Final[Mapping[str, Strike]] = {
+    **PROCESSES,
+    "primary killed": _kill_server(lambda pair: pair.primary),
+    "primary paused": _pause_server(lambda pair: pair.primary),
+    "replica killed": _kill_server(lambda pair: pair.replica),
+    "replica paused": _pause_server(lambda pair: pair.replica),
+    "Sentinel killed": _kill_server(lambda pair: pair.sentinels[0]),
+    "Sentinel paused": _pause_server(lambda pair: pair.sentinels[0]),
 }

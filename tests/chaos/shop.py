@@ -12,6 +12,7 @@ from typing import Final
 from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
 from primitives.webhook_signature import WebhookSigner, new_secret
 from tests.e2e.running_shop import CATALOGUE, RunningShop
+from tests.sentinels import Watched
 
 # The product that everybody wants, and how much of it there is.
 DROP: Final = "DROP"
@@ -23,11 +24,12 @@ _FAULTS: Final = (Fault.FAILS, Fault.FAILS_LATE, Fault.BUSY)
 
 
 class ChaosShop(RunningShop):
-    """A shop whose processes are killed and paused; `disk` is the small file system that it is on."""
+    """A shop whose processes are killed and paused; `disk` is the file system that it is on, `pair` its store if it is not embedded."""
 
-    def __init__(self, disk: Path, folder: Path, rng: random.Random) -> None:
+    def __init__(self, disk: Path, folder: Path, rng: random.Random, pair: Watched | None = None) -> None:
         super().__init__(disk / "data")
         self.disk = disk
+        self.pair = pair
         self.payment_is_away = False
         self._rng = rng
         self._folder = folder
@@ -44,6 +46,8 @@ class ChaosShop(RunningShop):
             "--workers", "2", "--catalog", str(self._catalogue()), "--payment", "http", "--payment-url", payment_url,
             "--payment-key-file", str(self._folder / "payment-key"),
         )  # fmt: skip
+        if self.pair is not None:
+            self._options += ("--store-url", self.pair.url, "--durability", "replica")
         self.start(*self._options)
 
     def cut_power(self) -> None:
@@ -54,13 +58,13 @@ class ChaosShop(RunningShop):
         self.start(*self._options)
 
     def is_well(self) -> bool:
-        """Whether it is ready, with all of its processes."""
+        """Whether it is ready, with all of its processes, and its store has a replica where it shall have one."""
         try:
             return (
                 self.call("GET", "/readyz").status == 200
-                and len(self.workers()) == 2
-                and bool(self.controls())
+                and len(self.worker_pids()) == 2
                 and self.admin("GET", "/admin/v1/status").status == 200
+                and (self.pair is None or self.pair.is_well())
             )
         except (urllib.error.URLError, ConnectionError, HTTPException):
             return False
@@ -71,21 +75,6 @@ class ChaosShop(RunningShop):
             return self.admin(method, path).status
         except (urllib.error.URLError, ConnectionError, HTTPException):
             return 0
-
-    def workers(self) -> list[int]:
-        """The processes that serve; none while the store is down."""
-        return self.worker_pids() if self.stores() else []
-
-    def stores(self) -> list[int]:
-        """The process of the store, if it runs."""
-        try:
-            return [self.store_pid()]
-        except StopIteration:
-            return []
-
-    def controls(self) -> list[int]:
-        """The control process, if it runs."""
-        return self.control_pids()
 
     def tracebacks(self) -> list[str]:
         """What the logs of all runs have of exceptions that nobody expected, with some lines around each."""

@@ -47,6 +47,7 @@ class Seen:
     history: History = field(default_factory=History)
     accepted: dict[str, Accepted] = field(default_factory=dict)
     sold_out: int = 0
+    carts_lost: int = 0
     retries: int = 0
 
 
@@ -153,6 +154,9 @@ class Shoppers:
                 return None
             if problem == "out-of-stock":
                 self._seen.sold_out += 1
+                return None
+            if problem == "cart-not-found":
+                self._seen.carts_lost += 1
                 return None
             # The attempt before is still under way.
             assert problem == "idempotency-key-in-progress", answer

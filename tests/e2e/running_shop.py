@@ -126,12 +126,18 @@ class RunningShop:
         return [self.pid, *descendants(self.pid)]
 
     def store_pid(self) -> int:
-        return next(
-            pid for pid in descendants(self.pid) if b"valkey" in _command_line(pid) or b"redis" in _command_line(pid)
-        )
+        return self.store_pids()[0]
+
+    def store_pids(self) -> list[int]:
+        """The embedded store; none for a moment when it has died, and for a shop with another store."""
+        return [
+            pid
+            for pid in descendants(self.pid)
+            if any(program in _command_line(pid) for program in (b"valkey-server", b"redis-server"))
+        ]
 
     def worker_pids(self) -> list[int]:
-        return [pid for pid in descendants(self.pid) if pid not in {self.store_pid(), *self.control_pids()}]
+        return [pid for pid in descendants(self.pid) if pid not in {*self.store_pids(), *self.control_pids()}]
 
     def control_pids(self) -> list[int]:
         """The control process; none for a moment when it has died."""
