@@ -75,9 +75,19 @@ class Store(Protocol):
         ...
 
 
-# A reply awaited, the loop time by which it must come, and the script with its arguments, for a server that does not know
-# its SHA. A plain tuple: a named one takes five times as long to make, and every command makes one.
-_Call = tuple[asyncio.Future[Reply], float, tuple[Script, tuple[Arg, ...]] | None]
+class Leader(Protocol):
+    """A client that others follow to another server."""
+
+    def on_moved(self, callback: Callable[[], None]) -> None:
+        """Call this when the client has come to another server."""
+        ...
+
+
+# The script, for a server that does not know its SHA; the command; whether a cluster may send it elsewhere.
+Called = tuple[Script | None, tuple[Arg, ...], bool]
+# A reply awaited, the loop time by which it must come, and the call, if it may be sent again.
+# A plain tuple: a named one takes five times as long to make, and every command makes one.
+PendingCall = tuple[asyncio.Future[Reply], float, Called | None]
 
 
 class Client(asyncio.Protocol):
@@ -107,7 +117,7 @@ class Client(asyncio.Protocol):
         self._stream: asyncio.StreamWriter | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._reader = new_reader()
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[PendingCall] = deque()
         # The packed commands of the last len(_unsent) calls of the queue.
         self._unsent: list[bytes] = []
         self._flush_is_due = False
@@ -134,25 +144,25 @@ class Client(asyncio.Protocol):
         self.refused = 0
         # What a server lacks that says it is out of memory: some set its limit to nothing when their disk is full.
         self.reason_of_oom = Reason.FULL_MEMORY
+        self.probe_key = PROBE_KEY
 
     # Calls
 
     def execute(self, *command: Arg) -> asyncio.Future[Reply]:
         """See `Store.execute`."""
-        return self._submit(command, self._deadline_s, None)
+        return self.submit(command, self._deadline_s, None)
 
     def execute_blocking(self, *command: Arg, timeout_s: float) -> asyncio.Future[Reply]:
         """See `Store.execute_blocking`."""
-        return self._submit(command, timeout_s + self._deadline_s, None)
+        return self.submit(command, timeout_s + self._deadline_s, None)
 
     def run(self, script: Script, keys: Sequence[Arg], args: Sequence[Arg] = ()) -> asyncio.Future[Reply]:
         """See `Store.run`."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *args)
-        return self._submit(command, self._deadline_s, (script, command))
+        return self.submit(command, self._deadline_s, (script, command, False))
 
-    def _submit(
-        self, command: tuple[Arg, ...], deadline_s: float, called: tuple[Script, tuple[Arg, ...]] | None
-    ) -> asyncio.Future[Reply]:
+    def submit(self, command: tuple[Arg, ...], deadline_s: float, called: Called | None) -> asyncio.Future[Reply]:
+        """Queue a command with its deadline, and the parts of the call for sending it again."""
         reply = self._new_future()
         if len(self._calls) < self._max_waiting and not self._may_refuse:
             self._queue((reply, self._now() + deadline_s, called), command)
@@ -171,7 +181,7 @@ class Client(asyncio.Protocol):
             return StoreUnavailable("the store is cut off for now, because it fails", reason=Reason.CUT_OFF)
         return None
 
-    def _queue(self, call: _Call, command: tuple[Arg, ...]) -> None:
+    def _queue(self, call: PendingCall, command: tuple[Arg, ...]) -> None:
         self._unsent.append(encode_command(command))
         self._calls.append(call)
         if not self._flush_is_due:
@@ -220,11 +230,12 @@ class Client(asyncio.Protocol):
         if self._leaving is not None and len(self._calls) == len(self._unsent):
             self._lose(self._leaving)
 
-    def _resolve_error(self, call: _Call, error: ReplyError) -> None:
+    def _resolve_error(self, call: PendingCall, error: ReplyError) -> None:
         reply, deadline, called = call
-        if called is not None and error.code == "NOSCRIPT":
-            script, command = called
-            self._queue((reply, deadline, None), ("EVAL", script.text, *command[2:]))
+        script = None if called is None else called[0]
+        if called is not None and script is not None and error.code == "NOSCRIPT":
+            command = ("EVAL", script.text, *called[1][2:])
+            self._queue((reply, deadline, (None, command, called[2])), command)
         elif (reason := REASON_BY_CODE.get(error.code)) is not None:
             if reason is Reason.FULL_MEMORY:
                 reason = self.reason_of_oom
@@ -317,7 +328,7 @@ class Client(asyncio.Protocol):
 
         Raises `StoreError` when awaited; the `reason` of a `StoreUnavailable` says why writes fail.
         """
-        return self._ask("SET", PROBE_KEY, 1, "PX", PROBE_TTL_MS)
+        return self._ask("SET", self.probe_key, 1, "PX", PROBE_TTL_MS)
 
     def _ask(self, *command: Arg) -> asyncio.Future[Reply]:
         reply = self._new_future()
@@ -334,7 +345,7 @@ class Client(asyncio.Protocol):
 
     # The connection
 
-    def accompany(self, leader: Client) -> None:
+    def accompany(self, leader: Leader) -> None:
         """Leave the server when `leader` has left it and found another one.
 
         Commands that the server may hold back have long deadlines: alone, this client would wait for a dead server.

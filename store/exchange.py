@@ -13,12 +13,14 @@ from store.errors import StoreUnavailable
 from store.resp import INCOMPLETE, Arg, encode_command, new_reader
 
 
-async def exchange(url: str, commands: Sequence[Sequence[Arg]], *, timeout_s: float) -> Sequence[Any]:
+async def exchange(
+    url: str, commands: Sequence[Sequence[Arg]], *, timeout_s: float, takes_replica: bool = False
+) -> Sequence[Any]:
     """Send the commands in one write; returns a reply for each in order, `ReplyError`s among them.
 
     A pushed message counts as the reply to its command, such as SSUBSCRIBE. Raises `StoreUnavailable`.
     """
-    stream = await handshake.open_stream(url, timeout_s)
+    stream = await handshake.open_stream(url, timeout_s, takes_replica=takes_replica)
     replies = _Replies(len(commands))
     stream.transport.set_protocol(replies)
     stream.transport.write(b"".join(encode_command(command) for command in commands))

@@ -33,8 +33,8 @@ _OURS: Final[Mapping[str, Any]] = {"protocol": 3, "socket_timeout": None, "socke
 _NO_PRIMARY: Final = frozenset({"replica", "slave", "sentinel"})
 
 
-async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
-    """Return a connection to a primary after HELLO 3, authentication and the selection of its database.
+async def open_stream(url: str, timeout_s: float, *, takes_replica: bool = False) -> asyncio.StreamWriter:
+    """Return a connection to a primary, or to any server, after HELLO 3, authentication and the selection of its database.
 
     Where the address names Sentinels, they are asked for the primary first.
 
@@ -47,11 +47,11 @@ async def open_stream(url: str, timeout_s: float) -> asyncio.StreamWriter:
         url = await sentinels.find(partial(_ask_sentinel, timeout_s))
     connection = _connection(url)
     if not isinstance(connection, Connection):
-        return await _open(connection, timeout_s)
+        return await _open(connection, timeout_s, takes_replica=takes_replica)
     failures: list[StoreUnavailable] = []
     for address in await _addresses(connection, timeout_s):
         try:
-            return await _open(_aimed(_connection(url), *address), timeout_s)
+            return await _open(_aimed(_connection(url), *address), timeout_s, takes_replica=takes_replica)
         except StoreUnavailable as error:
             failures.append(error)
     raise _most_telling(failures)
@@ -90,9 +90,9 @@ def _most_telling(failures: Sequence[StoreUnavailable]) -> StoreUnavailable:
     return next((each for each in failures if each.reason is Reason.READONLY), failures[-1])
 
 
-async def _open(connection: AbstractConnection, timeout_s: float) -> asyncio.StreamWriter:
+async def _open(connection: AbstractConnection, timeout_s: float, *, takes_replica: bool) -> asyncio.StreamWriter:
     role = await _converse(connection, timeout_s, _role)
-    if role in _NO_PRIMARY:
+    if role in _NO_PRIMARY and not takes_replica:
         await connection.disconnect(nowait=True)
         raise StoreUnavailable(
             f"cannot connect to the store: {connection._host_error()} is a {role}, not a primary",  # noqa: SLF001

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from primitives.unit_of_work import in_context
 from store.client import Client, Reply, Store
+from store.cluster import ClusterClient
 from store.errors import StoreUnavailable
 from store.resp import Arg
 from store.script import Script
@@ -23,9 +24,12 @@ T = TypeVar("T")
 
 
 class Connection:
-    """A `Store` on the present connection of a client. Once that is lost, every command fails and is not sent."""
+    """A `Store` on the present connection of a client. Once that is lost, every command fails and is not sent.
 
-    def __init__(self, client: Client) -> None:
+    Of a cluster it is the present connections to all primaries: the loss of any may have undone writes that the work builds on.
+    """
+
+    def __init__(self, client: Client | ClusterClient) -> None:
         self.client: Final = client
         self._number = client.connection_number
 
@@ -116,4 +120,4 @@ def connection_of(store: Store) -> Connection | None:
     """The connection that a store uses now; None if it is none of one connection."""
     if isinstance(store, PinnedStore):
         return store.connection()
-    return Connection(store) if isinstance(store, Client) else None
+    return Connection(store) if isinstance(store, Client | ClusterClient) else None

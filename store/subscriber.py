@@ -39,9 +39,11 @@ class Subscriber(asyncio.Protocol):
     the loop, must not block or raise, and must bear to be called without a cause.
     """
 
-    def __init__(self, url: str, *, ping_s: float = PING_S) -> None:
+    def __init__(self, url: str, *, ping_s: float = PING_S, on_moved: Callable[[], None] | None = None) -> None:
+        """`on_moved` is called where a server of a cluster says that it does not serve a channel."""
         self._url = url
         self._ping_s = ping_s
+        self._on_moved = on_moved
         self._listeners: dict[bytes, list[Listener]] = {}
         # The stream owns the transport; it is only kept alive here.
         self._stream: asyncio.StreamWriter | None = None
@@ -76,6 +78,10 @@ class Subscriber(asyncio.Protocol):
         if not listeners:
             del self._listeners[name]
             self._send("SUNSUBSCRIBE", name)
+
+    def confirm(self, channel: str) -> None:
+        """Subscribe again, which calls the listeners."""
+        self._send("SSUBSCRIBE", channel)
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -140,7 +146,13 @@ class Subscriber(asyncio.Protocol):
             self._drop()
 
     def _handle(self, reply: Any) -> None:
-        if isinstance(reply, ReplyError):
+        is_ended = isinstance(reply, hiredis.PushNotification) and reply[0] == b"sunsubscribe"
+        if self._on_moved is not None and (
+            (is_ended and reply[1] in self._listeners)
+            or (isinstance(reply, ReplyError) and reply.code in {"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
+        ):
+            self._on_moved()
+        elif isinstance(reply, ReplyError):
             # Without the permission, listeners read by and by; other subscriptions may be allowed.
             _log.warning("the store refuses a subscription: %s", reply)
         elif isinstance(reply, hiredis.PushNotification) and reply[0] in _NOTICES:

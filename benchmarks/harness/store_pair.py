@@ -26,6 +26,7 @@ class StoreServer:
         self.port = free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_stopped = False
         folder.mkdir(parents=True, exist_ok=True)
         self.start()
 
@@ -33,6 +34,11 @@ class StoreServer:
     def url(self) -> str:
         """Its address."""
         return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start it and wait until it serves."""
@@ -61,6 +67,7 @@ class StoreServer:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None
+        self.is_stopped = number == signal.SIGSTOP
         if self._process.poll() is None:
             os.kill(self._process.pid, number)
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from checkout.errors import ServiceUnavailable
 from checkout.ports.queue import Delivery, Outgoing
-from store import Connection, ReplyError, Script, Store, StoreError, StoreUnavailable, connection_of
+from store import Connection, ReplyError, Script, Store, StoreError, StoreUnavailable, beside, connection_of
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class RedisQueue:
     async def interrupt(self) -> None:
         """See `OrderQueue.interrupt`."""
         if self._reader_id is not None:
-            await _reply(self._store.execute("CLIENT", "UNBLOCK", await _reply(self._reader_id)))
+            await _reply(beside(self._store, QUEUE).execute("CLIENT", "UNBLOCK", await _reply(self._reader_id)))
 
     async def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """See `OrderQueue.extend`; for `visibility_s` at most."""
@@ -251,7 +251,7 @@ class RedisQueue:
         # The count is that of each stream.
         count = max(1, limit // 2)
         command = ("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", count, *block)
-        self._reader_id = asyncio.ensure_future(self._blocking_store.execute("CLIENT", "ID"))
+        self._reader_id = asyncio.ensure_future(beside(self._blocking_store, QUEUE).execute("CLIENT", "ID"))
         reading = self._blocking_store.execute_blocking(*command, "STREAMS", QUEUE, BULK, ">", ">", timeout_s=wait_s)
         try:
             _, reply = await asyncio.gather(self._reader_id, reading)

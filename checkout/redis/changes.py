@@ -8,13 +8,14 @@ from contextlib import contextmanager
 
 from cart.model import OrderId
 from checkout.stored import order_key
+from store.cluster_subscriber import ClusterSubscriber
 from store.subscriber import Subscriber
 
 
 class RedisOrderChanges:
     """`OrderChanges` over the one subscription connection of a process."""
 
-    def __init__(self, subscriber: Subscriber) -> None:
+    def __init__(self, subscriber: Subscriber | ClusterSubscriber) -> None:
         self._subscriber = subscriber
 
     @contextmanager

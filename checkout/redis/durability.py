@@ -9,12 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
-from store import ReplyError, Script, Store, StoreError
+from primitives.backoff import Backoff
+from store import ClusterClient, Reason, ReplyError, Script, Store, StoreClient, StoreError, StoreUnavailable
 
 WAIT_MS: Final = 2_000
 # Bounds a batch, so that all its replies arrive within the deadline of its commands.
 MAX_BATCH: Final = 256
+# How often a write is sent again that a cluster redirects or refuses for the moment, and after which pauses.
+MAX_REDIRECTS: Final = 8
+FIRST_PAUSE_S: Final = 0.01
+MAX_PAUSE_S: Final = 0.1
 
 Arg = bytes | str | int | float
 
@@ -49,15 +55,21 @@ class OnReply:
 class _Write:
     """A write that waits for its batch."""
 
-    __slots__ = ("args", "done", "keys", "script")
+    __slots__ = ("args", "done", "is_asking", "keys", "script")
 
     def __init__(
-        self, script: Script, keys: Sequence[str], args: Sequence[Arg], done: asyncio.Future[tuple[Any, bool]]
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Arg],
+        done: asyncio.Future[tuple[Any, bool]],
+        is_asking: bool,
     ) -> None:
         self.script = script
         self.keys = keys
         self.args = args
         self.done = done
+        self.is_asking = is_asking
 
 
 class BatchedWait:
@@ -86,10 +98,12 @@ class BatchedWait:
     def _is_durable(self, reply: Any) -> bool:
         raise NotImplementedError
 
-    def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[tuple[Any, bool]]:
-        """See `Durability.write`."""
+    def write(
+        self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, is_asking: bool = False
+    ) -> Awaitable[tuple[Any, bool]]:
+        """See `Durability.write`; `is_asking` sends ASKING before it, for a slot that moves to this server of a cluster."""
         done: asyncio.Future[tuple[Any, bool]] = asyncio.get_running_loop().create_future()
-        self._gathered.append(_Write(script, keys, args, done))
+        self._gathered.append(_Write(script, keys, args, done, is_asking))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
         return done
@@ -102,7 +116,7 @@ class BatchedWait:
     async def _write_batch(self, batch: Sequence[_Write]) -> None:
         # EVALSHA, not `run`, which would repeat an unknown script after the wait that is to cover it.
         # All commands are queued before the first await, so they are sent in one write on one connection, or fail together.
-        replies = [self._store.execute("EVALSHA", w.script.sha, len(w.keys), *w.keys, *w.args) for w in batch]
+        replies = [self._send(write) for write in batch]
         results = await asyncio.gather(*replies, self._wait(), return_exceptions=True)
         is_durable = not isinstance(results[-1], BaseException) and self._is_durable(results[-1])
         unknown: list[_Write] = []
@@ -113,6 +127,11 @@ class BatchedWait:
                 _resolve(write.done, result, is_durable)
         if unknown:
             await self._load({write.script for write in unknown}, unknown)
+
+    def _send(self, write: _Write) -> Awaitable[Any]:
+        if write.is_asking:
+            self._store.execute("ASKING")
+        return self._store.execute("EVALSHA", write.script.sha, len(write.keys), *write.keys, *write.args)
 
     async def _load(self, scripts: set[Script], writes: Sequence[_Write]) -> None:
         """Load these scripts, and put the writes that need them at the head of the next batch."""
@@ -152,6 +171,53 @@ class ReplicaWait(BatchedWait):
 
     def _is_durable(self, reply: Any) -> bool:
         return bool(reply >= 1)
+
+
+class ClusterWait:
+    """Durable once the server that ran the write says so: a `BatchedWait` for each primary of a cluster.
+
+    `cluster` must be a client used for nothing else.
+    """
+
+    reply_is_durable = False
+
+    def __init__(self, cluster: ClusterClient, wait: type[BatchedWait]) -> None:
+        self._cluster = cluster
+        self._wait = wait
+        self._waits: WeakKeyDictionary[Store, BatchedWait] = WeakKeyDictionary()
+        self.undo_is_safe = wait.undo_is_safe
+
+    async def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> tuple[Any, bool]:
+        """See `Durability.write`."""
+        node, is_asking = self._cluster.node_of(keys[0]), False
+        pauses = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
+        while True:
+            try:
+                return await self._of(node).write(script, keys, args, is_asking=is_asking)
+            except ReplyError as error:
+                redirected = self._cluster.redirect(node, error)
+                if redirected is None or pauses.failures >= MAX_REDIRECTS:
+                    raise
+                node, is_asking = redirected
+            except StoreUnavailable as error:
+                # TRYAGAIN and CLUSTERDOWN, which run nothing and pass.
+                if error.reason is not Reason.CLUSTER_DOWN or error.may_have_run or pauses.failures >= MAX_REDIRECTS:
+                    raise
+                node, is_asking = self._cluster.node_of(keys[0]), False
+            # The first redirect of a slot is the rule; more are servers that have not heard of it yet.
+            pause_s = pauses.next_delay_s()
+            await asyncio.sleep(pause_s if pauses.failures > 1 else 0)
+
+    def _of(self, node: Store) -> BatchedWait:
+        wait = self._waits.get(node)
+        if wait is None:
+            wait = self._waits[node] = self._wait(node)
+        return wait
+
+
+def wait_on(client: StoreClient, wait: type[BatchedWait]) -> Durability:
+    """The durability of writes to this store by waiting for its servers; `client` must be used for nothing else."""
+    return ClusterWait(client, wait) if isinstance(client, ClusterClient) else wait(client)
 
 
 def _resolve(done: asyncio.Future[tuple[Any, bool]], result: Any, is_durable: bool) -> None:

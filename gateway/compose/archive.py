@@ -22,7 +22,7 @@ from gateway.compose.privacy import Privacy
 from gateway.prerequisites import CannotStart
 from gateway.resilience.breakers import Breakers
 from gateway.settings import Settings
-from store import Store
+from store import Store, is_cluster
 
 _NONE: Final = "none"
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ async def open_readable_orders(  # noqa: PLR0917 - each is a part of a process t
     stack: AsyncExitStack,
 ) -> ReadableOrders:
     """Open the archive, and read the orders of the store through it. Raises `CannotStart`."""
-    index = RedisOrderIndex(store, privacy.pseudonyms)
+    index = RedisOrderIndex(store, privacy.pseudonyms, is_cluster=is_cluster(store))
     archive = await open_archive(settings, stack)
     if archive is None:
         return ReadableOrders(orders, index, None)

@@ -13,7 +13,6 @@ from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.ids import parse_sku
 from cart.model import Sku
 from checkout.queue_receipts import QueueReceipts
-from checkout.redis.outbox import RedisOutbox
 from gateway.admin.archive_stats import ArchiveStats
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.event_relay_stats import EventRelayStats
@@ -38,7 +37,7 @@ from gateway.compose.events import open_webhooks, publish_on_topic, webhook_comm
 from gateway.compose.order_parts import start_order_parts
 from gateway.compose.order_tools import open_order_commands
 from gateway.compose.orders import OrderBackends
-from gateway.compose.outbox import open_dispatcher
+from gateway.compose.outbox import open_dispatcher, open_outbox
 from gateway.compose.shop import Shop, open_shop
 from gateway.config.policies import Policies
 from gateway.control.commands import Command
@@ -60,6 +59,7 @@ from gateway.policies.webhook_endpoints import WebhookEndpoints
 from gateway.prerequisites import CannotStart, StoreAddress, StoreRecheck, restore_shared, shared_secret
 from gateway.proxy.regions import Regions
 from gateway.proxy.upstreams import Upstreams
+from gateway.ratelimit.redis_quota import PARTITIONS as QUOTA_PARTITIONS
 from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.resilience.breaker_model import State
 from gateway.resilience.shedder import Shedder
@@ -73,7 +73,7 @@ from gateway.waitingroom.redis_rooms import RedisRooms
 from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.rooms import Rooms
 from primitives.stream_limit import StreamLimit
-from store import Client, StoreError
+from store import StoreClient, StoreError, is_cluster
 
 # Pings without a reply, of 0.25 s each, after which a stopping worker waits for the store no longer.
 _LAST_PINGS: Final = 3
@@ -131,13 +131,14 @@ async def open_edge(
         share=1 / (settings.workers * settings.gateways),
         secret=secret,
         timeout_s=settings.store_timeout * QUOTA_SHARE_OF_TIMEOUT,
+        partitions=QUOTA_PARTITIONS if is_cluster(client) else 1,
     )
     stack.push_async_callback(quota.close)
     prices = RedisPriceBook(client)
     stream_limit = StreamLimit(0, 0)
     regions, degraded = Regions(), Degraded()
     # Beside a shop it sweeps too; workers alone send the messages of operators' acts only.
-    receipts = QueueReceipts(RedisOutbox(backends.client)) if settings.durability == "queue" else None
+    receipts = QueueReceipts(open_outbox(backends.client)) if settings.durability == "queue" else None
     dispatcher = open_dispatcher(
         backends,
         stack,
@@ -266,7 +267,7 @@ async def open_edge(
     )
 
 
-async def _cut_off_without_store(client: Client, background: Background) -> None:
+async def _cut_off_without_store(client: StoreClient, background: Background) -> None:
     """Where the store does not answer, no order in progress can finish: each is delivered again, as after a kill."""
     for _ in range(_LAST_PINGS):
         try:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from checkout.redis.order_listing import RedisOrderListing
-from checkout.redis.outbox import RedisOutbox
 from checkout.shop_counts import ShopCounts
 from gateway.admin.checkout_stats import CheckoutStats, ReportStats
 from gateway.admin.order_flow import ShopStats
 from gateway.compose.background import Background
 from gateway.compose.orders import OrderBackends
+from gateway.compose.outbox import open_outbox
 from gateway.compose.shop import Shop
 from gateway.metrics import Observed
-from store import Lease
+from store import Lease, is_cluster
 
 LEASE_KEY: Final = "orders:counter"
 # Longer than the interval of the counts.
@@ -24,8 +24,8 @@ LEASE_MS: Final = 25_000
 def start_order_parts(backends: OrderBackends, shop: Shop | None, background: Background) -> Mapping[str, Observed]:
     """Count the orders of the shop in the background, in one process at a time; returns the parts by their names."""
     counts = ShopCounts(
-        RedisOrderListing(backends.client),
-        RedisOutbox(backends.client),
+        RedisOrderListing(backends.client, is_cluster=is_cluster(backends.client)),
+        open_outbox(backends.client),
         backends.queue,
         backends.orders,
         may_count=Lease(backends.client, LEASE_KEY, ttl_ms=LEASE_MS).acquire,

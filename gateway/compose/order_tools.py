@@ -29,7 +29,7 @@ from gateway.control.commands import Command
 from gateway.prerequisites import BLOCKING_DEADLINE_S, CannotStart, StoreAddress, open_store
 from gateway.resilience.breakers import Breakers
 from gateway.settings import Settings
-from store import PinnedStore
+from store import PinnedStore, is_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,12 @@ async def order_tools(
 ) -> OrderTools:
     """Those over the backends of a process; `dispatch` sends the messages of acts. Raises `CannotStart`."""
     return OrderTools(
-        search=OrderSearch(backends.readable, backends.index, RedisOrderListing(backends.pinned), backends.progress),
+        search=OrderSearch(
+            backends.readable,
+            backends.index,
+            RedisOrderListing(backends.pinned, is_cluster=is_cluster(backends.client)),
+            backends.progress,
+        ),
         desk=order_desk(backends, dispatch),
         dead_letters=await _dead_letters(settings, backends.pinned, stack),
         shipments=shipment_desk(backends, dispatch),

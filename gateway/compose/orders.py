@@ -30,7 +30,7 @@ from checkout.queues.redis_queue import RedisQueue
 from checkout.redis.in_flight import RedisInFlight
 from checkout.redis.orders import RedisOrders
 from checkout.redis.progress import RedisProgress
-from checkout.redis.stock import RedisStock
+from checkout.redis.stock import MAX_LINES, RedisStock
 from checkout.sandbox import SandboxNotifications
 from checkout.shipping.desk import ShipmentDesk
 from checkout.stalled_orders import StalledOrders
@@ -49,7 +49,7 @@ from gateway.resilience.breaker import Breaker
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.uncounted import Uncounted
 from gateway.settings import Settings
-from store import Client, PinnedStore, ReplyError, StoreError
+from store import PinnedStore, ReplyError, StoreClient, StoreError, is_cluster
 
 if TYPE_CHECKING:
     from checkout.queues.sqs_queue import SqsQueue
@@ -64,7 +64,7 @@ SQS_MARGIN_S: Final = 900.0
 class OrderBackends:
     """The parts that accepting and processing orders share."""
 
-    client: Client
+    client: StoreClient
     pinned: PinnedStore
     # Those of the store, for workers; the others read from the archive too, if there is one.
     orders: RedisOrders
@@ -86,7 +86,7 @@ class OrderBackends:
 async def open_order_backends(
     settings: Settings,
     store: StoreAddress,
-    client: Client,
+    client: StoreClient,
     breakers: Breakers,
     stack: AsyncExitStack,
     *,
@@ -121,7 +121,7 @@ async def open_order_backends(
         index=readable.index,
         archive=readable.archive,
         progress=RedisProgress(pinned, lease_ms=round(LEASE_S * 1000), codec=privacy.codec),
-        stock=RedisStock(pinned),
+        stock=RedisStock(pinned, lines_per_call=1 if is_cluster(client) else MAX_LINES),
         queue=queue,
         stalled=StalledOrders(RedisInFlight(pinned), orders, queue, order_accepted, margin_s=margin_s),
         breakers=breakers,
@@ -254,7 +254,7 @@ async def check_queue(settings: Settings) -> None:
 
 
 async def _open_queue(
-    settings: Settings, store: StoreAddress, client: Client, stack: AsyncExitStack, *, worker_name: str
+    settings: Settings, store: StoreAddress, client: StoreClient, stack: AsyncExitStack, *, worker_name: str
 ) -> RedisQueue | SqsQueue:
     if settings.queue_url is not None:
         return await _open_sqs_queue(settings, settings.queue_url, stack)

@@ -10,12 +10,18 @@ from cart.model import OrderId
 from checkout.guarded import GuardedSink
 from checkout.outbox import BATCH, OutboxDispatcher
 from checkout.queues.redis_queue import MAX_BATCH, RedisQueue
-from checkout.redis.outbox import RedisOutbox
+from checkout.redis.outbox import MAX_SLOTS, RedisOutbox
 from gateway.compose.background import Background
 from gateway.compose.orders import OrderBackends
+from store import Store, is_cluster
 
 # Entries that are not sent by then are sent by the sweep of another process.
 DRAIN_S: Final = 2.0
+
+
+def open_outbox(store: Store) -> RedisOutbox:
+    """The stored outbox; on a cluster each of its partitions has calls of its own."""
+    return RedisOutbox(store, slots_per_call=1 if is_cluster(store) else MAX_SLOTS)
 
 
 def open_dispatcher(
@@ -31,7 +37,7 @@ def open_dispatcher(
     `on_sent` is called with the order of each message that the queue has acknowledged.
     """
     dispatcher = OutboxDispatcher(
-        RedisOutbox(backends.pinned),
+        open_outbox(backends.pinned),
         GuardedSink(backends.queue, backends.breakers.of("queue")),
         pinned=backends.pinned.pinned,
         on_sent=on_sent,

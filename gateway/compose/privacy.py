@@ -22,7 +22,7 @@ from checkout.privacy.sealer import Sealer
 from gateway.prerequisites import CannotStart, StoreAddress, open_store
 from gateway.settings import Settings
 from primitives.rounds import try_round
-from store import Client, StoreError
+from store import StoreClient, StoreError
 
 if TYPE_CHECKING:
     from checkout.privacy.kms_keys import KmsKeys
@@ -61,7 +61,7 @@ class Privacy:
         return await self.registry.enter(self.pseudonyms.check, self.keyring.current, at=unix_ms())
 
 
-async def open_privacy(settings: Settings, client: Client, stack: AsyncExitStack) -> Privacy:
+async def open_privacy(settings: Settings, client: StoreClient, stack: AsyncExitStack) -> Privacy:
     """Open the keys, which are made at the very first start. Raises `CannotStart` if one is missing."""
     registry = RedisKeyRegistry(client)
     try:

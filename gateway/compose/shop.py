@@ -39,7 +39,7 @@ from gateway.prerequisites import StoreAddress
 from gateway.resilience.guarded_search import GuardedSearch, is_search_failure
 from gateway.settings import Settings
 from primitives.stream_limit import StreamLimit
-from store.subscriber import Subscriber
+from store import open_subscriber
 
 _DAY_S: Final = 86_400
 
@@ -89,8 +89,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     )
     background.start("stock of carts", stock_watch.run)
     products = ProductHandlers(prices=prices, stock=catalog, search=search, show_stock=settings.show_stock)
-    subscriber = Subscriber(store.url)
-    backends.client.on_moved(subscriber.reconnect)
+    subscriber = open_subscriber(store.url, backends.client)
     background.start("order changes", subscriber.run)
     events = OrderEvents(checkout, RedisOrderChanges(subscriber))
     streams = EventStreams(checkout, events, stream_limit, home_calls=home_calls)

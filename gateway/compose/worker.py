@@ -15,12 +15,14 @@ from gateway.compose.shipping import open_shipping
 from gateway.control.shared_outage import SharedOutage
 from gateway.prerequisites import StoreAddress, StoreRecheck, open_store
 from gateway.resilience.breakers import Breakers
+from gateway.resilience.cluster_guard import ClusterGuard
 from gateway.resilience.known_store import KnownStore
 from gateway.resilience.store_guard import StoreGuard
 from gateway.resilience.store_history import StoreHistory
 from gateway.resilience.store_watch import StoreWatch
 from gateway.server.units import run_unit
 from gateway.settings import Settings
+from store import ClusterClient
 
 
 async def gateway(
@@ -43,7 +45,11 @@ async def gateway(
     background = Background(stack)
     breakers = Breakers(settings.policies.breaker)
     client = await open_store(store.url, stack, deadline_s=settings.store_timeout)
-    guard = StoreGuard(client, breakers.of("store"))
+    guard: StoreGuard | ClusterGuard
+    if isinstance(client, ClusterClient):
+        guard = ClusterGuard(lambda: client.nodes, breakers)
+    else:
+        guard = StoreGuard(client, breakers.of("store"))
     background.start("store guard", guard.watch)
     away = store_outage or SharedOutage(None, worker_name)
     store_watch = StoreWatch(client, away=away, full=away.of("room"))

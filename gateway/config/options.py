@@ -86,8 +86,8 @@ class Settings:
     store_url: str | None = field(
         default=None,
         metadata=_option(
-            url("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
-            "a Redis >= 7 or Valkey >= 7.2 to use instead of the embedded Valkey, or the Sentinels that know it",
+            url("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+            "a Redis >= 7 or Valkey >= 7.2 to use instead of the embedded Valkey, Sentinels that know it, or a cluster",
             metavar="URL",
         ),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.settings import Settings
-from store import Client, StoreError, open_client
+from store import StoreClient, StoreError, open_store_client
 from store.tls import TlsFileFault, with_tls_files
 
 BLOCKING_DEADLINE_S: Final = 5.0
@@ -38,17 +38,17 @@ def given_store(settings: Settings) -> StoreAddress | None:
     return StoreAddress(url, is_embedded=False)
 
 
-async def open_companion(store: StoreAddress, leader: Client, stack: AsyncExitStack) -> Client:
+async def open_companion(store: StoreAddress, leader: StoreClient, stack: AsyncExitStack) -> StoreClient:
     """A connection for commands that the server may hold back; it follows `leader` to another server. Raises `CannotStart`."""
     client = await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)
     client.accompany(leader)
     return client
 
 
-async def open_store(url: str, stack: AsyncExitStack, **options: float) -> Client:
+async def open_store(url: str, stack: AsyncExitStack, **options: float) -> StoreClient:
     """A connection that `stack` closes. Raises `CannotStart`."""
     try:
-        client = await open_client(url, **options)  # type: ignore[arg-type]
+        client = await open_store_client(url, **options)  # type: ignore[arg-type]
     except (StoreError, ValueError) as error:
         raise CannotStart(str(error)) from error
     stack.push_async_callback(client.close)

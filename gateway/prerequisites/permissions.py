@@ -80,8 +80,9 @@ COMMANDS: Final[Mapping[str, Sequence[Arg]]] = {
     "client|id": (),
     "client|unblock": (0,),
 }
-# WAITAOF is for the durability `aof`, WAIT for `replica`, SELECT for another database than 0; each connection names its library.
-OPTIONAL: Final = ("wait", "waitaof", "select", "client|setinfo")
+# WAITAOF is for the durability `aof`, WAIT for `replica`, SELECT for another database than 0, ASKING and CLUSTER SLOTS for a cluster; each connection names its library.
+OPTIONAL: Final = ("wait", "waitaof", "select", "client|setinfo", "asking", "cluster|slots")
+_CLUSTER: Final[Mapping[str, Sequence[Arg]]] = {"asking": (), "cluster|slots": ()}
 _MAY_NOT_RUN: Final = re.compile(r"run the|unknown (?:sub)?command", re.IGNORECASE)
 
 
@@ -90,11 +91,12 @@ def acl_rules() -> str:
     return " ".join(["~*", "&*", "-@all", *(f"+{name}" for name in sorted([*COMMANDS, *OPTIONAL]))])
 
 
-async def missing_permissions(url: str) -> Sequence[str]:
+async def missing_permissions(url: str, *, is_cluster: bool = False) -> Sequence[str]:
     """The commands, keys and channels that the user of this address may not use. Raises `StoreUnavailable`."""
-    commands = [(*name.upper().split("|"), *arguments) for name, arguments in COMMANDS.items()]
+    needed = {**COMMANDS, **(_CLUSTER if is_cluster else {})}
+    commands = [(*name.upper().split("|"), *arguments) for name, arguments in needed.items()]
     replies = await exchange(url, commands, timeout_s=TIMEOUT_S)
-    missing = [_missing(name, reply) for name, reply in zip(COMMANDS, replies, strict=False)]
+    missing = [_missing(name, reply) for name, reply in zip(needed, replies, strict=False)]
     return list(dict.fromkeys(each for each in missing if each is not None))
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.prerequisites.requirements import Description, eviction_fault
 from primitives.unit_of_work import unit_of_work
-from store import Store, StoreError
+from store import Store, StoreError, servers_of
 
 _log = logging.getLogger("peakgate")
 
@@ -38,10 +38,11 @@ class StoreRecheck:
     async def ask(self) -> None:
         """Ask once. While the store is away nothing changes."""
         try:
-            description = Description.parse(await self._store.execute("INFO", "memory"))
+            infos = [await server.execute("INFO", "memory") for server in servers_of(self._store)]
         except StoreError:
             return
-        was, self._fault = self._fault, eviction_fault(description)
+        faults = (eviction_fault(Description.parse(info)) for info in infos)
+        was, self._fault = self._fault, next((fault for fault in faults if fault is not None), None)
         if self._fault is not None and self._fault != was:
             _log.error("%s", self._fault)
         elif self._fault is None and was is not None:

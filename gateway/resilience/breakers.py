@@ -62,7 +62,7 @@ class Breakers:
     def retain(self, names: Iterable[str]) -> None:
         """Drop the breakers of all other dependencies, which are gone from the file."""
         names = set(names)
-        self._breakers = {name: breaker for name, breaker in self._breakers.items() if name in names}
+        self._breakers = {name: breaker for name, breaker in self._breakers.items() if _dependency(name) in names}
 
     def trip(self, name: str, reason: str) -> None:
         """Force a breaker open until `release`, for a drill. Raises `KeyError` for a dependency without one."""
@@ -115,4 +115,10 @@ class Breakers:
         )
 
     def _table(self, name: str) -> Table:
-        return self._tables.get(name) or BREAKERS.get(name) or Table()
+        dependency = _dependency(name)
+        return self._tables.get(dependency) or BREAKERS.get(dependency) or Table()
+
+
+def _dependency(name: str) -> str:
+    """The dependency of a breaker: `store@host:port` is the breaker of one server of `store`."""
+    return name.partition("@")[0]

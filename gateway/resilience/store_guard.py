@@ -26,8 +26,15 @@ TICK_S: Final = 0.05
 class Guarded(Protocol):
     """The part of `store.Client` that a guard uses."""
 
-    answered: int
-    failed: int
+    @property
+    def answered(self) -> int:
+        """See `store.Client`."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """See `store.Client`."""
+        ...
 
     @property
     def oldest_queued_at(self) -> float | None:

@@ -24,10 +24,22 @@ _MEGABYTE: Final = 2**20
 class Watched(Protocol):
     """The part of `store.Client` that the watch uses."""
 
-    answered: int
-    failed: int
-    refused: int
     reason_of_oom: Reason
+
+    @property
+    def answered(self) -> int:
+        """See `store.Client`."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """See `store.Client`."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """See `store.Client`."""
+        ...
 
     @property
     def is_connected(self) -> bool:

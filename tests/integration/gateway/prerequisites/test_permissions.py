@@ -28,7 +28,7 @@ SENDERS = (
     "gateway/prerequisites",
 )
 # Commands with subcommands of their own in the ACL.
-CONTAINERS = {"CLIENT", "SCRIPT", "XGROUP", "XINFO", "CONFIG"}
+CONTAINERS = {"CLIENT", "CLUSTER", "SCRIPT", "XGROUP", "XINFO", "CONFIG"}
 WORD = re.compile(r"""["']([A-Z]{2,})["'](?:, *["']([A-Z]+)["'])?""")
 # Answered by the checks before they are needed (CONFIG), or allowed to every user (HELLO); HEAD and the like are HTTP.
 NOT_NEEDED = {"config|get", "hello"}
