@@ -204,6 +204,10 @@ bench-checkout: $(VENV)/.dev ## CPU time of an accepted order beside an empty ai
 bench-queue-outage: $(VENV)/.dev ## A queue that hangs for a minute under checkouts: their latency, orders lost (needs wrk); three minutes.
 	$(BIN)/python -m benchmarks.scenarios.queue_outage $(ARGS)
 
+.PHONY: bench-cluster
+bench-cluster: $(VENV)/.dev ## CPU time of carts on a cluster beside one server, and calls a second with 1 to 3 primaries; a minute.
+	$(BIN)/python -m benchmarks.micro.cluster_cost $(ARGS)
+
 .PHONY: bench-archive
 bench-archive: $(VENV)/.dev ## CPU time of archiving an order in SQLite, and of its rows up to a million; three minutes.
 	$(BIN)/python -m benchmarks.micro.archive_cost $(ARGS)

@@ -22,7 +22,7 @@ from primitives.backoff import Backoff
 from store import cluster_wide
 from store.client import DEADLINE_S, MAX_WAITING, Leader, PendingCall, Reply
 from store.cluster_nodes import Node
-from store.commands import first_key
+from store.commands import POSITIONS, first_key
 from store.errors import Reason, ReplyError, StoreError, StoreUnavailable
 from store.exchange import exchange
 from store.resp import Arg
@@ -77,6 +77,12 @@ class ClusterClient:
 
     def execute(self, *command: Arg) -> asyncio.Future[Reply]:
         """See `Store.execute`. A command without a key goes to all primaries where that has a meaning, else to any."""
+        # The way of almost all commands, without three calls of functions on it.
+        if command[0] not in POSITIONS and len(command) > 1:
+            owner = self._owners[slot_of(command[1])]
+            if owner is not None:
+                self._last = owner
+                return owner.submit(command, self._deadline_s, (None, command, True))
         return self._submit(command, self._deadline_s, None)
 
     def execute_blocking(self, *command: Arg, timeout_s: float) -> asyncio.Future[Reply]:

@@ -10,7 +10,7 @@ from store.resp import Arg
 _KEYLESS: Final = 0
 _AFTER_STREAMS: Final = -1
 # The position of the first key in commands where it is not 1.
-_POSITIONS: Final[Mapping[Arg, int]] = {
+POSITIONS: Final[Mapping[Arg, int]] = {
     "EVAL": 3,
     "EVALSHA": 3,
     "XGROUP": 2,
@@ -30,7 +30,7 @@ _POSITIONS: Final[Mapping[Arg, int]] = {
 
 def first_key(command: Sequence[Arg]) -> Arg | None:
     """The key by which a cluster routes the command; None if it has none. Names of commands are upper case."""
-    position = _POSITIONS.get(command[0], 1)
+    position = POSITIONS.get(command[0], 1)
     if position == _AFTER_STREAMS:
         position = command.index("STREAMS") + 1
     if position == _KEYLESS or position >= len(command) or (position == 3 and not command[2]):
