@@ -324,6 +324,14 @@ class MemoryOrders:
         """See `WaitingMessages.has_message_of`."""
         return any(entry.order_id == order_id for entry in self.entries.values())
 
+    def posted(self) -> Sequence[tuple[OrderId, int]]:
+        """The orders of all entries, and the time (ms) at which each was posted."""
+        return [(entry.order_id, self._posted_ms[name]) for name, entry in self.entries.items()]
+
+    def begun(self) -> Sequence[tuple[CartId, int, int]]:
+        """The cart, its version and the time (ms) of each open claim."""
+        return [(cart_id, version, at) for (cart_id, version), (at, _) in self._claims.items()]
+
     async def mark_sent(self, entries: Sequence[OutboxEntry]) -> None:
         """See `Outbox.mark_sent`."""
         for entry in entries:

@@ -136,6 +136,15 @@ class MemoryProgress:
             return False
         return self._records[order_id].aside_at is receipt.order.status
 
+    def aside_status(self, order_id: OrderId) -> OrderStatus | None:
+        """The status in which it was set aside, None if it was not."""
+        return self._records.get(order_id, _Record()).aside_at
+
+    def lease_until_ms(self, order_id: OrderId) -> int:
+        """The end of a worker's lease, 0 without one."""
+        record = self._records.get(order_id, _Record())
+        return 0 if record.holder is None else record.until_ms
+
     def _own_record(self, order_id: OrderId, holder: str) -> _Record | None:
         """The record, unless another holder has the lease."""
         if self._status(order_id) is None:

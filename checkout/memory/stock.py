@@ -9,6 +9,7 @@ import msgspec
 from cart.model import OrderId, Sku
 from cart.timestamps import unix_ms
 from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
+from checkout.ports.books import Hold
 from checkout.ports.stock import HOLD_MS, StockLine, Wanted
 
 
@@ -32,6 +33,14 @@ class MemoryStock:
     def taken(self, sku: Sku) -> int:
         """The units of a SKU that are held, or sold for orders that are not completed."""
         return sum(hold.quantity for (held, _), hold in self._holds.items() if held == sku)
+
+    def holds(self, sku: Sku) -> Mapping[OrderId, Hold]:
+        """The holds of a SKU."""
+        return {
+            order_id: Hold(hold.quantity, hold.until_ms)
+            for (held, order_id), hold in self._holds.items()
+            if held == sku
+        }
 
     async def hold(self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int) -> list[Shortage]:
         """See `Stock.hold`."""

@@ -16,6 +16,7 @@ from checkout.events.webhook_desk import WebhookDesk
 from checkout.message import order_accepted
 from checkout.order_search import OrderSearch
 from checkout.queues.redis_dead_letters import RedisDeadLetters
+from checkout.redis.books import RedisBooks
 from checkout.redis.documents import RedisDocuments
 from checkout.redis.order_listing import RedisOrderListing
 from checkout.redis.webhooks import RedisWebhooks
@@ -113,6 +114,11 @@ async def open_dead_letters(settings: Settings, store: StoreAddress, stack: Asyn
     """The dead letters of the queue that the settings name, for a command. Raises `CannotStart`."""
     client = await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)
     return await _dead_letters(settings, PinnedStore(client), stack)
+
+
+async def open_books(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> RedisBooks:
+    """The books of the store, for a command."""
+    return RedisBooks(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S))
 
 
 async def _dead_letters(settings: Settings, store: PinnedStore, stack: AsyncExitStack) -> DeadLetterDesk:

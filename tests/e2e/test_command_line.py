@@ -25,6 +25,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
         ("serve",),
         ("catalog", "import"),
         ("replay",),
+        ("audit",),
         ("orders",),
         *(("orders", verb) for verb in ("show", "list", "find", "retry", "cancel", "refund")),
         ("orders", "dead"),

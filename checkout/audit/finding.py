@@ -1,0 +1,36 @@
+"""Findings of an audit, and the bounds of waiting."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["order", "claim", "outbox", "sku"]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """An order, a claim, a message or a SKU breaks a rule; `remedy` is a command to run, or advice."""
+
+    rule: str
+    kind: Kind
+    subject: str
+    detail: str
+    remedy: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Rule and subject, which a second look compares: the detail may have changed meanwhile."""
+        return self.rule, self.subject
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How long each may wait, in ms. `order_ms` is the time without a sign of life of an order in flight."""
+
+    order_ms: int = 3_600_000
+    outbox_ms: int = 600_000
+    claim_ms: int = 600_000
+    hold_ms: int = 600_000
+
+
+DEFAULT_BOUNDS = Bounds()

@@ -1,0 +1,29 @@
+"""The stock of a SKU, and holds without an order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from checkout.audit.finding import Bounds, Finding
+from checkout.audit.remedies import restore
+from checkout.ports.books import StockRecord
+
+
+def stock(records: Iterable[StockRecord]) -> Iterator[Finding]:
+    """The available units are a number, and not below zero."""
+    for record in records:
+        if record.available is None:
+            continue  # a SKU that left the catalogue
+        if not record.available.isdecimal():
+            detail = f"its available stock is {record.available}"
+            yield Finding("stock", "sku", record.sku, detail, "count it, and import the catalogue with its stock")
+
+
+def stray_hold(records: Iterable[StockRecord], bounds: Bounds) -> Iterator[Finding]:
+    """Only orders hold stock, and for a time checkouts: no sale is without an order, and no hold outlives its bound."""
+    for record in records:
+        for order_id, hold in record.strays.items():
+            if hold.until_ms is None or record.now_ms - hold.until_ms > bounds.hold_ms:
+                detail = f"{hold.quantity} units are {'sold' if hold.until_ms is None else 'held'} for {order_id}, which is no order"
+                remedy = restore(order_id)
+                yield Finding("stray_hold", "sku", record.sku, detail, remedy)

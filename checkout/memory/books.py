@@ -1,0 +1,95 @@
+"""The books in memory, for tests: the lists are those of `MemoryOrders`, so an order is always in that of its status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+
+from cart.ids import partition_of
+from cart.model import OrderId, Sku
+from checkout.memory.orders import MemoryOrders
+from checkout.memory.progress import MemoryProgress
+from checkout.memory.stock import MemoryStock
+from checkout.ports.books import Entry, StockRecord, Waiting
+from checkout.ports.order_index import OrderIndex
+
+
+class MemoryBooks:
+    """`Books` beside the orders."""
+
+    def __init__(
+        self,
+        orders: MemoryOrders,
+        progress: MemoryProgress,
+        stock: MemoryStock,
+        index: OrderIndex,
+        *,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._orders = orders
+        self._progress = progress
+        self._stock = stock
+        self._index = index
+        self._clock_ms = clock_ms
+
+    @property
+    def partitions(self) -> Sequence[str]:
+        """See `Books.partitions`."""
+        named = {*self._orders.orders, *self._orders.in_flight, *self._orders.ended}
+        waiting = (
+            [partition_of(name) for name, _ in self._orders.posted()],
+            [partition_of(cart_id) for cart_id, _, _ in self._orders.begun()],
+        )
+        return sorted({partition_of(each) for each in named}.union(*waiting))
+
+    async def orders(self, partition: str) -> AsyncIterator[Sequence[OrderId]]:
+        """See `Books.orders`."""
+        for ids in (self._orders.orders, self._orders.in_flight, self._orders.ended):
+            yield [each for each in ids if partition_of(each) == partition]
+
+    async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+        """See `Books.entries`."""
+        attention = {each.order_id for each in await self._progress.needing_attention()}
+        return [await self._entry(each, needs_attention=each in attention) for each in order_ids]
+
+    async def _entry(self, order_id: OrderId, *, needs_attention: bool) -> Entry:
+        order = await self._orders.read(order_id)
+        now_ms, seen_ms = self._clock_ms(), self._orders.in_flight.get(order_id)
+        if order is None:
+            return Entry(id=order_id, now_ms=now_ms, seen_ms=seen_ms)
+        return Entry(
+            id=order_id,
+            now_ms=now_ms,
+            order=order,
+            status=order.status,
+            listed=(order.status,),
+            seen_ms=seen_ms,
+            is_finished=order_id in self._orders.ended,
+            aside=self._progress.aside_status(order_id),
+            needs_attention=needs_attention,
+            lease_until_ms=self._progress.lease_until_ms(order_id),
+            has_number=order_id in await self._index.by_number(order.number),
+            holds={sku: held[order_id] for sku in order.skus if order_id in (held := self._stock.holds(sku))},
+        )
+
+    async def outbox(self, partition: str) -> Sequence[Waiting]:
+        """See `Books.outbox`."""
+        now = self._clock_ms()
+        return [Waiting(name, now - at) for name, at in self._orders.posted() if partition_of(name) == partition]
+
+    async def claims(self, partition: str) -> Sequence[Waiting]:
+        """See `Books.claims`."""
+        now = self._clock_ms()
+        return [
+            Waiting(f"{cart_id} {version}", now - at)
+            for cart_id, version, at in self._orders.begun()
+            if partition_of(cart_id) == partition
+        ]
+
+    async def stock(self, skus: Collection[Sku]) -> Sequence[StockRecord]:
+        """See `Books.stock`."""
+        return [self._stock_of(sku) for sku in skus]
+
+    def _stock_of(self, sku: Sku) -> StockRecord:
+        strays = {each: hold for each, hold in self._stock.holds(sku).items() if each not in self._orders.orders}
+        available = self._stock.available.get(sku)
+        return StockRecord(sku, None if available is None else str(available), strays, self._clock_ms())

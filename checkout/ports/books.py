@@ -1,0 +1,93 @@
+"""The books of the shop: the record of each order, beside the lists, holds and messages that must agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from cart.model import OrderId, Sku
+from checkout.order import Order
+from checkout.order_status import OrderStatus
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Units of a SKU that an order holds. `until_ms` is None for a sale."""
+
+    quantity: int
+    until_ms: int | None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the store says of one order, at one moment but for `holds` and `has_number`.
+
+    `order` is None if there is none, or if it cannot be read: `fault` says why then. Its personal members may be sealed.
+    `status` is the one that scripts compare, `listed` are the lists of statuses that have the order. `seen_ms` is the time of
+    its last sign of life in flight, `aside` the status in which it was set aside, `lease_until_ms` the end of a worker's lease.
+    `now_ms` is the time of the store. Times are Unix milliseconds.
+    """
+
+    id: OrderId
+    now_ms: int
+    order: Order | None = None
+    fault: str | None = None
+    status: str = ""
+    listed: tuple[OrderStatus, ...] = ()
+    seen_ms: int | None = None
+    is_finished: bool = False
+    aside: str | None = None
+    needs_attention: bool = False
+    lease_until_ms: int = 0
+    has_number: bool = True
+    holds: Mapping[Sku, Hold] = {}
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it waits for a person, and nothing was told of it since."""
+        return self.aside == self.status and not (self.order and self.order.facts)
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The open claim of a cart, or the outbox entry of an order, which waits for so long. `name` identifies it."""
+
+    name: str
+    waits_ms: int
+
+
+class StockRecord(msgspec.Struct, frozen=True):
+    """The available units of a SKU, as they are stored, and the orders that hold some. `strays` are holds without an order."""
+
+    sku: Sku
+    available: str | None
+    strays: Mapping[OrderId, Hold]
+    now_ms: int
+
+
+class Books(Protocol):
+    """Reads the books beside live traffic. Every call of the store is bounded; all raise the errors of the store."""
+
+    @property
+    def partitions(self) -> Sequence[str]:
+        """The names of all partitions."""
+        ...
+
+    def orders(self, partition: str) -> AsyncIterator[Sequence[OrderId]]:
+        """Pages of the orders that any list of the partition names, whether or not they exist; some more than once."""
+        ...
+
+    async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+        """The entries of these orders, in any sequence."""
+        ...
+
+    async def outbox(self, partition: str) -> Sequence[Waiting]:
+        """The oldest messages that the queue does not have, by the id of their order."""
+        ...
+
+    async def claims(self, partition: str) -> Sequence[Waiting]:
+        """The open claims, by "cart id version"."""
+        ...
+
+    async def stock(self, skus: Collection[Sku]) -> Sequence[StockRecord]:
+        """The stock of these SKUs."""
+        ...

@@ -1,0 +1,182 @@
+"""The books in Redis or Valkey: pages of the lists of a partition, and one script for the entries of some orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from cart.ids import partition_of
+from cart.model import OrderId, Sku
+from cart.sku_keys import holds_key, product_key
+from checkout.order import Order
+from checkout.order_number import order_number
+from checkout.order_status import OrderStatus
+from checkout.ports.books import Entry, Hold, StockRecord, Waiting
+from checkout.stored import (
+    ALL_PARTITIONS,
+    attention_key,
+    decode_order,
+    ended_key,
+    in_flight_key,
+    number_key,
+    open_claims_key,
+    order_key,
+    outbox_key,
+    status_key,
+)
+from store import Script, Store
+
+READ_ENTRIES: Final = Script.from_package("checkout.redis", "scripts/read_entries.lua")
+# Of one call.
+PAGE: Final = 500
+_STATUSES: Final = tuple(OrderStatus)
+
+
+class RedisBooks:
+    """`Books` on a store. It decodes no personal data, so it needs no key."""
+
+    partitions = ALL_PARTITIONS
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def orders(self, partition: str) -> AsyncIterator[Sequence[OrderId]]:
+        """See `Books.orders`."""
+        async for page in self._hash(attention_key(partition)):
+            yield _ids(page)
+        for key in (*_status_keys(partition), in_flight_key(partition), ended_key(partition)):
+            async for ids in self._by_score(key):
+                yield ids
+
+    async def _by_score(self, key: str) -> AsyncIterator[Sequence[OrderId]]:
+        """Pages of a sorted set. An order that changes meanwhile moves towards the end, so it is not missed."""
+        start = "-inf"
+        while found := await self._store.execute(
+            "ZRANGE", key, start, "+inf", "BYSCORE", "LIMIT", 0, PAGE, "WITHSCORES"
+        ):
+            last = str(int(found[-1][1]))
+            if len(found) == PAGE:  # the next page begins behind all orders of this millisecond
+                yield _ids(await self._store.execute("ZRANGE", key, last, last, "BYSCORE"))
+            yield _ids(name for name, _ in found)
+            start = f"({last}"
+
+    async def _hash(self, key: str) -> AsyncIterator[Mapping[bytes, bytes]]:
+        """Pages of a hash; fields that change meanwhile may come twice."""
+        cursor: Any = b"0"
+        while True:
+            cursor, flat = await self._store.execute("HSCAN", key, cursor, "COUNT", PAGE)
+            yield dict(zip(flat[::2], flat[1::2], strict=True))
+            if int(cursor) == 0:
+                return
+
+    async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+        """See `Books.entries`. The orders may be of any partitions."""
+        by_partition: dict[str, list[OrderId]] = {}
+        for order_id in order_ids:
+            by_partition.setdefault(partition_of(order_id), []).append(order_id)
+        parts = await asyncio.gather(*(self._read(partition, ids) for partition, ids in by_partition.items()))
+        return await asyncio.gather(*(self._with_rest(entry) for part in parts for entry in part))
+
+    async def _read(self, partition: str, ids: Sequence[OrderId]) -> Sequence[Entry]:
+        keys = [
+            in_flight_key(partition),
+            ended_key(partition),
+            attention_key(partition),
+            *_status_keys(partition),
+            *(order_key(each) for each in ids),
+        ]
+        now_ms, *found = await self._store.run(READ_ENTRIES, keys, [len(_STATUSES), *ids])
+        return [_entry(order_id, now_ms, fields) for order_id, fields in zip(ids, found, strict=True)]
+
+    async def _with_rest(self, entry: Entry) -> Entry:
+        """The entry with the holds and the number, which are in other slots: read later, so that no hold of an order that ended is missing."""
+        if entry.order is None:
+            return entry
+        skus = entry.order.skus
+        same_number, *holds = await asyncio.gather(
+            self._store.execute("SMEMBERS", number_key(order_number(entry.id))),
+            *(self._store.execute("HGET", holds_key(sku), entry.id) for sku in skus),
+        )
+        held = {sku: _hold(text) for sku, text in zip(skus, holds, strict=True) if text is not None}
+        return msgspec.structs.replace(entry, has_number=entry.id.encode() in same_number, holds=held)
+
+    async def outbox(self, partition: str) -> Sequence[Waiting]:
+        """See `Books.outbox`."""
+        entries, now_ms = await asyncio.gather(
+            self._store.execute("XRANGE", outbox_key(partition), "-", "+", "COUNT", PAGE), self._now_ms()
+        )
+        return [
+            Waiting(fields[1].decode(), now_ms - int(entry_id.partition(b"-")[0])) for entry_id, fields in entries or ()
+        ]
+
+    async def claims(self, partition: str) -> Sequence[Waiting]:
+        """See `Books.claims`."""
+        now_ms = await self._now_ms()
+        return [
+            Waiting(name.decode(), now_ms - int(note.partition(b"\n")[0]))
+            async for page in self._hash(open_claims_key(partition))
+            for name, note in page.items()
+        ]
+
+    async def stock(self, skus: Collection[Sku]) -> Sequence[StockRecord]:
+        """See `Books.stock`."""
+        return await asyncio.gather(*(self._stock_of(sku) for sku in skus))
+
+    async def _stock_of(self, sku: Sku) -> StockRecord:
+        strays: dict[OrderId, Hold] = {}
+        async for page in self._hash(holds_key(sku)):
+            exist = await asyncio.gather(*(self._store.execute("EXISTS", order_key(each)) for each in _ids(page)))
+            strays |= {
+                order_id: _hold(text)
+                for (order_id, text), is_there in zip(zip(_ids(page), page.values(), strict=True), exist, strict=True)
+                if not is_there
+            }
+        available = await self._store.execute("HGET", product_key(sku), "stock")
+        return StockRecord(sku, None if available is None else available.decode(), strays, await self._now_ms())
+
+    async def _now_ms(self) -> int:
+        seconds, microseconds = await self._store.execute("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def _status_keys(partition: str) -> list[str]:
+    return [status_key(partition, status) for status in _STATUSES]
+
+
+def _ids(names: Any) -> list[OrderId]:
+    return [OrderId(name.decode()) for name in names]
+
+
+def _hold(text: bytes) -> Hold:
+    quantity, until_ms, _ = text.split()
+    return Hold(int(quantity), int(until_ms) or None)
+
+
+def _entry(order_id: OrderId, now_ms: int, fields: Sequence[Any]) -> Entry:
+    doc, state, facts, status, aside, lease, seen_ms, ended_ms, attention, listed = fields
+    order, fault = _decoded(doc, state, facts)
+    return Entry(
+        id=order_id,
+        now_ms=now_ms,
+        order=order,
+        fault=fault,
+        status=(status or b"").decode(),
+        listed=tuple(_STATUSES[number - 1] for number in listed),
+        seen_ms=None if seen_ms is None else int(float(seen_ms)),
+        is_finished=ended_ms is not None,
+        aside=None if aside is None else aside.split()[0].decode(),
+        needs_attention=attention is not None,
+        lease_until_ms=0 if lease is None else int(lease.split()[-1]),
+    )
+
+
+def _decoded(doc: bytes | None, state: bytes | None, facts: bytes | None) -> tuple[Order | None, str | None]:
+    if doc is None:
+        return None, None
+    try:
+        return decode_order(doc, state, facts), None
+    except ValueError as error:  # msgspec's are among these
+        return None, str(error)

@@ -1,0 +1,214 @@
+"""The contract of `Books`, and the audit over it, for both adapters."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cart.ids import new_cart_id, order_id_for
+from checkout.audit.audit import Audit, AuditReport
+from checkout.audit.finding import Bounds
+from checkout.memory.books import MemoryBooks
+from checkout.memory.progress import MemoryProgress
+from checkout.order import Order
+from checkout.order_status import CancelReason, OrderStatus
+from checkout.payments.payment import Payment
+from checkout.ports.books import Books, Entry, Hold
+from checkout.ports.stock import StockLine
+from checkout.redis.books import PAGE, RedisBooks
+from checkout.redis.order_index import RedisOrderIndex
+from checkout.stored import in_flight_key
+from store import Client
+from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop, a_claim, a_request
+
+
+def books_of(shop: Shop) -> Books:
+    if isinstance(shop, MemoryShop):
+        assert isinstance(shop.progress, MemoryProgress)
+        return MemoryBooks(shop.memory_orders, shop.progress, shop.memory_stock, shop.index, clock_ms=shop.now)
+    assert isinstance(shop, RedisShop)
+    return RedisBooks(shop.store)
+
+
+async def ordered(shop: Shop) -> Order:
+    if isinstance(shop, RedisShop):
+        shop.index = RedisOrderIndex(shop.store)
+    cart = await shop.cart({MUG: 2, BOX: 1})
+    return (await shop.handlers().place(a_request(cart), idempotency_key=cart.id)).order
+
+
+async def completed(shop: Shop, order: Order) -> Order:
+    paid = Payment(reference="p1", authorised=order.total, captured=order.total)
+    for status in list(OrderStatus)[1:5]:
+        order = await shop.orders.update(
+            order, msgspec.structs.replace(order.moved(status, at=order.updated_at), payment=paid)
+        )
+    await shop.stock.confirm(order.id, order.skus)
+    await shop.stock.complete(order.id, order.skus)
+    await shop.orders.settle(order)
+    return order
+
+
+async def entry_of(shop: Shop, order: Order) -> Entry:
+    (entry,) = await books_of(shop).entries([order.id])
+    return entry
+
+
+async def names(shop: Shop) -> set[str]:
+    books = books_of(shop)
+    return {each for partition in books.partitions async for page in books.orders(partition) for each in page}
+
+
+async def findings(shop: Shop, **bounds: int) -> set[tuple[str, str]]:
+    async def no_time(_seconds: float) -> None: ...
+
+    report = await Audit(books_of(shop), bounds=Bounds(**bounds), sleep=no_time).run()
+    assert all(each.remedy for each in report.findings)
+    return {each.identity for each in report.findings}
+
+
+async def test_an_accepted_order_is_in_flight_and_holds_its_lines(shop: Shop) -> None:
+    order = await ordered(shop)
+
+    entry = await entry_of(shop, order)
+
+    assert await names(shop) == {order.id}
+    assert entry.order is not None
+    assert (entry.order.id, entry.status, entry.listed) == (order.id, "accepted", (OrderStatus.ACCEPTED,))
+    assert entry.seen_ms is not None
+    assert (entry.is_finished, entry.is_set_aside, entry.lease_until_ms) == (False, False, 0)
+    assert {sku: hold.quantity for sku, hold in entry.holds.items()} == {MUG: 2, BOX: 1}
+    assert all(hold.until_ms is not None and hold.until_ms > entry.now_ms for hold in entry.holds.values())
+
+
+async def test_a_finished_order_holds_nothing(shop: Shop) -> None:
+    order = await completed(shop, await ordered(shop))
+
+    entry = await entry_of(shop, order)
+
+    assert (entry.status, entry.listed) == ("completed", (OrderStatus.COMPLETED,))
+    assert (entry.seen_ms, entry.is_finished, dict(entry.holds)) == (None, True, {})
+
+
+async def test_a_sale_does_not_expire(shop: Shop) -> None:
+    order = await ordered(shop)
+    await shop.stock.confirm(order.id, order.skus)
+
+    assert (await entry_of(shop, order)).holds[MUG] == Hold(2, None)
+
+
+async def test_an_order_in_hands_and_one_set_aside(shop: Shop) -> None:
+    order = await ordered(shop)
+    await shop.progress.take(order.id, "worker")
+    leased = await entry_of(shop, order)
+    await shop.progress.set_aside(order.id, "worker", reason="odd")
+
+    aside = await entry_of(shop, order)
+
+    assert leased.lease_until_ms > leased.now_ms
+    assert (aside.is_set_aside, aside.needs_attention, aside.lease_until_ms) == (True, True, 0)
+    now = await shop.orders.read(order.id)
+    assert now is not None
+    await shop.orders.transition(now, OrderStatus.CANCELLED, at=now.updated_at, reason=CancelReason.REQUESTED)
+    assert not (await entry_of(shop, order)).is_set_aside
+
+
+async def test_a_lost_order_is_named_by_its_lists(shop: Shop) -> None:
+    order = await ordered(shop)
+    await shop.lose_order(order.id)
+
+    assert await names(shop) == {order.id}
+    assert (await entry_of(shop, order)).order is None
+    assert ("document", order.id) in await findings(shop)
+
+
+async def test_messages_and_claims_wait(shop: Shop) -> None:
+    order, cart = await ordered(shop), await shop.cart()
+    await shop.orders.begin(a_claim(cart))
+    books = books_of(shop)
+
+    messages = [each for partition in books.partitions for each in await books.outbox(partition)]
+    claims = [each for partition in books.partitions for each in await books.claims(partition)]
+
+    assert [each.name for each in messages] == [order.id]
+    assert [each.name for each in claims] == [f"{cart.id} {cart.version}"]
+    assert all(0 <= each.waits_ms < 60_000 for each in (*messages, *claims))
+    assert await findings(shop, outbox_ms=-1) == {("outbox", order.id)}
+    assert await findings(shop, claim_ms=-1) == {("claim", f"{cart.id} {cart.version}")}
+
+
+async def test_stock_is_read_with_holds_without_an_order(shop: Shop) -> None:
+    await ordered(shop)
+    stray = order_id_for(new_cart_id(), 1)
+    await shop.stock.hold(stray, [StockLine(MUG, 3)], fence=1)
+
+    (record,) = await books_of(shop).stock([MUG])
+
+    assert record.available == "5"
+    assert {order_id: hold.quantity for order_id, hold in record.strays.items()} == {stray: 3}
+    assert await findings(shop) == set()
+    assert await findings(shop, hold_ms=-(10**9)) == {("stray_hold", MUG)}
+
+
+async def test_good_orders_in_all_states_have_no_findings(shop: Shop) -> None:
+    await ordered(shop)
+    await completed(shop, await ordered(shop))
+    cancelled = await ordered(shop)
+    cancelled = await shop.orders.transition(
+        cancelled, OrderStatus.CANCELLED, at=cancelled.updated_at, reason=CancelReason.OUT_OF_STOCK
+    )
+    await shop.stock.cancel(cancelled.id, cancelled.skus)
+    await shop.orders.settle(cancelled)
+
+    assert await findings(shop) == set()
+
+
+async def test_an_idle_order_is_stuck_unless_a_worker_has_it(shop: Shop) -> None:
+    order = await ordered(shop)
+
+    assert await findings(shop, order_ms=-1) == {("stuck", order.id)}
+    await shop.progress.take(order.id, "worker")
+    assert await findings(shop, order_ms=-1) == set()
+
+
+async def test_a_suspect_that_a_second_look_finds_in_order_is_no_finding(shop: Shop) -> None:
+    order = await ordered(shop)
+    slept: list[float] = []
+
+    async def worker_takes_it(seconds: float) -> None:
+        slept.append(seconds)
+        if seconds == 7.0:
+            await shop.progress.take(order.id, "worker")
+
+    audit = Audit(books_of(shop), bounds=Bounds(order_ms=-1), confirm_after_s=7.0, sleep=worker_takes_it)
+    report = await audit.run()
+
+    assert (report.suspects, list(report.findings)) == (1, [])
+    assert slept[-1] == 7.0
+
+
+async def test_an_audit_keeps_to_its_rate(shop: Shop) -> None:
+    for _ in range(3):
+        await ordered(shop)
+    now = 0.0
+    seen: list[AuditReport] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    report = await Audit(books_of(shop), rate=0.5, clock=lambda: now, sleep=sleep).run(seen.append)
+
+    assert now == 6.0
+    assert report.looked_at == 3
+    assert [each.partitions for each in seen] == list(range(1, report.of_partitions + 1))
+
+
+async def test_long_lists_are_read_whole(store: Client) -> None:
+    order_ids = [f"7f{number:024}" for number in range(3 * PAGE)]
+    scores = [number // 2 if number < PAGE else PAGE for number in range(3 * PAGE)]
+    for order_id, score in zip(order_ids, scores, strict=True):
+        await store.execute("ZADD", in_flight_key("7f"), score, order_id)
+
+    found = [each async for page in RedisBooks(store).orders("7f") for each in page]
+
+    assert set(found) == set(order_ids)
