@@ -15,10 +15,10 @@ _AUTHORISED: Final = frozenset({OrderStatus.PAYMENT_AUTHORISED, OrderStatus.SHIP
 def payment(entry: Entry, _bounds: Bounds) -> Iterator[Finding]:
     """An order has a record of its payment from `payment_authorised` on, and its money from `completed` on.
 
-    A cancelled order that is finished keeps none. Orders from before there were records have none.
+    A cancelled order that is finished keeps none. Orders without a price, and those from before there were records, have none.
     """
     order = entry.order
-    if order is None:
+    if order is None or not order.total:
         return
     paid = order.payment
     remedy = show(entry.id)
