@@ -188,6 +188,16 @@ class StoreCluster:
         await_condition(self._agree)
         await_condition(lambda: all(each.is_primary or _follows(each) for each in self.servers))
 
+    def is_well(self) -> bool:
+        """Whether all servers run and agree, and all replicas follow."""
+        with suppress(redis.exceptions.RedisError):
+            return (
+                all(server.is_running and not server.is_stopped for server in self.servers)
+                and self._agree()
+                and all(server.is_primary or _follows(server) for server in self.servers)
+            )
+        return False
+
     def _running(self) -> Sequence[ClusterServer]:
         return [server for server in self.servers if server.is_running and not server.is_stopped]
 

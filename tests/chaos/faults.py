@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from benchmarks.harness.store_cluster import StoreCluster
 from benchmarks.harness.store_pair import StoreServer
+from store.slots import SLOTS
 from tests.chaos.shop import ChaosShop
 from tests.e2e.running_shop import eventually
 from tests.sentinels import Sentinel, Watched
@@ -86,10 +88,9 @@ def _payment_away(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
     shop.payment_is_away = False
 
 
-def _kill_server(find: Callable[[Watched], StoreServer | Sentinel]) -> Strike:
-    def kill(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
-        assert shop.pair is not None
-        server = find(shop.pair)
+def _kill_server(find: Callable[[Any, random.Random], StoreServer | Sentinel]) -> Strike:
+    def kill(shop: ChaosShop, lasts_s: float, rng: random.Random) -> None:
+        server = find(shop.servers, rng)
         server.kill()
         time.sleep(lasts_s)
         server.start()
@@ -97,15 +98,54 @@ def _kill_server(find: Callable[[Watched], StoreServer | Sentinel]) -> Strike:
     return kill
 
 
-def _pause_server(find: Callable[[Watched], StoreServer | Sentinel]) -> Strike:
-    def pause(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
-        assert shop.pair is not None
-        server = find(shop.pair)
+def _pause_server(find: Callable[[Any, random.Random], StoreServer | Sentinel]) -> Strike:
+    def pause(shop: ChaosShop, lasts_s: float, rng: random.Random) -> None:
+        server = find(shop.servers, rng)
         server.signal(signal.SIGSTOP)
         time.sleep(lasts_s)
         server.signal(signal.SIGCONT)
 
     return pause
+
+
+def _primary(pair: Watched, _rng: random.Random) -> StoreServer:
+    return pair.primary
+
+
+def _replica(pair: Watched, _rng: random.Random) -> StoreServer:
+    return pair.replica
+
+
+def _sentinel(pair: Watched, rng: random.Random) -> Sentinel:
+    return rng.choice(pair.sentinels)
+
+
+def _server(cluster: StoreCluster, rng: random.Random) -> StoreServer:
+    return rng.choice(cluster.servers)
+
+
+def _fail_over(shop: ChaosShop, _lasts_s: float, rng: random.Random) -> None:
+    cluster = _cluster(shop)
+    cluster.fail_over(cluster.replica_of(rng.choice(cluster.primaries)))
+
+
+def _move_slots(shop: ChaosShop, _lasts_s: float, rng: random.Random) -> None:
+    """A part of a primary's slots as the servers move them, or some slots key by key."""
+    cluster = _cluster(shop)
+    slot = rng.randrange(SLOTS)
+    source = cluster.primary_of(slot)
+    target = rng.choice([each for each in cluster.primaries if each is not source])
+    last = next((at for at in range(slot, SLOTS - 1) if cluster.primary_of(at + 1) is not source), SLOTS - 1)
+    if rng.random() < 0.5:
+        cluster.migrate_slots(slot, min(last, slot + rng.randrange(500)), target)
+    else:
+        for each in range(slot, min(last, slot + 8) + 1):
+            cluster.move_slot(each, target)
+
+
+def _cluster(shop: ChaosShop) -> StoreCluster:
+    assert isinstance(shop.servers, StoreCluster)
+    return shop.servers
 
 
 PROCESSES: Final[Mapping[str, Strike]] = {
@@ -124,10 +164,18 @@ EMBEDDED: Final[Mapping[str, Strike]] = {
 }
 WATCHED: Final[Mapping[str, Strike]] = {
     **PROCESSES,
-    "primary killed": _kill_server(lambda pair: pair.primary),
-    "primary paused": _pause_server(lambda pair: pair.primary),
-    "replica killed": _kill_server(lambda pair: pair.replica),
-    "replica paused": _pause_server(lambda pair: pair.replica),
-    "Sentinel killed": _kill_server(lambda pair: pair.sentinels[0]),
-    "Sentinel paused": _pause_server(lambda pair: pair.sentinels[0]),
+    "primary killed": _kill_server(_primary),
+    "primary paused": _pause_server(_primary),
+    "replica killed": _kill_server(_replica),
+    "replica paused": _pause_server(_replica),
+    "Sentinel killed": _kill_server(_sentinel),
+    "Sentinel paused": _pause_server(_sentinel),
+}
+# Nobody is promoted in place of a server that is killed: it comes back with all that it had written.
+CLUSTER: Final[Mapping[str, Strike]] = {
+    **PROCESSES,
+    "server killed": _kill_server(_server),
+    "server paused": _pause_server(_server),
+    "planned failover": _fail_over,
+    "slots moved": _move_slots,
 }

@@ -9,6 +9,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
+from benchmarks.harness.store_cluster import StoreCluster
 from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
 from primitives.webhook_signature import WebhookSigner, new_secret
 from tests.e2e.running_shop import CATALOGUE, RunningShop
@@ -23,13 +24,16 @@ _FAILING_SHARE: Final = 0.02
 _FAULTS: Final = (Fault.FAILS, Fault.FAILS_LATE, Fault.BUSY)
 
 
-class ChaosShop(RunningShop):
-    """A shop whose processes are killed and paused; `disk` is the file system that it is on, `pair` its store if it is not embedded."""
+Servers = Watched | StoreCluster
 
-    def __init__(self, disk: Path, folder: Path, rng: random.Random, pair: Watched | None = None) -> None:
+
+class ChaosShop(RunningShop):
+    """A shop whose processes are killed and paused; `disk` is the file system that it is on, `servers` its store if it is not embedded."""
+
+    def __init__(self, disk: Path, folder: Path, rng: random.Random, servers: Servers | None = None) -> None:
         super().__init__(disk / "data")
         self.disk = disk
-        self.pair = pair
+        self.servers = servers
         self.payment_is_away = False
         self._rng = rng
         self._folder = folder
@@ -46,8 +50,8 @@ class ChaosShop(RunningShop):
             "--workers", "2", "--catalog", str(self._catalogue()), "--payment", "http", "--payment-url", payment_url,
             "--payment-key-file", str(self._folder / "payment-key"),
         )  # fmt: skip
-        if self.pair is not None:
-            self._options += ("--store-url", self.pair.url, "--durability", "replica")
+        if self.servers is not None:
+            self._options += ("--store-url", self.servers.url, "--durability", "replica")
         self.start(*self._options)
 
     def cut_power(self) -> None:
@@ -58,13 +62,13 @@ class ChaosShop(RunningShop):
         self.start(*self._options)
 
     def is_well(self) -> bool:
-        """Whether it is ready, with all of its processes, and its store has a replica where it shall have one."""
+        """Whether it is ready, with all of its processes, and the servers of its store are all there."""
         try:
             return (
                 self.call("GET", "/readyz").status == 200
                 and len(self.worker_pids()) == 2
                 and self.admin("GET", "/admin/v1/status").status == 200
-                and (self.pair is None or self.pair.is_well())
+                and (self.servers is None or self.servers.is_well())
             )
         except (urllib.error.URLError, ConnectionError, HTTPException):
             return False

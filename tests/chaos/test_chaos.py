@@ -21,9 +21,10 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
+from benchmarks.harness.store_cluster import store_cluster
 from benchmarks.replay.retail import Basket, read_baskets
 from benchmarks.upstreams.payment_server import serving
-from tests.chaos.faults import EMBEDDED, LONGEST_S, WATCHED, Fault, plan, strike
+from tests.chaos.faults import CLUSTER, EMBEDDED, LONGEST_S, WATCHED, Fault, plan, strike
 from tests.chaos.history import UNKNOWN, Operation
 from tests.chaos.linearizable import check
 from tests.chaos.models import Cart, cart_after, stock_after
@@ -65,6 +66,16 @@ def watched_shop(tmp_path: Path) -> Iterator[ChaosShop]:
             shop.kill()
 
 
+@pytest.fixture
+def clustered_shop(tmp_path: Path) -> Iterator[ChaosShop]:
+    """A shop whose store is a cluster of three primaries, each with a replica."""
+    with store_cluster(tmp_path / "store", "--appendonly", "yes") as cluster:
+        shop = ChaosShop(tmp_path, tmp_path, random.Random(SEED), cluster)
+        yield shop
+        if shop.is_running:
+            shop.kill()
+
+
 @pytest.mark.slow
 async def test_no_order_is_lost_doubled_or_oversold_whatever_fails(shop: ChaosShop) -> None:
     faults = plan(random.Random(SEED), FAULTS, EMBEDDED, longest_s=LONGEST_S if IS_LONG else 1.5)
@@ -77,6 +88,12 @@ async def test_no_order_is_lost_doubled_or_oversold_whatever_fails(shop: ChaosSh
 async def test_no_order_is_lost_doubled_or_oversold_when_the_primary_fails(watched_shop: ChaosShop) -> None:
     """With `--durability replica`. Carts are replicated later, so that a failover may lose the last changes of them."""
     await run(watched_shop, ORDERS // 10, plan(random.Random(SEED), FAULTS // 5, WATCHED))
+
+
+@pytest.mark.skipif(not IS_LONG, reason="takes minutes: `make test-chaos` runs it")
+async def test_no_order_is_lost_doubled_or_oversold_on_a_cluster(clustered_shop: ChaosShop) -> None:
+    seen = await run(clustered_shop, ORDERS // 10, plan(random.Random(SEED), FAULTS // 5, CLUSTER))
+    assert seen[0].carts_lost == 0
 
 
 async def run(shop: ChaosShop, visits: int, faults: list[Fault]) -> tuple[Seen, dict[str, str]]:
@@ -131,7 +148,7 @@ async def visit(shop: ChaosShop, shoppers: Shoppers, rng: random.Random, basket:
     before = len(seen.accepted)
     if chance < DROP_SHARE:
         await shoppers.buy_from_drop(DROP)
-    elif chance < DROP_SHARE + SHARED_SHARE and shop.pair is None:
+    elif chance < DROP_SHARE + SHARED_SHARE and shop.servers is None:
         await shoppers.share_a_cart(changes=4)
     else:
         await shoppers.buy(basket)
