@@ -12,7 +12,7 @@ from typing import Final
 from benchmarks.harness.store_cluster import StoreCluster
 from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
 from primitives.webhook_signature import WebhookSigner, new_secret
-from tests.e2e.running_shop import CATALOGUE, RunningShop
+from tests.e2e.running_shop import CATALOGUE, RunningShop, peakgate
 from tests.sentinels import Watched
 
 # The product that everybody wants, and how much of it there is.
@@ -79,6 +79,12 @@ class ChaosShop(RunningShop):
             return self.admin(method, path).status
         except (urllib.error.URLError, ConnectionError, HTTPException):
             return 0
+
+    def audit(self) -> str:
+        """What the audit finds to be wrong; empty if the books agree."""
+        where = ("--data-dir", str(self.data_dir)) if self.servers is None else ("--store-url", self.servers.url)
+        done = peakgate("audit", "--rate", "100000", *where)
+        return done.stdout + done.stderr if done.returncode else ""
 
     def tracebacks(self) -> list[str]:
         """What the logs of all runs have of exceptions that nobody expected, with some lines around each."""

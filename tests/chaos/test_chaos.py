@@ -184,7 +184,7 @@ def ends(shop: ChaosShop, orders: list[str]) -> dict[str, str]:
 
 
 def check_books(shop: ChaosShop, seen: Seen, statuses: dict[str, str]) -> None:
-    """Stock and money agree with the orders that shoppers were promised."""
+    """Stock and money agree with the orders that shoppers were promised, and the store with itself."""
     assert not shop.admin("GET", "/admin/v1/orders/attention").body["orders"]
     assert shop.admin("GET", "/admin/v1/dead-letters").body["count"] == 0
     sold: Counter[str] = Counter()
@@ -197,6 +197,7 @@ def check_books(shop: ChaosShop, seen: Seen, statuses: dict[str, str]) -> None:
     assert 0 <= sold[DROP] <= DROP_STOCK
     captured = Counter(each.order_id for each in shop.payments.ledger if each.kind == "captured")
     assert set(captured.values()) <= {1}
+    assert shop.audit() == ""
     returned = {each.order_id for each in shop.payments.ledger if each.kind in {"refunded", "voided"}}
     completed = {order_id for order_id, status in statuses.items() if status == "completed"}
     assert completed == set(captured) - returned
