@@ -139,6 +139,8 @@ async def visits_and_faults(shop: ChaosShop, rng: random.Random, seen: Seen, lea
 
     limits = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=limits, connector=aiohttp.TCPConnector(limit=0)) as session:
+        # It would repeat a PUT on a connection that was lost, and nobody would know that its response is to the second one.
+        session._retry_connection = False
         await all_of(strike_in_turn(), *(visit_in_turn(session) for _ in range(AT_ONCE)))
 
 
