@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from checkout.audit.audit import Audit
+from checkout.audit.watch import CLAIM_S, RATE, AuditWatch
+from checkout.redis.books import RedisBooks
 from checkout.redis.order_listing import RedisOrderListing
 from checkout.shop_counts import ShopCounts
+from gateway.admin.audit_stats import AuditStats
 from gateway.admin.checkout_stats import CheckoutStats, ReportStats
 from gateway.admin.order_flow import ShopStats
 from gateway.compose.background import Background
@@ -19,10 +23,13 @@ from store import Lease, is_cluster
 LEASE_KEY: Final = "orders:counter"
 # Longer than the interval of the counts.
 LEASE_MS: Final = 25_000
+AUDIT_LEASE_KEY: Final = "orders:auditor"
 
 
-def start_order_parts(backends: OrderBackends, shop: Shop | None, background: Background) -> Mapping[str, Observed]:
-    """Count the orders of the shop in the background, in one process at a time; returns the parts by their names."""
+def start_order_parts(
+    backends: OrderBackends, shop: Shop | None, background: Background, *, audit_every_s: float
+) -> Mapping[str, Observed]:
+    """Count and audit the orders of the shop in the background, in one process at a time; returns the parts by their names."""
     counts = ShopCounts(
         RedisOrderListing(backends.client, is_cluster=is_cluster(backends.client)),
         open_outbox(backends.client),
@@ -32,6 +39,16 @@ def start_order_parts(backends: OrderBackends, shop: Shop | None, background: Ba
     )
     background.start("order counts", counts.run)
     parts: dict[str, Observed] = {"shop": ShopStats(counts), "order_flow": backends.flow}
+    if audit_every_s:
+        watch = _audit_watch(backends, audit_every_s)
+        background.start("audit", watch.run)
+        parts["audit"] = AuditStats(watch)
     if shop is not None:
         parts |= {"checkouts": CheckoutStats(shop.checkout), "reports": ReportStats(shop.reports)}
     return parts
+
+
+def _audit_watch(backends: OrderBackends, every_s: float) -> AuditWatch:
+    # Kept over the interval, so that the next round is in the same process.
+    lease = Lease(backends.client, AUDIT_LEASE_KEY, ttl_ms=round((every_s + 3 * CLAIM_S) * 1000))
+    return AuditWatch(Audit(RedisBooks(backends.client), rate=RATE), may_audit=lease.acquire, every_s=every_s)

@@ -296,6 +296,14 @@ class Settings:
             metavar="SECONDS",
         ),
     )
+    audit_every: float = field(
+        default=60.0,
+        metadata=_option(
+            Number(0, 86_400, float),
+            "the pause between two audits of the books, in one process of the shop; 0 for none (docs/audit.md)",
+            metavar="SECONDS",
+        ),
+    )
     archive: ArchiveKind | None = field(
         default=None,
         metadata=_option(

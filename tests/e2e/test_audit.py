@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from checkout.stored import status_key
 from store import open_client
 from store.embedded import store_url
 from tests.e2e.running_shop import CATALOGUE, RunningShop, eventually, peakgate
+from tests.e2e.surroundings import count
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[RunningShop]:
     shop = RunningShop(tmp_path / "data")
-    shop.start("--workers", "1", "--catalog", str(CATALOGUE))
+    shop.start("--workers", "2", "--catalog", str(CATALOGUE), "--audit-every", "0.5")
     yield shop
     shop.kill()
 
@@ -57,8 +59,13 @@ def test_a_running_shop_is_audited(shop: RunningShop) -> None:
     assert (finding["rule"], finding["subject"]) == ("listing", order_id)
     assert finding["remedy"] in faulty.stdout
 
+    # The shop finds it by itself.
+    eventually(partial(count, shop, "peakgate_audit_findings", rule="listing"), lambda found: found == 1)
+    assert f"the books do not agree: listing: {order_id}" in shop.log
+
     raw(shop, *finding["remedy"].replace("'", "").split()[1:])
     assert peakgate(*options).returncode == 0
+    eventually(partial(count, shop, "peakgate_audit_findings", rule="listing"), lambda found: found == 0)
 
 
 def test_a_store_that_is_away_is_said_in_a_line() -> None:

@@ -51,6 +51,7 @@ from checkout.privacy.sealer import Sealer
 from checkout.queues.redis_dead_letters import RedisDeadLetters
 from checkout.queues.redis_queue import RedisQueue
 from checkout.redis.agent_sessions import RedisAgentSessions, RedisSessionErasure, session_key, sessions_of_email_key
+from checkout.redis.books import RedisBooks
 from checkout.redis.documents import RedisDocuments
 from checkout.redis.durability import AofWait
 from checkout.redis.erasures import RedisErasures
@@ -151,6 +152,7 @@ class Uses:
         await self.merges()
         await self.checkout()
         await self.progress()
+        await self.books()
         await self.ended_orders()
         await self.events_and_webhooks()
         await self.queue()
@@ -251,6 +253,15 @@ class Uses:
         await shop.in_flight.stalled(idle_s=0, limit=10)
         await shop.in_flight.send_again(order, b"{}", idle_s=0)
         await shop.in_flight.remove(order.id)
+
+    async def books(self) -> None:
+        books, order = RedisBooks(self.store), await self.ordered()
+        async for _ in books.orders(partition_of(order.id)):
+            pass
+        await books.entries([order.id, (await self.ordered()).id])
+        await books.outbox(partition_of(order.id))
+        await books.claims(partition_of(order.id))
+        await books.stock(SKUS)
 
     async def ended_orders(self) -> None:
         shop, order = self.shop, await self.ordered()
