@@ -14,6 +14,7 @@ from tests.integration.gateway.whole_gateway import WholeGateway, whole_gateway
 from tests.waiting import until
 
 TASKS = {
+    "audit",
     "attention",
     "connections",
     "erasures",

@@ -103,7 +103,8 @@ async def test_a_drop_of_a_thousand_sneakers_forms_an_orderly_queue(
     drop = Drop([RedisRooms(first), RedisRooms(second)], clock)
 
     admitted_by = [0]
-    while drop.stock and drop.second < 300:
+    # The last pairs are for those who ask again, now and then, after they were told that it is sold out: 266 to 299 s.
+    while drop.stock and drop.second < 900:
         admitted_by.append(await drop.one_second())
     await first.close()
     await second.close()
