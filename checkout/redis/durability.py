@@ -185,7 +185,7 @@ class ClusterWait:
         self._cluster = cluster
         self._wait = wait
         self._waits: WeakKeyDictionary[Store, BatchedWait] = WeakKeyDictionary()
-        self.undo_is_safe = wait.undo_is_safe
+        self.undo_is_safe = not issubclass(wait, ReplicaWait)
 
     async def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> tuple[Any, bool]:
         """See `Durability.write`."""
