@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import shutil
 import subprocess
@@ -12,9 +14,9 @@ from urllib.parse import quote
 import pytest
 
 from gateway.prerequisites.permissions import COMMANDS, OPTIONAL, acl_rules, missing_permissions
-from store import Client, open_client
+from store import Client, StoreUnavailable, open_client
 from store.embedded import EmbeddedServer
-from tests.waiting import until
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).parents[4]
 # Where commands are sent from; elsewhere such words are methods of HTTP.
@@ -77,8 +79,7 @@ async def test_the_rules_do_for_redis_as_well(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
     )
     try:
-        await until(path.exists)
-        admin = await open_client(f"unix://{path}", deadline_s=5.0)
+        admin = await opened(f"unix://{path}")
         rules = [rule for rule in acl_rules().split() if rule not in {"+waitaof", "+client|setinfo"}]
         for lacking in ([], ["xreadgroup"], ["client|id"]):
             await admin.execute(
@@ -89,6 +90,15 @@ async def test_the_rules_do_for_redis_as_well(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait()
+
+
+async def opened(url: str) -> Client:
+    """A client of a server that has just been started: its socket is there before it listens."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                return await open_client(url, deadline_s=5.0)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_user_of_some_keys_or_no_channels_lacks_the_others(server: EmbeddedServer, admin: Client) -> None:
