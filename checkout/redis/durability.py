@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
 
 from primitives.backoff import Backoff
 from store import ClusterClient, Reason, ReplyError, Script, Store, StoreClient, StoreError, StoreUnavailable
@@ -184,7 +183,7 @@ class ClusterWait:
     def __init__(self, cluster: ClusterClient, wait: type[BatchedWait]) -> None:
         self._cluster = cluster
         self._wait = wait
-        self._waits: WeakKeyDictionary[Store, BatchedWait] = WeakKeyDictionary()
+        self._waits: dict[Store, BatchedWait] = {}
         self.undo_is_safe = not issubclass(wait, ReplicaWait)
 
     async def write(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> tuple[Any, bool]:
@@ -211,6 +210,8 @@ class ClusterWait:
     def _of(self, node: Store) -> BatchedWait:
         wait = self._waits.get(node)
         if wait is None:
+            # Those of servers that have left are forgotten.
+            self._waits = {each: known for each, known in self._waits.items() if each in self._cluster.nodes}
             wait = self._waits[node] = self._wait(node)
         return wait
 
