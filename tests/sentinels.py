@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import redis
 
-from benchmarks.harness.gateway_process import await_port, free_port, start_child
+from benchmarks.harness.gateway_process import await_port, start_child
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.store_pair import PATIENCE_S, StoreServer, await_condition, store_pair
 from store.embedded import find_binary
 

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from benchmarks.harness.gateway_process import free_port, start_child
+from benchmarks.harness.gateway_process import start_child
+from benchmarks.harness.ports import free_port
 from tests.waiting import wait_until
 
 REDIS: Final = shutil.which("redis-server")

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 import redis
 
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.processes import command_line, cpu_time, descendants
 from store.embedded import die_with_parent, socket_path, store_url
 
@@ -28,8 +28,6 @@ SAMPLE_CATALOGUE = Path(__file__).parents[2] / "examples" / "catalog.csv"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.001
-_PORTS_OF_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_FIRST_PORT, _FIRST_DYNAMIC_PORT = 16_384, 49_152  # the second by RFC 6335
 _RETRIES = 5
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -158,20 +156,6 @@ def await_port(process: "subprocess.Popen[bytes]", port: int) -> None:
                 return
         time.sleep(_POLL_S)
     raise HarnessError(f"{process.args!r} does not listen on port {port}")
-
-
-def free_port() -> int:
-    """A port that no program listens on now, and that the kernel gives to no other by itself.
-
-    A port of the kernel's own range may be the end of somebody's connection by the time that it is bound.
-    """
-    end = int(_PORTS_OF_KERNEL.read_text().split()[0]) if _PORTS_OF_KERNEL.exists() else _FIRST_DYNAMIC_PORT
-    first = min(_FIRST_PORT, end // 2)
-    while True:
-        port = first + secrets.randbelow(end - first)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class ReceivedResponse(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import redis
 
-from benchmarks.harness.gateway_process import free_port
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.store_pair import StoreServer, await_condition
 from store.slots import SLOTS
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import redis
 
-from benchmarks.harness.gateway_process import HarnessError, await_port, free_port, start_child
+from benchmarks.harness.gateway_process import HarnessError, await_port, start_child
+from benchmarks.harness.ports import free_port
 from store.embedded import find_binary
 
 PATIENCE_S: Final = 60.0

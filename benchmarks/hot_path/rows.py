@@ -16,10 +16,10 @@ from benchmarks.harness.gateway_process import (
     GatewayProcess,
     HarnessError,
     await_port,
-    free_port,
     start_child,
     stop_child,
 )
+from benchmarks.harness.ports import free_port
 from benchmarks.hot_path.every_layer import CACHED, FORWARDED, SHOPPERS, EveryLayer
 from benchmarks.load.wrk import Call, Headers
 from benchmarks.peers.proxies import CACHED_GET, CADDY, HAPROXY, NGINX

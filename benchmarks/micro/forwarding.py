@@ -14,7 +14,8 @@ import aiohttp
 import uvloop
 from multidict import CIMultiDict
 
-from benchmarks.harness.gateway_process import await_port, free_port, start_child, stop_child
+from benchmarks.harness.gateway_process import await_port, start_child, stop_child
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.processes import CpuTime, cpu_time, pin
 from benchmarks.replay.tables import table
 from gateway.config.policies import Forward, Upstream

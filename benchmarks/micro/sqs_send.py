@@ -26,7 +26,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from benchmarks.harness.command import exit_code_of
-from benchmarks.harness.gateway_process import await_port, free_port, start_child, stop_child
+from benchmarks.harness.gateway_process import await_port, start_child, stop_child
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.results import Result, results_table, write_results
 from cart.ids import new_cart_id, order_id_for
 from cart.model import Sku

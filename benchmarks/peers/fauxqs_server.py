@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harness.gateway_process import HarnessError, await_port, free_port, start_child, stop_child
+from benchmarks.harness.gateway_process import HarnessError, await_port, start_child, stop_child
+from benchmarks.harness.ports import free_port
 from benchmarks.peers.servers import SOURCES, PeerMissing, cache_folder, install_with_npm, program_on_path
 
 _SOURCES: Final = SOURCES / "fauxqs"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harness.gateway_process import HarnessError, await_port, free_port, start_child, stop_child
+from benchmarks.harness.gateway_process import HarnessError, await_port, start_child, stop_child
+from benchmarks.harness.ports import free_port
 
 SOURCES = Path(__file__).parent
 _MAX_INSTALL_S = 300.0

@@ -18,14 +18,8 @@ from typing import Any
 import orjson
 
 from benchmarks.harness.command import exit_code_of
-from benchmarks.harness.gateway_process import (
-    HarnessError,
-    await_port,
-    free_port,
-    serving,
-    start_child,
-    stop_child,
-)
+from benchmarks.harness.gateway_process import HarnessError, await_port, serving, start_child, stop_child
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.results import Result, write_results
 
 PACKAGE = "http-cache-tests"

@@ -23,15 +23,8 @@ import orjson
 import uvloop
 
 from benchmarks.harness.command import check_cores, exit_code_of
-from benchmarks.harness.gateway_process import (
-    Api,
-    HarnessError,
-    await_port,
-    free_port,
-    serving,
-    start_child,
-    stop_child,
-)
+from benchmarks.harness.gateway_process import Api, HarnessError, await_port, serving, start_child, stop_child
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.processes import busy_cores, memory, pin
 from benchmarks.harness.progress import show_steps
 from benchmarks.harness.results import Result, number, results_table, write_results

@@ -16,7 +16,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from benchmarks.harness.gateway_process import free_port
+from benchmarks.harness.ports import free_port
 from benchmarks.harness.processes import descendants
 from tests.waiting import WITHIN_S
 

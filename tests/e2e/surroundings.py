@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.harness.gateway_process import free_port
+from benchmarks.harness.ports import free_port
 from tests.e2e.running_shop import CATALOGUE, PATIENCE_S, UNSHED, Response, RunningShop, eventually
 
 T = TypeVar("T")

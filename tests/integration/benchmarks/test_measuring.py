@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.gateway_process import (
-    Api,
-    HarnessError,
-    await_port,
-    free_port,
-    serving,
-    start_child,
-    stop_child,
-)
+from benchmarks.harness.gateway_process import Api, HarnessError, await_port, serving, start_child, stop_child
+from benchmarks.harness.ports import free_port
 from benchmarks.hot_path.every_layer import EveryLayer
 from benchmarks.hot_path.rows import NAMES, Row, check_status, gateway_rows, serving_module
 from benchmarks.load.leaving_clients import NONE
