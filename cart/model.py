@@ -45,12 +45,13 @@ class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Product(msgspec.Struct, frozen=True, dict=True):
-    """A SKU in the price book: its name, and its price in minor units of `currency`."""
+    """A SKU in the price book: its name, its price in minor units of `currency`, and its category if it has one."""
 
     sku: Sku
     name: str
     price: int
     currency: str
+    category: str = ""
 
     @cached_property
     def json_parts(self) -> tuple[bytes, bytes]:

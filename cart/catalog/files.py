@@ -14,7 +14,7 @@ from cart.catalog.csv_records import TOO_LONG, BadRecord, CsvReader
 from cart.catalog.header import ColumnsMissing, HeaderFault, read_header
 from cart.catalog.model import CatalogRow
 from cart.catalog.numbers import DecimalMark
-from cart.catalog.rows import COLUMNS, RowFault, RowReader, SkuCheck, any_sku, check_columns
+from cart.catalog.rows import COLUMNS, REQUIRED, RowFault, RowReader, SkuCheck, any_sku, check_columns
 from cart.catalog.text_lines import text_lines
 
 _SUFFIXES: Final = (".csv", ".tsv", ".jsonl")
@@ -54,6 +54,7 @@ class _JsonRow(msgspec.Struct):
     price: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     currency: str | msgspec.UnsetType = msgspec.UNSET
     stock: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    category: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class CatalogFile:
@@ -89,8 +90,8 @@ class CatalogFile:
 
     @property
     def missing_columns(self) -> tuple[str, ...]:
-        """The columns that the file does not have; none while they are unknown."""
-        return tuple(name for name in COLUMNS if self.columns and name not in self.columns)
+        """The columns of every product that the file does not have; none while they are unknown."""
+        return tuple(name for name in REQUIRED if self.columns and name not in self.columns)
 
     def records(self) -> Iterator[NumberedRow | Rejection]:
         """Go through the file once."""

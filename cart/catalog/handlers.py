@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from cart.catalog.model import STOCK_UNKNOWN, ProductPage, ProductView
-from cart.catalog.ports import ForeignCursor, ProductSearch, StockLevels, StockUnknown
+import time
+from collections.abc import Callable, Sequence
+
+from cart.catalog.model import NO_OPTIONS, STOCK_UNKNOWN, PageOptions, ProductPage, ProductView
+from cart.catalog.ports import ForeignCursor, ProductSearch, SearchHits, StockLevels, StockUnknown
 from cart.errors import InvalidBody, ProductNotFound
 from cart.ids import parse_sku
 from cart.model import STALE_PRICES, Product, Sku
@@ -17,6 +20,9 @@ Q_MAX_CHARS = 256
 MAX_CACHED_VIEWS = 10_000
 # Some 0.1 KiB each.
 MAX_CACHED_STOCK = 50_000
+# A page with filters ends after so many searches, or this time: some 180 products are looked at where one in ten is left.
+MAX_SEARCHES = 12
+FILTER_BUDGET_S = 0.02
 
 
 class ProductHandlers:
@@ -27,12 +33,19 @@ class ProductHandlers:
     """
 
     def __init__(
-        self, *, prices: PriceBook, stock: StockLevels, search: ProductSearch, show_stock: bool = True
+        self,
+        *,
+        prices: PriceBook,
+        stock: StockLevels,
+        search: ProductSearch,
+        show_stock: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prices = prices
         self._stock = stock
         self._search = search
         self._show_stock = show_stock
+        self._clock = clock
         self._views: BoundedMap[Sku, ProductView] = BoundedMap(MAX_CACHED_VIEWS)
         self._was_in_stock: BoundedMap[Sku, bool] = BoundedMap(MAX_CACHED_STOCK)
 
@@ -64,33 +77,69 @@ class ProductHandlers:
         self._views.put(sku, view)
         return view
 
-    async def page(self, *, limit: int = LIMIT_DEFAULT, cursor: str | None = None, q: str | None = None) -> ProductPage:
+    async def page(
+        self,
+        *,
+        limit: int = LIMIT_DEFAULT,
+        cursor: str | None = None,
+        q: str | None = None,
+        options: PageOptions = NO_OPTIONS,
+    ) -> ProductPage:
         """A page of the catalogue in its stable order, or of the products that match `q`.
 
         `q`: words that the name must all contain, in any case, or an exact SKU, whose product then comes first; names that
-        have some of the words inside others come last, see `words`;
-        blank is the same as none. Raises `InvalidBody` naming `/limit` (1 to 100), `/q` or `/cursor`.
+        have some of the words inside others come last, see `words`; blank is the same as none. `options` are its filters
+        and members; products are filtered by the price and stock of this moment. Raises `InvalidBody` naming `/limit`
+        (1 to 100), `/q` or `/cursor`.
         """
         if not 1 <= limit <= LIMIT_MAX:
             raise InvalidBody([("/limit", f"must be 1 to {LIMIT_MAX}")])
         wanted = _query(q)
         try:
+            if options.in_stock or options.only is not None:
+                return await self._filtered(limit, cursor, wanted, options)
             hits = await self._search.page(limit=limit, cursor=cursor, q=wanted)
         except ForeignCursor:
             raise InvalidBody([("/cursor", "is not the next_cursor of a page of this query")]) from None
-        products = await self._prices.products(hits.skus)
+        views, degraded = await self._views_of(hits.skus, options)
+        return ProductPage(views, hits.next_cursor, degraded, options.fields)
+
+    async def _filtered(self, limit: int, cursor: str | None, q: str | None, options: PageOptions) -> ProductPage:
+        """Search on until the page is full; shorter, with a cursor, where that would take too long.
+
+        Each search is for as many products as the page lacks, so its cursor is that of the page.
+        """
+        page: list[ProductView] = []
+        degraded: dict[str, None] = {}
+        ends_at = self._clock() + FILTER_BUDGET_S
+        for _ in range(MAX_SEARCHES):
+            wanted = limit - len(page)
+            hits = await self._search.page(limit=wanted, cursor=cursor, q=q, only=options.only)
+            views, parts = await self._views_of(hits.skus, options)
+            page += [view for view in views if options.admits(view.product, in_stock=view.in_stock)]
+            degraded.update(dict.fromkeys(parts))
+            cursor = hits.next_cursor
+            if cursor is None or len(page) == limit or _is_cut_short(hits, wanted) or self._clock() >= ends_at:
+                break
+        return ProductPage(page, cursor, tuple(degraded), options.fields)
+
+    async def _views_of(self, skus: Sequence[Sku], options: PageOptions) -> tuple[list[ProductView], tuple[str, ...]]:
+        """Those of the products that are in the catalogue, and the degraded parts. The cursor stays valid without the others."""
+        products = await self._prices.products(skus)
+        if not options.needs_stock:
+            # No response has this stock.
+            return [ProductView(products[sku], False, None) for sku in skus if sku in products], self._degraded()
         try:
-            levels = await self._stock.levels(hits.skus)
+            levels = await self._stock.levels(skus)
         except StockUnknown as unknown:
-            views = [self._last_known(products[sku], unknown) for sku in hits.skus if sku in products]
-            return ProductPage(views, hits.next_cursor, self._degraded() + STOCK_UNKNOWN)
-        # Products of the index that left the catalogue are skipped; the cursor stays valid.
+            views = [self._last_known(products[sku], unknown) for sku in skus if sku in products]
+            return views, self._degraded() + STOCK_UNKNOWN
         views = [
             self._view(products[sku], level)
-            for sku, level in zip(hits.skus, levels, strict=True)
+            for sku, level in zip(skus, levels, strict=True)
             if level is not None and sku in products
         ]
-        return ProductPage(views, hits.next_cursor, self._degraded())
+        return views, self._degraded()
 
     def _view(self, product: Product, level: int) -> ProductView:
         in_stock = level > 0
@@ -106,6 +155,11 @@ class ProductHandlers:
 
     def _degraded(self) -> tuple[str, ...]:
         return STALE_PRICES if self._prices.is_stale else ()
+
+
+def _is_cut_short(hits: SearchHits, wanted: int) -> bool:
+    """Whether the search spent its own time budget."""
+    return len(hits.skus) < wanted
 
 
 def _query(q: str | None) -> str | None:

@@ -192,7 +192,7 @@ class _Import:
                     await announce(batch_counts)
                 # After the store: every product that the search finds can be shown.
                 if search is not None:
-                    await search.upsert([(row.sku, row.name) for row in rows if row.name is not None])
+                    await search.upsert(rows)
                 done += len(rows)
                 progress(ImportProgress("importing", done, done, checked.sound))
         for target in (catalog, search):

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from cart.catalog.model import CatalogRow
+import msgspec
+
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, ImportBusy, PutCounts, SearchHits, StockUnknown
 from cart.catalog.words import is_match, words_of
 from cart.ids import parse_sku
@@ -91,18 +93,24 @@ class MemoryCatalog:
 
 
 class MemorySearch:
-    """A `ProductSearch` that looks at every name."""
+    """A `ProductSearch` that looks at every product."""
 
     def __init__(self) -> None:
+        self._rows: dict[Sku, CatalogRow] = {}
         self._words: dict[Sku, set[str]] = {}
         self._imported: set[str] = set()
 
-    async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
+    async def page(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
+    ) -> SearchHits:
         """See `ProductSearch`. The cursor is the position and the query, in plain text."""
-        skus = list(self._words) if q is None else self._matching(q)
-        start = 0 if cursor is None else _start(cursor, q)
+        skus = list(self._rows) if q is None else self._matching(q)
+        if only is not None:
+            skus = [sku for sku in skus if _admits(only, self._rows[sku])]
+        query = f"{q}" if only is None else f"{q}:{only}"
+        start = 0 if cursor is None else _start(cursor, query)
         end = start + limit
-        return SearchHits(skus[start:end], f"{end}:{q}" if end < len(skus) else None)
+        return SearchHits(skus[start:end], f"{end}:{query}" if end < len(skus) else None)
 
     def _matching(self, q: str) -> list[Sku]:
         wanted = set(words_of(q))
@@ -118,9 +126,13 @@ class MemorySearch:
         head = [exact_sku] if exact_sku is not None and exact_sku in self._words else []
         return head + exact + inside
 
-    async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
+    async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """See `ProductSearch`."""
-        self._words.update((sku, set(words_of(name))) for sku, name in products)
+        for row in rows:
+            indexed = _indexed(self._rows.get(row.sku), row)
+            if indexed.name is not None:
+                self._rows[row.sku] = indexed
+                self._words[row.sku] = set(words_of(indexed.name))
 
     async def has_imported(self, digest: str) -> bool:
         """See `ProductSearch`."""
@@ -138,11 +150,24 @@ def _merged(was: Product | None, row: CatalogRow) -> Product | None:
     currency = row.currency if row.currency is not None or was is None else was.currency
     if name is None or price is None or currency is None:
         return None
-    return Product(row.sku, name, price, currency)
+    category = row.category if row.category is not None or was is None else was.category
+    return Product(row.sku, name, price, currency, category or "")
 
 
-def _start(cursor: str, q: str | None) -> int:
+def _indexed(was: CatalogRow | None, row: CatalogRow) -> CatalogRow:
+    """The product of an index after this row."""
+    told = {name: value for name, value in msgspec.structs.asdict(row).items() if value is not None}
+    return msgspec.structs.replace(was or CatalogRow(row.sku), **told)
+
+
+def _admits(only: ProductFilter, row: CatalogRow) -> bool:
+    is_in_category = only.category is None or only.category == row.category
+    is_price_unknown = row.price is None or row.currency is None
+    return is_in_category and (is_price_unknown or only.admits_price(row.price or 0, row.currency or ""))
+
+
+def _start(cursor: str, wanted: str) -> int:
     position, _, query = cursor.partition(":")
-    if not position.isdecimal() or query != str(q):
+    if not position.isdecimal() or query != wanted:
         raise ForeignCursor(cursor)
     return int(position)

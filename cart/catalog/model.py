@@ -17,8 +17,8 @@ STOCK_UNKNOWN = ("products",)
 class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     """A product as an import puts it; `price` is in minor units of `currency`, `stock` the units to sell from now on.
 
-    None leaves a value as it is; price and currency come together. A new product needs both and a name; without a stock
-    it has none.
+    None leaves a value as it is; price and currency come together. An empty `category` takes the product out of its own.
+    A new product needs name, price and currency; without a stock it has none.
     """
 
     sku: Sku
@@ -26,6 +26,60 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     price: int | None = None
     currency: str | None = None
     stock: int | None = None
+    category: str | None = None
+
+
+class ProductFilter(msgspec.Struct, frozen=True, gc=False):
+    """The products of one category, or with a price in a range; None is no limit.
+
+    Prices are in minor units of `currency` and include both ends; with one of them, only products sold in that currency
+    are meant.
+    """
+
+    category: str | None = None
+    currency: str | None = None
+    min_price: int | None = None
+    max_price: int | None = None
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether prices are limited."""
+        return self.min_price is not None or self.max_price is not None
+
+    def admits_price(self, price: int, currency: str) -> bool:
+        """Whether a product of that price is meant, whatever its category."""
+        if not self.has_prices:
+            return True
+        is_low_enough = self.max_price is None or price <= self.max_price
+        return currency == self.currency and is_low_enough and price >= (self.min_price or 0)
+
+    def admits(self, product: Product) -> bool:
+        """Whether that product is meant."""
+        is_in_category = self.category is None or product.category == self.category
+        return is_in_category and self.admits_price(product.price, product.currency)
+
+
+class PageOptions(msgspec.Struct, frozen=True, gc=False):
+    """Which products are on a page, beside its query, and which of their members.
+
+    `fields` are names of members, None for all; the SKU is always there. `in_stock` leaves out products without units for sale.
+    """
+
+    fields: frozenset[str] | None = None
+    only: ProductFilter | None = None
+    in_stock: bool = False
+
+    def admits(self, product: Product, *, in_stock: bool) -> bool:
+        """Whether a product is on the page, by its price, category and stock of this moment."""
+        return (in_stock or not self.in_stock) and (self.only is None or self.only.admits(product))
+
+    @property
+    def needs_stock(self) -> bool:
+        """Whether the stock must be read."""
+        return self.in_stock or self.fields is None or not self.fields.isdisjoint(("stock", "in_stock"))
+
+
+NO_OPTIONS = PageOptions()
 
 
 class ProductView(msgspec.Struct, gc=False):
@@ -50,17 +104,19 @@ class ProductPage(msgspec.Struct, gc=False):
     """Some products in catalogue order; `next_cursor` leads to the next page, None where there is none.
 
     A page may hold fewer products than were asked for, even none, and still have a next one: a search that would take
-    too long returns its results so far.
+    too long returns its results so far. `fields` are the members of its products, None for all.
     """
 
     products: Sequence[ProductView]
     next_cursor: str | None
     degraded: tuple[str, ...] = ()
+    fields: frozenset[str] | None = None
     encoded: object = None
 
     def to_json(self) -> bytes:
         """The body of `GET /v1/products`."""
-        products = [_response(view) for view in self.products]
+        fields = self.fields
+        products = [_listed(view) if fields is None else _some_members(view, fields) for view in self.products]
         return msgspec.json.encode(responses.ProductPage(products, self.next_cursor))
 
 
@@ -72,4 +128,23 @@ def _response(view: ProductView) -> responses.Product:
         price=Money(product.price, product.currency),
         in_stock=view.in_stock,
         stock=msgspec.UNSET if stock is None else stock,
+        category=product.category or msgspec.UNSET,
     )
+
+
+def _listed(view: ProductView) -> responses.ListedProduct:
+    product, stock = view.product, view.stock
+    return responses.ListedProduct(
+        sku=product.sku,
+        name=product.name,
+        price=Money(product.price, product.currency),
+        in_stock=view.in_stock,
+        stock=msgspec.UNSET if stock is None else stock,
+        category=product.category or msgspec.UNSET,
+    )
+
+
+def _some_members(view: ProductView, fields: frozenset[str]) -> responses.ListedProduct:
+    whole = _listed(view)
+    left_out = {name: msgspec.UNSET for name in responses.OPTIONAL_MEMBERS if name not in fields}
+    return msgspec.structs.replace(whole, **left_out)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
-from cart.catalog.model import CatalogRow
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.model import Sku
 
 
@@ -94,18 +94,30 @@ class Catalog(Protocol):
 
 
 class ProductSearch(Protocol):
-    """An index of SKUs by the words of their names. Some results may no longer be in the catalogue."""
+    """An index of SKUs by the words of their names, their categories and prices.
 
-    async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
+    It may lag behind the catalogue: some results may no longer be in it, or have another price or category by now.
+    """
+
+    async def page(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
+    ) -> SearchHits:
         """Up to `limit` SKUs in the order of their first import, which later imports do not change.
 
         With `q`, those whose name has all its words (`words_of`), and behind them those that have some of them inside other
-        words only (`is_match`). Before both is the one whose SKU is `q` itself, as `parse_sku` reads it. Raises `ForeignCursor` for a cursor it did not give out for the same `q`, and `SearchUnavailable`.
+        words only (`is_match`). Before both is the one whose SKU is `q` itself, as `parse_sku` reads it. All of them are
+        those that `only` admits; a product whose price the index does not know is admitted by every range.
+
+        A page may hold fewer SKUs and have a next cursor. Raises `ForeignCursor` for a cursor that it did not give out for
+        the same `q` and `only`, and `SearchUnavailable`.
         """
         ...
 
-    async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
-        """Add products (SKU and name) or rename them; all or none."""
+    async def upsert(self, rows: Sequence[CatalogRow]) -> None:
+        """Add products or change them; all or none. Members that are None stay, and stocks are not indexed.
+
+        A row without a name, of a product that is not in the index, has no effect.
+        """
         ...
 
     async def has_imported(self, digest: str) -> bool:

@@ -1,6 +1,6 @@
 """The catalogue in Redis: one hash per product, tagged by its SKU, with the live stock in it.
 
-Keys: `{<sku>}p` hash (name, price, currency, stock); `catalog:epoch` counter, raised when a price or a name changed;
+Keys: `{<sku>}p` hash (name, price, currency, stock, and its category if it has one); `catalog:epoch` counter, raised when a price or a name changed;
 `catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:lease` the lease of the running import.
 """
 
@@ -31,6 +31,7 @@ ATTEMPTS = 7
 FIRST_RETRY_S = 0.1
 MAX_RETRY_S = 3.2
 LEASE_MS = 10_000
+_OF_PRODUCT = ("name", "price", "currency", "category")
 
 PUT_PRODUCT = Script.from_package("cart.catalog", "scripts/put_product.lua")
 
@@ -133,11 +134,11 @@ class RedisPriceBook:
     async def _fetch(self, skus: Sequence[Sku]) -> dict[Sku, Product]:
         possible = [sku for sku in skus if parse_sku(sku) is not None]
         replies = await asyncio.gather(
-            *(self._store.execute("HMGET", product_key(sku), "name", "price", "currency") for sku in possible)
+            *(self._store.execute("HMGET", product_key(sku), *_OF_PRODUCT) for sku in possible)
         )
         return {
-            sku: Product(sku, name.decode(), int(price), currency.decode())
-            for sku, (name, price, currency) in zip(possible, replies, strict=True)
+            sku: Product(sku, name.decode(), int(price), currency.decode(), (category or b"").decode())
+            for sku, (name, price, currency, category) in zip(possible, replies, strict=True)
             if name is not None
         }
 
@@ -180,9 +181,7 @@ class RedisCatalog:
                     self._store.run(
                         PUT_PRODUCT,
                         (product_key(row.sku),),
-                        tuple(
-                            "" if value is None else value for value in (row.name, row.price, row.currency, row.stock)
-                        ),
+                        _arguments(row),
                     )
                     for row in rows
                 )
@@ -232,6 +231,12 @@ class RedisCatalog:
             raise ImportBusy(
                 "this import stood still for too long, and lost its lease to others: import again"
             ) from None
+
+
+def _arguments(row: CatalogRow) -> Sequence[str | int]:
+    """The arguments of `put_product.lua`."""
+    values = ("" if value is None else value for value in (row.name, row.price, row.currency, row.stock))
+    return *values, "" if row.category is None else f"={row.category}"
 
 
 async def _retry(send: Callable[[], Awaitable[_Reply]]) -> tuple[_Reply, bool]:

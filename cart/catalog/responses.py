@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from cart.catalog.categories import CATEGORY_MAX_BYTES
 from cart.model import Money
 from cart.responses import ProductName, SkuOfLine
+
+InStock = Annotated[bool, Meta(description="Whether there are units for sale.")]
+Stock = Annotated[
+    int,
+    Meta(
+        ge=0,
+        extra_json_schema={"format": "int64"},
+        description="Units for sale; absent where the shop hides it or it is unknown.",
+    ),
+]
+Category = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=CATEGORY_MAX_BYTES,
+        description="The category of the shop; absent where the product has none.",
+    ),
+]
 
 
 class Product(Struct, gc=False, forbid_unknown_fields=True):
@@ -16,22 +35,28 @@ class Product(Struct, gc=False, forbid_unknown_fields=True):
     sku: SkuOfLine
     name: ProductName
     price: Money
-    in_stock: Annotated[bool, Meta(description="Whether there are units for sale.")]
-    stock: (
-        Annotated[
-            int,
-            Meta(
-                ge=0,
-                extra_json_schema={"format": "int64"},
-                description="Units for sale; absent where the shop hides it or it is unknown.",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    in_stock: InStock
+    stock: Stock | UnsetType = UNSET
+    category: Category | UnsetType = UNSET
+
+
+class ListedProduct(Struct, gc=False, forbid_unknown_fields=True):
+    """A product of a page. It has all members of a product, or with `fields` its SKU and those that were named."""
+
+    sku: SkuOfLine
+    name: ProductName | UnsetType = UNSET
+    price: Money | UnsetType = UNSET
+    in_stock: InStock | UnsetType = UNSET
+    stock: Stock | UnsetType = UNSET
+    category: Category | UnsetType = UNSET
+
+
+MEMBERS: Final = ListedProduct.__struct_fields__
+OPTIONAL_MEMBERS: Final = MEMBERS[1:]
 
 
 class ProductPage(Struct, gc=False, forbid_unknown_fields=True):
     """A page of the catalogue or of a search."""
 
-    products: Annotated[list[Product], Meta(description="In the stable order of the catalogue, or by relevance.")]
+    products: Annotated[list[ListedProduct], Meta(description="In the stable order of the catalogue, or by relevance.")]
     next_cursor: Annotated[str | None, Meta(description="The `cursor` of the next page; null on the last page.")]

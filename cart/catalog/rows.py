@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from cart.catalog.categories import CATEGORY_MAX_BYTES, parse_category
 from cart.catalog.header import ColumnsMissing
 from cart.catalog.model import NAME_MAX_BYTES, CatalogRow
 from cart.catalog.numbers import DecimalMark, minor_units, whole_units
@@ -14,7 +15,9 @@ from cart.currencies import is_currency
 from cart.ids import SKU_MAX_BYTES, parse_sku
 from cart.model import Sku
 
-COLUMNS: Final = ("sku", "name", "price", "currency", "stock")
+# Those that together make a product, and the one that a product may lack.
+REQUIRED: Final = ("sku", "name", "price", "currency", "stock")
+COLUMNS: Final = (*REQUIRED, "category")
 
 # Why a SKU cannot be sold here although it is one; None if it can.
 SkuCheck = Callable[[Sku], str | None]
@@ -36,9 +39,9 @@ def any_sku(_sku: Sku) -> str | None:
 def check_columns(columns: Sequence[str]) -> None:
     """Raise `ColumnsMissing` unless a file with these columns of ours can be imported.
 
-    It needs the SKU and something to set: the name, the price with its currency, the stock, or several of them.
+    It needs the SKU and something to set: the name, the price with its currency, the stock, the category, or several of them.
     """
-    missing = [name for name in COLUMNS if name not in columns]
+    missing = [name for name in REQUIRED if name not in columns]
     if "price" in columns and "currency" not in columns:
         missing = ["currency"]
     elif "currency" in columns and "price" not in columns:
@@ -62,6 +65,7 @@ class RowReader:
             ("name", _name),
             ("currency", _currency),
             ("stock", self._stock),
+            ("category", _category),
         )
 
     def row(self, texts: Mapping[str, str]) -> CatalogRow:
@@ -127,6 +131,15 @@ def _name(text: str) -> str:
     if size > NAME_MAX_BYTES:
         raise ValueError(f"is longer than {NAME_MAX_BYTES} bytes")
     return text
+
+
+def _category(text: str) -> str:
+    if NO_TEXT in text:
+        raise ValueError(_no_text())
+    category = parse_category(text)
+    if category is None:
+        raise ValueError(f"is not up to {CATEGORY_MAX_BYTES} bytes of printable text")
+    return category
 
 
 def _no_text() -> str:

@@ -21,50 +21,37 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import msgspec
+
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, SearchHits, SearchUnavailable
-from cart.catalog.words import grams_of, is_found_inside, wanted_grams, words_of
-from cart.ids import parse_sku
+from cart.catalog.sqlite_index import SCHEMA, SCHEMA_VERSION, upgrade, upsert, version_of
+from cart.catalog.sqlite_queries import MAX_ROW_ID, Chunk, Only, Row, listed, queries_of, ranked
+from cart.catalog.words import words_of
 from cart.model import Sku
 
 FILE_NAME = "search.sqlite3"
-SCHEMA_VERSION = 2
-NAMES = "CREATE VIRTUAL TABLE names USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii')"
-# Only the words are stored, not the names: the index needs no more to remove a renamed product.
-SCHEMA = (
-    "CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, words TEXT NOT NULL)",
-    NAMES,
-    "CREATE TABLE imports (digest TEXT PRIMARY KEY) WITHOUT ROWID",
-)
 ALL = "SELECT id, sku FROM products WHERE id > ? ORDER BY id LIMIT ?"
-EXACT = "SELECT id, sku FROM products WHERE sku = ?"
-LAST = "SELECT coalesce(max(id), 0) FROM products"
-INDEX = "INSERT INTO names(rowid, words) VALUES (?, ?)"
-# The index holds no text: deletions must name the words.
-UNINDEX = "INSERT INTO names(names, rowid, words) VALUES ('delete', ?, ?)"
-MATCHING = """
-SELECT products.id, products.sku FROM names JOIN products ON products.id = names.rowid
-WHERE names MATCH ? AND names.rowid > ? AND names.rowid <> ? {} ORDER BY names.rowid LIMIT ?
-"""
-# The parts of a word may be in a name and the word not.
-INSIDE = "AND instr(products.words, ?)"
-# A query's parts beyond these would cost more than they exclude.
-MAX_GRAMS = 64
 BUSY_S = 10.0
-# Part of the file's format: another size is another SCHEMA_VERSION. A window of the worst words takes 2 ms.
-WINDOW_ROWS = 1 << 16
 BUDGET_S = 0.008
-MAX_ROW_ID = (1 << 63) - 1
-# In a cursor, the rows that have the words inside others come behind all rows that have the words.
-_INSIDE_FROM = MAX_ROW_ID + 1
-
+_ANY_POSITION = (1 << 64) - 1
 _POSITION_BYTES = 8
 _CHECK_BYTES = 7
 _T = TypeVar("_T")
-_Row = tuple[int, str]
+
+
+class _Request(NamedTuple):
+    """A page of a search: up to `limit` products behind the position `after`; its cursors are tied to `query`."""
+
+    limit: int
+    after: int
+    is_first: bool
+    q: str
+    only: Only
+    query: bytes
 
 
 class SqliteSearch:
@@ -103,16 +90,21 @@ class SqliteSearch:
             connection.close()
         self._connections.clear()
 
-    async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
+    async def page(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
+    ) -> SearchHits:
         """See `ProductSearch`. A page that the time budget cut short may hold fewer SKUs and have a next cursor."""
-        after = 0 if cursor is None else _position(cursor, q)
-        if q is None:
-            return await self._in_thread(self._all, limit, after)
-        return await self._in_thread(self._matching, limit, after, cursor is None, q)
+        query = _query_bytes(q, only)
+        after = 0 if cursor is None else _position(cursor, query, MAX_ROW_ID if q is None else _ANY_POSITION)
+        if q is not None:
+            return await self._in_thread(self._matching, _Request(limit, after, cursor is None, q, Only(only), query))
+        if only is not None:
+            return await self._in_thread(self._some, limit, after, Only(only), query)
+        return await self._in_thread(self._all, limit, after)
 
-    async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
+    async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """See `ProductSearch`: one transaction. Raises `SearchUnavailable`."""
-        await self._in_thread(self._upsert, products)
+        await self._in_thread(self._upsert, rows)
 
     async def has_imported(self, digest: str) -> bool:
         """See `ProductSearch`. Raises `SearchUnavailable`."""
@@ -132,41 +124,43 @@ class SqliteSearch:
 
     def _all(self, limit: int, after: int) -> SearchHits:
         rows = self._reader().execute(ALL, (after, limit + 1)).fetchall()
-        return _hits(rows, limit, after, None, None)
+        return _hits(rows, limit, after, None, b"")
 
-    def _matching(self, limit: int, after: int, is_first: bool, q: str) -> SearchHits:
+    def _some(self, limit: int, after: int, only: Only, query: bytes) -> SearchHits:
+        size = only.chunk_rows(limit + 1)
+        rows, reached = self._within_budget(listed(self._reader(), only, after, size), limit + 1)
+        return _hits(rows, limit, after, reached, query)
+
+    def _matching(self, request: _Request) -> SearchHits:
         """The exact SKU on the first page, then the names with all words, then those with words inside others; in row order."""
-        reader = self._reader()
-        exact = reader.execute(EXACT, (parse_sku(q),)).fetchone()
-        exact_id, head = (exact[0], [Sku(exact[1])] if is_first else []) if exact else (0, [])
-        wanted = limit - len(head)
-        rows, reached = self._ranked(reader, words_of(q), after, exact_id, wanted + 1)
-        hits = _hits(rows, wanted, after, reached, q)
+        reader, only = self._reader(), request.only
+        exact_id, head = only.exact(reader, request.q)
+        if not request.is_first:
+            head = []
+        wanted = request.limit - len(head)
+        queries = queries_of(words_of(request.q), only)
+        chunks = ranked(reader, queries, request.after, exact_id, only.chunk_rows(wanted + 1))
+        rows, reached = self._within_budget(chunks, wanted + 1)
+        hits = _hits(rows, wanted, request.after, reached, request.query)
         return SearchHits(head + hits.skus, hits.next_cursor)
 
-    def _ranked(
-        self, reader: sqlite3.Connection, words: Sequence[str], after: int, exact_id: int, wanted: int
-    ) -> tuple[list[_Row], int | None]:
-        """Up to `wanted` rows after the position `after`; and the last one searched, where the time budget ended first."""
-        rows: list[_Row] = []
+    def _within_budget(self, chunks: Iterable[Chunk], wanted: int) -> tuple[list[Row], int | None]:
+        """Up to `wanted` rows; and the last position that was searched, where the time budget ended first."""
+        rows: list[Row] = []
         deadline = self._clock() + self._budget_s
-        last_window: int = reader.execute(LAST).fetchone()[0] // WINDOW_ROWS
-        for query in _queries(words):
-            row_id = max(after - query.positions_from, 0)
-            for window in range((row_id + 1) // WINDOW_ROWS, last_window + 1):
-                found = query.rows(reader, window, row_id, exact_id, wanted - len(rows))
-                rows += [(query.positions_from + found_id, sku) for found_id, sku in found]
-                if len(rows) == wanted:
-                    return rows, None
-                if window < last_window and self._clock() >= deadline:
-                    return rows, query.positions_from + (window + 1) * WINDOW_ROWS - 1
+        for found, reached, is_end in chunks:
+            rows += found
+            if len(rows) >= wanted:
+                return rows[:wanted], None
+            if not is_end and self._clock() >= deadline:
+                return rows, reached
         return rows, None
 
-    def _upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
+    def _upsert(self, rows: Sequence[CatalogRow]) -> None:
         with self._writing, self._write_connection() as writer:
             writer.execute("BEGIN IMMEDIATE")
-            for sku, name in products:
-                _upsert(writer, sku, " ".join(dict.fromkeys(words_of(name))))
+            for row in rows:
+                upsert(writer, row)
 
     def _has_imported(self, digest: str) -> bool:
         return self._reader().execute("SELECT 1 FROM imports WHERE digest = ?", (digest,)).fetchone() is not None
@@ -183,18 +177,18 @@ class SqliteSearch:
         except OSError as error:
             raise SearchUnavailable(f"the product search {self._path}: {error}") from error
         writer = self._write_connection()
-        if _version(writer) == SCHEMA_VERSION:
+        if version_of(writer) == SCHEMA_VERSION:
             return
         writer.execute("PRAGMA journal_mode = WAL")
         with writer:
             writer.execute("BEGIN IMMEDIATE")
             # Another process may have been faster.
-            version = _version(writer)
+            version = version_of(writer)
             if version == 0:
                 for statement in SCHEMA:
                     writer.execute(statement)
-            elif version == 1:
-                _index_again(writer)
+            elif version in {1, 2}:
+                upgrade(writer, version)
             elif version != SCHEMA_VERSION:
                 raise SearchUnavailable(
                     f"the product search {self._path} was made by another version of Peakgate:"
@@ -224,101 +218,27 @@ class SqliteSearch:
         return connection
 
 
-def _upsert(writer: sqlite3.Connection, sku: Sku, words: str) -> None:
-    existing = writer.execute("SELECT id, words FROM products WHERE sku = ?", (sku,)).fetchone()
-    if existing is None:
-        row_id = writer.execute("INSERT INTO products(sku, words) VALUES (?, ?)", (sku, words)).lastrowid
-        assert row_id is not None
-        writer.execute(INDEX, (row_id, _indexed(words, row_id)))
-    elif existing[1] != words:
-        row_id = existing[0]
-        writer.execute(UNINDEX, (row_id, _indexed(existing[1], row_id)))
-        writer.execute("UPDATE products SET words = ? WHERE id = ?", (words, row_id))
-        writer.execute(INDEX, (row_id, _indexed(words, row_id)))
-
-
-class _Query:
-    """One kind of match: names with all words, or with some of them inside other words."""
-
-    def __init__(self, words: Sequence[str], *, is_inside: bool) -> None:
-        self.positions_from = _INSIDE_FROM if is_inside else 0
-        self._inside = [word for word in words if is_inside and is_found_inside(word)]
-        self._sql = MATCHING.format(" ".join([INSIDE] * len(self._inside)))
-        self._words = words
-        self._is_inside = is_inside
-
-    def rows(
-        self, reader: sqlite3.Connection, window: int, after: int, exact_id: int, limit: int
-    ) -> Iterable[tuple[int, str]]:
-        """The rows of that window after a row id, without the one of the exact SKU."""
-        return reader.execute(self._sql, (self._match(window), after, exact_id, *self._inside, limit))
-
-    def _match(self, window: int) -> str:
-        """The expression for the rows of that window."""
-        words = " ".join(f'"{window:04x}w{word}"' for word in self._words)
-        if not self._is_inside:
-            return words
-        whole = (f'"{window:04x}w{word}"' for word in self._words if word not in self._inside)
-        grams = dict.fromkeys(gram for word in self._inside for gram in wanted_grams(word))
-        parts = (f'"{window:04x}g{gram}"' for gram in islice(grams, MAX_GRAMS))
-        return f"({' '.join((*whole, *parts))}) NOT ({words})"
-
-
-def _queries(words: Sequence[str]) -> Sequence[_Query]:
-    words = list(dict.fromkeys(words))
-    if not words:
-        return ()
-    whole = _Query(words, is_inside=False)
-    return (whole, _Query(words, is_inside=True)) if any(map(is_found_inside, words)) else (whole,)
-
-
-def _indexed(words: str, row_id: int) -> str:
-    """The terms of a row: its words and their parts, each with the window of the row."""
-    window = f"{row_id // WINDOW_ROWS:04x}"
-    each = words.split()
-    grams = {gram: None for word in each for gram in grams_of(word)}
-    terms = [f"{window}w{word}" for word in each]
-    terms += [f"{window}g{gram}" for gram in grams]
-    return " ".join(terms)
-
-
-def _index_again(writer: sqlite3.Connection) -> None:
-    """Make the present index of one that has no parts of words.
-
-    Marks that are vowels were no parts of words there, so files count as not imported: the next import has them right.
-    """
-    writer.execute("DROP TABLE names")
-    writer.execute(NAMES)
-    writer.execute("DELETE FROM imports")
-    after = 0
-    while rows := writer.execute(
-        "SELECT id, words FROM products WHERE id > ? ORDER BY id LIMIT 1000", (after,)
-    ).fetchall():
-        for row_id, words in rows:
-            writer.execute(INDEX, (row_id, _indexed(words, row_id)))
-        after = rows[-1][0]
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
-def _hits(rows: Sequence[_Row], wanted: int, after: int, reached: int | None, q: str | None) -> SearchHits:
+def _hits(rows: Sequence[Row], wanted: int, after: int, reached: int | None, query: bytes) -> SearchHits:
     """The first `wanted` rows of those found after the row `after`, with a cursor where there may be more."""
     page = rows[:wanted]
     if len(rows) > wanted:
         reached = page[-1][0] if page else after
-    return SearchHits([Sku(sku) for _, sku in page], None if reached is None else _cursor(reached, q))
+    return SearchHits([Sku(sku) for _, sku in page], None if reached is None else _cursor(reached, query))
 
 
-def _cursor(position: int, q: str | None) -> str:
+def _query_bytes(q: str | None, only: ProductFilter | None) -> bytes:
+    """The query as its cursors are tied to it."""
+    words = b"" if q is None else q.encode()
+    return words if only is None else b"%b\0%b" % (words, msgspec.json.encode((q is None, only)))
+
+
+def _cursor(position: int, query: bytes) -> str:
     packed = position.to_bytes(_POSITION_BYTES, "big")
-    return base64.urlsafe_b64encode(packed + _check(packed, q)).decode()
+    return base64.urlsafe_b64encode(packed + _check(packed, query)).decode()
 
 
-def _position(cursor: str, q: str | None) -> int:
-    """The position that the cursor stands for. Raises `ForeignCursor`."""
+def _position(cursor: str, query: bytes, last: int) -> int:
+    """The position that the cursor stands for, up to `last`. Raises `ForeignCursor`."""
     try:
         raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
     except ValueError:
@@ -326,12 +246,11 @@ def _position(cursor: str, q: str | None) -> int:
     packed, check = raw[:_POSITION_BYTES], raw[_POSITION_BYTES:]
     position = int.from_bytes(packed, "big")
     # Clients can make cursors; a row id that is none would not even be a number to SQLite.
-    if check != _check(packed, q) or (q is None and position > MAX_ROW_ID):
+    if check != _check(packed, query) or position > last:
         raise ForeignCursor(cursor)
     return position
 
 
-def _check(packed: bytes, q: str | None) -> bytes:
+def _check(packed: bytes, query: bytes) -> bytes:
     """Ties a cursor to its query. It is not secret: a forged cursor only reads the catalogue from another position."""
-    query = b"" if q is None else q.encode()
     return hashlib.blake2b(packed + query, digest_size=_CHECK_BYTES, person=b"products").digest()

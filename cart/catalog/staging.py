@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import msgspec
+
 from cart.catalog.files import NumberedRow, Rejection
 from cart.catalog.model import CatalogRow
 from cart.model import Sku
@@ -20,7 +22,8 @@ class Staging:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -32768"):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute(
-            "CREATE TABLE staged (line INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEXT, price INT, currency TEXT, stock INT)"
+            "CREATE TABLE staged (line INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEXT, price INT, currency TEXT, stock INT,"
+            " category TEXT)"
         )
 
     def add(self, records: Sequence[NumberedRow | Rejection]) -> tuple[int, list[Rejection]]:
@@ -30,8 +33,8 @@ class Staging:
         before = self._db.total_changes
         self._db.execute("BEGIN")
         self._db.executemany(
-            "INSERT OR IGNORE INTO staged VALUES (?, ?, ?, ?, ?, ?)",
-            [(line, row.sku, row.name, row.price, row.currency, row.stock) for line, row in rows],
+            "INSERT OR IGNORE INTO staged VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(line, *msgspec.structs.astuple(row)) for line, row in rows],
         )
         self._db.execute("COMMIT")
         added = self._db.total_changes - before
@@ -58,7 +61,7 @@ class Staging:
     def after(self, line: int, count: int) -> tuple[int, list[CatalogRow]]:
         """The next `count` rows below that line, and the line of their last; no rows at the end."""
         staged = self._db.execute("SELECT * FROM staged WHERE line > ? ORDER BY line LIMIT ?", (line, count)).fetchall()
-        rows = [CatalogRow(Sku(sku), name, price, currency, stock) for _, sku, name, price, currency, stock in staged]
+        rows = [CatalogRow(Sku(sku), *values) for _, sku, *values in staged]
         return (staged[-1][0] if staged else line), rows
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ _PRICE: Final = Money(295, "GBP")
 _TOTAL: Final = Money(590, "GBP")
 _TIME: Final = "2026-11-27T06:00:00.000Z"
 _PRODUCT: Final = product_responses.Product(sku=_SKU, name=_NAME, price=_PRICE, in_stock=True, stock=3640)
+_LISTED: Final = product_responses.ListedProduct(sku=_SKU, name=_NAME, price=_PRICE, in_stock=True, stock=3640)
 _ORDER: Final = OrderBody(
     id=_ORDER_ID,
     number=order_number(OrderId(_ORDER_ID)),
@@ -138,7 +139,7 @@ RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
         expires_at="2026-12-27T06:00:00.000Z",
     ),
     product_responses.Product: _PRODUCT,
-    product_responses.ProductPage: product_responses.ProductPage([_PRODUCT], None),
+    product_responses.ProductPage: product_responses.ProductPage([_LISTED], None),
     OrderBody: _ORDER,
     OrderPage: OrderPage([_SHIPPED, _ORDER], None),
     Health: Health("ok"),

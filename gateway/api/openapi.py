@@ -128,6 +128,42 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {"type": "string", "maxLength": 256},
         "example": "hanging heart",
     },
+    "fields": {
+        "in": "query",
+        "description": "Members of each product, separated by commas; without it all. The SKU is always there.",
+        "schema": {"type": "string"},
+        "example": "sku,name,price",
+    },
+    "category": {
+        "in": "query",
+        "description": "Only products of this category, as the catalogue writes it.",
+        "schema": {"type": "string", "maxLength": 200},
+        "example": "Lighting",
+    },
+    "min_price": {
+        "in": "query",
+        "description": "Only products of this price or more, in minor units of `currency`.",
+        "schema": {"type": "integer", "format": "int64", "minimum": 0, "maximum": 999_999_999_999},
+        "example": 500,
+    },
+    "max_price": {
+        "in": "query",
+        "description": "Only products of this price or less, in minor units of `currency`.",
+        "schema": {"type": "integer", "format": "int64", "minimum": 0, "maximum": 999_999_999_999},
+        "example": 2000,
+    },
+    "currency": {
+        "in": "query",
+        "description": "The currency of `min_price` and `max_price`, without which it has no effect; by default that of the shop.",
+        "schema": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "example": "GBP",
+    },
+    "in_stock": {
+        "in": "query",
+        "description": "Only products with units for sale.",
+        "schema": {"type": "boolean", "enum": [True]},
+        "example": True,
+    },
 }
 
 

@@ -55,7 +55,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         f"filled before. A merge that was done is not done again. {_IF_MATCH}",
     ),
     "GET /v1/products": Operation(
-        "list_products", "Pages are linked by `next_cursor`. With `q` the products that match come, the best first."
+        "list_products",
+        "Pages are linked by `next_cursor`. With `q` the products that match come, the best first. Filters can be combined. A page "
+        "may be short, even empty, where it would take too long to fill it: a list ends where `next_cursor` is null. A cursor "
+        "belongs to the `q`, category and price range of its page.",
     ),
     "GET /v1/products/{sku}": Operation("read_product", "The price and stock of this moment."),
     "POST /v1/checkout": Operation(

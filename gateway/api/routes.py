@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
 
@@ -13,6 +13,9 @@ from multidict import istr
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.catalog import responses as product_responses
 from cart.catalog.handlers import LIMIT_DEFAULT, ProductHandlers
+from cart.catalog.model import ProductPage
+from cart.catalog.page_options import PARAMETERS as PAGE_PARAMETERS
+from cart.catalog.page_options import page_options
 from cart.errors import InvalidBody
 from cart.handlers import CartHandlers
 from cart.model import Sku
@@ -189,17 +192,23 @@ def cart_routes(carts: CartHandlers, owner_name: Callable[[str], str] = str) -> 
     )
 
 
-def product_routes(products: ProductHandlers) -> Sequence[Route]:
-    """The catalogue calls."""
+def product_routes(products: ProductHandlers, *, currency: str = "GBP") -> Sequence[Route]:
+    """The catalogue calls. A price range is in `currency` where a request names no other one."""
+
+    def page(request: Request, _body: None) -> Awaitable[ProductPage]:
+        query = _page_query(request, "limit", "cursor", "q", *PAGE_PARAMETERS)
+        texts = {name: query.pop(name) for name in PAGE_PARAMETERS}
+        return products.page(**query, options=page_options(texts, currency=currency))
+
     route = _with_defaults("products", criticality="browse", is_public=True, etag=content_tag, headers=_product_caching)
     return (
         route(
             "GET",
             "/v1/products",
-            lambda request, _body: products.page(**_page_query(request, "limit", "cursor", "q")),
+            page,
             "List or search products",
             response=product_responses.ProductPage,
-            parameters=("limit", "cursor", "q", "If-None-Match"),
+            parameters=("limit", "cursor", "q", *PAGE_PARAMETERS, "If-None-Match"),
             problems=("invalid-body",),
         ),
         route(

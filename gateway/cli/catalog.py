@@ -16,7 +16,7 @@ def add_parser(commands: Commands) -> None:
         "import",
         help="put the products of a file into the catalogue",
         description=(
-            "Put every product of a CSV or JSON Lines file (sku,name,price,currency,stock) into the catalogue, also while\n"
+            "Put every product of a CSV or JSON Lines file (sku,name,price,currency,stock,category) into the catalogue, also while\n"
             "the gateway runs. A price is in major units, such as 2.55; prices are in force within 2 s. Nothing is imported\n"
             "if a record is wrong, unless --skip-bad. A file may have some of the columns: without stock, for example, the\n"
             "stock stays as it is."

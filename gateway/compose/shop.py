@@ -97,7 +97,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     reports = FactIntake(backends.readable, message=order_accepted, dispatch=dispatch)
     routes = (
         *cart_routes(cart_handlers, backends.privacy.pseudonyms.of_owner),
-        *product_routes(products),
+        *product_routes(products, currency=settings.currency),
         *checkout_routes(checkout, lists, streams, home_calls=home_calls),
         *_webhook_routes(settings, reports),
         *open_agents(

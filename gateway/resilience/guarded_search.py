@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, ProductSearch, SearchHits, SearchUnavailable
-from cart.model import Sku
 from checkout.errors import DependencyTripped
 from checkout.ports.services import Guard
 
@@ -22,16 +22,18 @@ class GuardedSearch:
         self._search = search
         self._guard = guard
 
-    async def page(self, *, limit: int, cursor: str | None = None, q: str | None = None) -> SearchHits:
+    async def page(
+        self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
+    ) -> SearchHits:
         """See `ProductSearch.page`."""
         try:
-            return await self._guard.call(lambda: self._search.page(limit=limit, cursor=cursor, q=q))
+            return await self._guard.call(lambda: self._search.page(limit=limit, cursor=cursor, q=q, only=only))
         except DependencyTripped as tripped:
             raise SearchUnavailable(str(tripped)) from tripped
 
-    async def upsert(self, products: Sequence[tuple[Sku, str]]) -> None:
+    async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """See `ProductSearch.upsert`."""
-        await self._search.upsert(products)
+        await self._search.upsert(rows)
 
     async def has_imported(self, digest: str) -> bool:
         """See `ProductSearch.has_imported`."""

@@ -1,8 +1,8 @@
--- Write one product. KEYS[1] its hash; ARGV name, price, currency, stock; an empty one stays as it is, whatever is sold
--- meanwhile. A new product without a stock has none.
+-- Write one product. KEYS[1] its hash; ARGV name, price, currency, stock, and '=' with the category behind it, nothing for
+-- none; an empty one stays as it is, whatever is sold meanwhile. A new product without a stock has none.
 -- Returns 'new', 'changed' (cached copies are outdated), 'same', or 'unknown': there is no such product, and too little is
 -- said to make it.
-local was = redis.call('HMGET', KEYS[1], 'name', 'price', 'currency')
+local was = redis.call('HMGET', KEYS[1], 'name', 'price', 'currency', 'category')
 local is_new = not was[1]
 if is_new and (ARGV[1] == '' or ARGV[2] == '' or ARGV[3] == '') then
   return 'unknown'
@@ -14,8 +14,16 @@ for at, field in ipairs({'name', 'price', 'currency', 'stock'}) do
     values[#values + 1] = ARGV[at]
   end
 end
+local category = string.sub(ARGV[5], 2)
+if category ~= '' then
+  values[#values + 1] = 'category'
+  values[#values + 1] = category
+end
 if #values > 0 then
   redis.call('HSET', KEYS[1], unpack(values))
+end
+if ARGV[5] == '=' then
+  redis.call('HDEL', KEYS[1], 'category')
 end
 if is_new then
   redis.call('HSETNX', KEYS[1], 'stock', 0)
@@ -25,5 +33,8 @@ for at = 1, 3 do
   if ARGV[at] ~= '' and ARGV[at] ~= was[at] then
     return 'changed'
   end
+end
+if ARGV[5] ~= '' and category ~= (was[4] or '') then
+  return 'changed'
 end
 return 'same'

@@ -145,3 +145,18 @@ async def test_a_mapping_of_prices_never_changes(shop: Shop) -> None:
     after = await shop.prices.products([A])
     assert (before[A].price, after[A].price) == (255, 1)
     assert after is not before
+
+
+async def test_a_product_has_the_category_that_was_put_last(shop: Shop) -> None:
+    async def category_after(*rows: CatalogRow) -> tuple[str, PutCounts]:
+        counts = await shop.catalog.put(rows)
+        prices = RedisPriceBook(shop.prices._store) if isinstance(shop.prices, RedisPriceBook) else shop.prices
+        return (await prices.products([A]))[A].category, counts
+
+    changed, same = PutCounts(0, 1, 0), PutCounts(0, 0, 1)
+    assert await category_after(ROWS[0]) == ("", PutCounts(1, 0, 0))
+    assert await category_after(CatalogRow(A, category="Küche = Bad")) == ("Küche = Bad", changed)
+    assert await category_after(CatalogRow(A, category="Küche = Bad")) == ("Küche = Bad", same)
+    assert await category_after(CatalogRow(A, "RED HEART", 255, "GBP", 7)) == ("Küche = Bad", same)
+    assert await category_after(CatalogRow(A, category="")) == ("", changed)
+    assert await category_after(CatalogRow(A, category="")) == ("", same)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cart.catalog.memory import MemorySearch
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, ProductSearch
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
@@ -36,7 +37,7 @@ async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def search(empty: ProductSearch) -> ProductSearch:
-    await empty.upsert([(Sku(sku), name) for sku, name in PRODUCTS])
+    await empty.upsert([CatalogRow(Sku(sku), name) for sku, name in PRODUCTS])
     return empty
 
 
@@ -202,7 +203,7 @@ NAMES_WITHOUT_SPACES = [
 async def test_names_without_spaces_are_found_by_a_word_inside_them(
     empty: ProductSearch, q: str, skus: list[str]
 ) -> None:
-    await empty.upsert([(Sku(sku), name) for sku, name in NAMES_WITHOUT_SPACES])
+    await empty.upsert([CatalogRow(Sku(sku), name) for sku, name in NAMES_WITHOUT_SPACES])
     assert await found(empty, q) == skus
     assert [sku for page in await everything(empty, 1, q) for sku in page] == skus
 
@@ -210,10 +211,10 @@ async def test_names_without_spaces_are_found_by_a_word_inside_them(
 async def test_names_with_the_words_come_before_names_with_words_that_hold_them(empty: ProductSearch) -> None:
     await empty.upsert(
         [
-            (Sku("1"), "HEARTFELT RED"),
-            (Sku("2"), "RED HEART"),
-            (Sku("3"), "SWEETHEART REDDISH"),
-            (Sku("4"), "HEART RED"),
+            CatalogRow(Sku("1"), "HEARTFELT RED"),
+            CatalogRow(Sku("2"), "RED HEART"),
+            CatalogRow(Sku("3"), "SWEETHEART REDDISH"),
+            CatalogRow(Sku("4"), "HEART RED"),
         ]
     )
     for limit in (1, 2, 3, 4, 5):
@@ -224,19 +225,19 @@ async def test_names_with_the_words_come_before_names_with_words_that_hold_them(
 
 
 async def test_the_parts_of_a_word_in_another_order_do_not_match(empty: ProductSearch) -> None:
-    await empty.upsert([(Sku("1"), "ABCD BCDE XABC"), (Sku("2"), "ABCDE")])
+    await empty.upsert([CatalogRow(Sku("1"), "ABCD BCDE XABC"), CatalogRow(Sku("2"), "ABCDE")])
     assert await found(empty, "abcde") == ["2"]
     assert await found(empty, "bcdea") == []
 
 
 async def test_a_renamed_product_is_found_by_the_parts_of_its_new_name_only(search: ProductSearch) -> None:
-    await search.upsert([(Sku("71053"), "真鍮ランプ")])
+    await search.upsert([CatalogRow(Sku("71053"), "真鍮ランプ")])
     assert await found(search, "ランプ") == ["71053"]
     assert await found(search, "anter") == []
 
 
 async def test_a_search_of_a_very_long_word_has_a_page(search: ProductSearch) -> None:
-    await search.upsert([(Sku("LONG"), "xy" + "abcdefghij" * 30 + "z")])
+    await search.upsert([CatalogRow(Sku("LONG"), "xy" + "abcdefghij" * 30 + "z")])
     assert await found(search, "abcdefghij" * 25) == ["LONG"]
     assert await found(search, "abcdefghij" * 24 + "bcdefghija") == []
 
@@ -246,7 +247,7 @@ async def test_a_search_of_very_many_words_has_a_page(search: ProductSearch) -> 
 
 
 async def test_a_renamed_product_has_the_same_position_and_is_found_by_its_new_name_only(search: ProductSearch) -> None:
-    await search.upsert([(Sku("71053"), "BRASS LAMP")])
+    await search.upsert([CatalogRow(Sku("71053"), "BRASS LAMP")])
     assert (await search.page(limit=3)).skus == ["85123A", "71053", "BANK CHARGES"]
     assert await found(search, "brass") == ["71053"]
     assert await found(search, "lantern") == []
@@ -254,14 +255,14 @@ async def test_a_renamed_product_has_the_same_position_and_is_found_by_its_new_n
 
 
 async def test_a_product_added_twice_is_listed_once(search: ProductSearch) -> None:
-    await search.upsert([(Sku("NEW"), "ONE"), (Sku("NEW"), "TWO"), (Sku("NEW"), "TWO")])
+    await search.upsert([CatalogRow(Sku("NEW"), "ONE"), CatalogRow(Sku("NEW"), "TWO"), CatalogRow(Sku("NEW"), "TWO")])
     assert (await search.page(limit=100)).skus.count(Sku("NEW")) == 1
     assert (await found(search, "one"), await found(search, "two")) == ([], ["NEW"])
 
 
 async def test_products_added_during_paging_are_at_the_end(search: ProductSearch) -> None:
     first = await search.page(limit=8)
-    await search.upsert([(Sku("NEW"), "NEW")])
+    await search.upsert([CatalogRow(Sku("NEW"), "NEW")])
     assert (await search.page(limit=8, cursor=first.next_cursor)).skus == ["white", "NEW"]
 
 
@@ -287,3 +288,97 @@ async def test_a_finished_import_is_recorded(search: ProductSearch) -> None:
     await search.mark_imported("digest")
     assert await search.has_imported("digest")
     assert not await search.has_imported("other")
+
+
+LAMPS = [
+    CatalogRow(Sku("L1"), "RED LAMP", 500, "GBP", category="Lighting"),
+    CatalogRow(Sku("L2"), "BLUE LAMP", 1500, "GBP", category="Lighting"),
+    CatalogRow(Sku("L3"), "RED LAMPSHADE", 700, "EUR", category="Lighting"),
+    CatalogRow(Sku("M1"), "RED MUG", 500, "GBP", category="Kitchen & café"),
+    CatalogRow(Sku("red"), "LAMP OIL", 900, "GBP"),
+    CatalogRow(Sku("N1"), "LAMP WITHOUT A PRICE"),
+]
+LIGHTING = ProductFilter("Lighting")
+
+
+@pytest.fixture
+async def lamps(empty: ProductSearch) -> ProductSearch:
+    await empty.upsert(LAMPS)
+    return empty
+
+
+async def admitted(search: ProductSearch, only: ProductFilter, q: str | None = None, limit: int = 100) -> list[Sku]:
+    hits = await search.page(limit=limit, q=q, only=only)
+    skus = hits.skus
+    while hits.next_cursor is not None:
+        hits = await search.page(limit=limit, q=q, only=only, cursor=hits.next_cursor)
+        assert len(hits.skus) <= limit
+        skus += hits.skus
+    return skus
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+@pytest.mark.parametrize(
+    ("only", "q", "skus"),
+    [
+        (LIGHTING, None, ["L1", "L2", "L3"]),
+        (LIGHTING, "lamp", ["L1", "L2", "L3"]),
+        (LIGHTING, "red", ["L1", "L3"]),
+        (ProductFilter("Kitchen & café"), None, ["M1"]),
+        (ProductFilter("lighting"), None, []),
+        (ProductFilter('Lighting" OR red'), "lamp", []),
+        (ProductFilter(None, "GBP", 500, 900), None, ["L1", "M1", "red", "N1"]),
+        (ProductFilter(None, "GBP", 501), None, ["L2", "red", "N1"]),
+        (ProductFilter(None, "GBP", None, 500), None, ["L1", "M1", "N1"]),
+        (ProductFilter(None, "EUR", 0, 10_000), None, ["L3", "N1"]),
+        (ProductFilter(None, "GBP", 900), "red", ["red"]),
+        (ProductFilter(None, "GBP", None, 800), "red", ["L1", "M1"]),
+        (ProductFilter(None, "GBP", 600), "lamp", ["L2", "red", "N1"]),
+        (ProductFilter("Lighting", "GBP", 600), "lamp", ["L2"]),
+        (ProductFilter("Lighting", "GBP", 600), None, ["L2"]),
+    ],
+)
+async def test_a_filter_admits_products_of_a_category_and_of_prices(
+    lamps: ProductSearch, only: ProductFilter, q: str | None, skus: list[str], limit: int
+) -> None:
+    assert await admitted(lamps, only, q, limit) == skus
+
+
+async def test_a_product_moves_to_another_category_and_price_and_out_of_them(lamps: ProductSearch) -> None:
+    await lamps.upsert([CatalogRow(Sku("L1"), category="Sale"), CatalogRow(Sku("L2"), price=400, currency="EUR")])
+    assert await admitted(lamps, LIGHTING, "lamp") == ["L2", "L3"]
+    assert await admitted(lamps, ProductFilter("Sale"), "lamp") == ["L1"]
+    assert await admitted(lamps, ProductFilter("Sale", "GBP", 500, 500)) == ["L1"]
+    assert await admitted(lamps, ProductFilter(None, "EUR", 400, 400)) == ["L2", "N1"]
+    await lamps.upsert([CatalogRow(Sku("L1"), category="")])
+    assert await admitted(lamps, ProductFilter("Sale")) == []
+    assert await found(lamps, "red lamp") == ["L1", "L3"]
+
+
+async def test_members_that_a_row_lacks_stay_in_the_index(lamps: ProductSearch) -> None:
+    await lamps.upsert([CatalogRow(Sku("L1"), stock=3), CatalogRow(Sku("L1"), "GREEN LAMP")])
+    assert await admitted(lamps, ProductFilter("Lighting", "GBP", 500, 500), "green") == ["L1"]
+
+
+async def test_a_row_without_a_name_adds_no_product(empty: ProductSearch) -> None:
+    await empty.upsert([CatalogRow(Sku("A"), price=500, currency="GBP", category="Lighting")])
+    assert await empty.page(limit=10) == ([], None)
+    assert await admitted(empty, LIGHTING) == []
+
+
+async def test_a_cursor_belongs_to_its_filter(lamps: ProductSearch) -> None:
+    plain = (await lamps.page(limit=1)).next_cursor
+    filtered = (await lamps.page(limit=1, only=LIGHTING)).next_cursor
+    searched = (await lamps.page(limit=1, only=LIGHTING, q="lamp")).next_cursor
+    assert None not in {plain, filtered, searched}
+    for cursor, only, q in [
+        (plain, LIGHTING, None),
+        (filtered, None, None),
+        (filtered, ProductFilter("Sale"), None),
+        (filtered, ProductFilter("Lighting", "GBP", 1), None),
+        (filtered, LIGHTING, "lamp"),
+        (searched, LIGHTING, None),
+        (searched, None, "lamp"),
+    ]:
+        with pytest.raises(ForeignCursor):
+            await lamps.page(limit=1, cursor=cursor, only=only, q=q)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cart.catalog import sqlite_search
+from cart.catalog import sqlite_index, sqlite_queries
 from cart.catalog.memory import MemorySearch
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ProductSearch
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
@@ -44,11 +45,23 @@ SKUS = st.sampled_from(["A", "B", "red", "red heart", "0001", "'s", "茶"]).map(
 QUERIES = NAMES | SKUS
 
 
-async def every_page(search: ProductSearch, limit: int, q: str) -> list[Sku]:
+CATEGORIES = st.sampled_from(["", "a", "b"])
+PRICES = st.integers(0, 5) | st.none()
+ROWS = st.builds(
+    lambda sku, name, category, price: CatalogRow(sku, name, price, price if price is None else "GBP", None, category),
+    SKUS,
+    NAMES | st.none(),
+    CATEGORIES | st.none(),
+    PRICES,
+)
+FILTERS = st.builds(ProductFilter, CATEGORIES.filter(bool) | st.none(), st.just("GBP"), PRICES, PRICES)
+
+
+async def every_page(search: ProductSearch, limit: int, q: str | None, only: ProductFilter | None) -> list[Sku]:
     skus: list[Sku] = []
     cursor: str | None = None
     while True:
-        hits = await search.page(limit=limit, cursor=cursor, q=q)
+        hits = await search.page(limit=limit, cursor=cursor, q=q, only=only)
         assert len(hits.skus) <= limit
         skus += hits.skus
         if (cursor := hits.next_cursor) is None:
@@ -57,29 +70,34 @@ async def every_page(search: ProductSearch, limit: int, q: str) -> list[Sku]:
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_search, "WINDOW_ROWS", 2)
+    monkeypatch.setattr(sqlite_index, "WINDOW_ROWS", 2)
+    monkeypatch.setattr(sqlite_queries, "CHUNK_ROWS", 2)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    products=st.lists(st.tuples(SKUS, NAMES), max_size=12),
-    queries=st.lists(QUERIES, min_size=1, max_size=5),
+    rows=st.lists(ROWS, max_size=12),
+    queries=st.lists(st.tuples(QUERIES | st.none(), FILTERS | st.none()), min_size=1, max_size=5),
     limit=st.integers(1, 4),
     budget_s=st.sampled_from([0.0, 1e9]),
 )
 def test_sqlite_search_and_linear_search_find_the_same(
-    small_windows: None, products: list[tuple[Sku, str]], queries: list[str], limit: int, budget_s: float
+    small_windows: None,
+    rows: list[CatalogRow],
+    queries: list[tuple[str | None, ProductFilter | None]],
+    limit: int,
+    budget_s: float,
 ) -> None:
     async def compare(folder: Path) -> None:
         expected = MemorySearch()
         found = SqliteSearch(folder / "search.sqlite3", budget_s=budget_s, clock=itertools.count().__next__)
         await found.open()
         try:
-            for product in products:
-                await expected.upsert([product])
-                await found.upsert([product])
-            for q in queries:
-                assert await every_page(found, limit, q) == await every_page(expected, limit, q)
+            for row in rows:
+                await expected.upsert([row])
+                await found.upsert([row])
+            for q, only in queries:
+                assert await every_page(found, limit, q, only) == await every_page(expected, limit, q, only)
         finally:
             await found.close()
 

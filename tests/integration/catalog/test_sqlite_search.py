@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cart.catalog import sqlite_search
+from cart.catalog import sqlite_index, sqlite_queries, sqlite_search
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, SearchUnavailable
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
@@ -27,7 +28,7 @@ async def opened(path: Path, **settings: object) -> AsyncIterator[SqliteSearch]:
 async def test_the_index_survives_closing(tmp_path: Path) -> None:
     path = tmp_path / "data" / "search.sqlite3"
     async with opened(path) as search:
-        await search.upsert([(Sku("A"), "RED HEART")])
+        await search.upsert([CatalogRow(Sku("A"), "RED HEART")])
         await search.mark_imported("digest")
     async with opened(path) as search:
         assert (await search.page(limit=1, q="heart")).skus == ["A"]
@@ -37,9 +38,9 @@ async def test_the_index_survives_closing(tmp_path: Path) -> None:
 async def test_a_failed_batch_leaves_nothing_behind(tmp_path: Path) -> None:
     async with opened(tmp_path / "search.sqlite3") as search:
         with pytest.raises(UnicodeEncodeError):
-            await search.upsert([(Sku("A"), "RED"), (Sku("\ud800"), "BAD")])
+            await search.upsert([CatalogRow(Sku("A"), "RED"), CatalogRow(Sku("\ud800"), "BAD")])
         assert await search.page(limit=1) == ([], None)
-        await search.upsert([(Sku("A"), "RED")])
+        await search.upsert([CatalogRow(Sku("A"), "RED")])
         assert (await search.page(limit=1, q="red")).skus == ["A"]
 
 
@@ -95,9 +96,52 @@ async def test_an_index_without_parts_of_words_is_made_again(tmp_path: Path) -> 
             assert not await search.has_imported("digest")
 
 
+async def test_an_index_without_categories_gets_them_at_the_next_import(tmp_path: Path) -> None:
+    """What version 2 made: a product of it is admitted by every price, and found in no category, until it is imported again."""
+    path = tmp_path / "search.sqlite3"
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, words TEXT NOT NULL)")
+        old.execute(
+            "CREATE VIRTUAL TABLE names USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii')"
+        )
+        old.execute("CREATE TABLE imports (digest TEXT PRIMARY KEY) WITHOUT ROWID")
+        old.execute("INSERT INTO imports VALUES ('digest')")
+        for row_id, name in enumerate(["red lamp", "blue lamp"], start=1):
+            old.execute("INSERT INTO products VALUES (?, ?, ?)", (row_id, f"S{row_id}", name))
+            terms = sqlite_index._indexed(name, None, row_id)
+            old.execute("INSERT INTO names(rowid, words) VALUES (?, ?)", (row_id, terms))
+        old.execute("PRAGMA user_version = 2")
+    old.close()
+    cheap, lighting = ProductFilter(None, "GBP", 0, 100), ProductFilter("Lighting")
+    async with opened(path) as search:
+        assert not await search.has_imported("digest")
+        assert (await search.page(limit=2, q="lamp", only=cheap)).skus == ["S1", "S2"]
+        assert (await search.page(limit=2, q="lamp", only=lighting)).skus == []
+        await search.upsert([CatalogRow(Sku("S1"), "RED LAMP", 500, "GBP", 1, "Lighting")])
+    async with opened(path) as search:
+        assert (await search.page(limit=2, q="lamp", only=cheap)).skus == ["S2"]
+        assert (await search.page(limit=2, q="lamp", only=lighting)).skus == ["S1"]
+        assert (await search.page(limit=2, q="red", only=lighting)).skus == ["S1"]
+
+
+async def test_a_price_that_no_product_has_costs_no_more_than_the_time_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_queries, "CHUNK_ROWS", 10)
+    rows = [CatalogRow(Sku(str(number)), "LAMP", 1 if number == 75 else 500, "GBP") for number in range(100)]
+    async with opened(tmp_path / "search.sqlite3", budget_s=0.0, clock=itertools.count().__next__) as search:
+        await search.upsert(rows)
+        for q in (None, "lamp"):
+            pages = [await search.page(limit=2, q=q, only=ProductFilter(None, "GBP", 0, 1))]
+            while (cursor := pages[-1].next_cursor) is not None:
+                pages.append(await search.page(limit=2, q=q, only=ProductFilter(None, "GBP", 0, 1), cursor=cursor))
+            assert [sku for page in pages for sku in page.skus] == ["75"]
+            assert len(pages) >= 10, "each page ends after one chunk"
+
+
 async def test_a_cursor_with_any_changed_character_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "search.sqlite3") as search:
-        await search.upsert([(Sku(str(number)), "HEART") for number in range(3)])
+        await search.upsert([CatalogRow(Sku(str(number)), "HEART") for number in range(3)])
         cursor = (await search.page(limit=1)).next_cursor
         assert cursor is not None
         for place in range(len(cursor)):
@@ -108,14 +152,17 @@ async def test_a_cursor_with_any_changed_character_is_refused(tmp_path: Path) ->
 
 async def test_a_forged_cursor_reads_from_its_position_or_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "search.sqlite3") as search:
-        await search.upsert([(Sku("A"), "HEART")])
+        await search.upsert([CatalogRow(Sku("A"), "HEART")])
         for q in (None, "heart"):
-            assert await search.page(limit=1, q=q, cursor=sqlite_search._cursor((1 << 63) - 1, q)) == ([], None)
-        beyond = sqlite_search._cursor(1 << 63, None)
+            assert await search.page(limit=1, q=q, cursor=sqlite_search._cursor((1 << 63) - 1, (q or "").encode())) == (
+                [],
+                None,
+            )
+        beyond = sqlite_search._cursor(1 << 63, b"")
         with pytest.raises(ForeignCursor):
             await search.page(limit=1, cursor=beyond)
         for position in (1 << 63, (1 << 64) - 1):
-            cursor = sqlite_search._cursor(position, "heart")
+            cursor = sqlite_search._cursor(position, b"heart")
             assert await search.page(limit=1, q="heart", cursor=cursor) == ([], None)
 
 
@@ -123,8 +170,10 @@ async def test_a_search_over_its_time_budget_continues_at_its_cursor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With windows of 10 rows and a budget of nothing, a page ends after each window, and all of them find everything."""
-    monkeypatch.setattr(sqlite_search, "WINDOW_ROWS", 10)
-    products = [(Sku(str(number)), "LEFT RIGHT" if number in {5, 25, 26, 27, 99} else "LEFT") for number in range(100)]
+    monkeypatch.setattr(sqlite_index, "WINDOW_ROWS", 10)
+    products = [
+        CatalogRow(Sku(str(number)), "LEFT RIGHT" if number in {5, 25, 26, 27, 99} else "LEFT") for number in range(100)
+    ]
     async with opened(tmp_path / "search.sqlite3", budget_s=0.0, clock=itertools.count().__next__) as search:
         await search.upsert(products)
         pages = [await search.page(limit=2, q="right left")]
@@ -162,7 +211,7 @@ def _write_in_process(path: Path) -> None:
     async def write() -> None:
         async with opened(path) as search:
             for batch in range(40):
-                await search.upsert([(Sku(f"{batch}-{number}"), f"HEART {batch}") for number in range(50)])
+                await search.upsert([CatalogRow(Sku(f"{batch}-{number}"), f"HEART {batch}") for number in range(50)])
 
     asyncio.run(write())
 
@@ -199,7 +248,7 @@ async def test_a_waiting_query_does_not_block_the_event_loop(tmp_path: Path) -> 
         return 0.0
 
     async with opened(tmp_path / "search.sqlite3", clock=clock) as search:
-        await search.upsert([(Sku("A"), "HEART")])
+        await search.upsert([CatalogRow(Sku("A"), "HEART")])
         searching = asyncio.create_task(search.page(limit=1, q="heart"))
         await in_query.wait()
         assert (await search.page(limit=1)).skus == ["A"]

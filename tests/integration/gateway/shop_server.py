@@ -116,7 +116,7 @@ class ShopServer:
         """Sell the SKU at this price."""
         name = f"the {sku}"
         await self.catalog.put([CatalogRow(Sku(sku), name, price, "GBP", 100)])
-        await self.search.upsert([(Sku(sku), name)])
+        await self.search.upsert([CatalogRow(Sku(sku), name)])
 
     async def client(self) -> RawClient:
         """A new connection."""

@@ -289,3 +289,14 @@ def test_the_bytes_read_are_counted_and_hashed(tmp_path: Path) -> None:
     list(file.records())
     assert (file.done, file.size) == (len(content), len(content))
     assert file.digest == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_may_have_a_category_which_no_product_needs(tmp_path: Path) -> None:
+    content = "sku,category\nA, Cafe\u0301 \nB,\nC,a\x01b\n".encode()
+    assert records(tmp_path, content) == [
+        NumberedRow(2, CatalogRow(Sku("A"), category="Caf\u00e9")),
+        NumberedRow(3, CatalogRow(Sku("B"), category="")),
+        Rejection(4, "category 'a\\x01b' is not up to 200 bytes of printable text"),
+    ]
+    line = b'{"sku":"A","category":"Lighting"}'
+    assert records(tmp_path, line, ".jsonl") == [NumberedRow(1, CatalogRow(Sku("A"), category="Lighting"))]

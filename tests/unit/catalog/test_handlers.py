@@ -2,7 +2,7 @@ import pytest
 
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.memory import MemoryCatalog, MemorySearch
-from cart.catalog.model import CatalogRow, ProductView
+from cart.catalog.model import CatalogRow, PageOptions, ProductFilter, ProductView
 from cart.errors import InvalidBody, ProductNotFound
 from cart.model import Product, Sku
 
@@ -23,7 +23,7 @@ class Shop:
 
     async def stocked(self) -> "Shop":
         await self.catalog.put(ROWS)
-        await self.search.upsert([(row.sku, row.name or "") for row in ROWS])
+        await self.search.upsert(ROWS)
         return self
 
     async def shown(self, q: str) -> list[str]:
@@ -80,7 +80,7 @@ async def test_a_blank_query_is_none_and_one_of_punctuation_finds_nothing(shop: 
 
 
 async def test_a_product_that_is_only_in_the_search_is_left_out(shop: Shop) -> None:
-    await shop.search.upsert([(Sku("GONE"), "HEART")])
+    await shop.search.upsert([CatalogRow(Sku("GONE"), "HEART")])
     assert await shop.shown("heart") == ["A", "B"]
 
 
@@ -178,3 +178,82 @@ async def test_the_cached_stock_is_bounded(shop: Shop, monkeypatch: pytest.Monke
     assert (await handlers.get(Sku("red"))).in_stock
     with pytest.raises(ConnectionError):
         await handlers.get(Sku("A"))
+
+
+# Filters and members
+
+
+async def stocked_shelf(levels: list[int]) -> Shop:
+    shop = Shop()
+    rows = [CatalogRow(Sku(f"S{at}"), "LAMP", 100 + at, "GBP", units, "Lighting") for at, units in enumerate(levels)]
+    await shop.catalog.put(rows)
+    await shop.search.upsert(rows)
+    return shop
+
+
+async def listed(shop: Shop, limit: int, options: PageOptions, q: str | None = None) -> list[list[Sku]]:
+    page = await shop.handlers.page(limit=limit, q=q, options=options)
+    pages = [[view.product.sku for view in page.products]]
+    while page.next_cursor is not None:
+        page = await shop.handlers.page(limit=limit, q=q, options=options, cursor=page.next_cursor)
+        pages.append([view.product.sku for view in page.products])
+    return pages
+
+
+IN_STOCK = PageOptions(in_stock=True)
+
+
+@pytest.mark.parametrize("q", [None, "lamp"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+async def test_pages_of_products_in_stock_are_full_and_hold_each_once(limit: int, q: str | None) -> None:
+    shop = await stocked_shelf([0, 1, 2, 0, 0, 3, 0, 4, 5, 0])
+    pages = await listed(shop, limit, IN_STOCK, q)
+    assert [sku for page in pages for sku in page] == ["S1", "S2", "S5", "S7", "S8"]
+    assert all(len(page) == limit for page in pages[:-1])
+
+
+async def test_a_page_of_a_sold_out_shop_ends_after_a_bounded_number_of_searches_and_is_continued() -> None:
+    shop = await stocked_shelf([0] * 50 + [1])
+    first = await shop.handlers.page(limit=1, options=IN_STOCK)
+    assert (first.products, first.next_cursor is not None) == ([], True)
+    pages = await listed(shop, 1, IN_STOCK)
+    assert [sku for page in pages for sku in page] == ["S50"]
+    assert len(pages) == 5, "each looks at MAX_SEARCHES products"
+
+
+async def test_a_page_with_filters_ends_at_its_time_budget() -> None:
+    shop = await stocked_shelf([0, 0, 0, 1])
+    times = iter([0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 5.0])
+    shop.handlers = ProductHandlers(
+        prices=shop.catalog, stock=shop.catalog, search=shop.search, clock=lambda: next(times)
+    )
+    assert await listed(shop, 1, IN_STOCK) == [[], [], [], ["S3"]]
+
+
+async def test_products_are_filtered_by_the_price_and_category_of_this_moment() -> None:
+    shop = await stocked_shelf([1, 1, 1])
+    await shop.catalog.put([CatalogRow(Sku("S1"), price=900, currency="GBP"), CatalogRow(Sku("S2"), category="Sale")])
+    cheap = PageOptions(only=ProductFilter(None, "GBP", 0, 500))
+    assert await listed(shop, 2, cheap) == [["S0", "S2"]]
+    assert await listed(shop, 3, PageOptions(only=ProductFilter("Lighting"))) == [["S0", "S1"]]
+
+
+async def test_a_page_has_only_the_members_that_were_named(shop: Shop) -> None:
+    page = await shop.handlers.page(limit=1, options=PageOptions(fields=frozenset({"price", "in_stock"})))
+    assert page.to_json() == (
+        b'{"products":[{"sku":"A","price":{"amount":255,"currency":"GBP"},"in_stock":true}],'
+        b'"next_cursor":"%s"}' % str(page.next_cursor).encode()
+    )
+
+
+async def test_members_without_stock_need_no_stock(shop: Shop) -> None:
+    shop.catalog.stock_is_unknown = ConnectionError("away")
+    page = await shop.handlers.page(options=PageOptions(fields=frozenset({"name"})))
+    assert page.degraded == ()
+    assert b'{"sku":"A","name":"RED HEART"}' in page.to_json()
+
+
+async def test_a_product_shows_its_category_where_it_has_one(shop: Shop) -> None:
+    await shop.catalog.put([CatalogRow(Sku("A"), category="Lighting")])
+    assert b'"category":"Lighting"' in (await shop.handlers.get(Sku("A"))).to_json()
+    assert b"category" not in (await shop.handlers.get(Sku("B"))).to_json()

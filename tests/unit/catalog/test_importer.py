@@ -7,7 +7,7 @@ from cart.catalog import importer
 from cart.catalog.files import CatalogFileError, Rejection
 from cart.catalog.importer import ImportProgress, ImportReport, import_catalog, import_once
 from cart.catalog.memory import MemoryCatalog, MemorySearch
-from cart.catalog.model import CatalogRow
+from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ImportBusy, PutCounts
 from cart.model import Product, Sku
 
@@ -156,6 +156,15 @@ async def test_progress_counts_bytes_while_checking_and_rows_while_importing(sho
     await import_catalog(path, catalog=shop.catalog, search=shop.search, skip_bad=True, progress=reported.append)
     size = path.stat().st_size
     assert reported == [ImportProgress("checking", 2, size, size), ImportProgress("importing", 2, 2, 2)]
+
+
+async def test_prices_and_categories_are_searched_by_after_the_import_that_brings_them(shop: Shop) -> None:
+    await shop.import_file("A,RED HEART,1,GBP,5", "B,BLUE HEART,2,GBP,5")
+    await shop.import_text("sku,category\nA,Hearts\nB,Other\n")
+    await shop.import_text("sku,price,currency\nB,9,GBP\n")
+    assert (await shop.search.page(limit=9, only=ProductFilter("Hearts"))).skus == ["A"]
+    assert (await shop.search.page(limit=9, q="heart", only=ProductFilter(None, "GBP", 900, 900))).skus == ["B"]
+    assert shop.catalog.book[Sku("A")].category == "Hearts"
 
 
 async def test_a_file_of_prices_alone_leaves_stock_and_names_alone(shop: Shop) -> None:

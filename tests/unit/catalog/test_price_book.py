@@ -48,7 +48,7 @@ class FakeStore:
         if self.gate is not None:
             self.gate.reached.set()
             await self.gate.opened.wait()
-        return [None] * 3 if price is None else [b"NAME", b"%d" % price, b"GBP"]
+        return [None] * 4 if price is None else [b"NAME", b"%d" % price, b"GBP", None]
 
     async def execute_blocking(self, *command: Any, timeout_s: float) -> Any:
         raise NotImplementedError

@@ -58,7 +58,7 @@ class Shop:
 
     async def stock(self, level: int, price: int = 255) -> None:
         await self.catalog.put([CatalogRow(MUG, "a mug", price, "GBP", level)])
-        await self.search.upsert([(MUG, "a mug")])
+        await self.search.upsert([CatalogRow(MUG, "a mug")])
 
     async def send(self, handler: Handler, request: Request) -> Response:
         if handler is self.product:

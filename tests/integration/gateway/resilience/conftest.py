@@ -50,7 +50,7 @@ async def shop(own_server: EmbeddedServer, operator: Client, tmp_path: Path) -> 
     async with AsyncExitStack() as stack:
         search = SqliteSearch(tmp_path / "search.sqlite3")
         await search.open()
-        await search.upsert([(row.sku, "a mug")])
+        await search.upsert([row])
         await search.close()
         settings = Settings(data_dir=tmp_path, policies=POLICIES, workers=1)
         address = StoreAddress(own_server.url, is_embedded=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cart.catalog.memory import MemorySearch
+from cart.catalog.model import CatalogRow
 from cart.catalog.ports import ForeignCursor, SearchUnavailable
 from cart.model import Sku
 from gateway.resilience.breaker_model import State
@@ -19,7 +20,7 @@ def guarded() -> tuple[GuardedSearch, Breakers]:
 
 async def test_it_returns_hits_of_the_index() -> None:
     search, _ = guarded()
-    await search.upsert([(Sku("A"), "RED HEART")])
+    await search.upsert([CatalogRow(Sku("A"), "RED HEART")])
     await search.mark_imported("digest")
     assert (await search.page(limit=10, q="red")).skus == ["A"]
     assert await search.has_imported("digest")
