@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from itertools import islice
@@ -51,7 +51,8 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     `sound` and `rejected` count the file's records; `rejections` are the first 1,000 of the latter. `imported` is 0 when
     records were rejected and not to be skipped: then the catalogue is as it was. Of those imported, `new` were not in the
     catalogue before, and of `changed` the name, price or currency differed. The columns that the file lacks are
-    `untouched`: their values stayed.
+    `untouched`: their values stayed. `kept_stock` products have a stock in the file beside other members, which is not theirs
+    because they were in the catalogue.
     """
 
     sound: int
@@ -61,6 +62,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     imported: int = 0
     new: int = 0
     changed: int = 0
+    kept_stock: int = 0
 
     @property
     def is_rejected(self) -> bool:
@@ -93,8 +95,8 @@ async def import_catalog(
 
     Nothing is imported if any record is bad, unless `skip_bad`. `rejected` is called for every bad record as it is found,
     `progress` after every batch. The rows wait in a file in `spool_dir` (default: the system's temporary directory). Doing
-    it again changes nothing but the stock, which is set to the file's; products that the file lacks stay, and so do the
-    values of columns that it lacks.
+    it again changes nothing; products that the file lacks stay, and so do the values of columns that it lacks. The stock
+    of products that are in the catalogue is set by a file of counts only, whose columns are `sku` and `stock`.
 
     Raises `CatalogFileError`, `ImportBusy`, `StoreError`, `SearchUnavailable`; after the last two, do it again.
     """
@@ -183,12 +185,13 @@ class _Import:
         self, checked: ImportReport, catalog: Catalog | None, search: ProductSearch | None, progress: Progress = _ignore
     ) -> ImportReport:
         """Write the staged rows to their target; then the content counts as imported there."""
-        done, counts = 0, PutCounts(0, 0, 0)
+        done, kept_stock, counts = 0, 0, PutCounts(0, 0, 0)
         async with _announced(catalog) as announce:
             async for rows in self._batches():
                 if catalog is not None:
                     batch_counts = await catalog.put(rows)
                     counts = PutCounts(*map(sum, zip(counts, batch_counts, strict=True)))
+                    kept_stock += _kept_stock(rows, batch_counts)
                     await announce(batch_counts)
                 # After the store: every product that the search finds can be shown.
                 if search is not None:
@@ -198,7 +201,9 @@ class _Import:
         for target in (catalog, search):
             if target is not None:
                 await target.mark_imported(self._file.digest)
-        return msgspec.structs.replace(checked, imported=done, new=counts.new, changed=counts.changed)
+        return msgspec.structs.replace(
+            checked, imported=done, new=counts.new, changed=counts.changed, kept_stock=kept_stock
+        )
 
     async def _batches(self) -> AsyncIterator[list[CatalogRow]]:
         line, rows = await self._in_thread(self._staging.after, 0, BATCH_ROWS)
@@ -240,6 +245,11 @@ async def _announced(catalog: Catalog | None) -> AsyncIterator[Callable[[PutCoun
     finally:
         if is_stale and catalog is not None:
             await catalog.raise_epoch()
+
+
+def _kept_stock(rows: Sequence[CatalogRow], counts: PutCounts) -> int:
+    """The known products of a batch whose stock was passed over. All rows have the same members."""
+    return counts.changed + counts.same if rows[0].stock is not None and not rows[0].is_count else 0
 
 
 def _next_batch(records: Iterator[NumberedRow | Rejection]) -> list[NumberedRow | Rejection]:

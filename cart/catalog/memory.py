@@ -59,7 +59,9 @@ class MemoryCatalog:
             new += was is None
             changed += was is not None and was != product
             book[row.sku] = product
-            self.stock[row.sku] = self.stock.get(row.sku, 0) if row.stock is None else row.stock
+            if row.stock is not None and (was is None or row.is_count):
+                self.stock[row.sku] = row.stock
+            self.stock.setdefault(row.sku, 0)
         self.book = book
         return PutCounts(new, changed, len(rows) - new - changed - unknown, unknown)
 

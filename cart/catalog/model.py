@@ -18,7 +18,8 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     """A product as an import puts it; `price` is in minor units of `currency`, `stock` the units to sell from now on.
 
     None leaves a value as it is; price and currency come together. An empty `category` takes the product out of its own.
-    A new product needs name, price and currency; without a stock it has none.
+    A new product needs name, price and currency; without a stock it has none. The stock of a known product stays as it is
+    unless the row is a count: prices are imported while units are sold.
     """
 
     sku: Sku
@@ -27,6 +28,11 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     currency: str | None = None
     stock: int | None = None
     category: str | None = None
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it says nothing but the stock."""
+        return self.stock is not None and self == CatalogRow(self.sku, stock=self.stock)
 
 
 class ProductFilter(msgspec.Struct, frozen=True, gc=False):

@@ -65,7 +65,10 @@ class Catalog(Protocol):
     """The truth about products, as an import writes it."""
 
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
-        """Write products of different SKUs; members that are None stay, also while they are sold. Safe to repeat."""
+        """Write products of different SKUs; members that are None stay, also while they are sold. Safe to repeat.
+
+        The stock of a known product is written by a row that is a count only.
+        """
         ...
 
     async def missing(self, skus: Sequence[Sku]) -> list[Sku]:

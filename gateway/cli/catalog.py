@@ -18,8 +18,8 @@ def add_parser(commands: Commands) -> None:
         description=(
             "Put every product of a CSV or JSON Lines file (sku,name,price,currency,stock,category) into the catalogue, also while\n"
             "the gateway runs. A price is in major units, such as 2.55; prices are in force within 2 s. Nothing is imported\n"
-            "if a record is wrong, unless --skip-bad. A file may have some of the columns: without stock, for example, the\n"
-            "stock stays as it is."
+            "if a record is wrong, unless --skip-bad. A file may have some of the columns, such as sku,price,currency. The\n"
+            "stock of products that are in the catalogue stays as it is, except by a file of sku,stock alone, which counts it."
         ),
         epilog="example: peakgate catalog import examples/catalog.csv --data-dir ./data",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -44,6 +44,11 @@ def import_file(path: str, settings: Settings, form: FileForm, *, skip_bad: bool
         return 1
     if report.untouched:
         say(f"the file has no column for {', '.join(report.untouched)}: what is in the catalogue stays as it is")
+    if report.kept_stock:
+        say(
+            f"the stock of {report.kept_stock:,} products that were in the catalogue stays as it is: a file with the columns "
+            "sku and stock alone counts it"
+        )
     unchanged = report.imported - report.new - report.changed
     sys.stdout.write(
         f"{report.imported:,} products imported: {report.new:,} new, {report.changed:,} changed, {unchanged:,} as before\n"

@@ -1,5 +1,6 @@
 -- Write one product. KEYS[1] its hash; ARGV name, price, currency, stock, and '=' with the category behind it, nothing for
--- none; an empty one stays as it is, whatever is sold meanwhile. A new product without a stock has none.
+-- none; an empty one stays as it is, whatever is sold meanwhile. So does the stock of a known product, unless it alone is
+-- given. A new product without a stock has none.
 -- Returns 'new', 'changed' (cached copies are outdated), 'same', or 'unknown': there is no such product, and too little is
 -- said to make it.
 local was = redis.call('HMGET', KEYS[1], 'name', 'price', 'currency', 'category')
@@ -7,9 +8,10 @@ local is_new = not was[1]
 if is_new and (ARGV[1] == '' or ARGV[2] == '' or ARGV[3] == '') then
   return 'unknown'
 end
+local sets_stock = is_new or table.concat(ARGV) == ARGV[4]
 local values = {}
 for at, field in ipairs({'name', 'price', 'currency', 'stock'}) do
-  if ARGV[at] ~= '' then
+  if ARGV[at] ~= '' and (field ~= 'stock' or sets_stock) then
     values[#values + 1] = field
     values[#values + 1] = ARGV[at]
   end

@@ -1,7 +1,7 @@
 """The contract of `Catalog`, `StockLevels` and `PriceBook`, for both adapters."""
 
 import asyncio
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -45,10 +45,23 @@ async def test_products_put_are_in_the_price_book_and_in_stock(shop: Shop) -> No
     assert (await shop.stock.level(A), await shop.stock.level(Z)) == (7, None)
 
 
-async def test_putting_again_counts_changes_and_sets_the_stock(shop: Shop) -> None:
+async def test_putting_again_counts_changes_and_leaves_the_stock_alone(shop: Shop) -> None:
     await shop.catalog.put(ROWS)
-    again = [CatalogRow(A, "RED HEART", 255, "GBP", 3), CatalogRow(B, "Fees, café", 1501, "EUR", 0)]
+    again = [CatalogRow(A, "RED HEART", 255, "GBP", 3), CatalogRow(B, "Fees, café", 1501, "EUR", 9)]
     assert await shop.catalog.put(again) == PutCounts(new=0, changed=1, same=1)
+    assert await shop.stock.levels([A, B]) == [7, 0]
+
+
+@pytest.mark.parametrize("beside", [{"name": "RED HEART"}, {"price": 255, "currency": "GBP"}])
+async def test_a_stock_beside_any_other_member_is_that_of_a_new_product(shop: Shop, beside: dict[str, Any]) -> None:
+    await shop.catalog.put(ROWS)
+    await shop.catalog.put([CatalogRow(A, stock=100, **beside)])
+    assert await shop.stock.level(A) == 7
+
+
+async def test_a_count_sets_the_stock(shop: Shop) -> None:
+    await shop.catalog.put(ROWS)
+    assert await shop.catalog.put([CatalogRow(A, stock=3), CatalogRow(B, stock=0)]) == PutCounts(0, 0, 2)
     assert await shop.stock.levels([A, B]) == [3, 0]
 
 

@@ -110,14 +110,22 @@ async def test_every_rejection_is_passed_on_and_only_the_first_thousand_are_in_t
     assert report.rejections == called[:1000]
 
 
-async def test_a_second_import_sets_the_stock_again_and_changes_nothing_else(shop: Shop) -> None:
+async def test_a_second_import_leaves_the_stock_alone(shop: Shop) -> None:
     rows = ("A,N,1,GBP,5", "B,M,2,GBP,5")
     await shop.import_file(*rows)
     shop.catalog.stock[Sku("A")] = 1
     report = await shop.import_file(*rows)
-    assert (report.imported, report.new, report.changed) == (2, 0, 0)
-    assert shop.catalog.stock == {"A": 5, "B": 5}
+    assert (report.imported, report.new, report.changed, report.kept_stock) == (2, 0, 0, 2)
+    assert shop.catalog.stock == {"A": 1, "B": 5}
     assert shop.catalog.epoch == 0, "nothing that is cached has changed"
+
+
+async def test_a_file_with_new_prices_sets_the_stock_of_its_new_products_only(shop: Shop) -> None:
+    await shop.import_file("A,N,1,GBP,5")
+    shop.catalog.stock[Sku("A")] = 1
+    report = await shop.import_file("A,N,2,GBP,5", "B,M,2,GBP,7")
+    assert (report.changed, report.new, report.kept_stock) == (1, 1, 1)
+    assert shop.catalog.stock == {"A": 1, "B": 7}
 
 
 async def test_a_changed_price_or_name_is_announced(shop: Shop) -> None:
@@ -172,6 +180,7 @@ async def test_a_file_of_prices_alone_leaves_stock_and_names_alone(shop: Shop) -
     shop.catalog.stock[Sku("A")] = 3
     report = await shop.import_text("sku,price,currency\nA,1.50,GBP\nB,2,GBP\n")
     assert (report.imported, report.changed, report.untouched) == (2, 1, ("name", "stock"))
+    assert report.kept_stock == 0, "the file says nothing of it"
     assert shop.catalog.book[Sku("A")] == Product(Sku("A"), "RED HEART", 150, "GBP")
     assert shop.catalog.stock == {"A": 3, "B": 5}
     assert await shop.listed("heart") == ["A"]
@@ -180,10 +189,17 @@ async def test_a_file_of_prices_alone_leaves_stock_and_names_alone(shop: Shop) -
 async def test_a_file_of_stock_alone_leaves_prices_alone(shop: Shop) -> None:
     await shop.import_file("A,RED HEART,1,GBP,5", "B,M,2,GBP,5")
     report = await shop.import_text("sku,stock\nB,9\n")
-    assert (report.imported, report.new, report.changed) == (1, 0, 0)
+    assert (report.imported, report.new, report.changed, report.kept_stock) == (1, 0, 0, 0)
     assert shop.catalog.book[Sku("B")] == Product(Sku("B"), "M", 200, "GBP")
     assert shop.catalog.stock == {"A": 5, "B": 9}
     assert shop.catalog.epoch == 0
+
+
+async def test_a_category_beside_the_stock_makes_it_no_count(shop: Shop) -> None:
+    await shop.import_file("A,N,1,GBP,5")
+    report = await shop.import_text("sku,stock,category\nA,9,hearts\n")
+    assert (report.changed, report.kept_stock) == (1, 1)
+    assert shop.catalog.stock == {"A": 5}
 
 
 async def test_a_new_product_without_a_stock_has_none(shop: Shop) -> None:
@@ -278,7 +294,7 @@ async def test_importing_once_leaves_the_stock_of_a_store_that_has_the_content(s
 async def test_other_content_is_imported_once_more(shop: Shop) -> None:
     await shop.import_file_once("A,N,1,GBP,5")
     await shop.import_file_once("A,N,2,GBP,9")
-    assert shop.catalog.stock == {"A": 9}
+    assert (shop.catalog.book[Sku("A")].price, shop.catalog.stock) == (200, {"A": 5})
 
 
 async def test_importing_once_skips_the_content_of_an_earlier_import(shop: Shop) -> None:

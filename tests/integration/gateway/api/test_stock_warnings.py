@@ -38,7 +38,8 @@ async def test_a_line_above_the_stock_says_how_many_units_there_are() -> None:
         assert (changed.status, warnings(changed.json())[MUG][0]["available"]) == (200, 7)
         assert (await shop.call("GET", cart, None, f"If-None-Match: {changed['ETag']}")).status == 304
 
-        await shop.price(MUG, 300)  # and there are 100 again
+        await shop.price(MUG, 300)
+        shop.catalog.stock[Sku(MUG)] = 100
         await shop.stock_watch.refresh()
         codes = [each["code"] for each in warnings((await shop.call("GET", cart)).json())[MUG]]
         assert codes == ["price-changed", "insufficient-stock"]
@@ -103,6 +104,6 @@ async def test_a_change_of_stock_that_no_cart_shows_renders_none_again(store: Cl
     cart_id = await warm.cart()
     rendered = await warm.handlers.read(cart_id)
     for units, is_same in ((3, True), (2, False)):
-        await warm.catalog.put([CatalogRow(Sku(BOX), BOX, 255, "GBP", units)])
+        await warm.catalog.put([CatalogRow(Sku(BOX), stock=units)])
         await warm.stock_watch.refresh()
         assert ((await warm.handlers.read(cart_id)) is rendered) is is_same

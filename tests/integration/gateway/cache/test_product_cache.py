@@ -57,7 +57,7 @@ class Shop:
         self.page, self.product = (layer(bind(row, self.degraded.mark)) for row in rows)
 
     async def stock(self, level: int, price: int = 255) -> None:
-        await self.catalog.put([CatalogRow(MUG, "a mug", price, "GBP", level)])
+        await self.catalog.put([CatalogRow(MUG, "a mug", price, "GBP"), CatalogRow(MUG, stock=level)])
         await self.search.upsert([CatalogRow(MUG, "a mug")])
 
     async def send(self, handler: Handler, request: Request) -> Response:
