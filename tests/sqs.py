@@ -26,10 +26,10 @@ def fauxqs_server() -> Iterator[str]:
 
     with ExitStack() as stack:
         try:
-            endpoint = stack.enter_context(fauxqs())
+            server = stack.enter_context(fauxqs())
         except PeerMissing as error:
             pytest.skip(f"fauxqs, an SQS server on Node.js: {error}")
-        yield endpoint
+        yield server.endpoint
 
 
 @functools.cache

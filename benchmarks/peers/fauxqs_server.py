@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from benchmarks.harness.gateway_process import HarnessError, await_port, start_child, stop_child
 from benchmarks.harness.ports import free_port
@@ -17,9 +17,21 @@ from benchmarks.peers.servers import SOURCES, PeerMissing, cache_folder, install
 _SOURCES: Final = SOURCES / "fauxqs"
 
 
+class Fauxqs(NamedTuple):
+    """The running server: its process, and the port that it listens on."""
+
+    pid: int
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        """The address to call it at."""
+        return f"http://127.0.0.1:{self.port}"
+
+
 @contextmanager
-def fauxqs() -> Iterator[str]:
-    """Run it; the address to call it at. Raises `PeerMissing`."""
+def fauxqs() -> Iterator[Fauxqs]:
+    """Run it. Raises `PeerMissing`."""
     node = program_on_path("node", "nodejs npm")
     folder = _install()
     shutil.copy(_SOURCES / "server.js", folder)
@@ -31,7 +43,7 @@ def fauxqs() -> Iterator[str]:
                 await_port(process, port)
             except HarnessError as error:
                 raise PeerMissing(f"fauxqs did not start: {error}") from error
-            yield f"http://127.0.0.1:{port}"
+            yield Fauxqs(process.pid, port)
         finally:
             stop_child(process)
 

@@ -52,9 +52,9 @@ def measure(*, orders: int, keep: bool) -> None:
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "NO_PROXY": "127.0.0.1"}
     results: list[Result] = []
     try:
-        with fauxqs() as endpoint:
+        with fauxqs() as server:
             for suffix in ("", ".fifo"):
-                results += uvloop.run(_measure(endpoint, orders, suffix))
+                results += uvloop.run(_measure(server.endpoint, orders, suffix))
     except PeerMissing as error:
         print(f"fauxqs is skipped: {error}", file=sys.stderr)
         return

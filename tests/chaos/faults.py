@@ -21,7 +21,8 @@ from tests.small_disk import fill, make_room
 
 # A paused process, a full disk or a service that is away comes back within this time.
 LONGEST_S: Final = 20.0
-
+# A stepped clock is wrong by no more than this: longer than leases, holds and the life of a payment's idempotency key.
+FARTHEST_S: Final = 2 * 24 * 3600
 
 # Brings a fault of so many seconds about, and ends it.
 Strike = Callable[[ChaosShop, float, random.Random], None]
@@ -82,10 +83,31 @@ def _fill_disk(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
     make_room(disk)
 
 
+def _step_clock(shop: ChaosShop, lasts_s: float, rng: random.Random) -> None:
+    pids = eventually(lambda: shop.worker_pids() + shop.control_pids())
+    shop.clock.step(rng.choice(pids), rng.choice((-1, 1)) * round(FARTHEST_S ** rng.random()))
+    time.sleep(lasts_s)
+    shop.clock.mend()
+
+
 def _payment_away(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
     shop.payment_is_away = True
     time.sleep(lasts_s)
     shop.payment_is_away = False
+
+
+def _queue_away(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
+    assert shop.queue is not None
+    shop.queue.be_away()
+    time.sleep(lasts_s)
+    shop.queue.come_back()
+
+
+def _queue_silent(shop: ChaosShop, lasts_s: float, _rng: random.Random) -> None:
+    assert shop.queue is not None
+    shop.queue.pause()
+    time.sleep(lasts_s)
+    shop.queue.go_on()
 
 
 def _kill_server(find: Callable[[Any, random.Random], StoreServer | Sentinel]) -> Strike:
@@ -154,6 +176,7 @@ PROCESSES: Final[Mapping[str, Strike]] = {
     "control process killed": _kill(ChaosShop.control_pids),
     "control process paused": _pause(ChaosShop.control_pids),
     "power cut": _cut_power,
+    "clock stepped": _step_clock,
     "payment away": _payment_away,
 }
 EMBEDDED: Final[Mapping[str, Strike]] = {
@@ -161,6 +184,11 @@ EMBEDDED: Final[Mapping[str, Strike]] = {
     "store killed": _kill(ChaosShop.store_pids),
     "store paused": _pause(ChaosShop.store_pids),
     "disk full": _fill_disk,
+}
+QUEUED: Final[Mapping[str, Strike]] = {
+    **EMBEDDED,
+    "queue away": _queue_away,
+    "queue silent": _queue_silent,
 }
 WATCHED: Final[Mapping[str, Strike]] = {
     **PROCESSES,

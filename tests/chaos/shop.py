@@ -12,6 +12,8 @@ from typing import Final
 from benchmarks.harness.store_cluster import StoreCluster
 from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
 from primitives.webhook_signature import WebhookSigner, new_secret
+from tests.chaos import stepped_clock
+from tests.chaos.queue import ChaosQueue
 from tests.e2e.running_shop import CATALOGUE, RunningShop, peakgate
 from tests.sentinels import Watched
 
@@ -28,12 +30,24 @@ Servers = Watched | StoreCluster
 
 
 class ChaosShop(RunningShop):
-    """A shop whose processes are killed and paused; `disk` is the file system that it is on, `servers` its store if it is not embedded."""
+    """A shop whose processes are killed and paused; `disk` is the file system that it is on, `servers` its store if it is not embedded, `queue` the queue of its orders if that is not in the store."""
 
-    def __init__(self, disk: Path, folder: Path, rng: random.Random, servers: Servers | None = None) -> None:
+    module = stepped_clock.__name__
+
+    def __init__(
+        self,
+        disk: Path,
+        folder: Path,
+        rng: random.Random,
+        *,
+        servers: Servers | None = None,
+        queue: ChaosQueue | None = None,
+    ) -> None:
         super().__init__(disk / "data")
         self.disk = disk
         self.servers = servers
+        self.queue = queue
+        self.clock = stepped_clock.SteppedClock(folder / "clock")
         self.payment_is_away = False
         self._rng = rng
         self._folder = folder
@@ -52,14 +66,19 @@ class ChaosShop(RunningShop):
         )  # fmt: skip
         if self.servers is not None:
             self._options += ("--store-url", self.servers.url, "--durability", "replica")
-        self.start(*self._options)
+        if self.queue is not None:
+            self._options += self.queue.options
+        self._start()
 
     def cut_power(self) -> None:
         """All processes die at once, and are started again."""
         self.kill()
         self._runs += 1
         self._log_path.rename(self._folder / f"serve-{self._runs}.log")
-        self.start(*self._options)
+        self._start()
+
+    def _start(self) -> None:
+        self.start(*self._options, **{stepped_clock.FILE_VARIABLE: str(self.clock.path)})
 
     def is_well(self) -> bool:
         """Whether it is ready, with all of its processes, and the servers of its store are all there."""

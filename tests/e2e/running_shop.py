@@ -53,8 +53,8 @@ def peakgate(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "gateway", *words]
+def command(*words: str, module: str = "gateway") -> list[str]:
+    return [sys.executable, "-m", module, *words]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -65,6 +65,8 @@ def environment(**variables: str) -> dict[str, str]:
 
 class RunningShop:
     """One data directory and the servers that run over it, one after the other."""
+
+    module = "gateway"
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -99,7 +101,7 @@ class RunningShop:
         words = ["serve", "--port", str(self.port), "--data-dir", str(self.data_dir), *options]
         with self._log_path.open("w") as log:
             self._process = subprocess.Popen(
-                command(*words),
+                command(*words, module=self.module),
                 env=environment(**variables),
                 stdin=subprocess.DEVNULL,
                 stderr=log,
