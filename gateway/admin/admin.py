@@ -21,6 +21,7 @@ from gateway.admin.privacy_routes import PrivacyRoutes
 from gateway.admin.responses import HEADERS, Problem, invalid, json_response, read_body
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
+from gateway.admin.stock_routes import StockRoutes
 from gateway.admin.webhook_routes import WebhookRoutes
 from gateway.admin.workers import NoReply, WorkerFailed, WorkerLacks, Workers
 from gateway.cache.purge import parse_purge
@@ -84,6 +85,7 @@ class Admin:
                 web.post("/admin/v1/drills/{dependency}", self._drill),
                 web.post("/admin/v1/workers/replace", self._replace),
                 *OrderRoutes(self._call_any).routes(),
+                *StockRoutes(self._call_any).routes(),
                 *WebhookRoutes(self._call_any).routes(),
                 *PrivacyRoutes(self._call_any).routes(),
             ]

@@ -1,4 +1,4 @@
-"""The command line: `peakgate serve`, `config …`, `catalog import`, `orders …`, `audit`, `workflow export`, `aws bootstrap`, `replay`.
+"""The command line: `peakgate serve`, `config …`, `catalog import`, `stock …`, `orders …`, `audit`, `workflow export`, `aws bootstrap`, `replay`.
 
 Exit codes: 0 success, 1 it did not work, 64 wrong usage or settings, 69 something that it needs cannot be reached (sysexits.h).
 Each failure is one line on standard error.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.build import MODE, VERSION, StaleBuild, check_build
-from gateway.cli import audit, aws, catalog, config, orders, privacy, replay, serve, webhooks, workflow
+from gateway.cli import audit, aws, catalog, config, orders, privacy, replay, serve, stock, webhooks, workflow
 from gateway.cli.messages import fail, say
 from gateway.cli.parsers import EX_USAGE, Parser, flags
 from gateway.log_format import configure
@@ -56,6 +56,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     serve.add_parser(commands)
     config.add_parser(commands)
     catalog.add_parser(commands)
+    stock.add_parser(commands)
     orders.add_parser(commands)
     audit.add_parser(commands)
     webhooks.add_parser(commands)

@@ -11,9 +11,16 @@ from checkout.dead_letter_desk import DeadLetterDesk
 from checkout.errors import ServiceUnavailable
 from checkout.ports.archive import ArchiveUnavailable
 from checkout.ports.books import Books
+from checkout.ports.inventory import Inventory
 from checkout.ports.keys import KeysUnavailable
 from gateway.commands.opened_store import open_store_address
-from gateway.compose.order_tools import OrderTools, open_books, open_dead_letters, open_order_tools
+from gateway.compose.order_tools import (
+    OrderTools,
+    open_books,
+    open_dead_letters,
+    open_inventory,
+    open_order_tools,
+)
 from gateway.prerequisites import CannotStart, StoreAddress
 from gateway.settings import Settings
 from store import StoreError
@@ -49,6 +56,11 @@ def run_with_dead_letters(settings: Settings, act: Callable[[DeadLetterDesk], Aw
 def run_with_books(settings: Settings, act: Callable[[Books], Awaitable[int]], *, say: Say) -> int:
     """Run `act` on the books; exit codes as of `run_with_tools`. It needs no key of personal data."""
     return _run_with(settings, open_books, act, say)
+
+
+def run_with_inventory(settings: Settings, act: Callable[[Inventory], Awaitable[int]], *, say: Say) -> int:
+    """Run `act` on stock; exit codes as of `run_with_tools`. It needs no key of personal data."""
+    return _run_with(settings, open_inventory, act, say)
 
 
 def _run_with(settings: Settings, open_tools: Open[T], act: Callable[[T], Awaitable[int]], say: Say) -> int:

@@ -18,11 +18,13 @@ from checkout.order_search import OrderSearch
 from checkout.queues.redis_dead_letters import RedisDeadLetters
 from checkout.redis.books import RedisBooks
 from checkout.redis.documents import RedisDocuments
+from checkout.redis.inventory import RedisInventory
 from checkout.redis.order_listing import RedisOrderListing
 from checkout.redis.webhooks import RedisWebhooks
 from checkout.shipping.desk import ShipmentDesk
 from gateway.admin.order_commands import OrderCommands
 from gateway.admin.shipment_commands import ShipmentCommands
+from gateway.admin.stock_commands import StockCommands
 from gateway.compose.background import Background
 from gateway.compose.orders import OrderBackends, open_order_backends, order_desk, shipment_desk, sqs_adapter
 from gateway.compose.outbox import open_dispatcher
@@ -63,7 +65,8 @@ async def open_order_commands(
     """The commands of the admin API by their names. Raises `CannotStart`."""
     tools = await order_tools(settings, backends, stack, dispatch=dispatch)
     orders = OrderCommands(tools.desk, tools.search, tools.dead_letters)
-    return {**orders.by_name, **ShipmentCommands(tools.shipments, tools.search).by_name}
+    stock = StockCommands(RedisInventory(backends.client))
+    return {**orders.by_name, **ShipmentCommands(tools.shipments, tools.search).by_name, **stock.by_name}
 
 
 async def order_tools(
@@ -119,6 +122,11 @@ async def open_dead_letters(settings: Settings, store: StoreAddress, stack: Asyn
 async def open_books(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> RedisBooks:
     """The books of the store, for a command."""
     return RedisBooks(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S))
+
+
+async def open_inventory(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> RedisInventory:
+    """The stock in the store, for a command."""
+    return RedisInventory(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S))
 
 
 async def _dead_letters(settings: Settings, store: PinnedStore, stack: AsyncExitStack) -> DeadLetterDesk:

@@ -185,10 +185,14 @@ class RunningShop:
     def admin_token(self) -> str:
         return (self.data_dir / "admin-token").read_text().strip()
 
-    def admin(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Response:
-        """One call of the admin API, with its token or another."""
-        authorization = f"Bearer {self.admin_token if token is None else token}"
-        return self._call(self.admin_url, method, path, body, {"Authorization": authorization})
+    def admin(
+        self, method: str, path: str, body: object = None, *, token: str | None = None, key: str | None = None
+    ) -> Response:
+        """One call of the admin API, with its token or another, and an idempotency key if it needs one."""
+        headers = {"Authorization": f"Bearer {self.admin_token if token is None else token}"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return self._call(self.admin_url, method, path, body, headers)
 
     def cart_of(self, **quantities: int) -> str:
         """The id of a new cart with these lines."""

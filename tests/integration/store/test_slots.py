@@ -57,6 +57,7 @@ from checkout.redis.documents import RedisDocuments
 from checkout.redis.durability import AofWait
 from checkout.redis.erasures import RedisErasures
 from checkout.redis.event_outbox import RedisEventOutbox
+from checkout.redis.inventory import RedisInventory
 from checkout.redis.order_index import ENTER, RedisOrderIndex
 from checkout.redis.order_listing import COUNT, RedisOrderListing
 from checkout.redis.orders import RedisOrders
@@ -211,6 +212,10 @@ class Uses:
         await stock.confirm(order.id, SKUS)
         await stock.complete(order.id, SKUS)
         await stock.restock(order.id, [StockLine(sku, 1) for sku in SKUS], report="a report")
+        inventory = RedisInventory(self.store)
+        for sku in SKUS:
+            await inventory.add(sku, 1, key="a delivery")
+            await inventory.level(sku)
         await stock.cancel(order.id, SKUS)
         await stock.expire(order.id, SKUS)
         await shop.orders.append_fact(order.id, ShipmentFact("f1", at=1, became="shipped"), message=b"{}")

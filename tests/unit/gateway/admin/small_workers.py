@@ -86,6 +86,10 @@ class SmallWorker:
             "act_on_dead_letters": self._note,
             "cancel_order": self._note,
             "mark_order": self._note,
+            "show_stock": self._note,
+            "list_holds": self._note,
+            "set_stock": self._note,
+            "add_stock": self._note,
             **self.policies.commands,
         }
         return {name: self._perhaps_stuck(name, command) for name, command in commands.items()}

@@ -429,9 +429,13 @@ async def test_an_act_on_an_order_without_a_worker_is_503(desk: Desk) -> None:
         ("GET", "dead-letters/1-1", None, {"letter": "1-1"}),
         ("POST", "dead-letters/redrive", {"all": True}, {"act": "redrive", "ids": None}),
         ("POST", "dead-letters/drop", {"ids": ["1-1"]}, {"act": "drop", "ids": ["1-1"]}),
+        ("GET", "stock/BANK%20CHARGES", None, {"sku": "BANK CHARGES"}),
+        ("GET", "stock/A%2FB/holds?limit=5&cursor=7", None, {"sku": "A/B", "limit": 5, "cursor": "7"}),
+        ("POST", "stock/85123A", {"set": 0}, {"sku": "85123A", "units": 0, "key": "k1"}),
+        ("POST", "stock/85123A", {"add": -3}, {"sku": "85123A", "units": -3, "key": "k1"}),
     ],
 )
-async def test_orders_and_dead_letters_are_the_affair_of_any_worker(
+async def test_orders_stock_and_dead_letters_are_the_affair_of_any_worker(
     desk: Desk, fleet: Fleet, method: str, path: str, body: Any, told: dict[str, Any]
 ) -> None:
     worker = await fleet.start("0a")
@@ -452,6 +456,13 @@ async def test_orders_and_dead_letters_are_the_affair_of_any_worker(
         ("POST", "orders/7f/refund", {"amount": 495}, 400),
         ("POST", "dead-letters/drop", {}, 422),
         ("POST", "dead-letters/drop", {"ids": ["1-1"], "all": True}, 422),
+        ("GET", "stock/85123A/holds?limit=0", None, 422),
+        ("GET", "stock/85123A/holds?limit=many", None, 422),
+        ("POST", "stock/85123A", {"add": 1}, 400),
+        ("POST", "stock/85123A", {}, 422),
+        ("POST", "stock/85123A", {"set": 1, "add": 1}, 422),
+        ("POST", "stock/85123A", {"set": -1}, 422),
+        ("POST", "stock/85123A", {"add": 1.5}, 422),
     ],
 )
 async def test_a_wrong_request_reaches_no_worker(

@@ -1,0 +1,69 @@
+"""The routes of the admin API for stock. docs/stock.md is their manual."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from cart.catalog.numbers import STOCK_MAX
+from gateway.admin.responses import Problem, invalid, json_response, read_body
+
+_MAX_HOLDS: Final = 1000
+_MAX_KEY: Final = 200
+
+
+class StockCorrection(Struct, frozen=True, forbid_unknown_fields=True):
+    """Has `set` units for sale, or `add` more; one of the two is named."""
+
+    set: Annotated[int, Meta(ge=0, le=STOCK_MAX)] | None = None
+    add: Annotated[int, Meta(ge=-STOCK_MAX, le=STOCK_MAX)] | None = None
+
+
+class StockRoutes:
+    """Each call is run by any worker."""
+
+    def __init__(self, call_any: Callable[..., Awaitable[Any]]) -> None:
+        self._call_any = call_any
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """The routes."""
+        return [
+            web.get("/admin/v1/stock/{sku}", self._show),
+            web.post("/admin/v1/stock/{sku}", self._correct),
+            web.get("/admin/v1/stock/{sku}/holds", self._holds),
+        ]
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return _found(await self._call_any("show_stock", sku=request.match_info["sku"]))
+
+    async def _holds(self, request: web.Request) -> web.Response:
+        limit = request.query.get("limit", "100")
+        if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:6]) <= _MAX_HOLDS):
+            raise invalid(f"limit must be a number from 1 to {_MAX_HOLDS}")
+        cursor = {"cursor": request.query["cursor"]} if "cursor" in request.query else {}
+        return _found(await self._call_any("list_holds", sku=request.match_info["sku"], limit=int(limit[:6]), **cursor))
+
+    async def _correct(self, request: web.Request) -> web.Response:
+        correction = await read_body(request, StockCorrection)
+        if (correction.set is None) == (correction.add is None):
+            raise invalid("name set or add")
+        key = request.headers.get("Idempotency-Key", "")
+        if not 0 < len(key) <= _MAX_KEY:
+            raise Problem(
+                400,
+                "idempotency-key-missing",
+                "Idempotency key missing",
+                detail=f"Send an Idempotency-Key of up to {_MAX_KEY} characters: a correction that is asked for twice "
+                "with one key is made once.",
+            )
+        how, units = ("set_stock", correction.set) if correction.add is None else ("add_stock", correction.add)
+        return _found(await self._call_any(how, sku=request.match_info["sku"], units=units, key=key))
+
+
+def _found(result: Any) -> web.Response:
+    if result is None:
+        raise Problem(404, "product-not-found", "Product not found", detail="The SKU is not in the catalogue.")
+    return json_response(200, result)

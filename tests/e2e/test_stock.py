@@ -1,0 +1,57 @@
+"""`peakgate stock …` and the same on the admin API, beside a shop that sells."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.e2e.running_shop import RunningShop, eventually, peakgate
+
+MUG, SKU = "85123A", {"_85123A": 1}
+
+
+def stock(shop: RunningShop, *words: str) -> subprocess.CompletedProcess[str]:
+    return peakgate("stock", *words, "--data-dir", str(shop.data_dir))
+
+
+def test_a_correction_is_for_sale_at_once(shared_shop: RunningShop) -> None:
+    shop = shared_shop
+    assert stock(shop, "set", MUG, "0").returncode == 0
+    cart = shop.cart_of(**SKU)
+    refused = shop.check_out(cart)
+    assert (refused.status, refused.body["type"]) == (409, "/problems/out-of-stock")
+
+    added = stock(shop, "add", MUG, "2")
+    assert added.stdout == "85123A: 2 units are for sale, 0 were\n"
+    order = eventually(lambda: shop.check_out(cart, key="again"), lambda response: response.status != 409)
+    assert order.status == 202
+    eventually(lambda: shop.order(str(order.body["id"]))["status"], "completed".__eq__)
+
+    (level,) = json.loads(stock(shop, "show", MUG, "--json").stdout)
+    assert level == {"sku": MUG, "available": 1, "held": 0, "sold": 0}
+    too_many = stock(shop, "add", MUG, "-2")
+    assert too_many.returncode == 1
+    assert too_many.stderr.startswith("peakgate: '85123A' has 1 units for sale")
+
+
+def test_the_admin_api_corrects_once_for_each_key(shared_shop: RunningShop) -> None:
+    path = f"/admin/v1/stock/{MUG}"
+    assert shared_shop.admin("POST", path, {"set": 5}, key="count").status == 200
+    for is_new in (True, False):
+        added = shared_shop.admin("POST", path, {"add": 3}, key="delivery 17")
+        assert (added.status, added.body["after"], added.body["is_new"]) == (200, 8, is_new)
+    assert shared_shop.admin("GET", path).body == {"sku": MUG, "available": 8, "held": 0, "sold": 0}
+    assert shared_shop.admin("GET", f"{path}/holds").body == {"holds": [], "next_cursor": None}
+    assert shared_shop.admin("GET", "/admin/v1/stock/none").status == 404
+    assert shared_shop.admin("POST", path, {"add": -9}, key="breakage").status == 422
+
+
+def test_wrong_words_are_refused_in_a_line(shared_shop: RunningShop, tmp_path: Path) -> None:
+    for words, code in ((("show", "none"), 1), (("set", MUG, "-1"), 64), (("add", MUG, "0"), 64), (("holds",), 64)):
+        refused = stock(shared_shop, *words)
+        assert refused.returncode == code
+        assert refused.stderr.startswith("peakgate")
+        assert refused.stderr.count("\n") == 1
+    away = peakgate("stock", "show", MUG, "--data-dir", str(tmp_path), "--store-url", "redis://127.0.0.1:1")
+    assert away.returncode == 69
