@@ -36,6 +36,10 @@ class ProductNotFound(Refusal):
         self.sku = sku
 
 
+class TrendingPaused(Refusal):
+    """Trending products are off while the shop lacks capacity, or were not read yet."""
+
+
 class CartFull(Refusal):
     """The write would give the cart more than `limit` lines."""
 

@@ -60,7 +60,8 @@ class CheckoutHandlers:
     Of an idempotency key and of a request only the `digest` (128 bits, in hex) is stored, because they may be, and are,
     personal data; only tests go without a secret key for it.
     `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait; `index` is where the order is found
-    by its owner and number. With `is_queued`, an order is accepted once the queue has its message.
+    by its owner and number. With `is_queued`, an order is accepted once the queue has its message. `on_accepted` is called with each
+    order that this process has stored; it neither waits nor raises.
     `shipping` maps each shipping method, the default first, to its price in minor units of any currency. Operations also
     raise the errors of adapters whose service is away; a checkout may then be repeated with the same key.
     """
@@ -80,6 +81,7 @@ class CheckoutHandlers:
         new_token: Callable[[], str] | None = None,
         digest: Callable[[bytes], str] = _plain_digest,
         is_queued: IsQueued | None = None,
+        on_accepted: Callable[[Order], None] | None = None,
     ) -> None:
         self._placement = OrderPlacement(
             orders=orders,
@@ -91,6 +93,7 @@ class CheckoutHandlers:
             index=index,
             clock_ms=clock_ms,
             is_queued=is_queued,
+            on_accepted=on_accepted,
         )
         self._orders = orders
         self._digest = digest

@@ -57,7 +57,9 @@ class OrderPlacement:
         index: OrderIndex,
         clock_ms: Callable[[], int],
         is_queued: IsQueued | None = None,
+        on_accepted: Callable[[Order], None] | None = None,
     ) -> None:
+        self._on_accepted = on_accepted
         self._orders = orders
         self._is_queued = is_queued
         self._stock = stock
@@ -189,6 +191,8 @@ class OrderPlacement:
         try:
             self._dispatch(entry)
             self._index.enter(order)
+            if self._on_accepted is not None:
+                self._on_accepted(order)
         except Exception:
             # The sweeper finds the entry in the outbox, and the worker enters the order.
             logger.exception("order %s is sent to the queue later, because sending it failed", order.number)

@@ -101,7 +101,7 @@ class ProductHandlers:
             hits = await self._search.page(limit=limit, cursor=cursor, q=wanted)
         except ForeignCursor:
             raise InvalidBody([("/cursor", "is not the next_cursor of a page of this query")]) from None
-        views, degraded = await self._views_of(hits.skus, options)
+        views, degraded = await self.views_of(hits.skus, options)
         return ProductPage(views, hits.next_cursor, degraded, options.fields)
 
     async def _filtered(self, limit: int, cursor: str | None, q: str | None, options: PageOptions) -> ProductPage:
@@ -115,7 +115,7 @@ class ProductHandlers:
         for _ in range(MAX_SEARCHES):
             wanted = limit - len(page)
             hits = await self._search.page(limit=wanted, cursor=cursor, q=q, only=options.only)
-            views, parts = await self._views_of(hits.skus, options)
+            views, parts = await self.views_of(hits.skus, options)
             page += [view for view in views if options.admits(view.product, in_stock=view.in_stock)]
             degraded.update(dict.fromkeys(parts))
             cursor = hits.next_cursor
@@ -123,7 +123,7 @@ class ProductHandlers:
                 break
         return ProductPage(page, cursor, tuple(degraded), options.fields)
 
-    async def _views_of(self, skus: Sequence[Sku], options: PageOptions) -> tuple[list[ProductView], tuple[str, ...]]:
+    async def views_of(self, skus: Sequence[Sku], options: PageOptions) -> tuple[list[ProductView], tuple[str, ...]]:
         """Those of the products that are in the catalogue, and the degraded parts. The cursor stays valid without the others."""
         products = await self._prices.products(skus)
         if not options.needs_stock:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 
 from cart.catalog.model import CatalogRow, ProductFilter
-from cart.catalog.ports import ForeignCursor, ImportBusy, PutCounts, SearchHits, StockUnknown
+from cart.catalog.ports import (
+    LEAST_WEIGHT,
+    TREND_PRODUCTS,
+    ForeignCursor,
+    ImportBusy,
+    PutCounts,
+    SearchHits,
+    StockUnknown,
+)
 from cart.catalog.words import is_match, words_of
 from cart.ids import parse_sku
 from cart.model import Product, Sku
@@ -92,6 +101,40 @@ class MemoryCatalog:
             yield
         finally:
             self._lease.release()
+
+
+class MemoryTrends:
+    """A `Trends` with a clock of its own, in seconds."""
+
+    def __init__(
+        self, *, half_life_s: float, max_products: int = TREND_PRODUCTS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._half_life_s = half_life_s
+        self._max_products = max_products
+        self._clock = clock
+        self._weights: dict[Sku, float] = {}
+        self._as_of = clock()
+
+    async def add(self, orders: Mapping[Sku, int]) -> None:
+        """See `Trends`."""
+        self._decay()
+        for sku, count in orders.items():
+            self._weights[sku] = self._weights.get(sku, 0.0) + count
+        self._weights = {sku: self._weights[sku] for sku in self._heaviest()[: self._max_products]}
+
+    async def top(self, limit: int) -> list[Sku]:
+        """See `Trends`."""
+        self._decay()
+        return [sku for sku in self._heaviest() if self._weights[sku] >= LEAST_WEIGHT][:limit]
+
+    def _heaviest(self) -> list[Sku]:
+        return sorted(self._weights, key=lambda sku: (self._weights[sku], sku), reverse=True)
+
+    def _decay(self) -> None:
+        now = self._clock()
+        share = 0.5 ** ((now - self._as_of) / self._half_life_s)
+        self._weights = {sku: weight * share for sku, weight in self._weights.items()}
+        self._as_of = now
 
 
 class MemorySearch:

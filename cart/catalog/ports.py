@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.model import Sku
+
+# An order of now weighs 1; a product below this weight has not been ordered of late.
+LEAST_WEIGHT = 0.05
+# How many products a `Trends` keeps by default.
+TREND_PRODUCTS = 1000
 
 
 class ForeignCursor(Exception):
@@ -129,4 +134,19 @@ class ProductSearch(Protocol):
 
     async def mark_imported(self, digest: str) -> None:
         """Record that a file of this SHA-256 was imported completely into this index."""
+        ...
+
+
+class Trends(Protocol):
+    """The products that are ordered most of late. The weight of an order halves with each half-life that passes.
+
+    It stores so many products at most: beyond them, those of the least weight are forgotten.
+    """
+
+    async def add(self, orders: Mapping[Sku, int]) -> None:
+        """Count so many orders of each SKU, one or more, as of now. Raises `StoreError`."""
+        ...
+
+    async def top(self, limit: int) -> list[Sku]:
+        """Up to `limit` SKUs, the heaviest first, without those below `LEAST_WEIGHT`. Raises `StoreError`."""
         ...

@@ -60,6 +60,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "may be short, even empty, where it would take too long to fill it: a list ends where `next_cursor` is null. A cursor "
         "belongs to the `q`, category and price range of its page.",
     ),
+    "GET /v1/products/trending": Operation(
+        "list_trending_products",
+        "The products of the most orders, of which those of now count most. There is one page, and filters choose from the first "
+        "100 products. It is the first call that is off (503 `disabled`) while the shop lacks capacity: leave the list out then.",
+    ),
     "GET /v1/products/{sku}": Operation("read_product", "The price and stock of this moment."),
     "POST /v1/checkout": Operation(
         "check_out",

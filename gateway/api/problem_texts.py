@@ -168,7 +168,8 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         },
     ),
     "disabled": Explanation(
-        "The operator has switched this feature off for a time, for all clients or for a share of them.",
+        "The operator has switched this feature off for a time, for all clients or for a share of them; or it is one that "
+        "switches itself off while the server lacks capacity.",
         f"Hide the feature. {_LATER}",
     ),
     "unauthenticated": Explanation(

@@ -16,6 +16,7 @@ from cart.catalog.handlers import LIMIT_DEFAULT, ProductHandlers
 from cart.catalog.model import ProductPage
 from cart.catalog.page_options import PARAMETERS as PAGE_PARAMETERS
 from cart.catalog.page_options import page_options
+from cart.catalog.trending import TrendingHandlers
 from cart.errors import InvalidBody
 from cart.handlers import CartHandlers
 from cart.model import Sku
@@ -33,6 +34,7 @@ from checkout.responses import OrderPage
 from gateway.api.binding import Route
 from gateway.api.events import EventStreams
 from gateway.api.home_calls import ANSWERED_HERE, HomeCalls
+from gateway.config.policies import Criticality
 from gateway.http.conditions import content_tag, if_match, versioned_tag
 from gateway.http.message import Request, Response, header
 from gateway.http.own_paths import OWN_PREFIX
@@ -200,7 +202,7 @@ def product_routes(products: ProductHandlers, *, currency: str = "GBP") -> Seque
         texts = {name: query.pop(name) for name in PAGE_PARAMETERS}
         return products.page(**query, options=page_options(texts, currency=currency))
 
-    route = _with_defaults("products", criticality="browse", is_public=True, etag=content_tag, headers=_product_caching)
+    route = _product_route("browse")
     return (
         route(
             "GET",
@@ -220,6 +222,35 @@ def product_routes(products: ProductHandlers, *, currency: str = "GBP") -> Seque
             parameters=("If-None-Match",),
             problems=("product-not-found",),
         ),
+    )
+
+
+def trending_routes(trending: TrendingHandlers, *, currency: str = "GBP") -> Sequence[Route]:
+    """The call for trending products."""
+
+    def page(request: Request, _body: None) -> Awaitable[ProductPage]:
+        query = _page_query(request, "limit", *PAGE_PARAMETERS)
+        texts = {name: query.pop(name) for name in PAGE_PARAMETERS}
+        return trending.page(**query, options=page_options(texts, currency=currency))
+
+    # The first to go in an overload: it pauses itself even before the others of this criticality are shed.
+    route = _product_route("optional")
+    return (
+        route(
+            "GET",
+            "/v1/products/trending",
+            page,
+            "List the products that are ordered most of late",
+            response=product_responses.ProductPage,
+            parameters=("limit", *PAGE_PARAMETERS, "If-None-Match"),
+            problems=("invalid-body", "disabled"),
+        ),
+    )
+
+
+def _product_route(criticality: Criticality) -> Any:
+    return _with_defaults(
+        "products", criticality=criticality, is_public=True, etag=content_tag, headers=_product_caching
     )
 
 

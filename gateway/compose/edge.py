@@ -146,6 +146,7 @@ async def open_edge(
         sweeps=settings.serves_shoppers,
         on_sent=None if receipts is None else receipts.acknowledged,
     )
+    shedder = Shedder(policies.shedding)
     shop: Shop | None = None
     if settings.serves_shoppers:
         home_calls = HomeCalls(regions, degraded.mark)
@@ -160,13 +161,14 @@ async def open_edge(
             dispatch=dispatcher.submit,
             is_queued=None if receipts is None else receipts.is_queued,
             home_calls=home_calls,
+            is_strained=lambda: shedder.is_strained or not breakers.are_closed("store"),
         )
     state = EdgeState(
         clients=ClientIdentifier(policies.identity),
         tokens=_tokens(policies, jwks),
         switches=SwitchBoard(policies.switches),
         rooms=Rooms(RedisRooms(client), secret),
-        shedder=Shedder(policies.shedding),
+        shedder=shedder,
         quota=quota,
         degraded=degraded,
         is_replay=_is_replay(shop),

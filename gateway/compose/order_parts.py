@@ -13,6 +13,7 @@ from checkout.shop_counts import ShopCounts
 from gateway.admin.audit_stats import AuditStats
 from gateway.admin.checkout_stats import CheckoutStats, ReportStats
 from gateway.admin.order_flow import ShopStats
+from gateway.admin.trending_stats import TrendingStats
 from gateway.compose.background import Background
 from gateway.compose.orders import OrderBackends
 from gateway.compose.outbox import open_outbox
@@ -45,6 +46,8 @@ def start_order_parts(
         parts["audit"] = AuditStats(watch)
     if shop is not None:
         parts |= {"checkouts": CheckoutStats(shop.checkout), "reports": ReportStats(shop.reports)}
+        if shop.trending is not None:
+            parts["trending"] = TrendingStats(shop.trending)
     return parts
 
 

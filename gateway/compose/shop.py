@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
+from cart.catalog.redis_trends import RedisTrends
+from cart.catalog.trending import Trending, TrendingHandlers
 from cart.handlers import CartHandlers
 from cart.redis_carts import RedisCarts
 from cart.stock_watch import StockWatch
@@ -27,7 +29,7 @@ from checkout.sweeper import StockSweeper
 from gateway.api.binding import Route
 from gateway.api.events import EventStreams
 from gateway.api.home_calls import HomeCalls
-from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.api.routes import cart_routes, checkout_routes, product_routes, trending_routes
 from gateway.api.webhook_routes import webhook_routes
 from gateway.compose.agents import open_agents
 from gateway.compose.background import Background
@@ -52,6 +54,7 @@ class Shop:
     event_streams: EventStreams
     routes: Sequence[Route]
     reports: FactIntake
+    trending: Trending | None
 
 
 async def open_shop(  # noqa: PLR0917 - each is a part of a process that is opened once
@@ -66,14 +69,21 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     dispatch: Dispatch,
     is_queued: IsQueued | None,
     home_calls: HomeCalls,
+    is_strained: Callable[[], bool],
 ) -> Shop:
-    """Open everything that shoppers call; `dispatch` sends the messages of orders, `is_queued` waits for it."""
+    """Open everything that shoppers call; `dispatch` sends the messages of orders, `is_queued` waits for it.
+
+    While the process `is_strained`, it does without trending products.
+    """
     catalog = RedisCatalog(backends.client)
     search = GuardedSearch(
         await open_search(settings.data_dir, stack), backends.breakers.of("search", is_failure=is_search_failure)
     )
     carts = RedisCarts(backends.client)
-    checkout = _open_checkout(backends, prices, carts, background, dispatch=dispatch, is_queued=is_queued)
+    trending = _open_trending(settings, backends, background, is_strained)
+    checkout = _open_checkout(
+        backends, prices, carts, background, dispatch=dispatch, is_queued=is_queued, trending=trending
+    )
     stack.push_async_callback(checkout.close)
     stock_watch = StockWatch(catalog)
     cart_handlers = CartHandlers(
@@ -98,6 +108,11 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     routes = (
         *cart_routes(cart_handlers, backends.privacy.pseudonyms.of_owner),
         *product_routes(products, currency=settings.currency),
+        *(
+            ()
+            if trending is None
+            else trending_routes(TrendingHandlers(trending, products), currency=settings.currency)
+        ),
         *checkout_routes(checkout, lists, streams, home_calls=home_calls),
         *_webhook_routes(settings, reports),
         *open_agents(
@@ -108,7 +123,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
             prices=prices,
         ),
     )
-    return Shop(checkout, streams, routes, reports)
+    return Shop(checkout, streams, routes, reports, trending)
 
 
 def _webhook_routes(settings: Settings, intake: FactIntake) -> Sequence[Route]:
@@ -121,6 +136,17 @@ def _webhook_routes(settings: Settings, intake: FactIntake) -> Sequence[Route]:
     )
 
 
+def _open_trending(
+    settings: Settings, backends: OrderBackends, background: Background, is_paused: Callable[[], bool]
+) -> Trending | None:
+    if not settings.trending_half_life:
+        return None
+    trends = RedisTrends(backends.client, half_life_s=settings.trending_half_life)
+    trending = Trending(trends, is_paused=is_paused)
+    background.start("trending products", trending.run)
+    return trending
+
+
 def _open_checkout(
     backends: OrderBackends,
     prices: RedisPriceBook,
@@ -129,6 +155,7 @@ def _open_checkout(
     *,
     dispatch: Dispatch,
     is_queued: IsQueued | None,
+    trending: Trending | None,
 ) -> CheckoutHandlers:
     checkout = CheckoutHandlers(
         orders=backends.readable,
@@ -140,6 +167,7 @@ def _open_checkout(
         index=backends.index,
         digest=backends.privacy.pseudonyms.digest,
         is_queued=is_queued,
+        on_accepted=None if trending is None else lambda order: trending.count(line.sku for line in order.lines),
     )
     background.start("prices", prices.watch)
     background.start("stock sweeper", StockSweeper(backends.orders, backends.stock, pinned=backends.pinned.pinned).run)

@@ -284,6 +284,14 @@ class Settings:
     show_stock: bool = field(
         default=True, metadata=_option(Boolean(), "whether products show how many there are", metavar="yes|no")
     )
+    trending_half_life: float = field(
+        default=21_600.0,
+        metadata=_option(
+            Number(0, 2_592_000, float),
+            "the time after which an order counts half for trending products; 0 for no such products",
+            metavar="SECONDS",
+        ),
+    )
     order_concurrency: int = field(
         default=64,
         metadata=_option(Number(1, 10_000), "orders that one worker process works on at a time", metavar="N"),

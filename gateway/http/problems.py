@@ -22,6 +22,8 @@ from store import Reason, StoreOverloaded, StoreUnavailable
 
 Members = Mapping[str, Any]
 RETRY_AFTER_S: Final = 1
+# Long enough for a peak to pass: nobody needs the list.
+TRENDING_RETRY_S: Final = 10
 # The member of a response to a write that may have taken effect, although it failed.
 MAY_HAVE_RUN: Final = "may_have_run"
 _READ_FIRST: Final = "The change was not confirmed in time, and may have been made. Read before you repeat it."
@@ -142,6 +144,13 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
     ),
     cart.ProductNotFound: Problem(
         "product-not-found", 404, "Product not found", "No product has this SKU.", lambda e: {"sku": e.sku}
+    ),
+    cart.TrendingPaused: Problem(
+        "disabled",
+        503,
+        "Temporarily disabled",
+        "Trending products are off while the server lacks capacity. Retry after the time in Retry-After.",
+        retry_after_s=TRENDING_RETRY_S,
     ),
     cart.CartFull: Problem("cart-full", 422, "Cart full", "The cart may have at most `limit` lines.", _limit),
     cart.QuantityLimit: Problem(

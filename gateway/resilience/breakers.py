@@ -72,6 +72,12 @@ class Breakers:
         """Let a dependency recover that `trip` cut off: by a probe, then a ramp. Raises `KeyError`."""
         self._breakers[name].release()
 
+    def are_closed(self, dependency: str) -> bool:
+        """Whether the breakers of a dependency, of all its servers, are closed."""
+        return all(
+            breaker.state is State.CLOSED for name, breaker in self._breakers.items() if _dependency(name) == dependency
+        )
+
     def states(self) -> dict[str, str]:
         """The state of each breaker."""
         return {name: breaker.state.value for name, breaker in self._breakers.items()}

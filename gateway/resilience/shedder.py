@@ -107,6 +107,13 @@ class Shedder:
         """Whether every request of that criticality is shed now."""
         return self.pressure.shares[criticality] >= 1.0
 
+    @property
+    def is_strained(self) -> bool:
+        """Whether any request was shed in the last second or so, or would be now."""
+        return self._table.enabled and (
+            self.pressure.value > 0.0 or any(self._recent.share(level) for level in range(_LEVELS))
+        )
+
     def admit_after_all(self, criticality: int) -> None:
         """Count a request as admitted that `admits` has counted as shed."""
         self.shed[criticality] -= 1

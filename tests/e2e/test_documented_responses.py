@@ -209,11 +209,13 @@ def _drive_carts(driver: Driver) -> None:
 def _drive_products(driver: Driver) -> None:
     for template, path in (
         ("GET /v1/products", "/v1/products?limit=2"),
+        ("GET /v1/products/trending", "/v1/products/trending"),
         ("GET /v1/products/{sku}", f"/v1/products/{SKU}"),
     ):
         _, headers, _ = driver.call(template, path)
         driver.call(template, path, None, f"If-None-Match: {headers['ETag']}")
     driver.call("GET /v1/products", "/v1/products?limit=0")
+    driver.call("GET /v1/products/trending", "/v1/products/trending?limit=0")
     driver.call("GET /v1/products/{sku}", "/v1/products/none")
     driver.call("GET /v1/products/{sku}", "/v1/products/4111111111111111")
 

@@ -23,7 +23,7 @@ FREEING_FIRST: Final = {"cart/scripts": {"delete", "remove_line"}}
 # The others store something new, so they are refused as a whole. Those of a room are composed with its common part, those of
 # a cart with `write`.
 GROWING: Final = {
-    "cart/catalog/scripts": {"put_product"},
+    "cart/catalog/scripts": {"put_product", "trend"},
     "cart/scripts": {
         "add_line",
         "create",

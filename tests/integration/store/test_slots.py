@@ -26,6 +26,7 @@ import gateway
 import store as store_package
 from cart.catalog.model import CatalogRow
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
+from cart.catalog.redis_trends import RedisTrends
 from cart.ids import new_cart_id, new_own_cart_id, order_id_for, parse_sku, partition_of
 from cart.model import CartId, OrderId, Sku
 from cart.ports import DIGEST_CHARS
@@ -180,6 +181,9 @@ class Uses:
         await catalog.has_imported("digest")
         async with catalog.lease(wait_s=1):
             await prices.products(SKUS)
+        trends = RedisTrends(self.store, half_life_s=60)
+        await trends.add(dict.fromkeys(SKUS, 1))
+        await trends.top(10)
 
     async def carts(self) -> None:
         shop, erasure = self.shop, RedisCartErasure(self.store)

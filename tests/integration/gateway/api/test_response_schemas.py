@@ -9,7 +9,7 @@ import pytest
 
 from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
-from gateway.api.routes import cart_routes, checkout_routes, product_routes
+from gateway.api.routes import cart_routes, checkout_routes, product_routes, trending_routes
 from tests.integration.gateway.shop_server import BOX, MUG, ShopServer, shop_server
 from tests.raw_http import RawResponse
 
@@ -19,6 +19,7 @@ DOCUMENT = document(
     (
         *cart_routes(NO_HANDLERS),
         *product_routes(NO_HANDLERS),
+        *trending_routes(NO_HANDLERS),
         *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
         *health_routes(HealthSources(checks={})),
     ),

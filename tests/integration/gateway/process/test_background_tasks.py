@@ -38,6 +38,7 @@ TASKS = {
     "store history",
     "store watch",
     "timetable",
+    "trending products",
     "waiting rooms",
     "webhooks",
 }

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from cart.catalog.ports import SearchUnavailable
-from cart.errors import CartClosed, Interrupted, Refusal
+from cart.errors import CartClosed, Interrupted, Refusal, TrendingPaused
 from checkout import errors as _  # noqa: F401 - so that its refusals are subclasses
 from gateway.http import problem_body, problems
 from store import Reason, StoreOverloaded, StoreTimeout, StoreUnavailable
@@ -156,7 +156,8 @@ RETRY_AFTER_BY_LAYER = (problems.OVERLOADED, problems.WAITING_ROOM, problems.DIS
     ids=lambda row: row.title[:30],
 )
 def test_a_503_has_retry_after(row: problems.Problem) -> None:
-    assert b"Retry-After: 1\r\n" in problems.response(row, "id").header_block
+    expected = problems.TRENDING_RETRY_S if row is problems.REFUSALS[TrendingPaused] else problems.RETRY_AFTER_S
+    assert b"Retry-After: %d\r\n" % expected in problems.response(row, "id").header_block
 
 
 def test_a_slug_has_one_status_and_one_title() -> None:

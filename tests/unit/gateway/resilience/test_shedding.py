@@ -120,6 +120,31 @@ def test_a_high_lag_sheds_the_less_critical(shedder: Shedder, clock: Clock) -> N
     assert not shedder.admits(CRITICALITIES.index("browse"), shedder.limit_of(STORE))
 
 
+def test_it_is_strained_from_the_first_shed_request_until_a_while_after_the_last(
+    shedder: Shedder, clock: Clock
+) -> None:
+    strained = [shedder.is_strained]
+    press(shedder, clock)
+    strained.append(shedder.is_strained)
+    assert not shedder.admits(BROWSE, shedder.limit_of(STORE))
+    for _ in range(int(10 / TICK_S)):
+        clock.now += TICK_S
+        shedder.observe(clock.now, 0.0, 0.0)
+    strained.append(shedder.is_strained)
+    press(shedder, clock)
+    shedder.update(Shedding(enabled=False))
+    strained.append(shedder.is_strained)
+    assert strained == [False, True, False, False]
+
+
+def test_it_is_strained_after_a_dependency_had_no_room_for_a_request(shedder: Shedder, clock: Clock) -> None:
+    fill(shedder)
+    assert not shedder.admits(BROWSE, shedder.limit_of(STORE))
+    clock.now += 1.0
+    shedder.observe(clock.now, 0.0, 0.0)
+    assert shedder.is_strained
+
+
 def test_early_rejection_begins_when_a_criticality_is_shed_as_a_whole(shedder: Shedder, clock: Clock) -> None:
     reported: list[bool] = []
     shedder.on_shedding_all = reported.append
