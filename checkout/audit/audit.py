@@ -14,6 +14,7 @@ import msgspec
 from cart.ids import partition_of
 from cart.model import CartId, OrderId, Sku
 from checkout.audit.finding import DEFAULT_BOUNDS, Bounds, Finding
+from checkout.audit.pacer import Pacer
 from checkout.audit.rules import ORDER_RULES
 from checkout.audit.rules.stock import stock, stray_hold
 from checkout.audit.rules.waiting import claim, outbox
@@ -21,7 +22,7 @@ from checkout.ports.books import Books, Entry
 
 CONFIRM_AFTER_S: Final = 5.0
 T = TypeVar("T")
-# Orders and SKUs of one look.
+# Orders of one look.
 PAGE: Final = 50
 
 
@@ -37,7 +38,7 @@ class AuditReport(msgspec.Struct, frozen=True):
 
 
 class Audit:
-    """Audits all books, `rate` orders a second at most.
+    """Audits all books: `rate` records a second at most, of orders, holds and all that waits.
 
     A suspect breaks a rule. It is looked at again `confirm_after_s` later, and is a finding if it still breaks the same one: beside
     live traffic, the parts of an order are read at different moments.
@@ -55,14 +56,13 @@ class Audit:
     ) -> None:
         self._books = books
         self._bounds = bounds
-        self._rate = rate
+        self._pacer = Pacer(rate, clock=clock, sleep=sleep)
         self._confirm_after_s = confirm_after_s
-        self._clock = clock
         self._sleep = sleep
 
     async def run(self, progress: Callable[[AuditReport], None] = lambda _report: None) -> AuditReport:
         """Look at everything once, and at suspects twice."""
-        started, looked_at = self._clock(), 0
+        looked_at = 0
         counts: Counter[str] = Counter()
         suspects: list[Finding] = []
         skus: set[Sku] = set()
@@ -74,10 +74,9 @@ class Audit:
                 counts.update(_became(entry) for entry in entries if entry.order is not None)
                 skus.update(line.sku for entry in entries if entry.order is not None for line in entry.order.lines)
                 suspects += self._of_orders(entries)
-                await self._sleep(max(0.0, looked_at / self._rate - (self._clock() - started)))
             progress(AuditReport(looked_at, done + 1, len(partitions), len(suspects), dict(counts)))
-        for page in _pages(sorted(skus)):
-            suspects += await self._of_stock(page)
+        for sku in sorted(skus):
+            suspects += await self._of_stock(sku)
         findings = await self._confirmed(suspects)
         return AuditReport(looked_at, len(partitions), len(partitions), len(suspects), dict(counts), findings)
 
@@ -88,18 +87,31 @@ class Audit:
             new = set(names) - seen
             seen |= new
             for page in _pages(sorted(new)):
-                yield await self._books.entries(page)
+                yield await self._read(page)
+
+    async def _read(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+        entries = await self._books.entries(order_ids)
+        await self._pacer.after(len(entries))
+        return entries
 
     def _of_orders(self, entries: Iterable[Entry]) -> list[Finding]:
         return [found for entry in entries for rule in ORDER_RULES for found in rule(entry, self._bounds)]
 
     async def _waiting(self, partition: str) -> list[Finding]:
-        messages, claims = await self._books.outbox(partition), await self._books.claims(partition)
-        return [*outbox(messages, self._bounds), *claim(claims, self._bounds)]
+        messages = await self._books.outbox(partition)
+        await self._pacer.after(len(messages))
+        found = [*outbox(messages, self._bounds)]
+        async for claims in self._books.claims(partition):
+            found += claim(claims, self._bounds)
+            await self._pacer.after(len(claims))
+        return found
 
-    async def _of_stock(self, skus: Sequence[Sku]) -> list[Finding]:
-        records = await self._books.stock(skus)
-        return [*stock(records), *stray_hold(records, self._bounds)]
+    async def _of_stock(self, sku: Sku) -> list[Finding]:
+        found: list[Finding] = []
+        async for record in self._books.stock(sku):
+            found += [*stock([record]), *stray_hold([record], self._bounds)]
+            await self._pacer.after(record.holds)
+        return found
 
     async def _confirmed(self, suspects: Sequence[Finding]) -> Sequence[Finding]:
         """Those that a second look finds again."""
@@ -108,14 +120,15 @@ class Audit:
         await self._sleep(self._confirm_after_s)
         again: list[Finding] = []
         for orders in _pages(_subjects(suspects, "order")):
-            again += self._of_orders(await self._books.entries([OrderId(each) for each in orders]))
+            again += self._of_orders(await self._read([OrderId(each) for each in orders]))
         names = [*_subjects(suspects, "outbox"), *_subjects(suspects, "claim")]
         for partition in sorted({partition_of(CartId(name)) for name in names}):
             again += await self._waiting(partition)
-        for skus in _pages(_subjects(suspects, "sku")):
-            again += await self._of_stock([Sku(each) for each in skus])
+        for sku in _subjects(suspects, "sku"):
+            again += await self._of_stock(Sku(sku))
         first = {each.identity for each in suspects}
-        return [each for each in again if each.identity in first]
+        # Each once: the stock of a SKU is read with every page of its holds.
+        return list({each.identity: each for each in again if each.identity in first}.values())
 
 
 def _subjects(findings: Iterable[Finding], kind: str) -> Sequence[str]:

@@ -10,18 +10,22 @@ Kind = Literal["order", "claim", "outbox", "sku"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """An order, a claim, a message or a SKU breaks a rule; `remedy` is a command to run, or advice."""
+    """An order, a claim, a message or a SKU breaks a rule; `remedy` is a command to run, or advice.
+
+    `part` names what it is of the subject that breaks it, where that may be several things.
+    """
 
     rule: str
     kind: Kind
     subject: str
     detail: str
     remedy: str
+    part: str = ""
 
     @property
-    def identity(self) -> tuple[str, str]:
-        """Rule and subject, which a second look compares: the detail may have changed meanwhile."""
-        return self.rule, self.subject
+    def identity(self) -> tuple[str, str, str]:
+        """Rule, subject and part, which a second look compares: the detail may have changed meanwhile."""
+        return self.rule, self.subject, self.part
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

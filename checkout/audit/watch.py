@@ -14,7 +14,7 @@ from checkout.audit.audit import Audit, AuditReport
 from checkout.audit.finding import Finding
 from primitives.rounds import try_round
 
-# Orders a second: a few percent of a core.
+# Records a second: a few percent of a core.
 RATE: Final = 200.0
 # How often a process that audits says that it still does.
 CLAIM_S: Final = 10.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from cart.ids import partition_of
 from cart.model import OrderId, Sku
@@ -76,20 +76,18 @@ class MemoryBooks:
         now = self._clock_ms()
         return [Waiting(name, now - at) for name, at in self._orders.posted() if partition_of(name) == partition]
 
-    async def claims(self, partition: str) -> Sequence[Waiting]:
+    async def claims(self, partition: str) -> AsyncIterator[Sequence[Waiting]]:
         """See `Books.claims`."""
         now = self._clock_ms()
-        return [
+        yield [
             Waiting(f"{cart_id} {version}", now - at)
             for cart_id, version, at in self._orders.begun()
             if partition_of(cart_id) == partition
         ]
 
-    async def stock(self, skus: Collection[Sku]) -> Sequence[StockRecord]:
+    async def stock(self, sku: Sku) -> AsyncIterator[StockRecord]:
         """See `Books.stock`."""
-        return [self._stock_of(sku) for sku in skus]
-
-    def _stock_of(self, sku: Sku) -> StockRecord:
-        strays = {each: hold for each, hold in self._stock.holds(sku).items() if each not in self._orders.orders}
+        holds = self._stock.holds(sku)
+        strays = {each: hold for each, hold in holds.items() if each not in self._orders.orders}
         available = self._stock.available.get(sku)
-        return StockRecord(sku, None if available is None else str(available), strays, self._clock_ms())
+        yield StockRecord(sku, None if available is None else str(available), len(holds), strays, self._clock_ms())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -56,10 +56,11 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class StockRecord(msgspec.Struct, frozen=True):
-    """The available units of a SKU, as they are stored, and the orders that hold some. `strays` are holds without an order."""
+    """The available units of a SKU, as they are stored, and a page of its `holds`, of which `strays` are without an order."""
 
     sku: Sku
     available: str | None
+    holds: int
     strays: Mapping[OrderId, Hold]
     now_ms: int
 
@@ -84,10 +85,10 @@ class Books(Protocol):
         """The oldest messages that the queue does not have, by the id of their order."""
         ...
 
-    async def claims(self, partition: str) -> Sequence[Waiting]:
-        """The open claims, by "cart id version"."""
+    def claims(self, partition: str) -> AsyncIterator[Sequence[Waiting]]:
+        """Pages of the open claims, by "cart id version"."""
         ...
 
-    async def stock(self, skus: Collection[Sku]) -> Sequence[StockRecord]:
-        """The stock of these SKUs."""
+    def stock(self, sku: Sku) -> AsyncIterator[StockRecord]:
+        """The stock of a SKU: a record for each page of its holds, and one if it has none."""
         ...

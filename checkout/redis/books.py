@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +29,7 @@ from checkout.stored import (
 )
 from store import Script, Store
 
+PAGE_OF_LIST: Final = Script.from_package("checkout.redis", "scripts/page_of_list.lua")
 READ_ENTRIES: Final = Script.from_package("checkout.redis", "scripts/read_entries.lua")
 # Of one call.
 PAGE: Final = 500
@@ -53,15 +54,10 @@ class RedisBooks:
 
     async def _by_score(self, key: str) -> AsyncIterator[Sequence[OrderId]]:
         """Pages of a sorted set. An order that changes meanwhile moves towards the end, so it is not missed."""
-        start = "-inf"
-        while found := await self._store.execute(
-            "ZRANGE", key, start, "+inf", "BYSCORE", "LIMIT", 0, PAGE, "WITHSCORES"
-        ):
-            last = str(int(found[-1][1]))
-            if len(found) == PAGE:  # the next page begins behind all orders of this millisecond
-                yield _ids(await self._store.execute("ZRANGE", key, last, last, "BYSCORE"))
-            yield _ids(name for name, _ in found)
-            start = f"({last}"
+        last, score = b"", b"-inf"
+        while page := await self._store.run(PAGE_OF_LIST, [key], [last, score, PAGE]):
+            last, score = page[-2:]
+            yield _ids(page[::2])
 
     async def _hash(self, key: str) -> AsyncIterator[Mapping[bytes, bytes]]:
         """Pages of a hash; fields that change meanwhile may come twice."""
@@ -112,30 +108,27 @@ class RedisBooks:
             Waiting(fields[1].decode(), now_ms - int(entry_id.partition(b"-")[0])) for entry_id, fields in entries or ()
         ]
 
-    async def claims(self, partition: str) -> Sequence[Waiting]:
+    async def claims(self, partition: str) -> AsyncIterator[Sequence[Waiting]]:
         """See `Books.claims`."""
         now_ms = await self._now_ms()
-        return [
-            Waiting(name.decode(), now_ms - int(note.partition(b"\n")[0]))
-            async for page in self._hash(open_claims_key(partition))
-            for name, note in page.items()
-        ]
+        async for page in self._hash(open_claims_key(partition)):
+            yield [Waiting(name.decode(), now_ms - int(note.partition(b"\n")[0])) for name, note in page.items()]
 
-    async def stock(self, skus: Collection[Sku]) -> Sequence[StockRecord]:
+    async def stock(self, sku: Sku) -> AsyncIterator[StockRecord]:
         """See `Books.stock`."""
-        return await asyncio.gather(*(self._stock_of(sku) for sku in skus))
-
-    async def _stock_of(self, sku: Sku) -> StockRecord:
-        strays: dict[OrderId, Hold] = {}
         async for page in self._hash(holds_key(sku)):
-            exist = await asyncio.gather(*(self._store.execute("EXISTS", order_key(each)) for each in _ids(page)))
-            strays |= {
+            ids = _ids(page)
+            available, now_ms, *exist = await asyncio.gather(
+                self._store.execute("HGET", product_key(sku), "stock"),
+                self._now_ms(),
+                *(self._store.execute("EXISTS", order_key(each)) for each in ids),
+            )
+            strays = {
                 order_id: _hold(text)
-                for (order_id, text), is_there in zip(zip(_ids(page), page.values(), strict=True), exist, strict=True)
+                for order_id, text, is_there in zip(ids, page.values(), exist, strict=True)
                 if not is_there
             }
-        available = await self._store.execute("HGET", product_key(sku), "stock")
-        return StockRecord(sku, None if available is None else available.decode(), strays, await self._now_ms())
+            yield StockRecord(sku, None if available is None else available.decode(), len(ids), strays, now_ms)
 
     async def _now_ms(self) -> int:
         seconds, microseconds = await self._store.execute("TIME")

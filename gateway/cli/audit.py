@@ -29,7 +29,11 @@ def add_parser(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     audit.add_argument(
-        "--rate", type=positive(100_000), default=_RATE, metavar="COUNT", help="orders a second at most (default: 1000)"
+        "--rate",
+        type=positive(100_000),
+        default=_RATE,
+        metavar="COUNT",
+        help="orders, holds and waiting records that are read a second, at most (default: 1000)",
     )
     audit.add_argument(
         "--stuck-after",

@@ -16,7 +16,7 @@ def stock(records: Iterable[StockRecord]) -> Iterator[Finding]:
             continue  # a SKU that left the catalogue
         if not record.available.isdecimal():
             detail = f"its available stock is {record.available}"
-            yield Finding("stock", "sku", record.sku, detail, "count it, and import the catalogue with its stock")
+            yield Finding("stock", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
 
 
 def stray_hold(records: Iterable[StockRecord], bounds: Bounds) -> Iterator[Finding]:
@@ -26,4 +26,4 @@ def stray_hold(records: Iterable[StockRecord], bounds: Bounds) -> Iterator[Findi
             if hold.until_ms is None or record.now_ms - hold.until_ms > bounds.hold_ms:
                 detail = f"{hold.quantity} units are {'sold' if hold.until_ms is None else 'held'} for {order_id}, which is no order"
                 remedy = restore(order_id)
-                yield Finding("stray_hold", "sku", record.sku, detail, remedy)
+                yield Finding("stray_hold", "sku", record.sku, detail, remedy, part=order_id)

@@ -269,12 +269,12 @@ class Uses:
 
     async def books(self) -> None:
         books, order = RedisBooks(self.store), await self.ordered()
-        async for _ in books.orders(partition_of(order.id)):
-            pass
+        partition = partition_of(order.id)
+        for pages in (books.orders(partition), books.claims(partition), *map(books.stock, SKUS)):
+            async for _ in pages:
+                pass
         await books.entries([order.id, (await self.ordered()).id])
-        await books.outbox(partition_of(order.id))
-        await books.claims(partition_of(order.id))
-        await books.stock(SKUS)
+        await books.outbox(partition)
 
     async def ended_orders(self) -> None:
         shop, order = self.shop, await self.ordered()
