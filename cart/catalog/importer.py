@@ -186,6 +186,7 @@ class _Import:
     ) -> ImportReport:
         """Write the staged rows to their target; then the content counts as imported there."""
         done, kept_stock, counts = 0, 0, PutCounts(0, 0, 0)
+        name = "" if search is None else await search.name()
         async with _announced(catalog) as announce:
             async for rows in self._batches():
                 if catalog is not None:
@@ -196,6 +197,9 @@ class _Import:
                 # After the store: every product that the search finds can be shown.
                 if search is not None:
                     await search.upsert(rows)
+                if catalog is not None:
+                    # Also of products that are as before: an import that was cut off announced less than it wrote.
+                    await catalog.announce([row.sku for row in rows if _is_searched(row)], by=name)
                 done += len(rows)
                 progress(ImportProgress("importing", done, done, checked.sound))
         for target in (catalog, search):
@@ -245,6 +249,11 @@ async def _announced(catalog: Catalog | None) -> AsyncIterator[Callable[[PutCoun
     finally:
         if is_stale and catalog is not None:
             await catalog.raise_epoch()
+
+
+def _is_searched(row: CatalogRow) -> bool:
+    """Whether the row has a member that a search knows."""
+    return row.name is not None or row.price is not None or row.category is not None
 
 
 def _kept_stock(rows: Sequence[CatalogRow], counts: PutCounts) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 
-from cart.catalog.model import CatalogRow, ProductFilter
+from cart.catalog.model import CatalogRow, ProductFilter, row_of
 from cart.catalog.ports import (
     LEAST_WEIGHT,
     TREND_PRODUCTS,
+    CatalogChange,
     ForeignCursor,
     ImportBusy,
     PutCounts,
@@ -34,6 +36,7 @@ class MemoryCatalog:
         self.stock: dict[Sku, int] = {}
         self.epoch = 0
         self._imported: set[str] = set()
+        self._changes: list[CatalogChange] = []
         self._lease = asyncio.Lock()
 
     @property
@@ -77,6 +80,27 @@ class MemoryCatalog:
     async def missing(self, skus: Sequence[Sku]) -> list[Sku]:
         """See `Catalog`."""
         return [sku for sku in skus if sku not in self.book]
+
+    async def remove(self, skus: Sequence[Sku]) -> int:
+        """See `Catalog`."""
+        book = dict(self.book)
+        removed = [sku for sku in skus if book.pop(sku, None) is not None]
+        self.book = book
+        return len(removed)
+
+    async def announce(self, skus: Sequence[Sku], *, by: str) -> None:
+        """See `Catalog`. A position is the number of changes up to there."""
+        if skus:
+            self._changes.append(CatalogChange(str(len(self._changes) + 1), skus, by))
+
+    async def changes_after(self, position: str, limit: int) -> Sequence[CatalogChange]:
+        """See `Catalog`."""
+        return self._changes[int(position or 0) :][:limit]
+
+    async def rows(self, skus: Sequence[Sku]) -> Sequence[CatalogRow | None]:
+        """See `Catalog`."""
+        products = [self.book.get(sku) for sku in skus]
+        return [None if product is None else row_of(product) for product in products]
 
     async def raise_epoch(self) -> None:
         """See `Catalog`."""
@@ -137,47 +161,76 @@ class MemoryTrends:
         self._as_of = now
 
 
+# The rank of a match and the number of its product, which order the matches.
+_Place = tuple[int, int]
+_SKU_ITSELF, _ALL_WORDS, _INSIDE = range(3)
+
+
 class MemorySearch:
     """A `ProductSearch` that looks at every product."""
 
     def __init__(self) -> None:
         self._rows: dict[Sku, CatalogRow] = {}
         self._words: dict[Sku, set[str]] = {}
+        self._numbers: dict[Sku, int] = {}
+        self._next_number = itertools.count()
         self._imported: set[str] = set()
+        self._position = ""
 
     async def page(
         self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
     ) -> SearchHits:
-        """See `ProductSearch`. The cursor is the position and the query, in plain text."""
-        skus = list(self._rows) if q is None else self._matching(q)
-        if only is not None:
-            skus = [sku for sku in skus if _admits(only, self._rows[sku])]
+        """See `ProductSearch`. The cursor is the place of the last match and the query, in plain text."""
         query = f"{q}" if only is None else f"{q}:{only}"
-        start = 0 if cursor is None else _start(cursor, query)
-        end = start + limit
-        return SearchHits(skus[start:end], f"{end}:{query}" if end < len(skus) else None)
+        after = None if cursor is None else _place(cursor, query)
+        places = sorted((place, sku) for sku in self._rows if (place := self._place_of(sku, q)) is not None)
+        found = [
+            (place, sku)
+            for place, sku in places
+            if (after is None or place > after) and (only is None or _admits(only, self._rows[sku]))
+        ]
+        page = found[:limit]
+        next_cursor = "{}-{}:{}".format(*page[-1][0], query) if len(found) > limit else None
+        return SearchHits([sku for _, sku in page], next_cursor)
 
-    def _matching(self, q: str) -> list[Sku]:
-        wanted = set(words_of(q))
-        exact_sku = parse_sku(q)
-        exact, inside = [], []
-        for sku, words in self._words.items():
-            if sku == exact_sku or not wanted:
-                continue
-            if wanted <= words:
-                exact.append(sku)
-            elif all(is_match(word, words) for word in wanted):
-                inside.append(sku)
-        head = [exact_sku] if exact_sku is not None and exact_sku in self._words else []
-        return head + exact + inside
+    def _place_of(self, sku: Sku, q: str | None) -> _Place | None:
+        number = self._numbers[sku]
+        if q is None:
+            return _ALL_WORDS, number
+        if sku == parse_sku(q):
+            return _SKU_ITSELF, number
+        wanted, words = set(words_of(q)), self._words[sku]
+        if not wanted or not all(is_match(word, words) for word in wanted):
+            return None
+        return (_ALL_WORDS if wanted <= words else _INSIDE), number
 
     async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """See `ProductSearch`."""
         for row in rows:
             indexed = _indexed(self._rows.get(row.sku), row)
             if indexed.name is not None:
+                if row.sku not in self._rows:
+                    self._numbers[row.sku] = next(self._next_number)
                 self._rows[row.sku] = indexed
                 self._words[row.sku] = set(words_of(indexed.name))
+
+    async def remove(self, skus: Sequence[Sku]) -> None:
+        """See `ProductSearch`."""
+        for sku in skus:
+            self._rows.pop(sku, None)
+            self._words.pop(sku, None)
+
+    async def name(self) -> str:
+        """See `ProductSearch`."""
+        return f"memory-{id(self)}"
+
+    async def position(self) -> str:
+        """See `ProductSearch`."""
+        return self._position
+
+    async def mark_position(self, position: str) -> None:
+        """See `ProductSearch`."""
+        self._position = position
 
     async def has_imported(self, digest: str) -> bool:
         """See `ProductSearch`."""
@@ -211,8 +264,9 @@ def _admits(only: ProductFilter, row: CatalogRow) -> bool:
     return is_in_category and (is_price_unknown or only.admits_price(row.price or 0, row.currency or ""))
 
 
-def _start(cursor: str, wanted: str) -> int:
-    position, _, query = cursor.partition(":")
-    if not position.isdecimal() or query != wanted:
+def _place(cursor: str, wanted: str) -> _Place:
+    place, _, query = cursor.partition(":")
+    rank, _, number = place.partition("-")
+    if not (rank.isdecimal() and number.isdecimal()) or query != wanted:
         raise ForeignCursor(cursor)
-    return int(position)
+    return int(rank), int(number)

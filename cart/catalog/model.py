@@ -35,6 +35,11 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
         return self.stock is not None and self == CatalogRow(self.sku, stock=self.stock)
 
 
+def row_of(product: Product) -> CatalogRow:
+    """The row that puts this product, without its stock."""
+    return CatalogRow(product.sku, product.name, product.price, product.currency, category=product.category)
+
+
 class ProductFilter(msgspec.Struct, frozen=True, gc=False):
     """The products of one category, or with a price in a range; None is no limit.
 

@@ -66,6 +66,14 @@ class StockLevels(Protocol):
         ...
 
 
+class CatalogChange(NamedTuple):
+    """Products that were put or removed; `position` orders the changes, `by` is the search that has them already."""
+
+    position: str
+    skus: Sequence[Sku]
+    by: str
+
+
 class Catalog(Protocol):
     """The truth about products, as an import writes it."""
 
@@ -78,6 +86,25 @@ class Catalog(Protocol):
 
     async def missing(self, skus: Sequence[Sku]) -> list[Sku]:
         """Those of the SKUs that are not in the catalogue."""
+        ...
+
+    async def remove(self, skus: Sequence[Sku]) -> int:
+        """Sell these products no more; returns how many were in the catalogue. Their stock stays, for orders that hold some."""
+        ...
+
+    async def announce(self, skus: Sequence[Sku], *, by: str) -> None:
+        """Announce that these products were put or removed, to the searches of all hosts but `by`, which has it already."""
+        ...
+
+    async def changes_after(self, position: str, limit: int) -> Sequence[CatalogChange]:
+        """The next announcements after that position, the oldest first; all there are after the position "".
+
+        Some of the last 500,000 announced products are stored.
+        """
+        ...
+
+    async def rows(self, skus: Sequence[Sku]) -> Sequence[CatalogRow | None]:
+        """The products as they are now, without their stock; None for one that is not in the catalogue."""
         ...
 
     async def raise_epoch(self) -> None:
@@ -126,6 +153,22 @@ class ProductSearch(Protocol):
 
         A row without a name, of a product that is not in the index, has no effect.
         """
+        ...
+
+    async def remove(self, skus: Sequence[Sku]) -> None:
+        """Remove products; all or none. Those that are not in the index are ignored; one that is added again is the last."""
+        ...
+
+    async def name(self) -> str:
+        """The name of this index, which no other has, in changes of the catalogue; "" for an index that follows none."""
+        ...
+
+    async def position(self) -> str:
+        """The position up to which this index has the changes of the catalogue; "" at first."""
+        ...
+
+    async def mark_position(self, position: str) -> None:
+        """Record that this index has the changes up to there."""
         ...
 
     async def has_imported(self, digest: str) -> bool:

@@ -1,7 +1,8 @@
 """The catalogue in Redis: one hash per product, tagged by its SKU, with the live stock in it.
 
 Keys: `{<sku>}p` hash (name, price, currency, stock, and its category if it has one); `catalog:epoch` counter, raised when a price or a name changed;
-`catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:lease` the lease of the running import.
+`catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:lease` the lease of the running import; `catalog:changes` stream
+of products that were put or removed, for the searches of other hosts.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from cart.catalog.model import CatalogRow
-from cart.catalog.ports import ImportBusy, PutCounts, StockUnknown
+import msgspec
+
+from cart.catalog.model import CatalogRow, row_of
+from cart.catalog.ports import CatalogChange, ImportBusy, PutCounts, StockUnknown
 from cart.ids import parse_sku
 from cart.model import Product, Sku
 from cart.sku_keys import product_key
@@ -24,9 +27,12 @@ from store import Lease, LeaseBusy, LeaseLost, Script, Store, StoreError
 EPOCH_KEY = "catalog:epoch"
 IMPORTS_KEY = "catalog:imports"
 LEASE_KEY = "catalog:lease"
+CHANGES_KEY = "catalog:changes"
 
 # Commands sent together: few enough for the queue and the deadline of the store client.
 WINDOW = 250
+# Entries of the stream: as many products as a large catalogue has, in some 10 MB.
+MAX_CHANGES = 2000
 ATTEMPTS = 7
 FIRST_RETRY_S = 0.1
 MAX_RETRY_S = 3.2
@@ -132,15 +138,17 @@ class RedisPriceBook:
         return new
 
     async def _fetch(self, skus: Sequence[Sku]) -> dict[Sku, Product]:
-        possible = [sku for sku in skus if parse_sku(sku) is not None]
-        replies = await asyncio.gather(
-            *(self._store.execute("HMGET", product_key(sku), *_OF_PRODUCT) for sku in possible)
-        )
-        return {
-            sku: Product(sku, name.decode(), int(price), currency.decode(), (category or b"").decode())
-            for sku, (name, price, currency, category) in zip(possible, replies, strict=True)
-            if name is not None
-        }
+        return await fetch_products(self._store, [sku for sku in skus if parse_sku(sku) is not None])
+
+
+async def fetch_products(store: Store, skus: Sequence[Sku]) -> dict[Sku, Product]:
+    """Those of the products that are in the catalogue. Raises `StoreError`."""
+    replies = await asyncio.gather(*(store.execute("HMGET", product_key(sku), *_OF_PRODUCT) for sku in skus))
+    return {
+        sku: Product(sku, name.decode(), int(price), currency.decode(), (category or b"").decode())
+        for sku, (name, price, currency, category) in zip(skus, replies, strict=True)
+        if name is not None
+    }
 
 
 class RedisCatalog:
@@ -207,6 +215,46 @@ class RedisCatalog:
             found += [sku for sku, is_there in zip(window, exists, strict=True) if not is_there]
         return found
 
+    async def remove(self, skus: Sequence[Sku]) -> int:
+        """See `Catalog`. Raises `StoreError`."""
+        removed = 0
+        for start in range(0, len(skus), WINDOW):
+            window = skus[start : start + WINDOW]
+
+            def send(window: Sequence[Sku] = window) -> Awaitable[list[int]]:
+                return asyncio.gather(*(self._store.execute("HDEL", product_key(sku), *_OF_PRODUCT) for sku in window))
+
+            fields, _ = await _retry(send)
+            removed += sum(count > 0 for count in fields)
+        return removed
+
+    async def announce(self, skus: Sequence[Sku], *, by: str) -> None:
+        """See `Catalog`. Raises `StoreError`."""
+        for start in range(0, len(skus), WINDOW):
+            encoded = msgspec.json.encode(skus[start : start + WINDOW])
+
+            def send(encoded: bytes = encoded) -> Awaitable[object]:
+                return self._store.execute(
+                    "XADD", CHANGES_KEY, "MAXLEN", "~", MAX_CHANGES, "*", "skus", encoded, "by", by
+                )
+
+            await _retry(send)
+
+    async def changes_after(self, position: str, limit: int) -> Sequence[CatalogChange]:
+        """See `Catalog`. Raises `StoreError`. A position is the id of an entry."""
+        start = f"({position}" if position else "-"
+        entries = await self._store.execute("XRANGE", CHANGES_KEY, start, "+", "COUNT", limit)
+        return [_change(entry_id, fields) for entry_id, fields in entries]
+
+    async def rows(self, skus: Sequence[Sku]) -> Sequence[CatalogRow | None]:
+        """See `Catalog`. Raises `StoreError`."""
+        found: list[CatalogRow | None] = []
+        for start in range(0, len(skus), WINDOW):
+            window = skus[start : start + WINDOW]
+            products = await fetch_products(self._store, window)
+            found += [row_of(products[sku]) if sku in products else None for sku in window]
+        return found
+
     async def raise_epoch(self) -> None:
         """See `Catalog`. Raises `StoreError`."""
         await _retry(lambda: self._store.execute("INCR", EPOCH_KEY))
@@ -231,6 +279,13 @@ class RedisCatalog:
             raise ImportBusy(
                 "this import stood still for too long, and lost its lease to others: import again"
             ) from None
+
+
+def _change(entry_id: bytes, fields: Sequence[bytes]) -> CatalogChange:
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    return CatalogChange(
+        entry_id.decode(), msgspec.json.decode(values[b"skus"], type=list[Sku]), values[b"by"].decode()
+    )
 
 
 def _arguments(row: CatalogRow) -> Sequence[str | int]:

@@ -8,7 +8,7 @@ import sqlite3
 from cart.catalog.model import CatalogRow
 from cart.catalog.words import grams_of, words_of
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 NAMES = "CREATE VIRTUAL TABLE names USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii')"
 # Of a product that was indexed by version 2 none of them is known, until it is imported again.
 FACETS = (
@@ -17,11 +17,22 @@ FACETS = (
     "ALTER TABLE products ADD COLUMN currency TEXT",
     "CREATE INDEX by_category ON products(category) WHERE category IS NOT NULL",
 )
+# The name of the index, which is random; the position up to which it has the changes of the catalogue; and the highest row
+# id that was ever removed: cursors are row ids, so none is given twice.
+FEED = (
+    "CREATE TABLE feed (name TEXT NOT NULL, position TEXT NOT NULL, removed INTEGER NOT NULL)",
+    "INSERT INTO feed VALUES (lower(hex(randomblob(12))), '', 0)",
+)
+INSERT = """
+INSERT INTO products(id, sku, words, category, price, currency)
+VALUES ((SELECT max(coalesce(max(id), 0), (SELECT removed FROM feed)) + 1 FROM products), ?, ?, ?, ?, ?)
+"""
 # Only the words are stored, not the names: the index needs no more to remove a renamed product.
 SCHEMA = (
     "CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, words TEXT NOT NULL)",
     NAMES,
     *FACETS,
+    *FEED,
     "CREATE TABLE imports (digest TEXT PRIMARY KEY) WITHOUT ROWID",
 )
 INDEX = "INSERT INTO names(rowid, words) VALUES (?, ?)"
@@ -53,12 +64,19 @@ def upsert(writer: sqlite3.Connection, row: CatalogRow) -> None:
     writer.execute("UPDATE products SET words = ?, category = ?, price = ?, currency = ? WHERE id = ?", (*now, row_id))
 
 
+def remove(writer: sqlite3.Connection, sku: str) -> None:
+    """Remove a product, if it is in the index."""
+    found = writer.execute("SELECT id, words, category FROM products WHERE sku = ?", (sku,)).fetchone()
+    if found is not None:
+        row_id, words, category = found
+        writer.execute(UNINDEX, (row_id, _indexed(words, category, row_id)))
+        writer.execute("DELETE FROM products WHERE id = ?", (row_id,))
+        writer.execute("UPDATE feed SET removed = max(removed, ?)", (row_id,))
+
+
 def _insert(writer: sqlite3.Connection, row: CatalogRow, words: str) -> None:
     category = row.category or None
-    row_id = writer.execute(
-        "INSERT INTO products(sku, words, category, price, currency) VALUES (?, ?, ?, ?, ?)",
-        (row.sku, words, category, row.price, row.currency),
-    ).lastrowid
+    row_id = writer.execute(INSERT, (row.sku, words, category, row.price, row.currency)).lastrowid
     assert row_id is not None
     writer.execute(INDEX, (row_id, _indexed(words, category, row_id)))
 
@@ -81,15 +99,18 @@ def _indexed(words: str, category: str | None, row_id: int) -> str:
 
 
 def upgrade(writer: sqlite3.Connection, version: int) -> None:
-    """Make an index of the present version of one of version 1 or 2.
+    """Make an index of the present version of an earlier one.
 
-    Files count as not imported: the next import brings the prices and categories, and to version 1 also the words of scripts
-    with marks that are vowels.
+    Files count as not imported in one of version 1 or 2: the next import brings the prices and categories, and to version 1
+    also the words of scripts with marks that are vowels.
     """
-    writer.execute("DELETE FROM imports")
-    if version == 1:
-        _index_again(writer)
-    for statement in FACETS:
+    if version < 3:
+        writer.execute("DELETE FROM imports")
+        if version == 1:
+            _index_again(writer)
+        for statement in FACETS:
+            writer.execute(statement)
+    for statement in FEED:
         writer.execute(statement)
 
 

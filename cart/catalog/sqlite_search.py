@@ -28,7 +28,7 @@ import msgspec
 
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, SearchHits, SearchUnavailable
-from cart.catalog.sqlite_index import SCHEMA, SCHEMA_VERSION, upgrade, upsert, version_of
+from cart.catalog.sqlite_index import SCHEMA, SCHEMA_VERSION, remove, upgrade, upsert, version_of
 from cart.catalog.sqlite_queries import MAX_ROW_ID, Chunk, Only, Row, listed, queries_of, ranked
 from cart.catalog.words import words_of
 from cart.model import Sku
@@ -106,6 +106,22 @@ class SqliteSearch:
         """See `ProductSearch`: one transaction. Raises `SearchUnavailable`."""
         await self._in_thread(self._upsert, rows)
 
+    async def remove(self, skus: Sequence[Sku]) -> None:
+        """See `ProductSearch`: one transaction. Raises `SearchUnavailable`."""
+        await self._in_thread(self._remove, skus)
+
+    async def name(self) -> str:
+        """See `ProductSearch`: that of the file. Raises `SearchUnavailable`."""
+        return (await self._in_thread(self._feed))[0]
+
+    async def position(self) -> str:
+        """See `ProductSearch`. Raises `SearchUnavailable`."""
+        return (await self._in_thread(self._feed))[1]
+
+    async def mark_position(self, position: str) -> None:
+        """See `ProductSearch`. Raises `SearchUnavailable`."""
+        await self._in_thread(self._mark_position, position)
+
     async def has_imported(self, digest: str) -> bool:
         """See `ProductSearch`. Raises `SearchUnavailable`."""
         return await self._in_thread(self._has_imported, digest)
@@ -162,6 +178,20 @@ class SqliteSearch:
             for row in rows:
                 upsert(writer, row)
 
+    def _remove(self, skus: Sequence[Sku]) -> None:
+        with self._writing, self._write_connection() as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            for sku in skus:
+                remove(writer, sku)
+
+    def _feed(self) -> tuple[str, str]:
+        name, position = self._reader().execute("SELECT name, position FROM feed").fetchone()
+        return name, position
+
+    def _mark_position(self, position: str) -> None:
+        with self._writing:
+            self._write_connection().execute("UPDATE feed SET position = ?", (position,))
+
     def _has_imported(self, digest: str) -> bool:
         return self._reader().execute("SELECT 1 FROM imports WHERE digest = ?", (digest,)).fetchone() is not None
 
@@ -187,9 +217,9 @@ class SqliteSearch:
             if version == 0:
                 for statement in SCHEMA:
                     writer.execute(statement)
-            elif version in {1, 2}:
+            elif version < SCHEMA_VERSION:
                 upgrade(writer, version)
-            elif version != SCHEMA_VERSION:
+            elif version > SCHEMA_VERSION:
                 raise SearchUnavailable(
                     f"the product search {self._path} was made by another version of Peakgate:"
                     " remove it and import the catalogue again"

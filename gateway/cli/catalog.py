@@ -1,4 +1,4 @@
-"""`peakgate catalog import`."""
+"""`peakgate catalog import` and `remove`."""
 
 from __future__ import annotations
 
@@ -45,6 +45,19 @@ def add_parser(commands: Commands) -> None:
     )
     add_settings(importing, ["config", "data_dir", "store_url", *STORE_TLS, "log_format", "log_level"])
     importing.set_defaults(run=_import)
+    removing = verbs.add_parser(
+        "remove",
+        help="take products out of the catalogue",
+        description=(
+            "Take products out of the catalogue and its searches, also while the gateway runs; within 2 s they cannot be bought any\n"
+            "more. Orders that hold some of them are not affected. SKUs that are not in the catalogue are ignored."
+        ),
+        epilog="example: peakgate catalog remove 85123A 71053 --data-dir ./data",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    removing.add_argument("skus", metavar="SKU", nargs="+")
+    add_settings(removing, ["config", "data_dir", "store_url", *STORE_TLS, "log_format", "log_level"])
+    removing.set_defaults(run=_remove)
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -53,6 +66,12 @@ def _import(args: argparse.Namespace) -> int:
 
     form = FileForm(args.delimiter, "," if args.decimal_comma else ".", args.encoding)
     return import_file(args.file, read_settings(args), form, skip_bad=args.skip_bad, say=say)
+
+
+def _remove(args: argparse.Namespace) -> int:
+    from gateway.commands.catalog import remove
+
+    return remove(args.skus, read_settings(args), say=say)
 
 
 def _delimiter(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `peakgate serve`, `config …`, `catalog import`, `stock …`, `orders …`, `audit`, `workflow export`, `aws bootstrap`, `replay`.
+"""The command line: `peakgate serve`, `config …`, `catalog …`, `stock …`, `orders …`, `audit`, `workflow export`, `aws bootstrap`, `replay`.
 
 Exit codes: 0 success, 1 it did not work, 64 wrong usage or settings, 69 something that it needs cannot be reached (sysexits.h).
 Each failure is one line on standard error.

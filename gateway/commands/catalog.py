@@ -1,10 +1,10 @@
-"""`peakgate catalog import`: the progress bar, and the report of rejected records."""
+"""`peakgate catalog import`: the progress bar, and the report of rejected records; and `peakgate catalog remove`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from typing import Final
 
@@ -14,6 +14,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from cart.catalog.files import CatalogFileError, FileForm, Rejection
 from cart.catalog.importer import ImportProgress, ImportReport, import_catalog
 from cart.catalog.ports import ImportBusy, SearchUnavailable
+from cart.catalog.search_feed import remove_products
+from cart.ids import parse_sku
+from cart.model import Sku
 from gateway import compose, prerequisites
 from gateway.commands.opened_store import open_store_address
 from gateway.settings import Settings
@@ -54,6 +57,30 @@ def import_file(path: str, settings: Settings, form: FileForm, *, skip_bad: bool
         f"{report.imported:,} products imported: {report.new:,} new, {report.changed:,} changed, {unchanged:,} as before\n"
     )
     return 0
+
+
+def remove(texts: Sequence[str], settings: Settings, *, say: Callable[[str], None]) -> int:
+    """Remove the products of these SKUs from the catalogue of a running gateway, or of one that does not run."""
+    skus = {text: parse_sku(text) for text in texts}
+    if wrong := [text for text, sku in skus.items() if sku is None]:
+        say(f"no SKU: {', '.join(map(ascii, wrong))}")
+        return 1
+    wanted = list(dict.fromkeys(sku for sku in skus.values() if sku is not None))
+    with ExitStack() as stack:
+        try:
+            store = open_store_address(settings, stack)
+            removed = asyncio.run(_remove(wanted, settings, store))
+        except (SearchUnavailable, StoreError, EmbeddedServerError, prerequisites.CannotStart) as error:
+            say(str(error))
+            return 1
+    sys.stdout.write(f"{removed:,} products removed, {len(wanted) - removed:,} were not in the catalogue\n")
+    return 0
+
+
+async def _remove(skus: Sequence[Sku], settings: Settings, store: prerequisites.StoreAddress) -> int:
+    async with AsyncExitStack() as stack:
+        catalog, search = await compose.open_catalog(settings, store, stack)
+        return await remove_products(skus, catalog=catalog, search=search)
 
 
 async def _import(

@@ -10,6 +10,7 @@ from typing import Final
 from cart.catalog.handlers import ProductHandlers
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.catalog.redis_trends import RedisTrends
+from cart.catalog.search_feed import SearchFeed
 from cart.catalog.trending import Trending, TrendingHandlers
 from cart.handlers import CartHandlers
 from cart.redis_carts import RedisCarts
@@ -76,9 +77,9 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     While the process `is_strained`, it does without trending products.
     """
     catalog = RedisCatalog(backends.client)
-    search = GuardedSearch(
-        await open_search(settings.data_dir, stack), backends.breakers.of("search", is_failure=is_search_failure)
-    )
+    index = await open_search(settings.data_dir, stack)
+    background.start("search feed", SearchFeed(catalog, index).run)
+    search = GuardedSearch(index, backends.breakers.of("search", is_failure=is_search_failure))
     carts = RedisCarts(backends.client)
     trending = _open_trending(settings, backends, background, is_strained)
     checkout = _open_checkout(

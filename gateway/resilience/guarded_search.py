@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, ProductSearch, SearchHits, SearchUnavailable
+from cart.model import Sku
 from checkout.errors import DependencyTripped
 from checkout.ports.services import Guard
 
@@ -34,6 +35,22 @@ class GuardedSearch:
     async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """See `ProductSearch.upsert`."""
         await self._search.upsert(rows)
+
+    async def remove(self, skus: Sequence[Sku]) -> None:
+        """See `ProductSearch.remove`."""
+        await self._search.remove(skus)
+
+    async def name(self) -> str:
+        """See `ProductSearch.name`."""
+        return await self._search.name()
+
+    async def position(self) -> str:
+        """See `ProductSearch.position`."""
+        return await self._search.position()
+
+    async def mark_position(self, position: str) -> None:
+        """See `ProductSearch.mark_position`."""
+        await self._search.mark_position(position)
 
     async def has_imported(self, digest: str) -> bool:
         """See `ProductSearch.has_imported`."""

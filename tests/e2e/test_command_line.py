@@ -24,6 +24,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
         (),
         ("serve",),
         ("catalog", "import"),
+        ("catalog", "remove"),
         ("replay",),
         ("audit",),
         ("orders",),
@@ -85,6 +86,23 @@ def test_a_file_with_a_wrong_record_imports_nothing(shop: RunningShop, tmp_path:
     taken = peakgate("catalog", "import", str(file), "--skip-bad", "--data-dir", str(shop.data_dir))
     assert taken.returncode == 0
     assert shop.call("GET", "/v1/products/NEW").status == 200
+
+
+def test_a_product_that_is_removed_is_neither_shown_nor_found_nor_sold(shop: RunningShop, tmp_path: Path) -> None:
+    file = tmp_path / "short_lived.csv"
+    file.write_text("sku,name,price,currency,stock\nGONE,EPHEMERAL THING,1.00,GBP,50\n")
+    assert peakgate("catalog", "import", str(file), "--data-dir", str(shop.data_dir)).returncode == 0
+    cart_id = shop.cart_of(GONE=1)
+    assert len(shop.call("GET", "/v1/products?q=ephemeral").body["products"]) == 1
+    done = peakgate("catalog", "remove", "GONE", "NEVER-THERE", "--data-dir", str(shop.data_dir))
+    assert (done.returncode, done.stdout) == (0, "1 products removed, 1 were not in the catalogue\n")
+    eventually(lambda: shop.call("GET", "/v1/products/GONE").status, lambda status: status == 404)
+    eventually(lambda: shop.call("GET", "/v1/products?q=ephemeral").body["products"], lambda products: products == [])
+    cart = shop.call("GET", f"/v1/carts/{cart_id}").body
+    assert [warning["code"] for warning in cart["lines"][0]["warnings"]] == ["product-unavailable"]
+    assert shop.check_out(cart_id).status == 409
+    wrong = peakgate("catalog", "remove", "a\\b", "--data-dir", str(shop.data_dir))
+    assert (wrong.returncode, wrong.stderr) == (1, "peakgate: no SKU: 'a\\\\b'\n")
 
 
 def test_prices_of_a_spreadsheet_leave_the_stock_alone(shop: RunningShop, tmp_path: Path) -> None:

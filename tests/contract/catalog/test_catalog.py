@@ -173,3 +173,44 @@ async def test_a_product_has_the_category_that_was_put_last(shop: Shop) -> None:
     assert await category_after(CatalogRow(A, "RED HEART", 255, "GBP", 7)) == ("Küche = Bad", same)
     assert await category_after(CatalogRow(A, category="")) == ("", changed)
     assert await category_after(CatalogRow(A, category="")) == ("", same)
+
+
+def book_of(shop: Shop) -> PriceBook:
+    """The price book of a process that has cached nothing yet."""
+    return RedisPriceBook(shop.prices._store) if isinstance(shop.prices, RedisPriceBook) else shop.prices
+
+
+async def test_a_removed_product_is_sold_no_more_and_its_stock_stays_for_orders_that_hold_some(shop: Shop) -> None:
+    await shop.catalog.put(ROWS)
+    assert await shop.catalog.remove([A, Z]) == 1
+    assert A not in await book_of(shop).products([A, B])
+    assert await shop.catalog.missing([A, B]) == [A]
+    assert await shop.stock.level(A) == 7
+    assert await shop.catalog.remove([A]) == 0
+    assert await shop.catalog.put([CatalogRow(A, stock=3)]) == PutCounts(0, 0, 0, unknown=1)
+    assert await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP", 2)]) == PutCounts(new=1, changed=0, same=0)
+    assert await shop.stock.level(A) == 2
+
+
+async def test_rows_are_the_products_of_now_without_their_stock(shop: Shop) -> None:
+    await shop.catalog.put([*ROWS, CatalogRow(A, category="Hearts")])
+    assert await shop.catalog.rows([Z, A]) == [None, CatalogRow(A, "RED HEART", 255, "GBP", category="Hearts")]
+
+
+async def test_changes_are_announced_in_their_order(shop: Shop) -> None:
+    assert await shop.catalog.changes_after("", 10) == []
+    await shop.catalog.announce([A, B], by="one")
+    await shop.catalog.announce([], by="one")
+    await shop.catalog.announce([Sku("café")], by="")
+    changes = await shop.catalog.changes_after("", 10)
+    assert [(change.skus, change.by) for change in changes] == [([A, B], "one"), (["café"], "")]
+    assert await shop.catalog.changes_after("", 1) == changes[:1]
+    assert await shop.catalog.changes_after(changes[0].position, 10) == changes[1:]
+    assert await shop.catalog.changes_after(changes[1].position, 10) == []
+
+
+async def test_very_many_changes_are_announced_in_parts(shop: Shop) -> None:
+    skus = [Sku(f"S{number}") for number in range(600)]
+    await shop.catalog.announce(skus, by="one")
+    changes = await shop.catalog.changes_after("", 10)
+    assert [sku for change in changes for sku in change.skus] == skus

@@ -382,3 +382,35 @@ async def test_a_cursor_belongs_to_its_filter(lamps: ProductSearch) -> None:
     ]:
         with pytest.raises(ForeignCursor):
             await lamps.page(limit=1, cursor=cursor, only=only, q=q)
+
+
+async def test_a_removed_product_is_neither_listed_nor_found(lamps: ProductSearch) -> None:
+    await lamps.remove([Sku("L1"), Sku("red"), Sku("NONE")])
+    assert (await lamps.page(limit=9)).skus == ["L2", "L3", "M1", "N1"]
+    assert await found(lamps, "red") == ["L3", "M1"]
+    assert await found(lamps, "L1") == []
+    assert await admitted(lamps, LIGHTING, "lamp") == ["L2", "L3"]
+    assert await admitted(lamps, ProductFilter(None, "GBP", 500, 500)) == ["M1", "N1"]
+    await lamps.remove([Sku("L1")])
+    assert (await lamps.page(limit=9)).skus == ["L2", "L3", "M1", "N1"]
+
+
+async def test_a_product_that_is_added_again_is_the_last_and_has_no_members_of_before(lamps: ProductSearch) -> None:
+    await lamps.remove([Sku("L1")])
+    await lamps.upsert([CatalogRow(Sku("L1"), "GREEN LAMP")])
+    assert (await lamps.page(limit=9)).skus == ["L2", "L3", "M1", "red", "N1", "L1"]
+    assert await admitted(lamps, LIGHTING, "green") == []
+    assert await found(lamps, "red lamp") == ["L3"]
+
+
+async def test_pages_go_on_while_products_are_removed(search: ProductSearch) -> None:
+    first = await search.page(limit=8)
+    await search.remove([first.skus[0], first.skus[-1]])
+    assert (await search.page(limit=8, cursor=first.next_cursor)).skus == ["white"]
+
+
+async def test_the_position_in_the_changes_of_the_catalogue_is_stored(empty: ProductSearch) -> None:
+    assert await empty.position() == ""
+    await empty.mark_position("5-1")
+    assert await empty.position() == "5-1"
+    assert await empty.name() == await empty.name() != ""

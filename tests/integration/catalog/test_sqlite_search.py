@@ -254,3 +254,32 @@ async def test_a_waiting_query_does_not_block_the_event_loop(tmp_path: Path) -> 
         assert (await search.page(limit=1)).skus == ["A"]
         goes_on.set()
         assert (await searching).skus == ["A"]
+
+
+async def test_an_index_of_version_3_follows_the_catalogue_from_now_on(tmp_path: Path) -> None:
+    path = tmp_path / "search.sqlite3"
+    async with opened(path) as search:
+        await search.upsert([CatalogRow(Sku("A"), "RED LAMP", 500, "GBP", 1, "Lighting")])
+        await search.mark_imported("digest")
+    with sqlite3.connect(path) as old:
+        old.execute("DROP TABLE feed")
+        old.execute("PRAGMA user_version = 3")
+    old.close()
+    async with opened(path) as search:
+        assert await search.has_imported("digest")
+        assert (await search.position(), len(await search.name())) == ("", 24)
+        assert (await search.page(limit=2, q="lamp", only=ProductFilter("Lighting"))).skus == ["A"]
+
+
+async def test_two_indexes_have_different_names(tmp_path: Path) -> None:
+    async with opened(tmp_path / "a.sqlite3") as one, opened(tmp_path / "b.sqlite3") as other:
+        assert await one.name() != await other.name()
+
+
+async def test_a_position_is_given_once_although_the_last_product_was_removed(tmp_path: Path) -> None:
+    async with opened(tmp_path / "search.sqlite3") as search:
+        await search.upsert([CatalogRow(Sku(name), "LAMP") for name in "ABC"])
+        cursor = sqlite_search._cursor(3, b"")
+        await search.remove([Sku("C"), Sku("B")])
+        await search.upsert([CatalogRow(Sku("D"), "LAMP")])
+        assert (await search.page(limit=2, cursor=cursor)).skus == ["D"]

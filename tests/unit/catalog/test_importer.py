@@ -324,3 +324,10 @@ async def test_importing_once_refuses_a_file_with_a_bad_row(shop: Shop) -> None:
     assert report is not None
     assert report.is_rejected
     assert shop.catalog.book == {}
+
+
+async def test_an_import_is_announced_to_the_searches_of_other_hosts(shop: Shop) -> None:
+    await shop.import_file("A,RED HEART,1,GBP,5", "B,BLUE HEART,2,GBP,5")
+    await shop.import_text("sku,stock\nA,9\n")
+    changes = await shop.catalog.changes_after("", 10)
+    assert [(list(change.skus), change.by) for change in changes] == [(["A", "B"], await shop.search.name())]

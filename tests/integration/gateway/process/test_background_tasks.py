@@ -30,6 +30,7 @@ TASKS = {
     "prices",
     "purges",
     "retention of orders",
+    "search feed",
     "stock of carts",
     "stalled orders",
     "stock sweeper",
