@@ -27,6 +27,7 @@ from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock
 from checkout.purchase import PlacedOrder, Purchase
 from checkout.request import CheckoutRequest, cart_id_of
+from checkout.sold_out import SoldOut
 from primitives.outages import is_outage, may_have_run
 
 FREE_SHIPPING: Final = {"standard": 0}
@@ -61,7 +62,7 @@ class CheckoutHandlers:
     personal data; only tests go without a secret key for it.
     `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait; `index` is where the order is found
     by its owner and number. With `is_queued`, an order is accepted once the queue has its message. `on_accepted` is called with each
-    order that this process has stored; it neither waits nor raises.
+    order that this process has stored; it neither waits nor raises. `sold_out` remembers the SKUs that were refused.
     `shipping` maps each shipping method, the default first, to its price in minor units of any currency. Operations also
     raise the errors of adapters whose service is away; a checkout may then be repeated with the same key.
     """
@@ -82,7 +83,9 @@ class CheckoutHandlers:
         digest: Callable[[bytes], str] = _plain_digest,
         is_queued: IsQueued | None = None,
         on_accepted: Callable[[Order], None] | None = None,
+        sold_out: SoldOut | None = None,
     ) -> None:
+        self.sold_out = sold_out or SoldOut()
         self._placement = OrderPlacement(
             orders=orders,
             stock=stock,
@@ -94,6 +97,7 @@ class CheckoutHandlers:
             clock_ms=clock_ms,
             is_queued=is_queued,
             on_accepted=on_accepted,
+            sold_out=self.sold_out,
         )
         self._orders = orders
         self._digest = digest

@@ -25,6 +25,7 @@ from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock
 from checkout.pricing import order_lines, require_price_consent
 from checkout.purchase import PlacedOrder, Purchase
+from checkout.sold_out import SoldOut
 from checkout.workflow.orders import LATEST
 from primitives.outages import is_outage, level_of, may_have_run
 
@@ -58,7 +59,9 @@ class OrderPlacement:
         clock_ms: Callable[[], int],
         is_queued: IsQueued | None = None,
         on_accepted: Callable[[Order], None] | None = None,
+        sold_out: SoldOut,
     ) -> None:
+        self._sold_out = sold_out
         self._on_accepted = on_accepted
         self._orders = orders
         self._is_queued = is_queued
@@ -123,7 +126,10 @@ class OrderPlacement:
 
     async def _begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         try:
-            return await self._orders.begin(claim)
+            return await self._orders.begin(claim, units_left=self._sold_out.units_left())
+        except OutOfStock as refusal:
+            self._sold_out.refused += 1
+            raise refusal
         except Refusal:
             raise
         except Exception as error:
@@ -166,6 +172,7 @@ class OrderPlacement:
         try:
             await self._hold(order, claimed.fence)
         except OutOfStock as shortage:
+            self._sold_out.remember(shortage.lines)
             await self._release_claim(claim, nothing_held=True)
             raise shortage
         except Exception as error:

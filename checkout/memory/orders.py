@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,7 +15,15 @@ from cart.ids import order_id_for, partition_of
 from cart.memory import MemoryCarts
 from cart.model import Cart, CartId, Limits, OrderId, Sku
 from cart.timestamps import unix_ms
-from checkout.errors import ChangeNotDurable, IdempotencyKeyInProgress, OrderNotFound, StatusConflict, TooManyFacts
+from checkout.errors import (
+    ChangeNotDurable,
+    IdempotencyKeyInProgress,
+    OrderNotFound,
+    OutOfStock,
+    Shortage,
+    StatusConflict,
+    TooManyFacts,
+)
 from checkout.events.sinks import EventSinks
 from checkout.facts import MAX_FACTS, Fact
 from checkout.memory.event_outbox import MemoryEvents
@@ -23,6 +31,7 @@ from checkout.order import Order
 from checkout.order_status import CancelReason, OrderStatus
 from checkout.ports.orders import (
     CLAIM_MS,
+    NOTHING_SHORT,
     AlreadyOrdered,
     Claim,
     Claimed,
@@ -90,11 +99,15 @@ class MemoryOrders:
         receipt = self.orders.get(cart.order_id) if cart is not None and cart.order_id is not None else None
         return receipt is not None and receipt.key_hash == key_hash
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
+    async def begin(
+        self, claim: Claim, *, units_left: Mapping[Sku, int] = NOTHING_SHORT
+    ) -> Claimed | AlreadyOrdered | MergeUnfinished:
         """See `Orders.begin`."""
-        return self._claim_cart(claim, await self._carts.read(claim.cart_id, owner=claim.owner))
+        return self._claim_cart(claim, await self._carts.read(claim.cart_id, owner=claim.owner), units_left)
 
-    def _claim_cart(self, claim: Claim, cart: Cart) -> Claimed | AlreadyOrdered | MergeUnfinished:
+    def _claim_cart(
+        self, claim: Claim, cart: Cart, units_left: Mapping[Sku, int]
+    ) -> Claimed | AlreadyOrdered | MergeUnfinished:
         if cart.order_id is not None:
             return AlreadyOrdered(cart.order_id)
         if cart.status == "merging":
@@ -105,9 +118,16 @@ class MemoryOrders:
         if lease is not None and lease.claim.token != claim.token:
             is_reused = lease.claim.key_hash == claim.key_hash and lease.claim.fingerprint != claim.fingerprint
             raise IdempotencyKeyReused if is_reused else IdempotencyKeyInProgress
+        may_have_holds = (cart.id, cart.version) in self._claims
+        short = [
+            Shortage(line.sku, line.quantity, units_left[line.sku])
+            for line in cart.lines
+            if line.quantity > units_left.get(line.sku, line.quantity)
+        ]
+        if short and not may_have_holds:
+            raise OutOfStock(short)
         now = self._clock_ms()
         self._leases[cart.id] = _Lease(claim, cart.version, now + CLAIM_MS)
-        may_have_holds = (cart.id, cart.version) in self._claims
         self._claims[cart.id, cart.version] = (now, tuple(cart.skus))
         return Claimed(cart, next(self._fences), may_have_holds)
 

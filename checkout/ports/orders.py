@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from checkout.ports.outbox import OutboxEntry
 
 # The claim of a cart expires after this time, and with it the idempotency key of a running checkout.
 CLAIM_MS: Final = 10_000
+NOTHING_SHORT: Final[Mapping[Sku, int]] = MappingProxyType({})
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,12 +86,15 @@ class Orders(Protocol):
         """Whether the idempotency key is that of the cart's order or of its running checkout."""
         ...
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
+    async def begin(
+        self, claim: Claim, *, units_left: Mapping[Sku, int] = NOTHING_SHORT
+    ) -> Claimed | AlreadyOrdered | MergeUnfinished:
         """Claim the cart for `CLAIM_MS`, with the idempotency key; the same claim may begin again.
 
         Raises `CartNotFound`, `CartClosed` (merged into another cart), `IdempotencyKeyInProgress` (another claim of this
-        cart is valid) and `IdempotencyKeyReused` (so it is, with the same key for another body). A call that raises one of
-        these claims nothing.
+        cart is valid), `IdempotencyKeyReused` (so it is, with the same key for another body), and `OutOfStock` if it would
+        claim a cart that wants more of a SKU than its `units_left`, unless an earlier claim of this version may hold some. A
+        call that raises one of these claims nothing.
         """
         ...
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cart.errors import CartClosed, CartNotFound, IdempotencyKeyReused
 from cart.ids import order_id_for, partition_of
 from cart.model import CartId, Limits, OrderId, Sku
 from cart.stored import cart_from_hash, cart_key, hash_of
-from checkout.errors import ChangeNotDurable, IdempotencyKeyInProgress, OrderNotFound, StatusConflict, TooManyFacts
+from checkout.errors import (
+    ChangeNotDurable,
+    IdempotencyKeyInProgress,
+    OrderNotFound,
+    OutOfStock,
+    Shortage,
+    StatusConflict,
+    TooManyFacts,
+)
 from checkout.events.sinks import EventSinks
 from checkout.facts import MAX_FACTS, Fact
 from checkout.order import Order
@@ -18,6 +26,7 @@ from checkout.order_status import CancelReason, OrderStatus
 from checkout.ports.order_observer import OrderObserver, UnobservedOrders
 from checkout.ports.orders import (
     CLAIM_MS,
+    NOTHING_SHORT,
     AlreadyOrdered,
     Claim,
     Claimed,
@@ -113,14 +122,19 @@ class RedisOrders:
             key = await self._store.execute("HGET", order_key(OrderId(order_id.decode())), "key")
         return bool(key == key_hash.encode())
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
+    async def begin(
+        self, claim: Claim, *, units_left: Mapping[Sku, int] = NOTHING_SHORT
+    ) -> Claimed | AlreadyOrdered | MergeUnfinished:
         """See `Orders.begin`."""
         owner = "" if claim.owner is None else self._owner_name(claim.owner)
         partition = partition_of(claim.cart_id)
         reply = await self._store.run(
             BEGIN,
             [cart_key(claim.cart_id), claim_key(claim.cart_id), open_claims_key(partition), fence_key(partition)],
-            [claim.token, CLAIM_MS, owner, claim.cart_id, claim.key_hash, claim.fingerprint],
+            [
+                *(claim.token, CLAIM_MS, owner, claim.cart_id, claim.key_hash, claim.fingerprint),
+                *(word for short in units_left.items() for word in short),
+            ],
         )
         return _result_of_begin(claim.cart_id, reply)
 
@@ -330,6 +344,9 @@ def _result_of_begin(cart_id: CartId, reply: Sequence[Any]) -> Claimed | Already
             raise IdempotencyKeyInProgress
         case [b"reused"]:
             raise IdempotencyKeyReused
+        case [b"short", *lines]:
+            rows = zip(lines[::3], lines[1::3], lines[2::3], strict=True)
+            raise OutOfStock([Shortage(Sku(sku.decode()), quantity, left) for sku, quantity, left in rows])
         case _:
             raise CartNotFound
 

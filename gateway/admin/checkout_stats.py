@@ -31,6 +31,12 @@ class CheckoutStats:
             "counter",
             [Sample({"result": result}, float(count)) for result, count in self.snapshot().items()],
         )
+        yield Metric(
+            "peakgate_sold_out_refusals_total",
+            "Checkouts refused as out of stock because a SKU was remembered to be sold out, without asking for its stock.",
+            "counter",
+            [Sample({}, float(self._checkout.sold_out.refused))],
+        )
 
 
 class ReportStats:

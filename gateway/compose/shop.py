@@ -24,8 +24,9 @@ from checkout.order_lists import OrderLists
 from checkout.payments.webhooks import PaymentWebhookIntake
 from checkout.place_order import IsQueued
 from checkout.redis.agent_sessions import RedisAgentSessions
-from checkout.redis.changes import RedisOrderChanges
+from checkout.redis.changes import RedisOrderChanges, RedisStockNotices
 from checkout.shipping.webhooks import ShippingWebhooks
+from checkout.sold_out import SoldOut
 from checkout.sweeper import StockSweeper
 from gateway.api.binding import Route
 from gateway.api.events import EventStreams
@@ -82,8 +83,14 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     search = GuardedSearch(index, backends.breakers.of("search", is_failure=is_search_failure))
     carts = RedisCarts(backends.client)
     trending = _open_trending(settings, backends, background, is_strained)
+    subscriber = open_subscriber(store.url, backends.client)
+    background.start("changes of orders and stock", subscriber.run)
     checkout = _open_checkout(
-        backends, prices, carts, background, dispatch=dispatch, is_queued=is_queued, trending=trending
+        *(backends, prices, carts, background),
+        dispatch=dispatch,
+        is_queued=is_queued,
+        trending=trending,
+        sold_out=SoldOut(RedisStockNotices(subscriber)),
     )
     stack.push_async_callback(checkout.close)
     stock_watch = StockWatch(catalog)
@@ -100,8 +107,6 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     )
     background.start("stock of carts", stock_watch.run)
     products = ProductHandlers(prices=prices, stock=catalog, search=search, show_stock=settings.show_stock)
-    subscriber = open_subscriber(store.url, backends.client)
-    background.start("order changes", subscriber.run)
     events = OrderEvents(checkout, RedisOrderChanges(subscriber))
     streams = EventStreams(checkout, events, stream_limit, home_calls=home_calls)
     lists = OrderLists(backends.readable, backends.index)
@@ -157,6 +162,7 @@ def _open_checkout(
     dispatch: Dispatch,
     is_queued: IsQueued | None,
     trending: Trending | None,
+    sold_out: SoldOut,
 ) -> CheckoutHandlers:
     checkout = CheckoutHandlers(
         orders=backends.readable,
@@ -169,6 +175,7 @@ def _open_checkout(
         digest=backends.privacy.pseudonyms.digest,
         is_queued=is_queued,
         on_accepted=None if trending is None else lambda order: trending.count(line.sku for line in order.lines),
+        sold_out=sold_out,
     )
     background.start("prices", prices.watch)
     background.start("stock sweeper", StockSweeper(backends.orders, backends.stock, pinned=backends.pinned.pinned).run)

@@ -21,6 +21,9 @@ if category ~= '' then
   values[#values + 1] = 'category'
   values[#values + 1] = category
 end
+if sets_stock and ARGV[4] ~= '' then
+  redis.call('SPUBLISH', KEYS[1], '')
+end
 if #values > 0 then
   redis.call('HSET', KEYS[1], unpack(values))
 end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Corrects the units of a SKU for sale, once for each key.
+-- Corrects the units of a SKU for sale, once for each key, and publishes it on a channel named like the product.
 -- KEYS 1 product   2 corrections and reports of goods that came back: a sorted set by the time (ms)
 -- ARGV 1 'set' or 'add'   2 units   3 most units for sale   4 how long a key is remembered (ms)   5 key
 -- Replies {1, before, after}, {0, now, now} if it was made before, {-1, now} if it would be out of range, {-2} without the product
@@ -28,4 +28,5 @@ for _, forgotten in ipairs(redis.call('ZRANGE', KEYS[2], 0, 1)) do
     end
 end
 redis.call('ZADD', KEYS[2], now, correction)
+redis.call('SPUBLISH', KEYS[1], '')
 return {1, available, redis.call('HINCRBY', KEYS[1], 'stock', string.format('%d', change))}

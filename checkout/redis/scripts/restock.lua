@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Makes the returned goods of an order available again, once for each report on an order and SKU.
+-- Makes the returned goods of an order available again, once for each report on an order and SKU, and publishes it.
 -- KEYS 1 product   2 reports whose goods were put back, "order report": a sorted set by the time (ms)
 -- ARGV 1 order id   2 quantity   3 how long a report is remembered (ms)   4 id of the report
 -- Replies {1}, or {0} without a change if they were put back before
@@ -18,4 +18,5 @@ for _, forgotten in ipairs(redis.call('ZRANGE', KEYS[2], 0, 1)) do
 end
 redis.call('ZADD', KEYS[2], now, report)
 redis.call('HINCRBY', KEYS[1], 'stock', ARGV[2])
+redis.call('SPUBLISH', KEYS[1], '')
 return {1}

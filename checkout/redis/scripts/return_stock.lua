@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Makes an order's holds of SKUs available again; idempotent.
+-- Makes an order's holds of SKUs available again, and publishes it on a channel named like each product; idempotent.
 -- KEYS for each line: product, holds of the SKU
 -- ARGV 1 order id   2 'any': a hold or a sale; 'expired': an expired hold; 'claimed': a hold by this claim or an earlier one
 --      3 fence of the claim
@@ -26,6 +26,7 @@ local function give_back(product, holds)
     end
     redis.call('HDEL', holds, ARGV[1])
     redis.call('HINCRBY', product, 'stock', quantity)
+    redis.call('SPUBLISH', product, '')
     return 1
 end
 local replies = {}

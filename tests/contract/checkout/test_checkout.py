@@ -25,7 +25,9 @@ from checkout.errors import (
 )
 from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, MergeUnfinished
+from checkout.ports.stock import Stock
 from checkout.request import LONGEST_BODY, PaymentBody
+from checkout.sold_out import REMEMBERED_S, SoldOut
 from checkout.workflow.orders import LATEST
 from tests.contract.checkout.shop import ADDRESS, BOX, MUG, AllOrders, Shop, a_claim, a_request, pounds
 
@@ -386,6 +388,41 @@ async def test_a_cart_merged_into_another_is_closed(shop: Shop) -> None:
     assert refusal.value.order_id is None
 
 
+class CountedHolds:
+    """The shop's stock, which counts the checkouts that ask for some."""
+
+    def __init__(self, stock: Stock) -> None:
+        self._stock = stock
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stock, name)
+
+    async def hold(self, *args: Any, **options: Any) -> list[Shortage]:
+        self.asked += 1
+        return await self._stock.hold(*args, **options)
+
+
+async def test_the_crowd_behind_the_last_unit_is_refused_without_asking_for_stock(shop: Shop) -> None:
+    now = 0.0
+    sold_out = SoldOut(clock=lambda: now)
+    stock: Any = CountedHolds(shop.stock)
+    handlers = shop.handlers(stock=stock, sold_out=sold_out)
+    await shop.set_stock(MUG, 1)
+    carts = [await shop.cart({MUG: 2, BOX: 1}) for _ in range(5)]
+    for cart in carts:
+        with pytest.raises(OutOfStock) as refusal:
+            await handlers.place(a_request(cart), idempotency_key=KEY)
+        assert refusal.value.lines == [Shortage(MUG, 2, 1)]
+    assert (stock.asked, sold_out.refused) == (1, 4)
+    one = await shop.cart({MUG: 1})
+    assert not (await handlers.place(a_request(one), idempotency_key=KEY)).replayed, "the unit that is left is for sale"
+    assert (await handlers.place(a_request(one), idempotency_key=KEY)).replayed, "an order is no checkout"
+    await shop.set_stock(MUG, 10)
+    now = REMEMBERED_S
+    assert not (await handlers.place(a_request(carts[0]), idempotency_key=KEY)).replayed
+
+
 class Interfering:
     """The shop's orders; something happens right after a cart was claimed, as often as planned."""
 
@@ -397,8 +434,8 @@ class Interfering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._orders, name)
 
-    async def begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
-        begun = await self._orders.begin(claim)
+    async def begin(self, claim: Claim, **options: Any) -> Claimed | AlreadyOrdered | MergeUnfinished:
+        begun = await self._orders.begin(claim, **options)
         if self._times:
             self._times -= 1
             await self._happens()

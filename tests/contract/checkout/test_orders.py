@@ -7,8 +7,8 @@ import pytest
 
 from cart.errors import CartClosed, CartNotFound, IdempotencyKeyReused
 from cart.ids import new_cart_id, order_id_for
-from cart.model import Cart, OrderId
-from checkout.errors import IdempotencyKeyInProgress, StatusConflict
+from cart.model import Cart, OrderId, Sku
+from checkout.errors import IdempotencyKeyInProgress, OutOfStock, Shortage, StatusConflict
 from checkout.order import HistoryEntry, Order, OrderLine
 from checkout.order_status import CancelReason, OrderStatus
 from checkout.outbox import OutboxDispatcher
@@ -16,7 +16,7 @@ from checkout.payments.payment import Payment
 from checkout.ports.orders import AlreadyOrdered, Claimed, Committed
 from checkout.ports.stock import StockLine
 from checkout.sweeper import AGE_S, StockSweeper
-from tests.contract.checkout.shop import ADDRESS, LIMITS, MUG, Shop, a_claim, a_request
+from tests.contract.checkout.shop import ADDRESS, BOX, LIMITS, MUG, Shop, a_claim, a_request
 from tests.unit.checkout.fake_services import MemoryQueue
 
 A_MINUTE_MS = 60_000
@@ -68,6 +68,42 @@ async def test_a_claimed_cart_is_refused_to_other_claims_until_it_is_released(sh
         await shop.orders.begin(a_claim(cart, "t2"))
     assert await shop.orders.release(a_claim(cart, "t1"), nothing_held=True)
     assert (await begun(shop, cart, "t2")).fence > first.fence
+
+
+async def test_a_cart_that_wants_more_than_is_left_is_not_claimed(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 3, BOX: 2})
+    with pytest.raises(OutOfStock) as refusal:
+        await shop.orders.begin(a_claim(cart), units_left={BOX: 0, Sku("other"): 0, MUG: 2})
+    assert sorted(refusal.value.lines, key=lambda line: line.sku) == [Shortage(MUG, 3, 2), Shortage(BOX, 2, 0)]
+    assert not await shop.orders.release(a_claim(cart), nothing_held=True)
+    assert not await shop.orders.has_key(cart.id, a_claim(cart).key_hash)
+    assert not (await begun(shop, cart, "t2")).may_have_holds
+
+
+async def test_a_cart_that_wants_no_more_than_is_left_is_claimed(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 3})
+    assert isinstance(await shop.orders.begin(a_claim(cart), units_left={MUG: 3, BOX: 0}), Claimed)
+
+
+async def test_a_cart_that_may_hold_what_is_missing_is_claimed(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 3})
+    await begun(shop, cart, "t1")
+    await shop.expire_claim(cart.id)
+    claimed = await shop.orders.begin(a_claim(cart, "t2"), units_left={MUG: 0})
+    assert isinstance(claimed, Claimed)
+    assert claimed.may_have_holds
+
+
+async def test_what_is_no_open_cart_is_not_compared_with_stock(shop: Shop) -> None:
+    cart = await shop.cart({MUG: 3})
+    await begun(shop, cart, "t1")
+    with pytest.raises(IdempotencyKeyInProgress):
+        await shop.orders.begin(a_claim(cart, "t2"), units_left={MUG: 0})
+    order = order_of(cart, shop.now())
+    assert await shop.orders.commit(a_claim(cart), order, cart_version=cart.version, message=b"{}") is not None
+    assert await shop.orders.begin(a_claim(cart, "t3"), units_left={MUG: 0}) == AlreadyOrdered(order.id)
+    with pytest.raises(CartNotFound):
+        await shop.orders.begin(a_claim(new_cart_id()), units_left={MUG: 0})
 
 
 async def test_an_expired_claim_cannot_commit(shop: Shop) -> None:

@@ -24,7 +24,7 @@ TASKS = {
     "keys of the issuer",
     "load shedding",
     "order worker",
-    "order changes",
+    "changes of orders and stock",
     "order counts",
     "outbox",
     "prices",
