@@ -149,14 +149,16 @@ class ProductSearch(Protocol):
         ...
 
     async def upsert(self, rows: Sequence[CatalogRow]) -> None:
-        """Add products or change them; all or none. Members that are None stay, and stocks are not indexed.
+        """Add products or change them. Members that are None stay, and stocks are not indexed.
+
+        A batch that fails may be written in part: repeat it.
 
         A row without a name, of a product that is not in the index, has no effect.
         """
         ...
 
     async def remove(self, skus: Sequence[Sku]) -> None:
-        """Remove products; all or none. Those that are not in the index are ignored; one that is added again is the last."""
+        """Remove products, as `upsert` adds them. Those that are not in the index are ignored; one that is added again is the last."""
         ...
 
     async def name(self) -> str:

@@ -14,8 +14,6 @@ to go on from.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import sqlite3
 import threading
 import time
@@ -24,10 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
 from cart.catalog.model import CatalogRow, ProductFilter
-from cart.catalog.ports import ForeignCursor, SearchHits, SearchUnavailable
+from cart.catalog.ports import SearchHits, SearchUnavailable
+from cart.catalog.search_cursors import ANY_POSITION, cursor_of, position_of, query_bytes
 from cart.catalog.sqlite_index import SCHEMA, SCHEMA_VERSION, remove, upgrade, upsert, version_of
 from cart.catalog.sqlite_queries import MAX_ROW_ID, Chunk, Only, Row, listed, queries_of, ranked
 from cart.catalog.words import words_of
@@ -37,9 +34,6 @@ FILE_NAME = "search.sqlite3"
 ALL = "SELECT id, sku FROM products WHERE id > ? ORDER BY id LIMIT ?"
 BUSY_S = 10.0
 BUDGET_S = 0.008
-_ANY_POSITION = (1 << 64) - 1
-_POSITION_BYTES = 8
-_CHECK_BYTES = 7
 _T = TypeVar("_T")
 
 
@@ -94,8 +88,8 @@ class SqliteSearch:
         self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
     ) -> SearchHits:
         """See `ProductSearch`. A page that the time budget cut short may hold fewer SKUs and have a next cursor."""
-        query = _query_bytes(q, only)
-        after = 0 if cursor is None else _position(cursor, query, MAX_ROW_ID if q is None else _ANY_POSITION)
+        query = query_bytes(q, only)
+        after = 0 if cursor is None else position_of(cursor, query, MAX_ROW_ID if q is None else ANY_POSITION)
         if q is not None:
             return await self._in_thread(self._matching, _Request(limit, after, cursor is None, q, Only(only), query))
         if only is not None:
@@ -253,34 +247,4 @@ def _hits(rows: Sequence[Row], wanted: int, after: int, reached: int | None, que
     page = rows[:wanted]
     if len(rows) > wanted:
         reached = page[-1][0] if page else after
-    return SearchHits([Sku(sku) for _, sku in page], None if reached is None else _cursor(reached, query))
-
-
-def _query_bytes(q: str | None, only: ProductFilter | None) -> bytes:
-    """The query as its cursors are tied to it."""
-    words = b"" if q is None else q.encode()
-    return words if only is None else b"%b\0%b" % (words, msgspec.json.encode((q is None, only)))
-
-
-def _cursor(position: int, query: bytes) -> str:
-    packed = position.to_bytes(_POSITION_BYTES, "big")
-    return base64.urlsafe_b64encode(packed + _check(packed, query)).decode()
-
-
-def _position(cursor: str, query: bytes, last: int) -> int:
-    """The position that the cursor stands for, up to `last`. Raises `ForeignCursor`."""
-    try:
-        raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
-    except ValueError:
-        raise ForeignCursor(cursor) from None
-    packed, check = raw[:_POSITION_BYTES], raw[_POSITION_BYTES:]
-    position = int.from_bytes(packed, "big")
-    # Clients can make cursors; a row id that is none would not even be a number to SQLite.
-    if check != _check(packed, query) or position > last:
-        raise ForeignCursor(cursor)
-    return position
-
-
-def _check(packed: bytes, query: bytes) -> bytes:
-    """Ties a cursor to its query. It is not secret: a forged cursor only reads the catalogue from another position."""
-    return hashlib.blake2b(packed + query, digest_size=_CHECK_BYTES, person=b"products").digest()
+    return SearchHits([Sku(sku) for _, sku in page], None if reached is None else cursor_of(reached, query))

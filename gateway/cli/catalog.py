@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 from gateway.cli.messages import say
 from gateway.cli.parsers import STORE_TLS, Commands, Parser, add_settings, read_settings
+
+_SETTINGS: Final = (
+    *("config", "data_dir", "store_url", *STORE_TLS, "search", "search_url", "log_format", "log_level"),
+)
 
 
 def add_parser(commands: Commands) -> None:
@@ -43,7 +48,7 @@ def add_parser(commands: Commands) -> None:
         metavar="NAME",
         help="the encoding of a file without a byte-order mark, such as cp1252 (default: utf-8)",
     )
-    add_settings(importing, ["config", "data_dir", "store_url", *STORE_TLS, "log_format", "log_level"])
+    add_settings(importing, _SETTINGS)
     importing.set_defaults(run=_import)
     removing = verbs.add_parser(
         "remove",
@@ -56,7 +61,7 @@ def add_parser(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     removing.add_argument("skus", metavar="SKU", nargs="+")
-    add_settings(removing, ["config", "data_dir", "store_url", *STORE_TLS, "log_format", "log_level"])
+    add_settings(removing, _SETTINGS)
     removing.set_defaults(run=_remove)
 
 

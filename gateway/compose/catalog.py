@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from pathlib import Path
+from typing import Final
 
+from cart.catalog.module_search import ModuleSearch
+from cart.catalog.ports import ProductSearch, SearchUnavailable
 from cart.catalog.redis_catalog import RedisCatalog
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
 from checkout.cards.search import is_card_number_in
-from gateway.prerequisites import BLOCKING_DEADLINE_S, StoreAddress, check_data_dir, open_store
+from gateway.prerequisites import BLOCKING_DEADLINE_S, CannotStart, StoreAddress, check_data_dir, open_store
 from gateway.settings import Settings
+from store import is_cluster
+
+_NEEDS_MODULE: Final = (
+    "--search module: {}. Load the module into the server (Redis 8 and Redis Stack have it, Valkey has valkey-search), name another "
+    "server with --search-url, or use --search sqlite"
+)
 
 
 async def open_catalog(
     settings: Settings, store: StoreAddress, stack: AsyncExitStack
-) -> tuple[RedisCatalog, SqliteSearch]:
+) -> tuple[RedisCatalog, ProductSearch]:
     """The catalogue and the search index that an import writes to. Raises `CannotStart`."""
     client = await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)
-    return RedisCatalog(client), await open_search(settings.data_dir, stack)
+    return RedisCatalog(client), await open_search(settings, store, stack, deadline_s=BLOCKING_DEADLINE_S)
 
 
 def sku_fault(sku: Sku) -> str | None:
@@ -26,10 +34,26 @@ def sku_fault(sku: Sku) -> str | None:
     return "is a card number, which no request may hold" if is_card_number_in(sku) else None
 
 
-async def open_search(data_dir: Path, stack: AsyncExitStack) -> SqliteSearch:
-    """The search index of a data directory. Raises `CannotStart`."""
-    check_data_dir(data_dir)
-    search = SqliteSearch(data_dir / "search.sqlite3")
+async def open_search(
+    settings: Settings, store: StoreAddress, stack: AsyncExitStack, *, deadline_s: float
+) -> ProductSearch:
+    """The search index of the settings. `deadline_s` is for each call of a server. Raises `CannotStart`."""
+    if settings.search == "module":
+        return await _open_module(settings.search_url or store.url, stack, deadline_s)
+    check_data_dir(settings.data_dir)
+    search = SqliteSearch(settings.data_dir / "search.sqlite3")
     await search.open()
     stack.push_async_callback(search.close)
+    return search
+
+
+async def _open_module(url: str, stack: AsyncExitStack, deadline_s: float) -> ProductSearch:
+    client = await open_store(url, stack, deadline_s=deadline_s)
+    if is_cluster(client):
+        raise CannotStart("--search module needs one server, not a cluster: name one with --search-url")
+    search = ModuleSearch(client)
+    try:
+        await search.open()
+    except SearchUnavailable as error:
+        raise CannotStart(_NEEDS_MODULE.format(error)) from error
     return search

@@ -78,8 +78,10 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     While the process `is_strained`, it does without trending products.
     """
     catalog = RedisCatalog(backends.client)
-    index = await open_search(settings.data_dir, stack)
-    background.start("search feed", SearchFeed(catalog, index).run)
+    index = await open_search(settings, store, stack, deadline_s=settings.store_timeout)
+    if settings.search == "sqlite":
+        # The others have one index for all hosts.
+        background.start("search feed", SearchFeed(catalog, index).run)
     search = GuardedSearch(index, backends.breakers.of("search", is_failure=is_search_failure))
     carts = RedisCarts(backends.client)
     trending = _open_trending(settings, backends, background, is_strained)

@@ -31,6 +31,7 @@ Role = Literal["edge", "worker", "all"]
 Durability = Literal["memory", "aof", "replica", "queue", "server"]
 LogFormat = Literal["text", "json"]
 PaymentAdapter = Literal["sandbox", "http", "stripe"]
+SearchKind = Literal["sqlite", "module"]
 ArchiveKind = Literal["sqlite", "dynamodb", "none"]
 ShippingAdapter = Literal["sandbox", "http"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -283,6 +284,23 @@ class Settings:
     )
     show_stock: bool = field(
         default=True, metadata=_option(Boolean(), "whether products show how many there are", metavar="yes|no")
+    )
+    search: SearchKind = field(
+        default="sqlite",
+        metadata=_option(
+            one_of("sqlite", "module"),
+            "where products are searched: an index of each host in its data directory, or one of all hosts in the search "
+            "module of Valkey or Redis",
+            metavar="sqlite|module",
+        ),
+    )
+    search_url: str | None = field(
+        default=None,
+        metadata=_option(
+            url("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
+            "the server whose search module is used, such as redis://search:6379; the store unless given",
+            metavar="URL",
+        ),
     )
     trending_half_life: float = field(
         default=21_600.0,

@@ -1,4 +1,4 @@
-"""The contract of `ProductSearch`, for both adapters."""
+"""The contract of `ProductSearch`, for all adapters."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,9 +7,11 @@ import pytest
 
 from cart.catalog.memory import MemorySearch
 from cart.catalog.model import CatalogRow, ProductFilter
+from cart.catalog.module_search import ModuleSearch
 from cart.catalog.ports import ForeignCursor, ProductSearch
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
+from store import open_client
 
 PRODUCTS = [
     ("85123A", "WHITE HANGING HEART T-LIGHT HOLDER"),
@@ -24,10 +26,19 @@ PRODUCTS = [
 ]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "module"])
 async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ProductSearch]:
     if request.param == "memory":
         yield MemorySearch()
+        return
+    if request.param == "module":
+        client = await open_client(request.getfixturevalue("module_url"), deadline_s=60.0)
+        await client.execute("FLUSHALL")
+        # No budget: a page is cut short on a machine under load only.
+        module = ModuleSearch(client, budget_s=60.0)
+        await module.open()
+        yield module
+        await client.close()
         return
     search = SqliteSearch(tmp_path / "search.sqlite3")
     await search.open()

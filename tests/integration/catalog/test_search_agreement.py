@@ -1,4 +1,4 @@
-"""SQLite's search against the linear search in memory, on generated names and queries."""
+"""SQLite's search, and that of the search module, against the linear search in memory, on generated names and queries."""
 
 import asyncio
 import itertools
@@ -9,12 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cart.catalog import sqlite_index, sqlite_queries
+from cart.catalog import module_search, sqlite_index, sqlite_queries
 from cart.catalog.memory import MemorySearch
 from cart.catalog.model import CatalogRow, ProductFilter
+from cart.catalog.module_search import ModuleSearch
 from cart.catalog.ports import ProductSearch
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
+from store import open_client
 
 WORDS = st.sampled_from(
     [
@@ -72,15 +74,28 @@ async def every_page(search: ProductSearch, limit: int, q: str | None, only: Pro
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_index, "WINDOW_ROWS", 2)
     monkeypatch.setattr(sqlite_queries, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(module_search, "FIRST_WINDOW", 2)
+    monkeypatch.setattr(module_search, "CHUNK", 2)
+
+
+async def compare(
+    found: ProductSearch, rows: list[CatalogRow], queries: list[tuple[str | None, ProductFilter | None]], limit: int
+) -> None:
+    expected = MemorySearch()
+    for row in rows:
+        await expected.upsert([row])
+        await found.upsert([row])
+    for q, only in queries:
+        assert await every_page(found, limit, q, only) == await every_page(expected, limit, q, only)
+
+
+SOME_ROWS = st.lists(ROWS, max_size=12)
+SOME_QUERIES = st.lists(st.tuples(QUERIES | st.none(), FILTERS | st.none()), min_size=1, max_size=5)
+BUDGETS = st.sampled_from([0.0, 1e9])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rows=st.lists(ROWS, max_size=12),
-    queries=st.lists(st.tuples(QUERIES | st.none(), FILTERS | st.none()), min_size=1, max_size=5),
-    limit=st.integers(1, 4),
-    budget_s=st.sampled_from([0.0, 1e9]),
-)
+@given(rows=SOME_ROWS, queries=SOME_QUERIES, limit=st.integers(1, 4), budget_s=BUDGETS)
 def test_sqlite_search_and_linear_search_find_the_same(
     small_windows: None,
     rows: list[CatalogRow],
@@ -88,18 +103,36 @@ def test_sqlite_search_and_linear_search_find_the_same(
     limit: int,
     budget_s: float,
 ) -> None:
-    async def compare(folder: Path) -> None:
-        expected = MemorySearch()
+    async def run(folder: Path) -> None:
         found = SqliteSearch(folder / "search.sqlite3", budget_s=budget_s, clock=itertools.count().__next__)
         await found.open()
         try:
-            for row in rows:
-                await expected.upsert([row])
-                await found.upsert([row])
-            for q, only in queries:
-                assert await every_page(found, limit, q, only) == await every_page(expected, limit, q, only)
+            await compare(found, rows, queries, limit)
         finally:
             await found.close()
 
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(compare(Path(folder)))
+        asyncio.run(run(Path(folder)))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=SOME_ROWS, queries=SOME_QUERIES, limit=st.integers(1, 4), budget_s=BUDGETS)
+def test_the_search_module_and_linear_search_find_the_same(
+    small_windows: None,
+    module_url: str,
+    rows: list[CatalogRow],
+    queries: list[tuple[str | None, ProductFilter | None]],
+    limit: int,
+    budget_s: float,
+) -> None:
+    async def run() -> None:
+        client = await open_client(module_url, deadline_s=60.0)
+        await client.execute("FLUSHALL")
+        found = ModuleSearch(client, budget_s=budget_s, clock=itertools.count().__next__)
+        await found.open()
+        try:
+            await compare(found, rows, queries, limit)
+        finally:
+            await client.close()
+
+    asyncio.run(run())

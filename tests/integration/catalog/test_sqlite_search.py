@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cart.catalog import sqlite_index, sqlite_queries, sqlite_search
+from cart.catalog import sqlite_index, sqlite_queries
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import ForeignCursor, SearchUnavailable
+from cart.catalog.search_cursors import cursor_of
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
 
@@ -154,15 +155,15 @@ async def test_a_forged_cursor_reads_from_its_position_or_is_refused(tmp_path: P
     async with opened(tmp_path / "search.sqlite3") as search:
         await search.upsert([CatalogRow(Sku("A"), "HEART")])
         for q in (None, "heart"):
-            assert await search.page(limit=1, q=q, cursor=sqlite_search._cursor((1 << 63) - 1, (q or "").encode())) == (
+            assert await search.page(limit=1, q=q, cursor=cursor_of((1 << 63) - 1, (q or "").encode())) == (
                 [],
                 None,
             )
-        beyond = sqlite_search._cursor(1 << 63, b"")
+        beyond = cursor_of(1 << 63, b"")
         with pytest.raises(ForeignCursor):
             await search.page(limit=1, cursor=beyond)
         for position in (1 << 63, (1 << 64) - 1):
-            cursor = sqlite_search._cursor(position, b"heart")
+            cursor = cursor_of(position, b"heart")
             assert await search.page(limit=1, q="heart", cursor=cursor) == ([], None)
 
 
@@ -279,7 +280,7 @@ async def test_two_indexes_have_different_names(tmp_path: Path) -> None:
 async def test_a_position_is_given_once_although_the_last_product_was_removed(tmp_path: Path) -> None:
     async with opened(tmp_path / "search.sqlite3") as search:
         await search.upsert([CatalogRow(Sku(name), "LAMP") for name in "ABC"])
-        cursor = sqlite_search._cursor(3, b"")
+        cursor = cursor_of(3, b"")
         await search.remove([Sku("C"), Sku("B")])
         await search.upsert([CatalogRow(Sku("D"), "LAMP")])
         assert (await search.page(limit=2, cursor=cursor)).skus == ["D"]
