@@ -200,6 +200,10 @@ bench-event-streams: $(VENV)/.dev ## Cost of 2,000 clients that follow their ord
 bench-checkout: $(VENV)/.dev ## CPU time of an accepted order beside an empty aiohttp handler, and of a completed one (needs wrk); six minutes.
 	$(BIN)/python -m benchmarks.scenarios.checkout $(ARGS)
 
+.PHONY: bench-hot-sku
+bench-hot-sku: $(VENV)/.dev ## A drop of 1,000 pieces and its crowd, beside other orders: pieces sold, cost of a refusal (needs wrk); two minutes.
+	$(BIN)/python -m benchmarks.scenarios.hot_sku $(ARGS)
+
 .PHONY: bench-queue-outage
 bench-queue-outage: $(VENV)/.dev ## A queue that hangs for a minute under checkouts: their latency, orders lost (needs wrk); three minutes.
 	$(BIN)/python -m benchmarks.scenarios.queue_outage $(ARGS)

@@ -19,6 +19,7 @@ from typing import Final
 
 import orjson
 
+from benchmarks.harness.books import check_books
 from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import Api, GatewayProcess, checkout_of, serving
 from benchmarks.harness.processes import pin
@@ -82,6 +83,7 @@ def measure(options: Options) -> None:
         for pid in gateway.workers():
             pin(pid, SERVER_CORE)
         results = _results(gateway, queue, options)
+        check_books(gateway)
     print(results_table(results))
     if options.keep:
         settings = {"rate": options.rate, "seconds": [options.before_s, options.away_s, options.after_s]}

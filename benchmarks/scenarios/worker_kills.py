@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Final
 
+from benchmarks.harness.books import check_books
 from benchmarks.harness.command import exit_code_of
 from benchmarks.harness.gateway_process import Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.progress import show_steps
@@ -76,6 +77,7 @@ def measure(*, orders: int, kills: int, keep: bool) -> list[Result]:
     """Measure, print the results and, if wanted, write results/worker_kills.json."""
     with serving("--workers", "2", "--order-patience", str(ORDER_PATIENCE_S)) as gateway:
         outcome = _run(gateway, orders, kills)
+        check_books(gateway)
     results = results_of(outcome)
     print(results_table(results))
     if keep:

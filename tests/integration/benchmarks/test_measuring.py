@@ -1,5 +1,6 @@
 """Benchmarks against a real gateway: requests have the expected responses. Measured values are not checked."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from benchmarks.hot_path.every_layer import EveryLayer
 from benchmarks.hot_path.rows import NAMES, Row, check_status, gateway_rows, serving_module
 from benchmarks.load.leaving_clients import NONE
 from benchmarks.load.wrk import Call, find_wrk, play
+from benchmarks.scenarios import hot_sku
 from benchmarks.scenarios.failing_upstream import FAILURES, Case, Runs, configuration_of
 from tests.waiting import WITHIN_S
 
@@ -66,6 +68,19 @@ def test_clients_of_a_failing_upstream_get_responses_and_no_read_is_lost(tmp_pat
             break
         seconds *= 2
         assert seconds < WITHIN_S, pair
+
+
+@pytest.mark.slow
+def test_a_drop_sells_all_of_its_pieces_and_its_books_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        hot_sku.measure(hot_sku.Options(pieces=30, crowd=300, rate=10, seconds=1, keep=False))
+    except HarnessError as missing:
+        if "wrk" not in str(missing):
+            raise
+        pytest.skip(str(missing))
+    told = capsys.readouterr().out
+    assert "30 orders completed" in told
+    assert re.search(r"pieces left for sale +0\.00", told)
 
 
 def test_the_load_sends_the_fields_of_each_call(tmp_path: Path) -> None:
