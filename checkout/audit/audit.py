@@ -24,6 +24,8 @@ CONFIRM_AFTER_S: Final = 5.0
 T = TypeVar("T")
 # Orders of one look.
 PAGE: Final = 50
+# Records that cost as much to look up in the lists as one does to read.
+LOOKED_UP: Final = 10
 
 
 class AuditReport(msgspec.Struct, frozen=True):
@@ -75,6 +77,10 @@ class Audit:
                 skus.update(line.sku for entry in entries if entry.order is not None for line in entry.order.lines)
                 suspects += self._of_orders(entries)
             progress(AuditReport(looked_at, done + 1, len(partitions), len(suspects), dict(counts)))
+        async for entries in self._unlisted():
+            looked_at += len(entries)
+            counts.update(_became(entry) for entry in entries if entry.order is not None)
+            suspects += self._of_orders(entries)
         for sku in sorted(skus):
             suspects += await self._of_stock(sku)
         findings = await self._confirmed(suspects)
@@ -88,6 +94,16 @@ class Audit:
             seen |= new
             for page in _pages(sorted(new)):
                 yield await self._read(page)
+
+    async def _unlisted(self) -> AsyncIterator[Sequence[Entry]]:
+        """The orders that no list names, found by their records."""
+        seen: set[OrderId] = set()
+        async for names in self._books.records():
+            unlisted = set(await self._books.unlisted(names)) - seen
+            seen |= unlisted
+            await self._pacer.after(len(names) // LOOKED_UP)
+            if unlisted:
+                yield await self._read(sorted(unlisted))
 
     async def _read(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
         entries = await self._books.entries(order_ids)

@@ -46,6 +46,15 @@ class MemoryBooks:
         for ids in (self._orders.orders, self._orders.in_flight, self._orders.ended):
             yield [each for each in ids if partition_of(each) == partition]
 
+    async def records(self) -> AsyncIterator[Sequence[OrderId]]:
+        """See `Books.records`."""
+        for partition in self.partitions:
+            yield [each for each in self._orders.orders if partition_of(each) == partition]
+
+    async def unlisted(self, order_ids: Sequence[OrderId]) -> Sequence[OrderId]:
+        """See `Books.unlisted`. Here the records are a list."""
+        return [each for each in order_ids if each not in self._orders.orders]
+
     async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
         """See `Books.entries`."""
         attention = {each.order_id for each in await self._progress.needing_attention()}
@@ -55,7 +64,7 @@ class MemoryBooks:
         order = await self._orders.read(order_id)
         now_ms, seen_ms = self._clock_ms(), self._orders.in_flight.get(order_id)
         if order is None:
-            return Entry(id=order_id, now_ms=now_ms, seen_ms=seen_ms)
+            return Entry(id=order_id, now_ms=now_ms, seen_ms=seen_ms, is_finished=order_id in self._orders.ended)
         return Entry(
             id=order_id,
             now_ms=now_ms,

@@ -43,6 +43,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     holds: Mapping[Sku, Hold] = {}
 
     @property
+    def is_named(self) -> bool:
+        """Whether any list names it. An order that is deleted, as those in the archive are, leaves all lists with its record."""
+        return bool(self.listed) or self.seen_ms is not None or self.is_finished or self.needs_attention
+
+    @property
     def is_set_aside(self) -> bool:
         """Whether it waits for a person, and nothing was told of it since."""
         return self.aside == self.status and not (self.order and self.order.facts)
@@ -75,6 +80,14 @@ class Books(Protocol):
 
     def orders(self, partition: str) -> AsyncIterator[Sequence[OrderId]]:
         """Pages of the orders that any list of the partition names, whether or not they exist; some more than once."""
+        ...
+
+    def records(self) -> AsyncIterator[Sequence[OrderId]]:
+        """Pages of the orders that have a record, found without any list: each of one partition, or empty; some orders more than once."""
+        ...
+
+    async def unlisted(self, order_ids: Sequence[OrderId]) -> Sequence[OrderId]:
+        """Those of these orders of one partition that have a record, and that no list names."""
         ...
 
     async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:

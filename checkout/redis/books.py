@@ -30,9 +30,12 @@ from checkout.stored import (
 from store import Script, Store
 
 PAGE_OF_LIST: Final = Script.from_package("checkout.redis", "scripts/page_of_list.lua")
+UNLISTED: Final = Script.from_package("checkout.redis", "scripts/unlisted.lua")
 READ_ENTRIES: Final = Script.from_package("checkout.redis", "scripts/read_entries.lua")
 # Of one call.
 PAGE: Final = 500
+# Records of one partition, of one call.
+RECORDS: Final = 50
 _STATUSES: Final = tuple(OrderStatus)
 
 
@@ -67,6 +70,33 @@ class RedisBooks:
             yield dict(zip(flat[::2], flat[1::2], strict=True))
             if int(cursor) == 0:
                 return
+
+    async def records(self) -> AsyncIterator[Sequence[OrderId]]:
+        """See `Books.records`. Records come in no sequence, so they are gathered by partition."""
+        cursor: Any = b"0"
+        gathered: dict[str, list[OrderId]] = {}
+        while True:
+            cursor, keys = await self._store.execute("SCAN", cursor, "MATCH", "{??}o:*", "COUNT", PAGE)
+            for key in keys:
+                order_id = OrderId(key.decode().partition(":")[2])
+                gathered.setdefault(partition_of(order_id), []).append(order_id)
+            is_last = cursor == b"0"
+            full = [each for each, ids in gathered.items() if is_last or len(ids) >= RECORDS]
+            for partition in full:
+                yield gathered.pop(partition)
+            if is_last:
+                return
+            if not full:
+                yield ()
+
+    async def unlisted(self, order_ids: Sequence[OrderId]) -> Sequence[OrderId]:
+        """See `Books.unlisted`."""
+        if not order_ids:
+            return ()
+        partition = partition_of(order_ids[0])
+        lists = [*_status_keys(partition), in_flight_key(partition), ended_key(partition)]
+        keys = [attention_key(partition), *lists, *map(order_key, order_ids)]
+        return _ids(await self._store.run(UNLISTED, keys, [len(lists), *order_ids]))
 
     async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
         """See `Books.entries`. The orders may be of any partitions."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import msgspec
 
-from cart.ids import new_cart_id, order_id_for
+from cart.ids import new_cart_id, order_id_for, partition_of
+from cart.model import OrderId
 from checkout.audit.audit import Audit, AuditReport
 from checkout.audit.finding import Bounds
 from checkout.memory.books import MemoryBooks
@@ -16,7 +20,7 @@ from checkout.ports.books import Books, Entry, Hold
 from checkout.ports.stock import StockLine
 from checkout.redis.books import PAGE, RedisBooks
 from checkout.redis.order_index import RedisOrderIndex
-from checkout.stored import in_flight_key
+from checkout.stored import ended_key, in_flight_key, order_key, status_key
 from store import Client
 from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop, a_claim, a_request
 
@@ -46,6 +50,18 @@ async def completed(shop: Shop, order: Order) -> Order:
     await shop.stock.complete(order.id, order.skus)
     await shop.orders.settle(order)
     return order
+
+
+async def delete_archived(shop: Shop, order: Order) -> None:
+    if isinstance(shop, MemoryShop):
+        shop.memory_orders.orders.pop(order.id, None)
+        shop.memory_orders.ended.pop(order.id, None)
+        return
+    assert isinstance(shop, RedisShop)
+    partition = partition_of(order.id)
+    await shop.store.execute("DEL", order_key(order.id))
+    for key in (ended_key(partition), status_key(partition, OrderStatus.COMPLETED)):
+        await shop.store.execute("ZREM", key, order.id)
 
 
 async def entry_of(shop: Shop, order: Order) -> Entry:
@@ -119,6 +135,66 @@ async def test_a_lost_order_is_named_by_its_lists(shop: Shop) -> None:
     assert await names(shop) == {order.id}
     assert (await entry_of(shop, order)).order is None
     assert ("document", order.id, "") in await findings(shop)
+
+
+async def test_an_order_that_is_archived_meanwhile_is_no_finding(shop: Shop) -> None:
+    order = await completed(shop, await ordered(shop))
+    books = books_of(shop)
+
+    class ArchivedMeanwhile:
+        """Books whose order leaves the store, with its lists, after these were read."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(books, name)
+
+        async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+            await delete_archived(shop, order)
+            return await books.entries(order_ids)
+
+    async def no_time(_seconds: float) -> None: ...
+
+    report = await Audit(cast("Books", ArchivedMeanwhile()), sleep=no_time).run()
+
+    assert list(report.findings) == []
+    assert report.counts == {}
+
+
+async def test_every_record_of_an_order_is_seen(shop: Shop) -> None:
+    orders = [await ordered(shop) for _ in range(3)]
+    await shop.cart()
+    books = books_of(shop)
+
+    pages = [page async for page in books.records()]
+
+    assert {each for page in pages for each in page} == {each.id for each in orders}
+    assert [list(await books.unlisted(page)) for page in pages] == [[] for _ in pages]
+
+
+async def test_an_order_that_no_list_names_is_named(store: Client) -> None:
+    shop = RedisShop(store)
+    for sku in (MUG, BOX):
+        await shop.set_stock(sku, 10)
+    order, other = await completed(shop, await ordered(shop)), await ordered(shop)
+    partition = partition_of(order.id)
+    for key in (ended_key(partition), status_key(partition, OrderStatus.COMPLETED)):
+        assert await store.execute("ZREM", key, order.id) == 1
+
+    assert await names(shop) == {other.id}
+    assert await findings(shop) == {("listing", order.id, ""), ("flight", order.id, "")}
+    report = await Audit(books_of(shop), confirm_after_s=0).run()
+    assert report.counts == {"in_flight": 1, "completed": 1}
+
+
+async def test_a_large_store_is_scanned_in_pages_of_a_partition(store: Client) -> None:
+    order_ids = {f"{number % 3:02x}{number:024}" for number in range(400)}
+    for order_id in order_ids:
+        await store.execute("HSET", order_key(OrderId(order_id)), "doc", "{}")
+
+    pages = [page async for page in RedisBooks(store).records() if page]
+
+    assert {each for page in pages for each in page} == order_ids
+    assert all(len({partition_of(each) for each in page}) == 1 for page in pages)
+    assert max(map(len, pages)) > 20, "a call of the store for few orders each would be slow"
 
 
 async def test_messages_and_claims_wait(shop: Shop) -> None:
@@ -257,5 +333,19 @@ async def test_a_page_goes_on_where_its_last_order_has_left_the_list(store: Clie
         found.update(page)
         if len(found) == PAGE:
             await store.execute("ZREM", in_flight_key("7f"), page[-1])
+
+    assert found == set(order_ids)
+
+
+async def test_a_page_goes_on_where_its_last_order_was_before_it_moved(store: Client) -> None:
+    order_ids = [f"7f{number:024}" for number in range(2 * PAGE)]
+    for score, order_id in enumerate(order_ids):
+        await store.execute("ZADD", in_flight_key("7f"), score, order_id)
+
+    found: set[str] = set()
+    async for page in RedisBooks(store).orders("7f"):
+        found.update(page)
+        if len(found) == PAGE:
+            await store.execute("ZADD", in_flight_key("7f"), 10 * PAGE, page[-1])
 
     assert found == set(order_ids)

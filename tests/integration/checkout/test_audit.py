@@ -233,6 +233,11 @@ async def _plant_lists(live: LiveShop, completed: Orders, accepted: Orders, faul
     lost, idle, unasked, aside = (next(accepted) for _ in range(4))
     await live.raw("ZREM", status_key(partition_of(unlisted.id), OrderStatus.COMPLETED), unlisted.id)
     fault("listing", unlisted.id)
+    nowhere = next(completed)
+    for key in (ended_key(partition_of(nowhere.id)), status_key(partition_of(nowhere.id), OrderStatus.COMPLETED)):
+        await live.raw("ZREM", key, nowhere.id)
+    fault("listing", nowhere.id)
+    fault("flight", nowhere.id)
     await live.raw("ZADD", status_key(partition_of(twice.id), OrderStatus.ACCEPTED), 1, twice.id)
     fault("listing", twice.id)
     await live.raw("ZREM", ended_key(partition_of(unended.id)), unended.id)

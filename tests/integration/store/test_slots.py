@@ -278,6 +278,8 @@ class Uses:
                 pass
         await books.entries([order.id, (await self.ordered()).id])
         await books.outbox(partition)
+        async for records in books.records():
+            await books.unlisted(records)
 
     async def ended_orders(self) -> None:
         shop, order = self.shop, await self.ordered()
