@@ -58,7 +58,7 @@ class ProductFilter(msgspec.Struct, frozen=True, gc=False):
         return self.min_price is not None or self.max_price is not None
 
     def admits_price(self, price: int, currency: str) -> bool:
-        """Whether a product of that price is meant, whatever its category."""
+        """Whether a product of that price is meant, in any category."""
         if not self.has_prices:
             return True
         is_low_enough = self.max_price is None or price <= self.max_price

@@ -11,18 +11,26 @@ the embedded search, a query goes through windows of numbers within a time budge
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from itertools import islice
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import SearchHits, SearchUnavailable
 from cart.catalog.search_cursors import ANY_POSITION, cursor_of, position_of, query_bytes
-from cart.catalog.words import grams_of, is_found_inside, is_match, wanted_grams, words_of
+from cart.catalog.search_terms import (
+    INSIDE_FROM,
+    MEMBERS,
+    NO_PRICE,
+    Document,
+    Found,
+    Query,
+    admits,
+    changes_of,
+    queries_of,
+)
 from cart.ids import parse_sku
 from cart.model import Sku
 from store import ReplyError, Store, StoreError
@@ -35,38 +43,18 @@ FEED_KEY: Final = "search:feed"
 NAME: Final = "module"
 
 BUDGET_S: Final = 0.02
-# Numbers of one query: few enough for the server to be busy for less than 1 ms, whatever is asked.
+# Numbers of one query: few enough for the server to be busy for less than 1 ms with any query.
 FIRST_WINDOW: Final = 2048
 MAX_WINDOW: Final = 16_384
 # Products of one reply whose words are compared here.
 CHUNK: Final = 256
 # Commands sent together.
 BATCH: Final = 250
-# A query's parts beyond these would cost more than they exclude.
-MAX_GRAMS: Final = 64
-# In a position, products that have the words inside others come behind all that have the words.
-INSIDE_FROM: Final = 1 << 60
-# The term of a product whose price is unknown.
-_NO_PRICE: Final = "u"
 _T = TypeVar("_T")
 
 
 class SearchModuleMissing(SearchUnavailable):
     """The server has no search module."""
-
-
-class _Found(NamedTuple):
-    number: int
-    sku: Sku
-    words: frozenset[str]
-
-
-class _Query(NamedTuple):
-    """One kind of match: the condition for the server, the test of what it finds if it is needed, and where its positions begin."""
-
-    condition: str
-    is_match: Callable[[_Found], bool] | None = None
-    positions_from: int = 0
 
 
 class ModuleSearch:
@@ -124,21 +112,21 @@ class ModuleSearch:
         found: list[tuple[int, Sku]] = []
         reached: int | None = None
         deadline = self._clock() + self._budget_s
-        async for chunk, position in self._chunks(_queries(q, only), after, wanted + 1):
+        async for chunk, position in self._chunks(queries_of(q, only), after, wanted + 1):
             found += [(at, sku) for at, sku in chunk if sku != exact]
             if len(found) > wanted:
                 reached = found[wanted - 1][0] if wanted else after
                 break
-            if self._clock() >= deadline:
+            if position is not None and self._clock() >= deadline:
                 reached = position
                 break
         skus = head + [sku for _, sku in found[:wanted]]
         return SearchHits(skus, None if reached is None else cursor_of(reached, query))
 
     async def _chunks(
-        self, queries: Sequence[_Query], after: int, size: int
-    ) -> AsyncIterator[tuple[list[tuple[int, Sku]], int]]:
-        """Matches by their positions, query by query and window by window; and the last position that was searched."""
+        self, queries: Sequence[Query], after: int, size: int
+    ) -> AsyncIterator[tuple[list[tuple[int, Sku]], int | None]]:
+        """Matches by their positions, query by query and window by window; and the last position searched, None at the end."""
         last = int(await self._store.execute("GET", NUMBERS_KEY) or 0)
         for query in queries:
             is_match = query.is_match
@@ -147,22 +135,23 @@ class ModuleSearch:
             number, window = max(after - query.positions_from, 0), FIRST_WINDOW
             while number < last:
                 upto = min(number + window, last)
-                rows = await self._find(query.condition, number, upto, size)
+                rows = await self._find(_condition(query), number, upto, size)
                 is_whole = len(rows) < size
                 number = upto if is_whole else rows[-1].number
                 window = min(2 * window, MAX_WINDOW)
                 matches = [
                     (query.positions_from + row.number, row.sku) for row in rows if is_match is None or is_match(row)
                 ]
-                yield matches, query.positions_from + number
+                is_end = number >= last and query is queries[-1]
+                yield matches, None if is_end else query.positions_from + number
 
-    async def _find(self, condition: str, after: int, upto: int, size: int) -> list[_Found]:
+    async def _find(self, condition: str, after: int, upto: int, size: int) -> list[Found]:
         reply = await self._store.execute(
             *("FT.SEARCH", INDEX, f"@number:[({after} {upto}] {condition}", "RETURN", "2", "number", "words"),
             *("SORTBY", "number", "ASC", "LIMIT", "0", size, "DIALECT", "2"),
         )
         return [
-            _Found(
+            Found(
                 int(fields[b"number"]),
                 Sku(key.decode().removeprefix(PRODUCT)),
                 frozenset(fields.get(b"words", b"").decode().split()),
@@ -172,7 +161,7 @@ class ModuleSearch:
 
     async def _is_admitted(self, sku: Sku, only: ProductFilter | None) -> bool:
         row = (await self._read([sku]))[sku]
-        return row is not None and (only is None or _admits(only, row))
+        return row is not None and (only is None or admits(only, row))
 
     async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """See `ProductSearch`. Raises `SearchUnavailable`."""
@@ -184,11 +173,7 @@ class ModuleSearch:
 
     async def _upsert_batch(self, rows: Sequence[CatalogRow]) -> None:
         known = await self._read(list(dict.fromkeys(row.sku for row in rows)))
-        changed: dict[Sku, _Document] = {}
-        for row in rows:
-            document = _merged(changed.get(row.sku) or known[row.sku], row)
-            if document is not None and document != known[row.sku]:
-                changed[row.sku] = document
+        changed = changes_of(rows, known)
         new = [document for document in changed.values() if not document.number]
         # Sent together and replied to in this order, so the numbers rise in it.
         numbers = await asyncio.gather(*(self._store.execute("INCR", NUMBERS_KEY) for _ in new))
@@ -196,19 +181,19 @@ class ModuleSearch:
             changed[document.sku] = msgspec.structs.replace(document, number=int(number))
         await asyncio.gather(*(self._write(document) for document in changed.values()))
 
-    async def _read(self, skus: Sequence[Sku]) -> dict[Sku, _Document | None]:
+    async def _read(self, skus: Sequence[Sku]) -> dict[Sku, Document | None]:
         replies = await asyncio.gather(
-            *(self._store.execute("HMGET", PRODUCT + sku, "number", *_MEMBERS) for sku in skus)
+            *(self._store.execute("HMGET", PRODUCT + sku, "number", *MEMBERS) for sku in skus)
         )
         return {
-            sku: None if values[0] is None else _Document.read(sku, values)
+            sku: None if values[0] is None else Document.read(sku, values)
             for sku, values in zip(skus, replies, strict=True)
         }
 
-    async def _write(self, document: _Document) -> None:
+    async def _write(self, document: Document) -> None:
         key = PRODUCT + document.sku
         fields = (each for field in document.fields() for each in field)
-        await self._store.execute("HSET", key, "number", document.number, "terms", document.terms(), *fields)
+        await self._store.execute("HSET", key, "number", document.number, "terms", " ".join(document.terms()), *fields)
         if document.category is None:
             await self._store.execute("HDEL", key, "category")
 
@@ -241,112 +226,21 @@ class ModuleSearch:
         await _or_unavailable(self._store.execute("HSET", IMPORTS_KEY, digest, "1"))
 
 
-_MEMBERS: Final = ("words", "category", "price", "currency")
-
-
-class _Document(msgspec.Struct, frozen=True):
-    """A product in the index; `number` is 0 before it has one."""
-
-    sku: Sku
-    words: str
-    category: str | None = None
-    price: int | None = None
-    currency: str | None = None
-    number: int = 0
-
-    @classmethod
-    def read(cls, sku: Sku, values: Sequence[bytes | None]) -> _Document:
-        """The document of the values of `number` and `_MEMBERS`."""
-        number, words, category, price, currency = (None if value is None else value.decode() for value in values)
-        return cls(sku, words or "", category, None if price is None else int(price), currency, int(number or 0))
-
-    def fields(self) -> list[tuple[str, str | int]]:
-        """The members that are set, by their names."""
-        values = [(name, getattr(self, name)) for name in _MEMBERS]
-        return [(name, value) for name, value in values if value is not None]
-
-    def terms(self) -> str:
-        """The terms by which it is found."""
-        words = self.words.split()
-        grams = dict.fromkeys(gram for word in words for gram in grams_of(word))
-        terms = [*(_term("w", word) for word in words), *(_term("g", gram) for gram in grams)]
-        if self.category is not None:
-            terms.append(_category_term(self.category))
-        if self.price is None:
-            terms.append(_NO_PRICE)
-        return " ".join(terms)
-
-
-def _merged(was: _Document | None, row: CatalogRow) -> _Document | None:
-    """The document after this row; None if there is none and the row has no name."""
-    words = None if row.name is None else " ".join(dict.fromkeys(words_of(row.name)))
-    if was is None:
-        if words is None:
-            return None
-        return _Document(row.sku, words, row.category or None, row.price, row.currency)
-    has_price = row.price is not None
-    return _Document(
-        was.sku,
-        was.words if words is None else words,
-        was.category if row.category is None else row.category or None,
-        row.price if has_price else was.price,
-        row.currency if has_price else was.currency,
-        was.number,
-    )
-
-
-def _admits(only: ProductFilter, document: _Document) -> bool:
-    is_in_category = only.category is None or only.category == document.category
-    if document.price is None or document.currency is None:
-        return is_in_category
-    return is_in_category and only.admits_price(document.price, document.currency)
-
-
-def _queries(q: str | None, only: ProductFilter | None) -> Sequence[_Query]:
-    """The queries for these words and this filter, the best matches first."""
-    filters = _filters(only)
-    if q is None:
-        return (_Query(filters),)
-    words = list(dict.fromkeys(words_of(q)))
-    if not words:
-        return ()
-    whole = _Query(_all_of([_term("w", word) for word in words]) + filters)
-    inside = [word for word in words if is_found_inside(word)]
-    if not inside:
-        return (whole,)
-    wanted = frozenset(words)
-    grams = dict.fromkeys(gram for word in inside for gram in wanted_grams(word))
-    terms = [_term("w", word) for word in words if word not in inside]
-    terms += [_term("g", gram) for gram in islice(grams, MAX_GRAMS)]
-
-    def is_inside(row: _Found) -> bool:
-        return not wanted <= row.words and all(is_match(word, row.words) for word in wanted)
-
-    return whole, _Query(_all_of(terms) + filters, is_inside, INSIDE_FROM)
+def _condition(query: Query) -> str:
+    """The condition of a query in the language of the module."""
+    return _all_of(query.terms) + _prices(query.only)
 
 
 def _all_of(terms: Sequence[str]) -> str:
     return "".join(f"@terms:{{{term}}} " for term in terms)
 
 
-def _filters(only: ProductFilter | None) -> str:
-    if only is None:
+def _prices(only: ProductFilter | None) -> str:
+    if only is None or not only.has_prices:
         return ""
-    category = "" if only.category is None else _all_of([_category_term(only.category)])
-    if not only.has_prices:
-        return category
     high = "+inf" if only.max_price is None else only.max_price
     in_range = f"@currency:{{{only.currency}}} @price:[{only.min_price or 0} {high}]"
-    return f"{category}(@terms:{{{_NO_PRICE}}} | ({in_range}))"
-
-
-def _term(kind: str, text: str) -> str:
-    """A term of lower-case letters and digits of ASCII: the syntax of queries needs no escapes then."""
-    return f"{kind}{text}" if text.isascii() else f"{kind}{kind}x{text.encode().hex()}"
-
-
-def _category_term(category: str) -> str:
-    return f"c{hashlib.blake2b(category.encode(), digest_size=12, person=b'category').hexdigest()}"
+    return f"(@terms:{{{NO_PRICE}}} | ({in_range}))"
 
 
 def _documents(reply: Any) -> list[tuple[bytes, Mapping[bytes, bytes]]]:

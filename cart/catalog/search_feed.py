@@ -65,7 +65,7 @@ class SearchFeed:
         skus = list(dict.fromkeys(sku for change in changes if change.by != name for sku in change.skus))
         if not skus:
             return
-        # The products as they are now, whatever they were at the time of the change.
+        # The products as they are now, which may not be those of the time of the change.
         rows = await self._catalog.rows(skus)
         await self._search.upsert([row for row in rows if row is not None])
         await self._search.remove([sku for sku, row in zip(skus, rows, strict=True) if row is None])

@@ -194,8 +194,13 @@ def cart_routes(carts: CartHandlers, owner_name: Callable[[str], str] = str) -> 
     )
 
 
-def product_routes(products: ProductHandlers, *, currency: str = "GBP") -> Sequence[Route]:
-    """The catalogue calls. A price range is in `currency` where a request names no other one."""
+def product_routes(
+    products: ProductHandlers, *, currency: str = "GBP", is_search_remote: bool = False
+) -> Sequence[Route]:
+    """The catalogue calls. A price range is in `currency` where a request names no other one.
+
+    A page whose search `is_search_remote`, over HTTP, needs a task of its own.
+    """
 
     def page(request: Request, _body: None) -> Awaitable[ProductPage]:
         query = _page_query(request, "limit", "cursor", "q", *PAGE_PARAMETERS)
@@ -209,6 +214,7 @@ def product_routes(products: ProductHandlers, *, currency: str = "GBP") -> Seque
             "/v1/products",
             page,
             "List or search products",
+            hot=not is_search_remote,
             response=product_responses.ProductPage,
             parameters=("limit", "cursor", "q", *PAGE_PARAMETERS, "If-None-Match"),
             problems=("invalid-body",),

@@ -115,7 +115,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     reports = FactIntake(backends.readable, message=order_accepted, dispatch=dispatch)
     routes = (
         *cart_routes(cart_handlers, backends.privacy.pseudonyms.of_owner),
-        *product_routes(products, currency=settings.currency),
+        *product_routes(products, currency=settings.currency, is_search_remote=settings.search == "opensearch"),
         *(
             ()
             if trending is None

@@ -31,7 +31,7 @@ Role = Literal["edge", "worker", "all"]
 Durability = Literal["memory", "aof", "replica", "queue", "server"]
 LogFormat = Literal["text", "json"]
 PaymentAdapter = Literal["sandbox", "http", "stripe"]
-SearchKind = Literal["sqlite", "module"]
+SearchKind = Literal["sqlite", "module", "opensearch"]
 ArchiveKind = Literal["sqlite", "dynamodb", "none"]
 ShippingAdapter = Literal["sandbox", "http"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -288,17 +288,18 @@ class Settings:
     search: SearchKind = field(
         default="sqlite",
         metadata=_option(
-            one_of("sqlite", "module"),
-            "where products are searched: an index of each host in its data directory, or one of all hosts in the search "
-            "module of Valkey or Redis",
-            metavar="sqlite|module",
+            one_of("sqlite", "module", "opensearch"),
+            "where products are searched: an index of each host in its data directory, or one of all hosts, in the search "
+            "module of Valkey or Redis or on OpenSearch",
+            metavar="sqlite|module|opensearch",
         ),
     )
     search_url: str | None = field(
         default=None,
         metadata=_option(
-            url("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
-            "the server whose search module is used, such as redis://search:6379; the store unless given",
+            url("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "http", "https"),
+            "the server of the search: with a search module, such as redis://search:6379 (the store unless given), or of "
+            "OpenSearch, such as https://user:password@search:9200",
             metavar="URL",
         ),
     )

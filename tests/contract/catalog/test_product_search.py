@@ -3,15 +3,19 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from cart.catalog.memory import MemorySearch
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.module_search import ModuleSearch
+from cart.catalog.opensearch import OpenSearch
+from cart.catalog.opensearch_http import AiohttpTransport
 from cart.catalog.ports import ForeignCursor, ProductSearch
 from cart.catalog.sqlite_search import SqliteSearch
 from cart.model import Sku
 from store import open_client
+from tests.opensearch_stand_in import OpenSearchStandIn, opensearch_server
 
 PRODUCTS = [
     ("85123A", "WHITE HANGING HEART T-LIGHT HOLDER"),
@@ -26,7 +30,7 @@ PRODUCTS = [
 ]
 
 
-@pytest.fixture(params=["memory", "sqlite", "module"])
+@pytest.fixture(params=["memory", "sqlite", "module", "opensearch"])
 async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ProductSearch]:
     if request.param == "memory":
         yield MemorySearch()
@@ -39,6 +43,13 @@ async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await module.open()
         yield module
         await client.close()
+        return
+    if request.param == "opensearch":
+        async with opensearch_server(OpenSearchStandIn()) as url, aiohttp.ClientSession() as session:
+            # No budget here either.
+            opensearch = OpenSearch(AiohttpTransport(session, url, deadline_s=60.0), budget_s=60.0)
+            await opensearch.open()
+            yield opensearch
         return
     search = SqliteSearch(tmp_path / "search.sqlite3")
     await search.open()

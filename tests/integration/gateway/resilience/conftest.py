@@ -19,6 +19,7 @@ from gateway.settings import Settings
 from store import Client, open_client
 from store.embedded import EmbeddedServer
 from tests.integration.gateway.resilience.shopping import POLICIES, SKU, Shop
+from tests.search_module import module_url  # noqa: F401  fixture
 from tests.small_disk import disk  # noqa: F401  fixture
 
 
