@@ -62,7 +62,7 @@ class MemoryStock:
         """See `Stock.release`."""
         self._return(order_id, skus, lambda hold: hold.until_ms is not None and hold.fence <= fence)
 
-    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> Mapping[Sku, int]:
         """See `Stock.confirm`."""
         missing = [sku for sku in skus if (sku, order_id) not in self._holds]
         for sku in skus:
@@ -70,6 +70,7 @@ class MemoryStock:
                 self._holds[sku, order_id] = msgspec.structs.replace(hold, until_ms=None)
         if missing:
             raise StockNotHeld(missing)
+        return {sku: self.available.get(sku, 0) for sku in skus}
 
     async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.cancel`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -57,8 +57,11 @@ class Stock(Protocol):
         """Make available again the holds of this claim, but no sale and no hold of a claim with a higher fence."""
         ...
 
-    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
-        """Turn the order's holds into sales, which do not expire. Raises `StockNotHeld`; some may be confirmed then."""
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> Mapping[Sku, int]:
+        """Turn the order's holds into sales, which do not expire; returns the units of each SKU that are left for sale.
+
+        Raises `StockNotHeld`; some may be confirmed then.
+        """
         ...
 
     async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cart.model import OrderId, Sku
@@ -30,6 +30,8 @@ RESTOCK: Final = _script("restock")
 MAX_LINES: Final = 64
 _HELD: Final = -1
 _OVERTAKEN: Final = -2
+# Of the script that confirms.
+_NOT_HELD: Final = -1
 
 
 class RedisStock:
@@ -66,14 +68,14 @@ class RedisStock:
         """See `Stock.release`."""
         await self._return(order_id, skus, "claimed", fence)
 
-    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> None:
+    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> Mapping[Sku, int]:
         """See `Stock.confirm`."""
-        replies = await _all(
-            [self._store.run(CONFIRM, [holds_key(sku) for sku in part], [order_id]) for part in self._parts(skus)]
-        )
-        missing = [sku for sku, was_held in zip(skus, replies, strict=True) if not was_held]
+        replies = await _all([self._store.run(CONFIRM, _keys(part), [order_id]) for part in self._parts(skus)])
+        units_left = dict(zip(skus, replies, strict=True))
+        missing = [sku for sku, units in units_left.items() if units == _NOT_HELD]
         if missing:
             raise StockNotHeld(missing)
+        return units_left
 
     async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.cancel`."""
@@ -107,7 +109,7 @@ class RedisStock:
             [
                 self._store.run(
                     RETURN_STOCK,
-                    [key for sku in part for key in (product_key(sku), holds_key(sku))],
+                    _keys(part),
                     [order_id, which, *fence],
                 )
                 for part in self._parts(skus)
@@ -118,6 +120,11 @@ class RedisStock:
         """The lines of each call."""
         listed = list(lines)
         return [listed[first : first + self._lines_per_call] for first in range(0, len(listed), self._lines_per_call)]
+
+
+def _keys(skus: Iterable[Sku]) -> list[str]:
+    """For each SKU, its product and its holds."""
+    return [key for sku in skus for key in (product_key(sku), holds_key(sku))]
 
 
 async def _all(calls: Sequence[Awaitable[list[Any] | None]]) -> list[Any]:

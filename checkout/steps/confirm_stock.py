@@ -10,13 +10,16 @@ class ConfirmStock(Step):
 
     def __init__(self, services: Services) -> None:
         self._stock = services.stock
+        self._low_stock = services.low_stock
 
     async def apply(self, order: Order) -> None:
         """See `Step.apply`."""
         try:
-            await self._stock.confirm(order.id, order.skus)
+            units_left = await self._stock.confirm(order.id, order.skus)
         except StockNotHeld as error:
             raise Declined(f"no stock is held of {', '.join(error.skus)}") from error
+        if self._low_stock is not None:
+            await self._low_stock.check(units_left)
 
     async def undo(self, order: Order) -> None:
         """See `Step.undo`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from checkout.low_stock import LowStock
 from checkout.order import Order
 from checkout.ports.order_index import OrderIndex
 from checkout.ports.services import Notifications, Payments, Shipping
@@ -20,6 +21,8 @@ class Services:
     payments: Payments
     shipping: Shipping
     notifications: Notifications
+    # None where nobody is warned.
+    low_stock: LowStock | None = None
 
 
 class Step(ABC):

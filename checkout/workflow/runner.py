@@ -27,6 +27,7 @@ from checkout.errors import (
     UnknownWorkflow,
 )
 from checkout.facts import RetryFrom
+from checkout.low_stock import LowStock
 from checkout.order import Order
 from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.ports.order_index import OrderIndex
@@ -96,10 +97,18 @@ def order_steps(
     payments: Payments,
     shipping: Shipping,
     notifications: Notifications,
+    low_stock: LowStock | None = None,
     tables: Mapping[int, WorkflowTable] = TABLES,
 ) -> Mapping[int, TableSteps]:
     """The steps of each version of the workflow."""
-    services = Services(index=index, stock=stock, payments=payments, shipping=shipping, notifications=notifications)
+    services = Services(
+        index=index,
+        stock=stock,
+        payments=payments,
+        shipping=shipping,
+        notifications=notifications,
+        low_stock=low_stock,
+    )
     return {version: TableSteps(table, services) for version, table in tables.items()}
 
 

@@ -225,7 +225,7 @@ async def open_edge(
     background.start("purges", cache.run)
     background.start("timetable", timetable.run)
 
-    order_parts = start_order_parts(backends, shop, background, audit_every_s=settings.audit_every)
+    order_parts = start_order_parts(settings, backends, shop, background)
 
     def parts() -> Mapping[str, Observed]:
         return {

@@ -35,7 +35,7 @@ async def open_lambda_worker(settings: Settings, stack: AsyncExitStack) -> Lambd
     backends = await open_order_backends(settings, store, client, breakers, stack, worker_name=worker_name)
     payments, shipping = await open_payments(settings, stack), await open_shipping(settings, stack)
     processing = order_processor(settings, backends, worker_name=worker_name, payments=payments, shipping=shipping)
-    tasks = step_tasks(backends, payments=payments, shipping=shipping)
+    tasks = step_tasks(settings, backends, payments=payments, shipping=shipping)
 
     async def run(event: Any, remaining_s: float) -> dict[str, Any]:
         if "act" in event:

@@ -7,11 +7,14 @@ from typing import Final
 
 from checkout.audit.audit import Audit
 from checkout.audit.watch import CLAIM_S, RATE, AuditWatch
+from checkout.low_stock import LowStockWatch
 from checkout.redis.books import RedisBooks
+from checkout.redis.low_stock import RedisLowStockList
 from checkout.redis.order_listing import RedisOrderListing
 from checkout.shop_counts import ShopCounts
 from gateway.admin.audit_stats import AuditStats
 from gateway.admin.checkout_stats import CheckoutStats, ReportStats
+from gateway.admin.low_stock_stats import LowStockStats
 from gateway.admin.order_flow import ShopStats
 from gateway.admin.trending_stats import TrendingStats
 from gateway.compose.background import Background
@@ -19,16 +22,18 @@ from gateway.compose.orders import OrderBackends
 from gateway.compose.outbox import open_outbox
 from gateway.compose.shop import Shop
 from gateway.metrics import Observed
+from gateway.settings import Settings
 from store import Lease, is_cluster
 
 LEASE_KEY: Final = "orders:counter"
 # Longer than the interval of the counts.
 LEASE_MS: Final = 25_000
 AUDIT_LEASE_KEY: Final = "orders:auditor"
+LOW_STOCK_LEASE_KEY: Final = "low-stock:counter"
 
 
 def start_order_parts(
-    backends: OrderBackends, shop: Shop | None, background: Background, *, audit_every_s: float
+    settings: Settings, backends: OrderBackends, shop: Shop | None, background: Background
 ) -> Mapping[str, Observed]:
     """Count and audit the orders of the shop in the background, in one process at a time; returns the parts by their names."""
     counts = ShopCounts(
@@ -40,15 +45,24 @@ def start_order_parts(
     )
     background.start("order counts", counts.run)
     parts: dict[str, Observed] = {"shop": ShopStats(counts), "order_flow": backends.flow}
-    if audit_every_s:
-        watch = _audit_watch(backends, audit_every_s)
-        background.start("audit", watch.run)
-        parts["audit"] = AuditStats(watch)
+    if settings.audit_every:
+        audit = _audit_watch(backends, settings.audit_every)
+        background.start("audit", audit.run)
+        parts["audit"] = AuditStats(audit)
+    if settings.low_stock:
+        low_stock = _low_stock_watch(backends, settings.low_stock)
+        background.start("low stock", low_stock.run)
+        parts["low_stock"] = LowStockStats(low_stock)
     if shop is not None:
         parts |= {"checkouts": CheckoutStats(shop.checkout), "reports": ReportStats(shop.reports)}
         if shop.trending is not None:
             parts["trending"] = TrendingStats(shop.trending)
     return parts
+
+
+def _low_stock_watch(backends: OrderBackends, mark: int) -> LowStockWatch:
+    lease = Lease(backends.client, LOW_STOCK_LEASE_KEY, ttl_ms=LEASE_MS)
+    return LowStockWatch(RedisLowStockList(backends.client), mark, may_count=lease.acquire)
 
 
 def _audit_watch(backends: OrderBackends, every_s: float) -> AuditWatch:

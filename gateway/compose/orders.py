@@ -18,6 +18,7 @@ from checkout.events.sinks import EventSinks
 from checkout.fact_handlers import fact_handlers
 from checkout.fact_intake import FactIntake
 from checkout.guarded import GuardedPayments, GuardedShipping, is_service_failure
+from checkout.low_stock import LowStock
 from checkout.message import order_accepted
 from checkout.payments.order_payments import OrderPayments
 from checkout.ports.keys import KeysUnavailable
@@ -28,6 +29,7 @@ from checkout.ports.services import Guard, Shipping
 from checkout.processor import LEASE_S, Later, OrderProcessor
 from checkout.queues.redis_queue import RedisQueue
 from checkout.redis.in_flight import RedisInFlight
+from checkout.redis.low_stock import RedisLowStockList
 from checkout.redis.orders import RedisOrders
 from checkout.redis.progress import RedisProgress
 from checkout.redis.stock import MAX_LINES, RedisStock
@@ -153,7 +155,7 @@ def order_processor(
     step_times = StepTimes()
 
     def workflow(guard: Callable[[Breaker], Guard], *, leaves_on_timeout: bool) -> Workflow:
-        order_payments, steps = _steps(backends, payments, shipping, guard)
+        order_payments, steps = _steps(settings, backends, payments, shipping, guard)
         facts = fact_handlers(stock=backends.stock, payments=order_payments)
         return Workflow(backends.orders, steps, facts=facts, leaves_on_timeout=leaves_on_timeout, observer=step_times)
 
@@ -173,14 +175,20 @@ def order_processor(
     return OrderProcessing(processor, ArchivedMessages(processor.process, backends.archive.orders).process, step_times)
 
 
-def step_tasks(backends: OrderBackends, *, payments: PaymentProvider, shipping: Shipping) -> StepTasks:
+def step_tasks(
+    settings: Settings, backends: OrderBackends, *, payments: PaymentProvider, shipping: Shipping
+) -> StepTasks:
     """The single acts of the workflow, for a state machine that keeps their sequence."""
-    order_payments, steps = _steps(backends, payments, shipping, lambda breaker: breaker)
+    order_payments, steps = _steps(settings, backends, payments, shipping, lambda breaker: breaker)
     return StepTasks(backends.orders, steps, facts=fact_handlers(stock=backends.stock, payments=order_payments))
 
 
 def _steps(
-    backends: OrderBackends, payments: PaymentProvider, shipping: Shipping, guard: Callable[[Breaker], Guard]
+    settings: Settings,
+    backends: OrderBackends,
+    payments: PaymentProvider,
+    shipping: Shipping,
+    guard: Callable[[Breaker], Guard],
 ) -> tuple[OrderPayments, Mapping[int, TableSteps]]:
     """The payments of orders, and the steps of each version of the workflow, behind the breakers of their services."""
     order_payments = OrderPayments(GuardedPayments(payments, guard(_breaker(backends.breakers, "payment"))))
@@ -190,6 +198,7 @@ def _steps(
         payments=order_payments,
         shipping=GuardedShipping(shipping, guard(_breaker(backends.breakers, "shipping"))),
         notifications=SandboxNotifications(),
+        low_stock=LowStock(RedisLowStockList(backends.client), settings.low_stock) if settings.low_stock else None,
     )
     return order_payments, steps
 

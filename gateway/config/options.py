@@ -311,6 +311,14 @@ class Settings:
             metavar="SECONDS",
         ),
     )
+    low_stock: int = field(
+        default=0,
+        metadata=_option(
+            Number(0, 1_000_000),
+            "warn of products that a sale leaves with so many units or fewer; 0 for no warnings (docs/stock.md)",
+            metavar="UNITS",
+        ),
+    )
     order_concurrency: int = field(
         default=64,
         metadata=_option(Number(1, 10_000), "orders that one worker process works on at a time", metavar="N"),

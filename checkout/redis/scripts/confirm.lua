@@ -1,12 +1,15 @@
 #!lua flags=allow-oom
 -- Turns holds into sales, which do not expire.
--- KEYS the holds of each SKU   ARGV 1 order id   Replies for each 1, or 0 if there is no hold
+-- KEYS for each line: product, holds of the SKU   ARGV 1 order id
+-- Replies for each line the units that are left for sale, or -1 if there is no hold
 local replies = {}
-for line, holds in ipairs(KEYS) do
+for line = 1, #KEYS / 2 do
+    local product, holds = KEYS[2 * line - 1], KEYS[2 * line]
     local quantity, fence = string.match(redis.call('HGET', holds, ARGV[1]) or '', '^(%d+) %d+ (%d+)$')
-    replies[line] = quantity and 1 or 0
+    replies[line] = -1
     if quantity then
         redis.call('HSET', holds, ARGV[1], quantity .. ' 0 ' .. fence)
+        replies[line] = tonumber(redis.call('HGET', product, 'stock') or 0)
     end
 end
 return replies

@@ -96,7 +96,7 @@ async def whole_gateway(
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(upstream.stop)
-        settings = Settings(data_dir=folder, policies=tables, workers=1, store_timeout=5.0)
+        settings = Settings(data_dir=folder, policies=tables, workers=1, store_timeout=5.0, low_stock=5)
         address = StoreAddress(store_url, is_embedded=False)
         gateway = await compose.gateway(settings, address, stack, worker_name="shop:0a")
         server = await asyncio.get_running_loop().create_server(gateway.edge.protocol, "127.0.0.1", 0)

@@ -59,6 +59,7 @@ from checkout.redis.durability import AofWait
 from checkout.redis.erasures import RedisErasures
 from checkout.redis.event_outbox import RedisEventOutbox
 from checkout.redis.inventory import RedisInventory
+from checkout.redis.low_stock import RedisLowStockList
 from checkout.redis.order_index import ENTER, RedisOrderIndex
 from checkout.redis.order_listing import COUNT, RedisOrderListing
 from checkout.redis.orders import RedisOrders
@@ -223,6 +224,10 @@ class Uses:
         for sku in SKUS:
             await inventory.add(sku, 1, key="a delivery")
             await inventory.level(sku)
+        low = RedisLowStockList(self.store)
+        for sku in SKUS:
+            await low.add(sku)
+        await low.refresh(0)
         await stock.cancel(order.id, SKUS)
         await stock.expire(order.id, SKUS)
         await shop.orders.append_fact(order.id, ShipmentFact("f1", at=1, became="shipped"), message=b"{}")

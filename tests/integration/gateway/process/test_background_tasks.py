@@ -23,6 +23,7 @@ TASKS = {
     "keys",
     "keys of the issuer",
     "load shedding",
+    "low stock",
     "order worker",
     "changes of orders and stock",
     "order counts",

@@ -13,6 +13,7 @@ from checkout.message import order_accepted
 from checkout.order import Order
 from checkout.order_status import CancelReason, OrderStatus
 from checkout.shop_counts import ShopCounts
+from checkout.sold_out import SoldOut
 from gateway.admin.checkout_stats import CheckoutStats, ReportStats
 from gateway.admin.order_flow import OrderFlow, ShopStats
 from gateway.metrics import Metric
@@ -106,12 +107,16 @@ async def test_a_queue_that_is_away_hides_no_other_count() -> None:
 def test_checkouts_are_counted_by_result() -> None:
     class Checkout:
         placed = {"accepted": 3, "replayed": 1, "OutOfStock": 2}  # noqa: RUF012
+        sold_out = SoldOut()
+
+    Checkout.sold_out.refused = 4
 
     checkout: Any = Checkout()
     assert values(CheckoutStats(checkout).metrics()) == {
         ("peakgate_checkouts_total", "out-of-stock"): 2,
         ("peakgate_checkouts_total", "accepted"): 3,
         ("peakgate_checkouts_total", "replayed"): 1,
+        ("peakgate_sold_out_refusals_total",): 4,
     }
 
 
