@@ -20,7 +20,7 @@ from typing import Final
 
 import orjson
 
-from benchmarks.harness.books import check_books
+from benchmarks.harness.books import check_books, stock_up
 from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import Api, GatewayProcess, HarnessError, checkout_of, serving
 from benchmarks.harness.processes import cpu_time
@@ -100,9 +100,8 @@ class Drop:
         with Api(gateway.port) as api:
             hot, *others = api.skus(101)
         self._hot = Sku(hot)
-        for sku in others:
-            self._store.hset(product_key(Sku(sku)), "stock", 10**9)
-        self._store.hset(product_key(self._hot), "stock", options.pieces)
+        stock_up(gateway, map(Sku, others), 10**9)
+        stock_up(gateway, [self._hot], options.pieces)
         count = options.rate * (2 * options.seconds + 2)
         self._others = [call.encode() for call, _ in self._carts(others, count, ["tok_ok"])]
         payments = random.Random(1).choices(

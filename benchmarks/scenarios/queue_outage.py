@@ -19,7 +19,7 @@ from typing import Final
 
 import orjson
 
-from benchmarks.harness.books import check_books
+from benchmarks.harness.books import check_books, stock_up
 from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import Api, GatewayProcess, checkout_of, serving
 from benchmarks.harness.processes import pin
@@ -27,6 +27,7 @@ from benchmarks.harness.results import Result, number, results_table, write_resu
 from benchmarks.hot_path.rows import Server, serving_module
 from benchmarks.load.constant_rate import RunStats, constant_rate
 from benchmarks.load.wrk import Call, fill_carts, find_wrk
+from cart.model import Sku
 
 SERVER_CORE, LOAD_CORE = 0, 1
 # A busy machine must not have checkouts shed: each cart is ordered once.
@@ -124,10 +125,7 @@ def _checkouts(gateway: GatewayProcess, count: int) -> Sequence[bytes]:
     """The requests that check out new carts of one line."""
     with Api(gateway.port) as api:
         skus = api.skus(100)
-    pipeline = gateway.store.pipeline()
-    for sku in skus:
-        pipeline.hset(f"{{{sku}}}p", "stock", 10**9)
-    pipeline.execute()
+    stock_up(gateway, map(Sku, skus), 10**9)
     fill_carts(gateway.port, count, [orjson.dumps([{"sku": sku, "quantity": 1}]) for sku in skus], connections=16)
     carts = [key.decode().partition("c:")[2] for key in gateway.store.scan_iter("*}c:*", count=1000)]
     return [

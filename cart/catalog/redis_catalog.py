@@ -19,7 +19,7 @@ from cart.catalog.model import CatalogRow, row_of
 from cart.catalog.ports import CatalogChange, ImportBusy, PutCounts, StockUnknown
 from cart.ids import parse_sku
 from cart.model import Product, Sku
-from cart.sku_keys import product_key
+from cart.sku_keys import holds_key, product_key
 from primitives.backoff import Backoff
 from primitives.unit_of_work import unit_of_work
 from store import Lease, LeaseBusy, LeaseLost, Script, Store, StoreError
@@ -188,7 +188,7 @@ class RedisCatalog:
                 *(
                     self._store.run(
                         PUT_PRODUCT,
-                        (product_key(row.sku),),
+                        (product_key(row.sku), holds_key(row.sku)),
                         _arguments(row),
                     )
                     for row in rows

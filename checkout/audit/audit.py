@@ -17,6 +17,7 @@ from checkout.audit.finding import DEFAULT_BOUNDS, Bounds, Finding
 from checkout.audit.pacer import Pacer
 from checkout.audit.rules import ORDER_RULES
 from checkout.audit.rules.stock import stock, stray_hold
+from checkout.audit.rules.stock_sum import stock_sum
 from checkout.audit.rules.waiting import claim, outbox
 from checkout.ports.books import Books, Entry
 
@@ -125,7 +126,7 @@ class Audit:
     async def _of_stock(self, sku: Sku) -> list[Finding]:
         found: list[Finding] = []
         async for record in self._books.stock(sku):
-            found += [*stock([record]), *stray_hold([record], self._bounds)]
+            found += [*stock([record]), *stock_sum([record]), *stray_hold([record], self._bounds)]
             await self._pacer.after(record.holds)
         return found
 

@@ -9,7 +9,7 @@ from cart.model import OrderId, Sku
 from checkout.memory.orders import MemoryOrders
 from checkout.memory.progress import MemoryProgress
 from checkout.memory.stock import MemoryStock
-from checkout.ports.books import Entry, StockRecord, Waiting
+from checkout.ports.books import Entry, StockBook, StockRecord, Waiting
 from checkout.ports.order_index import OrderIndex
 
 
@@ -99,4 +99,15 @@ class MemoryBooks:
         holds = self._stock.holds(sku)
         strays = {each: hold for each, hold in holds.items() if each not in self._orders.orders}
         available = self._stock.available.get(sku)
-        yield StockRecord(sku, None if available is None else str(available), len(holds), strays, self._clock_ms())
+        yield StockRecord(
+            sku,
+            None if available is None else str(available),
+            len(holds),
+            strays,
+            self._clock_ms(),
+            None if available is None else self._book(sku, available),
+        )
+
+    def _book(self, sku: Sku, available: int) -> StockBook:
+        stock = self._stock
+        return StockBook(available, stock.imported[sku], stock.adjusted[sku], stock.sold[sku], stock.taken(sku))

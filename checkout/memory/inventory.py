@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cart.catalog.numbers import STOCK_MAX
 from cart.model import OrderId, Sku
 from checkout.memory.stock import MemoryStock
@@ -41,20 +43,20 @@ class MemoryInventory:
 
     async def set(self, sku: Sku, units: int, *, key: str) -> Correction:
         """See `Inventory.set`."""
-        return self._change_to(sku, units, self._available(sku), key)
+        return self._change(self._stock.count, sku, units, self._available(sku), key)
 
     async def add(self, sku: Sku, units: int, *, key: str) -> Correction:
         """See `Inventory.add`."""
         before = self._available(sku)
-        return self._change_to(sku, before + units, before, key)
+        return self._change(self._stock.adjust, sku, before + units, before, key)
 
-    def _change_to(self, sku: Sku, after: int, before: int, key: str) -> Correction:
+    def _change(self, change: Callable[[Sku, int], None], sku: Sku, after: int, before: int, key: str) -> Correction:
         if (sku, key) in self._made:
             return Correction(before, before, is_new=False)
         if not 0 <= after <= STOCK_MAX:
             raise UnitsOutOfRange(sku, before)
         self._made.add((sku, key))
-        self._stock.available[sku] = after
+        change(sku, after)
         return Correction(before, after, is_new=True)
 
     def _available(self, sku: Sku) -> int:

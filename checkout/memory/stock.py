@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
@@ -26,6 +27,9 @@ class MemoryStock:
 
     def __init__(self, available: Mapping[Sku, int], *, clock_ms: Callable[[], int] = unix_ms) -> None:
         self.available = dict(available)
+        self.imported = dict(available)
+        self.adjusted: Counter[Sku] = Counter()
+        self.sold: Counter[Sku] = Counter()
         self._holds: dict[tuple[Sku, OrderId], _Hold] = {}
         self._restocked: set[tuple[Sku, OrderId, str]] = set()
         self._clock_ms = clock_ms
@@ -33,6 +37,17 @@ class MemoryStock:
     def taken(self, sku: Sku) -> int:
         """The units of a SKU that are held, or sold for orders that are not completed."""
         return sum(hold.quantity for (held, _), hold in self._holds.items() if held == sku)
+
+    def adjust(self, sku: Sku, available: int) -> None:
+        """Have so many units for sale."""
+        self.adjusted[sku] += available - self.available.get(sku, 0)
+        self.imported.setdefault(sku, 0)
+        self.available[sku] = available
+
+    def count(self, sku: Sku, available: int) -> None:
+        """The same, after which the books agree."""
+        self.available[sku] = available
+        self.adjusted[sku] = available + self.sold[sku] + self.taken(sku) - self.imported.setdefault(sku, 0)
 
     def holds(self, sku: Sku) -> Mapping[OrderId, Hold]:
         """The holds of a SKU."""
@@ -82,6 +97,7 @@ class MemoryStock:
             hold = self._holds.get((sku, order_id))
             if hold is not None and hold.until_ms is None:
                 del self._holds[sku, order_id]
+                self.sold[sku] += hold.quantity
 
     async def restock(self, order_id: OrderId, lines: Sequence[StockLine], *, report: str) -> None:
         """See `Stock.restock`."""
@@ -89,6 +105,7 @@ class MemoryStock:
             if (line.sku, order_id, report) not in self._restocked:
                 self._restocked.add((line.sku, order_id, report))
                 self.available[line.sku] = self.available.get(line.sku, 0) + line.quantity
+                self.sold[line.sku] -= line.quantity
 
     async def expire(self, order_id: OrderId, skus: Collection[Sku]) -> bool:
         """See `Stock.expire`."""

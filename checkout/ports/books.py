@@ -60,14 +60,34 @@ class Waiting(msgspec.Struct, frozen=True):
     waits_ms: int
 
 
+class StockBook(msgspec.Struct, frozen=True):
+    """The units of a SKU at one moment: for sale, and their sources and sinks. `held` are those of all holds and sales."""
+
+    available: int
+    imported: int
+    adjusted: int
+    sold: int
+    held: int
+
+    @property
+    def expected(self) -> int:
+        """The units that should be for sale."""
+        return self.imported + self.adjusted - self.sold - self.held
+
+
 class StockRecord(msgspec.Struct, frozen=True):
-    """The available units of a SKU, as they are stored, and a page of its `holds`, of which `strays` are without an order."""
+    """The available units of a SKU, as they are stored, and a page of its `holds`, of which `strays` are without an order.
+
+    There is no `book` of a SKU that earlier versions imported, until it is counted or imported again, nor of one with more holds
+    than can be added up at one moment.
+    """
 
     sku: Sku
     available: str | None
     holds: int
     strays: Mapping[OrderId, Hold]
     now_ms: int
+    book: StockBook | None = None
 
 
 class Books(Protocol):

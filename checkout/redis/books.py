@@ -14,7 +14,7 @@ from cart.sku_keys import holds_key, product_key
 from checkout.order import Order
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
-from checkout.ports.books import Entry, Hold, StockRecord, Waiting
+from checkout.ports.books import Entry, Hold, StockBook, StockRecord, Waiting
 from checkout.stored import (
     ALL_PARTITIONS,
     attention_key,
@@ -32,10 +32,13 @@ from store import Script, Store
 PAGE_OF_LIST: Final = Script.from_package("checkout.redis", "scripts/page_of_list.lua")
 UNLISTED: Final = Script.from_package("checkout.redis", "scripts/unlisted.lua")
 READ_ENTRIES: Final = Script.from_package("checkout.redis", "scripts/read_entries.lua")
+STOCK_SUM: Final = Script.from_package("checkout.redis", "scripts/stock_sum.lua")
 # Of one call.
 PAGE: Final = 500
 # Records of one partition, of one call.
 RECORDS: Final = 50
+# That are added up at one moment.
+MOST_HOLDS: Final = 1000
 _STATUSES: Final = tuple(OrderStatus)
 
 
@@ -148,8 +151,8 @@ class RedisBooks:
         """See `Books.stock`."""
         async for page in self._hash(holds_key(sku)):
             ids = _ids(page)
-            available, now_ms, *exist = await asyncio.gather(
-                self._store.execute("HGET", product_key(sku), "stock"),
+            sums, now_ms, *exist = await asyncio.gather(
+                self._store.run(STOCK_SUM, [product_key(sku), holds_key(sku)], [MOST_HOLDS]),
                 self._now_ms(),
                 *(self._store.execute("EXISTS", order_key(each)) for each in ids),
             )
@@ -158,11 +161,19 @@ class RedisBooks:
                 for order_id, text, is_there in zip(ids, page.values(), exist, strict=True)
                 if not is_there
             }
-            yield StockRecord(sku, None if available is None else available.decode(), len(ids), strays, now_ms)
+            available = sums[0].decode() or None
+            yield StockRecord(sku, available, len(ids), strays, now_ms, _book(sums))
 
     async def _now_ms(self) -> int:
         seconds, microseconds = await self._store.execute("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def _book(sums: Sequence[bytes]) -> StockBook | None:
+    available, imported, adjusted, sold, held = sums
+    if not (available.isdigit() and imported and held):
+        return None
+    return StockBook(int(available), int(imported), int(adjusted or 0), int(sold or 0), int(held))
 
 
 def _status_keys(partition: str) -> list[str]:

@@ -83,7 +83,9 @@ class RedisInventory:
 
     async def _adjust(self, sku: Sku, how: str, units: int, key: str) -> Correction:
         outcome, *counts = await self._store.run(
-            ADJUST_STOCK, [product_key(sku), restocked_key(sku)], [how, units, STOCK_MAX, RESTOCKED_MS, key]
+            ADJUST_STOCK,
+            [product_key(sku), restocked_key(sku), holds_key(sku)],
+            [how, units, STOCK_MAX, RESTOCKED_MS, key],
         )
         if outcome == _UNKNOWN:
             raise UnknownSku(sku)

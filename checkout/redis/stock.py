@@ -83,9 +83,7 @@ class RedisStock:
 
     async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.complete`."""
-        await _all(
-            [self._store.run(COMPLETE, [holds_key(sku) for sku in part], [order_id]) for part in self._parts(skus)]
-        )
+        await _all([self._store.run(COMPLETE, _keys(part), [order_id]) for part in self._parts(skus)])
 
     async def restock(self, order_id: OrderId, lines: Sequence[StockLine], *, report: str) -> None:
         """See `Stock.restock`."""

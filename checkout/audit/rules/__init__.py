@@ -32,4 +32,4 @@ ORDER_RULES: Final[tuple[OrderRule, ...]] = (
     number,
 )
 # The names that a finding may have.
-RULES: Final = (*(rule.__name__ for rule in ORDER_RULES), "outbox", "claim", "stray_hold", "stock")
+RULES: Final = (*(rule.__name__ for rule in ORDER_RULES), "outbox", "claim", "stray_hold", "stock", "stock_sum")

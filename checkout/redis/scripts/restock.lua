@@ -18,5 +18,8 @@ for _, forgotten in ipairs(redis.call('ZRANGE', KEYS[2], 0, 1)) do
 end
 redis.call('ZADD', KEYS[2], now, report)
 redis.call('HINCRBY', KEYS[1], 'stock', ARGV[2])
+if redis.call('HEXISTS', KEYS[1], 'imported') == 1 then
+    redis.call('HINCRBY', KEYS[1], 'sold', -ARGV[2])
+end
 redis.call('SPUBLISH', KEYS[1], '')
 return {1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ from checkout.privacy.order_codec import OrderCodec
 from checkout.redis.durability import Durability
 from checkout.redis.event_outbox import RedisEventOutbox
 from checkout.redis.in_flight import RedisInFlight
+from checkout.redis.inventory import RedisInventory
 from checkout.redis.order_listing import RedisOrderListing
 from checkout.redis.orders import RedisOrders
 from checkout.redis.outbox import RedisOutbox
@@ -114,6 +116,10 @@ class Shop(ABC):
 
     @abstractmethod
     async def set_stock(self, sku: Sku, quantity: int) -> None: ...
+
+    @abstractmethod
+    async def spoil_stock(self, sku: Sku, units: int) -> None:
+        """Add units that nobody has counted."""
 
     @abstractmethod
     async def available(self, sku: Sku) -> int: ...
@@ -223,7 +229,10 @@ class MemoryShop(Shop):
         return self.now_ms
 
     async def set_stock(self, sku: Sku, quantity: int) -> None:
-        self.memory_stock.available[sku] = quantity
+        self.memory_stock.count(sku, quantity)
+
+    async def spoil_stock(self, sku: Sku, units: int) -> None:
+        self.memory_stock.available[sku] += units
 
     async def available(self, sku: Sku) -> int:
         return self.memory_stock.available[sku]
@@ -305,7 +314,11 @@ class RedisShop(Shop):
         return unix_ms()
 
     async def set_stock(self, sku: Sku, quantity: int) -> None:
-        await self.store.execute("HSET", product_key(sku), "stock", quantity)
+        await self.store.execute("HSETNX", product_key(sku), "stock", 0)
+        await RedisInventory(self.store).set(sku, quantity, key=secrets.token_hex(8))
+
+    async def spoil_stock(self, sku: Sku, units: int) -> None:
+        await self.store.execute("HINCRBY", product_key(sku), "stock", units)
 
     async def available(self, sku: Sku) -> int:
         return int(await self.store.execute("HGET", product_key(sku), "stock"))

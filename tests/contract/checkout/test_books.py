@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
+import pytest
 
 from cart.ids import new_cart_id, order_id_for, partition_of
 from cart.model import OrderId
+from cart.sku_keys import product_key
 from checkout.audit.audit import Audit, AuditReport
 from checkout.audit.finding import Bounds
 from checkout.memory.books import MemoryBooks
@@ -16,13 +18,16 @@ from checkout.memory.progress import MemoryProgress
 from checkout.order import Order
 from checkout.order_status import CancelReason, OrderStatus
 from checkout.payments.payment import Payment
-from checkout.ports.books import Books, Entry, Hold
+from checkout.ports.books import Books, Entry, Hold, StockBook
 from checkout.ports.stock import StockLine
-from checkout.redis.books import PAGE, RedisBooks
+from checkout.redis.books import MOST_HOLDS, PAGE, RedisBooks
+from checkout.redis.inventory import RedisInventory
 from checkout.redis.order_index import RedisOrderIndex
+from checkout.redis.stock import RedisStock
 from checkout.stored import ended_key, in_flight_key, order_key, status_key
 from store import Client
 from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop, a_claim, a_request
+from tests.contract.checkout.test_inventory import inventory_of
 
 
 def books_of(shop: Shop) -> Books:
@@ -300,6 +305,74 @@ async def test_a_hold_that_a_second_look_finds_gone_is_not_confirmed_by_another(
     report = await audit.run()
 
     assert (report.suspects, list(report.findings)) == (1, [])
+
+
+async def book_of(shop: Shop) -> StockBook:
+    """The book of the mugs, which agrees with itself."""
+    (record,) = [each async for each in books_of(shop).stock(MUG)]
+    assert record.book is not None
+    assert record.book.expected == record.book.available
+    return record.book
+
+
+async def test_units_add_up_at_every_step_of_their_lives(shop: Shop) -> None:
+    await shop.set_stock(MUG, 10)
+    adjusted = (await book_of(shop)).adjusted
+    order, other = await ordered(shop), await ordered(shop)
+    assert await book_of(shop) == StockBook(6, 10 - adjusted, adjusted, 0, 4)
+    await shop.stock.confirm(order.id, order.skus)
+    assert (await book_of(shop)).held == 4
+    for _ in range(2):
+        await shop.stock.complete(order.id, order.skus)
+        assert await book_of(shop) == StockBook(6, 10 - adjusted, adjusted, 2, 2)
+    await shop.stock.cancel(other.id, other.skus)
+    assert await book_of(shop) == StockBook(8, 10 - adjusted, adjusted, 2, 0)
+    for _ in range(2):
+        await shop.stock.restock(order.id, [StockLine(MUG, 1)], report="returned")
+        assert await book_of(shop) == StockBook(9, 10 - adjusted, adjusted, 1, 0)
+    await inventory_of(shop).add(MUG, -3, key="breakage")
+    assert await book_of(shop) == StockBook(6, 10 - adjusted, adjusted - 3, 1, 0)
+
+
+async def test_a_miscounted_sku_is_named_until_it_is_counted(shop: Shop) -> None:
+    order = await ordered(shop)
+    await shop.spoil_stock(MUG, 1)
+
+    assert await findings(shop) == {("stock_sum", MUG, "")}
+    await inventory_of(shop).set(MUG, 20, key="count")
+    assert await findings(shop) == set()
+    await shop.stock.cancel(order.id, order.skus)
+    assert (await book_of(shop)).available == 22
+
+
+async def test_a_product_of_an_earlier_version_has_books_from_its_count_on(store: Client, shop: Shop) -> None:
+    if not isinstance(shop, RedisShop):
+        pytest.skip("memory has no products of earlier versions")
+    await ordered(shop)
+    await store.execute("HDEL", product_key(MUG), "imported", "adjusted", "sold")
+    (record,) = [each async for each in books_of(shop).stock(MUG)]
+    assert record.book is None
+    assert await findings(shop) == set()
+    await inventory_of(shop).add(MUG, 1, key="delivery")
+    assert await book_of(shop) == StockBook(9, 11, 0, 0, 2)
+
+
+async def test_more_holds_than_can_be_added_up_at_one_moment_have_no_book(store: Client) -> None:
+    await store.execute("HSET", product_key(MUG), "stock", 5000)
+    inventory, books = RedisInventory(store), RedisBooks(store)
+    await inventory.set(MUG, 5000, key="1")
+    for _ in range(MOST_HOLDS + 1):
+        await RedisStock(store).hold(order_id_for(new_cart_id(), 1), [StockLine(MUG, 1)], fence=1)
+    await inventory.set(MUG, 100, key="2")
+    await inventory.add(MUG, 5, key="3")
+    records = [each async for each in books.stock(MUG)]
+    assert sum(each.holds for each in records) == MOST_HOLDS + 1
+    assert {each.book for each in records} == {None}
+    name = next(iter(records[0].strays))
+    await RedisStock(store).cancel(name, [MUG])
+    (book, *_) = [each.book async for each in books.stock(MUG)]
+    assert book == StockBook(106, 5000, 100 + 5 - (5000 - MOST_HOLDS - 1), 0, MOST_HOLDS)
+    assert book.expected == book.available
 
 
 async def test_each_hold_without_an_order_is_named(shop: Shop) -> None:

@@ -56,6 +56,7 @@ async def test_a_product_is_one_hash_tagged_by_its_sku(store: Client, search: Sq
         b"price": b"1500",
         b"currency": b"GBP",
         b"stock": b"3",
+        b"imported": b"3",
     }
 
 

@@ -279,6 +279,7 @@ async def _plant_holds(live: LiveShop, completed: Orders, accepted: Orders, faul
         fault("holds", order.id)
     await live.raw("HSET", holds_key(MUG), stray, "3 0 1")
     fault("stray_hold", MUG)
+    fault("stock_sum", MUG)
     await live.place(sku=SPOILT, is_sent=False)
     await live.raw("HSET", product_key(SPOILT), "stock", -4)
     fault("stock", SPOILT)

@@ -26,14 +26,15 @@ class Notices:
             listener()
 
 
-class Memory(SoldOut):
+class Memory:
     def __init__(self) -> None:
         self.now = 100.0
         self.notices = Notices()
-        super().__init__(self.notices, clock=lambda: self.now)
+        self._sold_out = SoldOut(self.notices, clock=lambda: self.now)
+        self.units_left = self._sold_out.units_left
 
     def refuse(self, sku: Sku, *, left: int = 0) -> None:
-        self.remember([Shortage(sku, left + 1, left)])
+        self._sold_out.remember([Shortage(sku, left + 1, left)])
 
 
 @pytest.fixture

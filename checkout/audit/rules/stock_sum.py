@@ -1,0 +1,20 @@
+"""The units of a SKU, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from checkout.audit.finding import Finding
+from checkout.ports.books import StockRecord
+
+
+def stock_sum(records: Iterable[StockRecord]) -> Iterator[Finding]:
+    """Units for sale are those imported and adjusted, less those sold and held."""
+    for record in records:
+        book = record.book
+        if book is not None and book.available != book.expected:
+            detail = (
+                f"{book.available} units are for sale, and {book.imported} imported + {book.adjusted} adjusted "
+                f"- {book.sold} sold - {book.held} held = {book.expected}"
+            )
+            yield Finding("stock_sum", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
