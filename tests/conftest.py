@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from store import Client, open_client
+from benchmarks.harness.store_cluster import store_cluster
 from store.embedded import EmbeddedServer
+from store.opening import StoreClient, open_store_client
+from store.topology import is_cluster_url
 
 # Servers have 16 databases unless they are configured otherwise.
 DATABASES = 16
@@ -35,7 +37,7 @@ def _own_hooks() -> Iterator[None]:
 def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a database that no other test worker uses: of a server of its own, or of the one given."""
     if url := os.environ.get("PEAKGATE_TEST_STORE_URL"):
-        yield with_database(url, worker_number())
+        yield of_worker(url, worker_number())
         return
     server = EmbeddedServer(tmp_path_factory.mktemp("valkey"))
     server.start()
@@ -44,9 +46,25 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Client]:
+async def store(store_url: str) -> AsyncIterator[StoreClient]:
     """A client of an empty database."""
-    client = await open_client(store_url, deadline_s=5.0)
+    client = await open_store_client(store_url, deadline_s=5.0)
+    await client.execute("FLUSHDB")
+    yield client
+    await client.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster of three primaries that no other test worker uses."""
+    with store_cluster(tmp_path_factory.mktemp("cluster"), replicas=False) as cluster:
+        yield cluster.url
+
+
+@pytest.fixture
+async def cluster_store(cluster_url: str) -> AsyncIterator[StoreClient]:
+    """A client of an empty cluster."""
+    client = await open_store_client(cluster_url, deadline_s=5.0)
     await client.execute("FLUSHDB")
     yield client
     await client.close()
@@ -57,7 +75,10 @@ def worker_number() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
-def with_database(url: str, number: int) -> str:
-    """The address of a database of the server at `url`, which must not name one itself."""
+def of_worker(url: str, number: int) -> str:
+    """The address of a database of the server at `url`, which must not name one itself. A cluster has one for one worker."""
+    if is_cluster_url(url):
+        assert number == 0, "a given cluster serves one test worker: TEST_WORKERS=1"
+        return url
     assert number < DATABASES, f"a given store serves at most {DATABASES} test workers"
     return f"{url}{'&' if '?' in url else '?'}db={number}"

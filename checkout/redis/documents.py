@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 from cart.ids import parse_order_id, partition_of
@@ -15,6 +16,8 @@ from store import Script, Store
 
 # Keys that one step of a scan looks at.
 PAGE: Final = 500
+# On a cluster a scan's cursor names the server that it belongs to.
+_CURSOR: Final = re.compile(r"[0-9]+(@[^@\s]+:[0-9]+)?")
 REPLACE: Final = Script.from_package("checkout.redis", "scripts/replace_document.lua")
 ERASE: Final = Script.from_package("checkout.redis", "scripts/erase.lua")
 
@@ -28,7 +31,7 @@ class RedisDocuments:
 
     async def page(self, cursor: str | None = None) -> DocumentPage:
         """See `OrderDocuments.page`."""
-        if cursor is not None and not cursor.isdecimal():
+        if cursor is not None and _CURSOR.fullmatch(cursor) is None:
             raise ValueError("the cursor is not that of a scan")
         found = await self._store.execute("SCAN", cursor or "0", "MATCH", "{??}o:*", "COUNT", self._page)
         following, keys = found[0].decode(), [key.decode() for key in found[1]]

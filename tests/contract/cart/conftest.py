@@ -79,11 +79,11 @@ class InRedis:
         return RedisCarts(KilledStore(self._store, at=call, after_running=after_running))
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def adapter(request: pytest.FixtureRequest) -> Adapter:
     if request.param == "memory":
         return InMemory()
-    return InRedis(request.getfixturevalue("store"))
+    return InRedis(request.getfixturevalue("cluster_store" if request.param == "cluster" else "store"))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from store import Script, Store, StoreUnavailable
+from store import Script, Store, StoreClient, StoreUnavailable, is_cluster
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -88,6 +88,13 @@ class SteppedStore(StoreProxy):
         self.waiting.set()
         await self.go.acquire()
         return await call()
+
+
+def is_on_cluster(store: Any) -> bool:
+    """Whether a store, behind any proxies of tests, is a cluster."""
+    while not isinstance(store, StoreClient) and hasattr(store, "_store"):
+        store = store._store
+    return is_cluster(store)
 
 
 Racer = Callable[[Store], Coroutine[Any, Any, object]]

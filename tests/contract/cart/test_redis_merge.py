@@ -17,7 +17,7 @@ from cart.ports import Write
 from cart.redis_carts import RedisCarts
 from cart.redis_merge import Merges
 from cart.stored import cart_key, hash_of, marker_key
-from store import Client, Store, StoreError, StoreUnavailable
+from store import ClusterClient, Store, StoreClient, StoreError, StoreUnavailable
 from tests.contract.cart.stores import DisturbedStore, KilledStore, Racer, RecordingStore, race
 
 pytestmark = pytest.mark.slow
@@ -508,7 +508,7 @@ async def test_a_merge_that_loses_every_race_raises_store_overloaded(store: Stor
 
 
 async def test_a_merge_whose_lines_the_store_has_lost_does_not_close_its_source(
-    store: Client, monkeypatch: pytest.MonkeyPatch
+    store: StoreClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, source = await two_carts(store)
     keys = [cart_key(target.id), marker_key(target.id, source.id)]
@@ -518,7 +518,8 @@ async def test_a_merge_whose_lines_the_store_has_lost_does_not_close_its_source(
     async def absorbed_and_lost(self: Merges, *args: Any, **options: Any) -> Any:
         """The reply has arrived; the server that is there afterwards has not run it."""
         reply = await absorb(self, *args, **options)
-        store.connection_lost(None)
+        server = store.node_of(keys[0]) if isinstance(store, ClusterClient) else store
+        server.connection_lost(None)
         await store.execute("DEL", *keys)
         await store.execute("HSET", keys[0], *(part for field in before.items() for part in field))
         return reply

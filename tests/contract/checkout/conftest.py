@@ -10,12 +10,13 @@ from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop
 from tests.sqs import aws_credentials, fauxqs_endpoint, fauxqs_server, sqs_endpoint, sqs_server  # noqa: F401  fixtures
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def bare_shop(request: pytest.FixtureRequest) -> Shop:
     """A shop with nothing in it, behind each of the adapters."""
     if request.param == "memory":
         return MemoryShop()
-    return RedisShop(request.getfixturevalue("store"), codec=OrderCodec(Sealer(MemoryKeys())))
+    store = request.getfixturevalue("cluster_store" if request.param == "cluster" else "store")
+    return RedisShop(store, codec=OrderCodec(Sealer(MemoryKeys())))
 
 
 @pytest.fixture

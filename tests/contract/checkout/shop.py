@@ -44,13 +44,14 @@ from checkout.redis.in_flight import RedisInFlight
 from checkout.redis.inventory import RedisInventory
 from checkout.redis.order_listing import RedisOrderListing
 from checkout.redis.orders import RedisOrders
-from checkout.redis.outbox import RedisOutbox
+from checkout.redis.outbox import MAX_SLOTS, RedisOutbox
 from checkout.redis.progress import RedisProgress
-from checkout.redis.stock import RedisStock
+from checkout.redis.stock import MAX_LINES, RedisStock
 from checkout.request import AddressBody, CheckoutRequest, ExpectedTotal, PaymentBody
 from checkout.stored import ALL_PARTITIONS, claim_key, event_claim_key, order_key, status_key
 from checkout.sweeper import AGE_S, StockSweeper
 from store import Script, Store
+from tests.contract.cart.stores import is_on_cluster
 
 MUG, BOX = Sku("85123A"), Sku("BANK CHARGES")
 PRICES = {MUG: 255, BOX: 1000}
@@ -294,11 +295,18 @@ class RedisShop(Shop):
         self.durability = durability
         self.carts = RedisCarts(store)
         self.orders = self.claim_gauge = RedisOrders(store, durability=durability, codec=codec, events=self.events)
-        self.outbox = self.outbox_gauge = RedisOutbox(store)
+        self.is_on_cluster = is_on_cluster(store)
+        slots_per_call, lines_per_call = (1, 1) if self.is_on_cluster else (MAX_SLOTS, MAX_LINES)
+        self.outbox = self.outbox_gauge = RedisOutbox(store, slots_per_call=slots_per_call)
         self.progress = RedisProgress(store, lease_ms=LEASE_MS, codec=codec)
         self.in_flight = RedisInFlight(store)
-        self.listing = RedisOrderListing(store)
-        self.stock = RedisStock(store)
+        self.listing = RedisOrderListing(store, is_cluster=self.is_on_cluster)
+        self.stock = RedisStock(store, lines_per_call=lines_per_call)
+
+    def needs_calls_of(self, slots: int) -> None:
+        """Skip a test whose calls have keys of several slots where there is a cluster."""
+        if slots > 1 and self.is_on_cluster:
+            pytest.skip("a cluster has no calls with keys of several slots")
 
     def event_outbox(self, sink: str) -> EventOutbox:
         return RedisEventOutbox(self.store, sink, page=EVENT_PAGE)

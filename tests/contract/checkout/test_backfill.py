@@ -28,9 +28,7 @@ class Filling(Archived):
     def __init__(self, shop: Shop, request: pytest.FixtureRequest) -> None:
         super().__init__(shop, request)
         self.documents: OrderDocuments = (
-            MemoryDocuments(shop.memory_orders)
-            if isinstance(shop, MemoryShop)
-            else RedisDocuments(request.getfixturevalue("store"), page=1)
+            MemoryDocuments(shop.memory_orders) if isinstance(shop, MemoryShop) else RedisDocuments(shop.store, page=1)
         )
         self.waited_s = 0.0
 
@@ -166,6 +164,7 @@ async def test_a_run_keeps_its_rate(filling: Filling, rate: float) -> None:
     assert filling.waited_s == pytest.approx(8 / rate)
 
 
-async def test_a_cursor_of_something_else_is_refused(filling: Filling) -> None:
+@pytest.mark.parametrize("cursor", ["eyJ4IjoxfQ", "", "0@", "0@store", "@store:6379"])
+async def test_a_cursor_of_something_else_is_refused(filling: Filling, cursor: str) -> None:
     with pytest.raises(ValueError, match="the cursor is not that of a scan"):
-        await filling.backfill().run(cursor="eyJ4IjoxfQ")
+        await filling.backfill().run(cursor=cursor)

@@ -26,6 +26,7 @@ from checkout.redis.order_index import RedisOrderIndex
 from checkout.redis.stock import RedisStock
 from checkout.stored import ended_key, in_flight_key, order_key, status_key
 from store import Client
+from tests.contract.cart.stores import is_on_cluster
 from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop, a_claim, a_request
 from tests.contract.checkout.test_inventory import inventory_of
 
@@ -40,7 +41,7 @@ def books_of(shop: Shop) -> Books:
 
 async def ordered(shop: Shop) -> Order:
     if isinstance(shop, RedisShop):
-        shop.index = RedisOrderIndex(shop.store)
+        shop.index = RedisOrderIndex(shop.store, is_cluster=is_on_cluster(shop.store))
     cart = await shop.cart({MUG: 2, BOX: 1})
     return (await shop.handlers().place(a_request(cart), idempotency_key=cart.id)).order
 

@@ -18,7 +18,7 @@ from checkout.queues.redis_dead_letters import RedisDeadLetters
 from checkout.queues.redis_queue import DEAD, RedisQueue
 from checkout.queues.sqs_dead_letters import SqsDeadLetters
 from checkout.queues.sqs_queue import SqsQueue
-from store import Client, open_client
+from store.opening import StoreClient, open_store_client
 from tests.unit.checkout.fake_services import MemoryQueue, an_order, message_of
 from tests.unit.checkout.memory_dead_letters import MemoryDeadLetters
 from tests.waiting import WITHIN_S
@@ -45,8 +45,8 @@ async def memory_letters(_request: pytest.FixtureRequest, _stack: AsyncExitStack
 
 
 async def redis_letters(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Shared:
-    async def client() -> Client:
-        opened = await open_client(request.getfixturevalue("store_url"), deadline_s=5.0)
+    async def client() -> StoreClient:
+        opened = await open_store_client(request.getfixturevalue("store_url"), deadline_s=5.0)
         stack.push_async_callback(opened.close)
         return opened
 

@@ -28,6 +28,7 @@ from checkout.redis.orders import RedisOrders
 from checkout.shipping.shipment import Shipment
 from checkout.stored import order_key
 from store import Client
+from tests.contract.cart.stores import is_on_cluster
 from tests.contract.checkout.shop import MUG, FailingStore, Killed, MemoryShop, RedisShop, Shop
 from tests.contract.checkout.test_records import HASHES, Archived
 
@@ -274,7 +275,7 @@ async def test_without_an_archive_a_kill_at_any_instruction_leaves_no_cart_behin
             orders=RedisOrders(failing),
             documents=RedisDocuments(failing),
             requests=RedisErasures(failing),
-            index=RedisOrderIndex(failing, HASHES),
+            index=RedisOrderIndex(failing, HASHES, is_cluster=is_on_cluster(failing)),
             carts=RedisCartErasure(failing),
         )
         try:
@@ -308,7 +309,7 @@ async def test_a_kill_at_any_instruction_is_continued(store: Client, request: py
                 orders=RedisOrders(failing),
                 documents=RedisDocuments(failing),
                 requests=RedisErasures(failing),
-                index=RedisOrderIndex(failing, HASHES),
+                index=RedisOrderIndex(failing, HASHES, is_cluster=is_on_cluster(failing)),
                 carts=RedisCartErasure(failing),
             )
             try:

@@ -24,7 +24,10 @@ async def test_the_outbox_tells_how_much_waits_in_it(shop: Shop) -> None:
 
 @pytest.mark.parametrize("slots_per_call", [1, 3, 64])
 async def test_sent_entries_leave_the_outbox_however_many_a_call_has(shop: Shop, slots_per_call: int) -> None:
-    outbox = RedisOutbox(shop.store, slots_per_call=slots_per_call) if isinstance(shop, RedisShop) else shop.outbox
+    outbox = shop.outbox
+    if isinstance(shop, RedisShop):
+        shop.needs_calls_of(slots_per_call)
+        outbox = RedisOutbox(shop.store, slots_per_call=slots_per_call)
     orders = [
         (await shop.handlers().place(a_request(await shop.cart({BOX: 1})), idempotency_key="key")).order.id
         for _ in range(5)

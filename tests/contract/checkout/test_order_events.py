@@ -14,7 +14,7 @@ from checkout.order_events import OrderEvents
 from checkout.order_status import NEXT, OrderStatus
 from checkout.ports.changes import OrderChanges
 from checkout.redis.changes import RedisOrderChanges
-from store.subscriber import Subscriber
+from store.opening import open_store_client, open_subscriber
 from tests.contract.checkout.shop import MUG, MemoryShop, Shop, a_request
 from tests.virtual_time import in_virtual_time, loop_time
 from tests.waiting import WITHIN_S
@@ -27,11 +27,13 @@ async def changes(bare_shop: Shop, store_url: str) -> AsyncIterator[OrderChanges
     if isinstance(bare_shop, MemoryShop):
         yield bare_shop.memory_orders
         return
-    subscriber = Subscriber(store_url)
+    client = await open_store_client(store_url, deadline_s=5.0)
+    subscriber = open_subscriber(store_url, client)
     running = asyncio.create_task(subscriber.run())
     yield RedisOrderChanges(subscriber)
     running.cancel()
     await asyncio.wait([running])
+    await client.close()
     assert subscriber.channels == 0, "a stream that ends forgets its order"
 
 

@@ -18,7 +18,8 @@ from checkout.privacy.pseudonyms import Pseudonyms
 from checkout.redis.order_index import RedisOrderIndex
 from checkout.stored import unkeyed_orders_of_owner_key
 from store import Client, StoreUnavailable
-from tests.contract.checkout.shop import FailingStore, Shop, a_request
+from tests.contract.cart.stores import is_on_cluster
+from tests.contract.checkout.shop import FailingStore, RedisShop, Shop, a_request
 from tests.unit.checkout.fake_services import an_order
 
 
@@ -27,7 +28,7 @@ def index(bare_shop: Shop, request: pytest.FixtureRequest) -> OrderIndex:
     if "redis" not in request.node.callspec.id:
         return MemoryOrderIndex()
     store: Client = request.getfixturevalue("store")
-    return RedisOrderIndex(store)
+    return RedisOrderIndex(store, is_cluster=is_on_cluster(store))
 
 
 async def placed(shop: Shop, *, owner: str | None = None) -> Order:
@@ -141,7 +142,7 @@ async def test_a_forgotten_order_is_found_by_its_number_only(shop: Shop, index: 
 
 async def test_no_key_of_the_store_has_an_owner_or_an_address(shop: Shop, store: Client) -> None:
     orders = await orders_of(shop, "ada", 2)
-    index = RedisOrderIndex(store, Pseudonyms(bytes(32)))
+    index = RedisOrderIndex(store, Pseudonyms(bytes(32)), is_cluster=is_on_cluster(store))
     await _entered(index, orders)
     keys = {key.decode() for key in await store.execute("KEYS", "[em]:*")}
     unkeyed = hashlib.sha256(orders[0].email.encode()).hexdigest()[:32]
@@ -153,7 +154,7 @@ async def test_an_owners_orders_under_a_hash_without_a_key_are_moved_at_the_firs
     shop: Shop, store: Client
 ) -> None:
     newest, *older = await orders_of(shop, "ada", 4)
-    index, unkeyed = RedisOrderIndex(store), unkeyed_orders_of_owner_key("ada")
+    index, unkeyed = RedisOrderIndex(store, is_cluster=is_on_cluster(store)), unkeyed_orders_of_owner_key("ada")
     await index.enter(newest)
     for order in older:
         await store.execute("ZADD", unkeyed, order.created_at, order.id)
@@ -165,8 +166,9 @@ async def test_an_owners_orders_under_a_hash_without_a_key_are_moved_at_the_firs
 
 @pytest.mark.parametrize("is_cluster", [False, True])
 async def test_orders_that_are_entered_together_are_all_found(shop: Shop, index: OrderIndex, is_cluster: bool) -> None:
-    if isinstance(index, RedisOrderIndex):
-        index = RedisOrderIndex(shop.store, is_cluster=is_cluster)  # type: ignore[attr-defined]
+    if isinstance(shop, RedisShop):
+        shop.needs_calls_of(1 if is_cluster else 2)
+        index = RedisOrderIndex(shop.store, is_cluster=is_cluster)
     owned, anonymous = await orders_of(shop, "ada", 2), await placed(shop)
     await asyncio.gather(*(index.enter(order) for order in (*owned, anonymous)))
     for order in (*owned, anonymous):
@@ -185,7 +187,7 @@ async def test_who_leaves_an_entry_does_not_take_the_others_along(shop: Shop, in
 
 async def test_all_who_share_a_failed_call_are_told(store: Client) -> None:
     failing = FailingStore(store, at=1, ran=False, error=StoreUnavailable("away"))
-    index = RedisOrderIndex(failing)
+    index = RedisOrderIndex(failing, is_cluster=is_on_cluster(failing))
     entering = [index.enter(an_order()), index.enter(an_order())]
     for each in entering:
         with pytest.raises(StoreUnavailable):

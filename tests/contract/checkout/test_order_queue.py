@@ -14,7 +14,7 @@ from checkout.errors import ServiceUnavailable
 from checkout.ports.queue import Backlog, Delivery, OrderQueue, Outgoing
 from checkout.queues.redis_queue import DEAD, EntryId, RedisQueue
 from checkout.queues.sqs_queue import open_sqs_queue
-from store import Client, open_client
+from store.opening import StoreClient, open_store_client
 from tests.sqs import aws_session
 from tests.unit.checkout.fake_services import MemoryQueue
 from tests.waiting import WITHIN_S
@@ -52,8 +52,8 @@ async def memory_queue(_request: pytest.FixtureRequest, _stack: AsyncExitStack) 
 async def redis_queue(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Shared:
     store_url: str = request.getfixturevalue("store_url")
 
-    async def client() -> Client:
-        opened = await open_client(store_url, deadline_s=5.0)
+    async def client() -> StoreClient:
+        opened = await open_store_client(store_url, deadline_s=5.0)
         stack.push_async_callback(opened.close)
         return opened
 
@@ -409,7 +409,7 @@ async def test_a_batch_over_the_size_limit_is_sent_in_parts(queue: OrderQueue) -
 
 @pytest.fixture(params=["redis", "sqs"])
 async def absent(
-    request: pytest.FixtureRequest, unused_tcp_port: int, aws_credentials: None, store: Client
+    request: pytest.FixtureRequest, unused_tcp_port: int, aws_credentials: None, store: StoreClient
 ) -> AsyncIterator[OrderQueue]:
     if request.param == "redis":
         await store.close()

@@ -31,7 +31,6 @@ from checkout.privacy.pseudonyms import Pseudonyms
 from checkout.received_message import order_id_of
 from checkout.redis.order_index import RedisOrderIndex
 from checkout.redis.records import RedisOrderRecords
-from store import Client
 from tests.contract.checkout.shop import MUG, MemoryShop, RedisShop, Shop, a_request
 
 DAY_MS = 86_400_000
@@ -54,8 +53,9 @@ class Archived:
                 shop.memory_orders, self.codec, self.index, clock_ms=shop.now
             )
         else:
-            store: Client = request.getfixturevalue("store")
-            self.index = shop.index = RedisOrderIndex(store, HASHES)
+            assert isinstance(shop, RedisShop)
+            store = shop.store
+            self.index = shop.index = RedisOrderIndex(store, HASHES, is_cluster=shop.is_on_cluster)
             self.records = RedisOrderRecords(store, self.codec, self.index)
         self.sink = ArchiveSink(self.records, self.archive, make_durable=shop.orders.make_durable)
         self.orders = ArchivedOrders(self.archive, self.codec, self.records, message=order_accepted)

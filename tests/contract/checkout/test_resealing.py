@@ -19,6 +19,7 @@ from checkout.redis.order_index import RedisOrderIndex
 from checkout.redis.orders import RedisOrders
 from checkout.redis.records import RedisOrderRecords
 from store import Client, Store
+from tests.contract.cart.stores import is_on_cluster
 from tests.contract.checkout.shop import MUG, RedisShop, a_request
 
 BY_EMAIL = Shopper("email", "ada@example.com")
@@ -32,7 +33,7 @@ class Sealing:
         self.codec = OrderCodec(Sealer(self.keys))
         self.shop = RedisShop(store, codec=self.codec)
         self.documents = RedisDocuments(store, page=2)
-        self.index = RedisOrderIndex(store)
+        self.index = RedisOrderIndex(store, is_cluster=is_on_cluster(store))
         self.archive = MemoryArchive()
         self.records = RedisOrderRecords(store, Records(self.codec, Pseudonyms(b"")), self.index)
 

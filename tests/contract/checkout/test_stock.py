@@ -190,6 +190,7 @@ async def test_orders_do_not_touch_each_others_holds(shop: Shop) -> None:
 @pytest.mark.parametrize("lines_per_call", [1, 3, 64])
 async def test_the_lines_of_an_order_are_independent_however_many_a_call_has(shop: Shop, lines_per_call: int) -> None:
     if isinstance(shop, RedisShop):
+        shop.needs_calls_of(lines_per_call)
         shop.stock = RedisStock(shop.store, lines_per_call=lines_per_call)
     skus = [Sku(f"mug {number}") for number in range(7)]
     for sku in skus:
