@@ -2,7 +2,15 @@
 
 from store.client import Client, Store, open_client
 from store.cluster import ClusterClient
-from store.errors import Reason, ReplyError, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
+from store.errors import (
+    Reason,
+    ReplyError,
+    StoreError,
+    StoreOverloaded,
+    StorePartlyUnavailable,
+    StoreTimeout,
+    StoreUnavailable,
+)
 from store.lease import Lease, LeaseBusy, LeaseLost
 from store.opening import StoreClient, beside, is_cluster, open_store_client, open_subscriber, servers_of
 from store.pinned import Connection, PinnedStore, connection_of
@@ -24,6 +32,7 @@ __all__ = [
     "StoreClient",
     "StoreError",
     "StoreOverloaded",
+    "StorePartlyUnavailable",
     "StoreTimeout",
     "StoreUnavailable",
     "beside",

@@ -23,7 +23,7 @@ from store import cluster_wide
 from store.client import DEADLINE_S, MAX_WAITING, Leader, PendingCall, Reply
 from store.cluster_nodes import Node
 from store.commands import POSITIONS, first_key
-from store.errors import Reason, ReplyError, StoreError, StoreUnavailable
+from store.errors import Reason, ReplyError, StoreError, StorePartlyUnavailable, StoreUnavailable
 from store.exchange import exchange
 from store.resp import Arg
 from store.script import Script
@@ -351,8 +351,17 @@ class ClusterClient:
         await asyncio.gather(*(node.ping() for node in self.nodes))
 
     async def probe(self) -> None:
-        """Write to every primary. Raises the first `StoreError`."""
-        await asyncio.gather(*(node.probe() for node in self.nodes))
+        """Write to every primary. Raises `StorePartlyUnavailable` while others serve, else the first `StoreError`."""
+        nodes = self.nodes
+        replies = await asyncio.gather(*(node.probe() for node in nodes), return_exceptions=True)
+        failures = [(node, each) for node, each in zip(nodes, replies, strict=True) if isinstance(each, BaseException)]
+        away = [
+            (node, each) for node, each in failures if isinstance(each, StoreUnavailable) and not each.reason.is_full
+        ]
+        if away and len(away) < len(nodes):
+            raise StorePartlyUnavailable("; ".join(f"{node.name}: {error}" for node, error in away))
+        for _, error in failures:
+            raise error
 
     @property
     def is_connected(self) -> bool:

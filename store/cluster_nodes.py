@@ -38,6 +38,12 @@ class Node(Client):
         self.deadline_s: Final = deadline_s
         self._routing = routing
 
+    @property
+    def name(self) -> str:
+        """Its host and port, for people."""
+        host, port = self.address
+        return f"{host}:{port}"
+
     def start(self) -> None:
         """Connect in the background; calls wait for it until their deadline."""
         self._reconnecting = self._loop.create_task(self._reconnect())

@@ -72,6 +72,10 @@ class StoreTimeout(StoreUnavailable):
         super().__init__(detail, may_have_run=may_have_run, reason=Reason.TIMEOUT)
 
 
+class StorePartlyUnavailable(StoreUnavailable):
+    """Some servers of a cluster cannot serve, the others do; the text names the former."""
+
+
 class StoreOverloaded(StoreError):
     """Too many commands are waiting already; nothing was sent."""
 

@@ -52,7 +52,13 @@ async def gateway(
         guard = StoreGuard(client, breakers.of("store"))
     background.start("store guard", guard.watch)
     away = store_outage or SharedOutage(None, worker_name)
-    store_watch = StoreWatch(client, away=away, full=away.of("room"))
+    store_watch = StoreWatch(
+        client,
+        away=away,
+        partly=away.of("part"),
+        full=away.of("room"),
+        servers=(lambda: client.nodes) if isinstance(client, ClusterClient) else None,
+    )
     background.start("store watch", store_watch.run)
     history = StoreHistory(
         client,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from gateway.api.binding import Route, bind
@@ -120,7 +121,7 @@ class _Build:
             cached = response_cache(
                 self._backends.cache,
                 key_fields=(),
-                is_tripped=self._backends.breakers.of("store").is_rejecting,
+                is_tripped=partial(self._backends.breakers.are_rejecting, "store"),
                 mark=mark,
                 degraded="products",
                 validates=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.config.policies import BREAKERS
@@ -64,19 +64,40 @@ class Breakers:
         names = set(names)
         self._breakers = {name: breaker for name, breaker in self._breakers.items() if _dependency(name) in names}
 
+    def discard(self, name: str) -> None:
+        """Drop the breaker of a server that is gone, if there is one."""
+        self._breakers.pop(name, None)
+
     def trip(self, name: str, reason: str) -> None:
-        """Force a breaker open until `release`, for a drill. Raises `KeyError` for a dependency without one."""
-        self._breakers[name].trip(reason)
+        """Force a breaker open until `release`, for a drill. The name of a dependency means all its servers.
+
+        Raises `KeyError` for a dependency without a breaker.
+        """
+        for breaker in self._named(name):
+            breaker.trip(reason)
 
     def release(self, name: str) -> None:
         """Let a dependency recover that `trip` cut off: by a probe, then a ramp. Raises `KeyError`."""
-        self._breakers[name].release()
+        for breaker in self._named(name):
+            breaker.release()
+
+    def _named(self, name: str) -> Sequence[Breaker]:
+        named = [self._breakers[name]] if name in self._breakers else self._of_servers(name)
+        if not named:
+            raise KeyError(name)
+        return named
+
+    def _of_servers(self, dependency: str) -> Sequence[Breaker]:
+        return [breaker for name, breaker in self._breakers.items() if _dependency(name) == dependency]
 
     def are_closed(self, dependency: str) -> bool:
         """Whether the breakers of a dependency, of all its servers, are closed."""
-        return all(
-            breaker.state is State.CLOSED for name, breaker in self._breakers.items() if _dependency(name) == dependency
-        )
+        return all(breaker.state is State.CLOSED for breaker in self._of_servers(dependency))
+
+    def are_rejecting(self, dependency: str) -> bool:
+        """Whether a call would certainly be rejected now, whichever server of the dependency it goes to."""
+        breakers = self._of_servers(dependency)
+        return bool(breakers) and all(breaker.is_rejecting() for breaker in breakers)
 
     def states(self) -> dict[str, str]:
         """The state of each breaker."""

@@ -60,11 +60,13 @@ class ClusterGuard:
         for node in set(self._guards).difference(nodes):
             del self._guards[node]
             self._note(node, is_gated=False)
+            # A server that came back at the same address has the breaker now.
+            if _breaker_name(node) not in map(_breaker_name, nodes):
+                self._breakers.discard(_breaker_name(node))
         await asyncio.gather(*(guard.check() for guard in self._guards.values()))
 
     def _guard(self, node: GuardedNode) -> None:
-        host, port = node.address
-        guard = self._guards[node] = StoreGuard(node, self._breakers.of(f"store@{host}:{port}"))
+        guard = self._guards[node] = StoreGuard(node, self._breakers.of(_breaker_name(node)))
         guard.on_gated(lambda is_gated: self._note(node, is_gated=is_gated))
 
     def _note(self, node: GuardedNode, *, is_gated: bool) -> None:
@@ -72,3 +74,8 @@ class ClusterGuard:
         (self._gated.add if is_gated else self._gated.discard)(node)
         if was is not bool(self._gated):
             self._on_gated(not was)
+
+
+def _breaker_name(node: GuardedNode) -> str:
+    host, port = node.address
+    return f"store@{host}:{port}"

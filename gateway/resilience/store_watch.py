@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from gateway.api.health import Impaired
 from gateway.http import full_store
-from store import Reason, StoreError, StoreUnavailable
+from store import Reason, StoreError, StorePartlyUnavailable, StoreUnavailable
 from store.disk_guard import READ_ONLY_MAXMEMORY
 
 _log = logging.getLogger("peakgate")
@@ -21,10 +21,8 @@ TICK_S: Final = 0.25
 _MEGABYTE: Final = 2**20
 
 
-class Watched(Protocol):
-    """The part of `store.Client` that the watch uses."""
-
-    reason_of_oom: Reason
+class Counted(Protocol):
+    """The counts of one server's client."""
 
     @property
     def answered(self) -> int:
@@ -40,6 +38,12 @@ class Watched(Protocol):
     def refused(self) -> int:
         """See `store.Client`."""
         ...
+
+
+class Watched(Counted, Protocol):
+    """The part of `store.Client` that the watch uses."""
+
+    reason_of_oom: Reason
 
     @property
     def is_connected(self) -> bool:
@@ -68,18 +72,42 @@ class Noticed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _Counts:
+    """The counts of a server at one time."""
+
+    answered: int
+    failed: int
+    refused: int
+
+    @classmethod
+    def of(cls, server: Counted) -> _Counts:
+        return cls(server.answered, server.failed, server.refused)
+
+    def shows_failure(self, before: _Counts) -> bool:
+        """Whether calls failed since and none was answered, or writes were refused."""
+        has_failed = self.failed > before.failed and self.answered == before.answered
+        return has_failed or self.refused > before.refused
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
-    """Why writes fail: `full` says what has no room, None where the store is away."""
+    """Why writes fail: `full` says what has no room, None where the store is away, or some of its servers."""
 
     full: Reason | None
     text: str
+    is_partial: bool = False
+
+    def is_like(self, other: Fault) -> bool:
+        """Whether the log has said as much already."""
+        return (self.full, self.is_partial) == (other.full, other.is_partial)
 
 
 class StoreWatch:
     """Watches a client; `run` must run in the background.
 
-    Calls that fail, and writes that are refused, are a suspicion; a probe that fails is an outage. `away` and `full` are
-    the processes that notice the store being away, and without room.
+    Calls that fail, and writes that are refused, are a suspicion; a probe that fails is an outage. `away`, `partly` and
+    `full` are the processes that notice the store being away, some of its servers, and without room. `servers` are the
+    clients of the servers of a cluster now: one may fail every call while the others answer.
     """
 
     def __init__(
@@ -87,25 +115,28 @@ class StoreWatch:
         store: Watched,
         *,
         away: Noticed,
+        partly: Noticed,
         full: Noticed,
+        servers: Callable[[], Sequence[Counted]] | None = None,
         tick_s: float = TICK_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._away = away
+        self._partly = partly
         self._full = full
+        self._servers = servers or (lambda: [store])
         self._tick_s = tick_s
         self._sleep = sleep
         self._clock = clock
-        self._answered = store.answered
-        self._failed = store.failed
-        self._refused = store.refused
+        self._counts: dict[Counted, _Counts] = {}
+        self._is_suspect()
         self._fault: Fault | None = None
         self._since = 0.0
         # A process of this name may have ended during an outage.
-        away.end()
-        full.end()
+        for noticed in (away, partly, full):
+            noticed.end()
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -115,22 +146,24 @@ class StoreWatch:
 
     async def check(self) -> None:
         """Look at the counts since the last check, and probe if they leave a doubt."""
-        store = self._store
-        answered, failed = store.answered - self._answered, store.failed - self._failed
-        refused = store.refused - self._refused
-        self._answered, self._failed, self._refused = store.answered, store.failed, store.refused
-        is_suspect = not store.is_connected or (failed > 0 and not answered) or refused > 0
-        if is_suspect or self._fault is not None:
+        if self._is_suspect() or self._fault is not None:
             self._note(await self._probe())
 
+    def _is_suspect(self) -> bool:
+        """Whether since the last time calls of a server failed and none was answered, or writes were refused."""
+        before, self._counts = self._counts, {each: _Counts.of(each) for each in self._servers()}
+        started = _Counts(0, 0, 0)
+        is_failing = any(now.shows_failure(before.get(each, started)) for each, now in self._counts.items())
+        return is_failing or not self._store.is_connected
+
     async def check_writes(self) -> None:
-        """For readiness: raises `Impaired` where the store has no room, and `StoreError` where it is away."""
+        """For readiness: raises `Impaired` where the store serves in part, and `StoreError` where it is away."""
         try:
             await self._store.probe()
         except StoreUnavailable as error:
             fault = await self._fault_of(error)
             self._note(fault)
-            if fault.full is not None:
+            if fault.full is not None or fault.is_partial:
                 raise Impaired(fault.text) from error
             raise
 
@@ -145,6 +178,8 @@ class StoreWatch:
         return None
 
     async def _fault_of(self, error: StoreUnavailable) -> Fault:
+        if isinstance(error, StorePartlyUnavailable):
+            return Fault(None, f"some servers of the store are away: {error}", is_partial=True)
         if not error.reason.is_full:
             return Fault(None, str(error))
         if error.reason is Reason.FULL_DISK and "MISCONF" in str(error):
@@ -168,7 +203,7 @@ class StoreWatch:
 
     def _note(self, fault: Fault | None) -> None:
         before = self._fault
-        if fault is before or (fault is not None and before is not None and fault.full is before.full):
+        if fault is before or (fault is not None and before is not None and fault.is_like(before)):
             return
         self._fault = fault
         if before is not None:
@@ -181,6 +216,9 @@ class StoreWatch:
         if fault.full is not None:
             if self._full.begin():
                 _log.warning("%s", fault.text)
+        elif fault.is_partial:
+            if self._partly.begin():
+                _log.warning("%s; the carts and orders of the others are served", fault.text)
         elif self._away.begin():
             _log.warning(
                 "the store is away: %s; reads come from caches and orders are refused until it is back", fault.text
@@ -188,7 +226,10 @@ class StoreWatch:
 
     def _end(self, fault: Fault, successor: Fault | None) -> None:
         after_s = self._clock() - self._since
-        if fault.full is None:
+        if fault.is_partial:
+            if self._partly.end() and successor is None:
+                _log.warning("all servers of the store are back after %.1f s", after_s)
+        elif fault.full is None:
             if self._away.end():
                 _log.warning("the store is back after %.1f s", after_s)
         elif self._full.end() and successor is None:

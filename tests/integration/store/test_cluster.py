@@ -19,7 +19,17 @@ import pytest
 from benchmarks.harness.store_cluster import ClusterServer, StoreCluster, store_cluster
 from benchmarks.harness.store_pair import await_condition, store_server
 from checkout.redis.durability import AofWait, BatchedWait, ReplicaWait, wait_on
-from store import ClusterClient, PinnedStore, ReplyError, Script, StoreError, StoreUnavailable, beside, connection_of
+from store import (
+    ClusterClient,
+    PinnedStore,
+    ReplyError,
+    Script,
+    StoreError,
+    StorePartlyUnavailable,
+    StoreUnavailable,
+    beside,
+    connection_of,
+)
 from store.cluster import open_cluster
 from store.commands import first_key
 from store.opening import open_subscriber
@@ -155,6 +165,25 @@ async def test_every_primary_is_probed(client: ClusterClient) -> None:
     await client.probe()
     probes = [await node.execute("KEYS", "peakgate:probe*") for node in client.nodes]
     assert all(probes)
+
+
+async def test_a_probe_names_the_primaries_that_do_not_answer(cluster: StoreCluster, client: ClusterClient) -> None:
+    primaries = sorted(cluster.primaries, key=lambda server: server.port)
+    stopped = primaries[:2]
+    try:
+        for server in stopped:
+            server.signal(signal.SIGSTOP)
+        with pytest.raises(StorePartlyUnavailable) as partly:
+            await client.probe()
+        assert [f"127.0.0.1:{server.port}:" in str(partly.value) for server in primaries] == [True, True, False]
+        primaries[2].signal(signal.SIGSTOP)
+        with pytest.raises(StoreUnavailable) as away:
+            await client.probe()
+        assert not isinstance(away.value, StorePartlyUnavailable)
+    finally:
+        for server in primaries:
+            server.signal(signal.SIGCONT)
+    await first_success(client.probe)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from gateway.api.health import Impaired
 from gateway.control.shared_outage import SharedOutage
 from gateway.resilience.store_watch import StoreWatch
-from store import Reason, ReplyError, StoreUnavailable
+from store import Reason, ReplyError, StorePartlyUnavailable, StoreUnavailable
 from store.disk_guard import READ_ONLY_MAXMEMORY
 
 MEMORY_TEXT = (
@@ -52,7 +52,9 @@ class Watched:
         self.store = store or FakeStore()
         self.now = 0.0
         outage = SharedOutage(folder, name)
-        self.watch = StoreWatch(self.store, away=outage, full=outage.of("room"), clock=lambda: self.now)
+        self.watch = StoreWatch(
+            self.store, away=outage, partly=outage.of("part"), full=outage.of("room"), clock=lambda: self.now
+        )
 
     async def checks(self, count: int) -> None:
         for _ in range(count):
@@ -193,3 +195,45 @@ async def test_all_workers_of_a_gateway_log_a_full_store_once(tmp_path: Path, ca
         worker.store.refusal = None
         await worker.checks(1)
     assert warnings(caplog) == [MEMORY_TEXT, "the store has room again after 1.0 s: carts and orders are accepted"]
+
+
+class FakeCluster(FakeStore):
+    """A client of two servers, of which `sick` fails all its calls while it hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.well, self.sick = FakeStore(), FakeStore()
+
+    async def probe(self) -> object:
+        await self.well.probe()
+        try:
+            return await self.sick.probe()
+        except StoreUnavailable as error:
+            raise StorePartlyUnavailable(f"store-b:6379: {error}") from error
+
+
+async def test_one_server_of_a_cluster_that_is_away_is_named_while_the_others_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = FakeCluster()
+    outage = SharedOutage(None, "0a")
+    watch = StoreWatch(
+        cluster,
+        away=outage,
+        partly=outage.of("part"),
+        full=outage.of("room"),
+        servers=lambda: [cluster.well, cluster.sick],
+        clock=lambda: 0.0,
+    )
+    await watch.check()
+    cluster.sick.is_hanging = True
+    cluster.sick.failed, cluster.well.answered = 4, 400
+    await watch.check()
+    with pytest.raises(Impaired, match=r"some servers of the store are away: store-b:6379: it does not answer"):
+        await watch.check_writes()
+    cluster.sick.is_hanging = False
+    await watch.check()
+    assert warnings(caplog) == [
+        "some servers of the store are away: store-b:6379: it does not answer; the carts and orders of the others are served",
+        "all servers of the store are back after 0.0 s",
+    ]
