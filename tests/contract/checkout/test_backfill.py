@@ -18,7 +18,7 @@ from checkout.ports.archive import ArchiveUnavailable
 from checkout.ports.documents import OrderDocuments
 from checkout.ports.records import NONE_KNOWN, OrderRecords, StoredRecord
 from checkout.redis.documents import RedisDocuments
-from tests.contract.checkout.shop import MUG, MemoryShop, Shop
+from tests.contract.checkout.shop import MUG, MemoryShop, RedisShop, Shop
 from tests.contract.checkout.test_records import Archived
 
 
@@ -27,9 +27,11 @@ class Filling(Archived):
 
     def __init__(self, shop: Shop, request: pytest.FixtureRequest) -> None:
         super().__init__(shop, request)
-        self.documents: OrderDocuments = (
-            MemoryDocuments(shop.memory_orders) if isinstance(shop, MemoryShop) else RedisDocuments(shop.store, page=1)
-        )
+        if isinstance(shop, MemoryShop):
+            self.documents: OrderDocuments = MemoryDocuments(shop.memory_orders)
+        else:
+            assert isinstance(shop, RedisShop)
+            self.documents = RedisDocuments(shop.store, page=1)
         self.waited_s = 0.0
 
     def backfill(self, **replaced: Any) -> Backfill:
