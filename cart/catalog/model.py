@@ -127,7 +127,10 @@ class ProductPage(msgspec.Struct, gc=False):
     def to_json(self) -> bytes:
         """The body of `GET /v1/products`."""
         fields = self.fields
-        products = [_listed(view) if fields is None else _some_members(view, fields) for view in self.products]
+        if fields is None:
+            products = [_listed(view) for view in self.products]
+        else:
+            products = [_some_members(view, fields) for view in self.products]
         return msgspec.json.encode(responses.ProductPage(products, self.next_cursor))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
 
@@ -13,7 +13,7 @@ from multidict import istr
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.catalog import responses as product_responses
 from cart.catalog.handlers import LIMIT_DEFAULT, ProductHandlers
-from cart.catalog.model import ProductPage
+from cart.catalog.model import NO_OPTIONS, PageOptions, ProductPage
 from cart.catalog.page_options import PARAMETERS as PAGE_PARAMETERS
 from cart.catalog.page_options import page_options
 from cart.catalog.trending import TrendingHandlers
@@ -203,9 +203,8 @@ def product_routes(
     """
 
     def page(request: Request, _body: None) -> Awaitable[ProductPage]:
-        query = _page_query(request, "limit", "cursor", "q", *PAGE_PARAMETERS)
-        texts = {name: query.pop(name) for name in PAGE_PARAMETERS}
-        return products.page(**query, options=page_options(texts, currency=currency))
+        query = _parsed(request)
+        return products.page(**_page_texts(query, "limit", "cursor", "q"), options=_page_options(query, currency))
 
     route = _product_route("browse")
     return (
@@ -235,9 +234,8 @@ def trending_routes(trending: TrendingHandlers, *, currency: str = "GBP") -> Seq
     """The call for trending products."""
 
     def page(request: Request, _body: None) -> Awaitable[ProductPage]:
-        query = _page_query(request, "limit", *PAGE_PARAMETERS)
-        texts = {name: query.pop(name) for name in PAGE_PARAMETERS}
-        return trending.page(**query, options=page_options(texts, currency=currency))
+        query = _parsed(request)
+        return trending.page(**_page_texts(query, "limit"), options=_page_options(query, currency))
 
     # The first to go in an overload: it pauses itself even before the others of this criticality are shed.
     route = _product_route("optional")
@@ -400,9 +398,26 @@ _REPLAYED: Final = header("Idempotent-Replayed", "true")
 _NUMBER: Final = re.compile(r"\d{1,6}", re.ASCII)
 
 
+_OPTIONS: Final = frozenset(PAGE_PARAMETERS)
+
+
+def _parsed(request: Request) -> Mapping[str, list[Any]]:
+    return parse_qs(request.query, keep_blank_values=True, errors="surrogateescape")
+
+
+def _page_options(query: Mapping[str, list[Any]], currency: str) -> PageOptions:
+    # Most requests have none of them.
+    if _OPTIONS.isdisjoint(query):
+        return NO_OPTIONS
+    return page_options({name: query.get(name, [None])[-1] for name in PAGE_PARAMETERS}, currency=currency)
+
+
 def _page_query(request: Request, *names: str) -> dict[str, Any]:
+    return _page_texts(_parsed(request), *names)
+
+
+def _page_texts(query: Mapping[str, list[Any]], *names: str) -> dict[str, Any]:
     """The query parameters of these names, `limit` among them, which is a number; others are ignored."""
-    query = parse_qs(request.query, keep_blank_values=True, errors="surrogateescape")
     limit = query.get("limit", [str(LIMIT_DEFAULT)])[-1]
     if not _NUMBER.fullmatch(limit):
         raise InvalidBody([("/limit", "must be a whole number")])
