@@ -77,7 +77,9 @@ class MemoryStock:
         """See `Stock.release`."""
         self._return(order_id, skus, lambda hold: hold.until_ms is not None and hold.fence <= fence)
 
-    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> Mapping[Sku, int]:
+    async def confirm(
+        self, order_id: OrderId, skus: Collection[Sku], *, reads_units_left: bool = False
+    ) -> Mapping[Sku, int]:
         """See `Stock.confirm`."""
         missing = [sku for sku in skus if (sku, order_id) not in self._holds]
         for sku in skus:
@@ -85,7 +87,7 @@ class MemoryStock:
                 self._holds[sku, order_id] = msgspec.structs.replace(hold, until_ms=None)
         if missing:
             raise StockNotHeld(missing)
-        return {sku: self.available.get(sku, 0) for sku in skus}
+        return {sku: self.available.get(sku, 0) for sku in skus} if reads_units_left else {}
 
     async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.cancel`."""

@@ -57,10 +57,13 @@ class Stock(Protocol):
         """Make available again the holds of this claim, but no sale and no hold of a claim with a higher fence."""
         ...
 
-    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> Mapping[Sku, int]:
-        """Turn the order's holds into sales, which do not expire; returns the units of each SKU that are left for sale.
+    async def confirm(
+        self, order_id: OrderId, skus: Collection[Sku], *, reads_units_left: bool = False
+    ) -> Mapping[Sku, int]:
+        """Turn the order's holds into sales, which do not expire.
 
-        Raises `StockNotHeld`; some may be confirmed then.
+        Returns the units of each SKU that are left for sale if it `reads_units_left`, else nothing. Raises `StockNotHeld`;
+        some may be confirmed then.
         """
         ...
 

@@ -68,14 +68,17 @@ class RedisStock:
         """See `Stock.release`."""
         await self._return(order_id, skus, "claimed", fence)
 
-    async def confirm(self, order_id: OrderId, skus: Collection[Sku]) -> Mapping[Sku, int]:
+    async def confirm(
+        self, order_id: OrderId, skus: Collection[Sku], *, reads_units_left: bool = False
+    ) -> Mapping[Sku, int]:
         """See `Stock.confirm`."""
-        replies = await _all([self._store.run(CONFIRM, _keys(part), [order_id]) for part in self._parts(skus)])
+        args: tuple[str, int] = (order_id, int(reads_units_left))
+        replies = await _all([self._store.run(CONFIRM, _keys(part), args) for part in self._parts(skus)])
         units_left = dict(zip(skus, replies, strict=True))
         missing = [sku for sku, units in units_left.items() if units == _NOT_HELD]
         if missing:
             raise StockNotHeld(missing)
-        return units_left
+        return units_left if reads_units_left else {}
 
     async def cancel(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.cancel`."""

@@ -15,7 +15,7 @@ class ConfirmStock(Step):
     async def apply(self, order: Order) -> None:
         """See `Step.apply`."""
         try:
-            units_left = await self._stock.confirm(order.id, order.skus)
+            units_left = await self._stock.confirm(order.id, order.skus, reads_units_left=self._low_stock is not None)
         except StockNotHeld as error:
             raise Declined(f"no stock is held of {', '.join(error.skus)}") from error
         if self._low_stock is not None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tests.e2e.running_shop import RunningShop, eventually, peakgate
+import pytest
+
+from tests.e2e.running_shop import CATALOGUE, RunningShop, eventually, peakgate
+from tests.e2e.surroundings import count, part
 
 MUG, SKU = "85123A", {"_85123A": 1}
 
 
 def stock(shop: RunningShop, *words: str) -> subprocess.CompletedProcess[str]:
     return peakgate("stock", *words, "--data-dir", str(shop.data_dir))
+
+
+def low_skus(shop: RunningShop) -> Any:
+    """The low SKUs in the status of the worker that counts them, with their units; None before the first count."""
+    return next((each["latest"] for each in part(shop, "low_stock") if each), None)
 
 
 def test_a_correction_is_for_sale_at_once(shared_shop: RunningShop) -> None:
@@ -55,3 +65,25 @@ def test_wrong_words_are_refused_in_a_line(shared_shop: RunningShop, tmp_path: P
         assert refused.stderr.count("\n") == 1
     away = peakgate("stock", "show", MUG, "--data-dir", str(tmp_path), "--store-url", "redis://127.0.0.1:1")
     assert away.returncode == 69
+
+
+@pytest.mark.slow
+def test_a_sale_that_leaves_few_units_is_logged_and_counted(tmp_path: Path) -> None:
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "2", "--catalog", str(CATALOGUE), "--low-stock", "5")
+    try:
+        assert stock(shop, "set", MUG, "7").returncode == 0
+        for bought in range(3):
+            order = shop.check_out(shop.cart_of(**SKU), key=f"order {bought}")
+            assert order.status == 202
+            order_id = str(order.body["id"])
+            eventually(partial(shop.order, order_id), lambda shown: shown["status"] == "completed")
+        assert shop.log.count("low stock: 85123A has 5 units for sale") == 1
+        assert shop.log.count("low stock: ") == 1
+        eventually(lambda: low_skus(shop), {MUG: 4}.__eq__)
+        assert count(shop, "peakgate_low_stock_skus") == 1
+
+        assert stock(shop, "add", MUG, "10").returncode == 0
+        eventually(lambda: low_skus(shop), {}.__eq__)
+    finally:
+        shop.kill()

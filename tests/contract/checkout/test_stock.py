@@ -93,8 +93,9 @@ async def test_a_confirmation_says_how_many_units_are_left(shop: Shop) -> None:
     await shop.set_stock(BOX, 3)
     await shop.stock.hold(ONE, [StockLine(MUG, 3), StockLine(BOX, 3)], fence=1)
     for _ in range(2):
-        assert await shop.stock.confirm(ONE, [MUG, BOX]) == {MUG: 7, BOX: 0}
-    assert await shop.stock.confirm(ONE, []) == {}
+        assert await shop.stock.confirm(ONE, [MUG, BOX], reads_units_left=True) == {MUG: 7, BOX: 0}
+    assert await shop.stock.confirm(ONE, [], reads_units_left=True) == {}
+    assert await shop.stock.confirm(ONE, [MUG, BOX]) == {}
 
 
 async def test_stock_that_is_not_held_cannot_be_confirmed(shop: Shop) -> None:
