@@ -216,6 +216,10 @@ bench-cluster: $(VENV)/.dev ## CPU time of carts on a cluster beside one server,
 bench-archive: $(VENV)/.dev ## CPU time of archiving an order in SQLite, and of its rows up to a million; three minutes.
 	$(BIN)/python -m benchmarks.micro.archive_cost $(ARGS)
 
+.PHONY: bench-audit
+bench-audit: $(VENV)/.dev ## CPU time of the audit of the books with a million orders stored, at 1,000 orders a second; half an hour.
+	$(BIN)/python -m benchmarks.micro.audit_cost $(ARGS)
+
 .PHONY: bench-sqs
 bench-sqs: $(VENV)/.dev ## CPU time of sending an order to SQS in full batches, beside the client library of AWS.
 	$(BIN)/python -m benchmarks.micro.sqs_send $(ARGS)

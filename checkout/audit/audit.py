@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -30,7 +31,10 @@ LOOKED_UP: Final = 10
 
 
 class AuditReport(msgspec.Struct, frozen=True):
-    """`counts` are the numbers of orders that are `in_flight`, `set_aside`, or in each of the statuses of an end."""
+    """`counts` are the numbers of orders that are `in_flight`, `set_aside`, or in each of the statuses of an end.
+
+    A round of changes has looked at the orders that changed since the time of the store that it was given; `began_ms` is when this one began.
+    """
 
     looked_at: int = 0
     partitions: int = 0
@@ -38,10 +42,43 @@ class AuditReport(msgspec.Struct, frozen=True):
     suspects: int = 0
     counts: Mapping[str, int] = {}
     findings: Sequence[Finding] = ()
+    began_ms: int = 0
+
+
+class _Round:
+    """The state of a round."""
+
+    def __init__(self, began_ms: int, of_partitions: int, suspects: Iterable[Finding]) -> None:
+        self.began_ms = began_ms
+        self.of_partitions = of_partitions
+        self.suspects = list(suspects)
+        self.partitions = 0
+        self.looked_at = 0
+        self.counts: Counter[str] = Counter()
+        self.skus: set[Sku] = set()
+
+    def count(self, entries: Sequence[Entry]) -> None:
+        """Count the orders, and note their SKUs."""
+        orders = [entry for entry in entries if entry.order is not None]
+        self.looked_at += len(entries)
+        self.counts.update(map(_became, orders))
+        self.skus.update(line.sku for entry in orders if entry.order is not None for line in entry.order.lines)
+
+    def report(self, findings: Sequence[Finding] = ()) -> AuditReport:
+        """The round as it is now."""
+        return AuditReport(
+            looked_at=self.looked_at,
+            partitions=self.partitions,
+            of_partitions=self.of_partitions,
+            suspects=len(self.suspects),
+            counts=dict(self.counts),
+            findings=findings,
+            began_ms=self.began_ms,
+        )
 
 
 class Audit:
-    """Audits all books: `rate` records a second at most, of orders, holds and all that waits.
+    """Audits the books: `rate` records a second at most, of orders, holds and all that waits.
 
     A suspect breaks a rule. It is looked at again `confirm_after_s` later, and is a finding if it still breaks the same one: beside
     live traffic, the parts of an order are read at different moments.
@@ -64,37 +101,48 @@ class Audit:
         self._sleep = sleep
 
     async def run(self, progress: Callable[[AuditReport], None] = lambda _report: None) -> AuditReport:
-        """Look at everything once, and at suspects twice."""
-        looked_at = 0
-        counts: Counter[str] = Counter()
-        suspects: list[Finding] = []
-        skus: set[Sku] = set()
-        partitions = self._books.partitions
-        for done, partition in enumerate(partitions):
-            suspects += await self._waiting(partition)
-            async for entries in self._entries(partition):
-                looked_at += len(entries)
-                counts.update(_became(entry) for entry in entries if entry.order is not None)
-                skus.update(line.sku for entry in entries if entry.order is not None for line in entry.order.lines)
-                suspects += self._of_orders(entries)
-            progress(AuditReport(looked_at, done + 1, len(partitions), len(suspects), dict(counts)))
-        async for entries in self._unlisted():
-            looked_at += len(entries)
-            counts.update(_became(entry) for entry in entries if entry.order is not None)
-            suspects += self._of_orders(entries)
-        for sku in sorted(skus):
-            suspects += await self._of_stock(sku)
-        findings = await self._confirmed(suspects)
-        return AuditReport(looked_at, len(partitions), len(partitions), len(suspects), dict(counts), findings)
+        """Look at all books once, and at suspects twice."""
+        return await self._run(self._books.orders, (), progress, is_full=True)
 
-    async def _entries(self, partition: str) -> AsyncIterator[Sequence[Entry]]:
+    async def run_changes(self, since_ms: int, known: Sequence[Finding] = ()) -> AuditReport:
+        """Look at the orders that changed at `since_ms` of the store or later, at claims and messages, and again at `known` findings."""
+        idle_ms = await self._books.now_ms() - self._bounds.order_ms
+        changed = partial(self._books.changed, since_ms=since_ms, idle_ms=idle_ms)
+        return await self._run(changed, known, lambda _report: None, is_full=False)
+
+    async def _run(
+        self,
+        orders: Callable[[str], AsyncIterator[Sequence[OrderId]]],
+        known: Sequence[Finding],
+        progress: Callable[[AuditReport], None],
+        *,
+        is_full: bool,
+    ) -> AuditReport:
+        partitions = self._books.partitions
+        this = _Round(await self._books.now_ms(), len(partitions), known)
+        for partition in partitions:
+            this.suspects += await self._waiting(partition)
+            async for entries in self._entries(orders(partition)):
+                this.count(entries)
+                this.suspects += self._of_orders(entries)
+            this.partitions += 1
+            progress(this.report())
+        if is_full:
+            async for entries in self._unlisted():
+                this.count(entries)
+                this.suspects += self._of_orders(entries)
+        for sku in sorted(this.skus):
+            this.suspects += await self._of_stock(sku)
+        return this.report(await self._confirmed(this.suspects))
+
+    async def _entries(self, pages: AsyncIterator[Sequence[OrderId]]) -> AsyncIterator[Sequence[Entry]]:
         """Each order of a partition once."""
         seen: set[OrderId] = set()
-        async for names in self._books.orders(partition):
+        async for names in pages:
             new = set(names) - seen
             seen |= new
             for page in _pages(sorted(new)):
-                yield await self._read(page)
+                yield await self._read(page, has_all_holds=False)
 
     async def _unlisted(self) -> AsyncIterator[Sequence[Entry]]:
         """The orders that no list names, found by their records."""
@@ -106,8 +154,8 @@ class Audit:
             if unlisted:
                 yield await self._read(sorted(unlisted))
 
-    async def _read(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
-        entries = await self._books.entries(order_ids)
+    async def _read(self, order_ids: Sequence[OrderId], *, has_all_holds: bool = True) -> Sequence[Entry]:
+        entries = await self._books.entries(order_ids, has_all_holds=has_all_holds)
         await self._pacer.after(len(entries))
         return entries
 
@@ -128,6 +176,8 @@ class Audit:
         async for record in self._books.stock(sku):
             found += [*stock([record]), *stock_sum([record]), *stray_hold([record], self._bounds)]
             await self._pacer.after(record.holds)
+            for page in _pages(record.ended):
+                found += self._of_orders(await self._read(page))
         return found
 
     async def _confirmed(self, suspects: Sequence[Finding]) -> Sequence[Finding]:

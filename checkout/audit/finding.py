@@ -12,7 +12,7 @@ Kind = Literal["order", "claim", "outbox", "sku"]
 class Finding(msgspec.Struct, frozen=True):
     """An order, a claim, a message or a SKU breaks a rule; `remedy` is a command to run, or advice.
 
-    `part` names what it is of the subject that breaks it, where that may be several things.
+    `part` names the part of the subject that breaks it, where several may: the order of a hold.
     """
 
     rule: str

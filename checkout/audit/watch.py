@@ -14,8 +14,10 @@ from checkout.audit.audit import Audit, AuditReport
 from checkout.audit.finding import Finding
 from primitives.rounds import try_round
 
-# Records a second: a few percent of a core.
-RATE: Final = 200.0
+# A round of changes begins so long before the last round did: the clocks of a cluster's servers differ.
+OVERLAP_S: Final = 5.0
+# Between two rounds, also where the last took longer than the interval.
+MIN_PAUSE_S: Final = 1.0
 # How often a process that audits says that it still does.
 CLAIM_S: Final = 10.0
 # Findings that are logged by name; the command names all.
@@ -29,12 +31,14 @@ class AuditRound(msgspec.Struct, frozen=True):
 
     report: AuditReport
     ended_at: float
+    is_full: bool
 
 
 class AuditWatch:
-    """Audits the books, `every_s` after it did last, in one process at a time: `may_audit` says whether in this one.
+    """Begins a round of the audit every `every_s`, in one process at a time: `may_audit` says whether in this one.
 
-    `latest` is None in the others, and before the first round. A finding is logged once, for as long as it stands.
+    A round reads the changes since the last one began, and every `full_every_s` all books. `latest` is None in the other
+    processes, and before the first round. A finding is logged once, for as long as it stands.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class AuditWatch:
         *,
         may_audit: Callable[[], Awaitable[bool]],
         every_s: float,
+        full_every_s: float,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.latest: AuditRound | None = None
@@ -51,14 +57,20 @@ class AuditWatch:
         self._audit = audit
         self._may_audit = may_audit
         self._every_s = every_s
+        self._full_every_s = full_every_s
+        self._next_full_at = 0.0
         self._clock = clock
+        self._monotonic = monotonic
         self._sleep = sleep
 
     async def run(self) -> None:
         """Audit until cancelled. The first round begins after an interval too: at a start there is other work."""
+        pause_s = self._every_s
         while True:
-            await self._sleep(self._every_s)
+            await self._sleep(pause_s)
+            began = self._monotonic()
             await try_round("the audit", self.audit)
+            pause_s = max(MIN_PAUSE_S, self._every_s - (self._monotonic() - began))
 
     async def audit(self) -> None:
         """Audit once. Raises `StoreError`."""
@@ -67,25 +79,33 @@ class AuditWatch:
             return
         claiming = asyncio.create_task(self._keep_claim())
         try:
-            report = await self._audit.run()
+            latest = await self._round()
         finally:
             claiming.cancel()
             await asyncio.wait([claiming])
-        self._tell(report.findings)
-        self.latest = AuditRound(report, self._clock())
+        self._log_new(latest.report.findings)
+        self.latest = latest
         self.rounds += 1
+
+    async def _round(self) -> AuditRound:
+        before, began = self.latest, self._monotonic()
+        if before is None or began >= self._next_full_at:
+            report = await self._audit.run()
+            self._next_full_at = began + self._full_every_s
+            return AuditRound(report, self._clock(), is_full=True)
+        since_ms = before.report.began_ms - round(OVERLAP_S * 1000)
+        report = await self._audit.run_changes(since_ms, before.report.findings)
+        return AuditRound(report, self._clock(), is_full=False)
 
     async def _keep_claim(self) -> None:
         while True:
             await self._sleep(CLAIM_S)
             await try_round("keeping the audit in this process", self._may_audit)
 
-    def _tell(self, findings: Sequence[Finding]) -> None:
-        before = () if self.latest is None else self.latest.report.findings
-        new = [each for each in findings if each.identity not in {other.identity for other in before}]
+    def _log_new(self, findings: Sequence[Finding]) -> None:
+        before = set() if self.latest is None else {each.identity for each in self.latest.report.findings}
+        new = [each for each in findings if each.identity not in before]
         for each in new[:MAX_LINES]:
-            _log.error(
-                "the books do not agree: %s: %s: %s; to do: %s", each.rule, each.subject, each.detail, each.remedy
-            )
+            _log.error("audit finding: %s: %s: %s; remedy: %s", each.rule, each.subject, each.detail, each.remedy)
         if len(new) > MAX_LINES:
-            _log.error("the books do not agree in %d more places: see `peakgate audit`", len(new) - MAX_LINES)
+            _log.error("%d more audit findings; run `peakgate audit` to list them", len(new) - MAX_LINES)

@@ -46,16 +46,28 @@ class MemoryBooks:
         for ids in (self._orders.orders, self._orders.in_flight, self._orders.ended):
             yield [each for each in ids if partition_of(each) == partition]
 
+    async def changed(self, partition: str, *, since_ms: int, idle_ms: int) -> AsyncIterator[Sequence[OrderId]]:
+        """See `Books.changed`."""
+        seen = self._orders.in_flight
+        recent = [each for ids in (seen, self._orders.ended) for each, at in ids.items() if at >= since_ms]
+        idle = [each for each, at in seen.items() if at <= idle_ms]
+        attention = [each.order_id for each in await self._progress.needing_attention()]
+        yield [each for each in (*recent, *idle, *attention) if partition_of(each) == partition]
+
+    async def now_ms(self) -> int:
+        """See `Books.now_ms`."""
+        return self._clock_ms()
+
     async def records(self) -> AsyncIterator[Sequence[OrderId]]:
         """See `Books.records`."""
         for partition in self.partitions:
             yield [each for each in self._orders.orders if partition_of(each) == partition]
 
-    async def unlisted(self, order_ids: Sequence[OrderId]) -> Sequence[OrderId]:
+    async def unlisted(self, order_ids: Sequence[OrderId]) -> Sequence[OrderId]:  # noqa: ARG002 - a record is listed
         """See `Books.unlisted`. Here the records are a list."""
-        return [each for each in order_ids if each not in self._orders.orders]
+        return ()
 
-    async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+    async def entries(self, order_ids: Sequence[OrderId], *, has_all_holds: bool = True) -> Sequence[Entry]:  # noqa: ARG002 - all holds are at hand
         """See `Books.entries`."""
         attention = {each.order_id for each in await self._progress.needing_attention()}
         return [await self._entry(each, needs_attention=each in attention) for each in order_ids]
@@ -99,11 +111,13 @@ class MemoryBooks:
         holds = self._stock.holds(sku)
         strays = {each: hold for each, hold in holds.items() if each not in self._orders.orders}
         available = self._stock.available.get(sku)
+        ended = [each for each in holds if each in self._orders.ended and each not in self._orders.in_flight]
         yield StockRecord(
             sku,
             None if available is None else str(available),
             len(holds),
             strays,
+            ended,
             self._clock_ms(),
             None if available is None else self._book(sku, available),
         )

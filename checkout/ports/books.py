@@ -76,16 +76,17 @@ class StockBook(msgspec.Struct, frozen=True):
 
 
 class StockRecord(msgspec.Struct, frozen=True):
-    """The available units of a SKU, as they are stored, and a page of its `holds`, of which `strays` are without an order.
+    """The available units of a SKU, as they are stored, and a page of its `holds`.
 
-    There is no `book` of a SKU that earlier versions imported, until it is counted or imported again, nor of one with more holds
-    than can be added up at one moment.
+    `strays` are those without an order, `ended` the orders that hold some though they are finished. There is no `book` of a SKU that earlier
+    versions imported, until it is counted or imported again, nor of one with more holds than can be added up at one moment.
     """
 
     sku: Sku
     available: str | None
     holds: int
     strays: Mapping[OrderId, Hold]
+    ended: Sequence[OrderId]
     now_ms: int
     book: StockBook | None = None
 
@@ -102,6 +103,17 @@ class Books(Protocol):
         """Pages of the orders that any list of the partition names, whether or not they exist; some more than once."""
         ...
 
+    def changed(self, partition: str, *, since_ms: int, idle_ms: int) -> AsyncIterator[Sequence[OrderId]]:
+        """Pages of the orders whose place in a list is of `since_ms` or later; some more than once.
+
+        With them come those in flight without a sign of life since `idle_ms`, and all that need attention. Times of the store.
+        """
+        ...
+
+    async def now_ms(self) -> int:
+        """The time of the store."""
+        ...
+
     def records(self) -> AsyncIterator[Sequence[OrderId]]:
         """Pages of the orders that have a record, found without any list: each of one partition, or empty; some orders more than once."""
         ...
@@ -110,8 +122,8 @@ class Books(Protocol):
         """Those of these orders of one partition that have a record, and that no list names."""
         ...
 
-    async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
-        """The entries of these orders, in any sequence."""
+    async def entries(self, order_ids: Sequence[OrderId], *, has_all_holds: bool = True) -> Sequence[Entry]:
+        """The entries of these orders, in any sequence; those of finished orders may come without their holds unless `has_all_holds`."""
         ...
 
     async def outbox(self, partition: str) -> Sequence[Waiting]:

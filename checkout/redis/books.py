@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -54,16 +55,30 @@ class RedisBooks:
         """See `Books.orders`."""
         async for page in self._hash(attention_key(partition)):
             yield _ids(page)
-        for key in (*_status_keys(partition), in_flight_key(partition), ended_key(partition)):
+        for key in _lists(partition):
             async for ids in self._by_score(key):
                 yield ids
 
-    async def _by_score(self, key: str) -> AsyncIterator[Sequence[OrderId]]:
+    async def changed(self, partition: str, *, since_ms: int, idle_ms: int) -> AsyncIterator[Sequence[OrderId]]:
+        """See `Books.changed`."""
+        async for page in self._hash(attention_key(partition)):
+            yield _ids(page)
+        for key in _lists(partition):
+            async for ids in self._by_score(key, since_ms):
+                yield ids
+        async for ids in self._by_score(in_flight_key(partition), until=idle_ms):
+            yield ids
+
+    async def _by_score(
+        self, key: str, since: float = -math.inf, until: float = math.inf
+    ) -> AsyncIterator[Sequence[OrderId]]:
         """Pages of a sorted set. An order that changes meanwhile moves towards the end, so it is not missed."""
-        last, score = b"", b"-inf"
+        last, score = b"", str(since).encode()
         while page := await self._store.run(PAGE_OF_LIST, [key], [last, score, PAGE]):
             last, score = page[-2:]
-            yield _ids(page[::2])
+            yield [each for each, at in zip(_ids(page[::2]), page[1::2], strict=True) if float(at) <= until]
+            if float(score) > until:
+                return
 
     async def _hash(self, key: str) -> AsyncIterator[Mapping[bytes, bytes]]:
         """Pages of a hash; fields that change meanwhile may come twice."""
@@ -97,17 +112,19 @@ class RedisBooks:
         if not order_ids:
             return ()
         partition = partition_of(order_ids[0])
-        lists = [*_status_keys(partition), in_flight_key(partition), ended_key(partition)]
+        lists = _lists(partition)
         keys = [attention_key(partition), *lists, *map(order_key, order_ids)]
         return _ids(await self._store.run(UNLISTED, keys, [len(lists), *order_ids]))
 
-    async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+    async def entries(self, order_ids: Sequence[OrderId], *, has_all_holds: bool = True) -> Sequence[Entry]:
         """See `Books.entries`. The orders may be of any partitions."""
         by_partition: dict[str, list[OrderId]] = {}
         for order_id in order_ids:
             by_partition.setdefault(partition_of(order_id), []).append(order_id)
         parts = await asyncio.gather(*(self._read(partition, ids) for partition, ids in by_partition.items()))
-        return await asyncio.gather(*(self._with_rest(entry) for part in parts for entry in part))
+        return await asyncio.gather(
+            *(self._with_rest(entry, has_all_holds=has_all_holds) for part in parts for entry in part)
+        )
 
     async def _read(self, partition: str, ids: Sequence[OrderId]) -> Sequence[Entry]:
         keys = [
@@ -120,11 +137,13 @@ class RedisBooks:
         now_ms, *found = await self._store.run(READ_ENTRIES, keys, [len(_STATUSES), *ids])
         return [_entry(order_id, now_ms, fields) for order_id, fields in zip(ids, found, strict=True)]
 
-    async def _with_rest(self, entry: Entry) -> Entry:
+    async def _with_rest(self, entry: Entry, *, has_all_holds: bool) -> Entry:
         """The entry with the holds and the number, which are in other slots: read later, so that no hold of an order that ended is missing."""
         if entry.order is None:
             return entry
-        skus = entry.order.skus
+        # A call for each SKU: most orders are finished, and `stock` finds those of them that hold some.
+        is_asked = has_all_holds or not entry.is_finished or entry.seen_ms is not None
+        skus = entry.order.skus if is_asked else ()
         same_number, *holds = await asyncio.gather(
             self._store.execute("SMEMBERS", number_key(order_number(entry.id))),
             *(self._store.execute("HGET", holds_key(sku), entry.id) for sku in skus),
@@ -135,7 +154,7 @@ class RedisBooks:
     async def outbox(self, partition: str) -> Sequence[Waiting]:
         """See `Books.outbox`."""
         entries, now_ms = await asyncio.gather(
-            self._store.execute("XRANGE", outbox_key(partition), "-", "+", "COUNT", PAGE), self._now_ms()
+            self._store.execute("XRANGE", outbox_key(partition), "-", "+", "COUNT", PAGE), self.now_ms()
         )
         return [
             Waiting(fields[1].decode(), now_ms - int(entry_id.partition(b"-")[0])) for entry_id, fields in entries or ()
@@ -143,7 +162,7 @@ class RedisBooks:
 
     async def claims(self, partition: str) -> AsyncIterator[Sequence[Waiting]]:
         """See `Books.claims`."""
-        now_ms = await self._now_ms()
+        now_ms = await self.now_ms()
         async for page in self._hash(open_claims_key(partition)):
             yield [Waiting(name.decode(), now_ms - int(note.partition(b"\n")[0])) for name, note in page.items()]
 
@@ -151,20 +170,28 @@ class RedisBooks:
         """See `Books.stock`."""
         async for page in self._hash(holds_key(sku)):
             ids = _ids(page)
-            sums, now_ms, *exist = await asyncio.gather(
+            sums, now_ms, exist, ended = await asyncio.gather(
                 self._store.run(STOCK_SUM, [product_key(sku), holds_key(sku)], [MOST_HOLDS]),
-                self._now_ms(),
-                *(self._store.execute("EXISTS", order_key(each)) for each in ids),
+                self.now_ms(),
+                self._all("EXISTS", [[order_key(each)] for each in ids]),
+                self._all("ZSCORE", [[ended_key(partition_of(each)), each] for each in ids]),
             )
-            strays = {
-                order_id: _hold(text)
-                for order_id, text, is_there in zip(ids, page.values(), exist, strict=True)
-                if not is_there
-            }
-            available = sums[0].decode() or None
-            yield StockRecord(sku, available, len(ids), strays, now_ms, _book(sums))
+            holds = zip(ids, page.values(), exist, strict=True)
+            yield StockRecord(
+                sku,
+                sums[0].decode() or None,
+                len(ids),
+                strays={order_id: _hold(text) for order_id, text, is_there in holds if not is_there},
+                ended=[order_id for order_id, at in zip(ids, ended, strict=True) if at is not None],
+                now_ms=now_ms,
+                book=_book(sums),
+            )
 
-    async def _now_ms(self) -> int:
+    async def _all(self, command: str, arguments: Sequence[Sequence[str]]) -> Sequence[Any]:
+        return await asyncio.gather(*(self._store.execute(command, *each) for each in arguments))
+
+    async def now_ms(self) -> int:
+        """See `Books.now_ms`."""
         seconds, microseconds = await self._store.execute("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
@@ -178,6 +205,10 @@ def _book(sums: Sequence[bytes]) -> StockBook | None:
 
 def _status_keys(partition: str) -> list[str]:
     return [status_key(partition, status) for status in _STATUSES]
+
+
+def _lists(partition: str) -> list[str]:
+    return [*_status_keys(partition), in_flight_key(partition), ended_key(partition)]
 
 
 def _ids(names: Any) -> list[OrderId]:

@@ -25,6 +25,7 @@ class AuditStats:
         return {
             "ended_at": latest.ended_at,
             "orders": latest.report.looked_at,
+            "is_full": latest.is_full,
             "findings": dict(Counter(each.rule for each in latest.report.findings)),
         }
 
@@ -42,7 +43,7 @@ class AuditStats:
         )
         yield Metric(
             "peakgate_audit_orders",
-            "Orders that the latest audit looked at.",
+            "Orders that the latest audit looked at: all, or those that changed.",
             "gauge",
             [Sample({}, float(latest.report.looked_at))],
         )

@@ -38,9 +38,8 @@ def add_parser(commands: Commands) -> None:
     audit.add_argument(
         "--stuck-after",
         type=positive(86_400 * 30),
-        default=3600,
         metavar="SECONDS",
-        help="how long an order in flight may show no sign of life, such as in a long queue (default: 3600)",
+        help="how long an order in flight may show no sign of life, such as in a long queue (default: audit_stuck_after)",
     )
     audit.add_argument("--json", action="store_true", help="print JSON")
     add_settings(audit, SETTINGS)
@@ -50,4 +49,6 @@ def add_parser(commands: Commands) -> None:
 def _audit(args: argparse.Namespace) -> int:
     from gateway.commands.audit import audit_books
 
-    return audit_books(read_settings(args), rate=args.rate, stuck_after_s=args.stuck_after, as_json=args.json, say=say)
+    settings = read_settings(args)
+    stuck_after_s = args.stuck_after or settings.audit_stuck_after
+    return audit_books(settings, rate=args.rate, stuck_after_s=stuck_after_s, as_json=args.json, say=say)

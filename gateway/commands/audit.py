@@ -16,11 +16,11 @@ from gateway.settings import Settings
 LINE_EVERY_S = 5.0
 
 
-def audit_books(settings: Settings, *, rate: float, stuck_after_s: int, as_json: bool, say: Say) -> int:
+def audit_books(settings: Settings, *, rate: float, stuck_after_s: float, as_json: bool, say: Say) -> int:
     """Audit the books of the store; returns the exit code, 1 if something breaks a rule."""
 
     async def act(books: Books) -> int:
-        audit = Audit(books, bounds=Bounds(order_ms=stuck_after_s * 1000), rate=rate)
+        audit = Audit(books, bounds=Bounds(order_ms=round(stuck_after_s * 1000)), rate=rate)
         report = await audit.run(ProgressLines(say))
         if as_json:
             print_json(report)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from checkout.audit.audit import Audit
-from checkout.audit.watch import CLAIM_S, RATE, AuditWatch
+from checkout.audit.finding import Bounds
+from checkout.audit.watch import CLAIM_S, AuditWatch
 from checkout.low_stock import LowStockWatch
 from checkout.redis.books import RedisBooks
 from checkout.redis.low_stock import RedisLowStockList
@@ -46,7 +47,7 @@ def start_order_parts(
     background.start("order counts", counts.run)
     parts: dict[str, Observed] = {"shop": ShopStats(counts), "order_flow": backends.flow}
     if settings.audit_every:
-        audit = _audit_watch(backends, settings.audit_every)
+        audit = _audit_watch(backends, settings)
         background.start("audit", audit.run)
         parts["audit"] = AuditStats(audit)
     if settings.low_stock:
@@ -65,7 +66,13 @@ def _low_stock_watch(backends: OrderBackends, mark: int) -> LowStockWatch:
     return LowStockWatch(RedisLowStockList(backends.client), mark, may_count=lease.acquire)
 
 
-def _audit_watch(backends: OrderBackends, every_s: float) -> AuditWatch:
+def _audit_watch(backends: OrderBackends, settings: Settings) -> AuditWatch:
     # Kept over the interval, so that the next round is in the same process.
-    lease = Lease(backends.client, AUDIT_LEASE_KEY, ttl_ms=round((every_s + 3 * CLAIM_S) * 1000))
-    return AuditWatch(Audit(RedisBooks(backends.client), rate=RATE), may_audit=lease.acquire, every_s=every_s)
+    lease = Lease(backends.client, AUDIT_LEASE_KEY, ttl_ms=round((settings.audit_every + 3 * CLAIM_S) * 1000))
+    bounds = Bounds(order_ms=round(settings.audit_stuck_after * 1000))
+    return AuditWatch(
+        Audit(RedisBooks(backends.client), bounds=bounds, rate=settings.audit_rate),
+        may_audit=lease.acquire,
+        every_s=settings.audit_every,
+        full_every_s=settings.audit_full_every,
+    )

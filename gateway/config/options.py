@@ -335,7 +335,31 @@ class Settings:
         default=60.0,
         metadata=_option(
             Number(0, 86_400, float),
-            "the pause between two audits of the books, in one process of the shop; 0 for none (docs/audit.md)",
+            "how often a round of the audit of the books begins, in one process of the shop; 0 for never (docs/audit.md)",
+            metavar="SECONDS",
+        ),
+    )
+    audit_full_every: float = field(
+        default=3_600.0,
+        metadata=_option(
+            Number(0, 2_592_000, float),
+            "how often a round of the audit looks at all orders, and not only at those that changed",
+            metavar="SECONDS",
+        ),
+    )
+    audit_rate: float = field(
+        default=1_500.0,
+        metadata=_option(
+            Number(1, 100_000, float),
+            "orders, holds and waiting records that the audit in a worker reads a second, at most",
+            metavar="COUNT",
+        ),
+    )
+    audit_stuck_after: float = field(
+        default=3_600.0,
+        metadata=_option(
+            Number(1, 2_592_000, float),
+            "how long an order in flight may show no sign of life before an audit names it as stuck",
             metavar="SECONDS",
         ),
     )

@@ -24,7 +24,7 @@ from tests.e2e.surroundings import count
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[RunningShop]:
     shop = RunningShop(tmp_path / "data")
-    shop.start("--workers", "2", "--catalog", str(CATALOGUE), "--audit-every", "0.5")
+    shop.start("--workers", "2", "--catalog", str(CATALOGUE), "--audit-every", "0.5", "--audit-full-every", "2")
     yield shop
     shop.kill()
 
@@ -61,7 +61,7 @@ def test_a_running_shop_is_audited(shop: RunningShop) -> None:
 
     # The shop finds it by itself.
     eventually(partial(count, shop, "peakgate_audit_findings", rule="listing"), lambda found: found == 1)
-    assert f"the books do not agree: listing: {order_id}" in shop.log
+    assert f"audit finding: listing: {order_id}" in shop.log
 
     raw(shop, *finding["remedy"].replace("'", "").split()[1:])
     assert peakgate(*options).returncode == 0

@@ -153,9 +153,9 @@ async def test_an_order_that_is_archived_meanwhile_is_no_finding(shop: Shop) -> 
         def __getattr__(self, name: str) -> Any:
             return getattr(books, name)
 
-        async def entries(self, order_ids: Sequence[OrderId]) -> Sequence[Entry]:
+        async def entries(self, order_ids: Sequence[OrderId], **which: bool) -> Sequence[Entry]:
             await delete_archived(shop, order)
-            return await books.entries(order_ids)
+            return await books.entries(order_ids, **which)
 
     async def no_time(_seconds: float) -> None: ...
 
@@ -163,6 +163,57 @@ async def test_an_order_that_is_archived_meanwhile_is_no_finding(shop: Shop) -> 
 
     assert list(report.findings) == []
     assert report.counts == {}
+
+
+async def test_a_finished_order_that_holds_stock_is_named(shop: Shop) -> None:
+    order = await completed(shop, await ordered(shop))
+    await shop.stock.hold(order.id, [StockLine(MUG, 1)], fence=2)
+
+    (record,) = [each async for each in books_of(shop).stock(MUG)]
+
+    assert (list(record.ended), dict(record.strays)) == ([order.id], {})
+    assert (await entry_of(shop, order)).holds.keys() == {MUG}
+    assert await findings(shop) == {("holds", order.id, "")}
+
+
+async def test_orders_that_changed_are_read_without_the_others(shop: Shop) -> None:
+    books = books_of(shop)
+    order, ended = await ordered(shop), await completed(shop, await ordered(shop))
+    now_ms = await books.now_ms()
+
+    async def changed(**when: int) -> set[str]:
+        both = {partition_of(each.id) for each in (order, ended)}
+        pages = [page for partition in both async for page in books.changed(partition, **when)]
+        return {each for page in pages for each in page}
+
+    assert await changed(since_ms=now_ms - 60_000, idle_ms=0) == {order.id, ended.id}
+    assert await changed(since_ms=now_ms + 60_000, idle_ms=0) == set()
+    assert await changed(since_ms=now_ms + 60_000, idle_ms=now_ms + 60_000) == {order.id}
+    await shop.progress.take(order.id, "worker")
+    await shop.progress.set_aside(order.id, "worker", reason="odd")
+    assert await changed(since_ms=now_ms + 60_000, idle_ms=0) == {order.id}
+
+
+async def test_a_round_of_changes_looks_at_these_and_at_known_findings(shop: Shop) -> None:
+    async def no_time(_seconds: float) -> None: ...
+
+    order = await ordered(shop)
+    audit = Audit(books_of(shop), bounds=Bounds(order_ms=-1), sleep=no_time)
+    first = await audit.run()
+    patient = Audit(books_of(shop), sleep=no_time)
+    later_ms = first.began_ms + 10**9
+
+    assert [each.identity for each in first.findings] == [("stuck", order.id, "")]
+    assert (await patient.run_changes(first.began_ms - 60_000)).looked_at == 1
+    assert (await patient.run_changes(later_ms)).looked_at == 0
+    idle = (await audit.run_changes(later_ms)).findings
+    assert [each.identity for each in idle] == [("stuck", order.id, "")], "an idle order needs no change"
+
+    await shop.lose_order(order.id)
+    lost = (await patient.run()).findings
+    assert [each.identity for each in lost] == [("document", order.id, "")]
+    assert (await patient.run_changes(later_ms, lost)).findings == lost
+    assert (await patient.run_changes(later_ms)).findings == ()
 
 
 async def test_every_record_of_an_order_is_seen(shop: Shop) -> None:
