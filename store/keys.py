@@ -75,7 +75,7 @@ KEYS: Final = (
     KeyKind("own cart", "{<pp>}w:<digest>", "string", "cart.stored", "twice the life of carts", "one a shopper", True, 26),
     KeyKind("merge", "{<pp>}m:<cart>:<cart>", "string", "cart.stored", "a day after the merge", "one a merge", True, 256),
     # Products and stock
-    KeyKind("product", "{<sku>}p", "hash", "cart.sku_keys", "removal of the product", "one a product", most=16),
+    KeyKind("product", "{<sku>}p", "hash", "cart.sku_keys", "the end of the shop; its stock alone stays after its removal", "one a product", most=16),
     KeyKind("holds", "{<sku>}h", "hash", "cart.sku_keys", "its last hold's end", "the orders in flight with the SKU"),
     KeyKind("returns", "{<sku>}r", "zset", "cart.sku_keys", "removed by later returns and adjustments", "the returns and adjustments of a SKU within the time that their keys are known"),
     KeyKind("low stock", "low-stock", "zset", "checkout.redis.low_stock", "a count of more units of its last product", "10,000 products, and those of the last ten seconds"),
