@@ -30,6 +30,7 @@ _PLACEHOLDERS: Final[Mapping[str, str]] = {
     "client": ".*",
     "digest": "[0-9a-f]+",
     "rl": r"rl(?::\d+)?",
+    "peakgate": r"peakgate(?::\d+)?",
 }
 _PLACEHOLDER: Final = re.compile(r"<([a-z]+)>")
 
@@ -138,9 +139,9 @@ KEYS: Final = (
     _lease("orders:counter", "gateway.compose.order_parts"),
     _lease("orders:auditor", "gateway.compose.order_parts"),
     _lease("low-stock:counter", "gateway.compose.order_parts"),
-    KeyKind("generation", "{peakgate}:generation", "string", "store.generation", "the end of the shop", "one", most=64),
+    KeyKind("generation", "{<peakgate>}:generation", "string", "store.generation", "the end of the shop", "one a primary, 64 at most", most=64),
     KeyKind("noticed loss", "{peakgate}:generation:noticed:<gateway>", "string", "gateway.resilience.store_history", "10 s", "one a gateway and loss", True, 1),
-    KeyKind("generation count", "{peakgate}:generation:<digest>", "string", "store.generation", "a day after the last count of its process", "one a process", True, 32),
+    KeyKind("generation count", "{<peakgate>}:generation:<digest>", "string", "store.generation", "a day after the last count of its process", "one a process and mark", True, 32),
     KeyKind("probe", "peakgate:probe", "string", "store.client", "a minute", "one", True, 1),
     KeyKind("node probe", "peakgate:probe:<number>", "string", "store.cluster", "a minute", "one a primary", True, 1),
     KeyKind("permission check", "peakgate:permissions", "string", "gateway.prerequisites.permissions", "a minute", "one", True, 32),

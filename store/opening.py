@@ -53,6 +53,19 @@ def servers_of(store: Store) -> Sequence[Store]:
     return client.nodes if isinstance(client, ClusterClient) else [store]
 
 
+def one_for_each_server(store: Store, tags: Sequence[str]) -> Sequence[str]:
+    """For each server that serves keys, the first hash tag whose slot it has, if it has any."""
+    client = _client(store)
+    if not isinstance(client, ClusterClient):
+        return tags[:1]
+    first: dict[Store, str] = {}
+    for tag in tags:
+        owner = client.owner_at(slot_of(tag))
+        if owner is not None:
+            first.setdefault(owner, tag)
+    return list(first.values())
+
+
 def urls_of(url: str, client: StoreClient) -> Sequence[str]:
     """The addresses of all servers that serve keys of the store at `url`."""
     return [client.url_of(node.address) for node in client.nodes] if isinstance(client, ClusterClient) else [url]

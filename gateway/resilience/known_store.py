@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -12,15 +13,31 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from msgspec import Struct
 
+from store.generation import TAG
+
 NAME: Final = "store-generation.json"
 
 
 class Record(Struct, frozen=True):
-    """The mark of the store's data, and the last loss with its time in seconds since 1970."""
+    """The mark of the store's data, and the last loss with its time in seconds since 1970.
+
+    `marks` are those of the other servers of a cluster, by tag.
+    """
 
     mark: str | None = None
     loss: str | None = None
     lost_at: float = 0.0
+    marks: dict[str, str] = {}
+
+    @property
+    def all_marks(self) -> Mapping[str, str]:
+        """All marks by tag."""
+        return self.marks if self.mark is None else {TAG: self.mark, **self.marks}
+
+    def with_marks(self, marks: Mapping[str, str]) -> Record:
+        """This record with these marks."""
+        others = {tag: mark for tag, mark in marks.items() if tag != TAG}
+        return msgspec.structs.replace(self, mark=marks.get(TAG), marks=others)
 
 
 class _File(Struct, frozen=True):

@@ -16,7 +16,7 @@ from gateway.metrics import Metric, Sample
 from gateway.resilience.known_store import KnownStore, Record
 from primitives.unit_of_work import unit_of_work
 from store import Store, StoreError
-from store.generation import MARK_KEY, Generation, Loss
+from store.generation import MARK_KEY, Generations, Loss
 
 _log = logging.getLogger("peakgate")
 
@@ -29,6 +29,10 @@ NOTICED_MS: Final = 10_000
 _CAUSES: Final[Mapping[Loss, str]] = {
     Loss.EMPTIED: (
         "the store was emptied, or another one took its place: its carts, accepted orders and catalogue are gone; "
+        "restore its data, or import the catalogue again"
+    ),
+    Loss.PARTLY_EMPTIED: (
+        "a server of the store was emptied: the carts, accepted orders and products of its slots are gone; "
         "restore its data, or import the catalogue again"
     ),
     Loss.WENT_BACK: (
@@ -63,13 +67,13 @@ class StoreHistory:
         self._sleep = sleep
         self._wall_clock = wall_clock
         self._record = file.read()
-        self._generation = Generation(store, known=self._record.mark)
+        self._generations = Generations(store, known=self._record.all_marks)
         self._repairs: list[Callable[[], Awaitable[object]]] = []
         self._is_repaired = True
         self._losses: Counter[Loss] = Counter()
 
     def on_emptied(self, repair: Callable[[], Awaitable[object]]) -> None:
-        """Await `repair` when the store was emptied, again until it raises no `StoreError`: it writes what all gateways share."""
+        """Await `repair` when the store or a server of it was emptied, again until it raises no `StoreError`: it writes what all gateways share."""
         self._repairs.append(repair)
 
     async def run(self) -> None:
@@ -82,13 +86,13 @@ class StoreHistory:
     async def advance(self) -> None:
         """Look at the store once. While it is away nothing is known."""
         try:
-            loss = await self._generation.advance()
+            loss = await self._generations.advance()
         except StoreError:
             return
         if loss is not None:
             await self._notice(loss)
-        if self._record.mark != self._generation.mark:
-            self._remember(Record(self._generation.mark, self._record.loss, self._record.lost_at))
+        if self._record.all_marks != self._generations.marks:
+            self._remember(self._record.with_marks(self._generations.marks))
         await self._repair()
 
     async def check(self) -> None:
@@ -108,8 +112,9 @@ class StoreHistory:
 
     async def _notice(self, loss: Loss) -> None:
         self._losses[loss] += 1
-        self._is_repaired = self._is_repaired and loss is not Loss.EMPTIED
-        self._remember(Record(self._generation.mark, loss.value, self._wall_clock()))
+        self._is_repaired = self._is_repaired and loss is Loss.WENT_BACK
+        lost = Record(loss=loss.value, lost_at=self._wall_clock())
+        self._remember(lost.with_marks(self._generations.marks))
         if await self._is_first(loss):
             _log.error("%s", _CAUSES[loss])
 

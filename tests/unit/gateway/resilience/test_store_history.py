@@ -109,7 +109,7 @@ async def test_an_emptied_store_is_one_line_of_a_gateway_and_an_alarm_in_each_of
     assert "the store was emptied" in errors(caplog)[0]
     for history in processes:
         assert "the store was emptied" in str(await alarm_of(history))
-        assert history.snapshot() == {"losses": {"emptied": 1, "went-back": 0}}
+        assert history.snapshot() == {"losses": {"emptied": 1, "partly-emptied": 0, "went-back": 0}}
     world.now += ALARM_S
     assert await alarm_of(processes[0]) is None
 
@@ -124,7 +124,11 @@ async def test_lost_writes_are_said_as_well(world: World, caplog: pytest.LogCapt
     assert "has lost its last writes" in str(await alarm_of(history))
     assert len(errors(caplog)) == 1
     (metric,) = history.metrics()
-    assert {sample.labels["kind"]: sample.value for sample in metric.samples} == {"emptied": 0, "went-back": 1}
+    assert {sample.labels["kind"]: sample.value for sample in metric.samples} == {
+        "emptied": 0,
+        "partly-emptied": 0,
+        "went-back": 1,
+    }
 
 
 @in_virtual_time
@@ -138,7 +142,7 @@ async def test_the_next_process_knows_the_data_by_the_file_of_the_data_directory
     restarted = world.process()
     await restarted.advance()
     assert "the store was emptied" in str(await alarm_of(restarted))
-    assert restarted.snapshot() == {"losses": {"emptied": 0, "went-back": 0}}
+    assert restarted.snapshot() == {"losses": {"emptied": 0, "partly-emptied": 0, "went-back": 0}}
 
 
 @in_virtual_time
