@@ -28,6 +28,7 @@ _RECEIVE: Final = Script.from_package("checkout.queues", "scripts/receive.lua")
 _RELEASE: Final = Script.from_package("checkout.queues", "scripts/release.lua")
 _DEAD_LETTER: Final = Script.from_package("checkout.queues", "scripts/dead_letter.lua")
 ACKNOWLEDGE: Final = Script.from_package("checkout.queues", "scripts/acknowledge.lua")
+_DELETE_CONSUMERS: Final = Script.from_package("checkout.queues", "scripts/delete_consumers.lua")
 _DELETE_GHOSTS: Final = Script.from_package("checkout.queues", "scripts/delete_ghosts.lua")
 _PAGE: Final = 1000
 _START: Final = b"0-0"
@@ -36,6 +37,10 @@ _OUTLIVED: Final = StoreUnavailable("another connection")
 # Between two looks for ghosts in one process, and the entries of one look.
 _GHOSTS_EVERY_S: Final = 10.0
 _GHOSTS_PAGE: Final = 500
+# Between two looks for the consumers of workers that are gone, in one process.
+_CONSUMERS_EVERY_S: Final = 60.0
+# Longer than any pause of a worker that goes on. One that does after all is a consumer again when it next receives.
+CONSUMER_LIFE_S: Final = 3600.0
 
 # One hash tag: scripts move entries between them.
 QUEUE: Final = "{orders}:queue"
@@ -72,7 +77,8 @@ class RedisQueue:
     A group with more than `most_of_a_group` messages sends its further ones to the bulk queue.
 
     `consumer` names this worker process and stays the same after a restart: deliveries that it held before are delivered
-    to it at once. Processes that run at the same time need different names.
+    to it at once. Processes that run at the same time need different names. A consumer that has nothing pending, and has not
+    received for `consumer_life_s`, is removed from the group by the others.
 
     `blocking_store` must be a connection used for nothing else: replies on it wait behind a blocking read.
 
@@ -89,6 +95,7 @@ class RedisQueue:
         group: str = "workers",
         most_of_a_group: int = MOST_OF_A_GROUP,
         visibility_s: float = 30.0,
+        consumer_life_s: float = CONSUMER_LIFE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -98,6 +105,7 @@ class RedisQueue:
         self._group = group
         self._most_of_a_group = most_of_a_group
         self._visibility_ms = _ms(visibility_s)
+        self._consumer_life_ms = _ms(consumer_life_s)
         self._has_group = False
         self._has_own = False
         # Of the next claim from each stream.
@@ -105,6 +113,7 @@ class RedisQueue:
         # The stream that is received from first, in turn.
         self._first: _Stream = 1
         self._look_for_ghosts_at = -math.inf
+        self._look_for_consumers_at = -math.inf
         self._ghosts_from = {QUEUE: "-", BULK: "-"}
         # The oldest entry at the latest look, and when it was seen first.
         self._head: tuple[bytes, float] | None = None
@@ -128,6 +137,8 @@ class RedisQueue:
                 await self._release_own()
             if self._clock() >= self._look_for_ghosts_at:
                 await self._delete_ghosts()
+            if self._clock() >= self._look_for_consumers_at:
+                await self._delete_consumers()
             if received := await self._take(limit):
                 return received
             # While claims have not looked at every delivery, do not wait for new ones.
@@ -236,6 +247,14 @@ class RedisQueue:
             self._ghosts_from[key] = f"({last.decode()}" if last else "-"
             if deleted:
                 _log.warning("%d acknowledged orders were still in the queue; they are deleted from it", deleted)
+
+    async def _delete_consumers(self) -> None:
+        """Remove the consumers of workers that are gone from the group: a new worker has a new name where hosts come and go."""
+        self._look_for_consumers_at = self._clock() + _CONSUMERS_EVERY_S
+        args = (self._group, self._consumer, self._consumer_life_ms)
+        for key in (QUEUE, BULK):
+            if removed := await self._store.run(_DELETE_CONSUMERS, [key], args):
+                _log.info("%d workers that are gone left the group of %s", removed, key)
 
     async def _take(self, limit: int) -> list[Delivery]:
         """Deliveries whose visibility has ended, and new entries, of both streams."""

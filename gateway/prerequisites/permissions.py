@@ -63,6 +63,8 @@ COMMANDS: Final[Mapping[str, Sequence[Arg]]] = {
     "xclaim": (_KEY, "group", "consumer", 0, "1-1"),
     "xdel": (_KEY, "1-1"),
     "xgroup|create": (_KEY, "group", "$"),
+    "xgroup|delconsumer": (_KEY, "group", "consumer"),
+    "xinfo|consumers": (_KEY, "group"),
     "xinfo|groups": (_KEY,),
     "xlen": (_KEY,),
     "xpending": (_KEY, "group"),
