@@ -1,22 +1,18 @@
 """The books of a gateway at the end of a run."""
 
-import subprocess
 from collections.abc import Iterable
 
-from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, peakgate_command
+from benchmarks.harness.gateway_process import GatewayProcess, HarnessError
+from benchmarks.replay.books import audit_findings
 from cart.model import Sku
 from cart.sku_keys import product_key
 
-# Nothing else runs by then.
-_RATE = 100_000
 
-
-def check_books(gateway: GatewayProcess) -> None:
-    """Audit all orders, stock and money of the gateway. Raises HarnessError with the findings."""
-    words = [*peakgate_command(), "audit", "--rate", str(_RATE), "--data-dir", str(gateway.data_dir)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise HarnessError(f"the books do not agree: {(done.stdout + done.stderr).strip()}")
+def check_books(gateway: GatewayProcess, *, store_url: str | None = None) -> None:
+    """Audit all orders, stock and money of the gateway, whose store may be another. Raises HarnessError with the findings."""
+    where = ("--data-dir", str(gateway.data_dir)) if store_url is None else ("--store-url", store_url)
+    if found := audit_findings(*where):
+        raise HarnessError(f"the audit at the end failed: {found}")
 
 
 def stock_up(gateway: GatewayProcess, skus: Iterable[Sku], units: int) -> None:

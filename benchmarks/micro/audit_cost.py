@@ -71,17 +71,17 @@ def completed_order(chance: random.Random, at: int) -> Order:
     return msgspec.structs.replace(order, payment=Payment(reference="p1", authorised=order.total, captured=order.total))
 
 
-async def store_orders(client: Client, codec: OrderCodec, count: int) -> list[Order]:
-    """Completed orders of the day before, in the store as a worker leaves them."""
+async def store_orders(client: Client, codec: OrderCodec, count: int, changed: int) -> list[Order]:
+    """Store completed orders of the day before, as a worker leaves them; returns the first, of which so many will change."""
     chance, orders = random.Random(7), list[Order]()
     at = time.time_ns() // 1_000_000 - DAY_MS
     for sku in range(SKUS):
         await client.execute("HSET", product_key(Sku(f"sku-{sku}")), "stock", 1_000_000)
-    while len(orders) < count:
+    for _ in range(count // BATCH):
         batch = [completed_order(chance, at) for _ in range(BATCH)]
         documents = [await codec.encode(msgspec.structs.replace(each, payment=None)) for each in batch]
         await asyncio.gather(*(_store(client, *pair) for pair in zip(batch, documents, strict=True)))
-        orders += batch
+        orders += batch[: changed - len(orders)]
     return orders
 
 
@@ -121,7 +121,7 @@ class Meter:
 
 async def measure(client: Client, server_pid: int, count: int, changed: int) -> list[Result]:
     """Audit `count` stored orders, and then a round with `changed` of them. Raises `RuntimeError` if a good order is named."""
-    orders = await store_orders(client, OrderCodec(Sealer(MemoryKeys())), count)
+    orders = await store_orders(client, OrderCodec(Sealer(MemoryKeys())), count, changed)
     audit = Audit(RedisBooks(client), rate=1e9, confirm_after_s=0)
     meter = Meter(server_pid)
     full = _clean(await audit.run(), count)

@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import TextIO
@@ -20,6 +21,7 @@ from typing import TextIO
 import orjson
 import uvloop
 
+from benchmarks.replay.books import audit_findings
 from benchmarks.replay.catalogue import CatalogueMismatch, ShopCatalogue, fetch_catalogue
 from benchmarks.replay.client import ShopClient, Unreachable, open_session
 from benchmarks.replay.progress import Counts, show_progress
@@ -72,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="a shopper gives up after this long without progress (default: %(default)g)",
     )
+    books = parser.add_mutually_exclusive_group()
+    books.add_argument(
+        "--audit-data-dir", metavar="DIR", help="data directory of the gateway: audit its books in the end"
+    )
+    books.add_argument("--audit-store-url", metavar="URL", help="store of the gateway: audit its books in the end")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the closing results here as well")
 
 
@@ -97,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         return _fail(f"{error}; start one with `peakgate serve`", os.EX_UNAVAILABLE)
     except CatalogueMismatch as error:
         return _fail(f"{error}; see `peakgate catalog import`", os.EX_DATAERR)
+    report = replace(report, faults=[*report.faults, *_audit_faults(args)])
     _say_how_it_was_read(file)
     print(report.text())
     if args.json:
@@ -104,6 +112,16 @@ def run(args: argparse.Namespace) -> int:
     if report.interrupted:
         return _INTERRUPTED
     return 1 if report.faults else 0
+
+
+def _audit_faults(args: argparse.Namespace) -> Sequence[str]:
+    if args.audit_data_dir is None and args.audit_store_url is None:
+        return ()
+    where = (
+        ("--store-url", args.audit_store_url) if args.audit_data_dir is None else ("--data-dir", args.audit_data_dir)
+    )
+    found = audit_findings(*where)
+    return [f"the audit at the end failed: {found}"] if found else ()
 
 
 async def replay(

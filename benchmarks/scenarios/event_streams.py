@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from benchmarks.harness.books import check_books
 from benchmarks.harness.command import allow_open_files, check_cores, exit_code_of
 from benchmarks.harness.gateway_process import Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.processes import cpu_time, memory
@@ -55,6 +56,7 @@ def measure(*, streams: int, seconds: float, keep: bool, orders: int = ORDERS) -
         # Without an order worker the orders stay as they are.
         with serving("--workers", "1", "--role", "edge", "--config", str(configuration)) as gateway:
             results = asyncio.run(_measure(gateway, streams, orders, seconds))
+            check_books(gateway)
     print(results_table(results))
     if keep:
         print(

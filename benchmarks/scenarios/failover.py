@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import orjson
 
+from benchmarks.harness.books import check_books
 from benchmarks.harness.command import exit_code_of
 from benchmarks.harness.forwarder import Forwarder
 from benchmarks.harness.gateway_process import Api, HarnessError, checkout_of, serving
@@ -146,6 +147,7 @@ def run(way: Way, *, patience_s: float = PATIENCE_S) -> Outcome:
         for cart_id in carts[ORDERS_BEFORE:]:
             shopper.buy(cart_id)
         shopper.await_orders(outcome)
+        check_books(gateway, store_url=url)
         return outcome
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from benchmarks.harness.books import check_books
 from benchmarks.harness.command import check_cores, exit_code_of
 from benchmarks.harness.gateway_process import GatewayProcess, HarnessError, checkout_of, serving
 from benchmarks.harness.processes import busy_cores, cpu_time, memory, pin
@@ -140,6 +141,7 @@ def measure(*, seconds: float, orders: int, keep: bool) -> None:
                 player.play("three times the best", 3 * rate, seconds),
                 player.play("after it", RECOVERY_SHARE * rate, max(seconds / 2, 6.0)),
             ]
+        check_books(gateway)
     results = results_of(phases, cost_us, rss_before)
     print(_phases_table(phases, cost_us), results_table(results), sep="\n\n")
     if not keep:

@@ -58,7 +58,18 @@ def _replay_with_a_kill(shop: RunningShop, trade: Path) -> Any:
     """Play the trade, kill every process of the shop when a third of its orders is in, start it again, and go on."""
     result = shop.data_dir.with_suffix(".json")
     player = subprocess.Popen(
-        command("replay", str(trade), "--url", shop.url, "--concurrency", "16", "--json", str(result)),
+        command(
+            "replay",
+            str(trade),
+            "--url",
+            shop.url,
+            "--concurrency",
+            "16",
+            "--json",
+            str(result),
+            "--audit-data-dir",
+            str(shop.data_dir),
+        ),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -18,6 +18,8 @@ from benchmarks.replay.client import Unreachable
 from benchmarks.replay.command import add_arguments, replay, run
 from benchmarks.replay.report import ReplayReport
 from benchmarks.replay.retail import Basket, BasketLine
+from checkout.stored import ended_key
+from store import Client
 from tests.integration.benchmarks.fake_gateway import (
     FakeGateway,
     Handler,
@@ -441,6 +443,32 @@ async def test_the_command_writes_its_results_and_succeeds_without_differences(
     assert await asyncio.to_thread(run, arguments) == 0
     assert "Everything adds up." in capsys.readouterr().out
     assert '"money": 1530' in (tmp_path / "report.json").read_text()
+
+
+async def test_a_run_fails_if_the_audit_at_its_end_finds_something(
+    server: Server, store: Client, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path, "536365,85123A,HEART,6,01/12/2010 08:26,2.55,17850,United Kingdom\n")
+    arguments = command(str(file), "--url", server.url, "--audit-store-url", store_url)
+
+    clean = await asyncio.to_thread(run, arguments)
+    capsys.readouterr()
+    await store.execute("ZADD", ended_key("00"), 1, "00lost")
+    faulty = await asyncio.to_thread(run, arguments)
+
+    assert (clean, faulty) == (0, 1)
+    assert "the audit at the end failed" in (shown := capsys.readouterr().out)
+    assert "00lost" in shown
+
+
+async def test_a_run_whose_books_cannot_be_read_has_not_passed(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path, "536365,85123A,HEART,6,01/12/2010 08:26,2.55,17850,United Kingdom\n")
+    arguments = command(str(file), "--url", server.url, "--audit-store-url", "redis://127.0.0.1:1/0")
+
+    assert await asyncio.to_thread(run, arguments) == 1
+    assert "the audit at the end failed" in capsys.readouterr().out
 
 
 def _first_times(method: str, path: str, times: int, respond: Responder) -> "_Misbehaviour":
