@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 # The tests of these modules run on memory, on one server and on a cluster.
-ON_CLUSTER: Final = frozenset({"test_carts", "test_orders", "test_stock", "test_backfill"})
+ON_CLUSTER: Final = frozenset({"test_carts", "test_orders", "test_stock", "test_races", "test_backfill"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
