@@ -1,7 +1,7 @@
 """A cluster of store servers on loopback ports: its primaries and replicas, changes of slots and roles.
 
 Each change is waited for until all servers have the same view of it, so that nothing later is refused or reversed by one that has
-not heard. Servers never fail over by themselves within a test: the timeout between nodes is longer, and promotions are commands.
+not heard. Servers never fail over by themselves within a test unless it shortens the timeout between nodes: promotions are commands.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _BAD_FLAGS: Final = frozenset({"handshake", "noaddr", "fail", "fail?"})
 class ClusterServer(StoreServer):
     """One server in cluster mode."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, program: Path | None = None) -> None:
         self.bus_port = free_port()
         # A primary whose last slot has moved would become a replica by itself.
         cluster = ["--cluster-enabled", "yes", "--cluster-allow-replica-migration", "no"]
         cluster += ["--cluster-port", str(self.bus_port), "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
-        super().__init__(folder, *cluster, *options)
+        super().__init__(folder, *cluster, *options, program=program)
         self.id = self.command("CLUSTER", "MYID").decode()
 
     @property
@@ -63,8 +63,11 @@ class ClusterServer(StoreServer):
 class StoreCluster:
     """Servers that know each other. `primaries` are made first, each with a replica if `replicas`."""
 
-    def __init__(self, folder: Path, *options: str, primaries: int = 3, replicas: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *options: str, primaries: int = 3, replicas: bool = True, program: Path | None = None
+    ) -> None:
         self._folder = folder
+        self._program = program
         self._options = options
         self.servers: list[ClusterServer] = []
         try:
@@ -89,7 +92,7 @@ class StoreCluster:
         self.settle()
 
     def _start(self) -> ClusterServer:
-        server = ClusterServer(self._folder / f"server-{len(self.servers)}", *self._options)
+        server = ClusterServer(self._folder / f"server-{len(self.servers)}", *self._options, program=self._program)
         self.servers.append(server)
         return server
 
@@ -157,6 +160,11 @@ class StoreCluster:
         replica.insist("CLUSTER", "FAILOVER")
         await_condition(lambda: replica.is_primary)
         await_condition(self._agree)
+
+    def restart(self, server: ClusterServer) -> None:
+        """End a server and start it again, as an upgrade does, and wait until it serves or follows as before."""
+        server.terminate()
+        self.settle()
 
     def move_slot(self, slot: int, target: ClusterServer) -> None:
         """Move a slot key by key, as resharding tools do: commands are answered by ASK meanwhile."""
@@ -246,9 +254,11 @@ def _owners(view: Sequence[Sequence[str]]) -> dict[int, str]:
 
 
 @contextmanager
-def store_cluster(folder: Path, *options: str, primaries: int = 3, replicas: bool = True) -> Iterator[StoreCluster]:
-    """A cluster for the length of the block."""
-    cluster = StoreCluster(folder, *options, primaries=primaries, replicas=replicas)
+def store_cluster(
+    folder: Path, *options: str, primaries: int = 3, replicas: bool = True, program: Path | None = None
+) -> Iterator[StoreCluster]:
+    """A cluster for the length of the block; `program` is the server, the shipped one by default."""
+    cluster = StoreCluster(folder, *options, primaries=primaries, replicas=replicas, program=program)
     try:
         yield cluster
     finally:

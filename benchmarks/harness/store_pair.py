@@ -22,8 +22,9 @@ _POLL_S: Final = 0.01
 class StoreServer:
     """One server of a folder. It is started again on the same port, with or without what it had stored."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, program: Path | None = None) -> None:
         self.folder = folder
+        self._program = program or find_binary()
         self.port = free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,7 +46,7 @@ class StoreServer:
         """Start it and wait until it serves."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         options += ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--logfile", "store.log"]
-        self._process = start_child([str(find_binary()), *options, *self._options])
+        self._process = start_child([str(self._program), *options, *self._options])
         await_port(self._process, self.port)
         await_condition(self._serves)
 
@@ -62,6 +63,12 @@ class StoreServer:
     def kill(self) -> None:
         """End it at once, as a host that dies."""
         self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """End it as its service manager does."""
+        self.signal(signal.SIGTERM)
         assert self._process is not None
         self._process.wait()
 

@@ -6,9 +6,14 @@ One cluster serves all tests of this file; each begins when all servers agree.
 from __future__ import annotations
 
 import asyncio
+import logging
+import shutil
 import signal
+import subprocess
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -37,13 +42,28 @@ from store.slots import slot_of
 from tests.waiting import WITHIN_S, until
 
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+_log = logging.getLogger(__name__)
+# A server ends with the thread that started it, so those of a test's own loop would take a restarted one along.
+STARTER = ThreadPoolExecutor(1)
 KEYS = [f"n:{number}" for number in range(24)]
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
-    with store_cluster(tmp_path_factory.mktemp("cluster"), "--appendonly", "yes") as made:
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
+    program = None if request.param == "valkey" else installed_redis()
+    with store_cluster(tmp_path_factory.mktemp("cluster"), "--appendonly", "yes", program=program) as made:
         yield made
+
+
+def installed_redis() -> Path:
+    """The Redis server of this machine. Skips the test where there is none of version 7."""
+    found = shutil.which("redis-server")
+    version = (
+        "" if found is None else subprocess.run([found, "--version"], capture_output=True, check=True, text=True).stdout
+    )
+    if found is None or " v=7." not in version:
+        pytest.skip("no redis-server of version 7 is installed")
+    return Path(found)
 
 
 @pytest.fixture
@@ -68,9 +88,12 @@ class Load:
         self.acknowledged: Counter[str] = Counter()
         self.doubtful: Counter[str] = Counter()
         self.failures: list[tuple[str, StoreError]] = []
+        # Of one key, between two acknowledged additions.
+        self.longest_pause_s = 0.0
         self._ends = False
 
     async def add(self, key: str) -> None:
+        acknowledged_at = time.monotonic()
         while not self._ends:
             try:
                 await self.client.run(ADD, [key], [1])
@@ -80,6 +103,9 @@ class Load:
                 await asyncio.sleep(0.005)
             else:
                 self.acknowledged[key] += 1
+                now = time.monotonic()
+                self.longest_pause_s = max(self.longest_pause_s, now - acknowledged_at)
+                acknowledged_at = now
 
     async def more(self, each: int = 3, *, only: Callable[[str], bool] = lambda _key: True) -> None:
         """Wait until each key has got so many more acknowledged additions."""
@@ -110,6 +136,19 @@ async def load_on(client: ClusterClient) -> AsyncIterator[Load]:
 def served_by(server: ClusterServer) -> Callable[[str], bool]:
     slots = {key: server.command("CLUSTER", "COUNTKEYSINSLOT", slot_of(key)) for key in KEYS}
     return lambda key: slots[key] > 0
+
+
+async def needs_waitaof(client: ClusterClient) -> None:
+    """Skip the test on a server before Redis 7.2."""
+    try:
+        await client.nodes[0].execute("WAITAOF", 0, 0, 1)
+    except ReplyError:
+        pytest.skip("the server does not know WAITAOF")
+
+
+async def in_starter(call: Callable[..., object], *args: object) -> None:
+    """Await a call that starts servers."""
+    await asyncio.get_running_loop().run_in_executor(STARTER, call, *args)
 
 
 async def first_success(call: Callable[[], Any]) -> Any:
@@ -273,6 +312,18 @@ async def test_a_planned_failover_loses_nothing(cluster: StoreCluster, client: C
     await load.check()
 
 
+async def test_a_rolling_upgrade_of_all_servers_loses_nothing(cluster: StoreCluster, client: ClusterClient) -> None:
+    async with load_on(client) as load:
+        for primary in cluster.primaries:
+            replica = await asyncio.to_thread(cluster.replica_of, primary)
+            await in_starter(cluster.restart, replica)
+            await asyncio.to_thread(cluster.fail_over, replica)
+            await in_starter(cluster.restart, primary)
+            await load.more()
+    await load.check()
+    _log.info("the longest pause of a key was %.3f s, %d calls failed", load.longest_pause_s, len(load.failures))
+
+
 async def test_slots_that_move_key_by_key_are_served_all_the_time(cluster: StoreCluster, client: ClusterClient) -> None:
     async with load_on(client) as load:
         source = cluster.primary_of(slot_of(KEYS[0]))
@@ -416,6 +467,8 @@ async def test_notices_follow_their_channel_to_another_primary(cluster: StoreClu
 
 @pytest.mark.parametrize("wait", [AofWait, ReplicaWait])
 async def test_durable_writes_wait_on_the_server_of_their_slot(client: ClusterClient, wait: type[BatchedWait]) -> None:
+    if wait is AofWait:
+        await needs_waitaof(client)
     durability = wait_on(client, wait)
     for node in client.nodes:
         await node.execute("SCRIPT", "FLUSH")
@@ -425,6 +478,7 @@ async def test_durable_writes_wait_on_the_server_of_their_slot(client: ClusterCl
 
 
 async def test_durable_writes_follow_a_slot_that_moves(cluster: StoreCluster, client: ClusterClient) -> None:
+    await needs_waitaof(client)
     durability = wait_on(client, AofWait)
     slot = slot_of(KEYS[0])
     source = cluster.primary_of(slot)
