@@ -20,10 +20,11 @@ from gateway.compose.order_tools import (
     open_dead_letters,
     open_inventory,
     open_order_tools,
+    open_whole_store,
 )
 from gateway.prerequisites import CannotStart, StoreAddress
 from gateway.settings import Settings
-from store import StoreError
+from store import Store, StoreError
 from store.embedded import EmbeddedServerError
 
 Say = Callable[[str], None]
@@ -61,6 +62,11 @@ def run_with_books(settings: Settings, act: Callable[[Books], Awaitable[int]], *
 def run_with_inventory(settings: Settings, act: Callable[[Inventory], Awaitable[int]], *, say: Say) -> int:
     """Run `act` on stock; exit codes as of `run_with_tools`. It needs no key of personal data."""
     return _run_with(settings, open_inventory, act, say)
+
+
+def run_with_store(settings: Settings, act: Callable[[Store], Awaitable[int]], *, say: Say) -> int:
+    """Run `act` on the store itself; exit codes as of `run_with_tools`. It needs no key of personal data."""
+    return _run_with(settings, open_whole_store, act, say)
 
 
 def _run_with(settings: Settings, open_tools: Open[T], act: Callable[[T], Awaitable[int]], say: Say) -> int:

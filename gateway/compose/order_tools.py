@@ -32,7 +32,7 @@ from gateway.control.commands import Command
 from gateway.prerequisites import BLOCKING_DEADLINE_S, CannotStart, StoreAddress, open_store
 from gateway.resilience.breakers import Breakers
 from gateway.settings import Settings
-from store import PinnedStore, is_cluster
+from store import PinnedStore, Store, is_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,11 @@ async def open_dead_letters(settings: Settings, store: StoreAddress, stack: Asyn
 async def open_books(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> RedisBooks:
     """The books of the store, for a command."""
     return RedisBooks(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S))
+
+
+async def open_whole_store(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> Store:
+    """The store, for a command that looks at its servers."""
+    return await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)
 
 
 async def open_inventory(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> RedisInventory:

@@ -85,6 +85,8 @@ COMMANDS: Final[Mapping[str, Sequence[Arg]]] = {
 }
 # WAITAOF is for the durability `aof`, WAIT for `replica`, SELECT for another database than 0, ASKING and CLUSTER SLOTS for a cluster; each connection names its library.
 OPTIONAL: Final = ("wait", "waitaof", "select", "client|setinfo", "asking", "cluster|slots")
+# What `peakgate store report` asks for as well; a section that lacks one says so.
+REPORT: Final = ("memory|usage", "object|freq", "slowlog|get", "cluster|slot-stats")
 _CLUSTER: Final[Mapping[str, Sequence[Arg]]] = {"asking": (), "cluster|slots": ()}
 _MAY_NOT_RUN: Final = re.compile(r"run the|unknown (?:sub)?command", re.IGNORECASE)
 
@@ -92,6 +94,11 @@ _MAY_NOT_RUN: Final = re.compile(r"run the|unknown (?:sub)?command", re.IGNORECA
 def acl_rules() -> str:
     """The rules of a user with the permissions that Peakgate needs, and no others."""
     return " ".join(["~*", "&*", "-@all", *(f"+{name}" for name in sorted([*COMMANDS, *OPTIONAL]))])
+
+
+def report_rules() -> str:
+    """What the user needs besides for all sections of a report of the store."""
+    return " ".join(f"+{name}" for name in REPORT)
 
 
 async def missing_permissions(url: str, *, is_cluster: bool = False) -> Sequence[str]:
