@@ -1,4 +1,4 @@
-"""What the store is made of: keys and bytes by kind, hot keys, and slow scripts.
+"""A survey of the store: keys and bytes by kind, hot keys, and slow scripts.
 
 Each server is asked by itself. A part that the user of the store may not ask for says so, and the others are made.
 """
@@ -20,7 +20,7 @@ from store.keys import kind_of
 OTHER: Final = "other"
 HOTTEST: Final = 10
 SLOWEST: Final = 10
-# Of one SCAN, which is also what one pause is for.
+# The keys of one SCAN, and between two pauses.
 _PAGE: Final = 100
 # So many keys of a kind are measured, and then one in ten.
 _ALL_OF: Final = 100
@@ -64,7 +64,7 @@ class CommandTime(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """A report of a store; `notes` says what could not be asked, by section."""
+    """A report of a store; `notes` has the reason for each section that is empty."""
 
     # Seconds of the server's clock.
     at: int

@@ -85,7 +85,7 @@ COMMANDS: Final[Mapping[str, Sequence[Arg]]] = {
 }
 # WAITAOF is for the durability `aof`, WAIT for `replica`, SELECT for another database than 0, ASKING and CLUSTER SLOTS for a cluster; each connection names its library.
 OPTIONAL: Final = ("wait", "waitaof", "select", "client|setinfo", "asking", "cluster|slots")
-# What `peakgate store report` asks for as well; a section that lacks one says so.
+# Also for `peakgate store report`; a section that lacks one says so.
 REPORT: Final = ("memory|usage", "object|freq", "slowlog|get", "cluster|slot-stats")
 _CLUSTER: Final[Mapping[str, Sequence[Arg]]] = {"asking": (), "cluster|slots": ()}
 _MAY_NOT_RUN: Final = re.compile(r"run the|unknown (?:sub)?command", re.IGNORECASE)
@@ -97,7 +97,7 @@ def acl_rules() -> str:
 
 
 def report_rules() -> str:
-    """What the user needs besides for all sections of a report of the store."""
+    """The further rules of a user who makes a report of the store with all sections."""
     return " ".join(f"+{name}" for name in REPORT)
 
 
