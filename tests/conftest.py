@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from benchmarks.harness.store_cluster import store_cluster
+from gateway.log_format import COMMAND_LOGGER, OWN_LOGGERS
 from store.embedded import EmbeddedServer
 from store.opening import StoreClient, open_store_client
 from store.topology import is_cluster_url
@@ -27,10 +29,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True)
 def _own_hooks() -> Iterator[None]:
-    """A command that runs in the process of a test replaces hooks of the interpreter, those of pytest among them."""
+    """A command that runs in the process of a test replaces hooks of the interpreter, those of pytest among them, and sets up logging."""
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    loggers = [logging.getLogger(name) for name in ("", *OWN_LOGGERS, COMMAND_LOGGER)]
+    levels, raises = [each.level for each in loggers], logging.raiseExceptions
     yield
     sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    logging.raiseExceptions = raises
 
 
 @pytest.fixture(scope="session")

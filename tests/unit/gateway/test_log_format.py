@@ -113,13 +113,10 @@ def test_a_record_that_cannot_be_formatted_is_a_line_all_the_same(formatter: log
 @pytest.fixture
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
-    before = (root.handlers[:], root.level, logging.raiseExceptions, sys.excepthook, sys.unraisablehook)
+    before = root.handlers[:]
     yield
-    root.handlers[:], level, logging.raiseExceptions, sys.excepthook, sys.unraisablehook = before
-    root.setLevel(level)
+    root.handlers[:] = before
     logging.captureWarnings(False)
-    for name in ("peakgate", "gateway", "cart", "checkout", "store", "primitives"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("_restored")
