@@ -96,7 +96,10 @@ class RawClient:
             if self.writer.is_closing():
                 return  # responses sent before the server closed can still be read
             self.writer.write(piece)
-            await self.writer.drain()
+            try:
+                await self.writer.drain()
+            except ConnectionResetError:
+                return  # as above: it closed meanwhile
             # Not for time to pass: the server, in the same loop, gets its turns to read.
             for _ in range(5):
                 await asyncio.sleep(0)

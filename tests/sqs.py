@@ -1,6 +1,7 @@
 """Fixtures of an SQS server in this process: import them into a conftest."""
 
 import functools
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -10,8 +11,18 @@ import pytest
 
 @pytest.fixture(scope="session")
 def sqs_server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer  # slow to import, so only the tests that use it import it
+    # Slow to import, so only the tests that use it import it.
+    from moto.dynamodb.responses import DynamoHandler
+    from moto.server import ThreadedMotoServer
 
+    # DynamoDB compares and writes an item at one moment; the stand-in does so call by call only.
+    call, one_at_a_time = DynamoHandler.call_action, threading.Lock()
+
+    def call_alone(handler: DynamoHandler) -> Any:
+        with one_at_a_time:
+            return call(handler)
+
+    DynamoHandler.call_action = call_alone  # type: ignore[method-assign]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -17,6 +17,7 @@ from store import Client
 from tests.integration.gateway.api.test_archived_orders import Shop, open_shop
 from tests.integration.gateway.proxy.raw_upstream import Peer, RawUpstream, Script, always, once, unused_url
 from tests.integration.gateway.whole_gateway import Received
+from tests.waiting import WITHIN_S
 
 HOME = "us-east-1"
 NEVER_OPENS = {f"region-{HOME}": Breaker(min_calls=1000)}
@@ -187,7 +188,7 @@ async def test_a_reload_applies_other_regions_and_keeps_the_breakers_of_those_th
 async def first_event(regions: Regions, *headers: str) -> bytes:
     """The beginning of the events of the order, as this gateway has them."""
     assert regions.order is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", regions.shop._gateway.port)
         lines = "".join(f"{line}\r\n" for line in ("Host: shop.example", *headers))
         writer.write(f"GET /v1/orders/{regions.order.id}/events HTTP/1.1\r\n{lines}\r\n".encode())
@@ -282,7 +283,7 @@ async def test_events_are_passed_on_as_they_come_and_a_lost_stream_is_resumed_he
 
     async with open_regions(store_url, tmp_path, script) as regions:
         regions.order = await regions.shop.lost(home=HOME)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", regions.shop._gateway.port)
             path = f"/v1/orders/{regions.order.id}/events"
             writer.write(f"GET {path} HTTP/1.1\r\nHost: shop.example\r\nLast-Event-ID: 6\r\n\r\n".encode())

@@ -90,7 +90,9 @@ def test_letters_are_listed_and_shown_as_json(shop: Shop) -> None:
     order = an_order()
     shop.bury([message_of(order), Outgoing(order.id, b"ada@example.com", "2")])
 
-    page = json.loads(shop.run("list", "--json", "--limit", "1")[1])
+    code, out, err = shop.run("list", "--json", "--limit", "1")
+    assert code == 0, err
+    page = json.loads(out)
     second = json.loads(shop.run("list", "--json", "--cursor", page["cursor"])[1])
     shown = json.loads(shop.run("show", page["letters"][0]["id"], "--json")[1])
 

@@ -118,5 +118,5 @@ async def test_a_stream_ends_in_good_order() -> None:
 
 async def test_a_drain_of_nothing_is_over_at_once() -> None:
     async with small_server() as server:
-        async with asyncio.timeout(1.0):
-            await server.edge.drain(60.0)
+        async with asyncio.timeout(30.0):
+            await server.edge.drain(3600.0)
