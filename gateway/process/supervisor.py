@@ -71,8 +71,9 @@ class _Slot:
 
     service: Service
     child: Child | None = None
-    # The child that takes over from `child` once it is ready.
+    # The child that takes over from `child` once it is ready, and whether it was started since the workers were last asked to be replaced.
     successor: Child | None = None
+    is_current: bool = False
     generation: int = 0
     restarts: int = 0
     restart_at: float = 0.0
@@ -170,6 +171,8 @@ class Supervisor:
         if number == signal.SIGUSR1 and not self._stopping and self._grace_end == float("inf"):
             _log.info("replacing the workers one by one, as SIGUSR1 requests")
             self._rolling = deque(slot for slot in self._slots if slot.service.rolls)
+            for slot in self._rolling:
+                slot.is_current = False
         elif number == signal.SIGHUP:
             for slot in self._slots:
                 slot.hup_is_due = slot.service.reloads_on_hup
@@ -242,7 +245,7 @@ class Supervisor:
         slot = self._rolling[0]
         if slot.successor is None:
             slot.generation += 1
-            slot.successor = self._spawn(slot)
+            slot.successor, slot.is_current = self._spawn(slot), True
         elif slot.successor.is_ready and slot.child is not None and not slot.child.is_stopping:
             slot.child.is_stopping = True
             slot.child.kill(signal.SIGTERM)
@@ -303,12 +306,13 @@ class Supervisor:
             if slot.child is not None and (end := slot.child.end()) is not None:
                 self._on_exit(slot, slot.child, end)
             if slot.successor is not None and (end := slot.successor.end()) is not None:
-                _log.error(
-                    "the replacement of %s %s; the running workers stay%s",
-                    slot.service.title,
-                    end,
-                    _new_stacks(slot.successor),
-                )
+                if not self._stopping:
+                    _log.error(
+                        "the replacement of %s %s; the running workers stay%s",
+                        slot.service.title,
+                        end,
+                        _new_stacks(slot.successor),
+                    )
                 self._release(slot.successor)
                 slot.successor = None
                 self._rolling.clear()
@@ -317,7 +321,8 @@ class Supervisor:
         stacks = _new_stacks(child)
         self._release(child)
         slot.child, slot.successor = slot.successor, None
-        if self._rolling and self._rolling[0] is slot:
+        # A child that was started before the workers were asked to be replaced is replaced too.
+        if self._rolling and self._rolling[0] is slot and (slot.child is None or slot.is_current):
             self._rolling.popleft()
         if child.is_stopping or self._stopping:
             return

@@ -49,7 +49,7 @@ async def never(*_args: Any) -> None:
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
-    async def act(*_args: Any) -> None:
+    async def act(*_args: Any, **_options: Any) -> None:
         raise error
 
     return act

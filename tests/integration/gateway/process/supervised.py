@@ -31,6 +31,18 @@ def serve(listener: socket.socket | None, name: str, reports: Reports) -> None:
         answer_waiting(listener, name)
 
 
+def linger(listener: socket.socket | None, name: str, reports: Reports) -> None:
+    """Respond until SIGTERM, and then go on until a client asks to leave."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    assert listener is not None
+    reports.ready()
+    asked = b""
+    while not (told and asked == b"leave"):
+        select.select([listener], [], [], 0.02)
+        asked = answer_waiting(listener, name)
+
+
 def answer_waiting(listener: socket.socket | None, name: str) -> bytes:
     assert listener is not None
     try:
@@ -136,7 +148,8 @@ def late_control(listener: socket.socket | None, name: str, reports: Reports) ->
 
 CONTROLS = {each.__name__: each for each in (control, late_control)}
 MODES = {
-    each.__name__: each for each in (serve, fail, ignore_signals, die_soon, fail_when_replaced, hang_when_asked, crash)
+    each.__name__: each
+    for each in (serve, linger, fail, ignore_signals, die_soon, fail_when_replaced, hang_when_asked, crash)
 }
 
 

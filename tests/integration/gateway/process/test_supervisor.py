@@ -79,7 +79,8 @@ def run() -> Iterator[Callable[..., Supervised]]:
     for each in started:
         if each.process.poll() is None:
             os.killpg(each.process.pid, signal.SIGKILL)
-            each.process.communicate()
+            _, log = each.process.communicate()
+            sys.stderr.write(log)  # shown with a failure
 
 
 Run = Callable[..., Supervised]
@@ -273,6 +274,18 @@ def test_a_second_rolling_restart_during_the_first_replaces_all_again(run: Run) 
     wait_until(lambda: not before & {shop.ask()[1] for _ in range(20)})
     shop.signal(signal.SIGTERM)
     assert shop.end()[0] == 0
+
+
+def test_a_worker_that_was_started_before_the_second_rolling_restart_is_replaced_too(run: Run) -> None:
+    shop = run("linger", 1, drain_s=WITHIN_S)
+    shop.wait_until_ready()
+    ((_, first),) = shop.workers(1).items()
+    shop.signal(signal.SIGUSR1)
+    # The first goes on beside its successor.
+    second = shop.workers(2)["0b"]
+    shop.signal(signal.SIGUSR1)
+    wait_until(lambda: shop.ask(b"leave")[1] not in {first, second})
+    assert not is_alive(first)
 
 
 def test_running_workers_stay_when_replacements_cannot_start(run: Run) -> None:
