@@ -6,6 +6,7 @@ not heard. Servers never fail over by themselves within a test unless it shorten
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any, Final
 
 import redis
 
+from benchmarks.harness.gateway_process import HarnessError
 from benchmarks.harness.ports import free_port
-from benchmarks.harness.store_pair import StoreServer, await_condition
+from benchmarks.harness.store_pair import PATIENCE_S, StoreServer, await_condition
 from store.slots import SLOTS
 
 NODE_TIMEOUT_MS: Final = 60_000
+# Longer than a failover without votes goes on.
+_FAILOVER_S: Final = 6.0
 _BAD_FLAGS: Final = frozenset({"handshake", "noaddr", "fail", "fail?"})
 
 
@@ -117,6 +121,10 @@ class StoreCluster:
         owner = _owners(self._any_view())[slot]
         return next(server for server in self.servers if server.id == owner)
 
+    def has_replica(self, primary: ClusterServer) -> bool:
+        """Whether a replica follows it: a primary of Redis whose slots were taken over may stay one, without any."""
+        return any(line[3] == primary.id for line in self._any_view())
+
     def replica_of(self, primary: ClusterServer) -> ClusterServer:
         """A replica of this server."""
         found = next(line[0] for line in self._any_view() if line[3] == primary.id)
@@ -156,9 +164,18 @@ class StoreCluster:
         await_condition(self._agree)
 
     def fail_over(self, replica: ClusterServer) -> None:
-        """Exchange a replica with its primary as planned: nothing is lost."""
-        replica.insist("CLUSTER", "FAILOVER")
-        await_condition(lambda: replica.is_primary)
+        """Exchange a replica with its primary as planned: nothing is lost.
+
+        The servers vote about the replacement of a primary once in twice the node timeout; a failover without votes ends after
+        five seconds, and is asked for again.
+        """
+        deadline = time.monotonic() + PATIENCE_S + 2 * NODE_TIMEOUT_MS / 1000
+        while not replica.is_primary:
+            if time.monotonic() > deadline:
+                raise HarnessError(f"the server at port {replica.port} does not become the primary")
+            with suppress(HarnessError):
+                replica.insist("CLUSTER", "FAILOVER")
+                await_condition(lambda: replica.is_primary, within_s=_FAILOVER_S)
         await_condition(self._agree)
 
     def restart(self, server: ClusterServer) -> None:

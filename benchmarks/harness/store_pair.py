@@ -118,10 +118,10 @@ def store_pair(folder: Path, *options: str) -> Iterator[tuple[StoreServer, Store
         yield first, second
 
 
-def await_condition(is_so: Callable[[], object]) -> None:
-    """Poll until it is so. Raises `HarnessError` after a minute."""
-    deadline = time.monotonic() + PATIENCE_S
+def await_condition(is_so: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
+    """Poll until it is so. Raises `HarnessError` if it is not, after a minute unless told otherwise."""
+    deadline = time.monotonic() + within_s
     while not is_so():
         if time.monotonic() > deadline:
-            raise HarnessError(f"still not so after {PATIENCE_S:g} s: {is_so}")
+            raise HarnessError(f"still not so after {within_s:g} s: {is_so}")
         time.sleep(_POLL_S)
