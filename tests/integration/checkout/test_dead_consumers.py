@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -12,6 +12,7 @@ from cart.model import OrderId
 from checkout.ports.queue import Outgoing
 from checkout.queues.redis_queue import BULK, QUEUE, RedisQueue
 from store import Client, open_client
+from store.embedded import EmbeddedServer
 from tests.waiting import WITHIN_S
 
 GROUP = "workers"
@@ -37,6 +38,15 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(scope="module")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own: Redis 7.0 knows a consumer once it has received a message only."""
+    server = EmbeddedServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server.url
+    server.stop()
 
 
 @pytest.fixture

@@ -24,6 +24,15 @@ from tests.integration.store.test_slots import SlotStore, Uses, all_scripts
 PAGE = Path(__file__).parents[4] / "docs/store.md"
 
 
+@pytest.fixture(scope="module")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own: the slow log and the statistics are those of all clients of a server."""
+    server = EmbeddedServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server.url
+    server.stop()
+
+
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
