@@ -125,16 +125,22 @@ async def test_the_own_cart_is_noted_in_its_partition_and_longer_than_it_lives(s
 
     def new() -> Cart:
         now = unix_ms()
-        return Cart(id=new_own_cart_id("ada"), currency="GBP", created_at=now, updated_at=now, owner="ada")
+        return Cart(
+            id=new_own_cart_id("ada@example.com"),
+            currency="GBP",
+            created_at=now,
+            updated_at=now,
+            owner="ada@example.com",
+        )
 
     cart = await carts.own(new(), limits=LIMITS)
-    key = own_cart_key("ada")
+    key = own_cart_key("ada@example.com")
     assert key_slot(key.encode()) == key_slot(cart_key(cart.id).encode())
     assert await store.execute("PTTL", key) > 179 * DAY_MS
     await store.execute("PEXPIRE", key, 1000)
     assert await carts.own(new(), limits=LIMITS) == cart
     assert await store.execute("PTTL", key) > 179 * DAY_MS
-    assert b"ada" not in b"".join(await store.execute("KEYS", "*"))
+    assert b"ada@" not in b"".join(await store.execute("KEYS", "*"))
 
 
 async def test_a_write_to_a_cached_cart_replies_with_its_version_only(store: Store) -> None:

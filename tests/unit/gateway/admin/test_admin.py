@@ -480,4 +480,4 @@ async def test_an_address_that_is_searched_for_is_not_logged(
     with caplog.at_level("INFO"):
         await desk.call("POST", "/admin/v1/orders/search", {"email": "ada@example.com"})
     assert "orders/search" in caplog.text
-    assert "ada" not in caplog.text
+    assert "ada@" not in caplog.text
