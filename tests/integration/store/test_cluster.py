@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -48,7 +49,11 @@ STARTER = ThreadPoolExecutor(1)
 KEYS = [f"n:{number}" for number in range(24)]
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis"])
+# On Redis 7 a primary whose slots were taken over may stay one, without a replica for the tests that follow: so it is asked for.
+SERVERS = ["valkey", "redis"] if os.environ.get("PEAKGATE_TEST_REDIS_CLUSTER") else ["valkey"]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
 def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
     program = None if request.param == "valkey" else installed_redis()
     with store_cluster(tmp_path_factory.mktemp("cluster"), "--appendonly", "yes", program=program) as made:
