@@ -25,12 +25,8 @@ from store import Script
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _text(name: str) -> str:
-    return Script.from_package("cart", f"scripts/{name}.lua").text
-
-
 def _script(*names: str) -> Script:
-    return Script("\n".join(_text(name) for name in names))
+    return Script.from_files(*(("cart", f"scripts/{name}.lua") for name in names))
 
 
 CREATE = _script("create")

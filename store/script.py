@@ -23,7 +23,16 @@ class Script:
     @classmethod
     def from_package(cls, package: str, path: str) -> Script:
         """Read the script `path` (such as `scripts/add_line.lua`) that `package` ships."""
-        return cls(resources.files(package).joinpath(path).read_text(encoding="utf-8"))
+        return cls.from_files((package, path))
+
+    @classmethod
+    def from_files(cls, *files: tuple[str, str], flags: str = "") -> Script:
+        """The text of several files, each by its package and path: the first ones have functions that the last one calls.
+
+        `flags` are those of the server for the whole, such as `allow-oom`.
+        """
+        texts = [resources.files(package).joinpath(path).read_text(encoding="utf-8") for package, path in files]
+        return cls("\n".join([f"#!lua flags={flags}", *texts] if flags else texts))
 
 
 # Runs one command that finishes accepted work, also while the memory of the store is full.

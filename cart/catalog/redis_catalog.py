@@ -39,7 +39,7 @@ MAX_RETRY_S = 3.2
 LEASE_MS = 10_000
 _OF_PRODUCT = ("name", "price", "currency", "category")
 
-PUT_PRODUCT = Script.from_package("cart.catalog", "scripts/put_product.lua")
+PUT_PRODUCT = Script.from_files(*(("cart.catalog", f"scripts/{name}.lua") for name in ("stock_book", "put_product")))
 
 _Reply = TypeVar("_Reply")
 

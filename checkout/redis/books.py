@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,8 @@ from cart.sku_keys import holds_key, product_key
 from checkout.order import Order
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
-from checkout.ports.books import Entry, Hold, StockBook, StockRecord, Waiting
+from checkout.ports.books import Entry, StockBook, StockRecord, Waiting
+from checkout.redis.holds import hold_of, pages_of_hash
 from checkout.stored import (
     ALL_PARTITIONS,
     attention_key,
@@ -53,7 +54,7 @@ class RedisBooks:
 
     async def orders(self, partition: str) -> AsyncIterator[Sequence[OrderId]]:
         """See `Books.orders`."""
-        async for page in self._hash(attention_key(partition)):
+        async for page in pages_of_hash(self._store, attention_key(partition), PAGE):
             yield _ids(page)
         for key in _lists(partition):
             async for ids in self._by_score(key):
@@ -61,7 +62,7 @@ class RedisBooks:
 
     async def changed(self, partition: str, *, since_ms: int, idle_ms: int) -> AsyncIterator[Sequence[OrderId]]:
         """See `Books.changed`."""
-        async for page in self._hash(attention_key(partition)):
+        async for page in pages_of_hash(self._store, attention_key(partition), PAGE):
             yield _ids(page)
         for key in _lists(partition):
             async for ids in self._by_score(key, since_ms):
@@ -78,15 +79,6 @@ class RedisBooks:
             last, score = page[-2:]
             yield [each for each, at in zip(_ids(page[::2]), page[1::2], strict=True) if float(at) <= until]
             if float(score) > until:
-                return
-
-    async def _hash(self, key: str) -> AsyncIterator[Mapping[bytes, bytes]]:
-        """Pages of a hash; fields that change meanwhile may come twice."""
-        cursor: Any = b"0"
-        while True:
-            cursor, flat = await self._store.execute("HSCAN", key, cursor, "COUNT", PAGE)
-            yield dict(zip(flat[::2], flat[1::2], strict=True))
-            if int(cursor) == 0:
                 return
 
     async def records(self) -> AsyncIterator[Sequence[OrderId]]:
@@ -148,7 +140,7 @@ class RedisBooks:
             self._store.execute("SMEMBERS", number_key(order_number(entry.id))),
             *(self._store.execute("HGET", holds_key(sku), entry.id) for sku in skus),
         )
-        held = {sku: _hold(text) for sku, text in zip(skus, holds, strict=True) if text is not None}
+        held = {sku: hold_of(text) for sku, text in zip(skus, holds, strict=True) if text is not None}
         return msgspec.structs.replace(entry, has_number=entry.id.encode() in same_number, holds=held)
 
     async def outbox(self, partition: str) -> Sequence[Waiting]:
@@ -163,12 +155,12 @@ class RedisBooks:
     async def claims(self, partition: str) -> AsyncIterator[Sequence[Waiting]]:
         """See `Books.claims`."""
         now_ms = await self.now_ms()
-        async for page in self._hash(open_claims_key(partition)):
+        async for page in pages_of_hash(self._store, open_claims_key(partition), PAGE):
             yield [Waiting(name.decode(), now_ms - int(note.partition(b"\n")[0])) for name, note in page.items()]
 
     async def stock(self, sku: Sku) -> AsyncIterator[StockRecord]:
         """See `Books.stock`."""
-        async for page in self._hash(holds_key(sku)):
+        async for page in pages_of_hash(self._store, holds_key(sku), PAGE):
             ids = _ids(page)
             sums, now_ms, exist, ended = await asyncio.gather(
                 self._store.run(STOCK_SUM, [product_key(sku), holds_key(sku)], [MOST_HOLDS]),
@@ -181,7 +173,7 @@ class RedisBooks:
                 sku,
                 sums[0].decode() or None,
                 len(ids),
-                strays={order_id: _hold(text) for order_id, text, is_there in holds if not is_there},
+                strays={order_id: hold_of(text) for order_id, text, is_there in holds if not is_there},
                 ended=[order_id for order_id, at in zip(ids, ended, strict=True) if at is not None],
                 now_ms=now_ms,
                 book=_book(sums),
@@ -213,11 +205,6 @@ def _lists(partition: str) -> list[str]:
 
 def _ids(names: Any) -> list[OrderId]:
     return [OrderId(name.decode()) for name in names]
-
-
-def _hold(text: bytes) -> Hold:
-    quantity, until_ms, _ = text.split()
-    return Hold(int(quantity), int(until_ms) or None)
 
 
 def _entry(order_id: OrderId, now_ms: int, fields: Sequence[Any]) -> Entry:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from cart.catalog.numbers import STOCK_MAX
 from cart.model import OrderId, Sku
@@ -17,9 +17,15 @@ from checkout.ports.inventory import (
     UnknownSku,
 )
 from checkout.ports.stock import RESTOCKED_MS
+from checkout.redis.holds import hold_of, page_of_hash, pages_of_hash
 from store import Script, Store
 
-ADJUST_STOCK: Final = Script.from_package("checkout.redis", "scripts/adjust_stock.lua")
+ADJUST_STOCK: Final = Script.from_files(
+    ("cart.catalog", "scripts/stock_book.lua"),
+    ("checkout.redis", "scripts/remember.lua"),
+    ("checkout.redis", "scripts/adjust_stock.lua"),
+    flags="allow-oom",
+)
 # Of one call of the store.
 PAGE: Final = 500
 _OUT_OF_RANGE: Final = -1
@@ -36,10 +42,13 @@ class RedisInventory:
         """See `Inventory.level`."""
         available = await self._available(sku)
         held = sold = 0
-        async for holds in self._all_holds(sku):
-            for hold in holds:
+        seen: Mapping[bytes, bytes] = {}
+        async for page in pages_of_hash(self._store, holds_key(sku), PAGE):
+            # A hash that grows meanwhile may repeat the fields of a page in the next one.
+            for hold in [hold_of(text) for order_id, text in page.items() if order_id not in seen]:
                 held += 0 if hold.until_ms is None else hold.quantity
                 sold += hold.quantity if hold.until_ms is None else 0
+            seen = page
         return StockLevel(sku, available, held, sold)
 
     async def _available(self, sku: Sku) -> int:
@@ -48,30 +57,17 @@ class RedisInventory:
             raise UnknownSku(sku)
         return int(available)
 
-    async def _all_holds(self, sku: Sku) -> AsyncIterator[Sequence[StockHold]]:
-        """Pages of all holds, each once."""
-        seen: Mapping[OrderId, StockHold] = {}
-        cursor = "0"
-        while True:
-            cursor, page = await self._scan(sku, cursor, PAGE)
-            # A hash that grows meanwhile may repeat the fields of a page in the next one.
-            yield [hold for order_id, hold in page.items() if order_id not in seen]
-            if cursor == "0":
-                return
-            seen = page
-
     async def holds(self, sku: Sku, *, limit: int, cursor: str | None = None) -> HoldsPage:
         """See `Inventory.holds`."""
         if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(2**64))):
             raise ValueError("the cursor is not one of a page before")
         await self._available(sku)
-        following, page = await self._scan(sku, cursor or "0", limit)
-        return HoldsPage(list(page.values()), None if following == "0" else following)
-
-    async def _scan(self, sku: Sku, cursor: str, count: int) -> tuple[str, Mapping[OrderId, StockHold]]:
-        following, flat = await self._store.execute("HSCAN", holds_key(sku), cursor, "COUNT", count)
-        names = (OrderId(name.decode()) for name in flat[::2])
-        return following.decode(), {name: _hold(name, text) for name, text in zip(names, flat[1::2], strict=True)}
+        following, page = await page_of_hash(self._store, holds_key(sku), cursor or "0", limit)
+        holds = [
+            StockHold(OrderId(order_id.decode()), hold.quantity, hold.until_ms)
+            for order_id, hold in ((order_id, hold_of(text)) for order_id, text in page.items())
+        ]
+        return HoldsPage(holds, None if following == b"0" else following.decode())
 
     async def set(self, sku: Sku, units: int, *, key: str) -> Correction:
         """See `Inventory.set`."""
@@ -92,8 +88,3 @@ class RedisInventory:
         if outcome == _OUT_OF_RANGE:
             raise UnitsOutOfRange(sku, counts[0])
         return Correction(counts[0], counts[1], bool(outcome))
-
-
-def _hold(order_id: OrderId, text: Any) -> StockHold:
-    quantity, until_ms, _ = text.split()
-    return StockHold(order_id, int(quantity), int(until_ms) or None)

@@ -23,7 +23,9 @@ HOLD: Final = _script("hold")
 CONFIRM: Final = _script("confirm")
 RETURN_STOCK: Final = _script("return_stock")
 COMPLETE: Final = _script("complete")
-RESTOCK: Final = _script("restock")
+RESTOCK: Final = Script.from_files(
+    *(("checkout.redis", f"scripts/{name}.lua") for name in ("remember", "restock")), flags="allow-oom"
+)
 
 
 # The lines of one script call, during which the server does nothing else.

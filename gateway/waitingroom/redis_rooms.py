@@ -15,13 +15,12 @@ MAX_WAITING: Final = 1_000_000
 SESSION_GRACE_S: Final = 2.0
 
 
-# The line of a script that runs on a store whose memory is full: it finishes what is stored already.
-_ALLOW_OOM: Final = "#!lua flags=allow-oom"
+# Of a script that runs on a store whose memory is full: it finishes what is stored already.
+_ALLOW_OOM: Final = "allow-oom"
 
 
-def _script(name: str, *first_lines: str) -> Script:
-    texts = [Script.from_package("gateway.waitingroom", f"scripts/{each}.lua").text for each in ("room", name)]
-    return Script("\n".join([*first_lines, *texts]))
+def _script(name: str, flags: str = "") -> Script:
+    return Script.from_files(*(("gateway.waitingroom", f"scripts/{each}.lua") for each in ("room", name)), flags=flags)
 
 
 VISIT: Final = _script("room_visit")

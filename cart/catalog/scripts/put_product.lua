@@ -3,25 +3,6 @@
 -- it alone is given. A new product without a stock has none.
 -- Returns 'new', 'changed' (cached copies are outdated), 'same', or 'unknown': there is no such product, and too little is
 -- said to make it.
-
--- The books of a product: for sale = imported + adjusted - sold - held. A count makes them agree, and takes in a product of earlier
--- versions, which has none. With very many holds, only the difference to the units `before` is written.
-local function balance(before)
-  local stock, imported, sold = unpack(redis.call('HMGET', KEYS[1], 'stock', 'imported', 'sold'))
-  if redis.call('HLEN', KEYS[2]) > 1000 then
-    return imported and redis.call('HINCRBY', KEYS[1], 'adjusted', string.format('%d', stock - before))
-  end
-  local all = tonumber(stock)
-  for at, field in ipairs(redis.call('HGETALL', KEYS[2])) do
-    all = all + (at % 2 == 0 and string.match(field, '^%d+') or 0)
-  end
-  if imported then
-    redis.call('HSET', KEYS[1], 'adjusted', string.format('%d', all + (sold or 0) - imported))
-  else
-    redis.call('HSET', KEYS[1], 'imported', string.format('%d', all))
-  end
-end
-
 local was = redis.call('HMGET', KEYS[1], 'name', 'price', 'currency', 'category', 'stock', 'imported')
 local is_new = not was[1]
 if is_new and (ARGV[1] == '' or ARGV[2] == '' or ARGV[3] == '') then
@@ -53,7 +34,7 @@ if is_new then
   redis.call('HSETNX', KEYS[1], 'stock', 0)
 end
 if not was[6] or (sets_stock and ARGV[4] ~= '') then
-  balance(was[5] or 0)
+  balance(KEYS[1], KEYS[2], was[5] or 0)
 end
 if is_new then
   return 'new'

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Makes the returned goods of an order available again, once for each report on an order and SKU, and publishes it.
 -- KEYS 1 product   2 reports whose goods were put back, "order report": a sorted set by the time (ms)
 -- ARGV 1 order id   2 quantity   3 how long a report is remembered (ms)   4 id of the report
@@ -8,15 +7,7 @@ local report = ARGV[1] .. ' ' .. ARGV[4]
 if redis.call('ZSCORE', KEYS[2], report) or redis.call('ZSCORE', KEYS[2], ARGV[1]) then
     return {0}
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- Two at most: the set grows by one.
-for _, forgotten in ipairs(redis.call('ZRANGE', KEYS[2], 0, 1)) do
-    if tonumber(redis.call('ZSCORE', KEYS[2], forgotten)) <= now - ARGV[3] then
-        redis.call('ZREM', KEYS[2], forgotten)
-    end
-end
-redis.call('ZADD', KEYS[2], now, report)
+remember(KEYS[2], report, ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'stock', ARGV[2])
 if redis.call('HEXISTS', KEYS[1], 'imported') == 1 then
     redis.call('HINCRBY', KEYS[1], 'sold', -ARGV[2])

@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 import store
+from checkout.redis import inventory, stock
 from gateway.waitingroom import redis_rooms
 from store import Client, Script, StoreUnavailable, open_client
 from store.embedded import EmbeddedServer
@@ -20,10 +21,10 @@ FINISHES: Final = "#!lua flags=allow-oom"
 READS: Final = "#!lua flags=no-writes"
 # Their first write frees memory, which the server allows to any script, and after it all others.
 FREEING_FIRST: Final = {"cart/scripts": {"delete", "remove_line"}}
-# The others store something new, so they are refused as a whole. Those of a room are composed with its common part, those of
-# a cart with `write`.
+# The others store something new, so they are refused as a whole, or are composed of several files, and have their flags then:
+# those of a room with its common part, those of a cart with `write`, those of stock with the functions that they share.
 GROWING: Final = {
-    "cart/catalog/scripts": {"put_product", "trend"},
+    "cart/catalog/scripts": {"put_product", "stock_book", "trend"},
     "cart/scripts": {
         "add_line",
         "create",
@@ -35,7 +36,9 @@ GROWING: Final = {
         "set_lines",
         "write",
     },
-    "checkout/redis/scripts": {"begin", "commit", "hold", "put_session", "restore", "webhook_add"},
+    "checkout/redis/scripts": {
+        *("adjust_stock", "begin", "commit", "hold", "put_session", "remember", "restock", "restore", "webhook_add"),
+    },
     "gateway/ratelimit/scripts": {"take"},
     "gateway/waitingroom/scripts": {"room", "room_bought", "room_report", "room_touch", "room_visit"},
 }
@@ -65,6 +68,11 @@ def test_sessions_of_a_room_go_on_without_room_and_places_are_not_given() -> Non
     finishing = (redis_rooms.TOUCH, redis_rooms.BOUGHT, redis_rooms.REPORT)
     assert all(script.text.startswith("#!lua flags=allow-oom\n") for script in finishing)
     assert not redis_rooms.VISIT.text.startswith("#!")
+
+
+def test_stock_comes_back_without_room() -> None:
+    for script in (stock.RESTOCK, inventory.ADJUST_STOCK):
+        assert script.text.startswith("#!lua flags=allow-oom\n")
 
 
 @pytest.fixture(scope="module")
