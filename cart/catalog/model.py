@@ -128,25 +128,14 @@ class ProductPage(msgspec.Struct, gc=False):
         """The body of `GET /v1/products`."""
         fields = self.fields
         if fields is None:
-            products = [_listed(view) for view in self.products]
+            products = [_response(view) for view in self.products]
         else:
             products = [_some_members(view, fields) for view in self.products]
         return msgspec.json.encode(responses.ProductPage(products, self.next_cursor))
 
 
-def _response(view: ProductView) -> responses.Product:
-    product, stock = view.product, view.stock
-    return responses.Product(
-        sku=product.sku,
-        name=product.name,
-        price=Money(product.price, product.currency),
-        in_stock=view.in_stock,
-        stock=msgspec.UNSET if stock is None else stock,
-        category=product.category or msgspec.UNSET,
-    )
-
-
-def _listed(view: ProductView) -> responses.ListedProduct:
+def _response(view: ProductView) -> responses.ListedProduct:
+    """With all members: the same as `responses.Product`."""
     product, stock = view.product, view.stock
     return responses.ListedProduct(
         sku=product.sku,
@@ -159,6 +148,6 @@ def _listed(view: ProductView) -> responses.ListedProduct:
 
 
 def _some_members(view: ProductView, fields: frozenset[str]) -> responses.ListedProduct:
-    whole = _listed(view)
+    whole = _response(view)
     left_out = {name: msgspec.UNSET for name in responses.OPTIONAL_MEMBERS if name not in fields}
     return msgspec.structs.replace(whole, **left_out)

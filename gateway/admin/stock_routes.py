@@ -50,6 +50,8 @@ class StockRoutes:
         correction = await read_body(request, StockCorrection)
         if (correction.set is None) == (correction.add is None):
             raise invalid("name set or add")
+        if correction.add == 0:
+            raise invalid("add must not be 0")
         key = request.headers.get("Idempotency-Key", "")
         if not 0 < len(key) <= _MAX_KEY:
             raise Problem(

@@ -463,6 +463,7 @@ async def test_orders_stock_and_dead_letters_are_the_affair_of_any_worker(
         ("POST", "stock/85123A", {"set": 1, "add": 1}, 422),
         ("POST", "stock/85123A", {"set": -1}, 422),
         ("POST", "stock/85123A", {"add": 1.5}, 422),
+        ("POST", "stock/85123A", {"add": 0}, 422),
     ],
 )
 async def test_a_wrong_request_reaches_no_worker(
