@@ -19,19 +19,15 @@ import msgspec
 
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import SearchHits, SearchUnavailable
-from cart.catalog.search_cursors import ANY_POSITION, cursor_of, position_of, query_bytes
 from cart.catalog.search_terms import (
-    INSIDE_FROM,
     MEMBERS,
     NO_PRICE,
     Document,
     Found,
     Query,
-    admits,
     changes_of,
-    queries_of,
 )
-from cart.ids import parse_sku
+from cart.catalog.shared_index import page_of
 from cart.model import Sku
 from store import ReplyError, Store, StoreError
 
@@ -96,37 +92,13 @@ class ModuleSearch:
         self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
     ) -> SearchHits:
         """See `ProductSearch`. A page that the time budget cut short may hold fewer SKUs and have a next cursor."""
-        query = query_bytes(q, only)
-        last = INSIDE_FROM if q is None else ANY_POSITION
-        after = 0 if cursor is None else position_of(cursor, query, last)
-        return await _or_unavailable(self._page(limit, after, cursor is None, q, only, query))
+        page = page_of(self, limit=limit, cursor=cursor, q=q, only=only, budget_s=self._budget_s, clock=self._clock)
+        return await _or_unavailable(page)
 
-    async def _page(  # noqa: PLR0917 - the parts of one request
-        self, limit: int, after: int, is_first: bool, q: str | None, only: ProductFilter | None, query: bytes
-    ) -> SearchHits:
-        exact = None if q is None else parse_sku(q)
-        head: list[Sku] = []
-        if exact is not None and is_first and await self._is_admitted(exact, only):
-            head = [exact]
-        wanted = limit - len(head)
-        found: list[tuple[int, Sku]] = []
-        reached: int | None = None
-        deadline = self._clock() + self._budget_s
-        async for chunk, position in self._chunks(queries_of(q, only), after, wanted + 1):
-            found += [(at, sku) for at, sku in chunk if sku != exact]
-            if len(found) > wanted:
-                reached = found[wanted - 1][0] if wanted else after
-                break
-            if position is not None and self._clock() >= deadline:
-                reached = position
-                break
-        skus = head + [sku for _, sku in found[:wanted]]
-        return SearchHits(skus, None if reached is None else cursor_of(reached, query))
-
-    async def _chunks(
+    async def chunks(
         self, queries: Sequence[Query], after: int, size: int
     ) -> AsyncIterator[tuple[list[tuple[int, Sku]], int | None]]:
-        """Matches by their positions, query by query and window by window; and the last position searched, None at the end."""
+        """See `SharedIndex.chunks`."""
         last = int(await self._store.execute("GET", NUMBERS_KEY) or 0)
         for query in queries:
             is_match = query.is_match
@@ -159,10 +131,6 @@ class ModuleSearch:
             for key, fields in _documents(reply)
         ]
 
-    async def _is_admitted(self, sku: Sku, only: ProductFilter | None) -> bool:
-        row = (await self._read([sku]))[sku]
-        return row is not None and (only is None or admits(only, row))
-
     async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """See `ProductSearch`. Raises `SearchUnavailable`."""
         await _or_unavailable(self._upsert(rows))
@@ -172,7 +140,7 @@ class ModuleSearch:
             await self._upsert_batch(rows[start : start + BATCH])
 
     async def _upsert_batch(self, rows: Sequence[CatalogRow]) -> None:
-        known = await self._read(list(dict.fromkeys(row.sku for row in rows)))
+        known = await self.read(list(dict.fromkeys(row.sku for row in rows)))
         changed = changes_of(rows, known)
         new = [document for document in changed.values() if not document.number]
         # Sent together and replied to in this order, so the numbers rise in it.
@@ -181,7 +149,8 @@ class ModuleSearch:
             changed[document.sku] = msgspec.structs.replace(document, number=int(number))
         await asyncio.gather(*(self._write(document) for document in changed.values()))
 
-    async def _read(self, skus: Sequence[Sku]) -> dict[Sku, Document | None]:
+    async def read(self, skus: Sequence[Sku]) -> dict[Sku, Document | None]:
+        """See `SharedIndex.read`."""
         replies = await asyncio.gather(
             *(self._store.execute("HMGET", PRODUCT + sku, "number", *MEMBERS) for sku in skus)
         )

@@ -16,7 +16,6 @@ import msgspec
 
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import SearchHits, SearchUnavailable
-from cart.catalog.search_cursors import ANY_POSITION, cursor_of, position_of, query_bytes
 from cart.catalog.search_terms import (
     INSIDE_FROM,
     MEMBERS,
@@ -24,11 +23,9 @@ from cart.catalog.search_terms import (
     Document,
     Found,
     Query,
-    admits,
     changes_of,
-    queries_of,
 )
-from cart.ids import parse_sku
+from cart.catalog.shared_index import page_of
 from cart.model import Sku
 
 NAME: Final = "opensearch"
@@ -97,31 +94,13 @@ class OpenSearch:
         self, *, limit: int, cursor: str | None = None, q: str | None = None, only: ProductFilter | None = None
     ) -> SearchHits:
         """See `ProductSearch`. A page that the time budget cut short may hold fewer SKUs and have a next cursor."""
-        query = query_bytes(q, only)
-        after = 0 if cursor is None else position_of(cursor, query, INSIDE_FROM if q is None else ANY_POSITION)
-        exact = None if q is None else parse_sku(q)
-        head: list[Sku] = []
-        if exact is not None and cursor is None and await self._is_admitted(exact, only):
-            head = [exact]
-        wanted = limit - len(head)
-        found: list[tuple[int, Sku]] = []
-        reached: int | None = None
-        deadline = self._clock() + self._budget_s
-        async for matches, position in self._chunks(queries_of(q, only), after, wanted + 1):
-            found += [(at, sku) for at, sku in matches if sku != exact]
-            if len(found) > wanted:
-                reached = found[wanted - 1][0] if wanted else after
-                break
-            if position is not None and self._clock() >= deadline:
-                reached = position
-                break
-        skus = head + [sku for _, sku in found[:wanted]]
-        return SearchHits(skus, None if reached is None else cursor_of(reached, query))
+        page = page_of(self, limit=limit, cursor=cursor, q=q, only=only, budget_s=self._budget_s, clock=self._clock)
+        return await page
 
-    async def _chunks(
+    async def chunks(
         self, queries: Sequence[Query], after: int, size: int
     ) -> AsyncIterator[tuple[list[tuple[int, Sku]], int | None]]:
-        """Matches by their positions, query by query; and the last position that was searched, None at the end."""
+        """See `SharedIndex.chunks`."""
         for query in queries:
             is_match = query.is_match
             if is_match is not None:
@@ -154,11 +133,8 @@ class OpenSearch:
             for hit in reply["hits"]["hits"]
         ]
 
-    async def _is_admitted(self, sku: Sku, only: ProductFilter | None) -> bool:
-        document = (await self._read([sku]))[sku]
-        return document is not None and (only is None or admits(only, document))
-
-    async def _read(self, skus: Sequence[Sku]) -> dict[Sku, Document | None]:
+    async def read(self, skus: Sequence[Sku]) -> dict[Sku, Document | None]:
+        """See `SharedIndex.read`."""
         reply = await self._call("POST", f"/{self._index}/_mget", {"ids": list(skus)})
         return {
             sku: _document(sku, found["_source"]) if found.get("found") else None
@@ -171,7 +147,7 @@ class OpenSearch:
             await self._upsert_batch(rows[start : start + BATCH])
 
     async def _upsert_batch(self, rows: Sequence[CatalogRow]) -> None:
-        changed = changes_of(rows, await self._read(list(dict.fromkeys(row.sku for row in rows))))
+        changed = changes_of(rows, await self.read(list(dict.fromkeys(row.sku for row in rows))))
         new = [sku for sku, document in changed.items() if not document.number]
         if new:
             last = (await self._stored("numbers")).get("last", 0)
