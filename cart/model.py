@@ -6,7 +6,7 @@ Times are integers, Unix milliseconds UTC; amounts are integers, minor units of 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal, NewType
+from typing import Annotated, Final, Literal, NewType
 
 import msgspec
 
@@ -44,14 +44,28 @@ class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: CurrencyCode
 
 
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a product is sold, beside its price. A member that is not said has its default.
+
+    `weight_class` and `tax_class` are names of the shop's price list (`docs/prices.md`); empty for the first of each.
+    """
+
+    weight_class: str = ""
+    tax_class: str = ""
+
+
+NO_TERMS: Final = Terms()
+
+
 class Product(msgspec.Struct, frozen=True, dict=True):
-    """A SKU in the price book: its name, its price in minor units of `currency`, and its category if it has one."""
+    """A SKU in the price book: its name, its price in minor units of `currency`, its category if it has one, and its terms."""
 
     sku: Sku
     name: str
     price: int
     currency: str
     category: str = ""
+    terms: Terms = NO_TERMS
 
     @cached_property
     def json_parts(self) -> tuple[bytes, bytes]:

@@ -55,6 +55,8 @@ class _JsonRow(msgspec.Struct):
     currency: str | msgspec.UnsetType = msgspec.UNSET
     stock: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     category: str | msgspec.UnsetType = msgspec.UNSET
+    weight_class: str | None | msgspec.UnsetType = msgspec.UNSET
+    tax_class: str | None | msgspec.UnsetType = msgspec.UNSET
 
 
 class CatalogFile:
@@ -191,7 +193,7 @@ def _json_texts(record: _JsonRow) -> dict[str, str]:
     """The members of a record that are there. A number, or a string that holds one, is as it was written."""
     members = {name: getattr(record, name) for name in COLUMNS}
     return {
-        name: _text(value) if isinstance(value, msgspec.Raw) else value
+        name: _text(value) if isinstance(value, msgspec.Raw) else value or ""
         for name, value in members.items()
         if value is not msgspec.UNSET
     }

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from cart.catalog.model import CatalogRow, ProductFilter, row_of
+from cart.catalog.model import CatalogRow, ProductFilter, patched_terms, row_of
 from cart.catalog.ports import (
     LEAST_WEIGHT,
     TREND_PRODUCTS,
@@ -23,7 +23,7 @@ from cart.catalog.ports import (
 )
 from cart.catalog.words import is_match, words_of
 from cart.ids import parse_sku
-from cart.model import Product, Sku
+from cart.model import NO_TERMS, Product, Sku
 
 
 class MemoryCatalog:
@@ -249,7 +249,8 @@ def _merged(was: Product | None, row: CatalogRow) -> Product | None:
     if name is None or price is None or currency is None:
         return None
     category = row.category if row.category is not None or was is None else was.category
-    return Product(row.sku, name, price, currency, category or "")
+    terms = patched_terms(NO_TERMS if was is None else was.terms, row.terms)
+    return Product(row.sku, name, price, currency, category or "", terms)
 
 
 def _indexed(was: CatalogRow | None, row: CatalogRow) -> CatalogRow:

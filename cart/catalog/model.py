@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cart.catalog import responses
-from cart.model import Money, Product, Sku
+from cart.model import Money, Product, Sku, Terms
 
 NAME_MAX_BYTES = 1000
 # The mark of a view with the last known stock.
@@ -19,7 +19,8 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
 
     None leaves a value as it is; price and currency come together. An empty `category` takes the product out of its own.
     A new product needs name, price and currency; without a stock it has none. The stock of a known product stays as it is
-    unless the row is a count: prices are imported while units are sold.
+    unless the row is a count: prices are imported while units are sold. `terms` is a JSON merge patch (RFC 7396) of the
+    product's `Terms`: those that it does not name stay, and null is the default.
     """
 
     sku: Sku
@@ -28,6 +29,7 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     currency: str | None = None
     stock: int | None = None
     category: str | None = None
+    terms: str | None = None
 
     @property
     def is_count(self) -> bool:
@@ -38,6 +40,14 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
 def row_of(product: Product) -> CatalogRow:
     """The row that puts this product, without its stock."""
     return CatalogRow(product.sku, product.name, product.price, product.currency, category=product.category)
+
+
+def patched_terms(terms: Terms, patch: str | None) -> Terms:
+    """The terms after a merge patch of a row, None for none."""
+    if patch is None:
+        return terms
+    members = msgspec.to_builtins(terms) | msgspec.json.decode(patch)
+    return msgspec.convert({name: value for name, value in members.items() if value is not None}, Terms)
 
 
 class ProductFilter(msgspec.Struct, frozen=True, gc=False):

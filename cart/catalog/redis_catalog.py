@@ -1,6 +1,6 @@
 """The catalogue in Redis: one hash per product, tagged by its SKU, with the live stock in it.
 
-Keys: `{<sku>}p` hash (name, price, currency, stock, and its category if it has one); `catalog:epoch` counter, raised when a price or a name changed;
+Keys: `{<sku>}p` hash (name, price, currency, stock, and if it has them its category and its terms, each in JSON); `catalog:epoch` counter, raised when a price or a name changed;
 `catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:lease` the lease of the running import; `catalog:changes` stream
 of products that were put or removed, for the searches of other hosts.
 """
@@ -18,7 +18,7 @@ import msgspec
 from cart.catalog.model import CatalogRow, row_of
 from cart.catalog.ports import CatalogChange, ImportBusy, PutCounts, StockUnknown
 from cart.ids import parse_sku
-from cart.model import Product, Sku
+from cart.model import NO_TERMS, Product, Sku, Terms
 from cart.sku_keys import holds_key, product_key
 from primitives.backoff import Backoff
 from primitives.unit_of_work import unit_of_work
@@ -37,7 +37,8 @@ ATTEMPTS = 7
 FIRST_RETRY_S = 0.1
 MAX_RETRY_S = 3.2
 LEASE_MS = 10_000
-_OF_PRODUCT = ("name", "price", "currency", "category")
+_TERMS = Terms.__struct_fields__
+_OF_PRODUCT = ("name", "price", "currency", "category", *_TERMS)
 
 PUT_PRODUCT = Script.from_files(*(("cart.catalog", f"scripts/{name}.lua") for name in ("stock_book", "put_product")))
 
@@ -145,10 +146,24 @@ async def fetch_products(store: Store, skus: Sequence[Sku]) -> dict[Sku, Product
     """Those of the products that are in the catalogue. Raises `StoreError`."""
     replies = await asyncio.gather(*(store.execute("HMGET", product_key(sku), *_OF_PRODUCT) for sku in skus))
     return {
-        sku: Product(sku, name.decode(), int(price), currency.decode(), (category or b"").decode())
-        for sku, (name, price, currency, category) in zip(skus, replies, strict=True)
+        sku: Product(
+            sku,
+            name.decode(),
+            int(price),
+            currency.decode(),
+            (category or b"").decode(),
+            _terms(terms),
+        )
+        for sku, (name, price, currency, category, *terms) in zip(skus, replies, strict=True)
         if name is not None
     }
+
+
+def _terms(values: Sequence[bytes | None]) -> Terms:
+    told = [
+        b'"%b":%b' % (name.encode(), value) for name, value in zip(_TERMS, values, strict=True) if value is not None
+    ]
+    return msgspec.json.decode(b"{%b}" % b",".join(told), type=Terms) if told else NO_TERMS
 
 
 class RedisCatalog:
@@ -291,7 +306,10 @@ def _change(entry_id: bytes, fields: Sequence[bytes]) -> CatalogChange:
 def _arguments(row: CatalogRow) -> Sequence[str | int]:
     """The arguments of `put_product.lua`."""
     values = ("" if value is None else value for value in (row.name, row.price, row.currency, row.stock))
-    return *values, "" if row.category is None else f"={row.category}"
+    terms: list[str] = []
+    for name, value in msgspec.json.decode(row.terms or "{}").items():
+        terms += (name, "" if value is None else msgspec.json.encode(value).decode())
+    return *values, "" if row.category is None else f"={row.category}", *terms
 
 
 async def _retry(send: Callable[[], Awaitable[_Reply]]) -> tuple[_Reply, bool]:

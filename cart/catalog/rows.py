@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from cart.catalog.categories import CATEGORY_MAX_BYTES, parse_category
 from cart.catalog.header import ColumnsMissing
 from cart.catalog.model import NAME_MAX_BYTES, CatalogRow
@@ -17,13 +19,16 @@ from cart.model import Sku
 
 # Those that together make a product, and the one that a product may lack.
 REQUIRED: Final = ("sku", "name", "price", "currency", "stock")
-COLUMNS: Final = (*REQUIRED, "category")
+# The terms, by column; an empty one is the default.
+TERMS: Final = ("weight_class", "tax_class")
+COLUMNS: Final = (*REQUIRED, "category", *TERMS)
 
 # Why a SKU cannot be sold here although it is one; None if it can.
 SkuCheck = Callable[[Sku], str | None]
 
 # Line breaks and tabs in a name, as cells of a spreadsheet have them, with the blanks around them.
 _BREAKS: Final = re.compile("[ \t]*[\t\n\x0b\x0c\r\x85\u2028\u2029]+[ \t]*")
+_CLASS: Final = re.compile("[a-z0-9_-]{1,32}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -80,6 +85,15 @@ class RowReader:
                 values[column] = read(text)
             except ValueError as fault:
                 faults.append(f"{column} {_quoted(text)} {fault}")
+        terms: dict[str, object] = {}
+        for column, read_term in _TERM_READERS:
+            if (text := texts.get(column)) is not None:
+                try:
+                    terms[column] = read_term(text.strip()) if text.strip() else None
+                except ValueError as fault:
+                    faults.append(f"{column} {_quoted(text)} {fault}")
+        if terms:
+            values["terms"] = msgspec.json.encode(terms).decode()
         # A price is read by its currency, whose faults are in the list already.
         if "price" in texts and "currency" in values:
             try:
@@ -100,6 +114,18 @@ class RowReader:
         if fault := self._sku_check(sku):
             raise ValueError(fault)
         return sku
+
+
+def _class(text: str) -> str:
+    if not _CLASS.fullmatch(text):
+        raise ValueError("is not a name of 1 to 32 of the characters a-z, 0-9, - and _")
+    return text
+
+
+_TERM_READERS: Final[tuple[tuple[str, Callable[[str], object]], ...]] = (
+    ("weight_class", _class),
+    ("tax_class", _class),
+)
 
 
 def _sku_fault(text: str) -> str:

@@ -23,7 +23,7 @@ class Staging:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute(
             "CREATE TABLE staged (line INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEXT, price INT, currency TEXT, stock INT,"
-            " category TEXT)"
+            " category TEXT, terms TEXT)"
         )
 
     def add(self, records: Sequence[NumberedRow | Rejection]) -> tuple[int, list[Rejection]]:
@@ -33,7 +33,7 @@ class Staging:
         before = self._db.total_changes
         self._db.execute("BEGIN")
         self._db.executemany(
-            "INSERT OR IGNORE INTO staged VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO staged VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [(line, *msgspec.structs.astuple(row)) for line, row in rows],
         )
         self._db.execute("COMMIT")

@@ -21,8 +21,8 @@ def add_parser(commands: Commands) -> None:
         "import",
         help="put the products of a file into the catalogue",
         description=(
-            "Put every product of a CSV or JSON Lines file (sku,name,price,currency,stock,category) into the catalogue, also while\n"
-            "the gateway runs. A price is in major units, such as 2.55; prices are in force within 2 s. Nothing is imported\n"
+            "Put every product of a CSV or JSON Lines file (sku,name,price,currency,stock,category, terms) into the catalogue,\n"
+            "also while the gateway runs. A price is in major units, such as 2.55; prices are in force within 2 s. Nothing is imported\n"
             "if a record is wrong, unless --skip-bad. A file may have some of the columns, such as sku,price,currency. The\n"
             "stock of products that are in the catalogue stays as it is, except by a file of sku,stock alone, which counts it."
         ),

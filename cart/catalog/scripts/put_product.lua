@@ -1,6 +1,7 @@
--- Write one product. KEYS[1] its hash, KEYS[2] its holds; ARGV name, price, currency, stock, and '=' with the category behind
--- it, nothing for none; an empty one stays as it is, whatever is sold meanwhile. So does the stock of a known product, unless
--- it alone is given. A new product without a stock has none.
+-- Write one product. KEYS[1] its hash, KEYS[2] its holds; ARGV name, price, currency, stock, '=' with the category behind it, or
+-- nothing for none, and then the name of a term and its value, nothing for its default, as often as needed. An empty one of the
+-- first five stays as it is, whatever is sold meanwhile. So does the stock of a known product, unless it alone is given. A new
+-- product without a stock has none.
 -- Returns 'new', 'changed' (cached copies are outdated), 'same', or 'unknown': there is no such product, and too little is
 -- said to make it.
 local was = redis.call('HMGET', KEYS[1], 'name', 'price', 'currency', 'category', 'stock', 'imported')
@@ -8,7 +9,7 @@ local is_new = not was[1]
 if is_new and (ARGV[1] == '' or ARGV[2] == '' or ARGV[3] == '') then
   return 'unknown'
 end
-local sets_stock = is_new or table.concat(ARGV) == ARGV[4]
+local sets_stock = is_new or (#ARGV == 5 and table.concat(ARGV) == ARGV[4])
 local values = {}
 for at, field in ipairs({'name', 'price', 'currency', 'stock'}) do
   if ARGV[at] ~= '' and (field ~= 'stock' or sets_stock) then
@@ -27,6 +28,16 @@ end
 if #values > 0 then
   redis.call('HSET', KEYS[1], unpack(values))
 end
+local is_sold_otherwise = false
+for at = 6, #ARGV, 2 do
+  local term, value = ARGV[at], ARGV[at + 1]
+  is_sold_otherwise = is_sold_otherwise or value ~= (redis.call('HGET', KEYS[1], term) or '')
+  if value == '' then
+    redis.call('HDEL', KEYS[1], term)
+  else
+    redis.call('HSET', KEYS[1], term, value)
+  end
+end
 if ARGV[5] == '=' then
   redis.call('HDEL', KEYS[1], 'category')
 end
@@ -44,7 +55,7 @@ for at = 1, 3 do
     return 'changed'
   end
 end
-if ARGV[5] ~= '' and category ~= (was[4] or '') then
+if is_sold_otherwise or (ARGV[5] ~= '' and category ~= (was[4] or '')) then
   return 'changed'
 end
 return 'same'

@@ -9,7 +9,7 @@ from cart.catalog.memory import MemoryCatalog
 from cart.catalog.model import CatalogRow
 from cart.catalog.ports import Catalog, ImportBusy, PutCounts, StockLevels
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
-from cart.model import Product, Sku
+from cart.model import Product, Sku, Terms
 from cart.ports import PriceBook
 
 A, B, Z = Sku("A"), Sku("BANK CHARGES"), Sku("Z")
@@ -178,6 +178,44 @@ async def test_a_product_has_the_category_that_was_put_last(shop: Shop) -> None:
 def book_of(shop: Shop) -> PriceBook:
     """The price book of a process that has cached nothing yet."""
     return RedisPriceBook(shop.prices._store) if isinstance(shop.prices, RedisPriceBook) else shop.prices
+
+
+async def test_a_product_is_sold_by_its_terms_of_which_a_row_changes_those_that_it_names(shop: Shop) -> None:
+    await shop.catalog.put(
+        [CatalogRow(A, "RED HEART", 255, "GBP", 7, terms='{"weight_class":"bulky","tax_class":"books"}')]
+    )
+    assert (await shop.prices.products([A]))[A].terms == Terms(weight_class="bulky", tax_class="books")
+
+    outcomes = [
+        await shop.catalog.put([CatalogRow(A, terms=patch)])
+        for patch in (
+            '{"tax_class":null}',
+            '{"tax_class":null}',
+            '{"weight_class":"letter"}',
+            '{"weight_class":"letter"}',
+        )
+    ]
+
+    assert outcomes == [
+        PutCounts(new=0, changed=1, same=0),
+        PutCounts(new=0, changed=0, same=1),
+        PutCounts(new=0, changed=1, same=0),
+        PutCounts(new=0, changed=0, same=1),
+    ]
+    if isinstance(shop.prices, RedisPriceBook):
+        await shop.catalog.raise_epoch()
+        await shop.prices.refresh()
+    assert (await shop.prices.products([A]))[A] == Product(
+        A, "RED HEART", 255, "GBP", terms=Terms(weight_class="letter")
+    )
+    assert await shop.stock.level(A) == 7
+
+
+async def test_a_removed_product_loses_its_terms(shop: Shop) -> None:
+    await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP", 7, terms='{"weight_class":"bulky"}')])
+    await shop.catalog.remove([A])
+    await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP")])
+    assert (await shop.prices.products([A]))[A].terms == Terms()
 
 
 async def test_a_removed_product_is_sold_no_more_and_its_stock_stays_for_orders_that_hold_some(shop: Shop) -> None:

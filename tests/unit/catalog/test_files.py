@@ -300,3 +300,16 @@ def test_a_file_may_have_a_category_which_no_product_needs(tmp_path: Path) -> No
     ]
     line = b'{"sku":"A","category":"Lighting"}'
     assert records(tmp_path, line, ".jsonl") == [NumberedRow(1, CatalogRow(Sku("A"), category="Lighting"))]
+
+
+def test_a_file_may_have_terms_of_which_an_empty_one_is_the_default(tmp_path: Path) -> None:
+    assert records(tmp_path, b"sku,weight_class,tax_class\nA, bulky ,\nB,Bulky,\n") == [
+        NumberedRow(2, CatalogRow(Sku("A"), terms='{"weight_class":"bulky","tax_class":null}')),
+        Rejection(3, "weight_class 'Bulky' is not a name of 1 to 32 of the characters a-z, 0-9, - and _"),
+    ]
+    lines = b'{"sku":"A","tax_class":"books"}\n{"sku":"B","tax_class":null}\n{"sku":"C","tax_class":1.5}\n'
+    assert records(tmp_path, lines, ".jsonl") == [
+        NumberedRow(1, CatalogRow(Sku("A"), terms='{"tax_class":"books"}')),
+        NumberedRow(2, CatalogRow(Sku("B"), terms='{"tax_class":null}')),
+        Rejection(3, "tax_class must be a string or null"),
+    ]

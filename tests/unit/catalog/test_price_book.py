@@ -48,7 +48,8 @@ class FakeStore:
         if self.gate is not None:
             self.gate.reached.set()
             await self.gate.opened.wait()
-        return [None] * 4 if price is None else [b"NAME", b"%d" % price, b"GBP", None]
+        product: list[bytes | None] = [] if price is None else [b"NAME", b"%d" % price, b"GBP"]
+        return product + [None] * (len(command) - 2 - len(product))
 
     async def execute_blocking(self, *command: Any, timeout_s: float) -> Any:
         raise NotImplementedError
