@@ -55,8 +55,8 @@ class _JsonRow(msgspec.Struct):
     currency: str | msgspec.UnsetType = msgspec.UNSET
     stock: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     category: str | msgspec.UnsetType = msgspec.UNSET
-    weight_class: str | None | msgspec.UnsetType = msgspec.UNSET
-    tax_class: str | None | msgspec.UnsetType = msgspec.UNSET
+    weight_class: str | msgspec.UnsetType | None = msgspec.UNSET
+    tax_class: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class CatalogFile:
