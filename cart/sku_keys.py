@@ -22,3 +22,8 @@ def restocked_key(sku: Sku) -> str:
 def holds_key(sku: Sku) -> str:
     """The key of the holds of a SKU, by order id."""
     return f"{{{sku}}}h" if not sku.startswith("}") else f"{{\1{sku[1:]}}}h"
+
+
+def hold_changes_key(sku: Sku) -> str:
+    """The key of the changes of the holds of a SKU, which is there while an audit adds them up."""
+    return f"{{{sku}}}c" if not sku.startswith("}") else f"{{\1{sku[1:]}}}c"

@@ -29,7 +29,7 @@ All keys of a cart and its order have the hash tag of the cart's partition, so t
                             time of the next `probe` if it is down, `paused` until, why it is `disabled`, and `at`
                             which time; in ms
     webhook-log:<endpoint>  stream: field `attempt`, in JSON
-    {<sku>}p, {<sku>}h stock and holds of a SKU: see `cart.sku_keys` and `scripts/hold.lua`
+    {<sku>}p, {<sku>}h, {<sku>}c stock of a SKU, its holds, and their changes: see `cart.sku_keys` and `scripts/hold.lua`
     {<sku>}r           sorted set: "order report" whose units of the SKU were put back, by the time (ms); of 30 days.
                        Earlier versions wrote the order alone: all its units
 """

@@ -79,7 +79,7 @@ class StockRecord(msgspec.Struct, frozen=True):
     """The available units of a SKU, as they are stored, and a page of its `holds`.
 
     `strays` are those without an order, `ended` the orders that hold some though they are finished. There is no `book` of a SKU that earlier
-    versions imported, until it is counted or imported again, nor of one with more holds than can be added up at one moment.
+    versions imported, until it is counted or imported again; that of very many holds is in the last record.
     """
 
     sku: Sku

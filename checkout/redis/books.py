@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,8 +15,9 @@ from cart.sku_keys import holds_key, product_key
 from checkout.order import Order
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
-from checkout.ports.books import Entry, StockBook, StockRecord, Waiting
-from checkout.redis.holds import hold_of, pages_of_hash
+from checkout.ports.books import Entry, StockRecord, Waiting
+from checkout.redis.held_units import HeldUnits
+from checkout.redis.holds import book_of, hold_of, pages_of_hash
 from checkout.stored import (
     ALL_PARTITIONS,
     attention_key,
@@ -159,25 +160,44 @@ class RedisBooks:
             yield [Waiting(name.decode(), now_ms - int(note.partition(b"\n")[0])) for name, note in page.items()]
 
     async def stock(self, sku: Sku) -> AsyncIterator[StockRecord]:
-        """See `Books.stock`."""
+        """See `Books.stock`. The book of very many holds comes in a record of its own."""
+        units = HeldUnits(self._store, sku) if await self._has_very_many_holds(sku) else None
+        if units is not None:
+            await units.begin()
         async for page in pages_of_hash(self._store, holds_key(sku), PAGE):
-            ids = _ids(page)
-            sums, now_ms, exist, ended = await asyncio.gather(
-                self._store.run(STOCK_SUM, [product_key(sku), holds_key(sku)], [MOST_HOLDS]),
-                self.now_ms(),
-                self._all("EXISTS", [[order_key(each)] for each in ids]),
-                self._all("ZSCORE", [[ended_key(partition_of(each)), each] for each in ids]),
-            )
-            holds = zip(ids, page.values(), exist, strict=True)
-            yield StockRecord(
-                sku,
-                sums[0].decode() or None,
-                len(ids),
-                strays={order_id: hold_of(text) for order_id, text, is_there in holds if not is_there},
-                ended=[order_id for order_id, at in zip(ids, ended, strict=True) if at is not None],
-                now_ms=now_ms,
-                book=_book(sums),
-            )
+            if units is not None:
+                await units.add(page)
+            yield await self._page_of_stock(sku, page)
+        if units is not None:
+            record = await self._page_of_stock(sku, {})
+            yield msgspec.structs.replace(record, book=await units.book())
+
+    async def _has_very_many_holds(self, sku: Sku) -> bool:
+        *_, held = await self._stock_sum(sku)
+        return not held
+
+    async def _stock_sum(self, sku: Sku) -> Sequence[bytes]:
+        sums: Sequence[bytes] = await self._store.run(STOCK_SUM, [product_key(sku), holds_key(sku)], [MOST_HOLDS])
+        return sums
+
+    async def _page_of_stock(self, sku: Sku, page: Mapping[bytes, bytes]) -> StockRecord:
+        ids = _ids(page)
+        sums, now_ms, exist, ended = await asyncio.gather(
+            self._stock_sum(sku),
+            self.now_ms(),
+            self._all("EXISTS", [[order_key(each)] for each in ids]),
+            self._all("ZSCORE", [[ended_key(partition_of(each)), each] for each in ids]),
+        )
+        holds = zip(ids, page.values(), exist, strict=True)
+        return StockRecord(
+            sku,
+            sums[0].decode() or None,
+            len(ids),
+            strays={order_id: hold_of(text) for order_id, text, is_there in holds if not is_there},
+            ended=[order_id for order_id, at in zip(ids, ended, strict=True) if at is not None],
+            now_ms=now_ms,
+            book=book_of(sums[:4], int(sums[4])) if sums[4] else None,
+        )
 
     async def _all(self, command: str, arguments: Sequence[Sequence[str]]) -> Sequence[Any]:
         return await asyncio.gather(*(self._store.execute(command, *each) for each in arguments))
@@ -186,13 +206,6 @@ class RedisBooks:
         """See `Books.now_ms`."""
         seconds, microseconds = await self._store.execute("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
-
-
-def _book(sums: Sequence[bytes]) -> StockBook | None:
-    available, imported, adjusted, sold, held = sums
-    if not (available.isdigit() and imported and held):
-        return None
-    return StockBook(int(available), int(imported), int(adjusted or 0), int(sold or 0), int(held))
 
 
 def _status_keys(partition: str) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from checkout.ports.books import Hold
+from checkout.ports.books import Hold, StockBook
 from store import Store
 
 
@@ -13,6 +13,17 @@ def hold_of(text: bytes) -> Hold:
     """The hold of a stored value; `expires` is 0 for a sale."""
     quantity, until_ms, _fence = text.split()
     return Hold(int(quantity), int(until_ms) or None)
+
+
+def book_of(stored: Sequence[bytes], held: int) -> StockBook | None:
+    """The book of a product's stored units: for sale, imported, adjusted and sold, each empty where it lacks them.
+
+    None where it has no units for sale, or no import.
+    """
+    available, imported, adjusted, sold = stored
+    if not (available.isdigit() and imported):
+        return None
+    return StockBook(int(available), int(imported), int(adjusted or 0), int(sold or 0), held)
 
 
 async def pages_of_hash(store: Store, key: str, count: int) -> AsyncIterator[Mapping[bytes, bytes]]:

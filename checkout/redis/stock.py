@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cart.model import OrderId, Sku
-from cart.sku_keys import holds_key, product_key, restocked_key
+from cart.sku_keys import hold_changes_key, holds_key, product_key, restocked_key
 from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
 from checkout.ports.stock import HOLD_MS, RESTOCKED_MS, StockLine, Wanted
 from store import Script, Store
@@ -15,17 +15,15 @@ from store import Script, Store
 T = TypeVar("T")
 
 
-def _script(name: str) -> Script:
-    return Script.from_package("checkout.redis", f"scripts/{name}.lua")
+def _script(*names: str, flags: str = "") -> Script:
+    return Script.from_files(*(("checkout.redis", f"scripts/{name}.lua") for name in names), flags=flags)
 
 
-HOLD: Final = _script("hold")
+HOLD: Final = _script("hold_changes", "hold")
 CONFIRM: Final = _script("confirm")
-RETURN_STOCK: Final = _script("return_stock")
-COMPLETE: Final = _script("complete")
-RESTOCK: Final = Script.from_files(
-    *(("checkout.redis", f"scripts/{name}.lua") for name in ("remember", "restock")), flags="allow-oom"
-)
+RETURN_STOCK: Final = _script("hold_changes", "return_stock", flags="allow-oom")
+COMPLETE: Final = _script("hold_changes", "complete", flags="allow-oom")
+RESTOCK: Final = _script("remember", "restock", flags="allow-oom")
 
 
 # The lines of one script call, during which the server does nothing else.
@@ -62,7 +60,7 @@ class RedisStock:
         keys: list[str] = []
         args: list[str | int] = [order_id, fence, self._hold_ms]
         for line in lines:
-            keys += (product_key(line.sku), holds_key(line.sku))
+            keys += (product_key(line.sku), holds_key(line.sku), hold_changes_key(line.sku))
             args.append(line.quantity)
         return self._store.run(HOLD, keys, args)
 
@@ -88,7 +86,7 @@ class RedisStock:
 
     async def complete(self, order_id: OrderId, skus: Collection[Sku]) -> None:
         """See `Stock.complete`."""
-        await _all([self._store.run(COMPLETE, _keys(part), [order_id]) for part in self._parts(skus)])
+        await _all([self._store.run(COMPLETE, _changing(part), [order_id]) for part in self._parts(skus)])
 
     async def restock(self, order_id: OrderId, lines: Sequence[StockLine], *, report: str) -> None:
         """See `Stock.restock`."""
@@ -112,7 +110,7 @@ class RedisStock:
             [
                 self._store.run(
                     RETURN_STOCK,
-                    _keys(part),
+                    _changing(part),
                     [order_id, which, *fence],
                 )
                 for part in self._parts(skus)
@@ -128,6 +126,11 @@ class RedisStock:
 def _keys(skus: Iterable[Sku]) -> list[str]:
     """For each SKU, its product and its holds."""
     return [key for sku in skus for key in (product_key(sku), holds_key(sku))]
+
+
+def _changing(skus: Iterable[Sku]) -> list[str]:
+    """The same, and the changes of its holds."""
+    return [key for sku in skus for key in (product_key(sku), holds_key(sku), hold_changes_key(sku))]
 
 
 async def _all(calls: Sequence[Awaitable[list[Any] | None]]) -> list[Any]:

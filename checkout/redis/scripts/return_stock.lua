@@ -1,12 +1,11 @@
-#!lua flags=allow-oom
 -- Makes an order's holds of SKUs available again, and publishes it on a channel named like each product; idempotent.
--- KEYS for each line: product, holds of the SKU
+-- KEYS for each line: product, holds of the SKU, changes of these holds
 -- ARGV 1 order id   2 'any': a hold or a sale; 'expired': an expired hold; 'claimed': a hold by this claim or an earlier one
 --      3 fence of the claim
 -- Replies for each line 1 if the order holds nothing now, else 0
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function give_back(product, holds)
+local function give_back(product, holds, changes)
     local hold = redis.call('HGET', holds, ARGV[1])
     if not hold then
         return 1
@@ -26,11 +25,12 @@ local function give_back(product, holds)
     end
     redis.call('HDEL', holds, ARGV[1])
     redis.call('HINCRBY', product, 'stock', quantity)
+    note(changes, ARGV[1], '')
     redis.call('SPUBLISH', product, '')
     return 1
 end
 local replies = {}
-for line = 1, #KEYS / 2 do
-    replies[line] = give_back(KEYS[2 * line - 1], KEYS[2 * line])
+for line = 1, #KEYS / 3 do
+    replies[line] = give_back(KEYS[3 * line - 2], KEYS[3 * line - 1], KEYS[3 * line])
 end
 return replies

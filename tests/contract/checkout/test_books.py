@@ -20,10 +20,8 @@ from checkout.order_status import CancelReason, OrderStatus
 from checkout.payments.payment import Payment
 from checkout.ports.books import Books, Entry, Hold, StockBook
 from checkout.ports.stock import StockLine
-from checkout.redis.books import MOST_HOLDS, PAGE, RedisBooks
-from checkout.redis.inventory import RedisInventory
+from checkout.redis.books import PAGE, RedisBooks
 from checkout.redis.order_index import RedisOrderIndex
-from checkout.redis.stock import RedisStock
 from checkout.stored import ended_key, in_flight_key, order_key, status_key
 from store import Client
 from tests.contract.cart.stores import is_on_cluster
@@ -407,24 +405,6 @@ async def test_a_product_of_an_earlier_version_has_books_from_its_count_on(store
     assert await findings(shop) == set()
     await inventory_of(shop).add(MUG, 1, key="delivery")
     assert await book_of(shop) == StockBook(9, 11, 0, 0, 2)
-
-
-async def test_more_holds_than_can_be_added_up_at_one_moment_have_no_book(store: Client) -> None:
-    await store.execute("HSET", product_key(MUG), "stock", 5000)
-    inventory, books = RedisInventory(store), RedisBooks(store)
-    await inventory.set(MUG, 5000, key="1")
-    for _ in range(MOST_HOLDS + 1):
-        await RedisStock(store).hold(order_id_for(new_cart_id(), 1), [StockLine(MUG, 1)], fence=1)
-    await inventory.set(MUG, 100, key="2")
-    await inventory.add(MUG, 5, key="3")
-    records = [each async for each in books.stock(MUG)]
-    assert sum(each.holds for each in records) == MOST_HOLDS + 1
-    assert {each.book for each in records} == {None}
-    name = next(iter(records[0].strays))
-    await RedisStock(store).cancel(name, [MUG])
-    (book, *_) = [each.book async for each in books.stock(MUG)]
-    assert book == StockBook(106, 5000, 100 + 5 - (5000 - MOST_HOLDS - 1), 0, MOST_HOLDS)
-    assert book.expected == book.available
 
 
 async def test_each_hold_without_an_order_is_named(shop: Shop) -> None:

@@ -21,9 +21,10 @@ from checkout.outbox import outgoing
 from checkout.payments.order_payments import OrderPayments
 from checkout.payments.payment import Payment
 from checkout.payments.sandbox import SandboxPayments
+from checkout.ports.stock import StockLine
 from checkout.processor import LEASE_S, OrderProcessor
 from checkout.queues.redis_queue import RedisQueue
-from checkout.redis.books import RedisBooks
+from checkout.redis.books import MOST_HOLDS, RedisBooks
 from checkout.redis.order_index import RedisOrderIndex
 from checkout.redis.orders import RedisOrders
 from checkout.redis.progress import RedisProgress
@@ -50,6 +51,8 @@ from tests.waiting import WITHIN_S, until
 
 GOOD = 2000
 SPOILT = Sku("spoilt")
+# Of a drop: more orders hold it than can be added up at one moment.
+DROP = Sku("drop")
 Fault = tuple[str, str]
 
 
@@ -60,7 +63,8 @@ class LiveShop:
         self.store = store
         self.shop = RedisShop(store)
         self.shop.index = RedisOrderIndex(store)
-        self.shop.prices.reprice(SPOILT, 5)
+        for sku in (SPOILT, DROP):
+            self.shop.prices.reprice(sku, 5)
         self.queue = RedisQueue(store, blocking, consumer="worker")
         self.placed = 0
         steps = order_steps(
@@ -117,7 +121,7 @@ class LiveShop:
 
     async def shoppers(self) -> None:
         for number in itertools.count():
-            await self.place(token="tok_declined" if number % 5 == 0 else "tok_ok")
+            await self.place(token="tok_declined" if number % 5 == 0 else "tok_ok", sku=(MUG, DROP)[number % 2])
             self.placed += 1
 
     async def audit(self) -> AuditReport:
@@ -136,6 +140,12 @@ class LiveShop:
             traffic.cancel()
             await asyncio.gather(traffic, return_exceptions=True)
 
+    async def hold_drop(self, count: int) -> None:
+        """Have checkouts hold so many units of the drop."""
+        lines = [StockLine(DROP, 1)]
+        for _ in range(count):
+            assert await self.shop.stock.hold(order_id_for(new_cart_id(), 1), lines, fence=1) == []
+
     # Faults
 
     async def raw(self, *words: Any) -> Any:
@@ -151,7 +161,7 @@ class LiveShop:
 async def live(store: Client, store_url: str) -> AsyncIterator[LiveShop]:
     blocking = await open_client(store_url, deadline_s=5.0)
     live = LiveShop(store, blocking)
-    for sku in (MUG, BOX, SPOILT):
+    for sku in (MUG, BOX, SPOILT, DROP):
         await live.shop.set_stock(sku, 1_000_000)
     running = asyncio.ensure_future(live.worker.run())
     yield live
@@ -177,6 +187,7 @@ async def good_orders(live: LiveShop, count: int) -> list[Order]:
     for order in await live.place_many(20, is_sent=False):
         await live.set_aside(order)
     await live.place_many(20, is_sent=False)
+    await live.hold_drop(MOST_HOLDS + 100)
     return [each for number, each in enumerate(completed) if number % 50 > 3]
 
 
@@ -283,6 +294,9 @@ async def _plant_holds(live: LiveShop, completed: Orders, accepted: Orders, faul
     await live.place(sku=SPOILT, is_sent=False)
     await live.raw("HSET", product_key(SPOILT), "stock", -4)
     fault("stock", SPOILT)
+    await live.place(sku=DROP, is_sent=False)
+    await live.raw("HINCRBY", product_key(DROP), "stock", 1)
+    fault("stock_sum", DROP)
 
 
 async def _plant_money(live: LiveShop, completed: Orders, _accepted: Orders, fault: Plant) -> None:

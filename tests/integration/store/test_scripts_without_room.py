@@ -37,7 +37,8 @@ GROWING: Final = {
         "write",
     },
     "checkout/redis/scripts": {
-        *("adjust_stock", "begin", "commit", "hold", "put_session", "remember", "restock", "restore", "webhook_add"),
+        *("adjust_stock", "begin", "commit", "complete", "hold", "hold_changes", "put_session", "remember", "restock"),
+        *("restore", "return_stock", "webhook_add"),
     },
     "gateway/ratelimit/scripts": {"take"},
     "gateway/waitingroom/scripts": {"room", "room_bought", "room_report", "room_touch", "room_visit"},
@@ -71,7 +72,7 @@ def test_sessions_of_a_room_go_on_without_room_and_places_are_not_given() -> Non
 
 
 def test_stock_comes_back_without_room() -> None:
-    for script in (stock.RESTOCK, inventory.ADJUST_STOCK):
+    for script in (stock.RESTOCK, stock.RETURN_STOCK, stock.COMPLETE, inventory.ADJUST_STOCK):
         assert script.text.startswith("#!lua flags=allow-oom\n")
 
 

@@ -32,7 +32,7 @@ from cart.model import CartId, OrderId, Sku
 from cart.ports import DIGEST_CHARS
 from cart.redis_erasure import RedisCartErasure
 from cart.redis_merge import Merges
-from cart.sku_keys import holds_key, product_key, restocked_key
+from cart.sku_keys import hold_changes_key, holds_key, product_key, restocked_key
 from cart.stored import cart_key, keys_key
 from checkout.agents.bodies import Buyer, FulfillmentDetails
 from checkout.agents.session import Session
@@ -58,6 +58,7 @@ from checkout.redis.documents import RedisDocuments
 from checkout.redis.durability import AofWait
 from checkout.redis.erasures import RedisErasures
 from checkout.redis.event_outbox import RedisEventOutbox
+from checkout.redis.held_units import HeldUnits
 from checkout.redis.inventory import RedisInventory
 from checkout.redis.low_stock import RedisLowStockList
 from checkout.redis.order_index import ENTER, RedisOrderIndex
@@ -281,6 +282,8 @@ class Uses:
         for pages in (books.orders(partition), books.claims(partition), *map(books.stock, SKUS)):
             async for _ in pages:
                 pass
+        for sku in SKUS:
+            await HeldUnits(self.store, sku).begin()
         await books.entries([order.id, (await self.ordered()).id])
         await books.outbox(partition)
         async for records in books.records():
@@ -443,7 +446,7 @@ def all_scripts() -> dict[str, Script]:
 )
 def test_the_keys_of_any_sku_and_of_any_cart_share_a_slot(text: str, drawn: bytes) -> None:
     sku = Sku(text)
-    assert len({slot_of(key(sku)) for key in (product_key, holds_key, restocked_key)}) == 1
+    assert len({slot_of(key(sku)) for key in (product_key, holds_key, hold_changes_key, restocked_key)}) == 1
     cart_id = new_cart_id(lambda count: drawn[:count])
     order_id = order_id_for(cart_id, 1)
     partition = partition_of(cart_id)
