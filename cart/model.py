@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal, NewType
 
 import msgspec
 
+from cart.scheduled_prices import Periods, PricePeriod, holding, lowest, next_change
+
 Sku = NewType("Sku", str)
 CartId = NewType("CartId", str)
 OrderId = NewType("OrderId", str)
@@ -48,17 +50,22 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a product is sold, beside its price. A member that is not said has its default.
 
     `weight_class` and `tax_class` are names of the shop's price list (`docs/prices.md`); empty for the first of each.
+    `scheduled_prices` hold in place of the ordinary price, each in its time.
     """
 
     weight_class: str = ""
     tax_class: str = ""
+    scheduled_prices: Periods = ()
 
 
 NO_TERMS: Final = Terms()
 
 
 class Product(msgspec.Struct, frozen=True, dict=True):
-    """A SKU in the price book: its name, its price in minor units of `currency`, its category if it has one, and its terms."""
+    """A SKU in the price book: its name, its price in minor units of `currency`, its category if it has one, and its terms.
+
+    With scheduled prices, `price` is that of the instant of `at`, and `period` the time around it.
+    """
 
     sku: Sku
     name: str
@@ -66,6 +73,44 @@ class Product(msgspec.Struct, frozen=True, dict=True):
     currency: str
     category: str = ""
     terms: Terms = NO_TERMS
+    period: PricePeriod | None = None
+
+    @property
+    def ordinary_price(self) -> int:
+        """The price outside of scheduled ones."""
+        return self.price if self.period is None else self.period.ordinary
+
+    @property
+    def was(self) -> int | None:
+        """The ordinary price while a lower one holds."""
+        return self.period.ordinary if self.period is not None and self.period.ordinary > self.price else None
+
+    @property
+    def price_until(self) -> int | None:
+        """The end of the scheduled price that holds, in Unix milliseconds."""
+        return None if self.period is None else self.period.until
+
+    @property
+    def price_ends_at(self) -> int | None:
+        """When the price may change next, in Unix milliseconds; None where nothing is scheduled any more."""
+        return None if self.period is None else self.period.ends_at
+
+    def at(self, now: int) -> Product:
+        """The product with its price of that instant; itself where nothing differs."""
+        periods = self.terms.scheduled_prices
+        if not periods:
+            return self
+        ordinary, current = self.ordinary_price, holding(periods, now)
+        until = None if current is None else current.until
+        period = PricePeriod(ordinary, until, next_change(periods, now))
+        price = ordinary if current is None else current.price
+        if price == self.price and period == self.period:
+            return self
+        return msgspec.structs.replace(self, price=price, period=period)
+
+    def lowest_price(self, start: int, until: int) -> int:
+        """The lowest price that holds at some instant from `start` to `until`, both included."""
+        return lowest(self.terms.scheduled_prices, self.ordinary_price, start, until)
 
     @cached_property
     def json_parts(self) -> tuple[bytes, bytes]:

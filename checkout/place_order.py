@@ -209,9 +209,10 @@ class OrderPlacement:
         if not cart.lines:
             raise CartEmpty
         request = purchase.request
-        lines = order_lines(cart, await self._prices.products(cart.skus))
-        require_price_consent(cart, lines, shipping=purchase.shipping, expected=request.expected_total)
+        products = await self._prices.products(cart.skus)
         now = self._clock_ms()
+        lines = order_lines(cart, products, now, shipping=purchase.shipping, expected=request.expected_total)
+        require_price_consent(cart, lines, shipping=purchase.shipping, expected=request.expected_total)
         return Order(
             id=order_id_for(cart.id, cart.version),
             cart_id=cart.id,

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from cart.model import Cart, Money, Product, Sku
 from checkout.errors import ChangedPrice, OutOfStock, PriceChanged, Shortage, TotalMismatch
 from checkout.order import OrderLine
 from checkout.request import ExpectedTotal
 
+# Clocks of the hosts differ by less: a shopper who was shown a price by one of them pays no more to another.
+CLOCK_SKEW_MS: Final = 1000
 
-def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine, ...]:
-    """The lines of a cart with current names and prices.
+
+def order_lines(
+    cart: Cart, products: Mapping[Sku, Product], now: int, *, shipping: int, expected: ExpectedTotal | None
+) -> tuple[OrderLine, ...]:
+    """The lines of a cart with current names and with the prices of the instant `now`, in Unix milliseconds.
+
+    Within `CLOCK_SKEW_MS` of a scheduled change they have the lower price, unless another total is `expected`. Raises
+    `OutOfStock` if some products are no longer sold, or not in the cart's currency.
+    """
+    lines = _lines(cart, products, lambda product: product.at(now).price)
+    if not any(products[line.sku].terms.scheduled_prices for line in lines):
+        return lines
+    start, until = now - CLOCK_SKEW_MS, now + CLOCK_SKEW_MS
+    lowest = _lines(cart, products, lambda product: product.lowest_price(start, until))
+    total = shipping + sum(line.quantity * line.unit_price for line in lowest)
+    return lowest if expected is None or expected.amount == total else lines
+
+
+def _lines(cart: Cart, products: Mapping[Sku, Product], price_of: Callable[[Product], int]) -> tuple[OrderLine, ...]:
+    """The lines at these prices.
 
     Raises `OutOfStock` if some products are no longer sold, or not in the cart's currency.
     """
@@ -22,7 +43,7 @@ def order_lines(cart: Cart, products: Mapping[Sku, Product]) -> tuple[OrderLine,
         if product is None or product.currency != cart.currency:
             missing.append(Shortage(line.sku, line.quantity, 0))
         else:
-            lines.append(OrderLine(line.sku, product.name, line.quantity, product.price))
+            lines.append(OrderLine(line.sku, product.name, line.quantity, price_of(product)))
     if missing:
         raise OutOfStock(missing)
     return tuple(lines)

@@ -48,6 +48,16 @@ class FileForm(NamedTuple):
     encoding: str = "utf-8"
 
 
+class _JsonPeriod(msgspec.Struct):
+    price: msgspec.Raw
+    start: str = msgspec.field(name="from")
+    until: str
+
+    def text(self) -> str:
+        """As a CSV file has it."""
+        return f"{_text(self.price)} {self.start}/{self.until}"
+
+
 class _JsonRow(msgspec.Struct):
     sku: str
     name: str | msgspec.UnsetType = msgspec.UNSET
@@ -57,6 +67,7 @@ class _JsonRow(msgspec.Struct):
     category: str | msgspec.UnsetType = msgspec.UNSET
     weight_class: str | msgspec.UnsetType | None = msgspec.UNSET
     tax_class: str | msgspec.UnsetType | None = msgspec.UNSET
+    scheduled_prices: list[_JsonPeriod] | str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class CatalogFile:
@@ -192,11 +203,13 @@ class _Counted:
 def _json_texts(record: _JsonRow) -> dict[str, str]:
     """The members of a record that are there. A number, or a string that holds one, is as it was written."""
     members = {name: getattr(record, name) for name in COLUMNS}
-    return {
-        name: _text(value) if isinstance(value, msgspec.Raw) else value or ""
-        for name, value in members.items()
-        if value is not msgspec.UNSET
-    }
+    return {name: _text_of(value) for name, value in members.items() if value is not msgspec.UNSET}
+
+
+def _text_of(value: msgspec.Raw | list[_JsonPeriod] | str | None) -> str:
+    if isinstance(value, list):
+        return "; ".join(each.text() for each in value)
+    return _text(value) if isinstance(value, msgspec.Raw) else value or ""
 
 
 def _text(raw: msgspec.Raw) -> str:

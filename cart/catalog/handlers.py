@@ -11,6 +11,7 @@ from cart.errors import InvalidBody, ProductNotFound
 from cart.ids import parse_sku
 from cart.model import STALE_PRICES, Product, Sku
 from cart.ports import PriceBook
+from cart.timestamps import unix_ms
 from primitives.bounded_map import BoundedMap
 
 LIMIT_DEFAULT = 20
@@ -23,6 +24,8 @@ MAX_CACHED_STOCK = 50_000
 # A page with filters ends after so many searches, or this time: some 180 products are looked at where one in ten is left.
 MAX_SEARCHES = 12
 FILTER_BUDGET_S = 0.02
+# Caches serve a response for a second, and by default a minute longer while the store is away.
+MAX_CACHED_MS = 300_000
 
 
 class ProductHandlers:
@@ -40,12 +43,14 @@ class ProductHandlers:
         search: ProductSearch,
         show_stock: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._prices = prices
         self._stock = stock
         self._search = search
         self._show_stock = show_stock
         self._clock = clock
+        self._now_ms = now_ms
         self._views: BoundedMap[Sku, ProductView] = BoundedMap(MAX_CACHED_VIEWS)
         self._was_in_stock: BoundedMap[Sku, bool] = BoundedMap(MAX_CACHED_STOCK)
 
@@ -64,6 +69,9 @@ class ProductHandlers:
             return self._last_known(product, unknown)
         if level is None:
             raise ProductNotFound(sku)
+        if product.period is not None and self._price_left_ms(product) is not None:
+            # The header fields of its response are of this moment.
+            return self._view(product, level)
         cached = self._views.get(sku)
         if (
             cached is not None
@@ -128,7 +136,9 @@ class ProductHandlers:
         products = await self._prices.products(skus)
         if not options.needs_stock:
             # No response has this stock.
-            return [ProductView(products[sku], False, None) for sku in skus if sku in products], self._degraded()
+            found = [products[sku] for sku in skus if sku in products]
+            views = [ProductView(each, False, None, price_left_ms=self._price_left_ms(each)) for each in found]
+            return views, self._degraded()
         try:
             levels = await self._stock.levels(skus)
         except StockUnknown as unknown:
@@ -145,13 +155,21 @@ class ProductHandlers:
         in_stock = level > 0
         if self._was_in_stock.get(product.sku) is not in_stock:
             self._was_in_stock.put(product.sku, in_stock)
-        return ProductView(product, in_stock, level if self._show_stock else None, self._degraded())
+        stock = level if self._show_stock else None
+        return ProductView(product, in_stock, stock, self._degraded(), self._price_left_ms(product))
 
     def _last_known(self, product: Product, unknown: StockUnknown) -> ProductView:
         was_in_stock = self._was_in_stock.get(product.sku)
         if was_in_stock is None:
             raise unknown.why
-        return ProductView(product, was_in_stock, None, self._degraded() + STOCK_UNKNOWN)
+        degraded = self._degraded() + STOCK_UNKNOWN
+        return ProductView(product, was_in_stock, None, degraded, self._price_left_ms(product))
+
+    def _price_left_ms(self, product: Product) -> int | None:
+        if product.period is None or product.price_ends_at is None:
+            return None
+        left_ms = product.price_ends_at - self._now_ms()
+        return left_ms if left_ms < MAX_CACHED_MS else None
 
     def _degraded(self) -> tuple[str, ...]:
         return STALE_PRICES if self._prices.is_stale else ()

@@ -191,12 +191,15 @@ class _Import:
             async for rows in self._batches():
                 if catalog is not None:
                     batch_counts = await catalog.put(rows)
-                    counts = PutCounts(*map(sum, zip(counts, batch_counts, strict=True)))
+                    counts = counts.plus(batch_counts._replace(scheduled=()))
                     kept_stock += _kept_stock(rows, batch_counts)
                     await announce(batch_counts)
                 # After the store: every product that the search finds can be shown.
                 if search is not None:
                     await search.upsert(rows)
+                if search is not None and catalog is not None and batch_counts.scheduled:
+                    # Rows may not name the scheduled prices of their products.
+                    await search.upsert([row for row in await catalog.rows(batch_counts.scheduled) if row is not None])
                 if catalog is not None:
                     # Also of products that are as before: an import that was cut off announced less than it wrote.
                     await catalog.announce([row.sku for row in rows if _is_searched(row)], by=name)

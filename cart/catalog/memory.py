@@ -24,12 +24,14 @@ from cart.catalog.ports import (
 from cart.catalog.words import is_match, words_of
 from cart.ids import parse_sku
 from cart.model import NO_TERMS, Product, Sku
+from cart.timestamps import unix_ms
 
 
 class MemoryCatalog:
     """A `Catalog`, its `StockLevels` and its `PriceBook` in one; the stock is unknown while `stock_is_unknown` is an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now_ms: Callable[[], int] = unix_ms) -> None:
+        self._now_ms = now_ms
         self.is_stale = False
         self.stock_is_unknown: Exception | None = None
         self.book: dict[Sku, Product] = {}
@@ -42,11 +44,15 @@ class MemoryCatalog:
     @property
     def current(self) -> Mapping[Sku, Product]:
         """See `PriceBook`."""
+        now = self._now_ms()
+        book = {sku: product.at(now) for sku, product in self.book.items()}
+        if any(product is not self.book[sku] for sku, product in book.items()):
+            self.book = book
         return self.book
 
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:  # noqa: ARG002 - it gives the whole book
         """See `PriceBook`."""
-        return self.book
+        return self.current
 
     async def level(self, sku: Sku) -> int | None:
         """See `StockLevels`."""
@@ -61,6 +67,7 @@ class MemoryCatalog:
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
         """See `Catalog`."""
         new = changed = unknown = 0
+        scheduled: list[Sku] = []
         book = dict(self.book)  # another mapping: the values of one mapping never change
         for row in rows:
             was = book.get(row.sku)
@@ -69,13 +76,15 @@ class MemoryCatalog:
                 unknown += 1
                 continue
             new += was is None
-            changed += was is not None and was != product
-            book[row.sku] = product
+            changed += was is not None and row_of(was) != row_of(product)
+            book[row.sku] = product.at(self._now_ms())
+            if product.terms.scheduled_prices:
+                scheduled.append(row.sku)
             if row.stock is not None and (was is None or row.is_count):
                 self.stock[row.sku] = row.stock
             self.stock.setdefault(row.sku, 0)
         self.book = book
-        return PutCounts(new, changed, len(rows) - new - changed - unknown, unknown)
+        return PutCounts(new, changed, len(rows) - new - changed - unknown, unknown, tuple(scheduled))
 
     async def missing(self, skus: Sequence[Sku]) -> list[Sku]:
         """See `Catalog`."""
@@ -244,18 +253,24 @@ class MemorySearch:
 def _merged(was: Product | None, row: CatalogRow) -> Product | None:
     """The product after this row; None if the row says too little about a new one."""
     name = row.name if row.name is not None or was is None else was.name
-    price = row.price if row.price is not None or was is None else was.price
+    price = row.price if row.price is not None or was is None else was.ordinary_price
     currency = row.currency if row.currency is not None or was is None else was.currency
     if name is None or price is None or currency is None:
         return None
     category = row.category if row.category is not None or was is None else was.category
-    terms = patched_terms(NO_TERMS if was is None else was.terms, row.terms)
+    terms = NO_TERMS if was is None else was.terms
+    if was is not None and was.currency != currency:
+        # They were in the other currency.
+        terms = msgspec.structs.replace(terms, scheduled_prices=())
+    terms = patched_terms(terms, row.terms)
     return Product(row.sku, name, price, currency, category or "", terms)
 
 
 def _indexed(was: CatalogRow | None, row: CatalogRow) -> CatalogRow:
     """The product of an index after this row."""
     told = {name: value for name, value in msgspec.structs.asdict(row).items() if value is not None}
+    if row.has_scheduled_prices:
+        told |= {"price": None, "currency": None}
     return msgspec.structs.replace(was or CatalogRow(row.sku), **told)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from cart.catalog import responses
-from cart.model import Money, Product, Sku, Terms
+from cart.model import NO_TERMS, Money, Product, Sku, Terms
+from cart.timestamps import rfc3339
 
 NAME_MAX_BYTES = 1000
 # The mark of a view with the last known stock.
@@ -32,14 +33,27 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     terms: str | None = None
 
     @property
+    def has_scheduled_prices(self) -> bool:
+        """Whether it gives the product scheduled prices."""
+        return self.terms is not None and bool(msgspec.json.decode(self.terms).get("scheduled_prices"))
+
+    @property
     def is_count(self) -> bool:
         """Whether it says nothing but the stock."""
         return self.stock is not None and self == CatalogRow(self.sku, stock=self.stock)
 
 
 def row_of(product: Product) -> CatalogRow:
-    """The row that puts this product, without its stock."""
-    return CatalogRow(product.sku, product.name, product.price, product.currency, category=product.category)
+    """The row that puts this product, without its stock. Terms with their defaults are not named."""
+    terms = None if product.terms == NO_TERMS else msgspec.json.encode(product.terms).decode()
+    return CatalogRow(
+        product.sku,
+        product.name,
+        product.ordinary_price,
+        product.currency,
+        category=product.category,
+        terms=terms,
+    )
 
 
 def patched_terms(terms: Terms, patch: str | None) -> Terms:
@@ -107,13 +121,14 @@ class ProductView(msgspec.Struct, gc=False):
     """A product with its stock of this moment, in the form of the public API; `stock` None leaves the count out.
 
     `degraded` names the uncertain parts: `prices` may have changed since, of `products` the stock is the last known.
-    `encoded` caches the response of the sender, so that sending it again costs nothing.
+    `price_left_ms` is how long the price still holds, None if that is longer than caches may serve it. `encoded` caches the response of the sender, so that sending it again costs nothing.
     """
 
     product: Product
     in_stock: bool
     stock: int | None
     degraded: tuple[str, ...] = ()
+    price_left_ms: int | None = None
     encoded: object = None
 
     def to_json(self) -> bytes:
@@ -134,6 +149,11 @@ class ProductPage(msgspec.Struct, gc=False):
     fields: frozenset[str] | None = None
     encoded: object = None
 
+    @property
+    def price_left_ms(self) -> int | None:
+        """How long all its prices still hold, as of `ProductView`."""
+        return min((view.price_left_ms for view in self.products if view.price_left_ms is not None), default=None)
+
     def to_json(self) -> bytes:
         """The body of `GET /v1/products`."""
         fields = self.fields
@@ -147,10 +167,13 @@ class ProductPage(msgspec.Struct, gc=False):
 def _response(view: ProductView) -> responses.ListedProduct:
     """With all members: the same as `responses.Product`."""
     product, stock = view.product, view.stock
+    was, until = product.was, product.price_until
     return responses.ListedProduct(
         sku=product.sku,
         name=product.name,
         price=Money(product.price, product.currency),
+        was=msgspec.UNSET if was is None else Money(was, product.currency),
+        price_until=msgspec.UNSET if until is None else rfc3339(until),
         in_stock=view.in_stock,
         stock=msgspec.UNSET if stock is None else stock,
         category=product.category or msgspec.UNSET,

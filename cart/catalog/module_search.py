@@ -163,8 +163,9 @@ class ModuleSearch:
         key = PRODUCT + document.sku
         fields = (each for field in document.fields() for each in field)
         await self._store.execute("HSET", key, "number", document.number, "terms", " ".join(document.terms()), *fields)
-        if document.category is None:
-            await self._store.execute("HDEL", key, "category")
+        absent = [name for name in MEMBERS if getattr(document, name) is None]
+        if absent:
+            await self._store.execute("HDEL", key, *absent)
 
     async def remove(self, skus: Sequence[Sku]) -> None:
         """See `ProductSearch`. Raises `SearchUnavailable`."""

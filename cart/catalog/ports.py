@@ -38,13 +38,25 @@ class ImportBusy(Exception):
 class PutCounts(NamedTuple):
     """The outcome of a batch: products that were `new`, those whose name, price or currency `changed`, and the others.
 
-    `unknown` rows were not written: they are not in the catalogue, and lack members of a new product.
+    `unknown` rows were not written: they are not in the catalogue, and lack members of a new product. `scheduled` are those of
+    the products that have scheduled prices now.
     """
 
     new: int
     changed: int
     same: int
     unknown: int = 0
+    scheduled: tuple[Sku, ...] = ()
+
+    def plus(self, other: PutCounts) -> PutCounts:
+        """The outcome of both batches."""
+        return PutCounts(
+            self.new + other.new,
+            self.changed + other.changed,
+            self.same + other.same,
+            self.unknown + other.unknown,
+            self.scheduled + other.scheduled,
+        )
 
 
 class SearchHits(NamedTuple):
@@ -80,7 +92,8 @@ class Catalog(Protocol):
     async def put(self, rows: Sequence[CatalogRow]) -> PutCounts:
         """Write products of different SKUs; members that are None stay, also while they are sold. Safe to repeat.
 
-        The stock of a known product is written by a row that is a count only.
+        The stock of a known product is written by a row that is a count only. Another currency ends scheduled prices in the one
+        before.
         """
         ...
 
@@ -150,6 +163,8 @@ class ProductSearch(Protocol):
 
     async def upsert(self, rows: Sequence[CatalogRow]) -> None:
         """Add products or change them. Members that are None stay, and stocks are not indexed.
+
+        A product with scheduled prices has no price in the index: at some instant it may be in any range.
 
         A batch that fails may be written in part: repeat it.
 

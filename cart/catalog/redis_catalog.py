@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -19,7 +19,9 @@ from cart.catalog.model import CatalogRow, row_of
 from cart.catalog.ports import CatalogChange, ImportBusy, PutCounts, StockUnknown
 from cart.ids import parse_sku
 from cart.model import NO_TERMS, Product, Sku, Terms
+from cart.scheduled_prices import earlier
 from cart.sku_keys import holds_key, product_key
+from cart.timestamps import unix_ms
 from primitives.backoff import Backoff
 from primitives.unit_of_work import unit_of_work
 from store import Lease, LeaseBusy, LeaseLost, Script, Store, StoreError
@@ -52,6 +54,8 @@ class RedisPriceBook:
     time after the import raised the epoch. At most `max_products` are cached (about 0.5 KiB each), and none for longer
     than `max_age_s`: an import killed between a price and the epoch would otherwise leave the old price for ever.
 
+    A scheduled price starts and ends by this process's clock `now_ms`, in Unix milliseconds, without a call of the store.
+
     While the epoch is unknown, the cache stays valid, and `is_stale` once that has lasted longer than
     `stale_after_s`. After `max_stale_s` the cache is cleared, so no price is shown that may be wrong.
     """
@@ -66,6 +70,7 @@ class RedisPriceBook:
         stale_after_s: float = 2.0,
         max_stale_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._store = store
         self._max_products = max_products
@@ -74,6 +79,7 @@ class RedisPriceBook:
         self._stale_after_s = stale_after_s
         self._max_stale_s = max_stale_s
         self._clock = clock
+        self._now_ms = now_ms
         # A plain attribute: handlers read it for every response. See `cart.ports.PriceBook`.
         self.is_stale = False
         self._confirmed_at = clock()
@@ -81,15 +87,18 @@ class RedisPriceBook:
         self._cached: dict[Sku, Product] = {}
         self._cached_since = clock()
         self._epoch: bytes | None = None
+        # The cached products with scheduled prices, and the instant at which the first of them changes.
+        self._scheduled: set[Sku] = set()
+        self._changes_at: int | None = None
 
     @property
     def current(self) -> Mapping[Sku, Product]:
         """See `cart.ports.PriceBook`."""
-        return self._cached
+        return self._prices_of_now()
 
     async def products(self, skus: Collection[Sku]) -> Mapping[Sku, Product]:
         """See `cart.ports.PriceBook`; the mapping is the cache itself. Raises `StoreError` where it must fetch."""
-        cached = self._cached
+        cached = self._prices_of_now()
         missing = [sku for sku in skus if sku not in cached]
         if not missing:
             return cached
@@ -99,6 +108,8 @@ class RedisPriceBook:
             return self._replace_cache(cached, {sku: cached[sku] for sku in skus if sku in cached} | fetched)
         for sku, product in fetched.items():
             cached.setdefault(sku, product)  # another call may have cached it meanwhile, at another price
+        if cached is self._cached:
+            self._follow(fetched.values())
         return cached
 
     async def watch(self) -> None:
@@ -132,18 +143,39 @@ class RedisPriceBook:
             self._cached = dict(self._cached)
         self.is_stale = unconfirmed_s > self._stale_after_s
 
+    def _prices_of_now(self) -> dict[Sku, Product]:
+        """The current mapping; another one once a scheduled price has started or ended."""
+        if self._changes_at is None or (now := self._now_ms()) < self._changes_at:
+            return self._cached
+        changed = {sku: self._cached[sku].at(now) for sku in self._scheduled}
+        self._cached = self._cached | changed
+        self._changes_at = None
+        self._follow(changed.values())
+        return self._cached
+
+    def _follow(self, products: Iterable[Product]) -> None:
+        """Take note of the next change of these products of the current mapping."""
+        for product in products:
+            if product.period is not None:
+                self._scheduled.add(product.sku)
+                self._changes_at = earlier(self._changes_at, product.price_ends_at)
+
     def _replace_cache(self, old: dict[Sku, Product], new: dict[Sku, Product]) -> dict[Sku, Product]:
         if old is self._cached:
             self._cached = new
             self._cached_since = self._clock()
+            self._scheduled, self._changes_at = set(), None
+            self._follow(new.values())
         return new
 
     async def _fetch(self, skus: Sequence[Sku]) -> dict[Sku, Product]:
-        return await fetch_products(self._store, [sku for sku in skus if parse_sku(sku) is not None])
+        products = await fetch_products(self._store, [sku for sku in skus if parse_sku(sku) is not None])
+        now = self._now_ms()
+        return {sku: product.at(now) for sku, product in products.items()}
 
 
 async def fetch_products(store: Store, skus: Sequence[Sku]) -> dict[Sku, Product]:
-    """Those of the products that are in the catalogue. Raises `StoreError`."""
+    """Those of the products that are in the catalogue, at their ordinary prices. Raises `StoreError`."""
     replies = await asyncio.gather(*(store.execute("HMGET", product_key(sku), *_OF_PRODUCT) for sku in skus))
     return {
         sku: Product(
@@ -169,7 +201,7 @@ def _terms(values: Sequence[bytes | None]) -> Terms:
 class RedisCatalog:
     """Writes products and reads their live stock; implements `Catalog` and `StockLevels`."""
 
-    def __init__(self, store: Store, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(self, store: Store, *, now_ms: Callable[[], int] = unix_ms) -> None:
         self._store = store
         self._now_ms = now_ms
 
@@ -194,7 +226,7 @@ class RedisCatalog:
         total = PutCounts(0, 0, 0)
         for start in range(0, len(rows), WINDOW):
             counts = await self._put_window(rows[start : start + WINDOW])
-            total = PutCounts(*map(sum, zip(total, counts, strict=True)))
+            total = total.plus(counts)
         return total
 
     async def _put_window(self, rows: Sequence[CatalogRow]) -> PutCounts:
@@ -210,12 +242,14 @@ class RedisCatalog:
                 )
             )
 
-        outcomes, was_repeated = await _retry(send)
+        replies, was_repeated = await _retry(send)
+        scheduled = tuple(row.sku for row, reply in zip(rows, replies, strict=True) if reply.endswith(b"+"))
+        outcomes = [reply.removesuffix(b"+") for reply in replies]
         new, changed, same, unknown = (outcomes.count(each) for each in (b"new", b"changed", b"same", b"unknown"))
         if was_repeated:
             # Unchanged rows may have been changed by the attempt with lost replies: the epoch must rise.
-            return PutCounts(new, changed + same, 0, unknown)
-        return PutCounts(new, changed, same, unknown)
+            return PutCounts(new, changed + same, 0, unknown, scheduled)
+        return PutCounts(new, changed, same, unknown, scheduled)
 
     async def missing(self, skus: Sequence[Sku]) -> list[Sku]:
         """See `Catalog`. Raises `StoreError`."""

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cart.catalog.categories import CATEGORY_MAX_BYTES
-from cart.model import Money
+from cart.model import Money, Timestamp
 from cart.responses import ProductName, SkuOfLine
 
 InStock = Annotated[bool, Meta(description="Whether there are units for sale.")]
@@ -29,6 +29,12 @@ Category = Annotated[
 ]
 
 
+Was = Annotated[Money, Meta(description="The ordinary price while a lower one holds.")]
+PriceUntil = Annotated[
+    Timestamp, Meta(description="When the scheduled price ends; absent while the ordinary price holds.")
+]
+
+
 class Product(Struct, gc=False, forbid_unknown_fields=True):
     """A product with its current price and stock."""
 
@@ -36,6 +42,8 @@ class Product(Struct, gc=False, forbid_unknown_fields=True):
     name: ProductName
     price: Money
     in_stock: InStock
+    was: Was | UnsetType = UNSET
+    price_until: PriceUntil | UnsetType = UNSET
     stock: Stock | UnsetType = UNSET
     category: Category | UnsetType = UNSET
 
@@ -46,6 +54,8 @@ class ListedProduct(Struct, gc=False, forbid_unknown_fields=True):
     sku: SkuOfLine
     name: ProductName | UnsetType = UNSET
     price: Money | UnsetType = UNSET
+    was: Was | UnsetType = UNSET
+    price_until: PriceUntil | UnsetType = UNSET
     in_stock: InStock | UnsetType = UNSET
     stock: Stock | UnsetType = UNSET
     category: Category | UnsetType = UNSET

@@ -12,6 +12,7 @@ from cart.catalog.categories import CATEGORY_MAX_BYTES, parse_category
 from cart.catalog.header import ColumnsMissing
 from cart.catalog.model import NAME_MAX_BYTES, CatalogRow
 from cart.catalog.numbers import DecimalMark, minor_units, whole_units
+from cart.catalog.price_periods import read_periods
 from cart.catalog.text_lines import NO_TEXT
 from cart.currencies import is_currency
 from cart.ids import SKU_MAX_BYTES, parse_sku
@@ -20,7 +21,7 @@ from cart.model import Sku
 # Those that together make a product, and the one that a product may lack.
 REQUIRED: Final = ("sku", "name", "price", "currency", "stock")
 # The terms, by column; an empty one is the default.
-TERMS: Final = ("weight_class", "tax_class")
+TERMS: Final = ("weight_class", "tax_class", "scheduled_prices")
 COLUMNS: Final = (*REQUIRED, "category", *TERMS)
 
 # Why a SKU cannot be sold here although it is one; None if it can.
@@ -51,6 +52,8 @@ def check_columns(columns: Sequence[str]) -> None:
         missing = ["currency"]
     elif "currency" in columns and "price" not in columns:
         missing = ["price"]
+    elif "scheduled_prices" in columns and "price" not in columns:
+        missing = ["price", "currency"]
     elif "sku" in columns and len(columns) > 1:
         return
     elif len(columns) > 1:
@@ -85,21 +88,22 @@ class RowReader:
                 values[column] = read(text)
             except ValueError as fault:
                 faults.append(f"{column} {_quoted(text)} {fault}")
-        terms: dict[str, object] = {}
-        for column, read_term in _TERM_READERS:
-            if (text := texts.get(column)) is not None:
-                try:
-                    terms[column] = read_term(text.strip()) if text.strip() else None
-                except ValueError as fault:
-                    faults.append(f"{column} {_quoted(text)} {fault}")
-        if terms:
-            values["terms"] = msgspec.json.encode(terms).decode()
-        # A price is read by its currency, whose faults are in the list already.
+        terms = _terms(texts, faults)
+        # Prices are read by their currency, whose faults are in the list already.
         if "price" in texts and "currency" in values:
             try:
                 values["price"] = minor_units(texts["price"].strip(), values["currency"], self._mark)
             except ValueError as fault:
                 faults.append(f"price {_quoted(texts['price'])} {fault}")
+        if "scheduled_prices" in texts and "currency" in values:
+            try:
+                periods = read_periods(texts["scheduled_prices"], values["currency"], self._mark)
+            except ValueError as fault:
+                faults.append(f"scheduled_prices {_quoted(texts['scheduled_prices'])} {fault}")
+            else:
+                terms["scheduled_prices"] = periods or None
+        if terms:
+            values["terms"] = msgspec.json.encode(terms).decode()
         if faults:
             raise RowFault("; ".join(faults))
         return CatalogRow(**values)
@@ -114,6 +118,18 @@ class RowReader:
         if fault := self._sku_check(sku):
             raise ValueError(fault)
         return sku
+
+
+def _terms(texts: Mapping[str, str], faults: list[str]) -> dict[str, object]:
+    """The terms among these texts that are no prices, None for the default; their faults are added."""
+    terms: dict[str, object] = {}
+    for column, read in _TERM_READERS:
+        if (text := texts.get(column)) is not None:
+            try:
+                terms[column] = read(text.strip()) if text.strip() else None
+            except ValueError as fault:
+                faults.append(f"{column} {_quoted(text)} {fault}")
+    return terms
 
 
 def _class(text: str) -> str:

@@ -61,14 +61,15 @@ def merge(was: Document | None, row: CatalogRow) -> Document | None:
     if was is None:
         if words is None:
             return None
-        return Document(row.sku, words, row.category or None, row.price, row.currency)
-    has_price = row.price is not None
+        was = Document(row.sku, words)
+    price = (row.price, row.currency) if row.price is not None else (was.price, was.currency)
+    if row.has_scheduled_prices:
+        price = None, None
     return Document(
         was.sku,
         was.words if words is None else words,
         was.category if row.category is None else row.category or None,
-        row.price if has_price else was.price,
-        row.currency if has_price else was.currency,
+        *price,
         was.number,
     )
 

@@ -55,6 +55,8 @@ def upsert(writer: sqlite3.Connection, row: CatalogRow) -> None:
     row_id, *was = existing
     category = was[1] if row.category is None else row.category or None
     price = was[2:] if row.price is None else [row.price, row.currency]
+    if row.has_scheduled_prices:
+        price = [None, None]
     now = [was[0] if words is None else words, category, *price]
     if now == was:
         return
@@ -76,7 +78,8 @@ def remove(writer: sqlite3.Connection, sku: str) -> None:
 
 def _insert(writer: sqlite3.Connection, row: CatalogRow, words: str) -> None:
     category = row.category or None
-    row_id = writer.execute(INSERT, (row.sku, words, category, row.price, row.currency)).lastrowid
+    price = (None, None) if row.has_scheduled_prices else (row.price, row.currency)
+    row_id = writer.execute(INSERT, (row.sku, words, category, *price)).lastrowid
     assert row_id is not None
     writer.execute(INDEX, (row_id, _indexed(words, category, row_id)))
 

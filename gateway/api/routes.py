@@ -13,7 +13,7 @@ from multidict import istr
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
 from cart.catalog import responses as product_responses
 from cart.catalog.handlers import LIMIT_DEFAULT, ProductHandlers
-from cart.catalog.model import NO_OPTIONS, PageOptions, ProductPage
+from cart.catalog.model import NO_OPTIONS, PageOptions, ProductPage, ProductView
 from cart.catalog.page_options import PARAMETERS as PAGE_PARAMETERS
 from cart.catalog.page_options import page_options
 from cart.catalog.trending import TrendingHandlers
@@ -372,8 +372,18 @@ _NO_STORE: Final = header("Cache-Control", "no-store")
 _PRODUCT_CACHING: Final = header("Cache-Control", "public, max-age=1")
 
 
-def _product_caching(_view: object, _body: bytes) -> bytes:
-    return _PRODUCT_CACHING
+# Nothing serves a price beyond its scheduled end: not a cache that may serve stale responses, nor in the second before it.
+_CHANGING_CACHING: Final = header("Cache-Control", "public, max-age=1, must-revalidate")
+_LAST_CACHING: Final = header("Cache-Control", "public, max-age=0, must-revalidate")
+# The second of a response, and one for its way.
+_LAST_MS: Final = 2000
+
+
+def _product_caching(view: ProductView | ProductPage, _body: bytes) -> bytes:
+    left_ms = view.price_left_ms
+    if left_ms is None:
+        return _PRODUCT_CACHING
+    return _LAST_CACHING if left_ms < _LAST_MS else _CHANGING_CACHING
 
 
 # No shared cache may store a cart: its id or its owner's token gives access. The browser's own cache validates it with

@@ -211,6 +211,92 @@ async def test_a_product_is_sold_by_its_terms_of_which_a_row_changes_those_that_
     assert await shop.stock.level(A) == 7
 
 
+SALE = '{"scheduled_prices":[[199,100,200],[149,300,400]]}'
+
+
+class Wall:
+    """A clock of the wall that the test moves, in Unix milliseconds."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture(params=["memory", "redis"])
+def timed(request: pytest.FixtureRequest) -> tuple[Shop, Wall]:
+    """A shop whose price book has a clock."""
+    wall = Wall()
+    if request.param == "memory":
+        memory = MemoryCatalog(now_ms=wall)
+        return Shop(memory, memory, memory), wall
+    store = request.getfixturevalue("store")
+    redis = RedisCatalog(store)
+    return Shop(redis, redis, RedisPriceBook(store, now_ms=wall)), wall
+
+
+async def test_a_scheduled_price_holds_from_its_start_to_its_end(timed: tuple[Shop, Wall]) -> None:
+    shop, wall = timed
+    await shop.catalog.put([*ROWS, CatalogRow(A, terms=SALE)])
+    for now, price, was, until, ends_at in (
+        (99, 255, None, None, 100),
+        (100, 199, 255, 200, 200),
+        (199, 199, 255, 200, 200),
+        (200, 255, None, None, 300),
+        (350, 149, 255, 400, 400),
+        (400, 255, None, None, None),
+    ):
+        wall.now = now
+        products = await shop.prices.products([A, B])
+        heart = products[A]
+        assert (heart.price, heart.was, heart.price_until, heart.price_ends_at) == (price, was, until, ends_at)
+        assert products[B].price == 1500
+        assert products is shop.prices.current
+
+
+async def test_a_mapping_keeps_its_prices_beyond_their_end(timed: tuple[Shop, Wall]) -> None:
+    shop, wall = timed
+    await shop.catalog.put([*ROWS, CatalogRow(A, terms=SALE)])
+    before = await shop.prices.products([A, B])
+    wall.now = 150
+    after = shop.prices.current
+    assert (before[A].price, after[A].price) == (255, 199)
+    assert before is not after
+    assert after[B] is before[B]
+
+
+async def test_a_row_without_scheduled_prices_leaves_them_and_another_currency_ends_them(shop: Shop) -> None:
+    assert await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP", terms=SALE)]) == PutCounts(1, 0, 0, 0, (A,))
+    assert await shop.catalog.put([CatalogRow(A, price=245, currency="GBP")]) == PutCounts(0, 1, 0, 0, (A,))
+    assert await shop.catalog.put([CatalogRow(A, "RED HEART")]) == PutCounts(0, 0, 1, 0, (A,))
+    assert await shop.catalog.rows([A]) == [CatalogRow(A, "RED HEART", 245, "GBP", category="", terms=SALE)]
+    assert await shop.catalog.put([CatalogRow(A, price=300, currency="EUR")]) == PutCounts(0, 1, 0)
+    assert await shop.catalog.rows([A]) == [CatalogRow(A, "RED HEART", 300, "EUR", category="")]
+
+
+async def test_an_ordinary_price_that_changes_during_a_scheduled_one_is_that_after_it(
+    timed: tuple[Shop, Wall],
+) -> None:
+    shop, wall = timed
+    await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP", terms=SALE)])
+    wall.now = 150
+    await shop.prices.products([A])
+    await shop.catalog.put([CatalogRow(A, price=245, currency="GBP")])
+    await shop.catalog.raise_epoch()
+    if isinstance(shop.prices, RedisPriceBook):
+        await shop.prices.refresh()
+    assert [(each.price, each.was) for each in [(await shop.prices.products([A]))[A]]] == [(199, 245)]
+    wall.now = 200
+    assert shop.prices.current[A].price == 245
+    await shop.catalog.put([CatalogRow(A, terms='{"scheduled_prices":null}')])
+    await shop.catalog.raise_epoch()
+    if isinstance(shop.prices, RedisPriceBook):
+        await shop.prices.refresh()
+    wall.now = 350
+    assert (await shop.prices.products([A]))[A] == Product(A, "RED HEART", 245, "GBP")
+
+
 async def test_a_removed_product_loses_its_terms(shop: Shop) -> None:
     await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP", 7, terms='{"weight_class":"bulky"}')])
     await shop.catalog.remove([A])

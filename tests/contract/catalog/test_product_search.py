@@ -377,6 +377,16 @@ async def test_a_product_moves_to_another_category_and_price_and_out_of_them(lam
     assert await found(lamps, "red lamp") == ["L1", "L3"]
 
 
+async def test_a_product_with_scheduled_prices_is_in_every_range_until_it_has_none(lamps: ProductSearch) -> None:
+    scheduled = '{"scheduled_prices":[[1,100,200]]}'
+    await lamps.upsert([CatalogRow(Sku("L1"), price=500, currency="GBP", terms=scheduled)])
+    await lamps.upsert([CatalogRow(Sku("L9"), "NEW LAMP", 500, "GBP", terms=scheduled)])
+    assert await admitted(lamps, ProductFilter(None, "GBP", 1, 2), "lamp") == ["L1", "N1", "L9"]
+    await lamps.upsert([CatalogRow(Sku("L1"), price=500, currency="GBP", terms='{"tax_class":"books"}')])
+    assert await admitted(lamps, ProductFilter(None, "GBP", 1, 2), "lamp") == ["N1", "L9"]
+    assert await admitted(lamps, ProductFilter(None, "GBP", 500, 500), "red") == ["L1", "M1"]
+
+
 async def test_members_that_a_row_lacks_stay_in_the_index(lamps: ProductSearch) -> None:
     await lamps.upsert([CatalogRow(Sku("L1"), stock=3), CatalogRow(Sku("L1"), "GREEN LAMP")])
     assert await admitted(lamps, ProductFilter("Lighting", "GBP", 500, 500), "green") == ["L1"]

@@ -11,7 +11,8 @@ import pytest
 
 from cart.errors import CartClosed, CartNotFound, IdempotencyKeyMissing, IdempotencyKeyReused, InvalidBody, Refusal
 from cart.ids import order_id_for
-from cart.model import Cart, CartId, Money
+from cart.model import Cart, CartId, Money, Terms
+from cart.scheduled_prices import ScheduledPrice
 from checkout.errors import (
     CancelTooLate,
     CartEmpty,
@@ -26,6 +27,7 @@ from checkout.errors import (
 from checkout.order_status import NEXT, CancelReason, OrderStatus
 from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, MergeUnfinished
 from checkout.ports.stock import Stock
+from checkout.pricing import CLOCK_SKEW_MS
 from checkout.request import LONGEST_BODY, PaymentBody
 from checkout.sold_out import REMEMBERED_S, SoldOut
 from checkout.workflow.orders import LATEST
@@ -295,6 +297,19 @@ async def test_the_right_total_is_consent_to_a_changed_price(shop: Shop) -> None
     shop.prices.reprice(MUG, 300)
     placed = await shop.handlers().place(a_request(cart, expected_total=pounds(600)), idempotency_key=KEY)
     assert placed.order.total == 600
+
+
+@pytest.mark.parametrize(("since_start", "price"), [(-CLOCK_SKEW_MS - 1, 255), (0, 199), (60_000, 199)])
+async def test_a_checkout_charges_the_price_of_its_instant(shop: Shop, since_start: int, price: int) -> None:
+    cart = await shop.cart({MUG: 2})
+    now = shop.now()
+    sale = ScheduledPrice(199, now - since_start, now + 3_600_000)
+    mug = msgspec.structs.replace(shop.prices.sold[MUG], terms=Terms(scheduled_prices=(sale,)))
+    # As the mapping was before the start.
+    shop.prices.sold = shop.prices.sold | {MUG: mug.at(now - since_start - 1)}
+    request = a_request(cart, expected_total=pounds(2 * price))
+    placed = await shop.handlers(clock_ms=lambda: now).place(request, idempotency_key=KEY)
+    assert [line.unit_price for line in placed.order.lines] == [price]
 
 
 async def test_a_wrong_total_is_refused_with_the_right_one(shop: Shop) -> None:

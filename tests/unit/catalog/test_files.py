@@ -302,6 +302,43 @@ def test_a_file_may_have_a_category_which_no_product_needs(tmp_path: Path) -> No
     assert records(tmp_path, line, ".jsonl") == [NumberedRow(1, CatalogRow(Sku("A"), category="Lighting"))]
 
 
+def test_a_file_may_have_scheduled_prices_in_the_currency_of_its_price(tmp_path: Path) -> None:
+    day = 86_400_000
+    terms = f'{{"scheduled_prices":[[199,{365 * day},{366 * day}],[249,{400 * day},{401 * day}]]}}'
+    sale = NumberedRow(2, CatalogRow(Sku("A"), price=255, currency="GBP", terms=terms))
+    none = CatalogRow(Sku("B"), price=255, currency="GBP", terms='{"scheduled_prices":null}')
+    lines = (
+        "sku,price,currency,scheduled_prices",
+        "A,2.55,GBP,2.49 1971-02-05T00:00Z/1971-02-06T00:00Z; 1.99 1971-01-01T01:00+01:00/1971-01-02T00:00Z",
+        "B,2.55,GBP, ",
+        "C,2.55,GBP,1.999",
+    )
+    assert records(tmp_path, "\n".join(lines).encode()) == [
+        sale,
+        NumberedRow(3, none),
+        Rejection(
+            4,
+            "scheduled_prices '1.999' has no form such as 1.99 2026-11-27T00:00Z/2026-12-01T00:00Z, with ; between several",
+        ),
+    ]
+    periods = (
+        '{"price":1.99,"from":"1971-01-01T00:00Z","until":"1971-01-02T00:00Z"},'
+        '{"price":"2.49","from":"1971-02-05T00:00Z","until":"1971-02-06T00:00Z"}'
+    )
+    objects = "".join(
+        f'{{"sku":"{sku}","price":2.55,"currency":"GBP","scheduled_prices":{value}}}\n'
+        for sku, value in (("A", f"[{periods}]"), ("B", "null"), ("B", "[]"), ("C", '[{"price":1}]'))
+    )
+    assert records(tmp_path, objects.encode(), ".jsonl") == [
+        sale._replace(line=1),
+        NumberedRow(2, none),
+        NumberedRow(3, none),
+        Rejection(4, "scheduled_prices/0/from is missing"),
+    ]
+    with pytest.raises(CatalogFileError, match="lacks price, currency"):
+        records(tmp_path, b"sku,scheduled_prices\nA,\n")
+
+
 def test_a_file_may_have_terms_of_which_an_empty_one_is_the_default(tmp_path: Path) -> None:
     assert records(tmp_path, b"sku,weight_class,tax_class\nA, bulky ,\nB,Bulky,\n") == [
         NumberedRow(2, CatalogRow(Sku("A"), terms='{"weight_class":"bulky","tax_class":null}')),

@@ -42,6 +42,15 @@ async def test_a_product_comes_with_the_stock_of_this_moment(shop: Shop) -> None
     assert await shop.handlers.get(Sku("A")) == ProductView(heart, False, 0)
 
 
+async def test_a_range_of_prices_is_that_of_now(shop: Shop) -> None:
+    sale = CatalogRow(Sku("A"), price=255, currency="GBP", terms='{"scheduled_prices":[[99,1,9999999999999]]}')
+    await shop.catalog.put([sale])
+    await shop.search.upsert([sale])
+    for only, skus in ((ProductFilter(None, "GBP", None, 99), ["A"]), (ProductFilter(None, "GBP", 200), ["B"])):
+        page = await shop.handlers.page(options=PageOptions(only=only))
+        assert [view.product.sku for view in page.products] == skus
+
+
 async def test_an_unknown_sku_is_not_found(shop: Shop) -> None:
     with pytest.raises(ProductNotFound) as refused:
         await shop.handlers.get(Sku("Z"))
