@@ -123,6 +123,9 @@ async def import_once(
     """
     digest = await asyncio.to_thread(_digest, Path(path))
     if await catalog.has_imported(digest) and await search.has_imported(digest):
+        # A file that is in use is not forgotten.
+        await catalog.mark_imported(digest)
+        await search.mark_imported(digest)
         return None
     async with _open_import(CatalogFile(path, sku_check=sku_check), spool_dir) as work:
         report = await work.check_known(await work.check(), catalog)

@@ -12,7 +12,9 @@ import msgspec
 
 from cart.catalog.model import CatalogRow, ProductFilter, patched_terms, row_of
 from cart.catalog.ports import (
+    IMPORTED_MS,
     LEAST_WEIGHT,
+    MOST_IMPORTED,
     TREND_PRODUCTS,
     CatalogChange,
     ForeignCursor,
@@ -31,13 +33,13 @@ class MemoryCatalog:
     """A `Catalog`, its `StockLevels` and its `PriceBook` in one; the stock is unknown while `stock_is_unknown` is an error."""
 
     def __init__(self, *, now_ms: Callable[[], int] = unix_ms) -> None:
-        self._now_ms = now_ms
         self.is_stale = False
         self.stock_is_unknown: Exception | None = None
         self.book: dict[Sku, Product] = {}
         self.stock: dict[Sku, int] = {}
         self.epoch = 0
-        self._imported: set[str] = set()
+        self._now_ms = now_ms
+        self._imported: dict[str, int] = {}
         self._changes: list[CatalogChange] = []
         self._lease = asyncio.Lock()
 
@@ -121,7 +123,12 @@ class MemoryCatalog:
 
     async def mark_imported(self, digest: str) -> None:
         """See `Catalog`."""
-        self._imported.add(digest)
+        now_ms = self._now_ms()
+        # The newest is the last.
+        self._imported.pop(digest, None)
+        self._imported[digest] = now_ms
+        newest = list(self._imported.items())[-MOST_IMPORTED:]
+        self._imported = {each: at for each, at in newest if at > now_ms - IMPORTED_MS}
 
     @asynccontextmanager
     async def lease(self, *, wait_s: float) -> AsyncIterator[None]:

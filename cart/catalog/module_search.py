@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from cart.catalog.imported_files import ImportedFiles
 from cart.catalog.model import CatalogRow, ProductFilter
 from cart.catalog.ports import SearchHits, SearchUnavailable
 from cart.catalog.search_terms import (
@@ -63,6 +64,7 @@ class ModuleSearch:
         self, store: Store, *, budget_s: float = BUDGET_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store = store
+        self._imported = ImportedFiles(store, IMPORTS_KEY)
         self._budget_s = budget_s
         self._clock = clock
 
@@ -189,11 +191,11 @@ class ModuleSearch:
 
     async def has_imported(self, digest: str) -> bool:
         """See `ProductSearch`. Raises `SearchUnavailable`."""
-        return bool(await _or_unavailable(self._store.execute("HEXISTS", IMPORTS_KEY, digest)))
+        return await _or_unavailable(self._imported.has(digest))
 
     async def mark_imported(self, digest: str) -> None:
         """See `ProductSearch`. Raises `SearchUnavailable`."""
-        await _or_unavailable(self._store.execute("HSET", IMPORTS_KEY, digest, "1"))
+        await _or_unavailable(self._imported.mark(digest))
 
 
 def _condition(query: Query) -> str:

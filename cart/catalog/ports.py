@@ -7,12 +7,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from cart.catalog.model import CatalogRow, ProductFilter
-from cart.model import Sku
+from cart.model import DAY_MS, Sku
 
 # An order of now weighs 1; a product below this weight has not been ordered of late.
 LEAST_WEIGHT = 0.05
 # How many products a `Trends` keeps by default.
 TREND_PRODUCTS = 1000
+# The imported files that a catalogue remembers, and for how long after their last use.
+MOST_IMPORTED = 1000
+IMPORTED_MS = 400 * DAY_MS
 
 
 class ForeignCursor(Exception):
@@ -125,11 +128,14 @@ class Catalog(Protocol):
         ...
 
     async def has_imported(self, digest: str) -> bool:
-        """Whether a file of this SHA-256 was imported completely."""
+        """Whether a file of this SHA-256 was imported completely, as far as that is remembered."""
         ...
 
     async def mark_imported(self, digest: str) -> None:
-        """Record that a file of this SHA-256 was imported completely."""
+        """Record that a file of this SHA-256 was imported completely; again at each start that uses it.
+
+        The `MOST_IMPORTED` files that were marked last are remembered, for `IMPORTED_MS`.
+        """
         ...
 
     def lease(self, *, wait_s: float) -> AbstractAsyncContextManager[None]:
@@ -189,11 +195,11 @@ class ProductSearch(Protocol):
         ...
 
     async def has_imported(self, digest: str) -> bool:
-        """Whether a file of this SHA-256 was imported completely into this index."""
+        """Whether a file of this SHA-256 was imported completely into this index, as far as that is remembered."""
         ...
 
     async def mark_imported(self, digest: str) -> None:
-        """Record that a file of this SHA-256 was imported completely into this index."""
+        """Record that a file of this SHA-256 was imported completely into this index; again at each start that uses it."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The catalogue in Redis: one hash per product, tagged by its SKU, with the live stock in it.
 
 Keys: `{<sku>}p` hash (name, price, currency, stock, and if it has them its category and its terms, each in JSON); `catalog:epoch` counter, raised when a price or a name changed;
-`catalog:imports` hash of imported files (SHA-256 → when, Unix milliseconds); `catalog:lease` the lease of the running import; `catalog:changes` stream
+`catalog:imports` hash of imported files (see `ImportedFiles`); `catalog:lease` the lease of the running import; `catalog:changes` stream
 of products that were put or removed, for the searches of other hosts.
 """
 
@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cart.catalog.imported_files import ImportedFiles
 from cart.catalog.model import CatalogRow, row_of
 from cart.catalog.ports import CatalogChange, ImportBusy, PutCounts, StockUnknown
 from cart.ids import parse_sku
@@ -203,7 +204,7 @@ class RedisCatalog:
 
     def __init__(self, store: Store, *, now_ms: Callable[[], int] = unix_ms) -> None:
         self._store = store
-        self._now_ms = now_ms
+        self._imported = ImportedFiles(store, IMPORTS_KEY, now_ms=now_ms)
 
     async def level(self, sku: Sku) -> int | None:
         """See `StockLevels`."""
@@ -310,11 +311,11 @@ class RedisCatalog:
 
     async def has_imported(self, digest: str) -> bool:
         """See `Catalog`. Raises `StoreError`."""
-        return bool(await self._store.execute("HEXISTS", IMPORTS_KEY, digest))
+        return await self._imported.has(digest)
 
     async def mark_imported(self, digest: str) -> None:
         """See `Catalog`. Raises `StoreError`."""
-        await _retry(lambda: self._store.execute("HSET", IMPORTS_KEY, digest, self._now_ms()))
+        await _retry(lambda: self._imported.mark(digest))
 
     @asynccontextmanager
     async def lease(self, *, wait_s: float) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ import pytest
 
 from cart.catalog.memory import MemoryCatalog
 from cart.catalog.model import CatalogRow
-from cart.catalog.ports import Catalog, ImportBusy, PutCounts, StockLevels
+from cart.catalog.ports import IMPORTED_MS, MOST_IMPORTED, Catalog, ImportBusy, PutCounts, StockLevels
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.model import Product, Sku, Terms
 from cart.ports import PriceBook
@@ -23,16 +23,27 @@ class Shop(NamedTuple):
     catalog: Catalog
     stock: StockLevels
     prices: PriceBook
+    clock: "Clock"
+
+
+class Clock:
+    """Unix milliseconds, which a test moves."""
+
+    now = 1_764_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
 
 
 @pytest.fixture(params=["memory", "redis"])
 def shop(request: pytest.FixtureRequest) -> Shop:
+    clock = Clock()
     if request.param == "memory":
-        memory = MemoryCatalog()
-        return Shop(memory, memory, memory)
+        memory = MemoryCatalog(now_ms=clock)
+        return Shop(memory, memory, memory, clock)
     store = request.getfixturevalue("store")
-    redis = RedisCatalog(store)
-    return Shop(redis, redis, RedisPriceBook(store))
+    redis = RedisCatalog(store, now_ms=clock)
+    return Shop(redis, redis, RedisPriceBook(store, now_ms=clock), clock)
 
 
 async def test_products_put_are_in_the_price_book_and_in_stock(shop: Shop) -> None:
@@ -118,6 +129,27 @@ async def test_a_finished_import_is_recorded(shop: Shop) -> None:
     await shop.catalog.mark_imported("digest")
     await shop.catalog.mark_imported("digest")
     assert await shop.catalog.has_imported("digest")
+
+
+async def test_the_files_that_were_in_use_last_are_remembered(shop: Shop) -> None:
+    for number in range(MOST_IMPORTED):
+        shop.clock.now += 1
+        await shop.catalog.mark_imported(f"{number}")
+    for used_again in ("0", "new", "newer"):
+        shop.clock.now += 1
+        await shop.catalog.mark_imported(used_again)
+    known = [await shop.catalog.has_imported(each) for each in ("0", "1", "2", "3", "new")]
+    assert known == [True, False, False, True, True]
+
+
+async def test_a_file_that_is_no_longer_used_is_forgotten(shop: Shop) -> None:
+    await shop.catalog.mark_imported("old")
+    shop.clock.now += IMPORTED_MS - 1
+    await shop.catalog.mark_imported("other")
+    assert await shop.catalog.has_imported("old")
+    shop.clock.now += 1
+    await shop.catalog.mark_imported("other")
+    assert not await shop.catalog.has_imported("old")
 
 
 async def test_only_one_import_runs_at_a_time(shop: Shop) -> None:
@@ -214,29 +246,14 @@ async def test_a_product_is_sold_by_its_terms_of_which_a_row_changes_those_that_
 SALE = '{"scheduled_prices":[[199,100,200],[149,300,400]]}'
 
 
-class Wall:
-    """A clock of the wall that the test moves, in Unix milliseconds."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
-    def __call__(self) -> int:
-        return self.now
+@pytest.fixture
+def timed(shop: Shop) -> tuple[Shop, Clock]:
+    """A shop and its clock, which begins at 0."""
+    shop.clock.now = 0
+    return shop, shop.clock
 
 
-@pytest.fixture(params=["memory", "redis"])
-def timed(request: pytest.FixtureRequest) -> tuple[Shop, Wall]:
-    """A shop whose price book has a clock."""
-    wall = Wall()
-    if request.param == "memory":
-        memory = MemoryCatalog(now_ms=wall)
-        return Shop(memory, memory, memory), wall
-    store = request.getfixturevalue("store")
-    redis = RedisCatalog(store)
-    return Shop(redis, redis, RedisPriceBook(store, now_ms=wall)), wall
-
-
-async def test_a_scheduled_price_holds_from_its_start_to_its_end(timed: tuple[Shop, Wall]) -> None:
+async def test_a_scheduled_price_holds_from_its_start_to_its_end(timed: tuple[Shop, Clock]) -> None:
     shop, wall = timed
     await shop.catalog.put([*ROWS, CatalogRow(A, terms=SALE)])
     for now, price, was, until, ends_at in (
@@ -255,7 +272,7 @@ async def test_a_scheduled_price_holds_from_its_start_to_its_end(timed: tuple[Sh
         assert products is shop.prices.current
 
 
-async def test_a_mapping_keeps_its_prices_beyond_their_end(timed: tuple[Shop, Wall]) -> None:
+async def test_a_mapping_keeps_its_prices_beyond_their_end(timed: tuple[Shop, Clock]) -> None:
     shop, wall = timed
     await shop.catalog.put([*ROWS, CatalogRow(A, terms=SALE)])
     before = await shop.prices.products([A, B])
@@ -276,7 +293,7 @@ async def test_a_row_without_scheduled_prices_leaves_them_and_another_currency_e
 
 
 async def test_an_ordinary_price_that_changes_during_a_scheduled_one_is_that_after_it(
-    timed: tuple[Shop, Wall],
+    timed: tuple[Shop, Clock],
 ) -> None:
     shop, wall = timed
     await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP", terms=SALE)])
