@@ -159,7 +159,7 @@ class MemoryOrders:
         self.in_flight.pop(order.id, None)
         self._notify(order.id)
         cart = self._carts.by_id[order.cart_id]
-        self._claims[cart.id, cart.version - 1] = (0, tuple(order.skus))
+        self._claims[cart.id, cart.version - 1] = (self._clock_ms(), tuple(order.skus))
         self._carts.replace(msgspec.structs.replace(cart, status="open", order_id=None, version=cart.version + 1))
         return True
 

@@ -14,7 +14,9 @@ redis.call('SPUBLISH', KEYS[2], '')
 local version, order_id = unpack(redis.call('HMGET', KEYS[1], '\1v', '\1o'))
 if order_id == ARGV[2] then
     -- If this process dies before it releases the stock, the sweeper does. The commit incremented the version by one.
-    redis.call('HSET', KEYS[3], ARGV[1] .. ' ' .. string.format('%d', version - 1), '0\n' .. ARGV[4])
+    local time = redis.call('TIME')
+    local since = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+    redis.call('HSET', KEYS[3], ARGV[1] .. ' ' .. string.format('%d', version - 1), since .. '\n' .. ARGV[4])
     redis.call('HDEL', KEYS[1], '\1s', '\1o')
     redis.call('HINCRBY', KEYS[1], '\1v', 1)
 end

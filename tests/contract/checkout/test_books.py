@@ -27,6 +27,7 @@ from store import Client
 from tests.contract.cart.stores import is_on_cluster
 from tests.contract.checkout.shop import BOX, MUG, MemoryShop, RedisShop, Shop, a_claim, a_request
 from tests.contract.checkout.test_inventory import inventory_of
+from tests.waiting import WITHIN_S
 
 
 def books_of(shop: Shop) -> Books:
@@ -265,6 +266,17 @@ async def test_messages_and_claims_wait(shop: Shop) -> None:
     assert all(0 <= each.waits_ms < 60_000 for each in (*messages, *claims))
     assert await findings(shop, outbox_ms=-1) == {("outbox", order.id, "")}
     assert await findings(shop, claim_ms=-1) == {("claim", f"{cart.id} {cart.version}", "")}
+
+
+async def test_the_claim_of_an_order_that_was_rolled_back_waits_since_then(shop: Shop) -> None:
+    order = await ordered(shop)
+    await shop.forget_durability(order.id)
+    assert await shop.orders.roll_back(order, shop.dispatched[-1])
+    books = books_of(shop)
+
+    (claim,) = [each for partition in books.partitions async for page in books.claims(partition) for each in page]
+
+    assert 0 <= claim.waits_ms < WITHIN_S * 1000
 
 
 async def test_stock_is_read_with_holds_without_an_order(shop: Shop) -> None:
