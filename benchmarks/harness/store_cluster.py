@@ -47,7 +47,7 @@ class ClusterServer(StoreServer):
 
     def text(self, command: str) -> str:
         """The reply as it is, which redis-py would parse."""
-        with redis.Redis(port=self.port, socket_timeout=60) as client:
+        with self.client() as client:
             client.response_callbacks.pop(command, None)
             reply: bytes = client.execute_command(command)
             return reply.decode()
@@ -96,19 +96,22 @@ class StoreCluster:
         self.settle()
 
     def _start(self) -> ClusterServer:
-        server = ClusterServer(self._folder / f"server-{len(self.servers)}", *self._options, program=self._program)
+        server = self._new_server(self._folder / f"server-{len(self.servers)}")
         self.servers.append(server)
         return server
 
+    def _new_server(self, folder: Path) -> ClusterServer:
+        return ClusterServer(folder, *self._options, program=self._program)
+
     def _meet(self, servers: Sequence[ClusterServer]) -> None:
         for server in servers:
-            self.servers[0].insist("CLUSTER", "MEET", "127.0.0.1", server.port, server.bus_port)
+            self.servers[0].insist("CLUSTER", "MEET", server.host, server.port, server.bus_port)
         await_condition(self._know_each_other)
 
     @property
     def url(self) -> str:
         """The address for a client, with several servers."""
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:3])
+        return "redis+cluster://" + ",".join(f"{server.host}:{server.port}" for server in self.servers[:3])
 
     @property
     def primaries(self) -> Sequence[ClusterServer]:
@@ -196,7 +199,7 @@ class StoreCluster:
     def move_keys(self, slot: int, source: ClusterServer, target: ClusterServer) -> None:
         """Move the keys that the slot has."""
         while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
-            source.insist("MIGRATE", "127.0.0.1", target.port, "", 0, 60_000, "REPLACE", "KEYS", *keys)
+            source.insist("MIGRATE", target.host, target.port, "", 0, 60_000, "REPLACE", "KEYS", *keys)
 
     def migrate_slots(self, first: int, last: int, target: ClusterServer) -> None:
         """Move slots as the server itself does at once (CLUSTER MIGRATESLOTS, Valkey 9)."""

@@ -22,6 +22,8 @@ _POLL_S: Final = 0.01
 class StoreServer:
     """One server of a folder. It is started again on the same port, with or without what it had stored."""
 
+    host = "127.0.0.1"
+
     def __init__(self, folder: Path, *options: str, program: Path | None = None) -> None:
         self.folder = folder
         self._program = program or find_binary()
@@ -35,7 +37,7 @@ class StoreServer:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.host}:{self.port}"
 
     @property
     def is_running(self) -> bool:
@@ -44,20 +46,27 @@ class StoreServer:
 
     def start(self) -> None:
         """Start it and wait until it serves."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        options += ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--logfile", "store.log"]
-        self._process = start_child([str(self._program), *options, *self._options])
+        self._process = start_child(self._command_line())
         await_port(self._process, self.port)
         await_condition(self._serves)
 
+    def _command_line(self) -> list[str]:
+        options = ["--port", str(self.port), "--bind", self.host, "--save", "", "--dir", str(self.folder)]
+        options += ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--logfile", "store.log"]
+        return [str(self._program), *options, *self._options]
+
+    def client(self) -> redis.Redis:
+        """A connection of an administrator."""
+        return redis.Redis(port=self.port, socket_timeout=PATIENCE_S)
+
     def command(self, *words: Any) -> Any:
         """One command as an administrator, on a connection of its own."""
-        with redis.Redis(port=self.port, socket_timeout=PATIENCE_S) as client:
+        with self.client() as client:
             return client.execute_command(*words)
 
     def info(self, section: str) -> dict[str, Any]:
         """A section of INFO."""
-        with redis.Redis(port=self.port, socket_timeout=PATIENCE_S) as client:
+        with self.client() as client:
             return dict(client.info(section))
 
     def kill(self) -> None:
@@ -81,7 +90,7 @@ class StoreServer:
 
     def follow(self, primary: "StoreServer") -> None:
         """Become a replica of this server, and wait until it is one."""
-        self.command("REPLICAOF", "127.0.0.1", primary.port)
+        self.command("REPLICAOF", primary.host, primary.port)
         await_condition(lambda: self.info("replication")["master_link_status"] == "up")
 
     def promote(self) -> None:

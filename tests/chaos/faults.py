@@ -16,6 +16,7 @@ from benchmarks.harness.store_pair import StoreServer
 from store.slots import SLOTS
 from tests.chaos.shop import ChaosShop
 from tests.e2e.running_shop import eventually
+from tests.network import NetworkedServer
 from tests.sentinels import Sentinel, Watched
 from tests.small_disk import fill, make_room
 
@@ -165,6 +166,19 @@ def _move_slots(shop: ChaosShop, _lasts_s: float, rng: random.Random) -> None:
             cluster.move_slot(each, target)
 
 
+def _cut_link(cut: Callable[[NetworkedServer], None]) -> Strike:
+    """The link of one server. Shorter than the servers take to elect another."""
+
+    def cut_and_heal(shop: ChaosShop, lasts_s: float, rng: random.Random) -> None:
+        server = rng.choice(_cluster(shop).servers)
+        assert isinstance(server, NetworkedServer)
+        cut(server)
+        time.sleep(lasts_s)
+        server.heal()
+
+    return cut_and_heal
+
+
 def _cluster(shop: ChaosShop) -> StoreCluster:
     assert isinstance(shop.servers, StoreCluster)
     return shop.servers
@@ -199,11 +213,13 @@ WATCHED: Final[Mapping[str, Strike]] = {
     "Sentinel killed": _kill_server(_sentinel),
     "Sentinel paused": _pause_server(_sentinel),
 }
-# Nobody is promoted in place of a server that is killed: it comes back with all that it had written.
+# Nobody is promoted in place of a server that is killed or cut off: it comes back with all that it had written.
 CLUSTER: Final[Mapping[str, Strike]] = {
     **PROCESSES,
     "server killed": _kill_server(_server),
     "server paused": _pause_server(_server),
+    "server cut off from the others": _cut_link(NetworkedServer.cut_from_servers),
+    "server cut off from the gateway": _cut_link(NetworkedServer.cut_from_clients),
     "planned failover": _fail_over,
     "slots moved": _move_slots,
 }

@@ -21,7 +21,6 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from benchmarks.harness.store_cluster import store_cluster
 from benchmarks.replay.retail import Basket, read_baskets
 from benchmarks.upstreams.payment_server import serving
 from tests.chaos.faults import CLUSTER, EMBEDDED, LONGEST_S, QUEUED, WATCHED, Fault, plan, strike
@@ -32,6 +31,7 @@ from tests.chaos.queue import sqs_queue
 from tests.chaos.shop import DROP, DROP_STOCK, PLENTY, ChaosShop
 from tests.chaos.shoppers import Seen, Shoppers
 from tests.e2e.running_shop import eventually
+from tests.network import networked_cluster
 from tests.sentinels import watched_pair
 from tests.small_disk import small_disk
 
@@ -79,8 +79,8 @@ def watched_shop(tmp_path: Path) -> Iterator[ChaosShop]:
 
 @pytest.fixture
 def clustered_shop(tmp_path: Path) -> Iterator[ChaosShop]:
-    """A shop whose store is a cluster of three primaries, each with a replica."""
-    with store_cluster(tmp_path / "store", "--appendonly", "yes") as cluster:
+    """A shop whose store is a cluster of three primaries, each with a replica, and with links that can be cut."""
+    with networked_cluster(tmp_path / "store", "--appendonly", "yes") as cluster:
         shop = ChaosShop(tmp_path, tmp_path, random.Random(SEED), servers=cluster)
         yield shop
         if shop.is_running:
