@@ -417,8 +417,8 @@ class Client(asyncio.Protocol):
             except Exception:  # noqa: BLE001 - redis-py raises many kinds: a client that gave up would be lost for good
                 await asyncio.sleep(backoff.next_delay_s())
 
-    async def close(self) -> None:
-        """Close the connection; calls that still wait fail with `StoreUnavailable`."""
+    async def close(self, why: str = "the store client was closed") -> None:
+        """Close the connection; calls that still wait fail with `StoreUnavailable`, which says why."""
         self._closed = self._may_refuse = True
         if self._reconnecting is not None:
             self._reconnecting.cancel()
@@ -426,9 +426,9 @@ class Client(asyncio.Protocol):
                 await self._reconnecting
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._lose("the store client was closed")
+        self._lose(why)
         while self._calls:
-            _fail(self._calls.popleft()[0], StoreUnavailable("the store client was closed", reason=Reason.CLOSED))
+            _fail(self._calls.popleft()[0], StoreUnavailable(why, reason=Reason.CLOSED))
         self._unsent.clear()
 
 

@@ -33,13 +33,15 @@ from store.topology import Address, ClusterUrl, Topology, address_in
 OPEN_S: Final = 5.0
 # Between two looks at the topology: while something is wrong, and otherwise.
 FIRST_LOOK_S: Final = 0.05
-MAX_LOOK_S: Final = 0.5
+MAX_LOOK_S: Final = 0.25
 PERIOD_S: Final = 15.0
 LOOK_TIMEOUT_S: Final = 0.5
 # Before a call is sent again that the cluster refused for the moment.
 PAUSE_S: Final = 0.02
-# A node that serves no slots any more is closed when its calls have their replies, or after this time.
-RETIRE_S: Final = 1.0
+# A node that serves no slots any more is closed when its calls have their replies, or when none has come for this time:
+# its server hangs or is cut off, and another one serves its slots.
+RETIRE_S: Final = 0.5
+_LEFT: Final = "the server serves no slots any more"
 
 _log = logging.getLogger("peakgate")
 
@@ -322,7 +324,7 @@ class ClusterClient:
     def _retire(self, node: Node) -> None:
         """A server that serves no slots: unsent calls go to the others."""
         self.connection_number += 1
-        why = StoreUnavailable("the server has left the cluster", reason=Reason.CLUSTER_DOWN)
+        why = StoreUnavailable(_LEFT, reason=Reason.CLUSTER_DOWN)
         for call in node.take_unsent():
             self._resend(call, why)
         task = self._loop.create_task(self._close_when_idle(node))
@@ -331,9 +333,12 @@ class ClusterClient:
 
     async def _close_when_idle(self, node: Node) -> None:
         try:
-            await self._until(lambda: node.is_idle or not node.is_connected, max(RETIRE_S, self._deadline_s))
+            answered = -1
+            while answered < node.answered and not node.is_idle:
+                answered = node.answered
+                await self._until(lambda: node.is_idle or not node.is_connected, RETIRE_S)
         finally:
-            await node.close()
+            await node.close(_LEFT)
             self._left_answered += node.answered
             self._left_failed += node.failed
             self._left_refused += node.refused

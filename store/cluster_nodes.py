@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from store.client import Called, Client, PendingCall, Reply
+from store.client import DEADLINE_S, Called, Client, PendingCall, Reply
 from store.errors import ReplyError, StoreUnavailable
 from store.resp import Arg
 from store.topology import Address
 
 # Error replies of a server that did not run the command, because the cluster wants it elsewhere or later.
 ELSEWHERE: Final = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"})
+
+# After this time without a reply the topology is read, also where callers are more patient: another server may serve the slots.
+LATE_S: Final = DEADLINE_S
 
 
 class Routing(Protocol):
@@ -35,7 +38,7 @@ class Node(Client):
     def __init__(self, url: str, address: Address, routing: Routing, *, deadline_s: float, max_waiting: int) -> None:
         super().__init__(url, deadline_s=deadline_s, max_waiting=max_waiting)
         self.address: Final = address
-        self.deadline_s: Final = deadline_s
+        self._late_after_s: Final = min(deadline_s, LATE_S)
         self._routing = routing
 
     @property
@@ -72,7 +75,7 @@ class Node(Client):
         bound, self._bound = self._bound, []
         for reply in [*bound, *(reply for reply, _, called in calls if called is None or not called[2])]:
             if not reply.done():
-                reply.set_exception(StoreUnavailable("the server has left the cluster"))
+                reply.set_exception(StoreUnavailable("the server serves no slots any more"))
                 reply.exception()
         return [call for call in calls if not call[0].done()]
 
@@ -83,9 +86,9 @@ class Node(Client):
 
     @property
     def is_late(self) -> bool:
-        """Whether the oldest call is past its deadline."""
+        """Whether the oldest call waits for longer than a server that is well takes, or past its deadline."""
         oldest = self.oldest_queued_at
-        return oldest is not None and self._now() - oldest > self.deadline_s
+        return oldest is not None and self._now() - oldest > self._late_after_s
 
     def _resolve_error(self, call: PendingCall, error: ReplyError) -> None:
         called: Called | None = call[2]
@@ -97,7 +100,7 @@ class Node(Client):
     def _sweep(self) -> None:
         failed = self.failed
         super()._sweep()
-        if self.failed > failed:
+        if self.failed > failed or self.is_late:
             self._routing.note_trouble()
 
     def _lose(self, why: str) -> None:

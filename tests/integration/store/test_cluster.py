@@ -307,6 +307,24 @@ async def test_a_primary_that_hangs_delays_no_other(cluster: StoreCluster, clien
     await load.check(lossy=of_victim)
 
 
+async def test_calls_that_a_hanging_primary_has_got_do_not_wait_for_their_deadline(cluster: StoreCluster) -> None:
+    victim = cluster.primary_of(slot_of(KEYS[0]))
+    replica = cluster.replica_of(victim)
+    client = await open_cluster(cluster.url, deadline_s=WITHIN_S * 2)
+    victim.signal(signal.SIGSTOP)
+    try:
+        waiting = client.execute("GET", KEYS[0])
+        await asyncio.to_thread(cluster.take_over, replica)
+        with pytest.raises(StoreUnavailable, match="serves no slots") as lost:
+            async with asyncio.timeout(WITHIN_S):
+                await waiting
+        assert lost.value.may_have_run
+        assert client.node_of(KEYS[0]).address[1] == replica.port
+    finally:
+        victim.signal(signal.SIGCONT)
+        await client.close()
+
+
 async def test_a_planned_failover_loses_nothing(cluster: StoreCluster, client: ClusterClient) -> None:
     async with load_on(client) as load:
         old = cluster.primary_of(slot_of(KEYS[0]))
