@@ -51,11 +51,13 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `weight_class` and `tax_class` are names of the shop's price list (`docs/prices.md`); empty for the first of each.
     `scheduled_prices` hold in place of the ordinary price, each in its time.
+    `per_shopper` is the most units for one shopper within the shop's `--per-shopper-days`; 0 for no limit.
     """
 
     weight_class: str = ""
     tax_class: str = ""
     scheduled_prices: Periods = ()
+    per_shopper: int = 0
 
 
 NO_TERMS: Final = Terms()

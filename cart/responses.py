@@ -29,11 +29,12 @@ class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
     """What a shopper should know of a line: its price changed from `was`, its product is no longer sold, or is short.
 
     `insufficient-stock`: the quantity exceeds the stock, of which `available` units are left, as of some two seconds ago.
+    `per-shopper-limit`: it exceeds the `limit` for one shopper; earlier orders of the shopper are counted at the checkout only.
     """
 
     code: Annotated[
-        Literal["price-changed", "product-unavailable", "insufficient-stock"],
-        Meta(description="What has changed since the line was last shown, or that its quantity exceeds the stock."),
+        Literal["price-changed", "product-unavailable", "insufficient-stock", "per-shopper-limit"],
+        Meta(description="What has changed since the line was last shown, or what its quantity exceeds."),
     ]
     was: Money | UnsetType = UNSET
     available: (
@@ -42,6 +43,17 @@ class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
             Meta(
                 ge=0,
                 description="Of `insufficient-stock`: the units for sale; absent where the shop hides them.",
+                extra_json_schema={"format": "int64"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    limit: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="Of `per-shopper-limit`: the most units for one shopper.",
                 extra_json_schema={"format": "int64"},
             ),
         ]

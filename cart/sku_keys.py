@@ -19,6 +19,11 @@ def restocked_key(sku: Sku) -> str:
     return f"{{{sku}}}r" if not sku.startswith("}") else f"{{\1{sku[1:]}}}r"
 
 
+def purchases_key(sku: Sku) -> str:
+    """The key of the units of a SKU that each shopper has ordered of late, where that is limited."""
+    return f"{{{sku}}}b" if not sku.startswith("}") else f"{{\1{sku[1:]}}}b"
+
+
 def holds_key(sku: Sku) -> str:
     """The key of the holds of a SKU, by order id."""
     return f"{{{sku}}}h" if not sku.startswith("}") else f"{{\1{sku[1:]}}}h"

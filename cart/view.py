@@ -84,6 +84,7 @@ def _render_lines(
             or product.price != line.quoted
             or product.currency != currency
             or (is_short and line.sku in short)
+            or 0 < product.terms.per_shopper < quantity
         ):
             piece, total = _render_with_warnings(line, product, currency, short)
             pieces.append(piece)
@@ -104,7 +105,7 @@ def _render_lines(
 def _render_with_warnings(
     line: Line, product: Product | None, currency: str, short: Mapping[Sku, int | None]
 ) -> tuple[bytes, int]:
-    """A line whose price is no longer the one quoted, whose product is not sold (in this currency) any more, or is short."""
+    """A line whose price is no longer the one quoted, whose product is not sold (in this currency) any more, is short or above a limit."""
     warnings = []
     if product is None or product.currency != currency:
         product = Product(line.sku, line.sku, line.quoted, currency)
@@ -116,6 +117,9 @@ def _render_with_warnings(
             available = short[line.sku]
             shown = msgspec.UNSET if available is None else available
             warnings.append(CartLineWarning("insufficient-stock", available=shown))
+        limit = product.terms.per_shopper
+        if 0 < limit < line.quantity:
+            warnings.append(CartLineWarning("per-shopper-limit", limit=limit))
     total = product.price * line.quantity
     head, tail = product.json_parts
     end = b',"currency":"%b"},"warnings":%b}' % (currency.encode(), msgspec.json.encode(warnings))

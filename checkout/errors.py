@@ -70,6 +70,22 @@ class OutOfStock(Refusal):
         self.lines = list(lines)
 
 
+class OverLimit(msgspec.Struct, frozen=True):
+    """A line that wants more units than the shopper may still order of its product."""
+
+    sku: Sku
+    requested: int
+    remaining: int
+
+
+class ShopperLimit(Refusal):
+    """Some lines want more than one shopper may order; nothing is held."""
+
+    def __init__(self, lines: Sequence[OverLimit]) -> None:
+        super().__init__(lines)
+        self.lines = list(lines)
+
+
 class TotalMismatch(Refusal):
     """The `expected_total` differs from the `total`, and no price changed."""
 

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cart.errors import CartNotFound, Interrupted, InvalidBody, Refusal
@@ -55,11 +55,16 @@ def _plain_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
+def _plain_names(owner: str | None, email: str) -> Sequence[str]:
+    return [_plain_digest(text.encode()) for text in (owner, email) if text is not None]
+
+
 class CheckoutHandlers:
     """The operations of shoppers on orders.
 
     Of an idempotency key and of a request only the `digest` (128 bits, in hex) is stored, because they may be, and are,
     personal data; only tests go without a secret key for it.
+    `shoppers_of` gives the names of a shopper by the signed-in owner, None without one, and the e-mail address: see `Stock.hold`.
     `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait; `index` is where the order is found
     by its owner and number. With `is_queued`, an order is accepted once the queue has its message. `on_accepted` is called with each
     order that this process has stored; it neither waits nor raises. `sold_out` remembers the SKUs that were refused.
@@ -81,6 +86,7 @@ class CheckoutHandlers:
         clock_ms: Callable[[], int] = unix_ms,
         new_token: Callable[[], str] | None = None,
         digest: Callable[[bytes], str] = _plain_digest,
+        shoppers_of: Callable[[str | None, str], Sequence[str]] = _plain_names,
         is_queued: IsQueued | None = None,
         on_accepted: Callable[[Order], None] | None = None,
         sold_out: SoldOut | None = None,
@@ -95,6 +101,7 @@ class CheckoutHandlers:
             dispatch=dispatch,
             index=index,
             clock_ms=clock_ms,
+            shoppers_of=shoppers_of,
             is_queued=is_queued,
             on_accepted=on_accepted,
             sold_out=self.sold_out,
@@ -120,7 +127,7 @@ class CheckoutHandlers:
         the signed-in `owner`.
 
         Raises `IdempotencyKeyMissing`, `InvalidBody`, `CartNotFound`, `CartClosed` (ordered by another key, or merged),
-        `IdempotencyKeyReused`, `IdempotencyKeyInProgress`, `CartEmpty`, `PriceChanged`, `TotalMismatch`, `OutOfStock`,
+        `IdempotencyKeyReused`, `IdempotencyKeyInProgress`, `CartEmpty`, `PriceChanged`, `TotalMismatch`, `OutOfStock`, `ShopperLimit`,
         `OrderNotDurable` and `CheckoutInterrupted`; the cart, the stock and the key are then as before, unless the last one
         says otherwise.
         """

@@ -8,14 +8,23 @@ late changes nothing of a later checkout: the claim's token guards the cart, its
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from cart.errors import CartClosed, IdempotencyKeyReused, Interrupted, Refusal
 from cart.ids import order_id_for
 from cart.model import Cart, OrderId
 from cart.ports import PriceBook
-from checkout.errors import CartEmpty, CheckoutInterrupted, IdempotencyKeyInProgress, OrderNotDurable, OutOfStock
+from checkout.errors import (
+    CartEmpty,
+    CheckoutInterrupted,
+    IdempotencyKeyInProgress,
+    OrderNotDurable,
+    OutOfStock,
+    OverLimit,
+    ShopperLimit,
+    Shortage,
+)
 from checkout.order import HistoryEntry, Order
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
@@ -57,6 +66,7 @@ class OrderPlacement:
         dispatch: Callable[[OutboxEntry], None],
         index: OrderIndex,
         clock_ms: Callable[[], int],
+        shoppers_of: Callable[[str | None, str], Sequence[str]],
         is_queued: IsQueued | None = None,
         on_accepted: Callable[[Order], None] | None = None,
         sold_out: SoldOut,
@@ -72,6 +82,7 @@ class OrderPlacement:
         self._dispatch = dispatch
         self._index = index
         self._clock_ms = clock_ms
+        self._shoppers_of = shoppers_of
 
     async def place(self, purchase: Purchase) -> PlacedOrder:
         """Order the cart, or find the order it has become.
@@ -171,10 +182,11 @@ class OrderPlacement:
             raise error
         try:
             await self._hold(order, claimed.fence)
-        except OutOfStock as shortage:
-            self._sold_out.remember(shortage.lines)
+        except (OutOfStock, ShopperLimit) as refusal:
+            if isinstance(refusal, OutOfStock):
+                self._sold_out.remember(refusal.lines)
             await self._release_claim(claim, nothing_held=True)
-            raise shortage
+            raise refusal
         except Exception as error:
             await self._release_claim(claim, nothing_held=False)
             await self._release_stock(order, claimed.fence)
@@ -232,13 +244,16 @@ class OrderPlacement:
         )
 
     async def _hold(self, order: Order, fence: int) -> None:
-        """Hold all lines, or none and raise `OutOfStock`."""
-        shortages = await self._stock.hold(order.id, order.lines, fence=fence)
-        if shortages:
-            short = {shortage.sku for shortage in shortages}
-            held = [line.sku for line in order.lines if line.sku not in short]
-            await self._stock.release(order.id, held, fence=fence)
-            raise OutOfStock(shortages)
+        """Hold all lines, or none and raise `OutOfStock`, or `ShopperLimit` if nothing is short."""
+        shoppers = self._shoppers_of(order.owner, order.email)
+        refused = await self._stock.hold(order.id, order.lines, fence=fence, shoppers=shoppers)
+        if not refused:
+            return
+        skus = {line.sku for line in refused}
+        await self._stock.release(order.id, [sku for sku in order.skus if sku not in skus], fence=fence)
+        if short := [line for line in refused if isinstance(line, Shortage)]:
+            raise OutOfStock(short)
+        raise ShopperLimit([line for line in refused if isinstance(line, OverLimit)])
 
     # After a failure. If undoing fails too, that only delays: claims expire, and expired holds are swept.
 

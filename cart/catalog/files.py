@@ -68,6 +68,7 @@ class _JsonRow(msgspec.Struct):
     weight_class: str | msgspec.UnsetType | None = msgspec.UNSET
     tax_class: str | msgspec.UnsetType | None = msgspec.UNSET
     scheduled_prices: list[_JsonPeriod] | str | msgspec.UnsetType | None = msgspec.UNSET
+    per_shopper: int | str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class CatalogFile:
@@ -206,10 +207,12 @@ def _json_texts(record: _JsonRow) -> dict[str, str]:
     return {name: _text_of(value) for name, value in members.items() if value is not msgspec.UNSET}
 
 
-def _text_of(value: msgspec.Raw | list[_JsonPeriod] | str | None) -> str:
+def _text_of(value: msgspec.Raw | list[_JsonPeriod] | int | str | None) -> str:
     if isinstance(value, list):
         return "; ".join(each.text() for each in value)
-    return _text(value) if isinstance(value, msgspec.Raw) else value or ""
+    if isinstance(value, msgspec.Raw):
+        return _text(value)
+    return "" if value is None else str(value)
 
 
 def _text(raw: msgspec.Raw) -> str:

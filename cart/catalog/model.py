@@ -177,6 +177,7 @@ def _response(view: ProductView) -> responses.ListedProduct:
         in_stock=view.in_stock,
         stock=msgspec.UNSET if stock is None else stock,
         category=product.category or msgspec.UNSET,
+        per_shopper=product.terms.per_shopper or msgspec.UNSET,
     )
 
 

@@ -33,6 +33,14 @@ Was = Annotated[Money, Meta(description="The ordinary price while a lower one ho
 PriceUntil = Annotated[
     Timestamp, Meta(description="When the scheduled price ends; absent while the ordinary price holds.")
 ]
+PerShopper = Annotated[
+    int,
+    Meta(
+        ge=1,
+        extra_json_schema={"format": "int64"},
+        description="The most units that one shopper may order within the shop's time for that; absent without a limit.",
+    ),
+]
 
 
 class Product(Struct, gc=False, forbid_unknown_fields=True):
@@ -46,6 +54,7 @@ class Product(Struct, gc=False, forbid_unknown_fields=True):
     price_until: PriceUntil | UnsetType = UNSET
     stock: Stock | UnsetType = UNSET
     category: Category | UnsetType = UNSET
+    per_shopper: PerShopper | UnsetType = UNSET
 
 
 class ListedProduct(Struct, gc=False, forbid_unknown_fields=True):
@@ -59,6 +68,7 @@ class ListedProduct(Struct, gc=False, forbid_unknown_fields=True):
     in_stock: InStock | UnsetType = UNSET
     stock: Stock | UnsetType = UNSET
     category: Category | UnsetType = UNSET
+    per_shopper: PerShopper | UnsetType = UNSET
 
 
 MEMBERS: Final = ListedProduct.__struct_fields__

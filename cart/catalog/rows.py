@@ -21,7 +21,7 @@ from cart.model import Sku
 # Those that together make a product, and the one that a product may lack.
 REQUIRED: Final = ("sku", "name", "price", "currency", "stock")
 # The terms, by column; an empty one is the default.
-TERMS: Final = ("weight_class", "tax_class", "scheduled_prices")
+TERMS: Final = ("weight_class", "tax_class", "scheduled_prices", "per_shopper")
 COLUMNS: Final = (*REQUIRED, "category", *TERMS)
 
 # Why a SKU cannot be sold here although it is one; None if it can.
@@ -138,9 +138,14 @@ def _class(text: str) -> str:
     return text
 
 
+def _units(text: str) -> int | None:
+    return whole_units(text) or None
+
+
 _TERM_READERS: Final[tuple[tuple[str, Callable[[str], object]], ...]] = (
     ("weight_class", _class),
     ("tax_class", _class),
+    ("per_shopper", _units),
 )
 
 

@@ -152,6 +152,9 @@ def _messages(session: Session, cart: CartBody) -> list[Message]:
             at = f"$.line_items[{index}]"
             if warning.code == "insufficient-stock":
                 messages.append(Message("error", "out_of_stock", f"{line.name}: not enough in stock.", at))
+            elif warning.code == "per-shopper-limit":
+                at_most = f"{line.name}: at most {warning.limit} for one shopper."
+                messages.append(Message("error", "quantity_exceeded", at_most, at))
             elif warning.code == "product-unavailable":
                 messages.append(Message("error", "not_found", f"{line.name} is no longer sold.", at))
             else:

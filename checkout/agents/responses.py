@@ -64,7 +64,7 @@ class Message(msgspec.Struct, frozen=True):
     """What keeps the session from being completed (`error`), or what the shopper should know (`warning`)."""
 
     type: Literal["error", "warning"]
-    code: Literal["missing", "not_found", "out_of_stock", "price_change"]
+    code: Literal["missing", "not_found", "out_of_stock", "price_change", "quantity_exceeded"]
     content: str
     param: str
     content_type: Literal["plain"] = "plain"

@@ -9,9 +9,9 @@ import msgspec
 
 from cart.model import OrderId, Sku
 from cart.timestamps import unix_ms
-from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
+from checkout.errors import IdempotencyKeyInProgress, OverLimit, Shortage, StockNotHeld
 from checkout.ports.books import Hold
-from checkout.ports.stock import HOLD_MS, StockLine, Wanted
+from checkout.ports.stock import HOLD_MS, PER_SHOPPER_MS, StockLine, Wanted
 
 
 class _Hold(msgspec.Struct, frozen=True):
@@ -22,15 +22,25 @@ class _Hold(msgspec.Struct, frozen=True):
     fence: int
 
 
+class _Purchase(msgspec.Struct, frozen=True):
+    """The units of a SKU that an order has for each of its shoppers."""
+
+    shoppers: Sequence[str]
+    quantity: int
+    at_ms: int
+
+
 class MemoryStock:
-    """`Stock` in dicts. No call awaits, so each is one atomic change."""
+    """`Stock` in dicts. No call awaits, so each is one atomic change. `per_shopper` has the limits of SKUs for one shopper."""
 
     def __init__(self, available: Mapping[Sku, int], *, clock_ms: Callable[[], int] = unix_ms) -> None:
         self.available = dict(available)
         self.imported = dict(available)
         self.adjusted: Counter[Sku] = Counter()
         self.sold: Counter[Sku] = Counter()
+        self.per_shopper: dict[Sku, int] = {}
         self._holds: dict[tuple[Sku, OrderId], _Hold] = {}
+        self._purchases: dict[tuple[Sku, OrderId], _Purchase] = {}
         self._restocked: set[tuple[Sku, OrderId, str]] = set()
         self._clock_ms = clock_ms
 
@@ -57,21 +67,39 @@ class MemoryStock:
             if held == sku
         }
 
-    async def hold(self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int) -> list[Shortage]:
+    async def hold(
+        self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
+    ) -> list[Shortage | OverLimit]:
         """See `Stock.hold`."""
-        shortages = [self._hold_one(order_id, line, fence) for line in lines]
-        return [shortage for shortage in shortages if shortage is not None]
+        refusals = [self._hold_one(order_id, line, fence, shoppers) for line in lines]
+        return [refusal for refusal in refusals if refusal is not None]
 
-    def _hold_one(self, order_id: OrderId, line: Wanted, fence: int) -> Shortage | None:
+    def _hold_one(
+        self, order_id: OrderId, line: Wanted, fence: int, shoppers: Sequence[str]
+    ) -> Shortage | OverLimit | None:
         hold = self._holds.get((line.sku, order_id), _Hold(0, 0, 0))
         if hold.until_ms is None or hold.fence > fence:
             raise IdempotencyKeyInProgress
         free = self.available.get(line.sku, 0) + hold.quantity
         if line.quantity > free:
             return Shortage(line.sku, line.quantity, free)
+        if (limit := self.per_shopper.get(line.sku)) is not None:
+            remaining = max(limit - self._bought(order_id, line.sku, shoppers), 0)
+            if line.quantity > remaining:
+                return OverLimit(line.sku, line.quantity, remaining)
+            self._purchases[line.sku, order_id] = _Purchase(shoppers, line.quantity, self._clock_ms())
         self.available[line.sku] = free - line.quantity
         self._holds[line.sku, order_id] = _Hold(line.quantity, self._clock_ms() + HOLD_MS, fence)
         return None
+
+    def _bought(self, but_order: OrderId, sku: Sku, shoppers: Sequence[str]) -> int:
+        """The most units that one of these names has in other orders."""
+        since = self._clock_ms() - PER_SHOPPER_MS
+        units: Counter[str] = Counter()
+        for (bought, order_id), purchase in self._purchases.items():
+            if bought == sku and order_id != but_order and purchase.at_ms > since:
+                units.update(dict.fromkeys(purchase.shoppers, purchase.quantity))
+        return max((units[name] for name in shoppers), default=0)
 
     async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
         """See `Stock.release`."""
@@ -120,4 +148,5 @@ class MemoryStock:
             hold = self._holds.get((sku, order_id))
             if hold is not None and condition(hold):
                 del self._holds[sku, order_id]
+                self._purchases.pop((sku, order_id), None)
                 self.available[sku] += hold.quantity

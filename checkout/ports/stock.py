@@ -8,10 +8,12 @@ from typing import Final, Protocol
 import msgspec
 
 from cart.model import DAY_MS, OrderId, Sku
-from checkout.errors import Shortage
+from checkout.errors import OverLimit, Shortage
 
 # Longer than the claim under which stock is held, so that an accepted order always finds its holds.
 HOLD_MS: Final = 60_000
+# How long an order counts for the limit of a product for one shopper.
+PER_SHOPPER_MS: Final = 30 * DAY_MS
 
 
 # How long the stock of an order that was put back is remembered: longer than a worker hangs, or a store is away.
@@ -45,10 +47,16 @@ class Stock(Protocol):
     Each call may be repeated: it takes effect once for each order.
     """
 
-    async def hold(self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int) -> list[Shortage]:
-        """Move the lines from available to held, for `HOLD_MS`; returns the lines that are short.
+    async def hold(
+        self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
+    ) -> list[Shortage | OverLimit]:
+        """Move the lines from available to held, for `HOLD_MS`; returns the lines that are short, or over a limit.
 
-        With a shortage, some of the other lines may be held: `release` them. Takes over a hold of the same order with a
+        `shoppers` are names of the one who orders, hashes without blanks: of the signed-in shopper, and of the e-mail address.
+        Where a product has a limit for one shopper (`Terms.per_shopper`), the units of each name are added up over all
+        orders of the last `PER_SHOPPER_MS`, or the time of the adapter, that were not given back by `release`, `cancel` or `expire`.
+
+        With a line that is not held, some of the other lines may be held: `release` them. Takes over a hold of the same order with a
         lower fence. Raises `IdempotencyKeyInProgress` if a claim with a higher fence holds them.
         """
         ...

@@ -37,6 +37,11 @@ class Pseudonyms:
         normal = unicodedata.normalize("NFC", email.strip().casefold())
         return _hash(self._emails, normal.encode(errors="surrogatepass"))
 
+    def of_shopper(self, owner: str | None, email: str) -> tuple[str, ...]:
+        """The names by which the orders of a shopper are known to be of one: of the owner, if there is one, and of the address."""
+        hashed = self.of_email(email)
+        return (hashed,) if owner is None else (self.of_owner(owner), hashed)
+
     def _of_owner(self, owner: str) -> str:
         """The hash of a signed-in shopper."""
         return _hash(self._owners, owner.encode(errors="surrogatepass"))

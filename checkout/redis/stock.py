@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cart.model import OrderId, Sku
-from cart.sku_keys import hold_changes_key, holds_key, product_key, restocked_key
-from checkout.errors import IdempotencyKeyInProgress, Shortage, StockNotHeld
-from checkout.ports.stock import HOLD_MS, RESTOCKED_MS, StockLine, Wanted
+from cart.sku_keys import hold_changes_key, holds_key, product_key, purchases_key, restocked_key
+from checkout.errors import IdempotencyKeyInProgress, OverLimit, Shortage, StockNotHeld
+from checkout.ports.stock import HOLD_MS, PER_SHOPPER_MS, RESTOCKED_MS, StockLine, Wanted
 from store import Script, Store
 
 T = TypeVar("T")
@@ -19,9 +19,9 @@ def _script(*names: str, flags: str = "") -> Script:
     return Script.from_files(*(("checkout.redis", f"scripts/{name}.lua") for name in names), flags=flags)
 
 
-HOLD: Final = _script("hold_changes", "hold")
+HOLD: Final = _script("hold_changes", "purchases", "hold")
 CONFIRM: Final = _script("confirm")
-RETURN_STOCK: Final = _script("hold_changes", "return_stock", flags="allow-oom")
+RETURN_STOCK: Final = _script("hold_changes", "purchases", "return_stock", flags="allow-oom")
 COMPLETE: Final = _script("hold_changes", "complete", flags="allow-oom")
 RESTOCK: Final = _script("remember", "restock", flags="allow-oom")
 
@@ -30,6 +30,8 @@ RESTOCK: Final = _script("remember", "restock", flags="allow-oom")
 MAX_LINES: Final = 64
 _HELD: Final = -1
 _OVERTAKEN: Final = -2
+# Less the units that are left to the shopper.
+_OVER_LIMIT: Final = -3
 # Of the script that confirms.
 _NOT_HELD: Final = -1
 
@@ -37,32 +39,37 @@ _NOT_HELD: Final = -1
 class RedisStock:
     """`Stock` on a store: script calls of up to `lines_per_call` lines of an order.
 
+    An order counts for the limits of its shopper for `per_shopper_ms`.
+
     The SKUs of an order are in different slots, so a cluster needs a call for each: `lines_per_call` is 1 there.
     """
 
-    def __init__(self, store: Store, *, hold_ms: int = HOLD_MS, lines_per_call: int = MAX_LINES) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        hold_ms: int = HOLD_MS,
+        per_shopper_ms: int = PER_SHOPPER_MS,
+        lines_per_call: int = MAX_LINES,
+    ) -> None:
         self._store = store
         self._hold_ms = hold_ms
+        self._per_shopper_ms = per_shopper_ms
         self._lines_per_call = lines_per_call
 
-    async def hold(self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int) -> list[Shortage]:
+    async def hold(
+        self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
+    ) -> list[Shortage | OverLimit]:
         """See `Stock.hold`."""
-        replies = await _all([self._hold(order_id, part, fence) for part in self._parts(lines)])
+        args = (order_id, fence, self._hold_ms, " ".join(shoppers), self._per_shopper_ms)
+        replies = await _all([self._hold(part, args) for part in self._parts(lines)])
         if _OVERTAKEN in replies:
             raise IdempotencyKeyInProgress
-        return [
-            Shortage(line.sku, line.quantity, available)
-            for line, available in zip(lines, replies, strict=True)
-            if available != _HELD
-        ]
+        return [_refused(line, reply) for line, reply in zip(lines, replies, strict=True) if reply != _HELD]
 
-    def _hold(self, order_id: OrderId, lines: Sequence[Wanted], fence: int) -> Awaitable[list[Any]]:
-        keys: list[str] = []
-        args: list[str | int] = [order_id, fence, self._hold_ms]
-        for line in lines:
-            keys += (product_key(line.sku), holds_key(line.sku), hold_changes_key(line.sku))
-            args.append(line.quantity)
-        return self._store.run(HOLD, keys, args)
+    def _hold(self, lines: Sequence[Wanted], args: Sequence[str | int]) -> Awaitable[list[Any]]:
+        keys = _keys_with_purchases(line.sku for line in lines)
+        return self._store.run(HOLD, keys, [*args, *(line.quantity for line in lines)])
 
     async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
         """See `Stock.release`."""
@@ -110,7 +117,7 @@ class RedisStock:
             [
                 self._store.run(
                     RETURN_STOCK,
-                    _changing(part),
+                    _keys_with_purchases(part),
                     [order_id, which, *fence],
                 )
                 for part in self._parts(skus)
@@ -131,6 +138,20 @@ def _keys(skus: Iterable[Sku]) -> list[str]:
 def _changing(skus: Iterable[Sku]) -> list[str]:
     """The same, and the changes of its holds."""
     return [key for sku in skus for key in (product_key(sku), holds_key(sku), hold_changes_key(sku))]
+
+
+def _keys_with_purchases(skus: Iterable[Sku]) -> list[str]:
+    """The same, and the purchases of its shoppers."""
+    keys: list[str] = []
+    for sku in skus:
+        keys += (product_key(sku), holds_key(sku), hold_changes_key(sku), purchases_key(sku))
+    return keys
+
+
+def _refused(line: Wanted, reply: int) -> Shortage | OverLimit:
+    if reply <= _OVER_LIMIT:
+        return OverLimit(line.sku, line.quantity, _OVER_LIMIT - reply)
+    return Shortage(line.sku, line.quantity, reply)
 
 
 async def _all(calls: Sequence[Awaitable[list[Any] | None]]) -> list[Any]:

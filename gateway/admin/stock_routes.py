@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 
 from cart.catalog.numbers import STOCK_MAX
 from gateway.admin.responses import Problem, invalid, json_response, read_body
@@ -22,6 +22,12 @@ class StockCorrection(Struct, frozen=True, forbid_unknown_fields=True):
     add: Annotated[int, Meta(ge=-STOCK_MAX, le=STOCK_MAX)] | None = None
 
 
+class ChangedTerms(Struct, frozen=True, forbid_unknown_fields=True):
+    """The terms of sale that are to change; null is the default."""
+
+    per_shopper: Annotated[int, Meta(ge=1, le=STOCK_MAX)] | UnsetType | None = UNSET
+
+
 class StockRoutes:
     """Each call is run by any worker."""
 
@@ -34,6 +40,8 @@ class StockRoutes:
             web.get("/admin/v1/stock/{sku}", self._show),
             web.post("/admin/v1/stock/{sku}", self._correct),
             web.get("/admin/v1/stock/{sku}/holds", self._holds),
+            web.get("/admin/v1/stock/{sku}/terms", self._terms),
+            web.patch("/admin/v1/stock/{sku}/terms", self._change_terms),
         ]
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -45,6 +53,15 @@ class StockRoutes:
             raise invalid(f"limit must be a number from 1 to {_MAX_HOLDS}")
         cursor = {"cursor": request.query["cursor"]} if "cursor" in request.query else {}
         return _found(await self._call_any("list_holds", sku=request.match_info["sku"], limit=int(limit[:6]), **cursor))
+
+    async def _terms(self, request: web.Request) -> web.Response:
+        return _found(await self._call_any("show_terms", sku=request.match_info["sku"]))
+
+    async def _change_terms(self, request: web.Request) -> web.Response:
+        changed = to_builtins(await read_body(request, ChangedTerms))
+        if not changed:
+            raise invalid("name a term")
+        return _found(await self._call_any("change_terms", sku=request.match_info["sku"], changes=changed))
 
     async def _correct(self, request: web.Request) -> web.Response:
         correction = await read_body(request, StockCorrection)

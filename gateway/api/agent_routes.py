@@ -186,6 +186,7 @@ _FAULTS: Final[dict[type[Exception], tuple[int, str, str]]] = {
     cart.CartNotFound: (409, "session_closed", "The session is canceled."),
     checkout.CartEmpty: (422, "missing", "The session has no line items."),
     checkout.OutOfStock: (409, "out_of_stock", "Some items are out of stock; retrieve the session."),
+    checkout.ShopperLimit: (409, "quantity_exceeded", "Some quantities are above the shop's limit for one shopper."),
     checkout.PriceChanged: (409, "price_changed", "The total has changed; update the session to see it."),
     checkout.TotalMismatch: (409, "price_changed", "The total has changed; update the session to see it."),
     cart.QuantityLimit: (422, "quantity_exceeded", "A quantity is above the shop's limit."),

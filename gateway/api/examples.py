@@ -168,6 +168,7 @@ _REFUSALS: Final[tuple[Refusal, ...]] = (
     cart.IdempotencyKeyMissing("Send an Idempotency-Key header, and the same one when you retry this checkout."),
     checkout.PriceChanged([checkout.ChangedPrice(Sku(_SKU), Money(295, "GBP"), Money(310, "GBP"))], _NEW_TOTAL),
     checkout.OutOfStock([checkout.Shortage(Sku(_SKU), requested=2, available=1)]),
+    checkout.ShopperLimit([checkout.OverLimit(Sku(_SKU), requested=3, remaining=1)]),
     checkout.TotalMismatch(_NEW_TOTAL),
     checkout.CancelTooLate("shipping_arranged"),
     checkout.OrderElsewhere("us-east-1"),

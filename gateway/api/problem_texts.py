@@ -111,6 +111,14 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "Show what is available, change or remove these lines, and check out again.",
         {"lines": "The lines with too few units: `sku`, `requested`, and `available` where the shop shows it."},
     ),
+    "shopper-limit": Explanation(
+        "One shopper may order so many units of a product within some days, and earlier orders count: those of the signed-in "
+        "shopper, and those with the same e-mail address. Nothing was ordered, and the cart is as it was.",
+        "Show what the shopper may still order, change or remove these lines, and check out again.",
+        {
+            "lines": "The lines with too many units: `sku`, `requested`, and what the shopper may still order in `remaining`."
+        },
+    ),
     "total-mismatch": Explanation(
         "The checkout has an `expected_total` that is not the total of the order. Nothing was ordered.",
         "Show `total` to the shopper, and check out again with it if they accept.",

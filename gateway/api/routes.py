@@ -303,6 +303,7 @@ def checkout_routes(
                 "cart-empty",
                 "price-changed",
                 "out-of-stock",
+                "shopper-limit",
                 "total-mismatch",
                 "dependency-unavailable",
             ),

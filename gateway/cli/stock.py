@@ -11,6 +11,8 @@ from gateway.cli.parsers import STORE_TLS, Commands, Parser, finish, positive, r
 
 _SETTINGS: Final = ("config", "data_dir", "store_url", *STORE_TLS, "log_format", "log_level")
 _MAX_HOLDS: Final = 1000
+# Of a term that is not given; None is its default.
+_UNCHANGED: Final = object()
 
 
 def add_parser(commands: Commands) -> None:
@@ -31,6 +33,7 @@ def add_parser(commands: Commands) -> None:
     _add_set(verbs)
     _add_add(verbs)
     _add_holds(verbs)
+    _add_terms(verbs)
 
 
 def _add_show(verbs: Commands) -> None:
@@ -93,6 +96,24 @@ def _add_holds(verbs: Commands) -> None:
     finish(listing, _holds, _SETTINGS, has_json=True)
 
 
+def _add_terms(verbs: Commands) -> None:
+    changing = verbs.add_parser(
+        "terms",
+        help="the terms on which a product is sold, and changes of them",
+        description="Print the terms on which a product is sold, after a change of those that are given; none is the default.",
+        epilog="example: peakgate stock terms 85123A --per-shopper 2",
+    )
+    changing.add_argument("sku", metavar="SKU")
+    changing.add_argument(
+        "--per-shopper",
+        type=_limit,
+        default=_UNCHANGED,
+        metavar="UNITS|none",
+        help="the most units for one shopper (--per-shopper-days of serve)",
+    )
+    finish(changing, _terms, _SETTINGS, has_json=True)
+
+
 def _add_key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key",
@@ -125,10 +146,22 @@ def _holds(args: argparse.Namespace) -> int:
     return list_holds(read_settings(args), args.sku, limit=args.limit, cursor=args.cursor, as_json=args.json, say=say)
 
 
+def _terms(args: argparse.Namespace) -> int:
+    from cart.catalog.term_desk import STOCK_TERMS
+    from gateway.commands.stock import show_terms
+
+    changes = {name: value for name in STOCK_TERMS if (value := getattr(args, name)) is not _UNCHANGED}
+    return show_terms(read_settings(args), args.sku, changes, as_json=args.json, say=say)
+
+
 def _units(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= STOCK_MAX):
         raise argparse.ArgumentTypeError(f"must be a whole number of units from 0 to {STOCK_MAX:,}, not {text!r}")
     return int(text)
+
+
+def _limit(text: str) -> int | None:
+    return None if text == "none" else positive(STOCK_MAX)(text)
 
 
 def _change(text: str) -> int:

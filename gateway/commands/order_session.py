@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from typing import Final, TypeVar
 
+from cart.catalog.term_desk import TermDesk
 from checkout.dead_letter_desk import DeadLetterDesk
 from checkout.errors import ServiceUnavailable
 from checkout.ports.archive import ArchiveUnavailable
@@ -20,6 +21,7 @@ from gateway.compose.order_tools import (
     open_dead_letters,
     open_inventory,
     open_order_tools,
+    open_terms,
     open_whole_store,
 )
 from gateway.prerequisites import CannotStart, StoreAddress
@@ -62,6 +64,11 @@ def run_with_books(settings: Settings, act: Callable[[Books], Awaitable[int]], *
 def run_with_inventory(settings: Settings, act: Callable[[Inventory], Awaitable[int]], *, say: Say) -> int:
     """Run `act` on stock; exit codes as of `run_with_tools`. It needs no key of personal data."""
     return _run_with(settings, open_inventory, act, say)
+
+
+def run_with_terms(settings: Settings, act: Callable[[TermDesk], Awaitable[int]], *, say: Say) -> int:
+    """Run `act` on the terms of sale; exit codes as of `run_with_tools`. It needs no key of personal data."""
+    return _run_with(settings, open_terms, act, say)
 
 
 def run_with_store(settings: Settings, act: Callable[[Store], Awaitable[int]], *, say: Say) -> int:

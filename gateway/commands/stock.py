@@ -1,17 +1,19 @@
-"""`peakgate stock show|set|add|holds`."""
+"""`peakgate stock show|set|add|holds|terms`."""
 
 from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from cart.catalog.term_desk import TermDesk
+from cart.errors import ProductNotFound
 from cart.ids import parse_sku
 from cart.model import Sku
 from cart.timestamps import rfc3339
 from checkout.order_number import order_number
 from checkout.ports.inventory import Correction, Inventory, UnitsOutOfRange, UnknownSku
-from gateway.commands.order_session import EX_OK, Refused, Say, run_with_inventory
+from gateway.commands.order_session import EX_OK, Refused, Say, run_with_inventory, run_with_terms
 from gateway.commands.tables import print_json, print_table
 from gateway.settings import Settings
 
@@ -77,6 +79,24 @@ def list_holds(settings: Settings, name: str, *, limit: int, cursor: str | None,
         return EX_OK
 
     return _run(settings, act, say)
+
+
+def show_terms(settings: Settings, name: str, changes: Mapping[str, object], *, as_json: bool, say: Say) -> int:
+    """Print the terms of sale of a product, after `changes` to those that are named."""
+
+    async def act(desk: TermDesk) -> int:
+        sku = _sku(name)
+        try:
+            terms = await (desk.change(sku, changes) if changes else desk.show(sku))
+        except ProductNotFound as error:
+            raise Refused(str(UnknownSku(sku))) from error
+        if as_json:
+            print_json(terms)
+        else:
+            print_table(("TERM", "VALUE"), [(name, str(value or "none")) for name, value in terms.items()])
+        return EX_OK
+
+    return run_with_terms(settings, act, say=say)
 
 
 def _run(settings: Settings, act: Callable[[Inventory], Awaitable[int]], say: Say) -> int:

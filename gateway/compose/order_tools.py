@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from cart.catalog.redis_catalog import RedisCatalog
+from cart.catalog.term_desk import TermDesk
 from cart.model import DAY_MS
 from checkout.archive.backfill import Backfill
 from checkout.archive.restoration import Restoration
@@ -25,6 +27,7 @@ from checkout.shipping.desk import ShipmentDesk
 from gateway.admin.order_commands import OrderCommands
 from gateway.admin.shipment_commands import ShipmentCommands
 from gateway.admin.stock_commands import StockCommands
+from gateway.admin.term_commands import TermCommands
 from gateway.compose.background import Background
 from gateway.compose.orders import OrderBackends, open_order_backends, order_desk, shipment_desk, sqs_adapter
 from gateway.compose.outbox import open_dispatcher
@@ -66,7 +69,9 @@ async def open_order_commands(
     tools = await order_tools(settings, backends, stack, dispatch=dispatch)
     orders = OrderCommands(tools.desk, tools.search, tools.dead_letters)
     stock = StockCommands(RedisInventory(backends.client))
-    return {**orders.by_name, **ShipmentCommands(tools.shipments, tools.search).by_name, **stock.by_name}
+    terms = TermCommands(TermDesk(RedisCatalog(backends.client)))
+    shipments = ShipmentCommands(tools.shipments, tools.search)
+    return {**orders.by_name, **shipments.by_name, **stock.by_name, **terms.by_name}
 
 
 async def order_tools(
@@ -132,6 +137,11 @@ async def open_whole_store(_settings: Settings, store: StoreAddress, stack: Asyn
 async def open_inventory(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> RedisInventory:
     """The stock in the store, for a command."""
     return RedisInventory(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S))
+
+
+async def open_terms(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> TermDesk:
+    """The terms of sale in the store, for a command."""
+    return TermDesk(RedisCatalog(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S)))
 
 
 async def _dead_letters(settings: Settings, store: PinnedStore, stack: AsyncExitStack) -> DeadLetterDesk:

@@ -123,7 +123,11 @@ async def open_order_backends(
         index=readable.index,
         archive=readable.archive,
         progress=RedisProgress(pinned, lease_ms=round(LEASE_S * 1000), codec=privacy.codec),
-        stock=RedisStock(pinned, lines_per_call=1 if is_cluster(client) else MAX_LINES),
+        stock=RedisStock(
+            pinned,
+            per_shopper_ms=int(settings.per_shopper_days * DAY_MS),
+            lines_per_call=1 if is_cluster(client) else MAX_LINES,
+        ),
         queue=queue,
         stalled=StalledOrders(RedisInFlight(pinned), orders, queue, order_accepted, margin_s=margin_s),
         breakers=breakers,

@@ -175,6 +175,7 @@ def _open_checkout(
         dispatch=dispatch,
         index=backends.index,
         digest=backends.privacy.pseudonyms.digest,
+        shoppers_of=backends.privacy.pseudonyms.of_shopper,
         is_queued=is_queued,
         on_accepted=None if trending is None else lambda order: trending.count(line.sku for line in order.lines),
         sold_out=sold_out,

@@ -319,6 +319,14 @@ class Settings:
             metavar="UNITS",
         ),
     )
+    per_shopper_days: float = field(
+        default=30.0,
+        metadata=_option(
+            Number(0.001, 366, float),
+            "how long an order counts for the most units of a product that one shopper may have (docs/stock.md)",
+            metavar="DAYS",
+        ),
+    )
     order_concurrency: int = field(
         default=64,
         metadata=_option(Number(1, 10_000), "orders that one worker process works on at a time", metavar="N"),

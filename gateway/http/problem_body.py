@@ -20,7 +20,7 @@ class BodyFault(Struct, frozen=True):
 
 
 class ProblemLine(Struct, frozen=True):
-    """A line that prevents a checkout: its price has changed from `was` to `now`, or fewer units are available."""
+    """A line that prevents a checkout: its price has changed from `was` to `now`, fewer units are available, or `remaining` to this shopper."""
 
     sku: Annotated[str, Meta(description="The SKU of the line.")]
     was: Money | UnsetType = UNSET
@@ -31,6 +31,13 @@ class ProblemLine(Struct, frozen=True):
     available: (
         Annotated[
             int, Meta(description="The units for sale; absent where the shop hides it.", extra_json_schema=_INT32)
+        ]
+        | UnsetType
+    ) = UNSET
+    remaining: (
+        Annotated[
+            int,
+            Meta(description="Of `shopper-limit`: the units that this shopper may order.", extra_json_schema=_INT32),
         ]
         | UnsetType
     ) = UNSET
@@ -55,7 +62,10 @@ class Problem(Struct, frozen=True, kw_only=True):
     order_id: Annotated[str, Meta(description="Of `cart-closed`, if the cart was ordered.")] | UnsetType = UNSET
     order_status: OrderStatus | UnsetType = UNSET
     home_region: Annotated[str, Meta(description="Of `order-elsewhere`.")] | UnsetType = UNSET
-    lines: Annotated[list[ProblemLine], Meta(description="Of `price-changed` and `out-of-stock`.")] | UnsetType = UNSET
+    lines: (
+        Annotated[list[ProblemLine], Meta(description="Of `price-changed`, `out-of-stock` and `shopper-limit`.")]
+        | UnsetType
+    ) = UNSET
     total: Money | UnsetType = UNSET
     violated_policies: (
         Annotated[list[str], Meta(description="Of `quota-exceeded`: the names of the limits.")] | UnsetType

@@ -200,6 +200,13 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
         "Some lines are not available in the requested quantity. Nothing was ordered.",
         lambda e: {"lines": e.lines},
     ),
+    checkout.ShopperLimit: Problem(
+        "shopper-limit",
+        409,
+        "Limit per shopper",
+        "Some lines want more units than one shopper may order. Nothing was ordered.",
+        lambda e: {"lines": e.lines},
+    ),
     checkout.TotalMismatch: Problem(
         "total-mismatch",
         409,

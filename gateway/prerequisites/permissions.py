@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, Sequence[Arg]]] = {
     "hincrby": (_KEY, "field", 1),
     "hlen": (_KEY,),
     "hmget": (_KEY, "field"),
+    "hrandfield": (_KEY, 1),
     "hscan": (_KEY, 0),
     "hset": (_KEY, "field", "value"),
     "hsetnx": (_KEY, "field", "value"),

@@ -1,13 +1,16 @@
 -- Holds quantities of SKUs for an order, each or none of it; idempotent.
--- KEYS for each line: product, holds of the SKU, changes of these holds
--- ARGV 1 order id   2 fence of the claim   3 lifetime of the holds (ms)   4... the quantity of each line
--- Replies for each line -1 if it is held, -2 if it is held by a later claim of the cart, or sold; else the quantity available
+-- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU
+-- ARGV 1 order id   2 fence of the claim   3 lifetime of the holds (ms)   4 the shoppers of the order, with a blank between them
+--      5 how long their purchases count (ms)   6... the quantity of each line
+-- Replies for each line -1 if it is held, -2 if it is held by a later claim of the cart, or sold; -3 less the units that are left to
+-- the shoppers if that is too few; else the quantity available
 --
 -- The value of a hold is "quantity expires fence"; expires (ms, this server's clock) is 0 for a sale.
 local time = redis.call('TIME')
-local until_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
-local function hold(product, holds, changes, wanted)
-    local stock = tonumber(redis.call('HGET', product, 'stock') or 0)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function hold(product, holds, changes, purchases, wanted)
+    local stock, limit = unpack(redis.call('HMGET', product, 'stock', 'per_shopper'))
+    stock = tonumber(stock or 0)
     local quantity, expires, fence = string.match(redis.call('HGET', holds, ARGV[1]) or '0 1 0', '^(%d+) (%d+) (%d+)$')
     if expires == '0' or tonumber(fence) > tonumber(ARGV[2]) then
         return -2
@@ -16,15 +19,22 @@ local function hold(product, holds, changes, wanted)
     if missing > stock then
         return stock + quantity
     end
+    if limit then
+        local left = units_left(purchases, ARGV[4], ARGV[1], tonumber(limit), now - ARGV[5])
+        if tonumber(wanted) > left then
+            return -3 - left
+        end
+        record(purchases, ARGV[4], ARGV[1], wanted, now, tonumber(ARGV[5]))
+    end
     if missing ~= 0 then
         redis.call('HINCRBY', product, 'stock', -missing)
         note(changes, ARGV[1], wanted)
     end
-    redis.call('HSET', holds, ARGV[1], string.format('%d %d %d', wanted, until_ms, ARGV[2]))
+    redis.call('HSET', holds, ARGV[1], string.format('%d %d %d', wanted, now + ARGV[3], ARGV[2]))
     return -1
 end
 local replies = {}
-for line = 1, #KEYS / 3 do
-    replies[line] = hold(KEYS[3 * line - 2], KEYS[3 * line - 1], KEYS[3 * line], ARGV[3 + line])
+for line = 1, #KEYS / 4 do
+    replies[line] = hold(KEYS[4 * line - 3], KEYS[4 * line - 2], KEYS[4 * line - 1], KEYS[4 * line], ARGV[5 + line])
 end
 return replies

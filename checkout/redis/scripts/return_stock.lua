@@ -1,11 +1,11 @@
 -- Makes an order's holds of SKUs available again, and publishes it on a channel named like each product; idempotent.
--- KEYS for each line: product, holds of the SKU, changes of these holds
+-- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU
 -- ARGV 1 order id   2 'any': a hold or a sale; 'expired': an expired hold; 'claimed': a hold by this claim or an earlier one
 --      3 fence of the claim
 -- Replies for each line 1 if the order holds nothing now, else 0
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function give_back(product, holds, changes)
+local function give_back(product, holds, changes, purchases)
     local hold = redis.call('HGET', holds, ARGV[1])
     if not hold then
         return 1
@@ -24,13 +24,14 @@ local function give_back(product, holds, changes)
         end
     end
     redis.call('HDEL', holds, ARGV[1])
+    take_back(purchases, ARGV[1])
     redis.call('HINCRBY', product, 'stock', quantity)
     note(changes, ARGV[1], '')
     redis.call('SPUBLISH', product, '')
     return 1
 end
 local replies = {}
-for line = 1, #KEYS / 3 do
-    replies[line] = give_back(KEYS[3 * line - 2], KEYS[3 * line - 1], KEYS[3 * line])
+for line = 1, #KEYS / 4 do
+    replies[line] = give_back(KEYS[4 * line - 3], KEYS[4 * line - 2], KEYS[4 * line - 1], KEYS[4 * line])
 end
 return replies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Mapping, Sequence
@@ -15,7 +16,7 @@ from cart.memory import MemoryCarts
 from cart.model import Cart, CartId, Limits, Line, OrderId, Product, Sku
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
-from cart.sku_keys import holds_key, product_key
+from cart.sku_keys import holds_key, product_key, purchases_key
 from cart.stored import cart_key
 from cart.timestamps import unix_ms
 from checkout.events.sinks import EventSinks
@@ -121,6 +122,14 @@ class Shop(ABC):
     @abstractmethod
     async def spoil_stock(self, sku: Sku, units: int) -> None:
         """Add units that nobody has counted."""
+
+    @abstractmethod
+    async def limit_per_shopper(self, sku: Sku, units: int) -> None:
+        """Let one shopper have so many units of the SKU."""
+
+    @abstractmethod
+    async def age_purchases(self, sku: Sku, ms: int) -> None:
+        """Let the purchases of the SKU be so much older."""
 
     @abstractmethod
     async def available(self, sku: Sku) -> int: ...
@@ -235,6 +244,12 @@ class MemoryShop(Shop):
     async def spoil_stock(self, sku: Sku, units: int) -> None:
         self.memory_stock.available[sku] += units
 
+    async def limit_per_shopper(self, sku: Sku, units: int) -> None:
+        self.memory_stock.per_shopper[sku] = units
+
+    async def age_purchases(self, sku: Sku, ms: int) -> None:
+        self.now_ms += ms
+
     async def available(self, sku: Sku) -> int:
         return self.memory_stock.available[sku]
 
@@ -327,6 +342,15 @@ class RedisShop(Shop):
 
     async def spoil_stock(self, sku: Sku, units: int) -> None:
         await self.store.execute("HINCRBY", product_key(sku), "stock", units)
+
+    async def limit_per_shopper(self, sku: Sku, units: int) -> None:
+        await self.store.execute("HSET", product_key(sku), "per_shopper", units)
+
+    async def age_purchases(self, sku: Sku, ms: int) -> None:
+        # The server's clock cannot be moved, so the times that it wrote are moved.
+        for field, text in (await self.store.execute("HGETALL", purchases_key(sku))).items():
+            older = re.sub(rb"\b\d{13}\b", lambda at: b"%d" % (int(at[0]) - ms), text)
+            await self.store.execute("HSET", purchases_key(sku), field, older)
 
     async def available(self, sku: Sku) -> int:
         return int(await self.store.execute("HGET", product_key(sku), "stock"))

@@ -20,6 +20,7 @@ from checkout.errors import (
     IdempotencyKeyInProgress,
     OrderNotFound,
     OutOfStock,
+    OverLimit,
     PriceChanged,
     Shortage,
     TotalMismatch,
@@ -413,7 +414,7 @@ class CountedHolds:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stock, name)
 
-    async def hold(self, *args: Any, **options: Any) -> list[Shortage]:
+    async def hold(self, *args: Any, **options: Any) -> list[Shortage | OverLimit]:
         self.asked += 1
         return await self._stock.hold(*args, **options)
 

@@ -32,7 +32,7 @@ from cart.model import CartId, OrderId, Sku
 from cart.ports import DIGEST_CHARS
 from cart.redis_erasure import RedisCartErasure
 from cart.redis_merge import Merges
-from cart.sku_keys import hold_changes_key, holds_key, product_key, restocked_key
+from cart.sku_keys import hold_changes_key, holds_key, product_key, purchases_key, restocked_key
 from cart.stored import cart_key, keys_key
 from checkout.agents.bodies import Buyer, FulfillmentDetails
 from checkout.agents.session import Session
@@ -446,7 +446,8 @@ def all_scripts() -> dict[str, Script]:
 )
 def test_the_keys_of_any_sku_and_of_any_cart_share_a_slot(text: str, drawn: bytes) -> None:
     sku = Sku(text)
-    assert len({slot_of(key(sku)) for key in (product_key, holds_key, hold_changes_key, restocked_key)}) == 1
+    of_sku = (product_key, holds_key, hold_changes_key, purchases_key, restocked_key)
+    assert len({slot_of(key(sku)) for key in of_sku}) == 1
     cart_id = new_cart_id(lambda count: drawn[:count])
     order_id = order_id_for(cart_id, 1)
     partition = partition_of(cart_id)

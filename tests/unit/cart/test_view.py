@@ -5,7 +5,7 @@ import json
 import msgspec
 
 from cart import responses
-from cart.model import Cart, CartId, Line, OrderId, Product, Sku, Status
+from cart.model import Cart, CartId, Line, OrderId, Product, Sku, Status, Terms
 from cart.view import CartView
 
 T0 = 1_795_759_200_000
@@ -16,6 +16,7 @@ PRODUCTS = {
         Product(Sku('B "1"'), "Lämpchen £5 💡 \\ \n", 1_250_000, "GBP"),
         Product(Sku("EURO"), "Abroad", 100, "EUR"),
         Product(Sku("FREE"), "Gift", 0, "GBP"),
+        Product(Sku("TICKET"), "Ticket", 100, "GBP", terms=Terms(per_shopper=2)),
     )
 }
 
@@ -110,6 +111,15 @@ def test_a_line_of_a_product_no_longer_sold_shows_the_quoted_price_and_a_warning
         }
     ]
     assert body["total"] == money(597)
+
+
+def test_a_line_above_the_limit_for_one_shopper_warns_of_it() -> None:
+    enough, too_many = (
+        json.loads(view(Line(Sku("TICKET"), quantity, 100)).to_json())["lines"][0] for quantity in (2, 3)
+    )
+    assert "warnings" not in enough
+    assert too_many["warnings"] == [{"code": "per-shopper-limit", "limit": 2}]
+    assert too_many["total"] == money(300)
 
 
 def test_a_product_now_sold_in_another_currency_is_unavailable_in_the_cart() -> None:

@@ -350,3 +350,18 @@ def test_a_file_may_have_terms_of_which_an_empty_one_is_the_default(tmp_path: Pa
         NumberedRow(2, CatalogRow(Sku("B"), terms='{"tax_class":null}')),
         Rejection(3, "tax_class must be a string or null"),
     ]
+
+
+def test_a_file_may_limit_units_per_shopper(tmp_path: Path) -> None:
+    assert records(tmp_path, b"sku,per_shopper\nA, 2 \nB,\nC,0\nD,-1\n") == [
+        NumberedRow(2, CatalogRow(Sku("A"), terms='{"per_shopper":2}')),
+        NumberedRow(3, CatalogRow(Sku("B"), terms='{"per_shopper":null}')),
+        NumberedRow(4, CatalogRow(Sku("C"), terms='{"per_shopper":null}')),
+        Rejection(5, "per_shopper '-1' is no whole number of 0 to 1000000000000"),
+    ]
+    lines = b'{"sku":"A","per_shopper":2}\n{"sku":"B","per_shopper":"3"}\n{"sku":"C","per_shopper":null}'
+    assert records(tmp_path, lines, ".jsonl") == [
+        NumberedRow(1, CatalogRow(Sku("A"), terms='{"per_shopper":2}')),
+        NumberedRow(2, CatalogRow(Sku("B"), terms='{"per_shopper":3}')),
+        NumberedRow(3, CatalogRow(Sku("C"), terms='{"per_shopper":null}')),
+    ]

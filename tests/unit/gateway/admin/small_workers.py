@@ -87,6 +87,8 @@ class SmallWorker:
             "cancel_order": self._note,
             "mark_order": self._note,
             "show_stock": self._note,
+            "show_terms": self._note,
+            "change_terms": self._note,
             "list_holds": self._note,
             "set_stock": self._note,
             "add_stock": self._note,

@@ -86,6 +86,7 @@ CONTRACT = {
     "idempotency-key-in-progress": 409,
     "price-changed": 409,
     "out-of-stock": 409,
+    "shopper-limit": 409,
     "total-mismatch": 409,
     "card-data-refused": 422,
     "overloaded": 503,
