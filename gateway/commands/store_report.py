@@ -49,7 +49,10 @@ def _print(report: Report, earlier: Report | None, say: Say) -> None:
         columns += ["KEYS SINCE", "BYTES SINCE", "BYTES A DAY"]
     print_table(columns, [_row(size, before, elapsed_s, earlier is not None) for size in report.kinds])
     if report.hot:
-        print_table(("HOT", "KIND", "COUNTER"), [(hot.name, hot.kind, f"{hot.counter:,}") for hot in report.hot])
+        hot = [(" ".join([each.name, *each.tags]), each.kind, f"{each.counter:,}") for each in report.hot]
+        print_table(("HOT", "KIND", "COUNTER"), hot)
+    if report.crowded:
+        print_table(("SKU", "ORDERS IN FLIGHT"), [(each.name, f"{each.counter:,}") for each in report.crowded])
     if report.slow:
         slow = [(each.name, f"{each.calls:,}", f"{each.longest_us:,}") for each in report.slow]
         print_table(("SLOW", "CALLS IN THE LOG", "LONGEST, µs"), slow)

@@ -6,7 +6,6 @@ Each server is asked by itself. A part that the user of the store may not ask fo
 from __future__ import annotations
 
 import asyncio
-import heapq
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.commands.hot_keys import HotKey, HotKeys
 from store import ReplyError, Script, Store, servers_of
 from store.keys import kind_of
 
 OTHER: Final = "other"
-HOTTEST: Final = 10
 SLOWEST: Final = 10
 # The keys of one SCAN, and between two pauses.
 _PAGE: Final = 100
@@ -27,6 +26,7 @@ _ALL_OF: Final = 100
 _ONE_IN: Final = 10
 # The newest entries of the slow log of each server; its length is 128 unless it is configured.
 _SLOWLOG: Final = 128
+NONE_SLOW: Final = "none took as long as slowlog-log-slower-than of the servers, 10 ms unless it is configured"
 
 
 class KindSize(msgspec.Struct):
@@ -37,14 +37,6 @@ class KindSize(msgspec.Struct):
     measured: int = 0
     measured_bytes: int = 0
     bytes: int | None = None
-
-
-class HotKey(msgspec.Struct):
-    """A key, or a slot, with its counter: the logarithmic one of LFU, or the microseconds of a slot."""
-
-    name: str
-    kind: str
-    counter: int
 
 
 class SlowCalls(msgspec.Struct):
@@ -71,6 +63,7 @@ class Report(msgspec.Struct):
     servers: int
     kinds: list[KindSize] = []
     hot: list[HotKey] = []
+    crowded: list[HotKey] = []
     slow: list[SlowCalls] = []
     commands: list[CommandTime] = []
     notes: dict[str, str] = {}
@@ -97,26 +90,28 @@ class Survey:
         self._clock = clock
         self._sleep = sleep
         self._sizes: dict[str, KindSize] = {}
-        self._hot: list[tuple[int, str, str]] = []
         self._notes: dict[str, str] = {}
-        self._has_lfu = False
+        self._hot = HotKeys(self._ask)
         self._looked_at = 0
 
     async def run(self, progress: Callable[[int, int | None], None]) -> Report:
         """The report; `progress` is given the keys looked at and, if it is known, their number. Raises `StoreError`."""
         seconds, _ = await self._servers[0].execute("TIME")
         infos = [_fields(await server.execute("INFO", "everything")) for server in self._servers]
-        self._has_lfu = all("lfu" in info.get("maxmemory_policy", "") for info in infos)
+        await self._hot.begin(self._servers, infos)
         of = sum(_keys_of(info) for info in infos)
         began = self._clock()
         for server in self._servers:
             await self._scan(server, began, of, progress)
         slow = await self._slow()
+        if self._hot.note is not None:
+            self._notes["hot keys"] = self._hot.note
         return Report(
             at=int(seconds),
             servers=len(self._servers),
             kinds=sorted(map(_estimated, self._sizes.values()), key=lambda size: (-(size.bytes or 0), size.kind)),
-            hot=await self._hottest(infos),
+            hot=self._hot.hottest,
+            crowded=self._hot.crowded,
             slow=slow,
             commands=_command_times(infos),
             notes=self._notes,
@@ -143,12 +138,7 @@ class Survey:
             if used is not None:
                 size.measured += 1
                 size.measured_bytes += used
-        if self._has_lfu:
-            counter = await self._ask("hot keys", server, "OBJECT", "FREQ", key)
-            if counter is not None:
-                heapq.heappush(self._hot, (counter, key.decode(errors="backslashreplace"), name))
-                if len(self._hot) > HOTTEST:
-                    heapq.heappop(self._hot)
+        await self._hot.look(server, key, name)
 
     async def _ask(self, section: str, server: Store, *command: str | bytes | int) -> Any:
         """The reply; None if the user may not ask, or the server cannot say, with a note the first time."""
@@ -161,20 +151,6 @@ class Survey:
                 self._notes[section] = str(error)
             return None
 
-    async def _hottest(self, infos: Sequence[Mapping[str, str]]) -> list[HotKey]:
-        if self._has_lfu:
-            return [HotKey(key, kind, counter) for counter, key, kind in sorted(self._hot, reverse=True)]
-        if any(info.get("cluster_enabled") != "1" for info in infos):
-            self._notes["hot keys"] = "the server counts the use of keys with a maxmemory-policy of LFU only"
-            return []
-        slots: list[HotKey] = []
-        for server in self._servers:
-            command = ("CLUSTER", "SLOT-STATS", "ORDERBY", "CPU-USEC", "LIMIT", HOTTEST, "DESC")
-            for slot, stats in await self._ask("hot keys", server, *command) or ():
-                used = _pairs(stats)[b"cpu-usec"]
-                slots.append(HotKey(f"slot {slot}", "slot", used))
-        return sorted(slots, key=lambda hot: -hot.counter)[:HOTTEST]
-
     async def _slow(self) -> list[SlowCalls]:
         names = script_names()
         found: dict[str, SlowCalls] = {}
@@ -186,6 +162,8 @@ class Survey:
                 calls = found.setdefault(name, SlowCalls(name))
                 calls.calls += 1
                 calls.longest_us = max(calls.longest_us, took_us)
+        if not found:
+            self._notes.setdefault("slow scripts", NONE_SLOW)
         return sorted(found.values(), key=lambda calls: -calls.longest_us)[:SLOWEST]
 
 
@@ -242,7 +220,3 @@ def _command_times(infos: Sequence[Mapping[str, str]]) -> list[CommandTime]:
                 total.calls += int(numbers["calls"])
                 total.total_us += int(numbers["usec"])
     return sorted(totals.values(), key=lambda total: -total.total_us)[:SLOWEST]
-
-
-def _pairs(flat: Any) -> Mapping[bytes, int]:
-    return flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))

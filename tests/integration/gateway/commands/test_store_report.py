@@ -13,8 +13,11 @@ import pytest
 from redis.crc import key_slot
 
 from benchmarks.harness.store_cluster import store_cluster
+from cart.model import Sku
+from cart.sku_keys import holds_key
 from gateway.cli.main import main
-from gateway.commands.store_survey import Survey, script_names
+from gateway.commands.hot_keys import NO_SLOT_STATS, NOT_COUNTED, SLOTS_NOT_COUNTED
+from gateway.commands.store_survey import NONE_SLOW, Survey, script_names
 from gateway.prerequisites.permissions import REPORT, acl_rules, report_rules
 from store import Client, open_client, open_store_client
 from store.embedded import EmbeddedServer
@@ -22,6 +25,7 @@ from tests.integration.gateway.prerequisites.test_permissions import opened
 from tests.integration.store.test_slots import SlotStore, Uses, all_scripts
 
 PAGE = Path(__file__).parents[4] / "docs/store.md"
+REDIS = Path(shutil.which("redis-server") or "/none")
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +146,9 @@ async def test_a_user_with_the_documented_rules_gets_each_section_and_one_withou
         assert report.keys == 1
         notes[user] = report.notes
     await admin.close()
-    assert notes["whole"].keys() == {"hot keys"}
-    assert "LFU" in notes["whole"]["hot keys"]
+    assert notes["whole"] == {"hot keys": NOT_COUNTED, "slow scripts": NONE_SLOW}
     assert notes["plain"].keys() == {"hot keys", "bytes", "slow scripts"}
+    assert "NOPERM" in notes["plain"]["slow scripts"]
     assert "NOPERM" in notes["plain"]["bytes"]
 
 
@@ -193,15 +197,19 @@ async def test_a_cluster_is_looked_at_as_a_whole_and_has_its_busiest_slots(tmp_p
         try:
             for number in range(300):
                 await store.execute("SET", f"of somebody else {number}", 1)
+            await store.execute("SET", "{busy}", 1)
             # Far more than all else: on a busy machine a call of another slot may be paused for milliseconds.
             for _ in range(3000):
                 await store.execute("GET", "{busy}")
             report = await Survey(store, rate=1e6).run(lambda _looked_at, _of: None)
         finally:
             await store.close()
-    assert (report.servers, report.keys) == (3, 300)
-    assert report.notes == {}
-    assert f"slot {key_slot(b'{busy}')}" in {hot.name for hot in report.hot}
+    assert (report.servers, report.keys) == (3, 301)
+    assert "hot keys" not in report.notes
+    busy = next(hot for hot in report.hot if hot.name == f"slot {key_slot(b'{busy}')}")
+    assert (busy.kind, busy.tags) == ("slot", ["{busy}"])
+    assert busy.counter > 0
+    assert [hot.counter for hot in report.hot] == sorted((hot.counter for hot in report.hot), reverse=True)
 
 
 async def test_a_cluster_that_counts_no_slots_says_so(tmp_path: Path) -> None:
@@ -212,10 +220,31 @@ async def test_a_cluster_that_counts_no_slots_says_so(tmp_path: Path) -> None:
         finally:
             await store.close()
     assert report.hot == []
-    assert report.notes.keys() == {"hot keys"}
+    assert report.notes["hot keys"] == SLOTS_NOT_COUNTED
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+@pytest.mark.skipif(not REDIS.exists(), reason="redis-server is not installed")
+async def test_a_cluster_of_redis_says_that_it_cannot_count_slots(tmp_path: Path) -> None:
+    with store_cluster(tmp_path, replicas=False, program=REDIS) as servers:
+        store = await open_store_client(servers.url, deadline_s=30.0)
+        try:
+            report = await Survey(store, rate=1e6).run(lambda _looked_at, _of: None)
+        finally:
+            await store.close()
+    assert report.notes["hot keys"] == NO_SLOT_STATS
+
+
+async def test_the_skus_with_most_orders_in_flight_are_shown(store: Client) -> None:
+    for number in range(15):
+        for order in range(number):
+            await store.execute("HSET", holds_key(Sku(f"sku {number}")), f"order {order}", "1 0 1")
+    report = await Survey(store, rate=1e6).run(lambda _looked_at, _of: None)
+    assert [(each.name, each.counter) for each in report.crowded] == [
+        (f"sku {number}", number) for number in range(14, 4, -1)
+    ]
+
+
+@pytest.mark.skipif(not REDIS.exists(), reason="redis-server is not installed")
 async def test_redis_is_reported_as_well(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     words = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
@@ -229,4 +258,4 @@ async def test_redis_is_reported_as_well(tmp_path: Path) -> None:
         process.terminate()
         process.wait()
     assert [(size.kind, size.keys, size.measured) for size in report.kinds] == [("partitions", 1, 1)]
-    assert report.notes.keys() == {"hot keys"}
+    assert report.notes.keys() == {"hot keys", "slow scripts"}
