@@ -26,6 +26,10 @@ from primitives.unit_of_work import unit_of_work
 BATCH: Final = 10
 # So often a refused entry is sent before it is left to the sweep.
 MAX_REFUSALS: Final = 8
+SWEEP_S: Final = 2.0
+MIN_AGE_S: Final = 5.0
+# An entry whose process died is seen, and later submitted, by one of the sweeps, which are one and a half times `SWEEP_S` apart at most.
+SUBMITTED_WITHIN_S: Final = MIN_AGE_S + 2 * 1.5 * SWEEP_S
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +67,8 @@ class OutboxDispatcher:
         senders: int = 4,
         linger_s: float = 0.005,
         max_waiting: int = 10_000,
-        sweep_s: float = 2.0,
-        min_age_s: float = 5.0,
+        sweep_s: float = SWEEP_S,
+        min_age_s: float = MIN_AGE_S,
         first_backoff_s: float = 0.1,
         max_backoff_s: float = 5.0,
         on_sent: Callable[[OrderId], None] | None = None,

@@ -16,6 +16,9 @@ from primitives.rounds import try_round
 
 # A claim holds stock only while it is valid, so all its holds have expired at this age.
 AGE_S: Final = (CLAIM_MS + HOLD_MS) / 1000
+INTERVAL_S: Final = 10.0
+# A claim is seen, and later closed, by one of the sweeps, which are one and a half intervals apart at most.
+CLOSED_WITHIN_S: Final = AGE_S + 2 * 1.5 * INTERVAL_S
 
 
 class StockSweeper:
@@ -31,7 +34,7 @@ class StockSweeper:
         stock: Stock,
         *,
         pinned: Callable[[], AbstractContextManager[None]] = nullcontext,
-        interval_s: float = 10.0,
+        interval_s: float = INTERVAL_S,
         age_s: float = AGE_S,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+from checkout.outbox import SUBMITTED_WITHIN_S
+from checkout.ports.stock import HOLD_MS
+from checkout.sweeper import CLOSED_WITHIN_S
 
 Kind = Literal["order", "claim", "outbox", "sku"]
 
@@ -28,13 +32,21 @@ class Finding(msgspec.Struct, frozen=True):
         return self.rule, self.subject, self.part
 
 
+# For so long the queue may be away, or no gateway run, as in an upgrade or a failover.
+GRACE_S: Final = 600.0
+
+
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How long each may wait, in ms. `order_ms` is the time without a sign of life of an order in flight."""
+    """How long each may wait, in ms.
+
+    `order_ms` is the time without a sign of life of an order in flight, `hold_ms` that of a hold without an order behind its expiry.
+    """
 
     order_ms: int = 3_600_000
-    outbox_ms: int = 600_000
-    claim_ms: int = 600_000
-    hold_ms: int = 600_000
+    outbox_ms: int = round((SUBMITTED_WITHIN_S + GRACE_S) * 1000)
+    claim_ms: int = round((CLOSED_WITHIN_S + GRACE_S) * 1000)
+    # The claim of the hold is as old as the hold, or older.
+    hold_ms: int = round((CLOSED_WITHIN_S + GRACE_S) * 1000) - HOLD_MS
 
 
 DEFAULT_BOUNDS = Bounds()

@@ -9,7 +9,7 @@ import pytest
 
 from cart.model import OrderId
 from checkout.errors import ServiceUnavailable
-from checkout.outbox import OutboxDispatcher
+from checkout.outbox import SUBMITTED_WITHIN_S, SWEEP_S, OutboxDispatcher
 from checkout.ports.outbox import OutboxEntry
 from checkout.ports.queue import OrderQueue, Outgoing
 from tests.virtual_time import in_virtual_time, loop_time
@@ -242,6 +242,16 @@ async def test_the_sweep_leaves_young_entries_to_the_process_that_wrote_them() -
         await seconds(5.0)
         assert not queue.messages
         await seconds(0.2)
+        assert queue.messages == [b"message 1"]
+
+
+@in_virtual_time
+async def test_the_entry_of_a_process_that_died_is_sent_within_the_bound() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    async with running(outbox, queue, sweep_s=SWEEP_S, chance=lambda: 1.0):
+        await asyncio.sleep(0.1)
+        outbox.write(1)  # behind a sweep
+        await asyncio.sleep(SUBMITTED_WITHIN_S)
         assert queue.messages == [b"message 1"]
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from cart.model import OrderId, Sku
 from checkout.ports.orders import OpenClaim
-from checkout.sweeper import StockSweeper
-from tests.virtual_time import in_virtual_time
+from checkout.sweeper import CLOSED_WITHIN_S, StockSweeper
+from tests.virtual_time import in_virtual_time, loop_time
 
 
 class FakeClaims:
@@ -71,6 +71,18 @@ async def test_a_claim_with_a_valid_hold_stays_open() -> None:
     stock.still_held = {OrderId("one")}
     assert await sweeper_of(claims, stock, age_s=0.0).sweep() == 1
     assert [left.order_id for left in claims.claims] == ["one"]
+
+
+@in_virtual_time
+async def test_an_abandoned_claim_is_closed_within_its_bound() -> None:
+    claims = FakeClaims()
+    longest_pauses = StockSweeper(claims, FakeStock(), clock=loop_time, chance=lambda: 1.0)  # type: ignore[arg-type]
+    running = asyncio.create_task(longest_pauses.run())
+    await asyncio.sleep(0.1)
+    claims.claims = [claim("begun behind a sweep")]
+    await asyncio.sleep(CLOSED_WITHIN_S)
+    assert claims.claims == []
+    running.cancel()
 
 
 @in_virtual_time
