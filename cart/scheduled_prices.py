@@ -22,6 +22,10 @@ class ScheduledPrice(msgspec.Struct, frozen=True, gc=False, array_like=True):
     start: int
     until: int
 
+    def overlaps(self, other: ScheduledPrice) -> bool:
+        """Whether both hold at some instant."""
+        return self.start < other.until and other.start < self.until
+
 
 Periods = tuple[ScheduledPrice, ...]
 

@@ -35,7 +35,7 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     @property
     def has_scheduled_prices(self) -> bool:
         """Whether it gives the product scheduled prices."""
-        return self.terms is not None and bool(msgspec.json.decode(self.terms).get("scheduled_prices"))
+        return self.terms is not None and bool(terms_of(self).scheduled_prices)
 
     @property
     def is_count(self) -> bool:
@@ -54,6 +54,11 @@ def row_of(product: Product) -> CatalogRow:
         category=product.category,
         terms=terms,
     )
+
+
+def terms_of(row: CatalogRow) -> Terms:
+    """The terms that a row of a whole product names."""
+    return patched_terms(NO_TERMS, row.terms)
 
 
 def patched_terms(terms: Terms, patch: str | None) -> Terms:

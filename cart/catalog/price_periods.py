@@ -56,7 +56,7 @@ def checked(periods: Sequence[ScheduledPrice]) -> Periods:
         if each.until <= each.start:
             raise PeriodsInvalid(f"has a scheduled price that ends before it begins: {described(each)}")
     for before, after in pairwise(ordered):
-        if after.start < before.until:
+        if before.overlaps(after):
             raise PeriodsInvalid(f"has scheduled prices that overlap: {described(before)} and {described(after)}")
     return ordered
 

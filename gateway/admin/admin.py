@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from gateway.admin.act_log import ActLog, AdminHandler
 from gateway.admin.metrics_page import metrics_page
 from gateway.admin.order_routes import OrderRoutes
+from gateway.admin.price_routes import PriceRoutes
 from gateway.admin.privacy_routes import PrivacyRoutes
 from gateway.admin.responses import HEADERS, Problem, invalid, json_response, read_body
 from gateway.admin.status import Status
@@ -86,6 +87,7 @@ class Admin:
                 web.post("/admin/v1/workers/replace", self._replace),
                 *OrderRoutes(self._call_any).routes(),
                 *StockRoutes(self._call_any).routes(),
+                *PriceRoutes(self._call_any).routes(),
                 *WebhookRoutes(self._call_any).routes(),
                 *PrivacyRoutes(self._call_any).routes(),
             ]

@@ -1,4 +1,4 @@
-"""The command line: `peakgate serve`, `config …`, `catalog …`, `stock …`, `orders …`, `audit`, `store …`, `workflow export`, `aws bootstrap`, `replay`.
+"""The command line: `peakgate serve`, `config …`, `catalog …`, `stock …`, `prices …`, `orders …`, `audit`, `store …`, `workflow export`, `aws bootstrap`, `replay`.
 
 Exit codes: 0 success, 1 it did not work, 64 wrong usage or settings, 69 something that it needs cannot be reached (sysexits.h).
 Each failure is one line on standard error.
@@ -13,7 +13,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.build import MODE, VERSION, StaleBuild, check_build
-from gateway.cli import audit, aws, catalog, config, orders, privacy, replay, serve, stock, store, webhooks, workflow
+from gateway.cli import (
+    audit,
+    aws,
+    catalog,
+    config,
+    orders,
+    prices,
+    privacy,
+    replay,
+    serve,
+    stock,
+    store,
+    webhooks,
+    workflow,
+)
 from gateway.cli.messages import fail, say
 from gateway.cli.parsers import EX_USAGE, Parser, flags
 from gateway.log_format import configure
@@ -57,6 +71,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     config.add_parser(commands)
     catalog.add_parser(commands)
     stock.add_parser(commands)
+    prices.add_parser(commands)
     orders.add_parser(commands)
     audit.add_parser(commands)
     store.add_parser(commands)

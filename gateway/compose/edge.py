@@ -17,6 +17,7 @@ from gateway.admin.archive_stats import ArchiveStats
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.event_relay_stats import EventRelayStats
 from gateway.admin.order_stats import OrderStats
+from gateway.admin.price_commands import PriceCommands
 from gateway.admin.privacy_commands import PrivacyCommands
 from gateway.admin.stalled_order_stats import StalledOrderStats
 from gateway.admin.webhook_stats import WebhookStats
@@ -261,6 +262,7 @@ async def open_edge(
         {
             **commands.by_name,
             **order_commands,
+            **(PriceCommands(shop.price_desk).by_name if shop is not None else {}),
             **webhook_commands(webhooks, backends).by_name,
             **PrivacyCommands(open_eraser(backends)).by_name,
         },

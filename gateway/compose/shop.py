@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cart.catalog.handlers import ProductHandlers
+from cart.catalog.price_desk import PriceDesk
 from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.catalog.redis_trends import RedisTrends
 from cart.catalog.search_feed import SearchFeed
@@ -46,6 +47,8 @@ from primitives.stream_limit import StreamLimit
 from store import open_subscriber
 
 _DAY_S: Final = 86_400
+# Of the admin API, which waits for a command for 10 s.
+_LEASE_WAIT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Shop:
     routes: Sequence[Route]
     reports: FactIntake
     trending: Trending | None
+    price_desk: PriceDesk
 
 
 async def open_shop(  # noqa: PLR0917 - each is a part of a process that is opened once
@@ -131,7 +135,14 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
             prices=prices,
         ),
     )
-    return Shop(checkout, streams, routes, reports, trending)
+    return Shop(
+        checkout,
+        streams,
+        routes,
+        reports,
+        trending,
+        PriceDesk(catalog, index, lease_wait_s=_LEASE_WAIT_S),
+    )
 
 
 def _webhook_routes(settings: Settings, intake: FactIntake) -> Sequence[Route]:

@@ -92,6 +92,10 @@ class SmallWorker:
             "list_holds": self._note,
             "set_stock": self._note,
             "add_stock": self._note,
+            "show_prices": self._note,
+            "set_price": self._note,
+            "schedule_prices": self._note,
+            "clear_prices": self._note,
             **self.policies.commands,
         }
         return {name: self._perhaps_stuck(name, command) for name, command in commands.items()}

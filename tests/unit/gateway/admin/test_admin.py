@@ -21,6 +21,11 @@ from gateway.control.runtime_directory import RuntimeDirectory
 from tests.unit.gateway.admin.small_workers import Fleet, write
 
 TOKEN = "a-token-of-the-tests"
+EVENT: dict[str, Any] = {
+    "from": "2026-11-27T06:00Z",
+    "until": "2026-11-28T06:00Z",
+    "prices": [{"sku": "85123A", "price": 199}],
+}
 SWITCH = '[[switches]]\nname = "search"\n'
 
 
@@ -433,6 +438,10 @@ async def test_an_act_on_an_order_without_a_worker_is_503(desk: Desk) -> None:
         ("GET", "stock/A%2FB/holds?limit=5&cursor=7", None, {"sku": "A/B", "limit": 5, "cursor": "7"}),
         ("POST", "stock/85123A", {"set": 0}, {"sku": "85123A", "units": 0, "key": "k1"}),
         ("POST", "stock/85123A", {"add": -3}, {"sku": "85123A", "units": -3, "key": "k1"}),
+        ("GET", "prices/BANK%20CHARGES", None, {"sku": "BANK CHARGES"}),
+        ("PUT", "prices/85123A", {"price": 0}, {"sku": "85123A", "price": 0}),
+        ("DELETE", "prices/85123A/scheduled", None, {"sku": "85123A"}),
+        ("POST", "prices", EVENT, {"prices": [["85123A", 199]], "from": EVENT["from"], "replace": False}),
     ],
 )
 async def test_orders_stock_and_dead_letters_are_the_affair_of_any_worker(
@@ -464,6 +473,11 @@ async def test_orders_stock_and_dead_letters_are_the_affair_of_any_worker(
         ("POST", "stock/85123A", {"set": -1}, 422),
         ("POST", "stock/85123A", {"add": 1.5}, 422),
         ("POST", "stock/85123A", {"add": 0}, 422),
+        ("PUT", "prices/85123A", {"price": -1}, 422),
+        ("PUT", "prices/85123A", {"price": 1.99}, 422),
+        ("POST", "prices", {**EVENT, "prices": []}, 422),
+        ("POST", "prices", {**EVENT, "prices": [{"sku": "A", "price": 1}] * 1001}, 422),
+        ("POST", "prices", {"prices": EVENT["prices"], "from": EVENT["from"]}, 422),
     ],
 )
 async def test_a_wrong_request_reaches_no_worker(
