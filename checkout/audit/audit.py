@@ -16,9 +16,7 @@ from cart.ids import partition_of
 from cart.model import CartId, OrderId, Sku
 from checkout.audit.finding import DEFAULT_BOUNDS, Bounds, Finding
 from checkout.audit.pacer import Pacer
-from checkout.audit.rules import ORDER_RULES
-from checkout.audit.rules.stock import stock, stray_hold
-from checkout.audit.rules.stock_sum import stock_sum
+from checkout.audit.rules import ORDER_RULES, SKU_RULES
 from checkout.audit.rules.waiting import claim, outbox
 from checkout.ports.books import Books, Entry
 
@@ -62,7 +60,7 @@ class _Round:
         orders = [entry for entry in entries if entry.order is not None]
         self.looked_at += len(entries)
         self.counts.update(map(_became, orders))
-        self.skus.update(line.sku for entry in orders if entry.order is not None for line in entry.order.lines)
+        self.skus.update(sku for entry in orders if entry.order is not None for sku in entry.order.skus)
 
     def report(self, findings: Sequence[Finding] = ()) -> AuditReport:
         """The round as it is now."""
@@ -174,7 +172,7 @@ class Audit:
     async def _of_stock(self, sku: Sku) -> list[Finding]:
         found: list[Finding] = []
         async for record in self._books.stock(sku):
-            found += [*stock([record]), *stock_sum([record]), *stray_hold([record], self._bounds)]
+            found += [each for rule in SKU_RULES for each in rule(record, self._bounds)]
             await self._pacer.after(record.holds)
             for page in _pages(record.ended):
                 found += self._of_orders(await self._read(page))

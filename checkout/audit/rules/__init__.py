@@ -1,4 +1,4 @@
-"""The rules, a file each: functions from entries of the books to findings. `ORDER_RULES` are those of orders."""
+"""The rules, a file each: functions from what the books say of a subject to findings. A new rule is a file and a line of its table."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from checkout.audit.rules.listing import listing
 from checkout.audit.rules.money import money
 from checkout.audit.rules.number import number
 from checkout.audit.rules.payment import payment
+from checkout.audit.rules.stock import stock, stray_hold
+from checkout.audit.rules.stock_sum import stock_sum
 from checkout.audit.rules.stuck import stuck
-from checkout.ports.books import Entry
+from checkout.audit.rules.waiting import claim, outbox
+from checkout.ports.books import Entry, StockRecord
 
+SkuRule = Callable[[StockRecord, Bounds], Iterator[Finding]]
 OrderRule = Callable[[Entry, Bounds], Iterator[Finding]]
 ORDER_RULES: Final[tuple[OrderRule, ...]] = (
     document,
@@ -31,5 +35,6 @@ ORDER_RULES: Final[tuple[OrderRule, ...]] = (
     money,
     number,
 )
+SKU_RULES: Final[tuple[SkuRule, ...]] = (stock, stock_sum, stray_hold)
 # The names that a finding may have.
-RULES: Final = (*(rule.__name__ for rule in ORDER_RULES), "outbox", "claim", "stray_hold", "stock", "stock_sum")
+RULES: Final = tuple(rule.__name__ for rule in (*ORDER_RULES, *SKU_RULES, outbox, claim))

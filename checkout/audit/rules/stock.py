@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from checkout.audit.finding import Bounds, Finding
 from checkout.audit.remedies import restore
 from checkout.ports.books import StockRecord
 
 
-def stock(records: Iterable[StockRecord]) -> Iterator[Finding]:
+def stock(record: StockRecord, _bounds: Bounds) -> Iterator[Finding]:
     """The available units are a number, and not below zero."""
-    for record in records:
-        if record.available is None:
-            continue  # a SKU that left the catalogue
-        if not record.available.isdecimal():
-            detail = f"its available stock is {record.available}"
-            yield Finding("stock", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
+    # A SKU that left the catalogue has none.
+    if record.available is not None and not record.available.isdecimal():
+        detail = f"its available stock is {record.available}"
+        yield Finding("stock", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
 
 
-def stray_hold(records: Iterable[StockRecord], bounds: Bounds) -> Iterator[Finding]:
+def stray_hold(record: StockRecord, bounds: Bounds) -> Iterator[Finding]:
     """Only orders hold stock, and for a time checkouts: no sale is without an order, and no hold outlives its bound."""
-    for record in records:
-        for order_id, hold in record.strays.items():
-            if hold.until_ms is None or record.now_ms - hold.until_ms > bounds.hold_ms:
-                detail = f"{hold.quantity} units are {'sold' if hold.until_ms is None else 'held'} for {order_id}, which is no order"
-                remedy = restore(order_id)
-                yield Finding("stray_hold", "sku", record.sku, detail, remedy, part=order_id)
+    for order_id, hold in record.strays.items():
+        if hold.until_ms is None or record.now_ms - hold.until_ms > bounds.hold_ms:
+            detail = f"{hold.quantity} units are {'sold' if hold.until_ms is None else 'held'} for {order_id}, which is no order"
+            yield Finding("stray_hold", "sku", record.sku, detail, restore(order_id), part=order_id)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from checkout.audit.finding import Finding
+from checkout.audit.finding import Bounds, Finding
 from checkout.ports.books import StockRecord
 
 
-def stock_sum(records: Iterable[StockRecord]) -> Iterator[Finding]:
+def stock_sum(record: StockRecord, _bounds: Bounds) -> Iterator[Finding]:
     """Units for sale are those imported and adjusted, less those sold and held."""
-    for record in records:
-        book = record.book
-        if book is not None and book.available != book.expected:
-            detail = (
-                f"{book.available} units are for sale, and {book.imported} imported + {book.adjusted} adjusted "
-                f"- {book.sold} sold - {book.held} held = {book.expected}"
-            )
-            yield Finding("stock_sum", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
+    book = record.book
+    if book is not None and book.available != book.expected:
+        detail = (
+            f"{book.available} units are for sale, and {book.imported} imported + {book.adjusted} adjusted "
+            f"- {book.sold} sold - {book.held} held = {book.expected}"
+        )
+        yield Finding("stock_sum", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")

@@ -34,4 +34,4 @@ def test_a_hold_without_an_order_is_named_behind_its_expiry() -> None:
     late, in_time = OrderId("late"), OrderId("in time")
     strays = {late: Hold(1, 1000), in_time: Hold(1, 1001)}
     record = StockRecord(Sku("mug"), "1", 2, strays, [], now_ms=2001)
-    assert [each.part for each in stray_hold([record], Bounds(hold_ms=1000))] == [late]
+    assert [each.part for each in stray_hold(record, Bounds(hold_ms=1000))] == [late]
