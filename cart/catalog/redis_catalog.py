@@ -88,9 +88,11 @@ class RedisPriceBook:
         self._cached: dict[Sku, Product] = {}
         self._cached_since = clock()
         self._epoch: bytes | None = None
-        # The cached products with scheduled prices, and the instant at which the first of them changes.
-        self._scheduled: set[Sku] = set()
+        # The instant at which the first price of the mapping changes.
         self._changes_at: int | None = None
+        # The products of mappings before such a change. The price of now is computed once a product is asked for: the start
+        # of an event for very many products does not hold up the loop.
+        self._outdated: dict[Sku, Product] = {}
 
     @property
     def current(self) -> Mapping[Sku, Product]:
@@ -103,14 +105,26 @@ class RedisPriceBook:
         missing = [sku for sku in skus if sku not in cached]
         if not missing:
             return cached
-        fetched = await self._fetch(missing)
+        outdated = {sku: self._outdated[sku] for sku in missing if sku in self._outdated}
+        if len(outdated) == len(missing):
+            return self._add(cached, outdated, skus)
+        fetched = await self._fetch([sku for sku in missing if sku not in outdated])
+        return self._add(cached, outdated | fetched, skus)
+
+    def _add(
+        self, cached: dict[Sku, Product], products: Mapping[Sku, Product], skus: Collection[Sku]
+    ) -> Mapping[Sku, Product]:
+        """The mapping with these products at their prices of now; another one, with those that are asked for, where they are too many."""
+        now = self._now_ms()
+        priced = {sku: product.at(now) for sku, product in products.items()}
         # Into the mapping that was current before the fetch: if a price has changed since, that mapping is no longer used.
-        if len(cached) + len(fetched) > self._max_products:
-            return self._replace_cache(cached, {sku: cached[sku] for sku in skus if sku in cached} | fetched)
-        for sku, product in fetched.items():
+        if len(cached) + len(priced) > self._max_products:
+            return self._replace_cache(cached, {sku: cached[sku] for sku in skus if sku in cached} | priced)
+        for sku, product in priced.items():
             cached.setdefault(sku, product)  # another call may have cached it meanwhile, at another price
+            self._outdated.pop(sku, None)
         if cached is self._cached:
-            self._follow(fetched.values())
+            self._follow(priced.values())
         return cached
 
     async def watch(self) -> None:
@@ -145,34 +159,28 @@ class RedisPriceBook:
         self.is_stale = unconfirmed_s > self._stale_after_s
 
     def _prices_of_now(self) -> dict[Sku, Product]:
-        """The current mapping; another one once a scheduled price has started or ended."""
-        if self._changes_at is None or (now := self._now_ms()) < self._changes_at:
-            return self._cached
-        changed = {sku: self._cached[sku].at(now) for sku in self._scheduled}
-        self._cached = self._cached | changed
-        self._changes_at = None
-        self._follow(changed.values())
+        """The current mapping; another one, empty at first, once a scheduled price has started or ended."""
+        if self._changes_at is not None and self._now_ms() >= self._changes_at:
+            self._outdated = self._outdated | self._cached
+            self._cached, self._changes_at = {}, None
         return self._cached
 
     def _follow(self, products: Iterable[Product]) -> None:
         """Take note of the next change of these products of the current mapping."""
         for product in products:
             if product.period is not None:
-                self._scheduled.add(product.sku)
                 self._changes_at = earlier(self._changes_at, product.price_ends_at)
 
     def _replace_cache(self, old: dict[Sku, Product], new: dict[Sku, Product]) -> dict[Sku, Product]:
         if old is self._cached:
             self._cached = new
             self._cached_since = self._clock()
-            self._scheduled, self._changes_at = set(), None
+            self._changes_at, self._outdated = None, {}
             self._follow(new.values())
         return new
 
     async def _fetch(self, skus: Sequence[Sku]) -> dict[Sku, Product]:
-        products = await fetch_products(self._store, [sku for sku in skus if parse_sku(sku) is not None])
-        now = self._now_ms()
-        return {sku: product.at(now) for sku, product in products.items()}
+        return await fetch_products(self._store, [sku for sku in skus if parse_sku(sku) is not None])
 
 
 async def fetch_products(store: Store, skus: Sequence[Sku]) -> dict[Sku, Product]:

@@ -97,7 +97,7 @@ async def prices(workers: list[Worker], cart_id: str) -> set[int]:
         for price in (
             await worker.price_of_cart(cart_id),
             await worker.price_of_page(),
-            worker.prices.current[MUG].price,
+            (await worker.prices.products([MUG]))[MUG].price,
         )
     }
 

@@ -33,6 +33,7 @@ class FakeStore:
         self.gate: Gate | None = None
         self.polled = asyncio.Event()
         self.outcome = b"new"
+        self.scheduled: dict[Sku, bytes] = {}
 
     async def execute(self, *command: Any) -> Any:
         self._fail()
@@ -49,7 +50,9 @@ class FakeStore:
             self.gate.reached.set()
             await self.gate.opened.wait()
         product: list[bytes | None] = [] if price is None else [b"NAME", b"%d" % price, b"GBP"]
-        return product + [None] * (len(command) - 2 - len(product))
+        members = product + [None] * (len(command) - 2 - len(product))
+        members[command.index("scheduled_prices") - 2] = self.scheduled.get(sku)
+        return members
 
     async def execute_blocking(self, *command: Any, timeout_s: float) -> Any:
         raise NotImplementedError
@@ -260,3 +263,50 @@ async def test_a_store_that_stays_away_ends_the_write(store: FakeStore, monkeypa
     store.failures = [StoreUnavailable("away")] * 100
     with pytest.raises(StoreUnavailable):
         await RedisCatalog(store).raise_epoch()
+
+
+async def test_a_scheduled_price_starts_and_ends_without_the_store(store: FakeStore) -> None:
+    now_ms = 0
+    store.scheduled[A] = b"[[80,1000,2000]]"
+    book = RedisPriceBook(store, now_ms=lambda: now_ms)
+    await book.products([A, B])
+    shown = []
+    for now_ms in (999, 1000, 1999, 2000, 3000):
+        store.failures = [StoreUnavailable("away")]
+        products = await book.products([B, A])
+        shown.append((now_ms, products[A].price, products[B].price))
+    assert shown == [(999, 100, 200), (1000, 80, 200), (1999, 80, 200), (2000, 100, 200), (3000, 100, 200)]
+    assert store.fetched == [A, B]
+
+
+async def test_products_of_before_a_change_leave_with_the_epoch(store: FakeStore) -> None:
+    now_ms = 0
+    store.scheduled[A] = b"[[80,1000,2000]]"
+    book = RedisPriceBook(store, now_ms=lambda: now_ms)
+    await book.refresh()
+    await book.products([A])
+    now_ms = 1000
+    assert A not in book.current
+    store.scheduled[A], store.epoch = b"[[70,1000,2000]]", b"1"
+    await book.refresh()
+    assert (await book.products([A]))[A].price == 70
+
+
+async def test_a_fetch_that_ends_after_a_change_has_the_price_of_then(store: FakeStore) -> None:
+    now_ms = 0
+    store.scheduled |= {A: b"[[80,1000,2000]]", B: b"[[90,1000,2000]]"}
+    book = RedisPriceBook(store, now_ms=lambda: now_ms)
+    await book.products([A])
+    store.gate = Gate()
+    fetching = asyncio.create_task(book.products([B]))
+    await asyncio.wait_for(store.gate.reached.wait(), WITHIN_S)
+    now_ms = 1000
+    assert (await book.products([A]))[A].price == 80
+    store.gate.opened.set()
+    assert (await asyncio.wait_for(fetching, WITHIN_S))[B].price == 90
+    store.gate = None
+    products = await book.products([A, B])
+    assert (products[A].price, products[B].price) == (80, 90)
+    now_ms = 2000
+    products = await book.products([A, B])
+    assert (products[A].price, products[B].price) == (100, 200)
