@@ -1,7 +1,7 @@
 """CPU time of the audit of the books: `python -m benchmarks.micro.audit_cost [--quick]`.
 
-In one process, with an embedded store: completed orders are stored, and audited whole. Then some of them change, as many as a shop
-completes in a minute, and a round of changes is audited. A round's CPU time is that of this process and that of the server.
+In one process, with an embedded store: orders are stored, of which 98 % are completed, 1 % cancelled and 1 % in flight, and audited whole. Then
+some of the completed ones change, as many as a shop completes in a minute, and a round of changes is audited. A round's CPU time is that of this process and that of the server.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -23,21 +24,23 @@ from benchmarks.harness.processes import cpu_time
 from benchmarks.harness.results import Result, results_table, write_results
 from cart.ids import new_cart_id, order_id_for, partition_of
 from cart.model import Sku
-from cart.sku_keys import product_key
+from cart.sku_keys import holds_key, product_key
 from checkout.audit.audit import Audit, AuditReport
 from checkout.order import Address, HistoryEntry, Order, OrderLine
 from checkout.order_number import order_number
-from checkout.order_status import OrderStatus
+from checkout.order_status import CancelReason, OrderStatus
 from checkout.payments.payment import Payment
 from checkout.privacy.memory_keys import MemoryKeys
 from checkout.privacy.order_codec import OrderCodec
 from checkout.privacy.sealer import Sealer
 from checkout.redis.books import RedisBooks
-from checkout.stored import encode_state, ended_key, number_key, order_key, status_key
+from checkout.stored import encode_state, ended_key, in_flight_key, number_key, order_key, status_key
 from store import Client, open_client
 from store.embedded import EmbeddedServer
 
 SKUS: Final = 4_000
+DROP: Final = Sku("drop")
+IMPORTED: Final = 100_000_000
 LINES: Final = 3
 BATCH: Final = 500
 DAY_MS: Final = 86_400_000
@@ -47,15 +50,15 @@ RATE: Final = 1_000
 CHANGED: Final = 60_000
 
 
-def completed_order(chance: random.Random, at: int) -> Order:
-    """An order of three lines that was completed at `at`."""
+def accepted_order(chance: random.Random, at: int, drop: Sequence[Sku] = ()) -> Order:
+    """An order of three lines that was accepted at `at`; the first are of these SKUs."""
     cart_id = new_cart_id()
-    skus = chance.sample(range(SKUS), LINES)
-    order = Order(
+    skus = [*drop, *(Sku(f"sku-{each}") for each in chance.sample(range(SKUS), LINES - len(drop)))]
+    return Order(
         id=order_id_for(cart_id, 3),
         cart_id=cart_id,
         currency="GBP",
-        lines=tuple(OrderLine(Sku(f"sku-{sku}"), "WHITE HANGING HEART T-LIGHT HOLDER", 2, 255) for sku in skus),
+        lines=tuple(OrderLine(sku, "WHITE HANGING HEART T-LIGHT HOLDER", 2, 255) for sku in skus),
         shipping_method="standard",
         shipping=495,
         email="ada@example.com",
@@ -66,23 +69,61 @@ def completed_order(chance: random.Random, at: int) -> Order:
         history=(HistoryEntry(OrderStatus.ACCEPTED, at),),
         workflow=1,
     )
+
+
+def completed_order(chance: random.Random, at: int) -> Order:
+    """One that was completed."""
+    order = accepted_order(chance, at)
     for status in STATUSES:
         order = order.moved(status, at=at)
     return msgspec.structs.replace(order, payment=Payment(reference="p1", authorised=order.total, captured=order.total))
 
 
+def cancelled_order(chance: random.Random, at: int) -> Order:
+    """One that was cancelled."""
+    return accepted_order(chance, at).moved(OrderStatus.CANCELLED, at=at, reason=CancelReason.OUT_OF_STOCK)
+
+
 async def store_orders(client: Client, codec: OrderCodec, count: int, changed: int) -> list[Order]:
-    """Store completed orders of the day before, as a worker leaves them; returns the first, of which so many will change."""
-    chance, orders = random.Random(7), list[Order]()
+    """Store orders of the day before, as workers leave them; returns the first completed ones, of which so many will change.
+
+    Of a hundred, one is cancelled, and one in flight with holds, one of them of the drop.
+    """
+    chance, orders, units = random.Random(7), list[Order](), Units()
     at = time.time_ns() // 1_000_000 - DAY_MS
-    for sku in range(SKUS):
-        await client.execute("HSET", product_key(Sku(f"sku-{sku}")), "stock", 1_000_000)
     for _ in range(count // BATCH):
-        batch = [completed_order(chance, at) for _ in range(BATCH)]
+        completed = [completed_order(chance, at) for _ in range(BATCH * 98 // 100)]
+        cancelled = [cancelled_order(chance, at) for _ in range(BATCH // 100)]
+        in_flight = [accepted_order(chance, at, [DROP]) for _ in range(BATCH // 100)]
+        batch = [*completed, *cancelled, *in_flight]
         documents = [await codec.encode(msgspec.structs.replace(each, payment=None)) for each in batch]
         await asyncio.gather(*(_store(client, *pair) for pair in zip(batch, documents, strict=True)))
-        orders += batch[: changed - len(orders)]
+        await asyncio.gather(*(call for each in in_flight for call in _held(client, each)))
+        units.add(completed, in_flight)
+        orders += completed[: changed - len(orders)]
+    await units.store(client)
     return orders
+
+
+class Units:
+    """The units of each SKU that are sold and held."""
+
+    def __init__(self) -> None:
+        self._sold: Counter[Sku] = Counter()
+        self._held: Counter[Sku] = Counter()
+
+    def add(self, completed: Sequence[Order], in_flight: Sequence[Order]) -> None:
+        """Count the lines of these orders."""
+        for counter, orders in ((self._sold, completed), (self._held, in_flight)):
+            for line in (line for order in orders for line in order.lines):
+                counter[line.sku] += line.quantity
+
+    async def store(self, client: Client) -> None:
+        """Store the products, whose units add up."""
+        for sku in (DROP, *(Sku(f"sku-{each}") for each in range(SKUS))):
+            sold, held = self._sold[sku], self._held[sku]
+            fields = ("stock", IMPORTED - sold - held, "imported", IMPORTED, "sold", sold)
+            await client.execute("HSET", product_key(sku), *fields)
 
 
 async def _store(client: Client, order: Order, document: bytes) -> None:
@@ -96,8 +137,17 @@ async def _store(client: Client, order: Order, document: bytes) -> None:
 
 def _listed(client: Client, order: Order, at: int) -> Sequence[asyncio.Future[object]]:
     partition = partition_of(order.id)
-    keys = (ended_key(partition), status_key(partition, order.status))
+    keys = (ended_key(partition), status_key(partition, order.status)) if order.status.has_ended else ()
     return [asyncio.ensure_future(client.execute("ZADD", key, at, order.id)) for key in keys]
+
+
+def _held(client: Client, order: Order) -> Sequence[asyncio.Future[object]]:
+    """An order in flight has shown a sign of life, and holds its lines."""
+    now, partition = time.time_ns() // 1_000_000, partition_of(order.id)
+    keys = (in_flight_key(partition), status_key(partition, order.status))
+    listed = [client.execute("ZADD", key, now, order.id) for key in keys]
+    held = [client.execute("HSET", holds_key(line.sku), order.id, f"{line.quantity} {now} 1") for line in order.lines]
+    return [asyncio.ensure_future(call) for call in (*listed, *held)]
 
 
 async def change(client: Client, orders: Sequence[Order]) -> None:
@@ -126,6 +176,7 @@ async def measure(client: Client, server_pid: int, count: int, changed: int) -> 
     meter = Meter(server_pid)
     full = _clean(await audit.run(), count)
     full_s, full_server_s = meter.spent()
+    drop = await measure_drop(client, server_pid)
     await change(client, orders[:changed])
     meter = Meter(server_pid)
     _clean(await audit.run_changes(full.began_ms), changed)
@@ -143,6 +194,23 @@ async def measure(client: Client, server_pid: int, count: int, changed: int) -> 
         Result("the audit at 1,000 orders/s", changes_s / period_s, "of a core", 0.10, note),
         Result("the store for it", changes_server_s / period_s, "of a core", note=note),
         Result("a round of changes beside a full one", changes_s / full_s, "ratio"),
+        *drop,
+    ]
+
+
+async def measure_drop(client: Client, server_pid: int) -> list[Result]:
+    """Add up the holds of the drop. Raises `RuntimeError` if they are not those that the units for sale lack."""
+    meter = Meter(server_pid)
+    records = [each async for each in RedisBooks(client).stock(DROP)]
+    spent_s, server_s = meter.spent()
+    book = records[-1].book
+    if book is None or book.available != book.expected:
+        raise RuntimeError(f"the drop: {book}")
+    holds = sum(each.holds for each in records)
+    note = f"{holds:,} holds of one SKU"
+    return [
+        Result("the sum of a drop, the audit", spent_s * 1e6 / holds, "µs a hold", note=note),
+        Result("the sum of a drop, the store", server_s * 1e6 / holds, "µs a hold", note=note),
     ]
 
 
