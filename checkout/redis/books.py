@@ -17,7 +17,7 @@ from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
 from checkout.ports.books import Entry, StockRecord, Waiting
 from checkout.redis.held_units import HeldUnits
-from checkout.redis.holds import book_of, hold_of, pages_of_hash
+from checkout.redis.holds import MOST_HOLDS, book_of, hold_of, pages_of_hash
 from checkout.stored import (
     ALL_PARTITIONS,
     attention_key,
@@ -40,8 +40,6 @@ STOCK_SUM: Final = Script.from_package("checkout.redis", "scripts/stock_sum.lua"
 PAGE: Final = 500
 # Records of one partition, of one call.
 RECORDS: Final = 50
-# That are added up at one moment.
-MOST_HOLDS: Final = 1000
 _STATUSES: Final = tuple(OrderStatus)
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from cart.model import Sku
 from cart.sku_keys import hold_changes_key, holds_key, product_key
 from checkout.ports.books import StockBook
-from checkout.redis.holds import book_of, hold_of
+from checkout.redis.holds import book_of, hold_of, pages_of_hash
 from store import Script, Store
 
 FOLLOW_HOLDS: Final = Script.from_package("checkout.redis", "scripts/follow_holds.lua")
-# Changes of one call.
+# Holds, or changes, of one call.
 PAGE: Final = 500
 # How long changes are written behind the last page that was read.
 LIFE_MS: Final = 30_000
@@ -33,6 +33,15 @@ class HeldUnits:
         # None for a hold that is gone.
         self._changed: dict[bytes, int | None] = {}
         self._is_lost = False
+
+    @classmethod
+    async def book_of(cls, store: Store, sku: Sku) -> StockBook | None:
+        """The book of a SKU from all pages of its holds."""
+        units = cls(store, sku)
+        await units.begin()
+        async for page in pages_of_hash(store, holds_key(sku), PAGE):
+            await units.add(page)
+        return await units.book()
 
     async def begin(self) -> None:
         """Have changes written from now on: before the first page is read."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from checkout.ports.books import Hold, StockBook
 from store import Store
+
+# That are added up at one moment, as in `stock_book.lua`.
+MOST_HOLDS: Final = 1000
 
 
 def hold_of(text: bytes) -> Hold:

@@ -24,7 +24,8 @@ from checkout.payments.sandbox import SandboxPayments
 from checkout.ports.stock import StockLine
 from checkout.processor import LEASE_S, OrderProcessor
 from checkout.queues.redis_queue import RedisQueue
-from checkout.redis.books import MOST_HOLDS, RedisBooks
+from checkout.redis.books import RedisBooks
+from checkout.redis.holds import MOST_HOLDS
 from checkout.redis.order_index import RedisOrderIndex
 from checkout.redis.orders import RedisOrders
 from checkout.redis.progress import RedisProgress
