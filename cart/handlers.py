@@ -301,14 +301,14 @@ class CartHandlers:
                 products = await self._products_for_write(cart.skus, is_written=True)
             else:
                 products = await self._prices.products(cart.skus)
-        short: Mapping[Sku, int | None] = NONE_SHORT
+        short: Mapping[Sku, int] = NONE_SHORT
         stock = self._stock
         if stock is not None and cart.status == "open":
             found = stock.shortages(cart.lines)
             if found is None:
                 await stock.fetch(cart.skus)
                 return await self._view(cart, is_written=is_written)  # prices may have changed meanwhile
-            short = found if self._show_stock or not found else dict.fromkeys(found)
+            short = found
         # The mapping is replaced when `is_stale` changes, so a cached view has the right value.
         degraded = STALE_PRICES if self._prices.is_stale else ()
         view = CartView(
@@ -317,6 +317,7 @@ class CartHandlers:
             expires_at=cart.expires_at(self._limits),
             degraded=degraded,
             short=short,
+            show_stock=self._show_stock,
         )
         if _has_all(products, cart):  # an unknown SKU may be added to the same mapping later
             self._views.store(view, products)

@@ -46,18 +46,33 @@ class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: CurrencyCode
 
 
+SoldAhead = Literal["backorder", "preorder"]
+# Of a product that is sold ahead without a limit; the script that holds stock has the same number.
+MOST_AHEAD: Final = 10**12
+
+
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a product is sold, beside its price. A member that is not said has its default.
 
     `weight_class` and `tax_class` are names of the shop's price list (`docs/prices.md`); empty for the first of each.
     `scheduled_prices` hold in place of the ordinary price, each in its time.
     `per_shopper` is the most units for one shopper within the shop's `--per-shopper-days`; 0 for no limit.
+    `sold_ahead` products are sold beyond their stock, up to `ahead_limit` units, 0 for no limit; they come about `available_on`, an
+    ISO 8601 date, empty for an unknown one.
     """
 
     weight_class: str = ""
     tax_class: str = ""
     scheduled_prices: Periods = ()
     per_shopper: int = 0
+    sold_ahead: SoldAhead | Literal[""] = ""
+    ahead_limit: int = 0
+    available_on: str = ""
+
+    @property
+    def ahead_units(self) -> int:
+        """The units that may be sold beyond the stock."""
+        return (self.ahead_limit or MOST_AHEAD) if self.sold_ahead else 0
 
 
 NO_TERMS: Final = Terms()

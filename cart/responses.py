@@ -30,11 +30,16 @@ class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
 
     `insufficient-stock`: the quantity exceeds the stock, of which `available` units are left, as of some two seconds ago.
     `per-shopper-limit`: it exceeds the `limit` for one shopper; earlier orders of the shopper are counted at the checkout only.
+    `backorder`, `preorder`: units of the line are sold before the shop has them, which is about `available_on`.
     """
 
     code: Annotated[
-        Literal["price-changed", "product-unavailable", "insufficient-stock", "per-shopper-limit"],
-        Meta(description="What has changed since the line was last shown, or what its quantity exceeds."),
+        Literal[
+            "price-changed", "product-unavailable", "insufficient-stock", "per-shopper-limit", "backorder", "preorder"
+        ],
+        Meta(
+            description="What has changed since the line was last shown, or what its quantity exceeds; `backorder` and `preorder` lines can be ordered."
+        ),
     ]
     was: Money | UnsetType = UNSET
     available: (
@@ -55,6 +60,17 @@ class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
                 ge=1,
                 description="Of `per-shopper-limit`: the most units for one shopper.",
                 extra_json_schema={"format": "int64"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    available_on: (
+        Annotated[
+            str,
+            Meta(
+                description="Of `backorder` and `preorder`: the day about which the units come; absent while it is unknown.",
+                examples=["2026-12-20"],
+                extra_json_schema={"format": "date"},
             ),
         ]
         | UnsetType

@@ -17,8 +17,8 @@ class CartView:
     """A cart with the products of its lines, rendered when it is created, because prices may change at any time.
 
     Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds. `degraded` names the parts that
-    could not be confirmed: `prices` may have changed. `short` has the stock of the SKUs whose lines exceed it, None where the
-    shop hides it.
+    could not be confirmed: `prices` may have changed. `short` has the stock of the SKUs whose lines exceed it, which is shown
+    with `show_stock` only.
     """
 
     __slots__ = ("_body", "cart", "degraded", "encoded")
@@ -30,11 +30,12 @@ class CartView:
         *,
         expires_at: int,
         degraded: tuple[str, ...] = (),
-        short: Mapping[Sku, int | None] = NONE_SHORT,
+        short: Mapping[Sku, int] = NONE_SHORT,
+        show_stock: bool = True,
     ) -> None:
         self.cart = cart
         self.degraded = degraded
-        self._body = _render(cart, products, expires_at, short)
+        self._body = _render(cart, products, expires_at, short, show_stock=show_stock)
         # A cache for the response of the sender, so that sending it again costs nothing.
         self.encoded: object = None
 
@@ -48,8 +49,10 @@ class CartView:
         return self._body
 
 
-def _render(cart: Cart, products: Mapping[Sku, Product], expires_at: int, short: Mapping[Sku, int | None]) -> bytes:
-    lines, item_count, subtotal = _render_lines(cart, products, short)
+def _render(
+    cart: Cart, products: Mapping[Sku, Product], expires_at: int, short: Mapping[Sku, int], *, show_stock: bool
+) -> bytes:
+    lines, item_count, subtotal = _render_lines(cart, products, short, show_stock=show_stock)
     money = f'{{"amount":{subtotal},"currency":"{cart.currency}"}}'
     opening = (
         f'{{"id":"{cart.id}","version":{cart.version},"currency":"{cart.currency}","status":"{cart.status}","lines":['
@@ -65,7 +68,7 @@ def _render(cart: Cart, products: Mapping[Sku, Product], expires_at: int, short:
 
 
 def _render_lines(
-    cart: Cart, products: Mapping[Sku, Product], short: Mapping[Sku, int | None]
+    cart: Cart, products: Mapping[Sku, Product], short: Mapping[Sku, int], *, show_stock: bool
 ) -> tuple[bytes, int, int]:
     """The lines, each with a comma before it; how many items they are, and their total in minor units."""
     currency = cart.currency
@@ -86,7 +89,7 @@ def _render_lines(
             or (is_short and line.sku in short)
             or 0 < product.terms.per_shopper < quantity
         ):
-            piece, total = _render_with_warnings(line, product, currency, short)
+            piece, total = _render_with_warnings(line, product, currency, short, show_stock=show_stock)
             pieces.append(piece)
         else:
             total = product.price * quantity
@@ -103,7 +106,7 @@ def _render_lines(
 
 
 def _render_with_warnings(
-    line: Line, product: Product | None, currency: str, short: Mapping[Sku, int | None]
+    line: Line, product: Product | None, currency: str, short: Mapping[Sku, int], *, show_stock: bool
 ) -> tuple[bytes, int]:
     """A line whose price is no longer the one quoted, whose product is not sold (in this currency) any more, is short or above a limit."""
     warnings = []
@@ -114,9 +117,7 @@ def _render_with_warnings(
         if product.price != line.quoted:
             warnings.append(CartLineWarning("price-changed", was=Money(line.quoted, currency)))
         if line.sku in short:
-            available = short[line.sku]
-            shown = msgspec.UNSET if available is None else available
-            warnings.append(CartLineWarning("insufficient-stock", available=shown))
+            warnings.append(_stock_warning(line, product, short[line.sku], show_stock=show_stock))
         limit = product.terms.per_shopper
         if 0 < limit < line.quantity:
             warnings.append(CartLineWarning("per-shopper-limit", limit=limit))
@@ -124,3 +125,12 @@ def _render_with_warnings(
     head, tail = product.json_parts
     end = b',"currency":"%b"},"warnings":%b}' % (currency.encode(), msgspec.json.encode(warnings))
     return b"%b%d%b%d%b" % (head, line.quantity, tail, total, end), total
+
+
+def _stock_warning(line: Line, product: Product, units: int, *, show_stock: bool) -> CartLineWarning:
+    """The warning of a line that exceeds the units in stock: sold ahead, or short."""
+    terms = product.terms
+    available = max(units + terms.ahead_units, 0)
+    if terms.sold_ahead and line.quantity <= available:
+        return CartLineWarning(terms.sold_ahead, available_on=terms.available_on or msgspec.UNSET)
+    return CartLineWarning("insufficient-stock", available=available if show_stock else msgspec.UNSET)

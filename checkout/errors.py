@@ -78,6 +78,17 @@ class OverLimit(msgspec.Struct, frozen=True):
     remaining: int
 
 
+class SoldAhead(msgspec.Struct, frozen=True):
+    """A line that is held, of which `units` were sold before the shop has them: about `available_on`, empty if unknown."""
+
+    sku: Sku
+    units: int
+    available_on: str = ""
+
+
+HoldOutcome = Shortage | OverLimit | SoldAhead
+
+
 class ShopperLimit(Refusal):
     """Some lines want more than one shopper may order; nothing is held."""
 

@@ -45,7 +45,7 @@ class LowStock:
             _log.warning(
                 "low stock: %s has %d units for sale, of a mark of %d; add some with `peakgate stock add`",
                 sku,
-                units,
+                max(units, 0),
                 self._mark,
             )
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from cart.timestamps import rfc3339
-from checkout.order import Order
+from checkout.order import Order, OrderLine
 from primitives.digits import digits
 
 ORDER_ACCEPTED: Final = "shop.order.accepted.v1"
@@ -47,7 +47,7 @@ def order_accepted(order: Order) -> bytes:
             digits(line.quantity),
             b',"unit_price":{"amount":',
             digits(line.unit_price),
-            line_end,
+            line_end if not line.ahead else _line_end(line, money_end),
         )
     opening = (
         f'{{"specversion":"1.0","id":"{order.id}","source":"{SOURCE}","type":"{ORDER_ACCEPTED}","subject":"{order.id}",'
@@ -63,6 +63,12 @@ def order_accepted(order: Order) -> bytes:
         f'"shipping":{{"amount":{order.shipping}{money_end},"total":{{"amount":{subtotal + order.shipping}{money_end}}}}}'
     )
     return b"".join((opening.encode(), group, data.encode(), b"".join(pieces)[1:], closing.encode()))
+
+
+def _line_end(line: OrderLine, money_end: str) -> bytes:
+    """The end of a line of which units were sold ahead."""
+    date = f',"available_on":"{line.available_on}"' if line.available_on else ""
+    return f'{money_end},"ahead":{line.ahead}{date}}}'.encode()
 
 
 def order_accepted_schema() -> dict[str, Any]:

@@ -5,6 +5,7 @@ Times are integers, Unix milliseconds UTC; amounts are integers, minor units of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from cart.model import CartId, Money, OrderId, Sku
 from cart.timestamps import rfc3339
 from checkout import responses
+from checkout.errors import SoldAhead
 from checkout.facts import Fact
 from checkout.order_number import order_number
 from checkout.order_status import CancelReason, OrderStatus, may_move
@@ -37,13 +39,18 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
-class OrderLine(msgspec.Struct, frozen=True):
-    """A quantity of a SKU, at its unit price when the order was accepted."""
+class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A quantity of a SKU, at its unit price when the order was accepted.
+
+    `ahead` of its units were sold before the shop has them, which is about `available_on`, a date of ISO 8601, empty if unknown.
+    """
 
     sku: Sku
     name: str
     quantity: int
     unit_price: int
+    ahead: int = 0
+    available_on: str = ""
 
     @property
     def total(self) -> int:
@@ -152,6 +159,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The sum of its refunds, in minor units."""
         return sum(entry.refunded or 0 for entry in self.history)
 
+    def with_ahead(self, ahead: Mapping[Sku, SoldAhead]) -> Order:
+        """The order with these units of its lines sold ahead."""
+        lines = (
+            msgspec.structs.replace(line, ahead=sold.units, available_on=sold.available_on)
+            if (sold := ahead.get(line.sku))
+            else line
+            for line in self.lines
+        )
+        return msgspec.structs.replace(self, lines=tuple(lines))
+
     def as_accepted(self) -> Order:
         """The order as it was when it was accepted: the same in every later status, so that a replay has the same bytes."""
         return msgspec.structs.replace(
@@ -239,6 +256,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             quantity=line.quantity,
             unit_price=self._money(line.unit_price),
             total=self._money(line.total),
+            ahead=line.ahead or msgspec.UNSET,
+            available_on=line.available_on or msgspec.UNSET,
         )
 
     def _money(self, amount: int) -> Money:

@@ -24,6 +24,7 @@ from checkout.errors import (
     OverLimit,
     ShopperLimit,
     Shortage,
+    SoldAhead,
 )
 from checkout.order import HistoryEntry, Order
 from checkout.order_number import order_number
@@ -181,7 +182,7 @@ class OrderPlacement:
             await self._release_claim(claim, nothing_held=not claimed.may_have_holds)
             raise error
         try:
-            await self._hold(order, claimed.fence)
+            order = await self._hold(order, claimed.fence)
         except (OutOfStock, ShopperLimit) as refusal:
             if isinstance(refusal, OutOfStock):
                 self._sold_out.remember(refusal.lines)
@@ -243,17 +244,20 @@ class OrderPlacement:
             workflow=LATEST.version,
         )
 
-    async def _hold(self, order: Order, fence: int) -> None:
-        """Hold all lines, or none and raise `OutOfStock`, or `ShopperLimit` if nothing is short."""
+    async def _hold(self, order: Order, fence: int) -> Order:
+        """Hold all lines, or none and raise `OutOfStock`, or `ShopperLimit` if nothing is short; the order with its units ahead."""
         shoppers = self._shoppers_of(order.owner, order.email)
-        refused = await self._stock.hold(order.id, order.lines, fence=fence, shoppers=shoppers)
+        outcomes = await self._stock.hold(order.id, order.lines, fence=fence, shoppers=shoppers)
+        if not outcomes:
+            return order
+        ahead = {line.sku: line for line in outcomes if isinstance(line, SoldAhead)}
+        refused = {line.sku for line in outcomes} - ahead.keys()
         if not refused:
-            return
-        skus = {line.sku for line in refused}
-        await self._stock.release(order.id, [sku for sku in order.skus if sku not in skus], fence=fence)
-        if short := [line for line in refused if isinstance(line, Shortage)]:
+            return order.with_ahead(ahead)
+        await self._stock.release(order.id, [sku for sku in order.skus if sku not in refused], fence=fence)
+        if short := [line for line in outcomes if isinstance(line, Shortage)]:
             raise OutOfStock(short)
-        raise ShopperLimit([line for line in refused if isinstance(line, OverLimit)])
+        raise ShopperLimit([line for line in outcomes if isinstance(line, OverLimit)])
 
     # After a failure. If undoing fails too, that only delays: claims expire, and expired holds are swept.
 

@@ -19,6 +19,28 @@ class OrderLine(Struct, frozen=True, forbid_unknown_fields=True):
     quantity: Quantity
     unit_price: Money
     total: Money
+    ahead: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="How many of the units were sold before the shop has them.",
+                extra_json_schema={"format": "int64"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    available_on: (
+        Annotated[
+            str,
+            Meta(
+                description="The day about which units that were sold ahead come, as known at the checkout.",
+                examples=["2026-12-20"],
+                extra_json_schema={"format": "date"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ShippingAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -76,8 +76,9 @@ class ProductHandlers:
         if (
             cached is not None
             and cached.product is product
-            and cached.stock == (level if self._show_stock else None)
+            and cached.stock == (max(level, 0) if self._show_stock else None)
             and cached.in_stock is (level > 0)
+            and cached.is_ahead is _is_ahead(product, level)
             and bool(cached.degraded) is self._prices.is_stale
         ):
             return cached
@@ -155,8 +156,9 @@ class ProductHandlers:
         in_stock = level > 0
         if self._was_in_stock.get(product.sku) is not in_stock:
             self._was_in_stock.put(product.sku, in_stock)
-        stock = level if self._show_stock else None
-        return ProductView(product, in_stock, stock, self._degraded(), self._price_left_ms(product))
+        stock = max(level, 0) if self._show_stock else None
+        left_ms = self._price_left_ms(product)
+        return ProductView(product, in_stock, stock, self._degraded(), left_ms, _is_ahead(product, level))
 
     def _last_known(self, product: Product, unknown: StockUnknown) -> ProductView:
         was_in_stock = self._was_in_stock.get(product.sku)
@@ -178,6 +180,11 @@ class ProductHandlers:
 def _is_cut_short(hits: SearchHits, wanted: int) -> bool:
     """Whether the search spent its own time budget."""
     return len(hits.skus) < wanted
+
+
+def _is_ahead(product: Product, level: int) -> bool:
+    """Whether the next unit is sold before the shop has it."""
+    return -product.terms.ahead_units < level <= 0
 
 
 def _query(q: str | None) -> str | None:

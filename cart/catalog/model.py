@@ -11,6 +11,8 @@ from cart.model import NO_TERMS, Money, Product, Sku, Terms
 from cart.timestamps import rfc3339
 
 NAME_MAX_BYTES = 1000
+# The members that the stock decides.
+_OF_STOCK = ("stock", "in_stock", "sold_ahead", "available_on")
 # The mark of a view with the last known stock.
 STOCK_UNKNOWN = ("products",)
 
@@ -116,7 +118,7 @@ class PageOptions(msgspec.Struct, frozen=True, gc=False):
     @property
     def needs_stock(self) -> bool:
         """Whether the stock must be read."""
-        return self.in_stock or self.fields is None or not self.fields.isdisjoint(("stock", "in_stock"))
+        return self.in_stock or self.fields is None or not self.fields.isdisjoint(_OF_STOCK)
 
 
 NO_OPTIONS = PageOptions()
@@ -126,7 +128,8 @@ class ProductView(msgspec.Struct, gc=False):
     """A product with its stock of this moment, in the form of the public API; `stock` None leaves the count out.
 
     `degraded` names the uncertain parts: `prices` may have changed since, of `products` the stock is the last known.
-    `price_left_ms` is how long the price still holds, None if that is longer than caches may serve it. `encoded` caches the response of the sender, so that sending it again costs nothing.
+    `price_left_ms` is how long the price still holds, None if that is longer than caches may serve it. With `is_ahead`, the next unit
+    is sold before the shop has it. `encoded` caches the response of the sender, so that sending it again costs nothing.
     """
 
     product: Product
@@ -134,6 +137,7 @@ class ProductView(msgspec.Struct, gc=False):
     stock: int | None
     degraded: tuple[str, ...] = ()
     price_left_ms: int | None = None
+    is_ahead: bool = False
     encoded: object = None
 
     def to_json(self) -> bytes:
@@ -183,6 +187,8 @@ def _response(view: ProductView) -> responses.ListedProduct:
         stock=msgspec.UNSET if stock is None else stock,
         category=product.category or msgspec.UNSET,
         per_shopper=product.terms.per_shopper or msgspec.UNSET,
+        sold_ahead=(view.is_ahead and product.terms.sold_ahead) or msgspec.UNSET,
+        available_on=(view.is_ahead and product.terms.available_on) or msgspec.UNSET,
     )
 
 

@@ -73,7 +73,7 @@ class StockLevels(Protocol):
     """Units on sale at this moment. Both raise `StockUnknown`."""
 
     async def level(self, sku: Sku) -> int | None:
-        """The units of this SKU that can be sold now; None for a SKU that is not in the catalogue."""
+        """The units of this SKU that the shop has for sale; below zero those that were sold ahead. None for a SKU that is not in the catalogue."""
         ...
 
     async def levels(self, skus: Sequence[Sku]) -> Sequence[int | None]:

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cart.catalog.categories import CATEGORY_MAX_BYTES
-from cart.model import Money, Timestamp
+from cart.model import Money, SoldAhead, Timestamp
 from cart.responses import ProductName, SkuOfLine
 
-InStock = Annotated[bool, Meta(description="Whether there are units for sale.")]
+InStock = Annotated[bool, Meta(description="Whether the shop has units for sale.")]
 Stock = Annotated[
     int,
     Meta(
@@ -41,6 +41,18 @@ PerShopper = Annotated[
         description="The most units that one shopper may order within the shop's time for that; absent without a limit.",
     ),
 ]
+SoldAheadNow = Annotated[
+    SoldAhead,
+    Meta(description="While the stock is sold out, and units are sold that the shop does not have yet."),
+]
+AvailableOn = Annotated[
+    str,
+    Meta(
+        description="Of a product that is sold ahead now: the day about which its units come.",
+        examples=["2026-12-20"],
+        extra_json_schema={"format": "date"},
+    ),
+]
 
 
 class Product(Struct, gc=False, forbid_unknown_fields=True):
@@ -55,6 +67,8 @@ class Product(Struct, gc=False, forbid_unknown_fields=True):
     stock: Stock | UnsetType = UNSET
     category: Category | UnsetType = UNSET
     per_shopper: PerShopper | UnsetType = UNSET
+    sold_ahead: SoldAheadNow | UnsetType = UNSET
+    available_on: AvailableOn | UnsetType = UNSET
 
 
 class ListedProduct(Struct, gc=False, forbid_unknown_fields=True):
@@ -69,6 +83,8 @@ class ListedProduct(Struct, gc=False, forbid_unknown_fields=True):
     stock: Stock | UnsetType = UNSET
     category: Category | UnsetType = UNSET
     per_shopper: PerShopper | UnsetType = UNSET
+    sold_ahead: SoldAheadNow | UnsetType = UNSET
+    available_on: AvailableOn | UnsetType = UNSET
 
 
 MEMBERS: Final = ListedProduct.__struct_fields__

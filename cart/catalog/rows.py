@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -15,13 +15,22 @@ from cart.catalog.numbers import DecimalMark, minor_units, whole_units
 from cart.catalog.price_periods import read_periods
 from cart.catalog.text_lines import NO_TEXT
 from cart.currencies import is_currency
+from cart.dates import read_date
 from cart.ids import SKU_MAX_BYTES, parse_sku
-from cart.model import Sku
+from cart.model import Sku, SoldAhead
 
 # Those that together make a product, and the one that a product may lack.
 REQUIRED: Final = ("sku", "name", "price", "currency", "stock")
 # The terms, by column; an empty one is the default.
-TERMS: Final = ("weight_class", "tax_class", "scheduled_prices", "per_shopper")
+TERMS: Final = (
+    "weight_class",
+    "tax_class",
+    "scheduled_prices",
+    "per_shopper",
+    "sold_ahead",
+    "ahead_limit",
+    "available_on",
+)
 COLUMNS: Final = (*REQUIRED, "category", *TERMS)
 
 # Why a SKU cannot be sold here although it is one; None if it can.
@@ -142,10 +151,26 @@ def _units(text: str) -> int | None:
     return whole_units(text) or None
 
 
+def _sold_ahead(text: str) -> str:
+    if text not in get_args(SoldAhead):
+        raise ValueError(f"is not {' or '.join(get_args(SoldAhead))}")
+    return text
+
+
+def _date(text: str) -> str:
+    try:
+        return read_date(text)
+    except ValueError:
+        raise ValueError("is no date such as 2026-12-20") from None
+
+
 _TERM_READERS: Final[tuple[tuple[str, Callable[[str], object]], ...]] = (
     ("weight_class", _class),
     ("tax_class", _class),
     ("per_shopper", _units),
+    ("sold_ahead", _sold_ahead),
+    ("ahead_limit", _units),
+    ("available_on", _date),
 )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from cart.responses import Cart as CartBody
-from cart.responses import CartLine
+from cart.responses import CartLine, CartLineWarning
 from cart.timestamps import rfc3339
 from cart.view import CartView
 from checkout.agents.responses import (
@@ -155,6 +155,8 @@ def _messages(session: Session, cart: CartBody) -> list[Message]:
             elif warning.code == "per-shopper-limit":
                 at_most = f"{line.name}: at most {warning.limit} for one shopper."
                 messages.append(Message("error", "quantity_exceeded", at_most, at))
+            elif warning.code in {"backorder", "preorder"}:
+                messages.append(Message("warning", "out_of_stock", f"{line.name}: {_coming(warning)}.", at))
             elif warning.code == "product-unavailable":
                 messages.append(Message("error", "not_found", f"{line.name} is no longer sold.", at))
             else:
@@ -164,6 +166,11 @@ def _messages(session: Session, cart: CartBody) -> list[Message]:
             Message("error", "missing", "The shipping address is missing.", "$.fulfillment_details.address")
         )
     return messages
+
+
+def _coming(warning: CartLineWarning) -> str:
+    on = "" if warning.available_on is UNSET else f", about {warning.available_on}"
+    return f"can be ordered, and comes later{on}"
 
 
 def _line_item(line: CartLine) -> LineItemView:

@@ -120,6 +120,7 @@ class MemoryBooks:
             ended,
             self._clock_ms(),
             None if available is None else self._book(sku, available),
+            is_sold_ahead=sku in self._stock.ahead,
         )
 
     def _book(self, sku: Sku, available: int) -> StockBook:

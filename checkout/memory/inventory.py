@@ -53,7 +53,7 @@ class MemoryInventory:
     def _change(self, change: Callable[[Sku, int], None], sku: Sku, after: int, before: int, key: str) -> Correction:
         if (sku, key) in self._made:
             return Correction(before, before, is_new=False)
-        if not 0 <= after <= STOCK_MAX:
+        if after < min(before, 0) or after > STOCK_MAX:
             raise UnitsOutOfRange(sku, before)
         self._made.add((sku, key))
         change(sku, after)

@@ -9,7 +9,7 @@ import msgspec
 
 from cart.model import OrderId, Sku
 from cart.timestamps import unix_ms
-from checkout.errors import IdempotencyKeyInProgress, OverLimit, Shortage, StockNotHeld
+from checkout.errors import HoldOutcome, IdempotencyKeyInProgress, OverLimit, Shortage, SoldAhead, StockNotHeld
 from checkout.ports.books import Hold
 from checkout.ports.stock import HOLD_MS, PER_SHOPPER_MS, StockLine, Wanted
 
@@ -31,7 +31,10 @@ class _Purchase(msgspec.Struct, frozen=True):
 
 
 class MemoryStock:
-    """`Stock` in dicts. No call awaits, so each is one atomic change. `per_shopper` has the limits of SKUs for one shopper."""
+    """`Stock` in dicts. No call awaits, so each is one atomic change.
+
+    `per_shopper` has the limits of SKUs for one shopper, and `ahead` of those that are sold ahead the most units beyond the stock.
+    """
 
     def __init__(self, available: Mapping[Sku, int], *, clock_ms: Callable[[], int] = unix_ms) -> None:
         self.available = dict(available)
@@ -39,6 +42,7 @@ class MemoryStock:
         self.adjusted: Counter[Sku] = Counter()
         self.sold: Counter[Sku] = Counter()
         self.per_shopper: dict[Sku, int] = {}
+        self.ahead: dict[Sku, SoldAhead] = {}
         self._holds: dict[tuple[Sku, OrderId], _Hold] = {}
         self._purchases: dict[tuple[Sku, OrderId], _Purchase] = {}
         self._restocked: set[tuple[Sku, OrderId, str]] = set()
@@ -69,20 +73,20 @@ class MemoryStock:
 
     async def hold(
         self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
-    ) -> list[Shortage | OverLimit]:
+    ) -> list[HoldOutcome]:
         """See `Stock.hold`."""
-        refusals = [self._hold_one(order_id, line, fence, shoppers) for line in lines]
-        return [refusal for refusal in refusals if refusal is not None]
+        outcomes = [self._hold_one(order_id, line, fence, shoppers) for line in lines]
+        return [outcome for outcome in outcomes if outcome is not None]
 
-    def _hold_one(
-        self, order_id: OrderId, line: Wanted, fence: int, shoppers: Sequence[str]
-    ) -> Shortage | OverLimit | None:
+    def _hold_one(self, order_id: OrderId, line: Wanted, fence: int, shoppers: Sequence[str]) -> HoldOutcome | None:
         hold = self._holds.get((line.sku, order_id), _Hold(0, 0, 0))
         if hold.until_ms is None or hold.fence > fence:
             raise IdempotencyKeyInProgress
         free = self.available.get(line.sku, 0) + hold.quantity
-        if line.quantity > free:
-            return Shortage(line.sku, line.quantity, free)
+        ahead = self.ahead.get(line.sku)
+        most = free if ahead is None else free + ahead.units
+        if line.quantity > max(most, hold.quantity):
+            return Shortage(line.sku, line.quantity, max(most, 0))
         if (limit := self.per_shopper.get(line.sku)) is not None:
             remaining = max(limit - self._bought(order_id, line.sku, shoppers), 0)
             if line.quantity > remaining:
@@ -90,6 +94,9 @@ class MemoryStock:
             self._purchases[line.sku, order_id] = _Purchase(shoppers, line.quantity, self._clock_ms())
         self.available[line.sku] = free - line.quantity
         self._holds[line.sku, order_id] = _Hold(line.quantity, self._clock_ms() + HOLD_MS, fence)
+        units_ahead = min(line.quantity - free, line.quantity)
+        if units_ahead > 0 and ahead is not None:
+            return msgspec.structs.replace(ahead, units=units_ahead)
         return None
 
     def _bought(self, but_order: OrderId, sku: Sku, shoppers: Sequence[str]) -> int:

@@ -78,7 +78,7 @@ class StockBook(msgspec.Struct, frozen=True):
 class StockRecord(msgspec.Struct, frozen=True):
     """The available units of a SKU, as they are stored, and a page of its `holds`.
 
-    `strays` are those without an order, `ended` the orders that hold some though they are finished. There is no `book` of a SKU that earlier
+    A product that `is_sold_ahead` may have fewer than none. `strays` are those without an order, `ended` the orders that hold some though they are finished. There is no `book` of a SKU that earlier
     versions imported, until it is counted or imported again; that of very many holds is in the last record.
     """
 
@@ -89,6 +89,7 @@ class StockRecord(msgspec.Struct, frozen=True):
     ended: Sequence[OrderId]
     now_ms: int
     book: StockBook | None = None
+    is_sold_ahead: bool = False
 
 
 class Books(Protocol):

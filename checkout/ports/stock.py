@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from cart.model import DAY_MS, OrderId, Sku
-from checkout.errors import OverLimit, Shortage
+from checkout.errors import HoldOutcome
 
 # Longer than the claim under which stock is held, so that an accepted order always finds its holds.
 HOLD_MS: Final = 60_000
@@ -42,15 +42,20 @@ class Wanted(Protocol):
 
 
 class Stock(Protocol):
-    """The stock of each SKU. `available + held + sold` is constant but for `restock`, and `available` is never below zero.
+    """The stock of each SKU. `available + held + sold` is constant but for `restock`.
+
+    `available` is never below zero, but for products that are sold ahead.
 
     Each call may be repeated: it takes effect once for each order.
     """
 
     async def hold(
         self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
-    ) -> list[Shortage | OverLimit]:
-        """Move the lines from available to held, for `HOLD_MS`; returns the lines that are short, or over a limit.
+    ) -> list[HoldOutcome]:
+        """Move the lines from available to held, for `HOLD_MS`; returns the lines that are short, or over a limit, and those sold ahead.
+
+        A product that is sold ahead (`Terms.sold_ahead`) has as many more units than are available, and then fewer than none. A
+        repeated call may say more units ahead, as of those sold last.
 
         `shoppers` are names of the one who orders, hashes without blanks: of the signed-in shopper, and of the e-mail address.
         Where a product has a limit for one shopper (`Terms.per_shopper`), the units of each name are added up over all

@@ -180,8 +180,9 @@ class RedisBooks:
 
     async def _page_of_stock(self, sku: Sku, page: Mapping[bytes, bytes]) -> StockRecord:
         ids = _ids(page)
-        sums, now_ms, exist, ended = await asyncio.gather(
+        sums, is_sold_ahead, now_ms, exist, ended = await asyncio.gather(
             self._stock_sum(sku),
+            self._store.execute("HEXISTS", product_key(sku), "sold_ahead"),
             self.now_ms(),
             self._all("EXISTS", [[order_key(each)] for each in ids]),
             self._all("ZSCORE", [[ended_key(partition_of(each)), each] for each in ids]),
@@ -195,6 +196,7 @@ class RedisBooks:
             ended=[order_id for order_id, at in zip(ids, ended, strict=True) if at is not None],
             now_ms=now_ms,
             book=book_of(sums[:4], int(sums[4])) if sums[4] else None,
+            is_sold_ahead=bool(is_sold_ahead),
         )
 
     async def _all(self, command: str, arguments: Sequence[Sequence[str]]) -> Sequence[Any]:

@@ -24,7 +24,7 @@ def book_of(stored: Sequence[bytes], held: int) -> StockBook | None:
     None where it has no units for sale, or no import.
     """
     available, imported, adjusted, sold = stored
-    if not (available.isdigit() and imported):
+    if not (available.removeprefix(b"-").isdigit() and imported):
         return None
     return StockBook(int(available), int(imported), int(adjusted or 0), int(sold or 0), held)
 

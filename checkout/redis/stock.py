@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from cart.model import OrderId, Sku
 from cart.sku_keys import hold_changes_key, holds_key, product_key, purchases_key, restocked_key
-from checkout.errors import IdempotencyKeyInProgress, OverLimit, Shortage, StockNotHeld
+from checkout.errors import HoldOutcome, IdempotencyKeyInProgress, OverLimit, Shortage, SoldAhead, StockNotHeld
 from checkout.ports.stock import HOLD_MS, PER_SHOPPER_MS, RESTOCKED_MS, StockLine, Wanted
 from store import Script, Store
 
@@ -59,13 +59,13 @@ class RedisStock:
 
     async def hold(
         self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
-    ) -> list[Shortage | OverLimit]:
+    ) -> list[HoldOutcome]:
         """See `Stock.hold`."""
         args = (order_id, fence, self._hold_ms, " ".join(shoppers), self._per_shopper_ms)
         replies = await _all([self._hold(part, args) for part in self._parts(lines)])
         if _OVERTAKEN in replies:
             raise IdempotencyKeyInProgress
-        return [_refused(line, reply) for line, reply in zip(lines, replies, strict=True) if reply != _HELD]
+        return [_outcome(line, reply) for line, reply in zip(lines, replies, strict=True) if reply != _HELD]
 
     def _hold(self, lines: Sequence[Wanted], args: Sequence[str | int]) -> Awaitable[list[Any]]:
         keys = _keys_with_purchases(line.sku for line in lines)
@@ -148,7 +148,10 @@ def _keys_with_purchases(skus: Iterable[Sku]) -> list[str]:
     return keys
 
 
-def _refused(line: Wanted, reply: int) -> Shortage | OverLimit:
+def _outcome(line: Wanted, reply: Any) -> HoldOutcome:
+    if isinstance(reply, list):
+        units, available_on = reply
+        return SoldAhead(line.sku, units, available_on.decode().strip('"'))
     if reply <= _OVER_LIMIT:
         return OverLimit(line.sku, line.quantity, _OVER_LIMIT - reply)
     return Shortage(line.sku, line.quantity, reply)

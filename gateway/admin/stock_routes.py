@@ -9,6 +9,8 @@ from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 
 from cart.catalog.numbers import STOCK_MAX
+from cart.dates import read_date
+from cart.model import SoldAhead
 from gateway.admin.responses import Problem, invalid, json_response, read_body
 
 _MAX_HOLDS: Final = 1000
@@ -22,10 +24,16 @@ class StockCorrection(Struct, frozen=True, forbid_unknown_fields=True):
     add: Annotated[int, Meta(ge=-STOCK_MAX, le=STOCK_MAX)] | None = None
 
 
+_Units = Annotated[int, Meta(ge=1, le=STOCK_MAX)]
+
+
 class ChangedTerms(Struct, frozen=True, forbid_unknown_fields=True):
     """The terms of sale that are to change; null is the default."""
 
-    per_shopper: Annotated[int, Meta(ge=1, le=STOCK_MAX)] | UnsetType | None = UNSET
+    per_shopper: _Units | UnsetType | None = UNSET
+    sold_ahead: SoldAhead | UnsetType | None = UNSET
+    ahead_limit: _Units | UnsetType | None = UNSET
+    available_on: str | UnsetType | None = UNSET
 
 
 class StockRoutes:
@@ -61,6 +69,8 @@ class StockRoutes:
         changed = to_builtins(await read_body(request, ChangedTerms))
         if not changed:
             raise invalid("name a term")
+        if changed.get("available_on"):
+            changed["available_on"] = _date(changed["available_on"])
         return _found(await self._call_any("change_terms", sku=request.match_info["sku"], changes=changed))
 
     async def _correct(self, request: web.Request) -> web.Response:
@@ -80,6 +90,13 @@ class StockRoutes:
             )
         how, units = ("set_stock", correction.set) if correction.add is None else ("add_stock", correction.add)
         return _found(await self._call_any(how, sku=request.match_info["sku"], units=units, key=key))
+
+
+def _date(text: str) -> str:
+    try:
+        return read_date(text)
+    except ValueError:
+        raise invalid("available_on must be a date such as 2026-12-20") from None
 
 
 def _found(result: Any) -> web.Response:

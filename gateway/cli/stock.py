@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from collections.abc import Callable
+from typing import Final, get_args
 
 from cart.catalog.numbers import STOCK_MAX
+from cart.dates import read_date
+from cart.model import SoldAhead
 from gateway.cli.messages import say
 from gateway.cli.parsers import STORE_TLS, Commands, Parser, finish, positive, read_settings
 
@@ -101,7 +104,7 @@ def _add_terms(verbs: Commands) -> None:
         "terms",
         help="the terms on which a product is sold, and changes of them",
         description="Print the terms on which a product is sold, after a change of those that are given; none is the default.",
-        epilog="example: peakgate stock terms 85123A --per-shopper 2",
+        epilog="example: peakgate stock terms 85123A --per-shopper 2 --sold-ahead backorder --available-on 2026-12-20",
     )
     changing.add_argument("sku", metavar="SKU")
     changing.add_argument(
@@ -110,6 +113,27 @@ def _add_terms(verbs: Commands) -> None:
         default=_UNCHANGED,
         metavar="UNITS|none",
         help="the most units for one shopper (--per-shopper-days of serve)",
+    )
+    changing.add_argument(
+        "--sold-ahead",
+        type=_or_none(_sold_ahead),
+        default=_UNCHANGED,
+        metavar="backorder|preorder|none",
+        help="sell units beyond the stock",
+    )
+    changing.add_argument(
+        "--ahead-limit",
+        type=_limit,
+        default=_UNCHANGED,
+        metavar="UNITS|none",
+        help="the most units that are sold beyond the stock",
+    )
+    changing.add_argument(
+        "--available-on",
+        type=_or_none(_date),
+        default=_UNCHANGED,
+        metavar="DATE|none",
+        help="the day about which units that are sold ahead come, such as 2026-12-20",
     )
     finish(changing, _terms, _SETTINGS, has_json=True)
 
@@ -162,6 +186,23 @@ def _units(text: str) -> int:
 
 def _limit(text: str) -> int | None:
     return None if text == "none" else positive(STOCK_MAX)(text)
+
+
+def _or_none(read: Callable[[str], str]) -> Callable[[str], str | None]:
+    return lambda text: None if text == "none" else read(text)
+
+
+def _sold_ahead(text: str) -> str:
+    if text not in get_args(SoldAhead):
+        raise argparse.ArgumentTypeError(f"must be backorder, preorder or none, not {text!r}")
+    return text
+
+
+def _date(text: str) -> str:
+    try:
+        return read_date(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a date such as 2026-12-20, not {text!r}") from None
 
 
 def _change(text: str) -> int:

@@ -72,6 +72,27 @@ def test_one_shopper_gets_no_more_than_the_limit(shared_shop: RunningShop) -> No
     assert stock(shop, "terms", "none").returncode == 1
 
 
+def test_a_product_is_sold_ahead_of_its_stock(shared_shop: RunningShop) -> None:
+    shop = shared_shop
+    assert stock(shop, "set", MUG, "0").returncode == 0
+    words = ("--sold-ahead", "preorder", "--ahead-limit", "1", "--available-on", "2026-12-20", "--json")
+    terms = json.loads(stock(shop, "terms", MUG, *words).stdout)
+    assert terms == {"per_shopper": 0, "sold_ahead": "preorder", "ahead_limit": 1, "available_on": "2026-12-20"}
+    shown = eventually(lambda: shop.call("GET", f"/v1/products/{MUG}").body, lambda body: "sold_ahead" in body)
+    assert (shown["in_stock"], shown["available_on"]) == (False, "2026-12-20")
+    cart = shop.cart_of(**SKU)
+    warned = eventually(lambda: shop.call("GET", f"/v1/carts/{cart}").body["lines"][0], lambda line: "warnings" in line)
+    assert warned["warnings"] == [{"code": "preorder", "available_on": "2026-12-20"}]
+    order = shop.check_out(cart, key="ahead 1")
+    assert order.body["lines"][0]["ahead"] == 1
+    assert shop.check_out(shop.cart_of(**SKU), key="ahead 2").status == 409
+    path = f"/admin/v1/stock/{MUG}/terms"
+    assert shop.admin("PATCH", path, {"available_on": "soon"}).status == 422
+    none = shop.admin("PATCH", path, {"sold_ahead": None, "ahead_limit": None, "available_on": None})
+    assert none.body == {"per_shopper": 0, "sold_ahead": "", "ahead_limit": 0, "available_on": ""}
+    assert stock(shop, "set", MUG, "5").returncode == 0
+
+
 def test_wrong_words_are_refused_in_a_line(shared_shop: RunningShop, tmp_path: Path) -> None:
     for words, code in ((("show", "none"), 1), (("set", MUG, "-1"), 64), (("add", MUG, "0"), 64), (("holds",), 64)):
         refused = stock(shared_shop, *words)

@@ -10,9 +10,11 @@ from checkout.ports.books import StockRecord
 
 
 def stock(record: StockRecord, _bounds: Bounds) -> Iterator[Finding]:
-    """The available units are a number, and not below zero."""
-    # A SKU that left the catalogue has none.
-    if record.available is not None and not record.available.isdecimal():
+    """The available units are a number, and not below zero unless the product is sold ahead."""
+    if record.available is None:
+        return  # a SKU that left the catalogue
+    units = record.available.removeprefix("-") if record.is_sold_ahead else record.available
+    if not units.isdecimal():
         detail = f"its available stock is {record.available}"
         yield Finding("stock", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
 

@@ -15,7 +15,8 @@ local change = tonumber(ARGV[2])
 if ARGV[1] == 'set' then
     change = change - available
 end
-if available + change < 0 or available + change > tonumber(ARGV[3]) then
+-- Units that were sold ahead may become fewer step by step.
+if (change < 0 and available + change < 0) or available + change > tonumber(ARGV[3]) then
     return {-1, available}
 end
 remember(KEYS[2], correction, ARGV[4])

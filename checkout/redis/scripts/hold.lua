@@ -2,22 +2,23 @@
 -- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU
 -- ARGV 1 order id   2 fence of the claim   3 lifetime of the holds (ms)   4 the shoppers of the order, with a blank between them
 --      5 how long their purchases count (ms)   6... the quantity of each line
--- Replies for each line -1 if it is held, -2 if it is held by a later claim of the cart, or sold; -3 less the units that are left to
+-- Replies for each line -1 if it is held, {units, date in JSON} if so many of them were sold ahead, -2 if it is held by a later claim of the cart, or sold; -3 less the units that are left to
 -- the shoppers if that is too few; else the quantity available
 --
 -- The value of a hold is "quantity expires fence"; expires (ms, this server's clock) is 0 for a sale.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function hold(product, holds, changes, purchases, wanted)
-    local stock, limit = unpack(redis.call('HMGET', product, 'stock', 'per_shopper'))
-    stock = tonumber(stock or 0)
+    local terms = redis.call('HMGET', product, 'stock', 'per_shopper', 'sold_ahead', 'ahead_limit', 'available_on')
+    local stock, limit, is_ahead = tonumber(terms[1] or 0), terms[2], terms[3]
+    local ahead = is_ahead and tonumber(terms[4] or 1e12) or 0
     local quantity, expires, fence = string.match(redis.call('HGET', holds, ARGV[1]) or '0 1 0', '^(%d+) (%d+) (%d+)$')
     if expires == '0' or tonumber(fence) > tonumber(ARGV[2]) then
         return -2
     end
     local missing = wanted - quantity
-    if missing > stock then
-        return stock + quantity
+    if missing > 0 and missing > stock + ahead then
+        return math.max(stock + ahead + quantity, 0)
     end
     if limit then
         local left = units_left(purchases, ARGV[4], ARGV[1], tonumber(limit), now - ARGV[5])
@@ -31,7 +32,8 @@ local function hold(product, holds, changes, purchases, wanted)
         note(changes, ARGV[1], wanted)
     end
     redis.call('HSET', holds, ARGV[1], string.format('%d %d %d', wanted, now + ARGV[3], ARGV[2]))
-    return -1
+    local units_ahead = math.min(missing - stock, wanted)
+    return units_ahead > 0 and is_ahead and {units_ahead, terms[5] or '""'} or -1
 end
 local replies = {}
 for line = 1, #KEYS / 4 do

@@ -11,14 +11,17 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
+from cart.catalog.model import CatalogRow
+from cart.catalog.redis_catalog import RedisCatalog
 from cart.ids import new_cart_id, partition_of
 from cart.memory import MemoryCarts
-from cart.model import Cart, CartId, Limits, Line, OrderId, Product, Sku
+from cart.model import MOST_AHEAD, Cart, CartId, Limits, Line, OrderId, Product, Sku
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
 from cart.sku_keys import holds_key, product_key, purchases_key
 from cart.stored import cart_key
 from cart.timestamps import unix_ms
+from checkout.errors import SoldAhead
 from checkout.events.sinks import EventSinks
 from checkout.handlers import CheckoutHandlers
 from checkout.memory.event_outbox import CLAIM_S, MemoryEventOutbox
@@ -126,6 +129,10 @@ class Shop(ABC):
     @abstractmethod
     async def limit_per_shopper(self, sku: Sku, units: int) -> None:
         """Let one shopper have so many units of the SKU."""
+
+    @abstractmethod
+    async def sell_ahead(self, sku: Sku, *, limit: int = 0, available_on: str = "") -> None:
+        """Sell so many units of the SKU beyond its stock, 0 for any."""
 
     @abstractmethod
     async def age_purchases(self, sku: Sku, ms: int) -> None:
@@ -247,6 +254,9 @@ class MemoryShop(Shop):
     async def limit_per_shopper(self, sku: Sku, units: int) -> None:
         self.memory_stock.per_shopper[sku] = units
 
+    async def sell_ahead(self, sku: Sku, *, limit: int = 0, available_on: str = "") -> None:
+        self.memory_stock.ahead[sku] = SoldAhead(sku, limit or MOST_AHEAD, available_on)
+
     async def age_purchases(self, sku: Sku, ms: int) -> None:
         self.now_ms += ms
 
@@ -345,6 +355,12 @@ class RedisShop(Shop):
 
     async def limit_per_shopper(self, sku: Sku, units: int) -> None:
         await self.store.execute("HSET", product_key(sku), "per_shopper", units)
+
+    async def sell_ahead(self, sku: Sku, *, limit: int = 0, available_on: str = "") -> None:
+        terms = {"sold_ahead": "preorder", "ahead_limit": limit or None, "available_on": available_on or None}
+        name = self.prices.sold[sku].name
+        row = CatalogRow(sku, name, 255, "GBP", terms=msgspec.json.encode(terms).decode())
+        await RedisCatalog(self.store).put([row])
 
     async def age_purchases(self, sku: Sku, ms: int) -> None:
         # The server's clock cannot be moved, so the times that it wrote are moved.

@@ -17,10 +17,10 @@ from checkout.errors import (
     CancelTooLate,
     CartEmpty,
     ChangedPrice,
+    HoldOutcome,
     IdempotencyKeyInProgress,
     OrderNotFound,
     OutOfStock,
-    OverLimit,
     PriceChanged,
     Shortage,
     TotalMismatch,
@@ -414,7 +414,7 @@ class CountedHolds:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stock, name)
 
-    async def hold(self, *args: Any, **options: Any) -> list[Shortage | OverLimit]:
+    async def hold(self, *args: Any, **options: Any) -> list[HoldOutcome]:
         self.asked += 1
         return await self._stock.hold(*args, **options)
 

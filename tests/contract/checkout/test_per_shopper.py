@@ -10,7 +10,7 @@ import pytest
 from cart.ids import new_cart_id
 from cart.model import OrderId
 from cart.sku_keys import purchases_key
-from checkout.errors import OutOfStock, OverLimit, ShopperLimit, Shortage
+from checkout.errors import HoldOutcome, OutOfStock, OverLimit, ShopperLimit, Shortage
 from checkout.handlers import CheckoutHandlers
 from checkout.ports.stock import PER_SHOPPER_MS, StockLine
 from checkout.purchase import PlacedOrder
@@ -31,7 +31,7 @@ def new_order() -> OrderId:
 
 async def hold(
     shop: Shop, mugs: int, shoppers: Sequence[str] = ADA, *, order_id: OrderId | None = None, fence: int = 1
-) -> list[Shortage | OverLimit]:
+) -> list[HoldOutcome]:
     lines = [StockLine(MUG, mugs)]
     return await shop.stock.hold(order_id or new_order(), lines, fence=fence, shoppers=[*map(name_of, shoppers)])
 

@@ -8,7 +8,7 @@ from cart.ids import new_cart_id
 from cart.model import OrderId, Sku
 from cart.sku_keys import restocked_key
 from cart.timestamps import unix_ms
-from checkout.errors import IdempotencyKeyInProgress, OverLimit, Shortage, StockNotHeld
+from checkout.errors import HoldOutcome, IdempotencyKeyInProgress, Shortage, StockNotHeld
 from checkout.ports.stock import StockLine
 from checkout.redis.stock import RedisStock
 from tests.contract.checkout.shop import BOX, MUG, RedisShop, Shop
@@ -16,7 +16,7 @@ from tests.contract.checkout.shop import BOX, MUG, RedisShop, Shop
 ONE, OTHER = OrderId(new_cart_id()), OrderId(new_cart_id())
 
 
-async def hold(shop: Shop, order_id: OrderId = ONE, *, mugs: int = 3, fence: int = 1) -> list[Shortage | OverLimit]:
+async def hold(shop: Shop, order_id: OrderId = ONE, *, mugs: int = 3, fence: int = 1) -> list[HoldOutcome]:
     return await shop.stock.hold(order_id, [StockLine(MUG, mugs)], fence=fence)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import msgspec
+import pytest
 
 from cart import responses
 from cart.model import Cart, CartId, Line, OrderId, Product, Sku, Status, Terms
@@ -120,6 +121,29 @@ def test_a_line_above_the_limit_for_one_shopper_warns_of_it() -> None:
     assert "warnings" not in enough
     assert too_many["warnings"] == [{"code": "per-shopper-limit", "limit": 2}]
     assert too_many["total"] == money(300)
+
+
+@pytest.mark.parametrize(
+    ("units", "warning"),
+    [
+        (2, {"code": "backorder", "available_on": "2026-12-20"}),
+        (-7, {"code": "backorder", "available_on": "2026-12-20"}),
+        (-8, {"code": "insufficient-stock", "available": 2}),
+        (-11, {"code": "insufficient-stock", "available": 0}),
+    ],
+)
+def test_a_line_beyond_the_stock_says_when_its_units_come(units: int, warning: dict[str, object]) -> None:
+    terms = Terms(sold_ahead="backorder", ahead_limit=10, available_on="2026-12-20")
+    mug = Product(Sku("MUG"), "Mug", 100, "GBP", terms=terms)
+    cart = view(Line(mug.sku, 3, 100)).cart
+    shown = CartView(cart, {mug.sku: mug}, expires_at=T0, short={mug.sku: units})
+    assert json.loads(shown.to_json())["lines"][0]["warnings"] == [warning]
+
+
+def test_the_stock_may_be_hidden() -> None:
+    cart = view(Line(Sku("FREE"), 3, 0)).cart
+    shown = CartView(cart, PRODUCTS, expires_at=T0, short={Sku("FREE"): 2}, show_stock=False)
+    assert json.loads(shown.to_json())["lines"][0]["warnings"] == [{"code": "insufficient-stock"}]
 
 
 def test_a_product_now_sold_in_another_currency_is_unavailable_in_the_cart() -> None:

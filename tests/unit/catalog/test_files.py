@@ -365,3 +365,19 @@ def test_a_file_may_limit_units_per_shopper(tmp_path: Path) -> None:
         NumberedRow(2, CatalogRow(Sku("B"), terms='{"per_shopper":3}')),
         NumberedRow(3, CatalogRow(Sku("C"), terms='{"per_shopper":null}')),
     ]
+
+
+def test_a_file_may_say_that_products_are_sold_ahead(tmp_path: Path) -> None:
+    header = b"sku,sold_ahead,ahead_limit,available_on\n"
+    lines = b"A, preorder ,50,2026-12-20\nB,,,\nC,soon,,20.12.2026\nD,backorder,,20261220\n"
+    assert records(tmp_path, header + lines) == [
+        NumberedRow(
+            2, CatalogRow(Sku("A"), terms='{"sold_ahead":"preorder","ahead_limit":50,"available_on":"2026-12-20"}')
+        ),
+        NumberedRow(3, CatalogRow(Sku("B"), terms='{"sold_ahead":null,"ahead_limit":null,"available_on":null}')),
+        Rejection(
+            4,
+            "sold_ahead 'soon' is not backorder or preorder; available_on '20.12.2026' is no date such as 2026-12-20",
+        ),
+        Rejection(5, "available_on '20261220' is no date such as 2026-12-20"),
+    ]

@@ -1,3 +1,6 @@
+from typing import Any
+
+import msgspec
 import pytest
 
 from cart.catalog.handlers import ProductHandlers
@@ -266,3 +269,27 @@ async def test_a_product_shows_its_category_where_it_has_one(shop: Shop) -> None
     await shop.catalog.put([CatalogRow(Sku("A"), category="Lighting")])
     assert b'"category":"Lighting"' in (await shop.handlers.get(Sku("A"))).to_json()
     assert b"category" not in (await shop.handlers.get(Sku("B"))).to_json()
+
+
+async def test_a_product_that_is_sold_out_may_be_sold_ahead(shop: Shop) -> None:
+    terms = '{"sold_ahead":"backorder","ahead_limit":3,"available_on":"2026-12-20"}'
+    await shop.catalog.put([CatalogRow(Sku("A"), terms=terms)])
+
+    async def shown(level: int) -> dict[str, Any]:
+        shop.catalog.stock[Sku("A")] = level
+        product: dict[str, Any] = msgspec.json.decode((await shop.handlers.get(Sku("A"))).to_json())
+        return {name: product.get(name) for name in ("in_stock", "stock", "sold_ahead", "available_on")}
+
+    sold_out = {"in_stock": False, "stock": 0, "sold_ahead": None, "available_on": None}
+    assert await shown(1) == {**sold_out, "in_stock": True, "stock": 1}
+    ahead = {**sold_out, "sold_ahead": "backorder", "available_on": "2026-12-20"}
+    assert [await shown(level) for level in (0, -2, -3)] == [ahead, ahead, sold_out]
+
+
+async def test_products_that_are_sold_ahead_are_not_in_stock(shop: Shop) -> None:
+    await shop.catalog.put([CatalogRow(Sku("A"), terms='{"sold_ahead":"preorder"}')])
+    shop.catalog.stock[Sku("A")] = 0
+    page = await shop.handlers.page(options=PageOptions(in_stock=True))
+    assert "A" not in [view.product.sku for view in page.products]
+    page = await shop.handlers.page(options=PageOptions(fields=frozenset({"sold_ahead"})))
+    assert {"sku": "A", "sold_ahead": "preorder"} in msgspec.json.decode(page.to_json())["products"]

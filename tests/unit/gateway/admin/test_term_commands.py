@@ -10,6 +10,7 @@ from gateway.admin.term_commands import TermCommands
 from gateway.control.commands import CommandFailed
 
 MUG = Sku("85123A")
+DEFAULTS = {"per_shopper": 0, "sold_ahead": "", "ahead_limit": 0, "available_on": ""}
 
 
 @pytest.fixture
@@ -20,12 +21,12 @@ async def catalog() -> MemoryCatalog:
 
 
 async def test_a_changed_term_is_shown_and_announced(catalog: MemoryCatalog) -> None:
-    commands = TermCommands(TermDesk(catalog)).by_name
-    assert await commands["show_terms"]({"sku": MUG}) == {"per_shopper": 0}
+    commands, limited = TermCommands(TermDesk(catalog)).by_name, {**DEFAULTS, "per_shopper": 2}
+    assert await commands["show_terms"]({"sku": MUG}) == DEFAULTS
     for _ in range(2):
-        assert await commands["change_terms"]({"sku": " 85123A ", "changes": {"per_shopper": 2}}) == {"per_shopper": 2}
+        assert await commands["change_terms"]({"sku": " 85123A ", "changes": {"per_shopper": 2}}) == limited
     assert catalog.epoch == 1
-    assert await commands["show_terms"]({"sku": MUG}) == {"per_shopper": 2}
+    assert await commands["show_terms"]({"sku": MUG}) == limited
     assert catalog.stock[MUG] == 5
 
 
