@@ -53,6 +53,14 @@ class SetLine(Struct, frozen=True, forbid_unknown_fields=True):
     quantity: NewQuantity
 
 
+class PutCoupon(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that gives a cart a coupon."""
+
+    code: Annotated[
+        str, Meta(min_length=1, max_length=64, description="In any case of letters.", examples=["SUMMER10"])
+    ]
+
+
 class MergeCart(Struct, frozen=True, forbid_unknown_fields=True):
     """The body that takes the lines of another cart into this one.
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cart.coupons import CouponFault
+from cart.model import Money
+
 
 class Refusal(Exception):
     """A valid request that the shop declines."""
@@ -78,6 +81,19 @@ class InvalidBody(Refusal):
     def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
         super().__init__(errors)
         self.errors = list(errors)
+
+
+class CouponRefused(Refusal):
+    """The coupon `code` does not count, for the reason of `fault`. An `expected_total` equal to the `total` is consent to that.
+
+    There is no `total` where nothing was priced, or where the last use has just been taken.
+    """
+
+    def __init__(self, code: str, fault: CouponFault, total: Money | None = None) -> None:
+        super().__init__(code, fault, total)
+        self.code = code
+        self.fault = fault
+        self.total = total
 
 
 class IdempotencyKeyMissing(Refusal):

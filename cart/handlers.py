@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
+from cart.bodies import AddLine, MergeCart, NewCart, PutCoupon, PutLine, SetLine
 from cart.cart_view_cache import CartViewCache
+from cart.coupons import MARK, CouponFault, is_coupon, parse_code
 from cart.currencies import BAD_CURRENCY, is_currency
 from cart.errors import (
     CartFull,
     CartNotFound,
+    CouponRefused,
     ForeignCurrency,
     Interrupted,
     InvalidBody,
@@ -243,6 +245,44 @@ class CartHandlers:
             raise InvalidBody([("/from", _foreign(refused))]) from None
         return await self._view(cart, is_written=True)
 
+    async def put_coupon(
+        self,
+        cart_id: str,
+        body: PutCoupon,
+        *,
+        if_match: int | None = None,
+        owner: str | None = None,
+        key: str | None = None,
+    ) -> CartView:
+        """Give the cart a coupon, in place of one that it has. Whether it counts, its lines and the time decide at every reading.
+
+        Raises `CouponRefused` for a code that nobody can use now, and `CartFull`: it takes the place of a line.
+        """
+        target = _parsed(cart_id)
+        code = parse_code(body.code)
+        if code is None:
+            raise CouponRefused(body.code, CouponFault.UNKNOWN)
+        sku = Sku(MARK + code)
+        product = (await self._products_for_write((sku,), is_written=False)).get(sku)
+        coupon = None if product is None else product.terms.coupon
+        fault = CouponFault.UNKNOWN if coupon is None else coupon.time_fault(self._clock_ms())
+        if fault is not None:
+            raise CouponRefused(code, fault)
+        others = [line.sku for line in (await self._carts.read(target, owner=owner)).lines if is_coupon(line.sku)]
+        lines = [*(Line(other, 0, 0) for other in others if other != sku), Line(sku, 1, 0)]
+        write = self._write(if_match, owner, key, "coupon", body)
+        return await self._view(await self._carts.set_lines(target, lines, currency=None, write=write), is_written=True)
+
+    async def delete_coupon(
+        self, cart_id: str, *, if_match: int | None = None, owner: str | None = None, key: str | None = None
+    ) -> CartView:
+        """Take the coupon from the cart, if it has one."""
+        target = _parsed(cart_id)
+        lines = (await self._carts.read(target, owner=owner)).lines
+        gone = [Line(line.sku, 0, 0) for line in lines if is_coupon(line.sku)]
+        write = self._write(if_match, owner, key, "no coupon")
+        return await self._view(await self._carts.set_lines(target, gone, currency=None, write=write), is_written=True)
+
     async def _priced(self, sku: Sku, quantity: int) -> tuple[Line, str]:
         """A line at the price of now, and the currency it is priced in."""
         if quantity > self._limits.max_quantity:
@@ -315,11 +355,12 @@ class CartHandlers:
             cart,
             products,
             expires_at=cart.expires_at(self._limits),
+            now=self._clock_ms(),
             degraded=degraded,
             short=short,
             show_stock=self._show_stock,
         )
-        if _has_all(products, cart):  # an unknown SKU may be added to the same mapping later
+        if not view.has_coupon and _has_all(products, cart):  # an unknown SKU may be added to the same mapping later
             self._views.store(view, products)
         return view
 

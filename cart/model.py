@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, NewType
 
 import msgspec
 
+from cart.coupons import Coupon
 from cart.scheduled_prices import Periods, PricePeriod, holding, lowest, next_change
 
 Sku = NewType("Sku", str)
@@ -54,11 +55,12 @@ MOST_AHEAD: Final = 10**12
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a product is sold, beside its price. A member that is not said has its default.
 
-    `weight_class` and `tax_class` are names of the shop's price list (`docs/prices.md`); empty for the first of each.
+    `weight_class` and `tax_class` are names of the shop's configuration (`docs/prices.md`); empty for the first of each.
     `scheduled_prices` hold in place of the ordinary price, each in its time.
     `per_shopper` is the most units for one shopper within the shop's `--per-shopper-days`; 0 for no limit.
     `sold_ahead` products are sold beyond their stock, up to `ahead_limit` units, 0 for no limit; they come about `available_on`, an
     ISO 8601 date, empty for an unknown one.
+    With a `coupon` it is none of the goods.
     """
 
     weight_class: str = ""
@@ -68,6 +70,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     sold_ahead: SoldAhead | Literal[""] = ""
     ahead_limit: int = 0
     available_on: str = ""
+    coupon: Coupon | None = None
 
     @property
     def ahead_units(self) -> int:

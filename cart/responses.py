@@ -6,10 +6,11 @@ test compares its bytes with the encoding of these structs.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from cart.coupons import CouponFault
 from cart.model import CurrencyCode, Money, Timestamp
 
 CartIdText = Annotated[str, Meta(description="The id of a cart.", examples=["7fmzxw6ylqnb2k3tgcvd5hsr4a"])]
@@ -18,11 +19,25 @@ ProductName = Annotated[
     str, Meta(description="The name of the product.", examples=["WHITE HANGING HEART T-LIGHT HOLDER"])
 ]
 Quantity = Annotated[int, Meta(ge=1, description="The number of units.", extra_json_schema={"format": "int32"})]
-Discounts = Annotated[
-    list[Any],
-    # Generators of clients drop a whole struct with an array that says nothing of its items.
-    Meta(description="Always empty: there are no discounts yet.", extra_json_schema={"items": {"type": "object"}}),
-]
+
+
+class Discount(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a coupon takes off, in all; `shipping` is the part that is taken off shipping, the rest is taken off lines."""
+
+    code: Annotated[str, Meta(description="The code of the coupon.", examples=["SUMMER10"])]
+    name: Annotated[str, Meta(description="For shoppers.", examples=["Summer: 10 % off"])]
+    amount: Money
+    shipping: Money | UnsetType = UNSET
+
+
+Discounts = Annotated[list[Discount], Meta(description="What coupons take off; empty without one.")]
+
+
+class RefusedCoupon(Struct, frozen=True, forbid_unknown_fields=True):
+    """The coupon of the cart, if it takes off nothing."""
+
+    code: Annotated[str, Meta(description="The code of the coupon.", examples=["SUMMER10"])]
+    reason: CouponFault
 
 
 class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,8 +124,9 @@ class Cart(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     subtotal: Money
     discounts: Discounts
-    total: Money
+    total: Annotated[Money, Meta(description="Subtotal less discounts; a quote has shipping and taxes too.")]
     created_at: Timestamp
     updated_at: Timestamp
     expires_at: Timestamp
     order_id: Annotated[str, Meta(description="The order of an ordered cart.")] | UnsetType = UNSET
+    refused_coupon: RefusedCoupon | UnsetType = UNSET

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cart.coupons import CouponFault, Goods, code_of, is_coupon
 from cart.model import Cart, Line, Money, Product, Sku
-from cart.responses import CartLineWarning
+from cart.responses import CartLineWarning, Discount, RefusedCoupon
 from cart.stock_watch import NONE_SHORT
 from cart.timestamps import rfc3339
 from primitives.digits import digits
@@ -16,12 +17,12 @@ from primitives.digits import digits
 class CartView:
     """A cart with the products of its lines, rendered when it is created, because prices may change at any time.
 
-    Totals are at the prices of now, not at those once quoted. `expires_at` is in Unix milliseconds. `degraded` names the parts that
-    could not be confirmed: `prices` may have changed. `short` has the stock of the SKUs whose lines exceed it, which is shown
-    with `show_stock` only.
+    Totals are at the prices of now, not at those once quoted. `expires_at` and `now`, by which coupons count, are in Unix
+    milliseconds. `degraded` names the parts that could not be confirmed: `prices` may have changed. `short` has the stock of
+    the SKUs whose lines exceed it, which is shown with `show_stock` only.
     """
 
-    __slots__ = ("_body", "cart", "degraded", "encoded")
+    __slots__ = ("_body", "cart", "degraded", "encoded", "has_coupon")
 
     def __init__(
         self,
@@ -29,13 +30,14 @@ class CartView:
         products: Mapping[Sku, Product],
         *,
         expires_at: int,
+        now: int,
         degraded: tuple[str, ...] = (),
         short: Mapping[Sku, int] = NONE_SHORT,
         show_stock: bool = True,
     ) -> None:
         self.cart = cart
         self.degraded = degraded
-        self._body = _render(cart, products, expires_at, short, show_stock=show_stock)
+        self._body, self.has_coupon = _render(cart, products, expires_at, short, now, show_stock=show_stock)
         # A cache for the response of the sender, so that sending it again costs nothing.
         self.encoded: object = None
 
@@ -50,33 +52,46 @@ class CartView:
 
 
 def _render(
-    cart: Cart, products: Mapping[Sku, Product], expires_at: int, short: Mapping[Sku, int], *, show_stock: bool
-) -> bytes:
-    lines, item_count, subtotal = _render_lines(cart, products, short, show_stock=show_stock)
-    money = f'{{"amount":{subtotal},"currency":"{cart.currency}"}}'
+    cart: Cart,
+    products: Mapping[Sku, Product],
+    expires_at: int,
+    short: Mapping[Sku, int],
+    now: int,
+    *,
+    show_stock: bool,
+) -> tuple[bytes, bool]:
+    """The cart, and whether it has a coupon, with which it may look otherwise as time passes."""
+    lines, item_count, subtotal, coupon = _render_lines(cart, products, short, show_stock=show_stock)
+    money_end = f',"currency":"{cart.currency}"}}'
+    discounts, total = '"discounts":[]', subtotal
+    if coupon is not None:
+        discounts, reduction = _render_discounts(cart, products, coupon, now)
+        total -= reduction
     opening = (
         f'{{"id":"{cart.id}","version":{cart.version},"currency":"{cart.currency}","status":"{cart.status}","lines":['
     )
     closing = (
-        f'],"item_count":{item_count},"subtotal":{money},"discounts":[],"total":{money},'
+        f'],"item_count":{item_count},"subtotal":{{"amount":{subtotal}{money_end},{discounts},'
+        f'"total":{{"amount":{total}{money_end},'
         f'"created_at":"{rfc3339(cart.created_at)}","updated_at":"{rfc3339(cart.updated_at)}",'
         f'"expires_at":"{rfc3339(expires_at)}"'
     )
     if cart.order_id is not None:
         closing += f',"order_id":"{cart.order_id}"'
-    return b"%b%b%b}" % (opening.encode(), lines[1:], closing.encode())
+    return b"%b%b%b}" % (opening.encode(), lines[1:], closing.encode()), coupon is not None
 
 
 def _render_lines(
     cart: Cart, products: Mapping[Sku, Product], short: Mapping[Sku, int], *, show_stock: bool
-) -> tuple[bytes, int, int]:
-    """The lines, each with a comma before it; how many items they are, and their total in minor units."""
+) -> tuple[bytes, int, int, Sku | None]:
+    """The lines, each with a comma before it; how many items they are, their total in minor units, and the coupon of the cart."""
     currency = cart.currency
     money_end = f',"currency":"{currency}"}}}}'.encode()
     product_of = products.get
     is_short = bool(short)
     pieces: list[bytes] = []
     item_count = subtotal = 0
+    coupon: Sku | None = None
     # One pass of plain look-ups over prepared bytes: a cart of 675 lines takes 0.3 µs a line here.
     for line in cart.lines:
         product = product_of(line.sku)
@@ -89,6 +104,10 @@ def _render_lines(
             or (is_short and line.sku in short)
             or 0 < product.terms.per_shopper < quantity
         ):
+            if is_coupon(line.sku):
+                coupon = line.sku
+                item_count -= quantity
+                continue
             piece, total = _render_with_warnings(line, product, currency, short, show_stock=show_stock)
             pieces.append(piece)
         else:
@@ -102,7 +121,25 @@ def _render_lines(
                 money_end,
             )
         subtotal += total
-    return b"".join(pieces), item_count, subtotal
+    return b"".join(pieces), item_count, subtotal, coupon
+
+
+def _render_discounts(cart: Cart, products: Mapping[Sku, Product], sku: Sku, now: int) -> tuple[str, int]:
+    """The members that explain the coupon of a cart, and what it takes off the lines."""
+    code, product = code_of(sku), products.get(sku)
+    coupon = None if product is None else product.terms.coupon
+    goods = [
+        Goods(line.sku, line.quantity * (line.quoted if (sold := products.get(line.sku)) is None else sold.price))
+        for line in cart.lines
+        if not is_coupon(line.sku)
+    ]
+    fault = CouponFault.UNKNOWN if coupon is None else coupon.fault(goods, currency=cart.currency, now=now)
+    if product is None or coupon is None or fault is not None:
+        refused = RefusedCoupon(code, fault or CouponFault.UNKNOWN)
+        return f'"discounts":[],"refused_coupon":{msgspec.json.encode(refused).decode()}', 0
+    reduction = sum(coupon.reductions(goods))
+    discount = Discount(code, product.name, Money(reduction, cart.currency))
+    return f'"discounts":[{msgspec.json.encode(discount).decode()}]', reduction
 
 
 def _render_with_warnings(

@@ -105,6 +105,15 @@ class TotalMismatch(Refusal):
         self.total = total
 
 
+class ShippingNotOffered(Refusal):
+    """The shipping `method` has no price for this order; `offered` have one."""
+
+    def __init__(self, method: str, offered: Sequence[str]) -> None:
+        super().__init__(method, offered)
+        self.method = method
+        self.offered = list(offered)
+
+
 class CardDataRefused(Refusal):
     """The body contains a card number; it is not stored, logged or forwarded."""
 

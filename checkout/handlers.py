@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cart.errors import CartNotFound, Interrupted, InvalidBody, Refusal
@@ -25,12 +25,13 @@ from checkout.ports.order_index import OrderIndex
 from checkout.ports.orders import Claim, Merges, Orders
 from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock
+from checkout.pricing import Pricing
 from checkout.purchase import PlacedOrder, Purchase
 from checkout.request import CheckoutRequest, cart_id_of
 from checkout.sold_out import SoldOut
+from checkout.tariff.tariff import TariffInForce
 from primitives.outages import is_outage, may_have_run
 
-FREE_SHIPPING: Final = {"standard": 0}
 # Results of checkouts.
 ACCEPTED: Final = "accepted"
 REPLAYED: Final = "replayed"
@@ -68,8 +69,7 @@ class CheckoutHandlers:
     `message` encodes the message to workers; `dispatch` takes the outbox entry of an accepted order and does not wait; `index` is where the order is found
     by its owner and number. With `is_queued`, an order is accepted once the queue has its message. `on_accepted` is called with each
     order that this process has stored; it neither waits nor raises. `sold_out` remembers the SKUs that were refused.
-    `shipping` maps each shipping method, the default first, to its price in minor units of any currency. Operations also
-    raise the errors of adapters whose service is away; a checkout may then be repeated with the same key.
+    `tariff` has the shipping methods and taxes; without it, shipping is free and there are no taxes. Operations also raise the errors of adapters whose service is away; a checkout may then be repeated with the same key.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class CheckoutHandlers:
         message: Callable[[Order], bytes],
         dispatch: Callable[[OutboxEntry], None],
         index: OrderIndex,
-        shipping: Mapping[str, int] = FREE_SHIPPING,
+        tariff: TariffInForce | None = None,
         clock_ms: Callable[[], int] = unix_ms,
         new_token: Callable[[], str] | None = None,
         digest: Callable[[bytes], str] = _plain_digest,
@@ -92,10 +92,12 @@ class CheckoutHandlers:
         sold_out: SoldOut | None = None,
     ) -> None:
         self.sold_out = sold_out or SoldOut()
+        self._tariff = tariff or TariffInForce()
+        self.pricing = Pricing(prices, self._tariff, clock_ms=clock_ms)
         self._placement = OrderPlacement(
             orders=orders,
             stock=stock,
-            prices=prices,
+            pricing=self.pricing,
             merges=merges,
             message=message,
             dispatch=dispatch,
@@ -110,7 +112,6 @@ class CheckoutHandlers:
         self._digest = digest
         self._message = message
         self._dispatch = dispatch
-        self._shipping = shipping
         self._clock_ms = clock_ms
         self._new_token = new_token or _Tokens().next
         # Checkouts by their result: one of the names above, or the class of the refusal.
@@ -232,9 +233,10 @@ class CheckoutHandlers:
     def _validated(self, request: CheckoutRequest, key: str, owner: str | None) -> Purchase:
         """Validate the request. Raises `InvalidBody` with all faults of the body, or `CartNotFound` for a malformed cart id."""
         faults = request.faults()
-        method = request.shipping_method or next(iter(self._shipping))
-        if method not in self._shipping:
-            faults.append(("/shipping_method", f"must be one of: {', '.join(self._shipping)}"))
+        tariff = self._tariff.now
+        method = request.shipping_method or tariff.default
+        if method not in tariff.methods:
+            faults.append(("/shipping_method", f"must be one of: {', '.join(tariff.methods)}"))
         if faults:
             raise InvalidBody(faults)
         claim = Claim(
@@ -244,7 +246,7 @@ class CheckoutHandlers:
             token=self._new_token(),
             owner=owner,
         )
-        return Purchase(request=request, claim=claim, shipping_method=method, shipping=self._shipping[method])
+        return Purchase(request=request, claim=claim, shipping_method=method)
 
 
 def _report_unseen(error: BaseException) -> None:

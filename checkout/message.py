@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from cart.timestamps import rfc3339
-from checkout.order import Order, OrderLine
+from checkout.amounts import Amounts, OrderLine
+from checkout.order import Order
 from primitives.digits import digits
 
 ORDER_ACCEPTED: Final = "shop.order.accepted.v1"
@@ -30,13 +31,12 @@ def order_accepted(order: Order) -> bytes:
     # our own, and need no escaping. An order is accepted once, so its id identifies duplicates of the message.
     money_end = f',"currency":"{order.currency}"}}'
     line_end = f"{money_end}}}".encode()
-    subtotal = largest = 0
+    largest = 0
     group = b""
     pieces: list[bytes] = []
     for line in order.lines:
         sku = msgspec.json.encode(line.sku)
         total = line.quantity * line.unit_price
-        subtotal += total
         # The first of the lines with the largest total; in a drop, the article of the drop.
         if total > largest or not group:
             group, largest = sku, total
@@ -58,9 +58,11 @@ def order_accepted(order: Order) -> bytes:
         f',"data":{{"order_id":"{order.id}","number":"{order.number}","cart_id":"{order.cart_id}",'
         f'"currency":"{order.currency}","lines":['
     )
+    amounts = order.amounts
     closing = (
-        f'],"subtotal":{{"amount":{subtotal}{money_end},"discounts":[],'
-        f'"shipping":{{"amount":{order.shipping}{money_end},"total":{{"amount":{subtotal + order.shipping}{money_end}}}}}'
+        f'],"subtotal":{{"amount":{amounts.subtotal}{money_end},"discounts":[{_discounts(order, money_end)}],'
+        f'"shipping":{{"amount":{order.shipping}{money_end}{_tax(order, amounts, money_end)},'
+        f'"total":{{"amount":{amounts.total}{money_end}}}}}'
     )
     return b"".join((opening.encode(), group, data.encode(), b"".join(pieces)[1:], closing.encode()))
 
@@ -69,6 +71,23 @@ def _line_end(line: OrderLine, money_end: str) -> bytes:
     """The end of a line of which units were sold ahead."""
     date = f',"available_on":"{line.available_on}"' if line.available_on else ""
     return f'{money_end},"ahead":{line.ahead}{date}}}'.encode()
+
+
+def _discounts(order: Order, money_end: str) -> str:
+    # Codes need no escaping.
+    return ",".join(
+        [
+            f'{{"code":"{discount.code}","amount":{{"amount":{discount.amount}{money_end}}}'
+            for discount in order.discounts
+        ]
+    )
+
+
+def _tax(order: Order, amounts: Amounts, money_end: str) -> str:
+    if order.tax is None:
+        return ""
+    included = "false" if order.tax.is_added else "true"
+    return f',"tax":{{"amount":{{"amount":{amounts.tax}{money_end},"included":{included}}}'
 
 
 def order_accepted_schema() -> dict[str, Any]:

@@ -5,19 +5,23 @@ Times are integers, Unix milliseconds UTC; amounts are integers, minor units of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from cart.coupons import MARK
 from cart.model import CartId, Money, OrderId, Sku
 from cart.timestamps import rfc3339
 from checkout import responses
+from checkout.amount_responses import discount_response, line_response, tax_response
+from checkout.amounts import Amounts, Discount, OrderLine, ShippingTax, amounts_of
 from checkout.errors import SoldAhead
 from checkout.facts import Fact
 from checkout.order_number import order_number
 from checkout.order_status import CancelReason, OrderStatus, may_move
 from checkout.payments.payment import Payment
+from checkout.ports.stock import StockLine, Wanted
 from checkout.shipping.shipment import Shipment
 
 
@@ -37,25 +41,6 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
             msgspec.UNSET if self.detail is None else self.detail,
             msgspec.UNSET if self.refunded is None else Money(self.refunded, currency),
         )
-
-
-class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A quantity of a SKU, at its unit price when the order was accepted.
-
-    `ahead` of its units were sold before the shop has them, which is about `available_on`, a date of ISO 8601, empty if unknown.
-    """
-
-    sku: Sku
-    name: str
-    quantity: int
-    unit_price: int
-    ahead: int = 0
-    available_on: str = ""
-
-    @property
-    def total(self) -> int:
-        """Price of the line, in minor units."""
-        return self.quantity * self.unit_price
 
 
 class Address(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,6 +88,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     response contains it. `restocked`: all goods of the order are back in stock.
     `line_returns`: the units of each SKU that came back; empty in records from before returns named lines.
     `workflow` is the version of the workflow that runs the order to its end; 0 in records from before there were versions.
+    `discounts` and `tax` have fixed amounts, as of when the order was accepted; no `tax` where the shop has no tax rates.
     `home` is the Region that works on the order, of a copy from the archive whose home is not this one. It is never stored.
     """
 
@@ -130,6 +116,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     facts: tuple[Fact, ...] = ()
     erased_at: int | None = None
     home: str | None = None
+    discounts: tuple[Discount, ...] = ()
+    tax: ShippingTax | None = None
 
     def __repr__(self) -> str:  # without address and token, for logs
         return f"Order(id={self.id!r}, status={self.status.value!r})"
@@ -140,19 +128,28 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return order_number(self.id)
 
     @property
-    def skus(self) -> list[Sku]:
-        """The SKU of every line."""
-        return [line.sku for line in self.lines]
+    def held(self) -> Sequence[Wanted]:
+        """All of which stock is held: the lines, and a use of each coupon whose uses are counted."""
+        uses = [StockLine(Sku(MARK + discount.code), 1) for discount in self.discounts if discount.is_counted]
+        return [*(StockLine(line.sku, line.quantity) for line in self.lines), *uses] if uses else self.lines
 
     @property
-    def subtotal(self) -> int:
-        """Price of the lines, in minor units."""
-        return sum([line.quantity * line.unit_price for line in self.lines])
+    def skus(self) -> list[Sku]:
+        """The SKUs of all of which stock is held."""
+        skus = [line.sku for line in self.lines]
+        if self.discounts:
+            skus += [Sku(MARK + discount.code) for discount in self.discounts if discount.is_counted]
+        return skus
+
+    @property
+    def amounts(self) -> Amounts:
+        """Its amounts and their sum."""
+        return amounts_of(self.lines, self.shipping, self.discounts, self.tax)
 
     @property
     def total(self) -> int:
-        """Price of the lines and shipping, in minor units."""
-        return self.subtotal + self.shipping
+        """To be paid by the shopper, in minor units."""
+        return self.amounts.total
 
     @property
     def refunded(self) -> int:
@@ -217,7 +214,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def to_json(self) -> bytes:
         """The order as the API sends it."""
-        subtotal = self.subtotal
+        amounts = self.amounts
         return msgspec.json.encode(
             responses.Order(
                 id=self.id,
@@ -225,11 +222,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 cart_id=self.cart_id,
                 status=self.status,
                 reason=msgspec.UNSET if self.reason is None else self.reason,
-                lines=[self._line_response(line) for line in self.lines],
-                subtotal=self._money(subtotal),
-                discounts=[],
+                lines=[line_response(line, self.currency) for line in self.lines],
+                subtotal=self._money(amounts.subtotal),
+                discounts=[discount_response(discount, self.currency) for discount in self.discounts],
                 shipping=self._money(self.shipping),
-                total=self._money(subtotal + self.shipping),
+                tax=tax_response(self.tax, amounts, self.currency),
+                total=self._money(amounts.total),
                 refunded=self._refunded_response(),
                 email=self.email,
                 shipping_address=msgspec.UNSET if self.owner is None else self.shipping_address.to_response(),
@@ -248,17 +246,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.owner is None or self.shipment is None or self.status is OrderStatus.CANCELLED:
             return msgspec.UNSET
         return self.shipment.to_response()
-
-    def _line_response(self, line: OrderLine) -> responses.OrderLine:
-        return responses.OrderLine(
-            sku=line.sku,
-            name=line.name,
-            quantity=line.quantity,
-            unit_price=self._money(line.unit_price),
-            total=self._money(line.total),
-            ahead=line.ahead or msgspec.UNSET,
-            available_on=line.available_on or msgspec.UNSET,
-        )
 
     def _money(self, amount: int) -> Money:
         return Money(amount, self.currency)

@@ -11,12 +11,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
-from cart.errors import CartClosed, IdempotencyKeyReused, Interrupted, Refusal
+from cart.coupons import CouponFault, code_of, is_coupon
+from cart.errors import CartClosed, CouponRefused, IdempotencyKeyReused, Interrupted, Refusal
 from cart.ids import order_id_for
 from cart.model import Cart, OrderId
-from cart.ports import PriceBook
 from checkout.errors import (
-    CartEmpty,
     CheckoutInterrupted,
     IdempotencyKeyInProgress,
     OrderNotDurable,
@@ -33,10 +32,10 @@ from checkout.ports.order_index import OrderIndex
 from checkout.ports.orders import AlreadyOrdered, Claim, Claimed, Committed, Merges, MergeUnfinished, Orders, Receipt
 from checkout.ports.outbox import OutboxEntry
 from checkout.ports.stock import Stock
-from checkout.pricing import order_lines, require_price_consent
+from checkout.pricing import Pricing, require_price_consent
 from checkout.purchase import PlacedOrder, Purchase
 from checkout.sold_out import SoldOut
-from checkout.workflow.orders import LATEST
+from checkout.workflow.orders import LATEST, WITHOUT_DISCOUNTS
 from primitives.outages import is_outage, level_of, may_have_run
 
 # Attempts of one checkout whose cart changes between the claim and the commit.
@@ -61,7 +60,7 @@ class OrderPlacement:
         *,
         orders: Orders,
         stock: Stock,
-        prices: PriceBook,
+        pricing: Pricing,
         merges: Merges,
         message: Callable[[Order], bytes],
         dispatch: Callable[[OutboxEntry], None],
@@ -77,7 +76,7 @@ class OrderPlacement:
         self._orders = orders
         self._is_queued = is_queued
         self._stock = stock
-        self._prices = prices
+        self._pricing = pricing
         self._merges = merges
         self._message = message
         self._dispatch = dispatch
@@ -139,9 +138,9 @@ class OrderPlacement:
     async def _begin(self, claim: Claim) -> Claimed | AlreadyOrdered | MergeUnfinished:
         try:
             return await self._orders.begin(claim, units_left=self._sold_out.units_left())
-        except OutOfStock as refusal:
+        except OutOfStock as shortage:
             self._sold_out.refused += 1
-            raise refusal
+            raise _refusal_of(shortage) from None
         except Refusal:
             raise
         except Exception as error:
@@ -187,7 +186,7 @@ class OrderPlacement:
             if isinstance(refusal, OutOfStock):
                 self._sold_out.remember(refusal.lines)
             await self._release_claim(claim, nothing_held=True)
-            raise refusal
+            raise _refusal_of(refusal) from None
         except Exception as error:
             await self._release_claim(claim, nothing_held=False)
             await self._release_stock(order, claimed.fence)
@@ -218,36 +217,39 @@ class OrderPlacement:
             logger.exception("order %s is sent to the queue later, because sending it failed", order.number)
 
     async def _price(self, purchase: Purchase, cart: Cart) -> Order:
-        """The order of the cart at current prices. Raises `CartEmpty` and the refusals of `checkout.pricing`."""
-        if not cart.lines:
-            raise CartEmpty
+        """The order of the cart at current prices. Raises the refusals of `checkout.pricing`."""
         request = purchase.request
-        products = await self._prices.products(cart.skus)
+        address, expected = request.address(), request.expected_total
+        priced = await self._pricing.price(
+            cart, method=purchase.shipping_method, country=address.country, expected=expected
+        )
+        require_price_consent(cart, priced, expected=expected)
         now = self._clock_ms()
-        lines = order_lines(cart, products, now, shipping=purchase.shipping, expected=request.expected_total)
-        require_price_consent(cart, lines, shipping=purchase.shipping, expected=request.expected_total)
         return Order(
             id=order_id_for(cart.id, cart.version),
             cart_id=cart.id,
             currency=cart.currency,
-            lines=lines,
+            lines=priced.lines,
             shipping_method=purchase.shipping_method,
-            shipping=purchase.shipping,
+            shipping=priced.shipping,
+            discounts=priced.discounts,
+            tax=priced.tax,
             email=request.email,
-            shipping_address=request.address(),
+            shipping_address=address,
             payment_token=request.payment.token,
             created_at=now,
             updated_at=now,
             history=(HistoryEntry(OrderStatus.ACCEPTED, now),),
             # A cart that has an owner is claimed by that one only. It knows the owner by a hash.
             owner=purchase.claim.owner,
-            workflow=LATEST.version,
+            # Earlier releases know no discounts and taxes, so they leave such an order to others.
+            workflow=LATEST.version if priced.discounts or priced.tax is not None else WITHOUT_DISCOUNTS.version,
         )
 
     async def _hold(self, order: Order, fence: int) -> Order:
-        """Hold all lines, or none and raise `OutOfStock`, or `ShopperLimit` if nothing is short; the order with its units ahead."""
+        """Hold all lines and uses of coupons, or none and raise `OutOfStock`, or `ShopperLimit` if nothing is short; the order with its units ahead."""
         shoppers = self._shoppers_of(order.owner, order.email)
-        outcomes = await self._stock.hold(order.id, order.lines, fence=fence, shoppers=shoppers)
+        outcomes = await self._stock.hold(order.id, order.held, fence=fence, shoppers=shoppers)
         if not outcomes:
             return order
         ahead = {line.sku: line for line in outcomes if isinstance(line, SoldAhead)}
@@ -331,3 +333,12 @@ class OrderPlacement:
                 type(error).__name__,
                 error,
             )
+
+
+def _refusal_of(refusal: OutOfStock | ShopperLimit) -> Refusal:
+    """The refusal that a shopper is told: of goods first, and of a coupon if there is enough of them."""
+    if isinstance(refusal, OutOfStock):
+        short = [line for line in refusal.lines if not is_coupon(line.sku)]
+        return OutOfStock(short) if short else CouponRefused(code_of(refusal.lines[0].sku), CouponFault.USED_UP)
+    over = [line for line in refusal.lines if not is_coupon(line.sku)]
+    return ShopperLimit(over) if over else CouponRefused(code_of(refusal.lines[0].sku), CouponFault.USED_BY_SHOPPER)

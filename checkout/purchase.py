@@ -10,12 +10,11 @@ from checkout.request import CheckoutRequest
 
 
 class Purchase(msgspec.Struct, frozen=True, kw_only=True):
-    """A validated checkout request with its claim; `shipping` is the price of its shipping method, in minor units."""
+    """A validated checkout request with its claim; `shipping_method` is one of the shop's."""
 
     request: CheckoutRequest
     claim: Claim
     shipping_method: str
-    shipping: int
 
 
 class PlacedOrder(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cart.model import Money, Timestamp
-from cart.responses import CartIdText, Discounts, ProductName, Quantity, SkuOfLine
+from cart.responses import CartIdText, Discounts, ProductName, Quantity, RefusedCoupon, SkuOfLine
 from checkout.order_status import CancelReason, OrderStatus
 
 
@@ -18,7 +18,12 @@ class OrderLine(Struct, frozen=True, forbid_unknown_fields=True):
     name: ProductName
     quantity: Quantity
     unit_price: Money
-    total: Money
+    total: Annotated[Money, Meta(description="Quantity times unit price, before discounts.")]
+    discount: Annotated[Money, Meta(description="Share of the order's discounts, if it has any.")] | UnsetType = UNSET
+    tax: Annotated[Money, Meta(description="Of the price less discount; absent where there is none.")] | UnsetType = (
+        UNSET
+    )
+    tax_rate: Annotated[str, Meta(description="In percent.", examples=["20"])] | UnsetType = UNSET
     ahead: (
         Annotated[
             int,
@@ -41,6 +46,14 @@ class OrderLine(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | UnsetType
     ) = UNSET
+
+
+class Tax(Struct, frozen=True, forbid_unknown_fields=True):
+    """The tax of all lines and of shipping. Prices include it, or else it is added to them in the total."""
+
+    amount: Money
+    shipping: Annotated[Money, Meta(description="The part that is of shipping.")]
+    included: Annotated[bool, Meta(description="Whether prices include the tax.")]
 
 
 class ShippingAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,8 +103,14 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lines: Annotated[list[OrderLine], Meta(description="In the order of the cart.")]
     subtotal: Money
     discounts: Discounts
-    shipping: Money
-    total: Money
+    shipping: Annotated[Money, Meta(description="The price of the shipping method, before discounts.")]
+    tax: Annotated[Tax, Meta(description="Absent where the shop has no taxes.")] | UnsetType = UNSET
+    total: Annotated[
+        Money,
+        Meta(
+            description="What the shopper pays: subtotal less discounts, shipping, and tax that prices do not include."
+        ),
+    ]
     refunded: Annotated[Money, Meta(description="What was refunded in all, if anything was.")] | UnsetType = UNSET
     email: Annotated[str, Meta(description="The address of the shopper.", examples=["ada@example.com"])]
     # Not in an anonymous order: its id is known to everyone who has the link of its cart.
@@ -101,6 +120,29 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     created_at: Timestamp
     updated_at: Timestamp
     history: Annotated[list[OrderEvent], Meta(description="What has become of the order, the oldest first.")]
+
+
+class ShippingOption(Struct, frozen=True, forbid_unknown_fields=True):
+    """A shipping method that a cart can have."""
+
+    name: Annotated[str, Meta(description="The `shipping_method` of a checkout.", examples=["standard"])]
+    title: Annotated[str, Meta(description="For shoppers.", examples=["Standard"])]
+    price: Money
+
+
+class Quote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The price of an order of the cart as of now; `total` is the `expected_total` of its checkout."""
+
+    cart_id: CartIdText
+    lines: Annotated[list[OrderLine], Meta(description="In the order of the cart.")]
+    subtotal: Money
+    discounts: Discounts
+    refused_coupon: RefusedCoupon | UnsetType = UNSET
+    shipping_methods: Annotated[list[ShippingOption], Meta(description="Those that the cart can have.")]
+    shipping_method: Annotated[str, Meta(description="The one that is quoted.", examples=["standard"])]
+    shipping: Annotated[Money, Meta(description="The price of the shipping method, before discounts.")]
+    tax: Annotated[Tax, Meta(description="Absent where the shop has no taxes.")] | UnsetType = UNSET
+    total: Annotated[Money, Meta(description="What the shopper would pay.")]
 
 
 class OrderPage(Struct, frozen=True, forbid_unknown_fields=True):

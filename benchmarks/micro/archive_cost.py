@@ -24,12 +24,13 @@ import uvloop
 from benchmarks.replay.tables import table
 from cart.ids import new_cart_id, order_id_for
 from cart.model import Sku
+from checkout.amounts import OrderLine
 from checkout.archive.archived import Records
 from checkout.archive.sink import ArchiveSink
 from checkout.archive.sqlite_archive import SqliteArchive
 from checkout.events.relay import EventRelay
 from checkout.events.sinks import EventSinks
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
 from checkout.ports.archive import ArchivedOrder

@@ -25,8 +25,9 @@ from benchmarks.harness.results import Result, results_table, write_results
 from cart.ids import new_cart_id, order_id_for, partition_of
 from cart.model import Sku
 from cart.sku_keys import holds_key, product_key
+from checkout.amounts import OrderLine
 from checkout.audit.audit import Audit, AuditReport
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_number import order_number
 from checkout.order_status import CancelReason, OrderStatus
 from checkout.payments.payment import Payment

@@ -31,8 +31,9 @@ from benchmarks.harness.ports import free_port
 from benchmarks.harness.results import Result, results_table, write_results
 from cart.ids import new_cart_id, order_id_for
 from cart.model import Sku
+from checkout.amounts import OrderLine
 from checkout.message import order_accepted
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_status import OrderStatus
 from checkout.ports.queue import Outgoing
 from checkout.queues.sqs_queue import open_sqs_queue

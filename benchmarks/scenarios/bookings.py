@@ -30,8 +30,9 @@ from benchmarks.harness.results import Result, results_table, write_results
 from benchmarks.upstreams.shipping import Fault, ShippingService, serve
 from cart.ids import new_cart_id, order_id_for
 from cart.model import Sku
+from checkout.amounts import OrderLine
 from checkout.errors import Declined, ServiceUnavailable
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_status import OrderStatus
 from checkout.shipping.http_shipping import HttpShipping
 from primitives.webhook_signature import WebhookSigner, new_secret

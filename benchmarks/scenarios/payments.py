@@ -31,6 +31,7 @@ from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
 from cart.ids import new_cart_id, order_id_for
 from cart.memory import MemoryCarts
 from cart.model import OrderId, Sku
+from checkout.amounts import OrderLine
 from checkout.errors import Declined, StatusConflict
 from checkout.fact_handlers import fact_handlers
 from checkout.guarded import GuardedPayments
@@ -38,7 +39,7 @@ from checkout.memory.order_index import MemoryOrderIndex
 from checkout.memory.orders import MemoryOrders
 from checkout.memory.progress import MemoryProgress
 from checkout.memory.stock import MemoryStock
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_status import CANCELLABLE, OrderStatus
 from checkout.payments.aiohttp_transport import AiohttpTransport
 from checkout.payments.http import HttpPayments

@@ -24,11 +24,12 @@ from benchmarks.harness.command import exit_code_of
 from benchmarks.harness.results import Result, results_table, write_results
 from cart.ids import new_cart_id, order_id_for
 from cart.model import OrderId, Sku
+from checkout.amounts import OrderLine
 from checkout.events.event_message import event_id
 from checkout.events.http_sender import open_http_sender
 from checkout.events.webhooks import Endpoint, Webhooks
 from checkout.memory.webhooks import MemoryWebhooks
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_status import NEXT, OrderStatus
 from checkout.ports.events import NewEvent
 from checkout.ports.webhooks import SendResult

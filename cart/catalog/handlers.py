@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from cart.catalog.model import NO_OPTIONS, STOCK_UNKNOWN, PageOptions, ProductPage, ProductView
 from cart.catalog.ports import ForeignCursor, ProductSearch, SearchHits, StockLevels, StockUnknown
+from cart.coupons import is_coupon
 from cart.errors import InvalidBody, ProductNotFound
 from cart.ids import parse_sku
 from cart.model import STALE_PRICES, Product, Sku
@@ -57,7 +58,7 @@ class ProductHandlers:
     async def get(self, sku: Sku) -> ProductView:
         """The product of that SKU with its stock of this moment. Raises `ProductNotFound`."""
         product = (await self._prices.products((sku,))).get(sku)
-        if product is None:
+        if product is None or is_coupon(sku):
             # Only now: nearly all SKUs are asked for as they are in the catalogue.
             parsed = parse_sku(sku)
             if parsed is None or parsed == sku:

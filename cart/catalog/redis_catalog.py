@@ -18,6 +18,7 @@ import msgspec
 from cart.catalog.imported_files import ImportedFiles
 from cart.catalog.model import CatalogRow, row_of
 from cart.catalog.ports import CatalogChange, ImportBusy, PutCounts, StockUnknown
+from cart.coupons import is_coupon
 from cart.ids import parse_sku
 from cart.model import NO_TERMS, Product, Sku, Terms
 from cart.scheduled_prices import earlier
@@ -180,7 +181,7 @@ class RedisPriceBook:
         return new
 
     async def _fetch(self, skus: Sequence[Sku]) -> dict[Sku, Product]:
-        return await fetch_products(self._store, [sku for sku in skus if parse_sku(sku) is not None])
+        return await fetch_products(self._store, [sku for sku in skus if is_coupon(sku) or parse_sku(sku) is not None])
 
 
 async def fetch_products(store: Store, skus: Sequence[Sku]) -> dict[Sku, Product]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from cart.bodies import SetLine
+from cart.coupons import is_coupon
 from cart.currencies import is_currency
 from cart.errors import CartClosed, CartNotFound, IdempotencyKeyReused, InvalidBody
 from cart.handlers import CartHandlers
@@ -176,11 +177,14 @@ class AgentHandlers:
         self, stored: Stored, key: str, made_of: str, view: CartView, unknown: Sequence[Message]
     ) -> Result:
         """Store a changed session, with the total that its agent is told now."""
+        priced = await self._render.quote(stored.session, view)
         session = msgspec.structs.replace(
-            stored.session, updated_at=self._clock_ms(), shown_total=self._render.total_of(stored.session, view)
+            stored.session,
+            updated_at=self._clock_ms(),
+            shown_total=None if priced is None else priced.amounts.total,
         )
         await self._put(session.with_key(key, made_of), stored.version)
-        return Result(self._render.open_session(session, view, unknown))
+        return Result(self._render.open_session(session, view, priced, unknown))
 
     async def _put(self, session: Session, version: int) -> None:
         if not await self._sessions.put(session, version=version):
@@ -206,7 +210,7 @@ class AgentHandlers:
         except CartNotFound:
             return self._render.canceled_session(session)
         if view.cart.order_id is None:
-            return self._render.open_session(session, view)
+            return self._render.open_session(session, view, await self._render.quote(session, view))
         return self._render.completed_session(session, await self._order(view.cart.order_id))
 
     async def _order(self, order_id: OrderId) -> Order:
@@ -224,7 +228,7 @@ class AgentHandlers:
         """Replace the lines of the cart; items of one SKU are added up, unknown ones left out."""
         wanted, unknown = await self._known(items)
         view = await self._open_cart(cart_id)
-        gone = [SetLine(line.sku, 0) for line in view.cart.lines if line.sku not in wanted]
+        gone = [SetLine(line.sku, 0) for line in view.cart.lines if line.sku not in wanted and not is_coupon(line.sku)]
         changes = [*gone, *(SetLine(sku, quantity) for sku, quantity in wanted.items())]
         return (await self._carts.patch_lines(cart_id, changes) if changes else view), unknown
 

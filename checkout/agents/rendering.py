@@ -26,8 +26,13 @@ from checkout.agents.responses import (
     Total,
 )
 from checkout.agents.session import Session
+from checkout.amounts import Amounts
+from checkout.errors import CartEmpty, OutOfStock, ShippingNotOffered
 from checkout.order import Order
 from checkout.order_status import OrderStatus
+from checkout.pricing import PricedCart, Pricing
+from checkout.tariff.shipping_methods import ShippingOption
+from checkout.tariff.tariff import TariffInForce
 
 _decode_cart: Final = msgspec.json.Decoder(CartBody).decode
 # The order statuses of the protocol.
@@ -42,44 +47,60 @@ _ORDER_STATUS: Final[Mapping[OrderStatus, str]] = {
     OrderStatus.RETURNED: "completed",
     OrderStatus.CANCELLED: "canceled",
 }
+_OPTIONAL: Final = frozenset({"items_discount", "discount", "tax"})
+_NOT_OFFERED: Final = Message(
+    "error", "invalid", "This option is not offered for these items and this address.", "$.selected_fulfillment_options"
+)
 _IS_FULFILLED: Final = frozenset({OrderStatus.SHIPPED, OrderStatus.DELIVERED, OrderStatus.RETURNED})
 
 
 class SessionRenderer:
-    """`shipping` maps the shop's shipping methods to their prices in minor units, the default first.
+    """Renders the sessions of a shop with this pricing and tariff.
 
     `order_url` is the address of an order for people, with `{order_id}` in it.
     """
 
-    def __init__(self, shipping: Mapping[str, int], *, order_url: str, capabilities: dict[str, Any]) -> None:
-        self._shipping = shipping
+    def __init__(
+        self, pricing: Pricing, tariff: TariffInForce, *, order_url: str, capabilities: dict[str, Any]
+    ) -> None:
+        self._pricing = pricing
+        self._tariff = tariff
         self._order_url = order_url
         self._capabilities = capabilities
 
     def option_of(self, session: Session) -> str:
         """The shipping method of a session."""
-        return session.option_id or next(iter(self._shipping))
+        return session.option_id or self._tariff.now.default
 
     def is_option(self, option_id: str) -> bool:
         """Whether the shop has this shipping method."""
-        return option_id in self._shipping
+        return option_id in self._tariff.now.methods
 
-    def total_of(self, session: Session, view: CartView) -> int:
-        """What the session costs, in minor units."""
-        return _decode_cart(view.to_json()).total.amount + self._shipping[self.option_of(session)]
+    async def quote(self, session: Session, view: CartView) -> PricedCart | None:
+        """What the session would cost, before an address is known without taxes; None while it has no price."""
+        address = None if session.details is None else session.details.address
+        country = "" if address is None else address.country.upper()
+        try:
+            return await self._pricing.price(view.cart, method=self.option_of(session), country=country, is_quote=True)
+        except (CartEmpty, OutOfStock, ShippingNotOffered):
+            return None
 
-    def open_session(self, session: Session, view: CartView, unknown: Sequence[Message] = ()) -> SessionView:
+    def open_session(
+        self, session: Session, view: CartView, priced: PricedCart | None, unknown: Sequence[Message] = ()
+    ) -> SessionView:
         """A session that can be changed and completed; `unknown` are messages about items that the shop does not have."""
         cart = _decode_cart(view.to_json())
         messages = [*unknown, *_messages(session, cart)]
+        if priced is None and cart.lines and not any(message.type == "error" for message in messages):
+            messages.append(_NOT_OFFERED)
         is_ready = bool(cart.lines) and not any(message.type == "error" for message in messages)
-        option_id = self.option_of(session)
         return self._session(
             session,
             status="ready_for_payment" if is_ready else "not_ready_for_payment",
             line_items=[_line_item(line) for line in cart.lines],
-            option_id=option_id,
-            totals=_totals(cart.subtotal.amount, self._shipping[option_id]),
+            option_id=self.option_of(session),
+            options=() if priced is None else priced.options,
+            totals=_goods_totals(cart.subtotal.amount) if priced is None else _totals(priced.amounts),
             messages=messages,
         )
 
@@ -92,7 +113,8 @@ class SessionRenderer:
                 _line(line.sku, line.name, line.quantity, line.unit_price, is_short=False) for line in order.lines
             ],
             option_id=order.shipping_method,
-            totals=_totals(order.subtotal, order.shipping),
+            options=(ShippingOption(order.shipping_method, order.shipping_method, order.shipping),),
+            totals=_totals(order.amounts),
             messages=[],
             order=self._order(session, order),
         )
@@ -100,11 +122,23 @@ class SessionRenderer:
     def canceled_session(self, session: Session) -> SessionView:
         """A session whose cart is deleted."""
         return self._session(
-            session, status="canceled", line_items=[], option_id=self.option_of(session), totals=[], messages=[]
+            session,
+            status="canceled",
+            line_items=[],
+            option_id=self.option_of(session),
+            options=(),
+            totals=[],
+            messages=[],
         )
 
     def _session(
-        self, session: Session, *, option_id: str, line_items: list[LineItemView], **members: Any
+        self,
+        session: Session,
+        *,
+        option_id: str,
+        options: Sequence[ShippingOption],
+        line_items: list[LineItemView],
+        **members: Any,
     ) -> SessionView:
         return SessionView(
             id=session.id,
@@ -112,8 +146,7 @@ class SessionRenderer:
             buyer=session.buyer or UNSET,
             fulfillment_details=session.details or UNSET,
             fulfillment_options=[
-                FulfillmentOption(name, name.replace("_", " ").capitalize(), _option_totals(price))
-                for name, price in self._shipping.items()
+                FulfillmentOption(option.name, option.title, _option_totals(option.price)) for option in options
             ],
             line_items=line_items,
             selected_fulfillment_options=[SelectedOptionView(option_id, [item.id for item in line_items])],
@@ -130,7 +163,7 @@ class SessionRenderer:
             for number, entry in enumerate(order.history, start=1)
             if entry.refunded
         ]
-        totals = _totals(order.subtotal, order.shipping)
+        totals = _totals(order.amounts)
         if refunds:
             totals.append(Total("amount_refunded", "Refunded", order.refunded))
         return OrderView(
@@ -214,13 +247,27 @@ def _order_line(order: Order, index: int) -> OrderLineItem:
     )
 
 
-def _totals(subtotal: int, shipping: int) -> list[Total]:
+def _goods_totals(subtotal: int) -> list[Total]:
+    """While nothing else is known."""
     return [
         Total("items_base_amount", "Items", subtotal),
         Total("subtotal", "Subtotal", subtotal),
-        Total("fulfillment", "Shipping", shipping),
-        Total("total", "Total", subtotal + shipping),
+        Total("total", "Total", subtotal),
     ]
+
+
+def _totals(amounts: Amounts) -> list[Total]:
+    totals = [
+        Total("items_base_amount", "Items", amounts.subtotal),
+        Total("items_discount", "Discount on items", amounts.off_goods),
+        Total("subtotal", "Subtotal", amounts.goods),
+        Total("discount", "Discount on shipping", amounts.off_shipping),
+        Total("fulfillment", "Shipping", amounts.shipping),
+        Total("tax", "Tax", amounts.tax if amounts.is_tax_added else 0),
+        Total("total", "Total", amounts.total),
+    ]
+    # Those that are never left out, and the others where there is something to tell.
+    return [total for total in totals if total.amount or total.type not in _OPTIONAL]
 
 
 def _option_totals(price: int) -> list[Total]:

@@ -16,7 +16,9 @@ NOTHING: Final[dict[str, Any]] = {}
 class Total(msgspec.Struct, frozen=True):
     """An amount in minor units, named for people."""
 
-    type: Literal["items_base_amount", "subtotal", "fulfillment", "total", "amount_refunded"]
+    type: Literal[
+        "items_base_amount", "items_discount", "subtotal", "discount", "fulfillment", "tax", "total", "amount_refunded"
+    ]
     display_text: str
     amount: int
 
@@ -64,7 +66,7 @@ class Message(msgspec.Struct, frozen=True):
     """What keeps the session from being completed (`error`), or what the shopper should know (`warning`)."""
 
     type: Literal["error", "warning"]
-    code: Literal["missing", "not_found", "out_of_stock", "price_change", "quantity_exceeded"]
+    code: Literal["missing", "invalid", "not_found", "out_of_stock", "price_change", "quantity_exceeded"]
     content: str
     param: str
     content_type: Literal["plain"] = "plain"

@@ -18,7 +18,7 @@ from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
 from checkout.ports.archive import Archive, ArchivedOrder
 from checkout.ports.records import OrderRecords
-from checkout.ports.stock import Stock, StockLine
+from checkout.ports.stock import Stock
 from primitives.outages import is_outage
 
 # Records of a page of the scan, which are restored at once.
@@ -130,9 +130,8 @@ class Restoration:
 
     async def _hold_stock(self, order: Order) -> None:
         """Hold the stock that the order had when it was accepted; a shortage cancels it once a worker takes it up."""
-        lines = [StockLine(line.sku, line.quantity) for line in order.lines]
         try:
-            if await self._stock.hold(order.id, lines, fence=0):
+            if await self._stock.hold(order.id, order.held, fence=0):
                 await self._stock.release(order.id, order.skus, fence=0)
         except IdempotencyKeyInProgress:
             pass  # held by its checkout still, or sold to it

@@ -215,6 +215,6 @@ def _booking_request(order: Order) -> bytes:
         "shipping_method": order.shipping_method,
         "address": order.shipping_address,
         "lines": [{"sku": line.sku, "name": line.name, "quantity": line.quantity} for line in order.lines],
-        "value": {"amount": order.subtotal, "currency": order.currency},
+        "value": {"amount": order.amounts.goods, "currency": order.currency},
     }
     return msgspec.json.encode(request)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from cart.coupons import is_coupon
 from checkout.errors import Declined, StockNotHeld
 from checkout.order import Order
 from checkout.steps.step import Services, Step
@@ -19,7 +20,7 @@ class ConfirmStock(Step):
         except StockNotHeld as error:
             raise Declined(f"no stock is held of {', '.join(error.skus)}") from error
         if self._low_stock is not None:
-            await self._low_stock.check(units_left)
+            await self._low_stock.check({sku: units for sku, units in units_left.items() if not is_coupon(sku)})
 
     async def undo(self, order: Order) -> None:
         """See `Step.undo`."""

@@ -79,7 +79,11 @@ VERSION_1: Final = WorkflowTable(
     ),
 )
 
-# Of every order that is accepted now.
-LATEST: Final = VERSION_1
+# The same steps, for orders with discounts or taxes: a release that does not know these would charge another total.
+VERSION_2: Final = WorkflowTable(version=2, rows=VERSION_1.rows)
+
+# Of the orders that are accepted now, and of those that have neither discounts nor taxes.
+LATEST: Final = VERSION_2
+WITHOUT_DISCOUNTS: Final = VERSION_1
 # Of the orders in flight. Records of orders that were accepted before there were versions have version 0.
-TABLES: Final[Mapping[int, WorkflowTable]] = {0: VERSION_1, 1: VERSION_1}
+TABLES: Final[Mapping[int, WorkflowTable]] = {0: VERSION_1, 1: VERSION_1, 2: VERSION_2}

@@ -189,6 +189,16 @@ _FAULTS: Final[dict[type[Exception], tuple[int, str, str]]] = {
     checkout.ShopperLimit: (409, "quantity_exceeded", "Some quantities are above the shop's limit for one shopper."),
     checkout.PriceChanged: (409, "price_changed", "The total has changed; update the session to see it."),
     checkout.TotalMismatch: (409, "price_changed", "The total has changed; update the session to see it."),
+    cart.CouponRefused: (
+        409,
+        "price_changed",
+        "The coupon of the session does not count any more; retrieve the session.",
+    ),
+    checkout.ShippingNotOffered: (
+        422,
+        "invalid",
+        "The fulfillment option is not offered for these items and this address.",
+    ),
     cart.QuantityLimit: (422, "quantity_exceeded", "A quantity is above the shop's limit."),
     cart.CartFull: (422, "maximum_exceeded", "The session has more line items than the shop allows."),
     cart.ProductNotFound: (422, "not_found", "The shop does not have one of the items."),

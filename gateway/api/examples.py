@@ -13,16 +13,17 @@ import orjson
 
 from cart import errors as cart
 from cart.catalog import responses as product_responses
+from cart.coupons import CouponFault
 from cart.errors import Refusal
 from cart.model import Money, OrderId, Sku
 from cart.responses import Cart as CartBody
-from cart.responses import CartLine, CartLineWarning
+from cart.responses import CartLine, CartLineWarning, Discount, RefusedCoupon
 from checkout import errors as checkout
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
 from checkout.request import ExpectedTotal
 from checkout.responses import Order as OrderBody
-from checkout.responses import OrderEvent, OrderLine, OrderPage, Shipment, ShippingAddress
+from checkout.responses import OrderEvent, OrderLine, OrderPage, Quote, Shipment, ShippingAddress, ShippingOption, Tax
 from gateway.api.binding import Route
 from gateway.api.health import Build, Health, Readiness, WorkerHealth
 from gateway.build import MODE, VERSION
@@ -92,6 +93,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "POST /v1/carts/{cart_id}/lines": {"sku": _SKU, "quantity": 2},
     "PATCH /v1/carts/{cart_id}/lines": [{"sku": _SKU, "quantity": 6}, {"sku": "22423", "quantity": 1}],
     "PUT /v1/carts/{cart_id}/lines/{sku}": {"quantity": 3},
+    "PUT /v1/carts/{cart_id}/coupon": {"code": "SUMMER10"},
     "POST /v1/carts/{cart_id}/merge": {"from": "2ckq7xw5mzt3anbd6hvr4ylsef", "strategy": "sum"},
     "POST /v1/checkout": {
         "cart_id": _CART_ID,
@@ -141,6 +143,31 @@ RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
     product_responses.Product: _PRODUCT,
     product_responses.ProductPage: product_responses.ProductPage([_LISTED], None),
     OrderBody: _ORDER,
+    Quote: Quote(
+        cart_id=_CART_ID,
+        lines=[
+            OrderLine(
+                sku=_SKU,
+                name=_NAME,
+                quantity=2,
+                unit_price=_PRICE,
+                total=_TOTAL,
+                discount=Money(59, "GBP"),
+                tax=Money(88, "GBP"),
+                tax_rate="20",
+            )
+        ],
+        subtotal=_TOTAL,
+        discounts=[Discount("SUMMER10", "Summer: 10 % off", Money(59, "GBP"))],
+        shipping_methods=[
+            ShippingOption("standard", "Standard", Money(395, "GBP")),
+            ShippingOption("express", "Tomorrow", Money(695, "GBP")),
+        ],
+        shipping_method="standard",
+        shipping=Money(395, "GBP"),
+        tax=Tax(Money(154, "GBP"), Money(66, "GBP"), included=True),
+        total=Money(926, "GBP"),
+    ),
     OrderPage: OrderPage([_SHIPPED, _ORDER], None),
     Health: Health("ok"),
     Readiness: Readiness(
@@ -154,6 +181,7 @@ RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
 }
 
 _CHANGED: Final = CartLineWarning("price-changed", Money(255, "GBP"))
+_REFUSED_COUPON: Final = RefusedCoupon("SUMMER10", CouponFault.BELOW_MINIMUM)
 _PROBLEM_ERROR: Final = BodyFault("/quantity", "must be an integer of at least 1")
 _PROBLEM_LINES: Final = (ProblemLine(_SKU, requested=2, available=1), ExpectedTotal(590, "GBP"))
 _NEW_TOTAL: Final = Money(620, "GBP")
@@ -169,6 +197,8 @@ _REFUSALS: Final[tuple[Refusal, ...]] = (
     checkout.PriceChanged([checkout.ChangedPrice(Sku(_SKU), Money(295, "GBP"), Money(310, "GBP"))], _NEW_TOTAL),
     checkout.OutOfStock([checkout.Shortage(Sku(_SKU), requested=2, available=1)]),
     checkout.ShopperLimit([checkout.OverLimit(Sku(_SKU), requested=3, remaining=1)]),
+    cart.CouponRefused("SUMMER10", CouponFault.BELOW_MINIMUM, _NEW_TOTAL),
+    checkout.ShippingNotOffered("express", ["standard"]),
     checkout.TotalMismatch(_NEW_TOTAL),
     checkout.CancelTooLate("shipping_arranged"),
     checkout.OrderElsewhere("us-east-1"),
@@ -203,7 +233,7 @@ def of_schemas(routes: Iterable[Route]) -> dict[str, Any]:
             _collect(RESPONSES[route.response], found)
         if route.body is not None and route.name in BODIES:
             _collect(msgspec.convert(BODIES[route.name], route.body), found)
-    for warning in (_CHANGED, _PROBLEM_ERROR, *_PROBLEM_LINES):
+    for warning in (_CHANGED, _REFUSED_COUPON, _PROBLEM_ERROR, *_PROBLEM_LINES):
         _collect(warning, found)
     return found
 

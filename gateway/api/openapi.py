@@ -134,6 +134,19 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "sku,name,price",
     },
+    "country": {
+        "in": "query",
+        "required": True,
+        "description": "The country of the shipping address: ISO 3166-1 alpha-2.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z]{2}$"},
+        "example": "GB",
+    },
+    "shipping_method": {
+        "in": "query",
+        "description": "One of the shop's methods; the first if it is absent.",
+        "schema": {"type": "string", "maxLength": 64},
+        "example": "standard",
+    },
     "category": {
         "in": "query",
         "description": "Only products of this category, as the catalogue writes it.",

@@ -49,6 +49,17 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "DELETE /v1/carts/{cart_id}/lines/{sku}": Operation(
         "remove_line", f"A line that the cart does not have is a 404. {_IF_MATCH}"
     ),
+    "PUT /v1/carts/{cart_id}/coupon": Operation(
+        "set_coupon",
+        "The cart has one coupon at most, which takes the place of a line. `discounts` has its reduction, or `refused_coupon` the reason "
+        f"why there is none; both may change with the lines and with time. May be repeated. {_IF_MATCH}",
+    ),
+    "DELETE /v1/carts/{cart_id}/coupon": Operation("remove_coupon", f"May be repeated. {_IF_MATCH}"),
+    "GET /v1/carts/{cart_id}/quote": Operation(
+        "quote_cart",
+        "The price of an order at this moment: lines with their shares of discounts and taxes, every shipping method that the cart can "
+        "have, and the total, which is the `expected_total` of a checkout. It holds nothing.",
+    ),
     "POST /v1/carts/{cart_id}/merge": Operation(
         "merge_cart",
         "Takes the lines of another cart, which is then closed. So a shopper who signs in takes over the cart that they "

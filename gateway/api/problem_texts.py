@@ -124,6 +124,26 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "Show `total` to the shopper, and check out again with it if they accept.",
         {"total": "The total of the order at current prices."},
     ),
+    "coupon-refused": Explanation(
+        "The coupon of the cart, or one that was to be given to it, does not count. Nothing was ordered.",
+        "Take the coupon from the cart and show the new total. Or, where there is a `total`, send it as `expected_total` once the shopper "
+        "accepts to pay it.",
+        {
+            "code": "The code of the coupon.",
+            "reason": "`unknown`: there is no such coupon; `not-started`, `ended`: it is for another time; `other-currency`, "
+            "`below-minimum`, `no-such-goods`: it is for other carts; `used-up`: nobody can use it any more, unless orders are "
+            "cancelled; `used-by-shopper`: this shopper has used it as often as a shopper may.",
+            "total": "The total of the order without the coupon.",
+        },
+    ),
+    "shipping-not-offered": Explanation(
+        "The shipping method has no price for these goods and this country. Nothing was ordered.",
+        "Let the shopper choose one of `offered`; if it is empty, the goods cannot be shipped to this country.",
+        {
+            "method": "The shipping method of the request.",
+            "offered": "The names of the methods that the cart can have.",
+        },
+    ),
     "card-data-refused": Explanation(
         "A number in the request looks like that of a payment card: in the body, the path, the query or a header field, "
         "in any spelling. It was neither stored nor logged.",

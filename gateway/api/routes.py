@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from msgspec import Meta
 from multidict import istr
 
-from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
+from cart.bodies import AddLine, MergeCart, NewCart, PutCoupon, PutLine, SetLine
 from cart.catalog import responses as product_responses
 from cart.catalog.handlers import LIMIT_DEFAULT, ProductHandlers
 from cart.catalog.model import NO_OPTIONS, PageOptions, ProductPage, ProductView
@@ -28,9 +28,11 @@ from checkout.handlers import CheckoutHandlers
 from checkout.order import Order
 from checkout.order_lists import OrderLists
 from checkout.purchase import PlacedOrder
+from checkout.quotes import Quote, QuoteHandlers
 from checkout.request import CheckoutRequest
 from checkout.responses import Order as OrderBody
 from checkout.responses import OrderPage
+from checkout.responses import Quote as QuoteBody
 from gateway.api.binding import Route
 from gateway.api.events import EventStreams
 from gateway.api.home_calls import ANSWERED_HERE, HomeCalls
@@ -177,6 +179,31 @@ def cart_routes(carts: CartHandlers, owner_name: Callable[[str], str] = str) -> 
             problems=("cart-not-found", "line-not-found", "cart-closed", "version-mismatch", *_KEY_PROBLEMS),
         ),
         route(
+            "PUT",
+            "/v1/carts/{cart_id}/coupon",
+            lambda request, body: carts.put_coupon(
+                request.params[0],
+                body,
+                if_match=if_match(request),
+                owner=owner_of(request),
+                key=_idempotency_key(request),
+            ),
+            "Give the cart a coupon, in place of one that it has",
+            body=PutCoupon,
+            parameters=("If-Match", "Idempotency-Key"),
+            problems=(*_WRITE_PROBLEMS, "coupon-refused", "cart-full"),
+        ),
+        route(
+            "DELETE",
+            "/v1/carts/{cart_id}/coupon",
+            lambda request, _body: carts.delete_coupon(
+                request.params[0], if_match=if_match(request), owner=owner_of(request), key=_idempotency_key(request)
+            ),
+            "Take the coupon from the cart, if it has one",
+            parameters=("If-Match", "Idempotency-Key"),
+            problems=("cart-not-found", "cart-closed", "version-mismatch", *_KEY_PROBLEMS),
+        ),
+        route(
             "POST",
             "/v1/carts/{cart_id}/merge",
             lambda request, body: carts.merge(
@@ -304,6 +331,8 @@ def checkout_routes(
                 "price-changed",
                 "out-of-stock",
                 "shopper-limit",
+                "coupon-refused",
+                "shipping-not-offered",
                 "total-mismatch",
                 "dependency-unavailable",
             ),
@@ -346,6 +375,39 @@ def checkout_routes(
             "Cancel an order that has not been shipped",
             status=202,
             problems=("order-not-found", "order-elsewhere", "too-late-to-cancel", "dependency-unavailable"),
+        ),
+    )
+
+
+def quote_routes(quotes: QuoteHandlers, owner_name: Callable[[str], str] = str) -> Sequence[Route]:
+    """The call for the price of an order of a cart."""
+
+    def quote(request: Request, _body: None) -> Awaitable[Quote]:
+        query = _parsed(request)
+        texts = {name: query[name][-1] for name in ("country", "shipping_method") if name in query}
+        if "country" not in texts:
+            raise InvalidBody([("/country", "is missing")])
+        owner = None if request.shopper is None else owner_name(request.shopper)
+        return quotes.quote(request.params[0], **texts, owner=owner)
+
+    route = _with_defaults("orders", criticality="cart-read")
+    return (
+        route(
+            "GET",
+            "/v1/carts/{cart_id}/quote",
+            quote,
+            "Quote an order of the cart, with its shipping methods and taxes",
+            response=QuoteBody,
+            headers=lambda _quote, _body: _NO_STORE,
+            parameters=("country", "shipping_method"),
+            problems=(
+                "invalid-body",
+                "cart-not-found",
+                "cart-closed",
+                "cart-empty",
+                "out-of-stock",
+                "shipping-not-offered",
+            ),
         ),
     )
 

@@ -102,7 +102,7 @@ def _typed_key() -> str:
 def own_routes() -> Sequence[tuple[str, str]]:
     """Method and path of every call of the gateway itself."""
     from gateway.api.health import HealthSources, health_routes
-    from gateway.api.routes import cart_routes, checkout_routes, product_routes, trending_routes
+    from gateway.api.routes import cart_routes, checkout_routes, product_routes, quote_routes, trending_routes
 
     # Rows only: their calls are looked up when they are called.
     nobody: Any = None
@@ -111,6 +111,7 @@ def own_routes() -> Sequence[tuple[str, str]]:
         *product_routes(nobody),
         *trending_routes(nobody),
         *checkout_routes(nobody, nobody, nobody),
+        *quote_routes(nobody),
         *health_routes(HealthSources(checks={})),
     ]
     return [(row.method, row.path) for row in rows]

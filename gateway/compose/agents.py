@@ -12,8 +12,9 @@ from cart.handlers import CartHandlers
 from cart.ports import PriceBook
 from checkout.agents.handlers import AgentHandlers
 from checkout.agents.rendering import SessionRenderer
-from checkout.handlers import FREE_SHIPPING, CheckoutHandlers
+from checkout.handlers import CheckoutHandlers
 from checkout.ports.agent_sessions import AgentSessions
+from checkout.tariff.tariff import TariffInForce
 from gateway.api.agent_routes import agent_routes
 from gateway.api.binding import Route
 from gateway.config.policies import Agents
@@ -21,11 +22,20 @@ from gateway.prerequisites import CannotStart
 
 
 def open_agents(
-    table: Agents, sessions: AgentSessions, *, carts: CartHandlers, checkout: CheckoutHandlers, prices: PriceBook
+    table: Agents,
+    sessions: AgentSessions,
+    *,
+    carts: CartHandlers,
+    checkout: CheckoutHandlers,
+    prices: PriceBook,
+    tariff: TariffInForce,
 ) -> Sequence[Route]:
     """The routes of agents; without keys they reject every call. Raises `CannotStart`."""
     renderer = SessionRenderer(
-        FREE_SHIPPING, order_url=table.order_url or "", capabilities=_capabilities(table.payment_handlers_file)
+        checkout.pricing,
+        tariff,
+        order_url=table.order_url or "",
+        capabilities=_capabilities(table.payment_handlers_file),
     )
     handlers = AgentHandlers(sessions, carts, checkout, prices, renderer)
     return agent_routes(handlers)

@@ -13,6 +13,7 @@ from cart.catalog.redis_catalog import RedisCatalog, RedisPriceBook
 from cart.ids import parse_sku
 from cart.model import Sku
 from checkout.queue_receipts import QueueReceipts
+from checkout.tariff.tariff import TariffInForce
 from gateway.admin.archive_stats import ArchiveStats
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.event_relay_stats import EventRelayStats
@@ -55,6 +56,7 @@ from gateway.policies.prewarm import Prewarmer
 from gateway.policies.reload import Prepare
 from gateway.policies.router_builder import Backends, Surface
 from gateway.policies.schedule import effective_policies
+from gateway.policies.tariff import tariff_of
 from gateway.policies.timetable import Timetable
 from gateway.policies.webhook_endpoints import WebhookEndpoints
 from gateway.prerequisites import CannotStart, StoreAddress, StoreRecheck, restore_shared, shared_secret
@@ -136,6 +138,7 @@ async def open_edge(
     )
     stack.push_async_callback(quota.close)
     prices = RedisPriceBook(client)
+    tariff = TariffInForce(tariff_of(policies))
     stream_limit = StreamLimit(0, 0)
     regions, degraded = Regions(), Degraded()
     # Beside a shop it sweeps too; workers alone send the messages of operators' acts only.
@@ -156,6 +159,7 @@ async def open_edge(
             store,
             backends,
             prices,
+            tariff,
             stream_limit,
             stack,
             background,
@@ -210,7 +214,7 @@ async def open_edge(
                 pages_of=lru_cache(maxsize=1)(lambda api: page_endpoints(routes, VERSION, partial(own_path, api))),
             ),
             state=state,
-            backends=Backends(upstreams, regions, cache, breakers, UpstreamGuards(breakers)),
+            backends=Backends(upstreams, regions, cache, breakers, UpstreamGuards(breakers), tariff),
             jwks=jwks,
             webhooks=WebhookEndpoints(webhooks, backends.events),
         )

@@ -24,15 +24,17 @@ from checkout.order_events import OrderEvents
 from checkout.order_lists import OrderLists
 from checkout.payments.webhooks import PaymentWebhookIntake
 from checkout.place_order import IsQueued
+from checkout.quotes import QuoteHandlers
 from checkout.redis.agent_sessions import RedisAgentSessions
 from checkout.redis.changes import RedisOrderChanges, RedisStockNotices
 from checkout.shipping.webhooks import ShippingWebhooks
 from checkout.sold_out import SoldOut
 from checkout.sweeper import StockSweeper
+from checkout.tariff.tariff import TariffInForce
 from gateway.api.binding import Route
 from gateway.api.events import EventStreams
 from gateway.api.home_calls import HomeCalls
-from gateway.api.routes import cart_routes, checkout_routes, product_routes, trending_routes
+from gateway.api.routes import cart_routes, checkout_routes, product_routes, quote_routes, trending_routes
 from gateway.api.webhook_routes import webhook_routes
 from gateway.compose.agents import open_agents
 from gateway.compose.background import Background
@@ -68,6 +70,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     store: StoreAddress,
     backends: OrderBackends,
     prices: RedisPriceBook,
+    tariff: TariffInForce,
     stream_limit: StreamLimit,
     stack: AsyncExitStack,
     background: Background,
@@ -92,7 +95,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     subscriber = open_subscriber(store.url, backends.client)
     background.start("changes of orders and stock", subscriber.run)
     checkout = _open_checkout(
-        *(backends, prices, carts, background),
+        *(backends, prices, tariff, carts, background),
         dispatch=dispatch,
         is_queued=is_queued,
         trending=trending,
@@ -126,6 +129,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
             else trending_routes(TrendingHandlers(trending, products), currency=settings.currency)
         ),
         *checkout_routes(checkout, lists, streams, home_calls=home_calls),
+        *quote_routes(QuoteHandlers(carts, checkout.pricing, tariff), backends.privacy.pseudonyms.of_owner),
         *_webhook_routes(settings, reports),
         *open_agents(
             settings.policies.agents,
@@ -133,6 +137,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
             carts=cart_handlers,
             checkout=checkout,
             prices=prices,
+            tariff=tariff,
         ),
     )
     return Shop(
@@ -169,6 +174,7 @@ def _open_trending(
 def _open_checkout(
     backends: OrderBackends,
     prices: RedisPriceBook,
+    tariff: TariffInForce,
     carts: RedisCarts,
     background: Background,
     *,
@@ -181,6 +187,7 @@ def _open_checkout(
         orders=backends.readable,
         stock=backends.stock,
         prices=prices,
+        tariff=tariff,
         merges=carts,
         message=order_accepted,
         dispatch=dispatch,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from checkout.countries import COUNTRIES
 from gateway.config.policies import (
     Agents,
     Api,
@@ -15,7 +16,11 @@ from gateway.config.policies import (
     Pages,
     Policies,
     Room,
+    ShippingRate,
     Shoppers,
+    Tariff,
+    Tax,
+    TaxRate,
     Upstream,
 )
 from gateway.config.reader import Diagnostic
@@ -29,6 +34,7 @@ from gateway.http.own_paths import DOCS, OPENAPI, PROBLEMS, SHOP, is_below
 DEPENDENCIES: Final = ("store", "payment", "shipping", "queue", "archive", "search", "sns")
 # Lists whose elements have a unique member.
 _UNIQUE: Final = (
+    (("tariff", "shipping_methods"), "name"),
     (("limits",), "name"),
     (("rooms",), "name"),
     (("upstreams",), "name"),
@@ -62,6 +68,8 @@ def check_policies(policies: Policies, values: Mapping[str, Any], key_paths: Key
         *_check_duplicates(values),
         *_check_shoppers(policies.shoppers, key_path_of),
         *_check_agents(policies.agents, set(_named(values, ("identity", "api_keys"), "name")), key_path_of),
+        *_check_tariff(policies.tariff, key_path_of),
+        *_check_tax(policies.tariff.tax, key_path_of),
         *_check_limits(policies, key_path_of),
         *_check_breakers(policies, names["upstreams"] | regions),
         *_check_rooms(policies.rooms, key_path_of),
@@ -131,6 +139,44 @@ def _check_agents(agents: Agents, api_keys: set[str], key_path_of: KeyPathOf) ->
             key_path_of(agents, "order_url"),
             "must be an address with {order_id} in it, such as https://shop.example/orders/{order_id}",
         )
+
+
+def _check_tariff(tariff: Tariff, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    classes = tariff.weight_classes
+    for index, name in enumerate(classes):
+        if name in classes[:index]:
+            yield Diagnostic(key_path_of(tariff, "weight_classes", index), "is the same as one above")
+    for method in tariff.shipping_methods:
+        if not method.rates:
+            yield Diagnostic(key_path_of(method, "rates"), "must have one rate at least")
+        for rate in method.rates:
+            yield from _check_countries(rate, key_path_of)
+            if rate.weight_class is not None and rate.weight_class not in classes:
+                yield Diagnostic(
+                    key_path_of(rate, "weight_class"), f"{rate.weight_class!r} is not in tariff.weight_classes"
+                )
+            if rate.from_subtotal and rate.currency is None:
+                yield Diagnostic(key_path_of(rate, "from_subtotal"), "needs `currency`")
+
+
+def _check_tax(tax: Tax, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    seen: set[tuple[str, str]] = set()
+    for rate in tax.rates:
+        yield from _check_countries(rate, key_path_of)
+        if round(rate.percent * 10_000, 6) % 1:
+            yield Diagnostic(key_path_of(rate, "percent"), "must have at most four decimals")
+        for index, country in enumerate(rate.countries):
+            if (country, rate.tax_class) in seen:
+                yield Diagnostic(
+                    key_path_of(rate, "countries", index), f"has a rate for {rate.tax_class!r} above already"
+                )
+            seen.add((country, rate.tax_class))
+
+
+def _check_countries(rate: ShippingRate | TaxRate, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:
+    for index, country in enumerate(rate.countries):
+        if country not in COUNTRIES:
+            yield Diagnostic(key_path_of(rate, "countries", index), "is no country code of ISO 3166-1 alpha-2")
 
 
 def _check_shoppers(shoppers: Shoppers, key_path_of: KeyPathOf) -> Iterator[Diagnostic]:

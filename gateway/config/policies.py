@@ -47,6 +47,8 @@ EventType = Annotated[
         extra={"format": "the type of an event, such as shop.order.completed.v1"},
     ),
 ]
+CountryText = Annotated[str, Meta(pattern="^[A-Z]{2}$", extra={"format": "a country code such as GB"})]
+CurrencyText = Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"format": "a currency code such as GBP"})]
 Colour = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$", extra={"format": "a colour such as #0b57c2"})]
 # Under overload, the last is shed first.
 Criticality = Literal["checkout", "cart-write", "cart-read", "agent", "browse", "optional"]
@@ -127,6 +129,65 @@ class Shoppers(Table, frozen=True):
     ] = None
     leeway_s: Annotated[float, Meta(ge=0, le=600, description="Accepted clock skew of the issuer, in seconds.")] = 30.0
     jwks_refresh_s: Annotated[Seconds, Meta(description="Seconds between two fetches of the issuer's keys.")] = 300.0
+
+
+class ShippingRate(Table, frozen=True):
+    """The price of a shipping method for some orders."""
+
+    price: Annotated[int, Meta(ge=0, le=10**9, description="Price in minor units.")]
+    currency: Annotated[
+        CurrencyText | None, Meta(description="Currency of `price` and `from_subtotal`. Default: that of every order.")
+    ] = None
+    countries: Annotated[
+        tuple[CountryText, ...], Meta(description="Countries of the shipping address. Default: all of them.")
+    ] = ()
+    weight_class: Annotated[
+        Name | None, Meta(description="The heaviest class that is shipped so. Default: the last of `weight_classes`.")
+    ] = None
+    from_subtotal: Annotated[
+        int, Meta(ge=0, le=10**12, description="The least price of the goods, less discounts, in minor units.")
+    ] = 0
+
+
+class ShippingMethod(Table, frozen=True):
+    """A shipping method. Of its rates the first that fits an order is its price; without one, it is not offered."""
+
+    name: Annotated[Name, Meta(description="Name of the method in requests and orders.")]
+    rates: Annotated[tuple[ShippingRate, ...], Meta(description="Its prices, of which the first that fits counts.")]
+    title: Annotated[
+        Annotated[str, Meta(max_length=100)] | None, Meta(description="Name for shoppers. Default: the name.")
+    ] = None
+
+
+class TaxRate(Table, frozen=True):
+    """The tax on products of a class in some countries."""
+
+    percent: Annotated[float, Meta(ge=0, le=100, description="Of the price without tax, up to four decimals.")]
+    countries: Annotated[tuple[CountryText, ...], Meta(description="Countries of the shipping address.")]
+    tax_class: Annotated[Name, Meta(description="Tax class of the products.")] = "standard"
+
+
+class Tax(Table, frozen=True):
+    """Taxes by country and tax class. Where no rate fits, there is no tax."""
+
+    prices: Annotated[
+        Literal["inclusive", "exclusive"], Meta(description="Whether prices include the tax, or it is added to them.")
+    ] = "inclusive"
+    shipping_class: Annotated[Name, Meta(description="Tax class of shipping.")] = "standard"
+    rates: Annotated[tuple[TaxRate, ...], Meta(description="Tax rates. Default: none, so orders name no tax.")] = ()
+
+
+class Tariff(Table, frozen=True):
+    """The charges of the shop beside its goods. Without methods there is one, `standard`, which costs nothing."""
+
+    weight_classes: Annotated[
+        tuple[Name, ...],
+        Meta(description="Weight classes of products, the lightest first, which is that of products without one."),
+    ] = ()
+    shipping_methods: Annotated[
+        tuple[ShippingMethod, ...], Meta(description="Shipping methods, the default first.")
+    ] = ()
+    tax: Annotated[Tax, Meta(description="Taxes by country and tax class.")] = Tax()
 
 
 class Limit(Table, frozen=True):
@@ -607,6 +668,7 @@ class Policies(Table, frozen=True):
     identity: Annotated[Identity, Meta(description="Identification of clients.")] = Identity()
     shoppers: Annotated[Shoppers, Meta(description="Signed-in shoppers by JSON Web Tokens.")] = Shoppers()
     agents: Annotated[Agents, Meta(description="Checkout sessions for the agents of shoppers.")] = Agents()
+    tariff: Annotated[Tariff, Meta(description="Shipping methods and taxes; see docs/prices.md.")] = Tariff()
     limits: Annotated[
         tuple[Limit, ...], Meta(description="Rate limits. A request must be within all that match its route.")
     ] = ()

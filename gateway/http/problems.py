@@ -207,6 +207,20 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
         "Some lines want more units than one shopper may order. Nothing was ordered.",
         lambda e: {"lines": e.lines},
     ),
+    cart.CouponRefused: Problem(
+        "coupon-refused",
+        409,
+        "Coupon refused",
+        "The coupon does not count, for the `reason`. Remove it from the cart, or send `total`, if there is one, as `expected_total` to order without it.",
+        lambda e: {"code": e.code, "reason": e.fault.value, **({} if e.total is None else {"total": e.total})},
+    ),
+    checkout.ShippingNotOffered: Problem(
+        "shipping-not-offered",
+        422,
+        "Shipping method not offered",
+        "The shipping method is not offered for this cart and address. Choose one of `offered`, or if there is none, another address.",
+        lambda e: {"method": e.method, "offered": e.offered},
+    ),
     checkout.TotalMismatch: Problem(
         "total-mismatch",
         409,

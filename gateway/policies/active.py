@@ -26,6 +26,7 @@ from gateway.policies.own_paths import with_own_patterns
 from gateway.policies.pages import page_set_in_use
 from gateway.policies.reload import Swap
 from gateway.policies.router_builder import Backends, Surface, build_router
+from gateway.policies.tariff import tariff_of
 from gateway.policies.webhook_endpoints import WebhookEndpoints
 from gateway.server.server import EdgeServer
 
@@ -110,6 +111,7 @@ class ActivePolicies:
         max_streams = policies.shedding.max_event_streams
         state.event_streams.resize(max_streams, max_streams // STREAMS_OF_ONE_CLIENT)
         state.quota.update(policies.limits)
+        backends.tariff.now = tariff_of(policies)
         backends.cache.update(policies.cache)
         backends.breakers.update(policies.breaker)
         backends.breakers.retain([*BREAKERS, "search", *(upstream.name for upstream in policies.all_upstreams)])

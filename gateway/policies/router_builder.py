@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from checkout.tariff.tariff import TariffInForce
 from gateway.api.binding import Route, bind
 from gateway.api.card_check import refuse_card_numbers
 from gateway.cache.cache import ResponseCache
@@ -50,6 +51,7 @@ class Backends:
     cache: ResponseCache
     breakers: Breakers
     guards: UpstreamGuards
+    tariff: TariffInForce
 
 
 @dataclass(frozen=True, slots=True)

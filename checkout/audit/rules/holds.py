@@ -10,7 +10,7 @@ from checkout.ports.books import Entry
 
 
 def holds(entry: Entry, _bounds: Bounds) -> Iterator[Finding]:
-    """An order holds its lines until it has ended: sold from `stock_confirmed` on. A finished one holds nothing."""
+    """An order holds its lines, and a use of a coupon, until it has ended: sold from `stock_confirmed` on. A finished one holds nothing."""
     order = entry.order
     if order is None:
         return
@@ -25,7 +25,7 @@ def holds(entry: Entry, _bounds: Bounds) -> Iterator[Finding]:
 
 
 def _missing(order: Order, entry: Entry) -> Iterator[str]:
-    for line in order.lines:
+    for line in order.held:
         hold = entry.holds.get(line.sku)
         if hold is None:
             yield f"it holds nothing of {line.sku}, of which it has {line.quantity}"

@@ -13,9 +13,10 @@ import pytest
 
 from cart.catalog.model import CatalogRow
 from cart.catalog.redis_catalog import RedisCatalog
+from cart.coupons import MARK, NO_CURRENCY, Coupon
 from cart.ids import new_cart_id, partition_of
 from cart.memory import MemoryCarts
-from cart.model import MOST_AHEAD, Cart, CartId, Limits, Line, OrderId, Product, Sku
+from cart.model import MOST_AHEAD, Cart, CartId, Limits, Line, OrderId, Product, Sku, Terms
 from cart.ports import Carts, Write
 from cart.redis_carts import RedisCarts
 from cart.sku_keys import holds_key, product_key, purchases_key
@@ -54,6 +55,8 @@ from checkout.redis.stock import MAX_LINES, RedisStock
 from checkout.request import AddressBody, CheckoutRequest, ExpectedTotal, PaymentBody
 from checkout.stored import ALL_PARTITIONS, claim_key, event_claim_key, order_key, status_key
 from checkout.sweeper import AGE_S, StockSweeper
+from checkout.tariff.shipping_methods import ShippingMethod, ShippingRate
+from checkout.tariff.tariff import Tariff, TariffInForce
 from store import Script, Store
 from tests.contract.cart.stores import is_on_cluster
 
@@ -66,6 +69,13 @@ EVENT_PAGE = 5
 ADDRESS = AddressBody(
     name="Ada Lovelace", line1="12 St James's Square", city="London", postcode="SW1Y 4JH", country="gb"
 )
+
+
+def flat_rates(**prices: int) -> TariffInForce:
+    """A tariff of shipping methods, the first of them the default, each at one price."""
+    return TariffInForce(
+        Tariff([ShippingMethod(name, name, [ShippingRate(price=price)]) for name, price in prices.items()])
+    )
 
 
 class AllOrders(Orders, OpenClaims, Protocol):
@@ -81,6 +91,11 @@ class FakePriceBook:
     def reprice(self, sku: Sku, price: int, currency: str = "GBP") -> None:
         # A new mapping, as the port requires: the prices of a mapping never change.
         self.sold = self.sold | {sku: Product(sku, f"the {sku}", price, currency)}
+
+    def offer(self, code: str, coupon: Coupon) -> Sku:
+        sku = Sku(MARK + code)
+        self.sold = self.sold | {sku: Product(sku, f"the coupon {code}", 0, NO_CURRENCY, terms=Terms(coupon=coupon))}
+        return sku
 
     @property
     def current(self) -> Mapping[Sku, Product]:
@@ -212,6 +227,10 @@ class Shop(ABC):
     async def add(self, cart_id: CartId, sku: Sku, quantity: int = 1, *, owner: str | None = None) -> Cart:
         line = Line(sku, quantity, self.prices.sold[sku].price)
         return await self.carts.add_line(cart_id, line, currency="GBP", write=self.write(owner=owner))
+
+    async def apply(self, cart: Cart, coupon: Sku) -> Cart:
+        """The cart with this coupon."""
+        return await self.carts.set_lines(cart.id, [Line(coupon, 1, 0)], currency=None, write=self.write())
 
     async def sweep(self) -> int:
         """Sweep as if all holds and claims had expired."""

@@ -36,7 +36,7 @@ from checkout.redis.agent_sessions import (
     sessions_of_email_key,
 )
 from store import Client
-from tests.contract.checkout.shop import BOX, MUG, FailingStore, Killed, MemoryShop, RedisShop, Shop
+from tests.contract.checkout.shop import BOX, MUG, FailingStore, Killed, MemoryShop, RedisShop, Shop, flat_rates
 
 AGENT, AGENT_KEY = "openai", "0a" * 32
 ADDRESS = {
@@ -91,10 +91,11 @@ class Agent:
         self.name = name
         self.calls = 0
         carts = CartHandlers(shop.carts, shop.prices, clock_ms=shop.now)
+        tariff = flat_rates(standard=0, next_day=495)
+        checkout = shop.handlers(tariff=tariff)
         renderer = SessionRenderer(
-            {"standard": 0, "next_day": 495}, order_url="https://shop.example/o/{order_id}", capabilities={}
+            checkout.pricing, tariff, order_url="https://shop.example/o/{order_id}", capabilities={}
         )
-        checkout = shop.handlers(shipping={"standard": 0, "next_day": 495})
         self.handlers = AgentHandlers(sessions, carts, checkout, shop.prices, renderer, clock_ms=shop.now)
 
     def call(self, body: Any, key: str | None) -> Call:

@@ -8,8 +8,9 @@ import pytest
 from cart.errors import CartClosed, CartNotFound, IdempotencyKeyReused
 from cart.ids import new_cart_id, order_id_for
 from cart.model import Cart, OrderId, Sku
+from checkout.amounts import OrderLine
 from checkout.errors import IdempotencyKeyInProgress, OutOfStock, Shortage, StatusConflict
-from checkout.order import HistoryEntry, Order, OrderLine
+from checkout.order import HistoryEntry, Order
 from checkout.order_status import CancelReason, OrderStatus
 from checkout.outbox import OutboxDispatcher
 from checkout.payments.payment import Payment

@@ -14,6 +14,7 @@ import pytest
 
 from cart.model import Cart, CartId, Sku
 from checkout.audit.audit import Audit
+from checkout.audit.finding import Finding
 from checkout.errors import OutOfStock
 from checkout.handlers import CheckoutHandlers
 from checkout.redis.stock import RedisStock
@@ -41,7 +42,7 @@ def edges(shop: Shop) -> tuple[CheckoutHandlers, CheckoutHandlers]:
     return shop.handlers(stock=stock, sold_out=SoldOut()), shop.handlers(stock=stock, sold_out=SoldOut())
 
 
-async def findings(shop: Shop) -> list[object]:
+async def findings(shop: Shop) -> list[Finding]:
     async def no_time(_seconds: float) -> None: ...
 
     return list((await Audit(books_of(shop), sleep=no_time).run()).findings)

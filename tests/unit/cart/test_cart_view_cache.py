@@ -16,7 +16,7 @@ def cart(name: str = "a", quantity: int = 1) -> Cart:
 
 
 def view_of(a_cart: Cart, products: Mapping[Sku, Product] = PRICES) -> CartView:
-    return CartView(a_cart, products, expires_at=86_400_000)
+    return CartView(a_cart, products, expires_at=86_400_000, now=0)
 
 
 def test_the_view_of_an_unchanged_cart_is_cached() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cart.bodies import AddLine, MergeCart, NewCart, PutLine, SetLine
+from cart.coupons import MARK, NO_CURRENCY, Coupon
 from cart.errors import (
     CartClosed,
     CartFull,
@@ -21,7 +22,7 @@ from cart.errors import (
 from cart.handlers import CartHandlers
 from cart.ids import SKU_RULE
 from cart.memory import MemoryCarts
-from cart.model import CartId, Limits, Line, Product, Sku
+from cart.model import CartId, Limits, Line, Product, Sku, Terms
 from cart.ports import Write as PortWrite
 from cart.view import CartView
 from primitives.outages import may_have_run
@@ -42,6 +43,11 @@ class Prices:
     def set(self, sku: str, price: int, currency: str = "GBP") -> None:
         # Another mapping, as the port asks: what one has told of a SKU it always tells.
         self.by_sku = self.by_sku | {Sku(sku): Product(Sku(sku), f"{sku} name", price, currency)}
+
+    def offer(self, code: str, **rule: Any) -> None:
+        sku = Sku(MARK + code)
+        coupon = Product(sku, f"coupon {code}", 0, NO_CURRENCY, terms=Terms(coupon=Coupon(**rule)))
+        self.by_sku = self.by_sku | {sku: coupon}
 
     def grow_stale(self, is_stale: bool = True) -> None:
         self.is_stale, self.by_sku = is_stale, dict(self.by_sku)

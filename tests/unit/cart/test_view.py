@@ -34,7 +34,7 @@ def view(*lines: Line, status: Status = "open", order_id: str | None = None) -> 
         order_id=None if order_id is None else OrderId(order_id),
         owner="ada",
     )
-    return CartView(cart, PRODUCTS, expires_at=T0 + 86_400_000)
+    return CartView(cart, PRODUCTS, expires_at=T0 + 86_400_000, now=T0)
 
 
 def money(amount: int) -> dict[str, object]:
@@ -136,13 +136,13 @@ def test_a_line_beyond_the_stock_says_when_its_units_come(units: int, warning: d
     terms = Terms(sold_ahead="backorder", ahead_limit=10, available_on="2026-12-20")
     mug = Product(Sku("MUG"), "Mug", 100, "GBP", terms=terms)
     cart = view(Line(mug.sku, 3, 100)).cart
-    shown = CartView(cart, {mug.sku: mug}, expires_at=T0, short={mug.sku: units})
+    shown = CartView(cart, {mug.sku: mug}, expires_at=T0, now=T0, short={mug.sku: units})
     assert json.loads(shown.to_json())["lines"][0]["warnings"] == [warning]
 
 
 def test_the_stock_may_be_hidden() -> None:
     cart = view(Line(Sku("FREE"), 3, 0)).cart
-    shown = CartView(cart, PRODUCTS, expires_at=T0, short={Sku("FREE"): 2}, show_stock=False)
+    shown = CartView(cart, PRODUCTS, expires_at=T0, now=T0, short={Sku("FREE"): 2}, show_stock=False)
     assert json.loads(shown.to_json())["lines"][0]["warnings"] == [{"code": "insufficient-stock"}]
 
 

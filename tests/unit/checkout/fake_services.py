@@ -14,6 +14,7 @@ from cart.ids import new_cart_id, order_id_for
 from cart.memory import MemoryCarts
 from cart.model import Sku
 from cart.timestamps import unix_ms
+from checkout.amounts import OrderLine
 from checkout.errors import Declined, ServiceUnavailable
 from checkout.fact_handlers import fact_handlers
 from checkout.memory.order_index import MemoryOrderIndex
@@ -21,7 +22,7 @@ from checkout.memory.orders import MemoryOrders
 from checkout.memory.progress import MemoryProgress
 from checkout.memory.stock import MemoryStock
 from checkout.message import order_accepted
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_status import OrderStatus
 from checkout.payments.order_payments import OrderPayments
 from checkout.payments.sandbox import PaymentState, SandboxPayments

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from cart.ids import SKU_MAX_BYTES
 from cart.model import Sku
+from checkout.amounts import Discount, OrderLine, ShippingTax
 from checkout.message import order_accepted, order_accepted_schema
-from checkout.order import Order, OrderLine
+from checkout.order import Order
 from checkout.order_status import CancelReason, OrderStatus
 from checkout.received_message import NotAnOrderMessage, group_of, order_id_of
 from tests.unit.checkout.fake_services import MUG, NOW, an_order
@@ -59,6 +60,30 @@ def test_the_message_is_a_cloudevent_about_the_order() -> None:
     }
 
 
+# Members that an order or a line may lack.
+OPTIONAL = {"tax", "ahead", "available_on"}
+
+
+def discounted(order: Order) -> Order:
+    """The order with a coupon, and with a tax that is added."""
+    (line,) = order.lines
+    return msgspec.structs.replace(
+        order,
+        lines=(msgspec.structs.replace(line, discount=100, tax=82, tax_rate="20"),),
+        discounts=(Discount("SUMMER10", "summer", goods=100, shipping=order.shipping),),
+        tax=ShippingTax(is_added=True, amount=0, rate="20"),
+    )
+
+
+def test_the_message_of_an_order_with_a_coupon_and_taxes_explains_its_total(validator: Any) -> None:
+    message = json.loads(order_accepted(discounted(an_order())))
+    validator.validate(message)
+    data = message["data"]
+    assert data["discounts"] == [{"code": "SUMMER10", "amount": {"amount": 595, "currency": "GBP"}}]
+    assert data["tax"] == {"amount": {"amount": 82, "currency": "GBP"}, "included": False}
+    assert data["total"]["amount"] == 510 - 595 + 495 + 82
+
+
 def test_the_message_holds_nothing_about_the_shopper() -> None:
     order = an_order(token="tok_secret")
 
@@ -104,15 +129,15 @@ def test_every_order_makes_a_message_of_the_schema(validator: Any, some: list[Or
 
 
 def test_the_schema_describes_and_requires_every_member(validator: Any) -> None:
-    ahead = OrderLine(Sku("TICKET"), "Ticket", 2, 100, ahead=1, available_on="2026-12-20")
-    message = json.loads(order_accepted(with_lines(ahead)))
-    # Members that a line may lack.
-    optional = {"ahead", "available_on"}
+    order = discounted(an_order())
+    (line,) = order.lines
+    ahead = msgspec.structs.replace(line, ahead=1, available_on="2026-12-20")
+    message = json.loads(order_accepted(msgspec.structs.replace(order, lines=(ahead,))))
 
     def check(value: Any, schema: dict[str, Any]) -> None:
         schema = schema | validator.schema["$defs"].get(schema.get("$ref", "").rpartition("/")[2], {})
         if isinstance(value, dict):
-            assert set(schema["required"]) == set(schema["properties"]) - optional
+            assert set(schema["required"]) == set(schema["properties"]) - OPTIONAL
             assert set(schema["properties"]) == set(value)
             for name, member in value.items():
                 check(member, schema["properties"][name])

@@ -9,7 +9,8 @@ import pytest
 
 from cart.ids import new_cart_id, order_id_for
 from cart.model import CartId, OrderId, Sku
-from checkout.order import Address, HistoryEntry, Order, OrderLine
+from checkout.amounts import OrderLine
+from checkout.order import Address, HistoryEntry, Order
 from checkout.order_number import order_number
 from checkout.order_status import CANCELLABLE, NEXT, CancelReason, OrderStatus, may_move, may_reach
 from checkout.request import CheckoutRequest
@@ -59,7 +60,7 @@ def decoded(**changes: Any) -> CheckoutRequest:
 def test_the_total_of_an_order_is_that_of_its_lines_and_shipping() -> None:
     order = an_order()
     assert [line.total for line in order.lines] == [510, 1000]
-    assert (order.subtotal, order.total) == (1510, 2005)
+    assert (order.amounts.subtotal, order.total) == (1510, 2005)
 
 
 def test_only_these_transitions_exist() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
-from gateway.api.routes import cart_routes, checkout_routes, product_routes, trending_routes
+from gateway.api.routes import cart_routes, checkout_routes, product_routes, quote_routes, trending_routes
 from tests.integration.gateway.shop_server import BOX, MUG, ShopServer, shop_server
 from tests.raw_http import RawResponse
 
@@ -21,6 +21,7 @@ DOCUMENT = document(
         *product_routes(NO_HANDLERS),
         *trending_routes(NO_HANDLERS),
         *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
+        *quote_routes(NO_HANDLERS),
         *health_routes(HealthSources(checks={})),
     ),
     "0",

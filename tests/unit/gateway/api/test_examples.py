@@ -12,7 +12,7 @@ from gateway.api import examples
 from gateway.api.binding import Route
 from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
-from gateway.api.routes import cart_routes, checkout_routes, product_routes, trending_routes
+from gateway.api.routes import cart_routes, checkout_routes, product_routes, quote_routes, trending_routes
 from gateway.api.webhook_routes import webhook_routes
 from gateway.http import problems
 
@@ -23,6 +23,7 @@ ROUTES = (
     *product_routes(NO_HANDLERS),
     *trending_routes(NO_HANDLERS),
     *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
+    *quote_routes(NO_HANDLERS),
     *webhook_routes(shipping=cast(Any, object()), payments=cast(Any, object())),
     *health_routes(HealthSources(checks={})),
 )

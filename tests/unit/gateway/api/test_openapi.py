@@ -11,7 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.api.health import HealthSources, health_routes
 from gateway.api.openapi import document
-from gateway.api.routes import cart_routes, checkout_routes, product_routes, trending_routes
+from gateway.api.routes import cart_routes, checkout_routes, product_routes, quote_routes, trending_routes
 from gateway.api.webhook_routes import webhook_routes
 from gateway.http import problems
 
@@ -22,6 +22,7 @@ ROUTES = (
     *product_routes(NO_HANDLERS),
     *trending_routes(NO_HANDLERS),
     *checkout_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
+    *quote_routes(NO_HANDLERS),
     *webhook_routes(shipping=cast(Any, object()), payments=cast(Any, object())),
     *health_routes(HealthSources(checks={})),
 )
@@ -78,6 +79,9 @@ def test_the_routes_are_the_documented_api() -> None:
         ("PUT", f"{cart}/lines/{{sku}}"),
         ("DELETE", f"{cart}/lines/{{sku}}"),
         ("POST", f"{cart}/merge"),
+        ("PUT", f"{cart}/coupon"),
+        ("DELETE", f"{cart}/coupon"),
+        ("GET", f"{cart}/quote"),
         ("GET", "/v1/products"),
         ("GET", "/v1/products/trending"),
         ("GET", "/v1/products/{sku}"),

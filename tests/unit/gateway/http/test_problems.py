@@ -88,6 +88,8 @@ CONTRACT = {
     "out-of-stock": 409,
     "shopper-limit": 409,
     "total-mismatch": 409,
+    "coupon-refused": 409,
+    "shipping-not-offered": 422,
     "card-data-refused": 422,
     "overloaded": 503,
     "ambiguous-request": 400,

@@ -1,0 +1,1 @@
+"""The charges of a shop beside its goods: shipping methods and taxes."""

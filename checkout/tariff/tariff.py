@@ -1,0 +1,71 @@
+"""The tariff in force: shipping methods, weight classes and taxes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from cart.model import Product
+from checkout.errors import ShippingNotOffered
+from checkout.ports.taxes import Taxes
+from checkout.tariff.shipping_methods import Parcel, ShippingMethod, ShippingOption, ShippingRate
+
+FREE_SHIPPING: Final = (ShippingMethod("standard", "Standard", (ShippingRate(price=0),)),)
+
+
+class Tariff:
+    """The charges of a shop beside its goods; the default method comes first. Without `taxes`, orders name none.
+
+    `weight_classes` are names, the lightest first; products of a class that is none of them count as the lightest.
+    """
+
+    def __init__(
+        self,
+        methods: Iterable[ShippingMethod] = FREE_SHIPPING,
+        *,
+        weight_classes: Sequence[str] = (),
+        taxes: Taxes | None = None,
+    ) -> None:
+        self.methods: Mapping[str, ShippingMethod] = {method.name: method for method in methods}
+        self.taxes = taxes
+        self._weights = {name: weight for weight, name in enumerate(weight_classes)}
+        # The price of the only method, where it is the same for all orders: nothing has to be compared then.
+        self.flat: tuple[str, int] | None = _flat(self.methods.values())
+
+    @property
+    def default(self) -> str:
+        """The method of a checkout that names none."""
+        return next(iter(self.methods))
+
+    def weight_of(self, products: Sequence[Product]) -> int:
+        """The weight class of a parcel: that of its heaviest product."""
+        if not self._weights:
+            return 0
+        return max([self._weights.get(product.terms.weight_class, 0) for product in products], default=0)
+
+    def options(self, parcel: Parcel) -> Sequence[ShippingOption]:
+        """The methods that are offered for a parcel, the default first."""
+        priced = ((method, method.price_of(parcel)) for method in self.methods.values())
+        return [ShippingOption(method.name, method.title, price) for method, price in priced if price is not None]
+
+    def price_of(self, name: str, parcel: Parcel) -> int:
+        """The price of a method of the shop for a parcel. Raises `ShippingNotOffered`."""
+        price = self.methods[name].price_of(parcel)
+        if price is None:
+            raise ShippingNotOffered(name, [option.name for option in self.options(parcel)])
+        return price
+
+
+class TariffInForce:
+    """The tariff of now, which a reload of the configuration replaces as a whole."""
+
+    def __init__(self, tariff: Tariff | None = None) -> None:
+        self.now = tariff or Tariff()
+
+
+def _flat(methods: Collection[ShippingMethod]) -> tuple[str, int] | None:
+    rates = [(method.name, rate) for method in methods for rate in method.rates]
+    if len(rates) != 1:
+        return None
+    ((name, rate),) = rates
+    return (name, rate.price) if rate == ShippingRate(price=rate.price) else None
