@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-# Periods that ended longer ago than this are dropped at the next change of the product's prices.
-FORGOTTEN_MS: Final = 86_400_000
+# Periods that ended longer ago than this, which is more than clocks differ by, are forgotten.
+FORGOTTEN_MS: Final = 60_000
 
 
 class ScheduledPrice(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -78,7 +78,7 @@ class MemoryCatalog:
                 unknown += 1
                 continue
             new += was is None
-            changed += was is not None and row_of(was) != row_of(product)
+            changed += was is not None and row_of(was, 0) != row_of(product, 0)
             book[row.sku] = product.at(self._now_ms())
             if product.terms.scheduled_prices:
                 scheduled.append(row.sku)
@@ -111,7 +111,7 @@ class MemoryCatalog:
     async def rows(self, skus: Sequence[Sku]) -> Sequence[CatalogRow | None]:
         """See `Catalog`."""
         products = [self.book.get(sku) for sku in skus]
-        return [None if product is None else row_of(product) for product in products]
+        return [None if product is None else row_of(product, self._now_ms()) for product in products]
 
     async def raise_epoch(self) -> None:
         """See `Catalog`."""

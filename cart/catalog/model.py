@@ -8,6 +8,7 @@ import msgspec
 
 from cart.catalog import responses
 from cart.model import NO_TERMS, Money, Product, Sku, Terms
+from cart.scheduled_prices import without_past
 from cart.timestamps import rfc3339
 
 NAME_MAX_BYTES = 1000
@@ -45,16 +46,18 @@ class CatalogRow(msgspec.Struct, frozen=True, gc=False):
         return self.stock is not None and self == CatalogRow(self.sku, stock=self.stock)
 
 
-def row_of(product: Product) -> CatalogRow:
-    """The row that puts this product, without its stock. Terms with their defaults are not named."""
-    terms = None if product.terms == NO_TERMS else msgspec.json.encode(product.terms).decode()
+def row_of(product: Product, now: int) -> CatalogRow:
+    """The row that puts this product, without its stock. It does not name terms with their defaults, nor prices that have ended."""
+    terms = product.terms
+    if terms.scheduled_prices:
+        terms = msgspec.structs.replace(terms, scheduled_prices=without_past(terms.scheduled_prices, now))
     return CatalogRow(
         product.sku,
         product.name,
         product.ordinary_price,
         product.currency,
         category=product.category,
-        terms=terms,
+        terms=None if terms == NO_TERMS else msgspec.json.encode(terms).decode(),
     )
 
 

@@ -120,7 +120,10 @@ class Catalog(Protocol):
         ...
 
     async def rows(self, skus: Sequence[Sku]) -> Sequence[CatalogRow | None]:
-        """The products as they are now, without their stock; None for one that is not in the catalogue."""
+        """The products as they are now, without their stock; None for one that is not in the catalogue.
+
+        They do not name scheduled prices that ended more than a minute ago.
+        """
         ...
 
     async def raise_epoch(self) -> None:

@@ -18,7 +18,7 @@ from cart.catalog.numbers import PRICE_MAX, DecimalMark, minor_units
 from cart.catalog.ports import Catalog, ProductSearch
 from cart.catalog.price_periods import PeriodsInvalid, checked
 from cart.model import Money, Sku
-from cart.scheduled_prices import Periods, ScheduledPrice, holding, without_past
+from cart.scheduled_prices import Periods, ScheduledPrice, holding
 from cart.timestamps import rfc3339, unix_ms
 
 # Products of one batch.
@@ -99,11 +99,10 @@ class ProductPrices(msgspec.Struct, frozen=True):
 class _Change:
     """A time for which prices are scheduled."""
 
-    def __init__(self, start: int, until: int, *, replace: bool, now: int) -> None:
+    def __init__(self, start: int, until: int, *, replace: bool) -> None:
         self._start = start
         self._until = until
         self._replace = replace
-        self._now = now
 
     def of(self, amount: Amount, row: CatalogRow | None) -> list[CatalogRow]:
         """The row that schedules the price of a product; none where it is scheduled already. Raises `ValueError`."""
@@ -113,9 +112,7 @@ class _Change:
         was = terms_of(row).scheduled_prices
         if added in was:
             return []
-        others = without_past(was, self._now)
-        if self._replace:
-            others = tuple(each for each in others if not each.overlaps(added))
+        others = [each for each in was if not (self._replace and each.overlaps(added))]
         return [_with_periods(row, checked([*others, added]))]
 
 
@@ -159,7 +156,7 @@ class PriceDesk:
         """
         if until <= max(start, self._now_ms()):
             raise PeriodsInvalid("the time ends before it begins, or has ended already")
-        change = _Change(start, until, replace=replace, now=self._now_ms())
+        change = _Change(start, until, replace=replace)
         async with self._changing() as put:
             await self._schedule(amounts, change, put=None)
             return await self._schedule(amounts, change, put=put)

@@ -213,6 +213,7 @@ class RedisCatalog:
 
     def __init__(self, store: Store, *, now_ms: Callable[[], int] = unix_ms) -> None:
         self._store = store
+        self._now_ms = now_ms
         self._imported = ImportedFiles(store, IMPORTS_KEY, now_ms=now_ms)
 
     async def level(self, sku: Sku) -> int | None:
@@ -311,7 +312,8 @@ class RedisCatalog:
         for start in range(0, len(skus), WINDOW):
             window = skus[start : start + WINDOW]
             products = await fetch_products(self._store, window)
-            found += [row_of(products[sku]) if sku in products else None for sku in window]
+            now = self._now_ms()
+            found += [row_of(products[sku], now) if sku in products else None for sku in window]
         return found
 
     async def raise_epoch(self) -> None:

@@ -285,6 +285,7 @@ async def test_a_mapping_keeps_its_prices_beyond_their_end(timed: tuple[Shop, Cl
 
 
 async def test_a_row_without_scheduled_prices_leaves_them_and_another_currency_ends_them(shop: Shop) -> None:
+    shop.clock.now = 0
     assert await shop.catalog.put([CatalogRow(A, "RED HEART", 255, "GBP", terms=SALE)]) == PutCounts(1, 0, 0, 0, (A,))
     assert await shop.catalog.put([CatalogRow(A, price=245, currency="GBP")]) == PutCounts(0, 1, 0, 0, (A,))
     assert await shop.catalog.put([CatalogRow(A, "RED HEART")]) == PutCounts(0, 0, 1, 0, (A,))

@@ -20,14 +20,23 @@ NOW, START, UNTIL = 1_000_000, 2_000_000, 3_000_000
 SALE = ScheduledPrice(199, START, UNTIL)
 
 
-class Office:
-    """A desk over a catalogue and a search, whose clock the test moves."""
+class Wall:
+    """A clock of the wall that the test moves, in Unix milliseconds."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class Office:
+    """A desk over a catalogue and a search."""
+
+    def __init__(self, catalog: Catalog, wall: Wall) -> None:
         self.catalog = catalog
         self.search = MemorySearch()
-        self.now = NOW
-        self.desk = PriceDesk(catalog, self.search, lease_wait_s=0.01, now_ms=lambda: self.now)
+        self.desk = PriceDesk(catalog, self.search, lease_wait_s=0.01, now_ms=wall)
 
     async def schedule(self, price: int | str, *skus: Sku, start: int = START, until: int = UNTIL, **how: Any) -> int:
         return await self.desk.schedule({sku: Amount(price) for sku in skus}, start=start, until=until, **how)
@@ -42,25 +51,34 @@ class Office:
         return int(await self.catalog._store.execute("GET", EPOCH_KEY) or 0)
 
 
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
 @pytest.fixture(params=["memory", "redis"])
-def catalog(request: pytest.FixtureRequest) -> Catalog:
-    return MemoryCatalog() if request.param == "memory" else RedisCatalog(request.getfixturevalue("store"))
+def catalog(request: pytest.FixtureRequest, wall: Wall) -> Catalog:
+    if request.param == "memory":
+        return MemoryCatalog(now_ms=wall)
+    return RedisCatalog(request.getfixturevalue("store"), now_ms=wall)
 
 
 @pytest.fixture
-async def office(catalog: Catalog) -> Office:
-    office = Office(catalog)
+async def office(catalog: Catalog, wall: Wall) -> Office:
+    office = Office(catalog, wall)
     rows = [CatalogRow(A, "RED HEART", 255, "GBP", 7), CatalogRow(B, "Fees", 1500, "EUR", 0)]
     await catalog.put(rows)
     await office.search.upsert(rows)
     return office
 
 
-async def test_the_prices_of_a_product_are_those_of_now_the_ordinary_and_the_scheduled_ones(office: Office) -> None:
+async def test_the_prices_of_a_product_are_those_of_now_the_ordinary_and_the_scheduled_ones(
+    office: Office, wall: Wall
+) -> None:
     assert await office.desk.show([A]) == [ProductPrices(A, "GBP", 255, 255, ())]
     assert await office.schedule("1.99", A) == 1
     assert await office.desk.show([A]) == [ProductPrices(A, "GBP", 255, 255, (SALE,))]
-    office.now = START
+    wall.now = START
     (prices,) = await office.desk.show([A])
     assert (prices.price, prices.ordinary_price) == (199, 255)
     with pytest.raises(UnknownProducts, match="not in the catalogue: 'Z'"):
@@ -128,11 +146,17 @@ async def test_a_time_that_has_ended_or_ends_before_it_begins_is_refused(office:
             await office.schedule(199, A, start=start, until=until)
 
 
-async def test_prices_that_ended_long_ago_go_with_the_next_change(office: Office) -> None:
+async def test_prices_that_have_ended_are_forgotten_also_by_the_search(office: Office, wall: Wall) -> None:
     await office.schedule(199, A)
-    office.now = UNTIL + FORGOTTEN_MS
-    await office.schedule(149, A, start=office.now, until=office.now + 1)
-    assert await office.scheduled(A) == (ScheduledPrice(149, office.now, office.now + 1),)
+    wall.now = UNTIL + FORGOTTEN_MS - 1
+    assert await office.scheduled(A) == (SALE,)
+    wall.now += 1
+    assert await office.scheduled(A) == ()
+    await office.desk.set_ordinary(A, Amount(245))
+    for only, skus in ((ProductFilter(None, "GBP", None, 199), []), (ProductFilter(None, "GBP", 245, 245), [A])):
+        assert (await office.search.page(limit=9, only=only)).skus == skus
+    await office.schedule(149, A, start=wall.now, until=wall.now + 1)
+    assert await office.scheduled(A) == (ScheduledPrice(149, wall.now, wall.now + 1),)
 
 
 async def test_very_many_products_are_changed_in_batches(office: Office) -> None:

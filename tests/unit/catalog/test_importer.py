@@ -53,17 +53,17 @@ def shop(tmp_path: Path) -> Shop:
 
 
 async def test_new_prices_of_a_product_with_scheduled_ones_leave_it_in_every_range(shop: Shop) -> None:
-    sale = "1.99 2026-11-27T00:00Z/2026-11-28T00:00Z"
+    sale = "1.99 2090-11-27T00:00Z/2090-11-28T00:00Z"
     await shop.import_text(f"sku,name,price,currency,scheduled_prices\nA,RED HEART,2.55,GBP,{sale}\nB,LAMP,2.55,GBP,\n")
     await shop.import_text("sku,price,currency\nA,2.45,GBP\nB,2.45,GBP\n")
     for only in (ProductFilter(None, "GBP", None, 199), ProductFilter(None, "GBP", 300)):
         assert (await shop.search.page(limit=9, only=only)).skus == ["A"]
     assert (await shop.search.page(limit=9, only=ProductFilter(None, "GBP", 245, 245))).skus == ["A", "B"]
     report = await shop.import_text(
-        f"sku,price,currency,scheduled_prices\nA,2.45,GBP,{sale}; 1.49 2026-11-27T23:59Z/2026-11-29T00:00Z\n"
+        f"sku,price,currency,scheduled_prices\nA,2.45,GBP,{sale}; 1.49 2090-11-27T23:59Z/2090-11-29T00:00Z\n"
     )
     assert report.is_rejected
-    assert "has scheduled prices that overlap: 2026-11-27T00:00:00.000Z/" in report.rejections[0].reason
+    assert "has scheduled prices that overlap: 2090-11-27T00:00:00.000Z/" in report.rejections[0].reason
 
 
 async def test_products_reach_the_catalogue_and_the_search(shop: Shop) -> None:
