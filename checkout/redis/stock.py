@@ -41,7 +41,8 @@ class RedisStock:
 
     An order counts for the limits of its shopper for `per_shopper_ms`.
 
-    The SKUs of an order are in different slots, so a cluster needs a call for each: `lines_per_call` is 1 there.
+    The SKUs of an order are in different slots, so a cluster needs a call for each: `lines_per_call` is 1 there. Such calls run at
+    once, and one after the other in the order of the SKUs where two orders may have refused each other (ADR 54).
     """
 
     def __init__(
@@ -62,12 +63,37 @@ class RedisStock:
     ) -> list[HoldOutcome]:
         """See `Stock.hold`."""
         args = (order_id, fence, self._hold_ms, " ".join(shoppers), self._per_shopper_ms)
+        outcomes = await self._hold_all(lines, args)
+        if len(lines) <= self._lines_per_call or not any(isinstance(each, Shortage) for each in outcomes):
+            return outcomes
+        refused = {each.sku for each in outcomes if not isinstance(each, SoldAhead)}
+        held = [line.sku for line in lines if line.sku not in refused]
+        if not held:
+            return outcomes
+        # Another order may hold the missing units, and lack those held here.
+        await self.release(order_id, held, fence=fence)
+        in_order = await self._hold_in_order(lines, args)
+        return outcomes if in_order is None else in_order
+
+    async def _hold_in_order(self, lines: Sequence[Wanted], args: Sequence[Any]) -> list[HoldOutcome] | None:
+        """Hold all lines, one call after the other; None, with nothing held, if one is refused."""
+        outcomes: list[HoldOutcome] = []
+        ordered = sorted(lines, key=_sku_of)
+        for part in self._parts(ordered):
+            outcomes += await self._hold_all(part, args)
+            if any(not isinstance(each, SoldAhead) for each in outcomes):
+                order_id, fence = args[:2]
+                await self.release(order_id, [line.sku for line in ordered], fence=fence)
+                return None
+        return outcomes
+
+    async def _hold_all(self, lines: Sequence[Wanted], args: Sequence[Any]) -> list[HoldOutcome]:
         replies = await _all([self._hold(part, args) for part in self._parts(lines)])
         if _OVERTAKEN in replies:
             raise IdempotencyKeyInProgress
         return [_outcome(line, reply) for line, reply in zip(lines, replies, strict=True) if reply != _HELD]
 
-    def _hold(self, lines: Sequence[Wanted], args: Sequence[str | int]) -> Awaitable[list[Any]]:
+    def _hold(self, lines: Sequence[Wanted], args: Sequence[Any]) -> Awaitable[list[Any]]:
         keys = _keys_with_purchases(line.sku for line in lines)
         return self._store.run(HOLD, keys, [*args, *(line.quantity for line in lines)])
 
@@ -146,6 +172,10 @@ def _keys_with_purchases(skus: Iterable[Sku]) -> list[str]:
     for sku in skus:
         keys += (product_key(sku), holds_key(sku), hold_changes_key(sku), purchases_key(sku))
     return keys
+
+
+def _sku_of(line: Wanted) -> Sku:
+    return line.sku
 
 
 def _outcome(line: Wanted, reply: Any) -> HoldOutcome:

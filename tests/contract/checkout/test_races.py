@@ -79,7 +79,7 @@ async def test_carts_with_the_same_skus_in_opposite_orders_leave_no_unit_behind(
     ordered = Counter(result is not None for result in results)[True]
     for sku in (MUG, BOX):
         assert (await shop.available(sku), await shop.taken(sku)) == (units - ordered, ordered)
-    # Two that each hold what the other wants refuse each other; the units are free then, and the next shopper gets them.
+    # Those that refused each other twice left the units free, and the next shopper gets them.
     for _ in range(units - ordered):
         assert await check_out(shop.handlers(), await shop.cart({MUG: 1, BOX: 1})) is not None
     assert (await shop.available(MUG), await shop.available(BOX)) == (0, 0)
