@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,12 +88,10 @@ class StoreCluster:
                 "CLUSTER", "ADDSLOTSRANGE", SLOTS * number // primaries, SLOTS * (number + 1) // primaries - 1
             )
             server.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        first = self.servers[0]
+        following = [self._start() for _ in range(primaries if replicas else 0)]
         self._meet(self.servers[1:])
-        if replicas:
-            for primary in list(self.servers):
-                self.add_replica(primary)
-        assert first.is_primary
+        for primary, replica in zip(self.servers, following, strict=False):
+            replica.insist("CLUSTER", "REPLICATE", primary.id)
         self.settle()
 
     def _start(self) -> ClusterServer:
@@ -125,7 +124,7 @@ class StoreCluster:
         return next(server for server in self.servers if server.id == owner)
 
     def has_replica(self, primary: ClusterServer) -> bool:
-        """Whether a replica follows it: a primary of Redis whose slots were taken over may stay one, without any."""
+        """Whether a replica follows it."""
         return any(line[3] == primary.id for line in self._any_view())
 
     def replica_of(self, primary: ClusterServer) -> ClusterServer:
@@ -164,7 +163,7 @@ class StoreCluster:
         """Promote a replica without its primary, as an election would, and wait until those that run know."""
         replica.insist("CLUSTER", "FAILOVER", "TAKEOVER")
         await_condition(lambda: replica.is_primary)
-        await_condition(self._agree)
+        self._await_agreement()
 
     def fail_over(self, replica: ClusterServer) -> None:
         """Exchange a replica with its primary as planned: nothing is lost.
@@ -179,7 +178,7 @@ class StoreCluster:
             with suppress(HarnessError):
                 replica.insist("CLUSTER", "FAILOVER")
                 await_condition(lambda: replica.is_primary, within_s=_FAILOVER_S)
-        await_condition(self._agree)
+        self._await_agreement()
 
     def restart(self, server: ClusterServer) -> None:
         """End a server and start it again, as an upgrade does, and wait until it serves or follows as before."""
@@ -194,7 +193,7 @@ class StoreCluster:
         self.move_keys(slot, source, target)
         target.insist("CLUSTER", "SETSLOT", slot, "NODE", target.id)
         source.insist("CLUSTER", "SETSLOT", slot, "NODE", target.id)
-        await_condition(self._agree)
+        self._await_agreement()
 
     def move_keys(self, slot: int, source: ClusterServer, target: ClusterServer) -> None:
         """Move the keys that the slot has."""
@@ -206,15 +205,28 @@ class StoreCluster:
         source = self.primary_of(first)
         source.insist("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target.id)
         await_condition(lambda: all(_owners(each.view()).get(first) == target.id for each in self._running()))
-        await_condition(self._agree)
+        self._await_agreement()
 
     def settle(self) -> None:
         """Start again what has ended, continue what is stopped, and wait until the whole cluster agrees."""
         for server in self.servers:
             if not server.is_running:
                 server.start()
-        await_condition(self._agree)
+        self._await_agreement()
+        self._attach_spares()
         await_condition(lambda: all(each.is_primary or _follows(each) for each in self.servers))
+
+    def _attach_spares(self) -> None:
+        """Let primaries without slots follow those without a replica: one whose slots were taken over may stay a primary on Redis 7."""
+        for spare in self._spares():
+            alone = next((each for each in self.primaries if not self.has_replica(each)), None)
+            if alone is not None:
+                await_condition(partial(_begins_to_follow, spare, alone))
+                self._await_agreement()
+
+    def _spares(self) -> list[ClusterServer]:
+        with_slots = self.primaries
+        return [each for each in self.servers if each.is_primary and each not in with_slots]
 
     def is_well(self) -> bool:
         """Whether all servers run and agree, and all replicas follow."""
@@ -235,7 +247,24 @@ class StoreCluster:
             return all({line[0] for line in each.view()} == ids and not _bad(each.view()) for each in self.servers)
         return False
 
+    def _await_agreement(self) -> None:
+        """Wait until all servers that run agree on slots and roles."""
+        await_condition(self._agree_on_slots)
+        if not self._agree_on_roles():
+            self._announce_roles()
+        await_condition(self._agree)
+
+    def _announce_roles(self) -> None:
+        """Every server sends its role to all others, which it does only now and then by itself: an invitation has it."""
+        for server in self._running():
+            for other in self._running():
+                if other is not server:
+                    server.insist("CLUSTER", "MEET", other.host, other.port, other.bus_port)
+
     def _agree(self) -> bool:
+        return self._agree_on_slots() and self._agree_on_roles()
+
+    def _agree_on_slots(self) -> bool:
         """Whether all servers that run see the same owners of all slots and nothing that moves, and serve."""
         with suppress(redis.exceptions.RedisError):
             running = self._running()
@@ -249,10 +278,26 @@ class StoreCluster:
             )
         return False
 
+    def _agree_on_roles(self) -> bool:
+        """Whether all servers that run know the same replicas."""
+        with suppress(redis.exceptions.RedisError):
+            followed = [_followed(server.view()) for server in self._running()]
+            return all(each == followed[0] for each in followed)
+        return False
+
     def stop(self) -> None:
         """End all servers."""
         for server in self.servers:
             server.kill()
+
+
+def _begins_to_follow(spare: ClusterServer, primary: ClusterServer) -> bool:
+    """Make it follow, if it does not by itself by now. A primary must be empty for that, and its data is the other's by now."""
+    with suppress(redis.exceptions.RedisError):
+        if spare.is_primary:
+            spare.command("FLUSHALL")
+            spare.command("CLUSTER", "REPLICATE", primary.id)
+    return not spare.is_primary
 
 
 def _follows(server: ClusterServer) -> bool:
@@ -261,6 +306,11 @@ def _follows(server: ClusterServer) -> bool:
 
 def _bad(view: Sequence[Sequence[str]]) -> bool:
     return any(_BAD_FLAGS & set(line[2].split(",")) or line[7] != "connected" for line in view)
+
+
+def _followed(view: Sequence[Sequence[str]]) -> dict[str, str]:
+    """The primary that each replica follows, by their ids; `-` for primaries."""
+    return {line[0]: line[3] for line in view}
 
 
 def _owners(view: Sequence[Sequence[str]]) -> dict[int, str]:
