@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import random
 import urllib.error
+from collections.abc import Awaitable, Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from benchmarks.harness.store_cluster import StoreCluster
 from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
+from cart.catalog.model import CatalogRow
+from cart.catalog.redis_catalog import RedisCatalog
+from cart.coupons import MARK, NO_CURRENCY, Coupon
+from cart.model import Sku
+from cart.sku_keys import product_key
 from primitives.webhook_signature import WebhookSigner, new_secret
+from store.embedded import store_url
+from store.opening import StoreClient, open_store_client
 from tests.chaos import stepped_clock
 from tests.chaos.queue import ChaosQueue
 from tests.e2e.running_shop import CATALOGUE, RunningShop, peakgate
 from tests.sentinels import Watched
+from tests.waiting import WITHIN_S
 
 # The product that everybody wants, and how much of it there is.
 DROP: Final = "DROP"
 DROP_STOCK: Final = 100
 PLENTY: Final = 100_000_000
+# The coupon that everybody wants; its uses are stock of this SKU.
+COUPON: Final = "SALE"
+COUPON_SKU: Final = Sku(MARK + COUPON)
 # Of the calls of the payment service, without an outage.
 _FAILING_SHARE: Final = 0.02
 _FAULTS: Final = (Fault.FAILS, Fault.FAILS_LATE, Fault.BUSY)
 
+T = TypeVar("T")
 
 Servers = Watched | StoreCluster
 
@@ -69,6 +85,24 @@ class ChaosShop(RunningShop):
         if self.queue is not None:
             self._options += self.queue.options
         self._start()
+
+    def offer_coupon(self, uses: int) -> None:
+        """Let shoppers have a tenth off, so many times in all."""
+        terms = {"coupon": Coupon(percent=1000, is_counted=True)}
+        row = CatalogRow(COUPON_SKU, "Sale", 0, NO_CURRENCY, uses, terms=msgspec.json.encode(terms).decode())
+        asyncio.run(self._with_store(lambda store: RedisCatalog(store).put([row])))
+
+    def coupon_uses(self) -> int:
+        """How many uses of the coupon are left."""
+        return int(asyncio.run(self._with_store(lambda store: store.execute("HGET", product_key(COUPON_SKU), "stock"))))
+
+    async def _with_store(self, call: Callable[[StoreClient], Awaitable[T]]) -> T:
+        url = store_url(self.data_dir) if self.servers is None else self.servers.url
+        store = await open_store_client(url, deadline_s=WITHIN_S)
+        try:
+            return await call(store)
+        finally:
+            await store.close()
 
     def cut_power(self) -> None:
         """All processes die at once, and are started again."""

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 
 from benchmarks.replay.retail import Basket
+from cart.coupons import CouponFault
 from tests.chaos.history import UNKNOWN, History, Operation
 from tests.chaos.models import CLOSED, MISSING, Lines, lines_of
 from tests.waiting import WITHIN_S
@@ -38,6 +39,7 @@ class Accepted(NamedTuple):
 
     lines: Lines
     asked_s: float
+    coupon: str | None
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Seen:
     history: History = field(default_factory=History)
     accepted: dict[str, Accepted] = field(default_factory=dict)
     sold_out: int = 0
+    without_coupon: int = 0
     carts_lost: int = 0
     retries: int = 0
 
@@ -62,11 +65,25 @@ class Shoppers:
 
     async def buy(self, basket: Basket) -> None:
         """Put a recorded basket into a cart, and order it."""
+        await self._check_out(await self._filled_cart(basket))
+
+    async def buy_with_coupon(self, basket: Basket, code: str) -> None:
+        """Order a recorded basket with a coupon that everybody wants, or without where it is used up."""
+        cart_id = await self._filled_cart(basket)
+        began_s = time.monotonic()
+        await self._change("PUT", f"/v1/carts/{cart_id}/coupon", {"code": code})
+        is_used = await self._check_out(cart_id) is not None
+        self._seen.history.add(f"coupon {code}", Operation("take", 1, is_used, began_s, time.monotonic()))
+        if not is_used:
+            await self._change("DELETE", f"/v1/carts/{cart_id}/coupon", None)
+            await self._check_out(cart_id)
+
+    async def _filled_cart(self, basket: Basket) -> str:
         cart_id = await self._new_cart()
         lines = [{"sku": sku, "quantity": quantity} for sku, quantity in basket.quantities().items()]
         for begin in range(0, len(lines), 100):
             await self._change("PATCH", f"/v1/carts/{cart_id}/lines", lines[begin : begin + 100])
-        await self._check_out(cart_id)
+        return cart_id
 
     async def buy_from_drop(self, sku: str) -> None:
         """Try to get one unit of a product that everybody wants."""
@@ -133,7 +150,7 @@ class Shoppers:
         return await self._until_answered(method, path, body, key=f"{self._rng.getrandbits(128):032x}")
 
     async def _check_out(self, cart_id: str) -> Lines | None:
-        """The lines of the order; None where something is sold out, or the cart is empty."""
+        """The lines of the order; None where something is sold out, the coupon is used up, or the cart is empty."""
         body = {
             "cart_id": cart_id,
             "email": "ada@example.com",
@@ -147,13 +164,18 @@ class Shoppers:
             answer = await self._until_answered("POST", "/v1/checkout", body, key=f"order of {cart_id}")
             if answer.status == 202:
                 lines = lines_of({line["sku"]: line["quantity"] for line in answer.body["lines"]})
-                self._seen.accepted[answer.body["id"]] = Accepted(lines, asked_s)
+                coupon = next((discount["code"] for discount in answer.body["discounts"]), None)
+                self._seen.accepted[answer.body["id"]] = Accepted(lines, asked_s, coupon)
                 return lines
             problem = answer.body["type"].rpartition("/")[2]
             if problem == "cart-empty":
                 return None
             if problem == "out-of-stock":
                 self._seen.sold_out += 1
+                return None
+            if problem == "coupon-refused":
+                assert answer.body["reason"] == CouponFault.USED_UP, answer
+                self._seen.without_coupon += 1
                 return None
             if problem == "cart-not-found":
                 self._seen.carts_lost += 1

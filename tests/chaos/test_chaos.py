@@ -28,7 +28,7 @@ from tests.chaos.history import UNKNOWN, Operation
 from tests.chaos.linearizable import check
 from tests.chaos.models import Cart, cart_after, stock_after
 from tests.chaos.queue import sqs_queue
-from tests.chaos.shop import DROP, DROP_STOCK, PLENTY, ChaosShop
+from tests.chaos.shop import COUPON, DROP, DROP_STOCK, PLENTY, ChaosShop
 from tests.chaos.shoppers import Seen, Shoppers
 from tests.e2e.running_shop import eventually
 from tests.network import networked_cluster
@@ -42,8 +42,10 @@ FAULTS: Final = int(os.environ.get("PEAKGATE_CHAOS_FAULTS") or len(EMBEDDED))
 IS_LONG: Final = "PEAKGATE_CHAOS_ORDERS" in os.environ
 SEED: Final = int(os.environ.get("PEAKGATE_CHAOS_SEED") or (random.SystemRandom().randrange(10**6) if IS_LONG else 1))
 AT_ONCE: Final = 24 if IS_LONG else 6
-# In a hundred visits: the others buy a recorded basket. One in a hundred cancels its order.
-DROP_SHARE, SHARED_SHARE, CANCEL_SHARE = 40, 4, 5
+# In a hundred visits: the others buy a recorded basket. Of a hundred who have ordered, some cancel an order.
+DROP_SHARE, SHARED_SHARE, COUPON_SHARE, CANCEL_SHARE = 40, 4, 20, 5
+# Fewer than are wanted.
+COUPON_USES: Final = 1000 if IS_LONG else 40
 ENDED: Final = frozenset({"completed", "cancelled"})
 
 
@@ -120,12 +122,14 @@ async def run(shop: ChaosShop, visits: int, faults: list[Fault]) -> tuple[Seen, 
     log.info("seed %d: %d visits or more, %d faults", SEED, visits, len(faults))
     async with serving(shop.payments) as url:
         await asyncio.to_thread(shop.open, url)
+        await asyncio.to_thread(shop.offer_coupon, COUPON_USES)
         await visits_and_faults(shop, rng, seen, visits, faults)
         log.info("%d orders accepted; waiting for their ends", len(seen.accepted))
         statuses = await asyncio.to_thread(ends, shop, list(seen.accepted))
         await asyncio.to_thread(check_books, shop, seen, statuses)
     assert not shop.tracebacks()
     log.info("%s; %d visits came too late", dict(Counter(statuses.values())), seen.sold_out)
+    log.info("%d ordered without the coupon that was used up", seen.without_coupon)
     log.info("%d requests were repeated, %d carts lost", seen.retries, seen.carts_lost)
     return seen, statuses
 
@@ -163,13 +167,15 @@ async def visits_and_faults(shop: ChaosShop, rng: random.Random, seen: Seen, lea
 
 
 async def visit(shop: ChaosShop, shoppers: Shoppers, rng: random.Random, basket: Basket, seen: Seen) -> None:
-    """One shopper, who buys from the drop, shares a cart, or buys what somebody has bought before; some change their mind."""
+    """One shopper, who buys from the drop, shares a cart, or buys what somebody has bought before, perhaps with the coupon; some change their mind."""
     chance = rng.randrange(100)
     before = len(seen.accepted)
     if chance < DROP_SHARE:
         await shoppers.buy_from_drop(DROP)
     elif chance < DROP_SHARE + SHARED_SHARE and shop.servers is None:
         await shoppers.share_a_cart(changes=4)
+    elif chance >= 100 - COUPON_SHARE:
+        await shoppers.buy_with_coupon(basket, COUPON)
     else:
         await shoppers.buy(basket)
     if len(seen.accepted) > before and rng.randrange(100) < CANCEL_SHARE:
@@ -204,35 +210,42 @@ def ends(shop: ChaosShop, orders: list[str]) -> dict[str, str]:
 
 
 def check_books(shop: ChaosShop, seen: Seen, statuses: dict[str, str]) -> None:
-    """Stock and money agree with the orders that shoppers were promised, and the store with itself."""
+    """Stock, coupons and money agree with the orders that shoppers were promised, and the store with itself."""
     assert not shop.admin("GET", "/admin/v1/orders/attention").body["orders"]
     if shop.queue is None:  # that of SQS has none here
         assert shop.admin("GET", "/admin/v1/dead-letters").body["count"] == 0
+    completed = {order_id for order_id, status in statuses.items() if status == "completed"}
     sold: Counter[str] = Counter()
-    for order_id, status in statuses.items():
-        if status == "completed":
-            sold.update(dict(seen.accepted[order_id].lines))
+    for order_id in completed:
+        sold.update(dict(seen.accepted[order_id].lines))
     for sku in {sku for order in seen.accepted.values() for sku, _quantity in order.lines}:
         left = (DROP_STOCK if sku == DROP else PLENTY) - sold[sku]
         eventually(partial(shop.stock, sku), left.__eq__)
     assert 0 <= sold[DROP] <= DROP_STOCK
+    uses = sum(seen.accepted[order_id].coupon is not None for order_id in completed)
+    assert 0 < uses <= COUPON_USES
+    eventually(shop.coupon_uses, (COUPON_USES - uses).__eq__)
     captured = Counter(each.order_id for each in shop.payments.ledger if each.kind == "captured")
     assert set(captured.values()) <= {1}
     assert shop.audit() == ""
     returned = {each.order_id for each in shop.payments.ledger if each.kind in {"refunded", "voided"}}
-    completed = {order_id for order_id, status in statuses.items() if status == "completed"}
     assert completed == set(captured) - returned
 
 
 def check_histories(seen: Seen, statuses: dict[str, str]) -> None:
-    """Some order of the operations on each cart, and on the drop, explains what each shopper saw."""
+    """Some order of the operations on each cart, on the drop and on the coupon, explains what each shopper saw."""
     for order_id, order in seen.accepted.items():
-        if statuses[order_id] == "cancelled" and DROP in dict(order.lines):
-            # At some time since: nobody is told when.
-            returned = Operation("give_back", 1, UNKNOWN, order.asked_s, math.inf)
+        if statuses[order_id] != "cancelled":
+            continue
+        # At some time since: nobody is told when.
+        returned = Operation("give_back", 1, UNKNOWN, order.asked_s, math.inf)
+        if DROP in dict(order.lines):
             seen.history.add(f"stock {DROP}", returned)
+        if order.coupon is not None:
+            seen.history.add(f"coupon {order.coupon}", returned)
+    stocks = {f"stock {DROP}": DROP_STOCK, f"coupon {COUPON}": COUPON_USES}
     for key, operations in seen.history.operations.items():
-        if key == f"stock {DROP}":
-            check(operations, DROP_STOCK, stock_after)
+        if key in stocks:
+            check(operations, stocks[key], stock_after)
         else:
             check(operations, Cart(), cart_after)
