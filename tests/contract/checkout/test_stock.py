@@ -199,6 +199,9 @@ async def test_the_lines_of_an_order_are_independent_however_many_a_call_has(sho
     lines = [StockLine(sku, 1 + number % 2 * 4) for number, sku in enumerate(skus)]
     short = [Shortage(sku, 5, 2) for sku in skus[1::2]]
     assert await shop.stock.hold(ONE, lines, fence=1) == short
+    await shop.stock.release(ONE, skus[::2], fence=1)
+    assert [await shop.available(sku) for sku in skus] == [2] * 7
+    assert await shop.stock.hold(ONE, lines[::2], fence=2) == []
     assert [await shop.available(sku) for sku in skus] == [1, 2, 1, 2, 1, 2, 1]
     with pytest.raises(StockNotHeld) as refused:
         await shop.stock.confirm(ONE, skus)
