@@ -217,7 +217,7 @@ bench-archive: $(VENV)/.dev ## CPU time of archiving an order in SQLite, and of 
 	$(BIN)/python -m benchmarks.micro.archive_cost $(ARGS)
 
 .PHONY: bench-audit
-bench-audit: $(VENV)/.dev ## CPU time of the audit of the books with a million orders stored, at 1,000 orders a second; half an hour.
+bench-audit: $(VENV)/.dev ## CPU time of the audit of the books with a million orders stored, at 1,000 orders a second; a quarter of an hour.
 	$(BIN)/python -m benchmarks.micro.audit_cost $(ARGS)
 
 .PHONY: bench-sqs

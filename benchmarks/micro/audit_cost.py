@@ -88,7 +88,7 @@ def cancelled_order(chance: random.Random, at: int) -> Order:
 async def store_orders(client: Client, codec: OrderCodec, count: int, changed: int) -> list[Order]:
     """Store orders of the day before, as workers leave them; returns the first completed ones, of which so many will change.
 
-    Of a hundred, one is cancelled, and one in flight with holds, one of them of the drop.
+    Of a hundred, one is cancelled, and one in flight with holds, each of the drop too.
     """
     chance, orders, units = random.Random(7), list[Order](), Units()
     at = time.time_ns() // 1_000_000 - DAY_MS
