@@ -1,4 +1,4 @@
-"""Coupons: when a code counts, and what it takes off the goods of a cart.
+"""Coupons: the conditions of a code, and its reduction of the goods of a cart.
 
 A coupon is kept as a product is: its SKU is the code behind a mark that no SKU of a shop can have, its stock is the number of
 its uses, and a cart that has it has a line of it. So its uses are held, sold and returned as units are (ADR 57).
@@ -22,6 +22,8 @@ NO_CURRENCY: Final = "XXX"
 WHOLE: Final = 10_000  # 100 %, in hundredths of a percent
 _CODE: Final = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,31}")
 
+_PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?")
+
 
 class CouponFault(StrEnum):
     """Why a coupon does not count."""
@@ -41,7 +43,7 @@ class Coupon(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `minimum` is the least price of the cart's goods. `amount` and `minimum` are in minor units of `currency`, without which the
     coupon is for carts of every currency. It counts from `starts_at` until before `ends_at` (Unix milliseconds), and takes off
-    of its `skus` only if it names some. `is_counted`: its uses are limited, in all or for each shopper.
+    of its `skus` only if it names some. `is_limited`: it has a number of uses in all, which is the stock of its SKU.
     """
 
     percent: int = 0
@@ -52,7 +54,7 @@ class Coupon(msgspec.Struct, frozen=True, omit_defaults=True):
     starts_at: int = 0
     ends_at: int | None = None
     skus: tuple[str, ...] = ()
-    is_counted: bool = False
+    is_limited: bool = False
 
     def fault(self, goods: Sequence[Goods], *, currency: str, now: int) -> CouponFault | None:
         """Why it does not count for these goods at this time; None if it does."""
@@ -73,10 +75,10 @@ class Coupon(msgspec.Struct, frozen=True, omit_defaults=True):
         return CouponFault.ENDED if self.ends_at is not None and now >= self.ends_at else None
 
     def reductions(self, goods: Sequence[Goods]) -> list[int]:
-        """What it takes off each line, in minor units: never more than the price of the line.
+        """Its reduction of each line, in minor units: never more than the price of the line.
 
-        A percentage is rounded half to even on each line. An amount is shared in proportion to prices, and what rounding leaves
-        goes to the lines with the largest remainders, the first of equals.
+        A percentage is rounded half to even on each line. An amount is shared in proportion to prices, and the rest of
+        rounding goes to the lines with the largest remainders, the first of equals.
         """
         only = frozenset(self.skus)
         prices = [line.price if not only or line.sku in only else 0 for line in goods]
@@ -96,6 +98,14 @@ def parse_code(text: str) -> str | None:
     """The code that a shopper typed, in its one spelling: capitals, without blanks around it; None if it cannot be one."""
     code = text.strip().upper()
     return code if _CODE.fullmatch(code) else None
+
+
+def read_percent(text: str) -> int:
+    """A percentage in hundredths: `12.5` is 1250. Raises `ValueError`, worded for whoever wrote it."""
+    found = _PERCENT.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("is no percentage such as 12.5")
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
 
 
 def is_coupon(sku: str) -> bool:

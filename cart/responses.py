@@ -22,7 +22,7 @@ Quantity = Annotated[int, Meta(ge=1, description="The number of units.", extra_j
 
 
 class Discount(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a coupon takes off, in all; `shipping` is the part that is taken off shipping, the rest is taken off lines."""
+    """The reduction by a coupon; `shipping` is its part of shipping, the rest is of the lines."""
 
     code: Annotated[str, Meta(description="The code of the coupon.", examples=["SUMMER10"])]
     name: Annotated[str, Meta(description="For shoppers.", examples=["Summer: 10 % off"])]

@@ -125,7 +125,7 @@ def _render_lines(
 
 
 def _render_discounts(cart: Cart, products: Mapping[Sku, Product], sku: Sku, now: int) -> tuple[str, int]:
-    """The members that explain the coupon of a cart, and what it takes off the lines."""
+    """The members that explain the coupon of a cart, and its reduction of the lines."""
     code, product = code_of(sku), products.get(sku)
     coupon = None if product is None else product.terms.coupon
     goods = [

@@ -189,7 +189,8 @@ def _with_coupon(priced: PricedCart, sku: Sku, terms: _Terms) -> tuple[PricedCar
         msgspec.structs.replace(line, discount=reduction)
         for line, reduction in zip(priced.lines, reductions, strict=True)
     ]
-    discount = Discount(code_of(sku), product.name, goods=sum(reductions), is_counted=coupon.is_counted)
+    is_counted = coupon.is_limited or product.terms.per_shopper > 0
+    discount = Discount(code_of(sku), product.name, goods=sum(reductions), is_counted=is_counted)
     return msgspec.structs.replace(priced, lines=tuple(lines), discounts=(discount,)), coupon.free_shipping
 
 

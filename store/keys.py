@@ -81,6 +81,7 @@ KEYS: Final = (
     KeyKind("changes of holds", "{<sku>}c", "stream", "cart.sku_keys", "30 s after an audit added the holds up", "100,000 entries", True, 100_100),
     KeyKind("purchases", "{<sku>}b", "hash", "cart.sku_keys", "`--per-shopper-days` after its last order", "three fields for each order of those days of a product with a limit per shopper, and some older ones", True),
     KeyKind("returns", "{<sku>}r", "zset", "cart.sku_keys", "removed by later returns and adjustments", "the returns and adjustments of a SKU within the time that their keys are known"),
+    KeyKind("coupons", "coupons", "zset", "checkout.redis.coupon_codes", "removal of the coupon", "one a coupon"),
     KeyKind("low stock", "low-stock", "zset", "checkout.redis.low_stock", "a count of more units of its last product", "10,000 products, and those of the last ten seconds"),
     KeyKind("prices' epoch", "catalog:epoch", "string", "cart.catalog.redis_catalog", "the end of the shop", "one", most=32),
     KeyKind("imported files", "catalog:imports", "hash", "cart.catalog.redis_catalog", "the end of the shop; a file 400 days after its last use", "1,000 files", most=1_000),

@@ -15,6 +15,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from gateway.admin.act_log import ActLog, AdminHandler
+from gateway.admin.coupon_routes import CouponRoutes
 from gateway.admin.metrics_page import metrics_page
 from gateway.admin.order_routes import OrderRoutes
 from gateway.admin.price_routes import PriceRoutes
@@ -88,6 +89,7 @@ class Admin:
                 *OrderRoutes(self._call_any).routes(),
                 *StockRoutes(self._call_any).routes(),
                 *PriceRoutes(self._call_any).routes(),
+                *CouponRoutes(self._call_any).routes(),
                 *WebhookRoutes(self._call_any).routes(),
                 *PrivacyRoutes(self._call_any).routes(),
             ]

@@ -14,6 +14,8 @@ from gateway.admin.act_log import note_arguments
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_MAX_KEY: Final = 200
+
 HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
@@ -54,3 +56,25 @@ async def read_body(request: web.Request, kind: type[T], *, logged: Collection[s
 def invalid(detail: str) -> Problem:
     """The problem of a body or query that cannot be used."""
     return Problem(422, "invalid-body", "Invalid body", detail=detail)
+
+
+def page_limit(request: web.Request, most: int) -> int:
+    """The `limit` of a page, 100 where it is absent. Raises `Problem`."""
+    text = request.query.get("limit", "100")
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= most):
+        raise invalid(f"limit must be a number from 1 to {most}")
+    return int(text[:6])
+
+
+def idempotency_key(request: web.Request) -> str:
+    """The key of a correction. Raises `Problem`."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not 0 < len(key) <= _MAX_KEY:
+        raise Problem(
+            400,
+            "idempotency-key-missing",
+            "Idempotency key missing",
+            detail=f"Send an Idempotency-Key of up to {_MAX_KEY} characters: a correction that is asked for twice "
+            "with one key is made once.",
+        )
+    return key

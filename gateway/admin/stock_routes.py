@@ -11,10 +11,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 from cart.catalog.numbers import STOCK_MAX
 from cart.dates import read_date
 from cart.model import SoldAhead
-from gateway.admin.responses import Problem, invalid, json_response, read_body
+from gateway.admin.responses import Problem, idempotency_key, invalid, json_response, page_limit, read_body
 
 _MAX_HOLDS: Final = 1000
-_MAX_KEY: Final = 200
 
 
 class StockCorrection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,11 +55,9 @@ class StockRoutes:
         return _found(await self._call_any("show_stock", sku=request.match_info["sku"]))
 
     async def _holds(self, request: web.Request) -> web.Response:
-        limit = request.query.get("limit", "100")
-        if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:6]) <= _MAX_HOLDS):
-            raise invalid(f"limit must be a number from 1 to {_MAX_HOLDS}")
+        limit = page_limit(request, _MAX_HOLDS)
         cursor = {"cursor": request.query["cursor"]} if "cursor" in request.query else {}
-        return _found(await self._call_any("list_holds", sku=request.match_info["sku"], limit=int(limit[:6]), **cursor))
+        return _found(await self._call_any("list_holds", sku=request.match_info["sku"], limit=limit, **cursor))
 
     async def _terms(self, request: web.Request) -> web.Response:
         return _found(await self._call_any("show_terms", sku=request.match_info["sku"]))
@@ -79,15 +76,7 @@ class StockRoutes:
             raise invalid("name set or add")
         if correction.add == 0:
             raise invalid("add must not be 0")
-        key = request.headers.get("Idempotency-Key", "")
-        if not 0 < len(key) <= _MAX_KEY:
-            raise Problem(
-                400,
-                "idempotency-key-missing",
-                "Idempotency key missing",
-                detail=f"Send an Idempotency-Key of up to {_MAX_KEY} characters: a correction that is asked for twice "
-                "with one key is made once.",
-            )
+        key = idempotency_key(request)
         how, units = ("set_stock", correction.set) if correction.add is None else ("add_stock", correction.add)
         return _found(await self._call_any(how, sku=request.match_info["sku"], units=units, key=key))
 

@@ -1,4 +1,4 @@
-"""The command line: `peakgate serve`, `config …`, `catalog …`, `stock …`, `prices …`, `orders …`, `audit`, `store …`, `workflow export`, `aws bootstrap`, `replay`.
+"""The command line: `peakgate serve`, `config …`, `catalog …`, `stock …`, `prices …`, `coupons …`, `orders …`, `audit`, `store …`, `workflow export`, `aws bootstrap`, `replay`.
 
 Exit codes: 0 success, 1 it did not work, 64 wrong usage or settings, 69 something that it needs cannot be reached (sysexits.h).
 Each failure is one line on standard error.
@@ -18,6 +18,7 @@ from gateway.cli import (
     aws,
     catalog,
     config,
+    coupons,
     orders,
     prices,
     privacy,
@@ -72,6 +73,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     catalog.add_parser(commands)
     stock.add_parser(commands)
     prices.add_parser(commands)
+    coupons.add_parser(commands)
     orders.add_parser(commands)
     audit.add_parser(commands)
     store.add_parser(commands)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, ExitStack
 from typing import Final, TypeVar
 
 from cart.catalog.term_desk import TermDesk
+from checkout.coupon_desk import CouponDesk
 from checkout.dead_letter_desk import DeadLetterDesk
 from checkout.errors import ServiceUnavailable
 from checkout.ports.archive import ArchiveUnavailable
@@ -18,6 +19,7 @@ from gateway.commands.opened_store import open_store_address
 from gateway.compose.order_tools import (
     OrderTools,
     open_books,
+    open_coupons,
     open_dead_letters,
     open_inventory,
     open_order_tools,
@@ -64,6 +66,11 @@ def run_with_books(settings: Settings, act: Callable[[Books], Awaitable[int]], *
 def run_with_inventory(settings: Settings, act: Callable[[Inventory], Awaitable[int]], *, say: Say) -> int:
     """Run `act` on stock; exit codes as of `run_with_tools`. It needs no key of personal data."""
     return _run_with(settings, open_inventory, act, say)
+
+
+def run_with_coupons(settings: Settings, act: Callable[[CouponDesk], Awaitable[int]], *, say: Say) -> int:
+    """Run `act` on coupons; exit codes as of `run_with_tools`. It needs no key of personal data."""
+    return _run_with(settings, open_coupons, act, say)
 
 
 def run_with_terms(settings: Settings, act: Callable[[TermDesk], Awaitable[int]], *, say: Say) -> int:

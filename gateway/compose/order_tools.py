@@ -12,6 +12,7 @@ from cart.model import DAY_MS
 from checkout.archive.backfill import Backfill
 from checkout.archive.restoration import Restoration
 from checkout.attention import OrderDesk
+from checkout.coupon_desk import CouponDesk
 from checkout.dead_letter_desk import DeadLetterDesk
 from checkout.dispatch import Dispatch
 from checkout.events.webhook_desk import WebhookDesk
@@ -19,11 +20,13 @@ from checkout.message import order_accepted
 from checkout.order_search import OrderSearch
 from checkout.queues.redis_dead_letters import RedisDeadLetters
 from checkout.redis.books import RedisBooks
+from checkout.redis.coupon_codes import RedisCouponCodes
 from checkout.redis.documents import RedisDocuments
 from checkout.redis.inventory import RedisInventory
 from checkout.redis.order_listing import RedisOrderListing
 from checkout.redis.webhooks import RedisWebhooks
 from checkout.shipping.desk import ShipmentDesk
+from gateway.admin.coupon_commands import CouponCommands
 from gateway.admin.order_commands import OrderCommands
 from gateway.admin.shipment_commands import ShipmentCommands
 from gateway.admin.stock_commands import StockCommands
@@ -71,7 +74,8 @@ async def open_order_commands(
     stock = StockCommands(RedisInventory(backends.client))
     terms = TermCommands(TermDesk(RedisCatalog(backends.client)))
     shipments = ShipmentCommands(tools.shipments, tools.search)
-    return {**orders.by_name, **shipments.by_name, **stock.by_name, **terms.by_name}
+    coupons = CouponCommands(coupon_desk(backends.client))
+    return {**orders.by_name, **shipments.by_name, **stock.by_name, **terms.by_name, **coupons.by_name}
 
 
 async def order_tools(
@@ -137,6 +141,16 @@ async def open_whole_store(_settings: Settings, store: StoreAddress, stack: Asyn
 async def open_inventory(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> RedisInventory:
     """The stock in the store, for a command."""
     return RedisInventory(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S))
+
+
+async def open_coupons(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> CouponDesk:
+    """The coupons in the store, for a command."""
+    return coupon_desk(await open_store(store.url, stack, deadline_s=BLOCKING_DEADLINE_S))
+
+
+def coupon_desk(client: Store) -> CouponDesk:
+    """The coupons in this store."""
+    return CouponDesk(RedisCatalog(client), RedisInventory(client), RedisCouponCodes(client))
 
 
 async def open_terms(_settings: Settings, store: StoreAddress, stack: AsyncExitStack) -> TermDesk:

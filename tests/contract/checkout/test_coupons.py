@@ -26,7 +26,7 @@ from tests.contract.checkout.shop import MUG, Shop, a_claim, a_request, pounds
 from tests.contract.checkout.test_races import edges, findings
 
 KEY = "4f1c-key"
-HALF: Final = Coupon(percent=5000, is_counted=True)
+HALF: Final = Coupon(percent=5000, is_limited=True)
 # A tenth of them is cancelled in between, and those uses are there for others.
 USES: Final = 1000 if os.environ.get("PEAKGATE_RACES") else 40
 CROWD: Final = 10 * USES
@@ -82,7 +82,7 @@ async def test_goods_that_are_short_are_told_before_the_coupon(shop: Shop) -> No
 
 
 async def test_a_coupon_that_does_not_count_any_more_is_refused_with_the_total_without_it(shop: Shop) -> None:
-    sku = await offered(shop, 3, Coupon(percent=5000, ends_at=shop.now(), is_counted=True))
+    sku = await offered(shop, 3, Coupon(percent=5000, ends_at=shop.now(), is_limited=True))
     cart = await with_coupon(shop, sku)
     with pytest.raises(CouponRefused) as refused:
         await shop.handlers().place(a_request(cart), idempotency_key=KEY)

@@ -54,6 +54,7 @@ from checkout.queues.redis_dead_letters import RedisDeadLetters
 from checkout.queues.redis_queue import RedisQueue
 from checkout.redis.agent_sessions import RedisAgentSessions, RedisSessionErasure, session_key, sessions_of_email_key
 from checkout.redis.books import RedisBooks
+from checkout.redis.coupon_codes import RedisCouponCodes
 from checkout.redis.documents import RedisDocuments
 from checkout.redis.durability import AofWait
 from checkout.redis.erasures import RedisErasures
@@ -225,6 +226,9 @@ class Uses:
         for sku in SKUS:
             await inventory.add(sku, 1, key="a delivery")
             await inventory.level(sku)
+        codes = RedisCouponCodes(self.store)
+        await codes.add("SUMMER10")
+        await codes.page(limit=10)
         low = RedisLowStockList(self.store)
         for sku in SKUS:
             await low.add(sku)
