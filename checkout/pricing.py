@@ -62,7 +62,7 @@ class Pricing:
     ) -> PricedCart:
         """The cart with this shipping method, to an address in this country.
 
-        Within `CLOCK_SKEW_MS` of a scheduled change lines have the lower price, unless another total is `expected`. Raises
+        Within `CLOCK_SKEW_MS` of a scheduled change it has the lower total, unless the other one is `expected`. Raises
         `CartEmpty`, `OutOfStock` if some products are no longer sold, and `ShippingNotOffered`.
         """
         products = await self._prices.products(cart.skus)
@@ -75,7 +75,10 @@ class Pricing:
         if not read.is_scheduled:
             return priced
         lowest = await self._charged(_at_lowest(read.lines, products, now), read.coupon, terms)
-        return lowest if expected is None or expected.amount == lowest.amounts.total else priced
+        if expected is not None:
+            return lowest if expected.amount == lowest.amounts.total else priced
+        # With lower prices a coupon may miss its minimum, or shipping be no longer free.
+        return min(lowest, priced, key=lambda each: each.amounts.total)
 
     async def _charged(self, lines: tuple[OrderLine, ...], coupon: Sku | None, terms: _Terms) -> PricedCart:
         """These lines with discounts, shipping and taxes."""

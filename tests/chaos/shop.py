@@ -88,7 +88,7 @@ class ChaosShop(RunningShop):
 
     def offer_coupon(self, uses: int) -> None:
         """Let shoppers have a tenth off, so many times in all."""
-        terms = {"coupon": Coupon(percent=1000, is_counted=True)}
+        terms = {"coupon": Coupon(percent=1000, is_limited=True)}
         row = CatalogRow(COUPON_SKU, "Sale", 0, NO_CURRENCY, uses, terms=msgspec.json.encode(terms).decode())
         asyncio.run(self._with_store(lambda store: RedisCatalog(store).put([row])))
 

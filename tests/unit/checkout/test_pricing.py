@@ -96,6 +96,14 @@ async def test_a_price_that_has_ended_is_charged_only_with_consent() -> None:
     assert await charged(after, quoted=199, expected=255) == 255
 
 
+async def test_within_the_skew_no_lower_price_makes_the_total_higher() -> None:
+    """By the lower price of a start, the coupon would miss its minimum."""
+    half = coupon(percent=WHOLE // 2, currency="GBP", minimum=500)
+    cart = with_coupon(Line(MUG, 2, 255))
+    found = await priced(cart, PRODUCT.at(START - 1), half, now=START - 1)
+    assert (found.lines[0].unit_price, found.amounts.total) == (255, 255)
+
+
 GOODS = (
     Product(MUG, "a mug", 255, "GBP"),
     Product(BOOK, "a book", 1000, "GBP", terms=Terms(tax_class="books", weight_class="letter")),
