@@ -188,7 +188,7 @@ def _fields(order: Order, detail: Mapping[str, Any], age_s: float) -> Iterator[t
     yield "status", f"{order.status.value}{reason} for {in_words(age_s)}"
     if attention := operator.get("attention"):
         yield "needs attention", f"{attention['reason']}, since {attention['since']}"
-    yield "total", money_text(order.total, order.currency)
+    yield "total", f"{money_text(order.total, order.currency)}{_parts_of_total(order)}"
     if order.refunded:
         yield "refunded", money_text(order.refunded, order.currency)
     yield "accepted", detail["created_at"]
@@ -201,6 +201,23 @@ def _fields(order: Order, detail: Mapping[str, Any], age_s: float) -> Iterator[t
         yield "e-mail", str(detail["email"])
     if address := detail.get("shipping_address"):
         yield "ship to", ", ".join(map(str, address.values()))
+
+
+def _parts_of_total(order: Order) -> str:
+    """The parts of a total that is not that of the lines alone, to stand behind it."""
+    amounts = order.amounts
+    parts = [("lines", amounts.subtotal), *((f"coupon {each.code}", -each.amount) for each in order.discounts)]
+    if order.shipping:
+        parts.append((f"shipping {order.shipping_method}", order.shipping))
+    if amounts.is_tax_added:
+        parts.append(("tax", amounts.tax))
+    shown = ", ".join(f"{name} {money_text(amount, order.currency)}" for name, amount in parts)
+    included = (
+        f"; it includes {money_text(amounts.tax, order.currency)} of tax"
+        if order.tax and not amounts.is_tax_added
+        else ""
+    )
+    return (f": {shown}" if len(parts) > 1 else "") + included
 
 
 def _history(order: Order, detail: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -10,9 +10,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from cart.ids import partition_of
+from checkout.amounts import Discount, ShippingTax
 from checkout.facts import Fact, RefundRequest, RetryFrom
 from checkout.order import Order
 from checkout.order_status import CancelReason, OrderStatus
@@ -46,13 +48,15 @@ class Shop:
         self._data_dir = data_dir
         self._printed = printed
 
-    def with_orders(self, *statuses: Sequence[OrderStatus], aside: Sequence[int] = ()) -> list[Order]:
+    def with_orders(
+        self, *statuses: Sequence[OrderStatus], aside: Sequence[int] = (), made: Callable[[], Order] = an_order
+    ) -> list[Order]:
         """Store an order moved on through each of these statuses; those in `aside` need attention."""
 
         async def store(backends: OrderBackends) -> list[Order]:
             orders = []
             for number, moves in enumerate(statuses):
-                order = an_order()
+                order = made()
                 key = order_key(order.id)
                 await backends.client.execute("HSET", key, "doc", encode_order(order), "status", "accepted")
                 listed = status_key(partition_of(order.id), OrderStatus.ACCEPTED)
@@ -141,6 +145,34 @@ def test_an_order_is_shown_without_personal_data(shop: Shop) -> None:
     assert "10.05 GBP" in out
     assert not any(text in out for text in PERSONAL)
     assert "ada@example.com" in shop.call("show", order.number.lower(), "--personal")[1]
+
+
+@pytest.mark.parametrize(
+    ("is_added", "total"),
+    [
+        (True, "9.87 GBP: lines 5.10 GBP, coupon SUMMER10 -1.00 GBP, shipping express 4.95 GBP, tax 0.82 GBP\n"),
+        (
+            False,
+            "9.05 GBP: lines 5.10 GBP, coupon SUMMER10 -1.00 GBP, shipping express 4.95 GBP; it includes 0.82 GBP of tax\n",
+        ),
+    ],
+)
+def test_the_total_of_an_order_is_explained(shop: Shop, is_added: bool, total: str) -> None:
+    def made() -> Order:
+        order = an_order()
+        (line,) = order.lines
+        return msgspec.structs.replace(
+            order,
+            lines=(msgspec.structs.replace(line, discount=100, tax=82, tax_rate="20"),),
+            discounts=(Discount("SUMMER10", "ten off", goods=100),),
+            shipping_method="express",
+            shipping=495,
+            tax=ShippingTax(is_added=is_added, amount=0),
+        )
+
+    (order,) = shop.with_orders((), made=made)
+    out = shop.call("show", order.id)[1]
+    assert total in out
 
 
 def test_an_order_is_shown_as_json(shop: Shop) -> None:
