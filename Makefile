@@ -89,9 +89,12 @@ test-fast: $(VENV)/.dev interpreted ## Run the unit tests and the contracts, but
 	@$(PYTEST) -m "not slow" tests/unit tests/contract $(ARGS)
 
 .PHONY: test-chaos
-test-chaos: $(VENV)/.dev ## 100,000 visits of shoppers under 200 faults, half an hour (SEED repeats faults, ORDERS, FAULTS).
-	@PEAKGATE_CHAOS_ORDERS=$(or $(ORDERS),100000) PEAKGATE_CHAOS_FAULTS=$(or $(FAULTS),200) \
-		PEAKGATE_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest --log-cli-level=INFO tests/chaos $(ARGS)
+test-chaos: SEED := $(or $(SEED),$(shell od -An -N2 -tu2 /dev/urandom))
+test-chaos: $(VENV)/.dev ## 100,000 orders under 200 faults, in half an hour at most (SEED repeats faults, ORDERS, FAULTS); chaos.log has its progress.
+	@echo "SEED=$(strip $(SEED)); chaos.log has the progress" && rm -f chaos.log
+	@PEAKGATE_CHAOS_ORDERS=$(or $(ORDERS),100000) PEAKGATE_CHAOS_FAULTS=$(or $(FAULTS),200) PEAKGATE_CHAOS_SEED=$(strip $(SEED)) \
+		timeout --foreground --signal INT --kill-after 60 1800 $(BIN)/python -m pytest -n 2 --dist loadgroup \
+		--log-file chaos.log --log-file-mode a --log-file-level INFO --log-file-format "%(asctime)s %(process)d %(message)s" tests/chaos $(ARGS)
 
 .PHONY: compiled
 compiled: $(VENV)/.dev ## Compile the hot modules in place; needs a C compiler and a minute or two.
