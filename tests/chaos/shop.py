@@ -29,13 +29,11 @@ from tests.e2e.running_shop import CATALOGUE, RunningShop, peakgate
 from tests.sentinels import Watched
 from tests.waiting import WITHIN_S
 
-# The product that everybody wants, and how much of it there is.
+# The products that everybody wants, and how much of each there is.
 DROP: Final = "DROP"
-DROP_STOCK: Final = 100
+WITH_COUPON: Final = "DROP-WITH-COUPON"
+DROPS: Final = {DROP: 50, WITH_COUPON: 10}
 PLENTY: Final = 100_000_000
-# The coupon that everybody wants; its uses are stock of this SKU.
-COUPON: Final = "SALE"
-COUPON_SKU: Final = Sku(MARK + COUPON)
 # Of the calls of the payment service, without an outage.
 _FAILING_SHARE: Final = 0.02
 _FAULTS: Final = (Fault.FAILS, Fault.FAILS_LATE, Fault.BUSY)
@@ -75,7 +73,7 @@ class ChaosShop(RunningShop):
         self._options: tuple[str, ...] = ()
 
     def open(self, payment_url: str) -> None:
-        """Start with everything in stock, and 100 units of the drop."""
+        """Start with everything in stock, and a few units of the drops."""
         self._options = (
             "--workers", "2", "--catalog", str(self._catalogue()), "--payment", "http", "--payment-url", payment_url,
             "--payment-key-file", str(self._folder / "payment-key"),
@@ -86,15 +84,16 @@ class ChaosShop(RunningShop):
             self._options += self.queue.options
         self._start()
 
-    def offer_coupon(self, uses: int) -> None:
-        """Let shoppers have a tenth off, so many times in all."""
+    def offer_coupon(self, code: str, uses: int) -> None:
+        """A coupon: shoppers have a tenth off, so many times in all."""
         terms = {"coupon": Coupon(percent=1000, is_limited=True)}
-        row = CatalogRow(COUPON_SKU, "Sale", 0, NO_CURRENCY, uses, terms=msgspec.json.encode(terms).decode())
+        row = CatalogRow(Sku(MARK + code), code, 0, NO_CURRENCY, uses, terms=msgspec.json.encode(terms).decode())
         asyncio.run(self._with_store(lambda store: RedisCatalog(store).put([row])))
 
-    def coupon_uses(self) -> int:
-        """How many uses of the coupon are left."""
-        return int(asyncio.run(self._with_store(lambda store: store.execute("HGET", product_key(COUPON_SKU), "stock"))))
+    def coupon_uses(self, code: str) -> int:
+        """How many uses of the coupon are left: they are stock."""
+        key = product_key(Sku(MARK + code))
+        return int(asyncio.run(self._with_store(lambda store: store.execute("HGET", key, "stock"))))
 
     async def _with_store(self, call: Callable[[StoreClient], Awaitable[T]]) -> T:
         url = store_url(self.data_dir) if self.servers is None else self.servers.url
@@ -161,5 +160,8 @@ class ChaosShop(RunningShop):
             writer = csv.DictWriter(target, rows.fieldnames or ())
             writer.writeheader()
             writer.writerows({**row, "stock": PLENTY} for row in rows)
-            writer.writerow({"sku": DROP, "name": "DROP", "price": "10.00", "currency": "GBP", "stock": DROP_STOCK})
+            writer.writerows(
+                {"sku": sku, "name": sku, "price": "10.00", "currency": "GBP", "stock": stock}
+                for sku, stock in DROPS.items()
+            )
         return path

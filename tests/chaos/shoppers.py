@@ -78,6 +78,18 @@ class Shoppers:
             await self._change("DELETE", f"/v1/carts/{cart_id}/coupon", None)
             await self._check_out(cart_id)
 
+    async def buy_from_drop_with_coupon(self, sku: str, code: str) -> None:
+        """Try to get one unit with a coupon, and then without.
+
+        Neither is in the history: a checkout that is refused for the one may have held the other for a moment.
+        """
+        cart_id = await self._new_cart()
+        await self._change("POST", f"/v1/carts/{cart_id}/lines", {"sku": sku, "quantity": 1})
+        await self._change("PUT", f"/v1/carts/{cart_id}/coupon", {"code": code})
+        if await self._check_out(cart_id) is None:
+            await self._change("DELETE", f"/v1/carts/{cart_id}/coupon", None)
+            await self._check_out(cart_id)
+
     async def _filled_cart(self, basket: Basket) -> str:
         cart_id = await self._new_cart()
         lines = [{"sku": sku, "quantity": quantity} for sku, quantity in basket.quantities().items()]

@@ -28,7 +28,7 @@ from tests.chaos.history import UNKNOWN, Operation
 from tests.chaos.linearizable import check
 from tests.chaos.models import Cart, cart_after, stock_after
 from tests.chaos.queue import sqs_queue
-from tests.chaos.shop import COUPON, DROP, DROP_STOCK, PLENTY, ChaosShop
+from tests.chaos.shop import DROP, DROPS, PLENTY, WITH_COUPON, ChaosShop
 from tests.chaos.shoppers import Seen, Shoppers
 from tests.e2e.running_shop import eventually
 from tests.network import networked_cluster
@@ -45,9 +45,10 @@ AT_ONCE: Final = 24 if IS_LONG else 6
 # The part of all orders, and of all faults, of each shop but that with an embedded store, which has the rest.
 ORDERS_ELSEWHERE, FAULTS_ELSEWHERE = ORDERS // 10, FAULTS // 5
 # In a hundred visits: the others buy a recorded basket. Of a hundred who have ordered, some cancel an order.
-DROP_SHARE, SHARED_SHARE, COUPON_SHARE, CANCEL_SHARE = 25, 4, 20, 5
-# Fewer than are wanted.
-COUPON_USES: Final = 1000 if IS_LONG else 40
+DROP_SHARE, BOTH_SHARE, SHARED_SHARE, COUPON_SHARE, CANCEL_SHARE = 20, 5, 4, 20, 5
+# Coupons for baskets and for a drop, with fewer uses than are wanted.
+COUPON, DROP_COUPON = "SALE", "DROP"
+USES: Final = {COUPON: 1000 if IS_LONG else 40, DROP_COUPON: 5}
 # Beside the shop with most orders, one after the other.
 SECOND_PROCESS: Final = pytest.mark.xdist_group("other shops")
 ENDED: Final = frozenset({"completed", "cancelled"})
@@ -131,7 +132,8 @@ async def run(shop: ChaosShop, orders: int, faults: list[Fault]) -> tuple[Seen, 
     log.info("seed %d: %d orders or more, %d faults", SEED, orders, len(faults))
     async with serving(shop.payments) as url:
         await asyncio.to_thread(shop.open, url)
-        await asyncio.to_thread(shop.offer_coupon, COUPON_USES)
+        for code, uses in USES.items():
+            await asyncio.to_thread(shop.offer_coupon, code, uses)
         await visits_and_faults(shop, rng, seen, orders, faults)
         log.info("%d orders accepted; waiting for their ends", len(seen.accepted))
         statuses = await asyncio.to_thread(ends, shop, list(seen.accepted))
@@ -179,7 +181,9 @@ async def visit(shop: ChaosShop, shoppers: Shoppers, rng: random.Random, basket:
     before = len(seen.accepted)
     if chance < DROP_SHARE:
         await shoppers.buy_from_drop(DROP)
-    elif chance < DROP_SHARE + SHARED_SHARE and shop.servers is None:
+    elif chance < DROP_SHARE + BOTH_SHARE:
+        await shoppers.buy_from_drop_with_coupon(WITH_COUPON, DROP_COUPON)
+    elif chance < DROP_SHARE + BOTH_SHARE + SHARED_SHARE and shop.servers is None:
         await shoppers.share_a_cart(changes=4)
     elif chance >= 100 - COUPON_SHARE:
         await shoppers.buy_with_coupon(basket, COUPON)
@@ -226,12 +230,13 @@ def check_books(shop: ChaosShop, seen: Seen, statuses: dict[str, str]) -> None:
     for order_id in completed:
         sold.update(dict(seen.accepted[order_id].lines))
     for sku in {sku for order in seen.accepted.values() for sku, _quantity in order.lines}:
-        left = (DROP_STOCK if sku == DROP else PLENTY) - sold[sku]
+        left = DROPS.get(sku, PLENTY) - sold[sku]
         eventually(partial(shop.stock, sku), left.__eq__)
-    assert 0 <= sold[DROP] <= DROP_STOCK
-    uses = sum(seen.accepted[order_id].coupon is not None for order_id in completed)
-    assert 0 < uses <= COUPON_USES
-    eventually(shop.coupon_uses, (COUPON_USES - uses).__eq__)
+    assert all(0 < sold[sku] <= stock for sku, stock in DROPS.items())
+    used = Counter(seen.accepted[order_id].coupon for order_id in completed)
+    for code, uses in USES.items():
+        assert 0 < used[code] <= uses
+        eventually(partial(shop.coupon_uses, code), (uses - used[code]).__eq__)
     captured = Counter(each.order_id for each in shop.payments.ledger if each.kind == "captured")
     assert set(captured.values()) <= {1}
     assert shop.audit() == ""
@@ -248,9 +253,9 @@ def check_histories(seen: Seen, statuses: dict[str, str]) -> None:
         returned = Operation("give_back", 1, UNKNOWN, order.asked_s, math.inf)
         if DROP in dict(order.lines):
             seen.history.add(f"stock {DROP}", returned)
-        if order.coupon is not None:
-            seen.history.add(f"coupon {order.coupon}", returned)
-    stocks = {f"stock {DROP}": DROP_STOCK, f"coupon {COUPON}": COUPON_USES}
+        if order.coupon == COUPON:
+            seen.history.add(f"coupon {COUPON}", returned)
+    stocks = {f"stock {DROP}": DROPS[DROP], f"coupon {COUPON}": USES[COUPON]}
     for key, operations in seen.history.operations.items():
         if key in stocks:
             check(operations, stocks[key], stock_after)
