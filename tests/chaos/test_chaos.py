@@ -13,7 +13,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +30,11 @@ from tests.chaos.models import Cart, cart_after, stock_after
 from tests.chaos.queue import sqs_queue
 from tests.chaos.shop import DROP, DROPS, PLENTY, WITH_COUPON, ChaosShop
 from tests.chaos.shoppers import Seen, Shoppers
-from tests.e2e.running_shop import eventually
+from tests.e2e.running_shop import POLL_S, eventually
 from tests.network import networked_cluster
 from tests.sentinels import watched_pair
 from tests.small_disk import small_disk
+from tests.waiting import WITHIN_S
 
 log = logging.getLogger("chaos")
 BASKETS: Final = Path(__file__).parents[2] / "examples" / "baskets.csv.gz"
@@ -136,7 +137,7 @@ async def run(shop: ChaosShop, orders: int, faults: list[Fault]) -> tuple[Seen, 
             await asyncio.to_thread(shop.offer_coupon, code, uses)
         await visits_and_faults(shop, rng, seen, orders, faults)
         log.info("%d orders accepted; waiting for their ends", len(seen.accepted))
-        statuses = await asyncio.to_thread(ends, shop, list(seen.accepted))
+        statuses = await ends(shop, seen.accepted)
         await asyncio.to_thread(check_books, shop, seen, statuses)
     assert not shop.tracebacks()
     log.info("%s; %d visits came too late", dict(Counter(statuses.values())), seen.sold_out)
@@ -206,17 +207,21 @@ def cancel(shop: ChaosShop, order_id: str) -> None:
     eventually(lambda: shop.answered("POST", f"/admin/v1/orders/{order_id}/cancel") in {202, 409, 422})
 
 
-def ends(shop: ChaosShop, orders: list[str]) -> dict[str, str]:
+async def ends(shop: ChaosShop, orders: Iterable[str]) -> dict[str, str]:
     """The status of each order at its end."""
     statuses: dict[str, str] = {}
+    left = iter(orders)
 
-    def all_ended() -> bool:
-        for order_id in orders:
-            if statuses.get(order_id) not in ENDED:
-                statuses[order_id] = str(shop.order(order_id)["status"])
-        return all(status in ENDED for status in statuses.values())
+    async def await_ends(session: aiohttp.ClientSession) -> None:
+        for order_id in left:
+            async with asyncio.timeout(WITHIN_S):
+                while statuses.get(order_id) not in ENDED:
+                    async with session.get(f"{shop.url}/v1/orders/{order_id}") as response:
+                        statuses[order_id] = str((await response.json())["status"])
+                    await asyncio.sleep(0 if statuses[order_id] in ENDED else POLL_S)
 
-    eventually(all_ended)
+    async with aiohttp.ClientSession() as session:
+        await all_of(*(await_ends(session) for _ in range(AT_ONCE)))
     return statuses
 
 
