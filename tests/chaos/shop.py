@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import random
 import urllib.error
-from collections.abc import Awaitable, Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final, TypeVar
-
-import msgspec
+from typing import Final
 
 from benchmarks.harness.store_cluster import StoreCluster
 from benchmarks.upstreams.payment_stand_in import Fault, PaymentStandIn
-from cart.catalog.model import CatalogRow
-from cart.catalog.redis_catalog import RedisCatalog
-from cart.coupons import MARK, NO_CURRENCY, Coupon
-from cart.model import Sku
-from cart.sku_keys import product_key
 from primitives.webhook_signature import WebhookSigner, new_secret
-from store.embedded import store_url
-from store.opening import StoreClient, open_store_client
 from tests.chaos import stepped_clock
 from tests.chaos.queue import ChaosQueue
 from tests.e2e.running_shop import CATALOGUE, RunningShop, peakgate
 from tests.sentinels import Watched
-from tests.waiting import WITHIN_S
 
 # The products that everybody wants, and how much of each there is.
 DROP: Final = "DROP"
@@ -37,8 +25,6 @@ PLENTY: Final = 100_000_000
 # Of the calls of the payment service, without an outage.
 _FAILING_SHARE: Final = 0.02
 _FAULTS: Final = (Fault.FAILS, Fault.FAILS_LATE, Fault.BUSY)
-
-T = TypeVar("T")
 
 Servers = Watched | StoreCluster
 
@@ -85,23 +71,13 @@ class ChaosShop(RunningShop):
         self._start()
 
     def offer_coupon(self, code: str, uses: int) -> None:
-        """A coupon: shoppers have a tenth off, so many times in all."""
-        terms = {"coupon": Coupon(percent=1000, is_limited=True)}
-        row = CatalogRow(Sku(MARK + code), code, 0, NO_CURRENCY, uses, terms=msgspec.json.encode(terms).decode())
-        asyncio.run(self._with_store(lambda store: RedisCatalog(store).put([row])))
+        """Let shoppers have a tenth off, so many times in all."""
+        offered = self.admin("PUT", f"/admin/v1/coupons/{code}", {"name": code, "percent": 10, "uses": uses})
+        assert offered.status == 200, offered
 
     def coupon_uses(self, code: str) -> int:
-        """How many uses of the coupon are left: they are stock."""
-        key = product_key(Sku(MARK + code))
-        return int(asyncio.run(self._with_store(lambda store: store.execute("HGET", key, "stock"))))
-
-    async def _with_store(self, call: Callable[[StoreClient], Awaitable[T]]) -> T:
-        url = store_url(self.data_dir) if self.servers is None else self.servers.url
-        store = await open_store_client(url, deadline_s=WITHIN_S)
-        try:
-            return await call(store)
-        finally:
-            await store.close()
+        """How many uses of the coupon are left."""
+        return int(self.admin("GET", f"/admin/v1/coupons/{code}").body["uses"]["left"])
 
     def cut_power(self) -> None:
         """All processes die at once, and are started again."""
