@@ -191,8 +191,10 @@ class StoreCluster:
         target.insist("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.insist("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
         self.move_keys(slot, source, target)
-        target.insist("CLUSTER", "SETSLOT", slot, "NODE", target.id)
-        source.insist("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        # The target first, then all the others: they hear of it only now and then by themselves.
+        others = [each for each in self.primaries if each is not target]
+        for primary in (target, *others):
+            primary.insist("CLUSTER", "SETSLOT", slot, "NODE", target.id)
         self._await_agreement()
 
     def move_keys(self, slot: int, source: ClusterServer, target: ClusterServer) -> None:
