@@ -147,8 +147,6 @@ def _check_tariff(tariff: Tariff, key_path_of: KeyPathOf) -> Iterator[Diagnostic
         if name in classes[:index]:
             yield Diagnostic(key_path_of(tariff, "weight_classes", index), "is the same as one above")
     for method in tariff.shipping_methods:
-        if not method.rates:
-            yield Diagnostic(key_path_of(method, "rates"), "must have one rate at least")
         for rate in method.rates:
             yield from _check_countries(rate, key_path_of)
             if rate.weight_class is not None and rate.weight_class not in classes:

@@ -153,7 +153,9 @@ class ShippingMethod(Table, frozen=True):
     """A shipping method. Of its rates the first that fits an order is its price; without one, it is not offered."""
 
     name: Annotated[Name, Meta(description="Name of the method in requests and orders.")]
-    rates: Annotated[tuple[ShippingRate, ...], Meta(description="Its prices, of which the first that fits counts.")]
+    rates: Annotated[
+        tuple[ShippingRate, ...], Meta(min_length=1, description="Its prices, of which the first that fits counts.")
+    ]
     title: Annotated[
         Annotated[str, Meta(max_length=100)] | None, Meta(description="Name for shoppers. Default: the name.")
     ] = None
