@@ -44,10 +44,11 @@ class Accepted(NamedTuple):
 
 @dataclass
 class Seen:
-    """What all shoppers saw; `accepted` has orders by id."""
+    """What all shoppers saw; `accepted` has orders by id, `faults` counts those that are over."""
 
     history: History = field(default_factory=History)
     accepted: dict[str, Accepted] = field(default_factory=dict)
+    faults: int = 0
     sold_out: int = 0
     without_coupon: int = 0
     carts_lost: int = 0

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator
 from functools import partial
@@ -52,6 +53,8 @@ COUPON, DROP_COUPON = "SALE", "DROP"
 USES: Final = {COUPON: 1000 if IS_LONG else 40, DROP_COUPON: 5}
 # Beside the shop with most orders, one after the other.
 SECOND_PROCESS: Final = pytest.mark.xdist_group("other shops")
+# What begins in this time has ended, and is checked, within half an hour. The other shops share it.
+LONGEST_VISITS_S: Final = 24 * 60.0
 ENDED: Final = frozenset({"completed", "cancelled"})
 
 
@@ -99,75 +102,94 @@ def clustered_shop(tmp_path: Path) -> Iterator[ChaosShop]:
 async def test_no_order_is_lost_doubled_or_oversold_whatever_fails(shop: ChaosShop) -> None:
     orders, faults = (ORDERS - 3 * ORDERS_ELSEWHERE, FAULTS - 3 * FAULTS_ELSEWHERE) if IS_LONG else (ORDERS, FAULTS)
     planned = plan(random.Random(SEED), faults, EMBEDDED, longest_s=LONGEST_S if IS_LONG else 1.5)
-    seen, statuses = await run(shop, orders, planned)
-    assert seen.carts_lost == 0
-    check_histories(seen, statuses)
+    await run(shop, orders, planned, within_s=LONGEST_VISITS_S if IS_LONG else math.inf)
 
 
 @pytest.mark.skipif(not IS_LONG, reason="takes minutes: `make test-chaos` runs it")
 @SECOND_PROCESS
 async def test_no_order_is_lost_doubled_or_oversold_when_the_queue_fails(queued_shop: ChaosShop) -> None:
-    seen, statuses = await run(queued_shop, ORDERS_ELSEWHERE, plan(random.Random(SEED), FAULTS_ELSEWHERE, QUEUED))
-    assert seen.carts_lost == 0
-    check_histories(seen, statuses)
+    await run(queued_shop, ORDERS_ELSEWHERE, plan(random.Random(SEED), FAULTS_ELSEWHERE, QUEUED))
 
 
 @pytest.mark.skipif(not IS_LONG, reason="takes minutes: `make test-chaos` runs it")
 @SECOND_PROCESS
 async def test_no_order_is_lost_doubled_or_oversold_when_the_primary_fails(watched_shop: ChaosShop) -> None:
     """With `--durability replica`. Carts are replicated later, so that a failover may lose the last changes of them."""
-    await run(watched_shop, ORDERS_ELSEWHERE, plan(random.Random(SEED), FAULTS_ELSEWHERE, WATCHED))
+    await run(watched_shop, ORDERS_ELSEWHERE, plan(random.Random(SEED), FAULTS_ELSEWHERE, WATCHED), loses_changes=True)
 
 
 @pytest.mark.skipif(not IS_LONG, reason="takes minutes: `make test-chaos` runs it")
 @SECOND_PROCESS
 async def test_no_order_is_lost_doubled_or_oversold_on_a_cluster(clustered_shop: ChaosShop) -> None:
-    seen, statuses = await run(clustered_shop, ORDERS_ELSEWHERE, plan(random.Random(SEED), FAULTS_ELSEWHERE, CLUSTER))
-    assert seen.carts_lost == 0
-    check_histories(seen, statuses)
+    await run(clustered_shop, ORDERS_ELSEWHERE, plan(random.Random(SEED), FAULTS_ELSEWHERE, CLUSTER))
 
 
-async def run(shop: ChaosShop, orders: int, faults: list[Fault]) -> tuple[Seen, dict[str, str]]:
-    """Visits and faults, the ends of all orders, and the books; what was seen, and the status of each order."""
+async def run(
+    shop: ChaosShop,
+    orders: int,
+    faults: list[Fault],
+    *,
+    within_s: float = LONGEST_VISITS_S / 3,
+    loses_changes: bool = False,
+) -> None:
+    """Visits and faults, the ends of all orders, the books and, unless changes may be lost, the histories.
+
+    After `within_s` no more visits are begun. What has happened by then is checked, and then the test fails.
+    """
     rng, seen = random.Random(SEED), Seen()
     log.info("seed %d: %d orders or more, %d faults", SEED, orders, len(faults))
     async with serving(shop.payments) as url:
         await asyncio.to_thread(shop.open, url)
         for code, uses in USES.items():
             await asyncio.to_thread(shop.offer_coupon, code, uses)
-        await visits_and_faults(shop, rng, seen, orders, faults)
-        log.info("%d orders accepted; waiting for their ends", len(seen.accepted))
+        await visits_and_faults(shop, rng, seen, orders, faults, end_s=time.monotonic() + within_s)
+        log.info("%d orders accepted, %d faults; waiting for their ends", len(seen.accepted), seen.faults)
         statuses = await ends(shop, seen.accepted)
         await asyncio.to_thread(check_books, shop, seen, statuses)
     assert not shop.tracebacks()
     log.info("%s; %d visits came too late", dict(Counter(statuses.values())), seen.sold_out)
     log.info("%d ordered without the coupon that was used up", seen.without_coupon)
     log.info("%d requests were repeated, %d carts lost", seen.retries, seen.carts_lost)
-    return seen, statuses
+    if not loses_changes:
+        assert seen.carts_lost == 0
+        check_histories(seen, statuses)
+    assert (len(seen.accepted) >= orders, seen.faults) == (True, len(faults)), "too slow: nothing else is wrong"
 
 
-async def visits_and_faults(shop: ChaosShop, rng: random.Random, seen: Seen, least: int, faults: list[Fault]) -> None:
-    """Visits until there are so many orders, several at once, with the faults spread over them. They go on until all faults are over."""
+async def visits_and_faults(
+    shop: ChaosShop, rng: random.Random, seen: Seen, least: int, faults: list[Fault], *, end_s: float
+) -> None:
+    """Visits until there are so many orders, several at once, with the faults spread over them.
+
+    They go on until all faults are over, but not beyond `end_s`, a time of the monotonic clock.
+    """
     baskets = itertools.cycle(read_baskets(BASKETS))
     progressed = asyncio.Condition()
-    left = len(faults)
+
+    def is_over() -> bool:
+        return time.monotonic() > end_s or (len(seen.accepted) >= least and seen.faults == len(faults))
 
     async def strike_in_turn() -> None:
-        nonlocal left
         for number, fault in enumerate(faults):
             async with progressed:
-                while len(seen.accepted) * len(faults) < number * least:
+                while len(seen.accepted) * len(faults) < number * least and not is_over():
                     await progressed.wait()
+            if is_over():
+                break
             log.info("%d orders; %s", len(seen.accepted), fault)
             await asyncio.to_thread(strike, shop, fault, rng)
-            left -= 1
+            seen.faults += 1
+
+    async def notify() -> None:
+        async with progressed:
+            progressed.notify_all()
 
     async def visit_in_turn(session: aiohttp.ClientSession) -> None:
         shoppers = Shoppers(session, shop.url, rng, seen)
-        while len(seen.accepted) < least or left:
+        while not is_over():
             await visit(shop, shoppers, rng, next(baskets), seen)
-            async with progressed:
-                progressed.notify_all()
+            await notify()
+        await notify()  # the time may have ended since
 
     limits = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=limits, connector=aiohttp.TCPConnector(limit=0)) as session:
