@@ -75,6 +75,10 @@ class CartClosed(Refusal):
         self.order_id = order_id
 
 
+class HoldNotExtendable(Refusal):
+    """The units of the line are not held any more, or their time was extended before."""
+
+
 class InvalidBody(Refusal):
     """The body breaks a rule; `errors` are (JSON pointer of RFC 6901, detail) pairs, one at least."""
 

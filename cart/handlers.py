@@ -11,10 +11,12 @@ from cart.cart_view_cache import CartViewCache
 from cart.coupons import MARK, CouponFault, is_coupon, parse_code
 from cart.currencies import BAD_CURRENCY, is_currency
 from cart.errors import (
+    CartClosed,
     CartFull,
     CartNotFound,
     CouponRefused,
     ForeignCurrency,
+    HoldNotExtendable,
     Interrupted,
     InvalidBody,
     LineNotFound,
@@ -24,8 +26,9 @@ from cart.errors import (
 )
 from cart.idempotency import keyed
 from cart.ids import SKU_RULE, new_cart_id, new_own_cart_id, parse_cart_id, parse_sku
+from cart.line_holds import NO_HOLDS, LineHolds, is_held_at_carts
 from cart.model import STALE_PRICES, Cart, CartId, Limits, Line, Product, Sku
-from cart.ports import SEVERAL_CURRENCIES, Carts, PriceBook, Write
+from cart.ports import SEVERAL_CURRENCIES, CartHolds, Carts, PriceBook, Write
 from cart.stock_watch import NONE_SHORT, StockWatch
 from cart.timestamps import unix_ms
 from cart.view import CartView
@@ -58,8 +61,12 @@ class CartHandlers:
         cached_view_bytes: int = 16 * 1024 * 1024,
         stock: StockWatch | None = None,
         show_stock: bool = True,
+        holds: CartHolds | None = None,
     ) -> None:
-        """With `stock`, lines of open carts say when they exceed it, and by `show_stock` how many units there are."""
+        """With `stock`, lines of open carts say when they exceed it, and by `show_stock` how many units there are.
+
+        With `holds`, units of products that have a time for it (`Terms.hold_at_cart`) are held for the carts.
+        """
         self._carts = carts
         self._prices = prices
         self._default_currency = default_currency
@@ -74,6 +81,7 @@ class CartHandlers:
         self._views = CartViewCache(max_bytes=cached_view_bytes)
         self._stock = stock
         self._show_stock = show_stock
+        self._holds = None if holds is None else LineHolds(holds, prices)
         if stock is not None:
             stock.on_change = self._views.clear
 
@@ -139,7 +147,7 @@ class CartHandlers:
             cart = await self._carts.add_line(target, added, currency=currency, write=write)
         except ForeignCurrency as refused:
             raise _foreign_sku(refused) from None
-        return await self._view(cart, is_written=True)
+        return await self._view_written(cart, (sku,))
 
     async def put_line(
         self,
@@ -167,7 +175,7 @@ class CartHandlers:
             cart = await self._carts.set_lines(target, [line], currency=currency, write=write)
         except ForeignCurrency as refused:
             raise _foreign_sku(refused) from None
-        return await self._view(cart, is_written=True)
+        return await self._view_written(cart, (parsed_sku,))
 
     async def delete_line(
         self, cart_id: str, sku: str, *, if_match: int | None = None, owner: str | None = None, key: str | None = None
@@ -179,7 +187,7 @@ class CartHandlers:
             raise LineNotFound(sku)
         write = self._write(if_match, owner, key, "remove", parsed_sku)
         cart = await self._carts.remove_line(target, parsed_sku, write=write)
-        return await self._view(cart, is_written=True)
+        return await self._view_written(cart, (parsed_sku,))
 
     async def patch_lines(
         self,
@@ -212,14 +220,31 @@ class CartHandlers:
                     if line.quantity and products[line.sku].currency != refused.currency
                 ]
             ) from None
-        return await self._view(cart, is_written=True)
+        return await self._view_written(cart, skus)
 
     async def delete(
         self, cart_id: str, *, if_match: int | None = None, owner: str | None = None, key: str | None = None
     ) -> None:
         """Delete an open cart."""
         write = self._write(if_match, owner, key, "delete")
-        await self._carts.delete(_parsed(cart_id), write=write)
+        target = _parsed(cart_id)
+        # A deleted cart has no lines whose units could be freed.
+        cart = None if self._holds is None else await self._carts.read(target, owner=owner)
+        await self._carts.delete(target, write=write)
+        if self._holds is not None and cart is not None:
+            await self._holds.free(cart)
+
+    async def extend_hold(self, cart_id: str, sku: str, *, owner: str | None = None) -> CartView:
+        """Hold the units of a line for the same time once more. Raises `LineNotFound`, `CartClosed` and `HoldNotExtendable`."""
+        cart = await self._carts.read(_parsed(cart_id), owner=owner)
+        if cart.status != "open":
+            raise CartClosed(cart.order_id)
+        parsed_sku = parse_sku(sku)
+        if parsed_sku is None or parsed_sku not in cart.skus:
+            raise LineNotFound(sku)
+        if self._holds is None or not await self._holds.extend(cart.id, parsed_sku):
+            raise HoldNotExtendable
+        return await self._view(cart)
 
     async def merge(
         self,
@@ -243,7 +268,7 @@ class CartHandlers:
             cart = await self._carts.merge(target, source, merge.strategy, write=write)
         except ForeignCurrency as refused:
             raise InvalidBody([("/from", _foreign(refused))]) from None
-        return await self._view(cart, is_written=True)
+        return await self._view_written(cart, cart.skus, merged=source)
 
     async def put_coupon(
         self,
@@ -331,6 +356,12 @@ class CartHandlers:
                 raise interrupted from error
             raise
 
+    async def _view_written(self, cart: Cart, skus: Sequence[Sku], *, merged: CartId | None = None) -> CartView:
+        """The view after a write of the lines of these SKUs."""
+        if self._holds is not None:
+            await self._holds.follow(cart, skus, merged=merged)
+        return await self._view(cart, is_written=True)
+
     async def _view(self, cart: Cart, *, is_written: bool = False) -> CartView:
         cached = self._views.view_of(cart, self._prices.current)
         if cached is not None:
@@ -349,6 +380,10 @@ class CartHandlers:
                 await stock.fetch(cart.skus)
                 return await self._view(cart, is_written=is_written)  # prices may have changed meanwhile
             short = found
+        may_hold = self._holds_of(cart, products)
+        held = NO_HOLDS
+        if may_hold and self._holds is not None:
+            held = await self._holds.of(cart, may_hold)
         # The mapping is replaced when `is_stale` changes, so a cached view has the right value.
         degraded = STALE_PRICES if self._prices.is_stale else ()
         view = CartView(
@@ -359,10 +394,19 @@ class CartHandlers:
             degraded=degraded,
             short=short,
             show_stock=self._show_stock,
+            holds=held,
         )
-        if not view.has_coupon and _has_all(products, cart):  # an unknown SKU may be added to the same mapping later
+        if (
+            not view.has_coupon and not may_hold and _has_all(products, cart)
+        ):  # an unknown SKU may be added to the same mapping later
             self._views.store(view, products)
         return view
+
+    def _holds_of(self, cart: Cart, products: Mapping[Sku, Product]) -> Sequence[Sku]:
+        """The SKUs whose units may be held for the cart."""
+        if self._holds is None or cart.status != "open":
+            return ()
+        return [line.sku for line in cart.lines if is_held_at_carts(products.get(line.sku))]
 
 
 def _has_all(products: Mapping[Sku, Product], cart: Cart) -> bool:

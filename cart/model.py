@@ -52,12 +52,17 @@ SoldAhead = Literal["backorder", "preorder"]
 MOST_AHEAD: Final = 10**12
 
 
+# The longest time for which a cart holds units.
+MAX_HOLD_AT_CART_S: Final = 3_600
+
+
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a product is sold, beside its price. A member that is not said has its default.
 
     `weight_class` and `tax_class` are names of the shop's configuration (`docs/prices.md`); empty for the first of each.
     `scheduled_prices` hold in place of the ordinary price, each in its time.
     `per_shopper` is the most units for one shopper within the shop's `--per-shopper-days`; 0 for no limit.
+    `hold_at_cart` is how long the units of a cart's line are held, in seconds; 0 for not at all.
     `sold_ahead` products are sold beyond their stock, up to `ahead_limit` units, 0 for no limit; they come about `available_on`, an
     ISO 8601 date, empty for an unknown one.
     With a `coupon` it is none of the goods.
@@ -68,6 +73,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     scheduled_prices: Periods = ()
     per_shopper: int = 0
     sold_ahead: SoldAhead | Literal[""] = ""
+    hold_at_cart: int = 0
     ahead_limit: int = 0
     available_on: str = ""
     coupon: Coupon | None = None

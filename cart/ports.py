@@ -118,6 +118,34 @@ class Carts(Protocol):
         ...
 
 
+class LineHold(msgspec.Struct, frozen=True, gc=False):
+    """Units of a SKU that are held for a cart `until` a time, in Unix milliseconds of the store's clock; extended once at most."""
+
+    quantity: int
+    until: int
+    is_extended: bool
+
+
+class CartHolds(Protocol):
+    """Units that are held for lines of carts, of the products that have a time for it (`Terms.hold_at_cart`)."""
+
+    async def set(self, cart_id: CartId, units: Mapping[Sku, int], *, merged: CartId | None = None) -> None:
+        """Hold so many units of each SKU, 0 for none; where there are too few for all, those that are held stay.
+
+        No more are held than one shopper may order (`Terms.per_shopper`). The time of a hold begins with its first units. The holds that the cart `merged` has of these SKUs are taken over
+        first, with the later end.
+        """
+        ...
+
+    async def read(self, cart_id: CartId, skus: Sequence[Sku]) -> Mapping[Sku, LineHold]:
+        """The holds of the cart that have not ended."""
+        ...
+
+    async def extend(self, cart_id: CartId, sku: Sku) -> bool:
+        """Hold the units for the same time once more; False if they are not held, or were extended before."""
+        ...
+
+
 class CartErasure(Protocol):
     """Deletes carts in any status, for a shopper who wants to be forgotten. All calls may be repeated."""
 

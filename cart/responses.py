@@ -92,6 +92,17 @@ class CartLineWarning(Struct, frozen=True, forbid_unknown_fields=True):
     ) = UNSET
 
 
+class LineHold(Struct, frozen=True, forbid_unknown_fields=True):
+    """Units of a line that are held for this cart."""
+
+    quantity: Quantity
+    until: Annotated[
+        Timestamp, Meta(description="When they are for sale again, unless the cart is checked out before.")
+    ]
+    can_extend: Annotated[bool, Meta(description="Whether the time can be extended: once.")]
+    ends_soon: Annotated[bool, Meta(description="Whether less than a minute is left.")]
+
+
 class CartLine(Struct, frozen=True, forbid_unknown_fields=True):
     """A quantity of one SKU at its current price."""
 
@@ -104,6 +115,12 @@ class CartLine(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[
             list[CartLineWarning],
             Meta(description="What has changed since the line was last shown, and of an open cart what is short."),
+        ]
+        | UnsetType
+    ) = UNSET
+    hold: (
+        Annotated[
+            LineHold, Meta(description="Of products that are held at the cart: the units that nobody else can buy.")
         ]
         | UnsetType
     ) = UNSET

@@ -6,7 +6,7 @@ which is in no SKU, because SKUs are printable.
 
 from __future__ import annotations
 
-from cart.model import Sku
+from cart.model import CartId, Sku
 
 
 def product_key(sku: Sku) -> str:
@@ -22,6 +22,21 @@ def restocked_key(sku: Sku) -> str:
 def purchases_key(sku: Sku) -> str:
     """The key of the units of a SKU that each shopper has ordered of late, where that is limited."""
     return f"{{{sku}}}b" if not sku.startswith("}") else f"{{\1{sku[1:]}}}b"
+
+
+def cart_holds_key(sku: Sku) -> str:
+    """The key of the carts that hold units of a SKU, by the time at which that ends."""
+    return f"{{{sku}}}x" if not sku.startswith("}") else f"{{\1{sku[1:]}}}x"
+
+
+def cart_hold_name(cart_id: CartId) -> str:
+    """The name of a cart among the holds of a SKU, where the others are ids of orders."""
+    return f"cart:{cart_id}"
+
+
+def is_cart_hold(name: str) -> bool:
+    """Whether the name among the holds of a SKU is that of a cart."""
+    return name.startswith("cart:")
 
 
 def holds_key(sku: Sku) -> str:

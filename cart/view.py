@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 
+from cart import responses
 from cart.coupons import CouponFault, Goods, code_of, is_coupon
+from cart.line_holds import NO_HOLDS
 from cart.model import Cart, Line, Money, Product, Sku
+from cart.ports import LineHold
 from cart.responses import CartLineWarning, Discount, RefusedCoupon
 from cart.stock_watch import NONE_SHORT
 from cart.timestamps import rfc3339
 from primitives.digits import digits
+
+# A shopper is warned for so long.
+ENDS_SOON_MS: Final = 60_000
 
 
 class CartView:
@@ -19,7 +26,8 @@ class CartView:
 
     Totals are at the prices of now, not at those once quoted. `expires_at` and `now`, by which coupons count, are in Unix
     milliseconds. `degraded` names the parts that could not be confirmed: `prices` may have changed. `short` has the stock of
-    the SKUs whose lines exceed it, which is shown with `show_stock` only.
+    the SKUs whose lines exceed it, which is shown with `show_stock` only. `holds` are the units that are held for the
+    cart.
     """
 
     __slots__ = ("_body", "cart", "degraded", "encoded", "has_coupon")
@@ -34,10 +42,12 @@ class CartView:
         degraded: tuple[str, ...] = (),
         short: Mapping[Sku, int] = NONE_SHORT,
         show_stock: bool = True,
+        holds: Mapping[Sku, LineHold] = NO_HOLDS,
     ) -> None:
         self.cart = cart
         self.degraded = degraded
-        self._body, self.has_coupon = _render(cart, products, expires_at, short, now, show_stock=show_stock)
+        notes = _Notes(short, holds, now, show_stock)
+        self._body, self.has_coupon = _render(cart, products, expires_at, notes)
         # A cache for the response of the sender, so that sending it again costs nothing.
         self.encoded: object = None
 
@@ -51,21 +61,22 @@ class CartView:
         return self._body
 
 
-def _render(
-    cart: Cart,
-    products: Mapping[Sku, Product],
-    expires_at: int,
-    short: Mapping[Sku, int],
-    now: int,
-    *,
-    show_stock: bool,
-) -> tuple[bytes, bool]:
+class _Notes(NamedTuple):
+    """The facts of lines beside their products: see `CartView`."""
+
+    short: Mapping[Sku, int]
+    holds: Mapping[Sku, LineHold]
+    now: int
+    show_stock: bool
+
+
+def _render(cart: Cart, products: Mapping[Sku, Product], expires_at: int, notes: _Notes) -> tuple[bytes, bool]:
     """The cart, and whether it has a coupon, with which it may look otherwise as time passes."""
-    lines, item_count, subtotal, coupon = _render_lines(cart, products, short, show_stock=show_stock)
+    lines, item_count, subtotal, coupon = _render_lines(cart, products, notes)
     money_end = f',"currency":"{cart.currency}"}}'
     discounts, total = '"discounts":[]', subtotal
     if coupon is not None:
-        discounts, reduction = _render_discounts(cart, products, coupon, now)
+        discounts, reduction = _render_discounts(cart, products, coupon, notes.now)
         total -= reduction
     opening = (
         f'{{"id":"{cart.id}","version":{cart.version},"currency":"{cart.currency}","status":"{cart.status}","lines":['
@@ -81,14 +92,13 @@ def _render(
     return b"%b%b%b}" % (opening.encode(), lines[1:], closing.encode()), coupon is not None
 
 
-def _render_lines(
-    cart: Cart, products: Mapping[Sku, Product], short: Mapping[Sku, int], *, show_stock: bool
-) -> tuple[bytes, int, int, Sku | None]:
+def _render_lines(cart: Cart, products: Mapping[Sku, Product], notes: _Notes) -> tuple[bytes, int, int, Sku | None]:
     """The lines, each with a comma before it; how many items they are, their total in minor units, and the coupon of the cart."""
     currency = cart.currency
     money_end = f',"currency":"{currency}"}}}}'.encode()
     product_of = products.get
-    is_short = bool(short)
+    short, holds = notes.short, notes.holds
+    is_noted = bool(short) or bool(holds)
     pieces: list[bytes] = []
     item_count = subtotal = 0
     coupon: Sku | None = None
@@ -101,14 +111,14 @@ def _render_lines(
             product is None
             or product.price != line.quoted
             or product.currency != currency
-            or (is_short and line.sku in short)
+            or (is_noted and (line.sku in short or line.sku in holds))
             or 0 < product.terms.per_shopper < quantity
         ):
             if is_coupon(line.sku):
                 coupon = line.sku
                 item_count -= quantity
                 continue
-            piece, total = _render_with_warnings(line, product, currency, short, show_stock=show_stock)
+            piece, total = _render_with_notes(line, product, currency, notes)
             pieces.append(piece)
         else:
             total = product.price * quantity
@@ -142,10 +152,8 @@ def _render_discounts(cart: Cart, products: Mapping[Sku, Product], sku: Sku, now
     return f'"discounts":[{msgspec.json.encode(discount).decode()}]', reduction
 
 
-def _render_with_warnings(
-    line: Line, product: Product | None, currency: str, short: Mapping[Sku, int], *, show_stock: bool
-) -> tuple[bytes, int]:
-    """A line whose price is no longer the one quoted, whose product is not sold (in this currency) any more, is short or above a limit."""
+def _render_with_notes(line: Line, product: Product | None, currency: str, notes: _Notes) -> tuple[bytes, int]:
+    """A line whose price is no longer the one quoted, whose product is not sold (in this currency) any more, is short, above a limit or held."""
     warnings = []
     if product is None or product.currency != currency:
         product = Product(line.sku, line.sku, line.quoted, currency)
@@ -153,15 +161,31 @@ def _render_with_warnings(
     else:
         if product.price != line.quoted:
             warnings.append(CartLineWarning("price-changed", was=Money(line.quoted, currency)))
-        if line.sku in short:
-            warnings.append(_stock_warning(line, product, short[line.sku], show_stock=show_stock))
+        hold = notes.holds.get(line.sku)
+        is_held = hold is not None and hold.quantity >= line.quantity
+        if line.sku in notes.short and not is_held:
+            warnings.append(_stock_warning(line, product, notes.short[line.sku], show_stock=notes.show_stock))
         limit = product.terms.per_shopper
         if 0 < limit < line.quantity:
             warnings.append(CartLineWarning("per-shopper-limit", limit=limit))
     total = product.price * line.quantity
     head, tail = product.json_parts
-    end = b',"currency":"%b"},"warnings":%b}' % (currency.encode(), msgspec.json.encode(warnings))
+    end = b',"currency":"%b"}' % currency.encode()
+    if warnings:
+        end += b',"warnings":' + msgspec.json.encode(warnings)
+    if (held := notes.holds.get(line.sku)) is not None:
+        end += b',"hold":' + msgspec.json.encode(_shown_hold(held, notes.now))
+    end += b"}"
     return b"%b%d%b%d%b" % (head, line.quantity, tail, total, end), total
+
+
+def _shown_hold(hold: LineHold, now: int) -> responses.LineHold:
+    return responses.LineHold(
+        hold.quantity,
+        rfc3339(hold.until),
+        can_extend=not hold.is_extended,
+        ends_soon=hold.until - now < ENDS_SOON_MS,
+    )
 
 
 def _stock_warning(line: Line, product: Product, units: int, *, show_stock: bool) -> CartLineWarning:

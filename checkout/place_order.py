@@ -184,7 +184,9 @@ class OrderPlacement:
             order = await self._hold(order, claimed.fence)
         except (OutOfStock, ShopperLimit) as refusal:
             if isinstance(refusal, OutOfStock):
-                self._sold_out.remember(refusal.lines)
+                # A cart that holds units would be refused with those that do not.
+                shared = [line for line in refusal.lines if not self._pricing.is_held_at_carts(line.sku)]
+                self._sold_out.remember(shared)
             await self._release_claim(claim, nothing_held=True)
             raise _refusal_of(refusal) from None
         except Exception as error:
@@ -249,14 +251,16 @@ class OrderPlacement:
     async def _hold(self, order: Order, fence: int) -> Order:
         """Hold all lines and uses of coupons, or none and raise `OutOfStock`, or `ShopperLimit` if nothing is short; the order with its units ahead."""
         shoppers = self._shoppers_of(order.owner, order.email)
-        outcomes = await self._stock.hold(order.id, order.held, fence=fence, shoppers=shoppers)
+        outcomes = await self._stock.hold(order.id, order.held, fence=fence, shoppers=shoppers, cart_id=order.cart_id)
         if not outcomes:
             return order
         ahead = {line.sku: line for line in outcomes if isinstance(line, SoldAhead)}
         refused = {line.sku for line in outcomes} - ahead.keys()
         if not refused:
             return order.with_ahead(ahead)
-        await self._stock.release(order.id, [sku for sku in order.skus if sku not in refused], fence=fence)
+        await self._stock.release(
+            order.id, [sku for sku in order.skus if sku not in refused], fence=fence, cart_id=order.cart_id
+        )
         if short := [line for line in outcomes if isinstance(line, Shortage)]:
             raise OutOfStock(short)
         raise ShopperLimit([line for line in outcomes if isinstance(line, OverLimit)])
@@ -325,7 +329,7 @@ class OrderPlacement:
 
     async def _release_stock(self, order: Order, fence: int) -> None:
         try:
-            await self._stock.release(order.id, order.skus, fence=fence)
+            await self._stock.release(order.id, order.skus, fence=fence, cart_id=order.cart_id)
         except Exception as error:  # noqa: BLE001 - the holds expire
             logger.log(
                 level_of(error),

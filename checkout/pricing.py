@@ -80,6 +80,11 @@ class Pricing:
         # With lower prices a coupon may miss its minimum, or shipping be no longer free.
         return min(lowest, priced, key=lambda each: each.amounts.total)
 
+    def is_held_at_carts(self, sku: Sku) -> bool:
+        """Whether carts hold units of the product, or may: it is not in the price book now."""
+        product = self._prices.current.get(sku)
+        return product is None or product.terms.hold_at_cart > 0
+
     async def _charged(self, lines: tuple[OrderLine, ...], coupon: Sku | None, terms: _Terms) -> PricedCart:
         """These lines with discounts, shipping and taxes."""
         tariff = self._tariff.now

@@ -31,6 +31,7 @@ All keys of a cart and its order have the hash tag of the cart's partition, so t
     webhook-log:<endpoint>  stream: field `attempt`, in JSON
     {<sku>}p, {<sku>}h, {<sku>}c stock of a SKU, its holds, and their changes: see `cart.sku_keys` and `scripts/hold.lua`
     {<sku>}b           hash: the units of each shopper, by order, and the shoppers of each order: see `scripts/purchases.lua`
+    {<sku>}x           sorted set: names of the holds that carts have in {<sku>}h, by their end (ms): see `scripts/cart_hold.lua`
     {<sku>}r           sorted set: "order report" whose units of the SKU were put back, by the time (ms); of 30 days.
                        Earlier versions wrote the order alone: all its units
 """

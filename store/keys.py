@@ -80,6 +80,8 @@ KEYS: Final = (
     KeyKind("holds", "{<sku>}h", "hash", "cart.sku_keys", "its last hold's end", "the orders in flight with the SKU"),
     KeyKind("changes of holds", "{<sku>}c", "stream", "cart.sku_keys", "30 s after an audit added the holds up", "100,000 entries", True, 100_100),
     KeyKind("purchases", "{<sku>}b", "hash", "cart.sku_keys", "`--per-shopper-days` after its last order", "three fields for each order of those days of a product with a limit per shopper, and some older ones", True),
+    KeyKind("carts with holds", "{<sku>}x", "zset", "cart.sku_keys", "its last hold's end", "the carts that hold units of the SKU, or whose checkout took them over"),
+    KeyKind("SKUs held by carts", "cart-holds", "zset", "checkout.redis.cart_holds", "three hours after the last hold of each SKU", "the products that are held at carts"),
     KeyKind("returns", "{<sku>}r", "zset", "cart.sku_keys", "removed by later returns and adjustments", "the returns and adjustments of a SKU within the time that their keys are known"),
     KeyKind("coupons", "coupons", "zset", "checkout.redis.coupon_codes", "removal of the coupon", "one a coupon"),
     KeyKind("low stock", "low-stock", "zset", "checkout.redis.low_stock", "a count of more units of its last product", "10,000 products, and those of the last ten seconds"),

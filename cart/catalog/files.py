@@ -69,6 +69,7 @@ class _JsonRow(msgspec.Struct):
     tax_class: str | msgspec.UnsetType | None = msgspec.UNSET
     scheduled_prices: list[_JsonPeriod] | str | msgspec.UnsetType | None = msgspec.UNSET
     per_shopper: int | str | msgspec.UnsetType | None = msgspec.UNSET
+    hold_at_cart: int | str | msgspec.UnsetType | None = msgspec.UNSET
     sold_ahead: str | msgspec.UnsetType | None = msgspec.UNSET
     ahead_limit: int | str | msgspec.UnsetType | None = msgspec.UNSET
     available_on: str | msgspec.UnsetType | None = msgspec.UNSET

@@ -17,7 +17,7 @@ from cart.catalog.text_lines import NO_TEXT
 from cart.currencies import is_currency
 from cart.dates import read_date
 from cart.ids import SKU_MAX_BYTES, parse_sku
-from cart.model import Sku, SoldAhead
+from cart.model import MAX_HOLD_AT_CART_S, Sku, SoldAhead
 
 # Those that together make a product, and the one that a product may lack.
 REQUIRED: Final = ("sku", "name", "price", "currency", "stock")
@@ -28,6 +28,7 @@ TERMS: Final = (
     "scheduled_prices",
     "per_shopper",
     "sold_ahead",
+    "hold_at_cart",
     "ahead_limit",
     "available_on",
 )
@@ -151,6 +152,13 @@ def _units(text: str) -> int | None:
     return whole_units(text) or None
 
 
+def _hold_s(text: str) -> int | None:
+    seconds = whole_units(text)
+    if seconds > MAX_HOLD_AT_CART_S:
+        raise ValueError(f"is above {MAX_HOLD_AT_CART_S} seconds")
+    return seconds or None
+
+
 def _sold_ahead(text: str) -> str:
     if text not in get_args(SoldAhead):
         raise ValueError(f"is not {' or '.join(get_args(SoldAhead))}")
@@ -169,6 +177,7 @@ _TERM_READERS: Final[tuple[tuple[str, Callable[[str], object]], ...]] = (
     ("tax_class", _class),
     ("per_shopper", _units),
     ("sold_ahead", _sold_ahead),
+    ("hold_at_cart", _hold_s),
     ("ahead_limit", _units),
     ("available_on", _date),
 )

@@ -13,7 +13,7 @@ from cart.errors import ProductNotFound
 from cart.model import NO_TERMS, Sku
 
 # The terms that stock goes by; the others are those of prices.
-STOCK_TERMS: Final = ("per_shopper", "sold_ahead", "ahead_limit", "available_on")
+STOCK_TERMS: Final = ("per_shopper", "sold_ahead", "ahead_limit", "available_on", "hold_at_cart")
 
 
 class TermDesk:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from cart.model import OrderId, Sku
+from cart.model import CartId, OrderId, Sku
+from cart.ports import LineHold
+from cart.sku_keys import cart_hold_name
 from cart.timestamps import unix_ms
 from checkout.errors import HoldOutcome, IdempotencyKeyInProgress, OverLimit, Shortage, SoldAhead, StockNotHeld
 from checkout.ports.books import Hold
@@ -45,6 +47,8 @@ class MemoryStock:
         self.ahead: dict[Sku, SoldAhead] = {}
         self._holds: dict[tuple[Sku, OrderId], _Hold] = {}
         self._purchases: dict[tuple[Sku, OrderId], _Purchase] = {}
+        # The end of the hold that a cart has, or had before an order took it over, in ms.
+        self.cart_ends: dict[tuple[Sku, CartId], int] = {}
         self._restocked: set[tuple[Sku, OrderId, str]] = set()
         self._clock_ms = clock_ms
 
@@ -72,17 +76,26 @@ class MemoryStock:
         }
 
     async def hold(
-        self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
+        self,
+        order_id: OrderId,
+        lines: Sequence[Wanted],
+        *,
+        fence: int,
+        shoppers: Sequence[str] = (),
+        cart_id: CartId | None = None,
     ) -> list[HoldOutcome]:
         """See `Stock.hold`."""
-        outcomes = [self._hold_one(order_id, line, fence, shoppers) for line in lines]
+        outcomes = [self._hold_one(order_id, line, fence, shoppers, cart_id) for line in lines]
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _hold_one(self, order_id: OrderId, line: Wanted, fence: int, shoppers: Sequence[str]) -> HoldOutcome | None:
+    def _hold_one(
+        self, order_id: OrderId, line: Wanted, fence: int, shoppers: Sequence[str], cart_id: CartId | None
+    ) -> HoldOutcome | None:
         hold = self._holds.get((line.sku, order_id), _Hold(0, 0, 0))
         if hold.until_ms is None or hold.fence > fence:
             raise IdempotencyKeyInProgress
-        free = self.available.get(line.sku, 0) + hold.quantity
+        of_cart = self.cart_hold(line.sku, cart_id)
+        free = self.available.get(line.sku, 0) + hold.quantity + (0 if of_cart is None else of_cart.quantity)
         ahead = self.ahead.get(line.sku)
         most = free if ahead is None else free + ahead.units
         if line.quantity > max(most, hold.quantity):
@@ -93,6 +106,8 @@ class MemoryStock:
                 return OverLimit(line.sku, line.quantity, remaining)
             self._purchases[line.sku, order_id] = _Purchase(shoppers, line.quantity, self._clock_ms())
         self.available[line.sku] = free - line.quantity
+        if of_cart is not None and cart_id is not None:
+            del self._holds[line.sku, cart_name(cart_id)]
         self._holds[line.sku, order_id] = _Hold(line.quantity, self._clock_ms() + HOLD_MS, fence)
         units_ahead = min(line.quantity - free, line.quantity)
         if units_ahead > 0 and ahead is not None:
@@ -108,8 +123,39 @@ class MemoryStock:
                 units.update(dict.fromkeys(purchase.shoppers, purchase.quantity))
         return max((units[name] for name in shoppers), default=0)
 
-    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
+    def cart_hold(self, sku: Sku, cart_id: CartId | None) -> LineHold | None:
+        """The units that a cart holds, also behind their end while they are not freed."""
+        hold = None if cart_id is None else self._holds.get((sku, cart_name(cart_id)))
+        if hold is None or hold.until_ms is None:
+            return None
+        return LineHold(hold.quantity, hold.until_ms, bool(hold.fence))
+
+    def set_cart_hold(self, sku: Sku, cart_id: CartId, hold: LineHold | None) -> None:
+        """Hold these units for the cart from now on, None for none."""
+        before = self.cart_hold(sku, cart_id)
+        self.available[sku] += (0 if before is None else before.quantity) - (0 if hold is None else hold.quantity)
+        self._holds.pop((sku, cart_name(cart_id)), None)
+        self.cart_ends.pop((sku, cart_id), None)
+        if hold is not None:
+            self._holds[sku, cart_name(cart_id)] = _Hold(hold.quantity, hold.until, int(hold.is_extended))
+            self.cart_ends[sku, cart_id] = hold.until
+
+    def _give_back_to_cart(self, order_id: OrderId, skus: Collection[Sku], fence: int, cart_id: CartId) -> None:
+        now = self._clock_ms()
+        for sku in skus:
+            hold, until = self._holds.get((sku, order_id)), self.cart_ends.get((sku, cart_id), 0)
+            if hold is None or hold.until_ms is None or hold.fence > fence or until <= now:
+                continue
+            del self._holds[sku, order_id]
+            self._purchases.pop((sku, order_id), None)
+            self._holds[sku, cart_name(cart_id)] = _Hold(hold.quantity, until, 1)
+
+    async def release(
+        self, order_id: OrderId, skus: Collection[Sku], *, fence: int, cart_id: CartId | None = None
+    ) -> None:
         """See `Stock.release`."""
+        if cart_id is not None:
+            self._give_back_to_cart(order_id, skus, fence, cart_id)
         self._return(order_id, skus, lambda hold: hold.until_ms is not None and hold.fence <= fence)
 
     async def confirm(
@@ -157,3 +203,8 @@ class MemoryStock:
                 del self._holds[sku, order_id]
                 self._purchases.pop((sku, order_id), None)
                 self.available[sku] += hold.quantity
+
+
+def cart_name(cart_id: CartId) -> OrderId:
+    """The name of a cart among the orders that hold units."""
+    return OrderId(cart_hold_name(cart_id))

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from cart.model import DAY_MS, OrderId, Sku
+from cart.model import DAY_MS, CartId, OrderId, Sku
 from checkout.errors import HoldOutcome
 
 # Longer than the claim under which stock is held, so that an accepted order always finds its holds.
@@ -50,7 +50,13 @@ class Stock(Protocol):
     """
 
     async def hold(
-        self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
+        self,
+        order_id: OrderId,
+        lines: Sequence[Wanted],
+        *,
+        fence: int,
+        shoppers: Sequence[str] = (),
+        cart_id: CartId | None = None,
     ) -> list[HoldOutcome]:
         """Move the lines from available to held, for `HOLD_MS`; returns the lines that are short, or over a limit, and those sold ahead.
 
@@ -61,13 +67,21 @@ class Stock(Protocol):
         Where a product has a limit for one shopper (`Terms.per_shopper`), the units of each name are added up over all
         orders of the last `PER_SHOPPER_MS`, or the time of the adapter, that were not given back by `release`, `cancel` or `expire`.
 
+        Units that the cart `cart_id` holds (`cart.ports.CartHolds`) become those of the order, without a gap.
+
         With a line that is not held, some of the other lines may be held: `release` them. Takes over a hold of the same order with a
         lower fence. Raises `IdempotencyKeyInProgress` if a claim with a higher fence holds them.
         """
         ...
 
-    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
-        """Make available again the holds of this claim, but no sale and no hold of a claim with a higher fence."""
+    async def release(
+        self, order_id: OrderId, skus: Collection[Sku], *, fence: int, cart_id: CartId | None = None
+    ) -> None:
+        """Make available again the holds of this claim, but no sale and no hold of a claim with a higher fence.
+
+        Units that were taken over from the cart `cart_id` are held for it again, until the end that its hold had; such a hold
+        is not extended any more.
+        """
         ...
 
     async def confirm(

@@ -6,8 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from cart.model import OrderId, Sku
-from cart.sku_keys import hold_changes_key, holds_key, product_key, purchases_key, restocked_key
+from cart.model import CartId, OrderId, Sku
+from cart.sku_keys import (
+    cart_hold_name,
+    cart_holds_key,
+    hold_changes_key,
+    holds_key,
+    product_key,
+    purchases_key,
+    restocked_key,
+)
 from checkout.errors import HoldOutcome, IdempotencyKeyInProgress, OverLimit, Shortage, SoldAhead, StockNotHeld
 from checkout.ports.stock import HOLD_MS, PER_SHOPPER_MS, RESTOCKED_MS, StockLine, Wanted
 from store import Script, Store
@@ -59,10 +67,17 @@ class RedisStock:
         self._lines_per_call = lines_per_call
 
     async def hold(
-        self, order_id: OrderId, lines: Sequence[Wanted], *, fence: int, shoppers: Sequence[str] = ()
+        self,
+        order_id: OrderId,
+        lines: Sequence[Wanted],
+        *,
+        fence: int,
+        shoppers: Sequence[str] = (),
+        cart_id: CartId | None = None,
     ) -> list[HoldOutcome]:
         """See `Stock.hold`."""
-        args = (order_id, fence, self._hold_ms, " ".join(shoppers), self._per_shopper_ms)
+        cart = "" if cart_id is None else cart_hold_name(cart_id)
+        args = (order_id, fence, self._hold_ms, " ".join(shoppers), self._per_shopper_ms, cart)
         outcomes = await self._hold_all(lines, args)
         if len(lines) <= self._lines_per_call or not any(isinstance(each, Shortage) for each in outcomes):
             return outcomes
@@ -71,11 +86,13 @@ class RedisStock:
         if not held:
             return outcomes
         # Another order may hold the missing units, and lack those held here.
-        await self.release(order_id, held, fence=fence)
-        in_order = await self._hold_in_order(lines, args)
+        await self.release(order_id, held, fence=fence, cart_id=cart_id)
+        in_order = await self._hold_in_order(lines, args, cart_id)
         return outcomes if in_order is None else in_order
 
-    async def _hold_in_order(self, lines: Sequence[Wanted], args: Sequence[Any]) -> list[HoldOutcome] | None:
+    async def _hold_in_order(
+        self, lines: Sequence[Wanted], args: Sequence[Any], cart_id: CartId | None
+    ) -> list[HoldOutcome] | None:
         """Hold all lines, one call after the other; None, with nothing held, if one is refused."""
         outcomes: list[HoldOutcome] = []
         ordered = sorted(lines, key=_sku_of)
@@ -83,7 +100,7 @@ class RedisStock:
             outcomes += await self._hold_all(part, args)
             if any(not isinstance(each, SoldAhead) for each in outcomes):
                 order_id, fence = args[:2]
-                await self.release(order_id, [line.sku for line in ordered], fence=fence)
+                await self.release(order_id, [line.sku for line in ordered], fence=fence, cart_id=cart_id)
                 return None
         return outcomes
 
@@ -97,9 +114,12 @@ class RedisStock:
         keys = _keys_with_purchases(line.sku for line in lines)
         return self._store.run(HOLD, keys, [*args, *(line.quantity for line in lines)])
 
-    async def release(self, order_id: OrderId, skus: Collection[Sku], *, fence: int) -> None:
+    async def release(
+        self, order_id: OrderId, skus: Collection[Sku], *, fence: int, cart_id: CartId | None = None
+    ) -> None:
         """See `Stock.release`."""
-        await self._return(order_id, skus, "claimed", fence)
+        cart = () if cart_id is None else (cart_hold_name(cart_id),)
+        await self._return(order_id, skus, "claimed", fence, *cart)
 
     async def confirm(
         self, order_id: OrderId, skus: Collection[Sku], *, reads_units_left: bool = False
@@ -138,13 +158,13 @@ class RedisStock:
         """See `Stock.expire`."""
         return all(await self._return(order_id, skus, "expired"))
 
-    def _return(self, order_id: OrderId, skus: Collection[Sku], which: str, *fence: int) -> Awaitable[list[Any]]:
+    def _return(self, order_id: OrderId, skus: Collection[Sku], which: str, *more: str | int) -> Awaitable[list[Any]]:
         return _all(
             [
                 self._store.run(
                     RETURN_STOCK,
-                    _keys_with_purchases(part),
-                    [order_id, which, *fence],
+                    _returning(part),
+                    [order_id, which, *more],
                 )
                 for part in self._parts(skus)
             ]
@@ -171,6 +191,14 @@ def _keys_with_purchases(skus: Iterable[Sku]) -> list[str]:
     keys: list[str] = []
     for sku in skus:
         keys += (product_key(sku), holds_key(sku), hold_changes_key(sku), purchases_key(sku))
+    return keys
+
+
+def _returning(skus: Iterable[Sku]) -> list[str]:
+    """The same, and the carts with holds."""
+    keys: list[str] = []
+    for sku in skus:
+        keys += (*_keys_with_purchases((sku,)), cart_holds_key(sku))
     return keys
 
 

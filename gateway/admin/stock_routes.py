@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 
 from cart.catalog.numbers import STOCK_MAX
 from cart.dates import read_date
-from cart.model import SoldAhead
+from cart.model import MAX_HOLD_AT_CART_S, SoldAhead
 from gateway.admin.responses import Problem, idempotency_key, invalid, json_response, page_limit, read_body
 
 _MAX_HOLDS: Final = 1000
@@ -33,6 +33,7 @@ class ChangedTerms(Struct, frozen=True, forbid_unknown_fields=True):
     sold_ahead: SoldAhead | UnsetType | None = UNSET
     ahead_limit: _Units | UnsetType | None = UNSET
     available_on: str | UnsetType | None = UNSET
+    hold_at_cart: Annotated[int, Meta(ge=1, le=MAX_HOLD_AT_CART_S)] | UnsetType | None = UNSET
 
 
 class StockRoutes:

@@ -17,7 +17,7 @@ from cart.coupons import CouponFault
 from cart.errors import Refusal
 from cart.model import Money, OrderId, Sku
 from cart.responses import Cart as CartBody
-from cart.responses import CartLine, CartLineWarning, Discount, RefusedCoupon
+from cart.responses import CartLine, CartLineWarning, Discount, LineHold, RefusedCoupon
 from checkout import errors as checkout
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
@@ -181,6 +181,7 @@ RESPONSES: Final[Mapping[type, msgspec.Struct]] = {
 }
 
 _CHANGED: Final = CartLineWarning("price-changed", Money(255, "GBP"))
+_HOLD: Final = LineHold(2, "2026-11-27T06:10:00.000Z", can_extend=True, ends_soon=False)
 _REFUSED_COUPON: Final = RefusedCoupon("SUMMER10", CouponFault.BELOW_MINIMUM)
 _PROBLEM_ERROR: Final = BodyFault("/quantity", "must be an integer of at least 1")
 _PROBLEM_LINES: Final = (ProblemLine(_SKU, requested=2, available=1), ExpectedTotal(590, "GBP"))
@@ -191,6 +192,7 @@ _REFUSALS: Final[tuple[Refusal, ...]] = (
     cart.ProductNotFound(_SKU),
     cart.CartFull(1000),
     cart.QuantityLimit(10_000),
+    cart.HoldNotExtendable(),
     cart.VersionMismatch(3),
     cart.CartClosed(_ORDER_ID),
     cart.IdempotencyKeyMissing("Send an Idempotency-Key header, and the same one when you retry this checkout."),
@@ -233,7 +235,7 @@ def of_schemas(routes: Iterable[Route]) -> dict[str, Any]:
             _collect(RESPONSES[route.response], found)
         if route.body is not None and route.name in BODIES:
             _collect(msgspec.convert(BODIES[route.name], route.body), found)
-    for warning in (_CHANGED, _REFUSED_COUPON, _PROBLEM_ERROR, *_PROBLEM_LINES):
+    for warning in (_CHANGED, _HOLD, _REFUSED_COUPON, _PROBLEM_ERROR, *_PROBLEM_LINES):
         _collect(warning, found)
     return found
 

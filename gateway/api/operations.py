@@ -34,7 +34,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /v1/carts/{cart_id}": Operation(
         "read_cart",
         "Lines have the prices of this moment; `warnings` name what has changed since the shopper saw them, and lines of an open "
-        "cart that exceed the stock, as of some two seconds ago. Only the checkout holds stock.",
+        "cart that exceed the stock, as of some two seconds ago. Only the checkout holds stock, but for products that are held at the cart: see `hold`.",
     ),
     "DELETE /v1/carts/{cart_id}": Operation("delete_cart", f"A cart that was ordered is not deleted. {_IF_MATCH}"),
     "POST /v1/carts/{cart_id}/lines": Operation(
@@ -59,6 +59,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "quote_cart",
         "The price of an order at this moment: lines with their shares of discounts and taxes, every shipping method that the cart can "
         "have, and the total, which is the `expected_total` of a checkout. It holds nothing.",
+    ),
+    "POST /v1/carts/{cart_id}/lines/{sku}/hold": Operation(
+        "extend_hold",
+        "Products of a drop are held at the cart: a line shows as `hold` how many of its units nobody else can buy, and until when. "
+        "This call extends the time once, by as much as it had at first. It has no body.",
     ),
     "POST /v1/carts/{cart_id}/merge": Operation(
         "merge_cart",

@@ -111,6 +111,10 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
         "Show what is available, change or remove these lines, and check out again.",
         {"lines": "The lines with too few units: `sku`, `requested`, and `available` where the shop shows it."},
     ),
+    "hold-not-extendable": Explanation(
+        "The time for which the cart holds the units of a line can be extended once, while it runs. It was extended before, or is over.",
+        "Check out before the time is over. Afterwards, set the quantity of the line again: its units are held if they are still for sale.",
+    ),
     "shopper-limit": Explanation(
         "One shopper may order so many units of a product within some days, and earlier orders count: those of the signed-in "
         "shopper, and those with the same e-mail address. Nothing was ordered, and the cart is as it was.",

@@ -165,6 +165,13 @@ def cart_routes(carts: CartHandlers, owner_name: Callable[[str], str] = str) -> 
             problems=(*_LINE_PROBLEMS, "line-not-found"),
         ),
         route(
+            "POST",
+            f"{line}/hold",
+            lambda request, _body: carts.extend_hold(request.params[0], request.params[1], owner=owner_of(request)),
+            "Extend the time for which the units of a line are held, once",
+            problems=("cart-not-found", "line-not-found", "cart-closed", "hold-not-extendable"),
+        ),
+        route(
             "DELETE",
             line,
             lambda request, _body: carts.delete_line(

@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 from cart.catalog.numbers import STOCK_MAX
 from cart.dates import read_date
-from cart.model import SoldAhead
+from cart.model import MAX_HOLD_AT_CART_S, SoldAhead
 from gateway.cli.messages import say
 from gateway.cli.parsers import STORE_TLS, Commands, Parser, finish, positive, read_settings
 
@@ -135,6 +135,13 @@ def _add_terms(verbs: Commands) -> None:
         metavar="DATE|none",
         help="the day about which units that are sold ahead come, such as 2026-12-20",
     )
+    changing.add_argument(
+        "--hold-at-cart",
+        type=_seconds,
+        default=_UNCHANGED,
+        metavar="SECONDS|none",
+        help=f"how long the units of a cart's line are held, up to {MAX_HOLD_AT_CART_S}",
+    )
     finish(changing, _terms, _SETTINGS, has_json=True)
 
 
@@ -186,6 +193,10 @@ def _units(text: str) -> int:
 
 def _limit(text: str) -> int | None:
     return None if text == "none" else positive(STOCK_MAX)(text)
+
+
+def _seconds(text: str) -> int | None:
+    return None if text == "none" else positive(MAX_HOLD_AT_CART_S)(text)
 
 
 def _or_none(read: Callable[[str], str]) -> Callable[[str], str | None]:

@@ -10,6 +10,7 @@ from cart.catalog.term_desk import TermDesk
 from cart.errors import ProductNotFound
 from cart.ids import parse_sku
 from cart.model import Sku
+from cart.sku_keys import is_cart_hold
 from cart.timestamps import rfc3339
 from checkout.order_number import order_number
 from checkout.ports.inventory import Correction, Inventory, UnitsOutOfRange, UnknownSku
@@ -66,7 +67,7 @@ def list_holds(settings: Settings, name: str, *, limit: int, cursor: str | None,
             return EX_OK
         rows = (
             (
-                order_number(each.order_id),
+                "cart" if is_cart_hold(each.order_id) else order_number(each.order_id),
                 each.order_id,
                 str(each.quantity),
                 "sold" if each.until_ms is None else rfc3339(each.until_ms),

@@ -16,6 +16,7 @@ from cart.catalog.trending import Trending, TrendingHandlers
 from cart.handlers import CartHandlers
 from cart.redis_carts import RedisCarts
 from cart.stock_watch import StockWatch
+from checkout.cart_hold_sweeper import CartHoldSweeper
 from checkout.dispatch import Dispatch
 from checkout.fact_intake import FactIntake
 from checkout.handlers import CheckoutHandlers
@@ -26,6 +27,7 @@ from checkout.payments.webhooks import PaymentWebhookIntake
 from checkout.place_order import IsQueued
 from checkout.quotes import QuoteHandlers
 from checkout.redis.agent_sessions import RedisAgentSessions
+from checkout.redis.cart_holds import RedisCartHolds
 from checkout.redis.changes import RedisOrderChanges, RedisStockNotices
 from checkout.shipping.webhooks import ShippingWebhooks
 from checkout.sold_out import SoldOut
@@ -103,6 +105,7 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
     )
     stack.push_async_callback(checkout.close)
     stock_watch = StockWatch(catalog)
+    cart_holds = RedisCartHolds(backends.client)
     cart_handlers = CartHandlers(
         carts,
         prices,
@@ -113,8 +116,10 @@ async def open_shop(  # noqa: PLR0917 - each is a part of a process that is open
         owned_ttl_s=int(settings.owned_cart_days * _DAY_S),
         stock=stock_watch,
         show_stock=settings.show_stock,
+        holds=cart_holds,
     )
     background.start("stock of carts", stock_watch.run)
+    background.start("holds of carts", CartHoldSweeper(cart_holds).run)
     products = ProductHandlers(prices=prices, stock=catalog, search=search, show_stock=settings.show_stock)
     events = OrderEvents(checkout, RedisOrderChanges(subscriber))
     streams = EventStreams(checkout, events, stream_limit, home_calls=home_calls)

@@ -200,6 +200,12 @@ REFUSALS: Final[dict[type[BaseException], Problem]] = {
         "Some lines are not available in the requested quantity. Nothing was ordered.",
         lambda e: {"lines": e.lines},
     ),
+    cart.HoldNotExtendable: Problem(
+        "hold-not-extendable",
+        409,
+        "Hold not extendable",
+        "The units are not held for this cart any more, or their time was extended before.",
+    ),
     checkout.ShopperLimit: Problem(
         "shopper-limit",
         409,

@@ -143,6 +143,7 @@ def checkout(cart_id: str, **changes: Any) -> dict[str, Any]:
 
 def test_all_statuses_and_header_fields_are_documented(driver: Driver) -> None:
     _drive_carts(driver)
+    _drive_holds(driver)
     _drive_products(driver)
     _drive_orders(driver)
     _drive_signed_in(driver)
@@ -204,6 +205,21 @@ def _drive_carts(driver: Driver) -> None:
             driver.call(template, f"{path}{rest}", b"x=1", "Content-Type: text/plain")
         status, _, _ = driver.call(template, f"{path}{rest}", body)
         assert status in {200, 204}, (template, status)
+
+
+def _drive_holds(driver: Driver) -> None:
+    line = "/v1/carts/{cart_id}/lines/{sku}"
+    terms = f"/admin/v1/stock/{SKU}/terms"
+    assert driver.shop.admin("PATCH", terms, {"hold_at_cart": 600}).status == 200
+    cart = driver.call("POST /v1/carts", "/v1/carts")[2]["id"]
+    path = f"/v1/carts/{cart}/lines/{SKU}"
+    put = f"PUT {line}"
+    eventually(lambda: driver.call(put, path, {"quantity": 1})[2]["lines"][0], lambda shown: "hold" in shown)
+    statuses = [driver.call(f"POST {line}/hold", f"{path}/hold")[0] for _ in range(2)]
+    assert statuses == [200, 409]
+    driver.call(f"POST {line}/hold", f"/v1/carts/none/lines/{SKU}/hold")
+    driver.call(f"POST {line}/hold", f"/v1/carts/{cart}/lines/4111111111111111/hold")
+    assert driver.shop.admin("PATCH", terms, {"hold_at_cart": None}).status == 200
 
 
 def _drive_products(driver: Driver) -> None:

@@ -77,7 +77,7 @@ def test_a_product_is_sold_ahead_of_its_stock(shared_shop: RunningShop) -> None:
     assert stock(shop, "set", MUG, "0").returncode == 0
     words = ("--sold-ahead", "preorder", "--ahead-limit", "1", "--available-on", "2026-12-20", "--json")
     terms = json.loads(stock(shop, "terms", MUG, *words).stdout)
-    assert terms == {"per_shopper": 0, "sold_ahead": "preorder", "ahead_limit": 1, "available_on": "2026-12-20"}
+    assert (terms["sold_ahead"], terms["ahead_limit"], terms["available_on"]) == ("preorder", 1, "2026-12-20")
     shown = eventually(lambda: shop.call("GET", f"/v1/products/{MUG}").body, lambda body: "sold_ahead" in body)
     assert (shown["in_stock"], shown["available_on"]) == (False, "2026-12-20")
     cart = shop.cart_of(**SKU)
@@ -89,8 +89,39 @@ def test_a_product_is_sold_ahead_of_its_stock(shared_shop: RunningShop) -> None:
     path = f"/admin/v1/stock/{MUG}/terms"
     assert shop.admin("PATCH", path, {"available_on": "soon"}).status == 422
     none = shop.admin("PATCH", path, {"sold_ahead": None, "ahead_limit": None, "available_on": None})
-    assert none.body == {"per_shopper": 0, "sold_ahead": "", "ahead_limit": 0, "available_on": ""}
+    assert (none.body["sold_ahead"], none.body["ahead_limit"], none.body["available_on"]) == ("", 0, "")
     assert stock(shop, "set", MUG, "5").returncode == 0
+
+
+def test_units_are_held_for_a_cart_until_its_checkout(shared_shop: RunningShop) -> None:
+    shop = shared_shop
+    assert stock(shop, "set", MUG, "3").returncode == 0
+    assert json.loads(stock(shop, "terms", MUG, "--hold-at-cart", "600", "--json").stdout)["hold_at_cart"] == 600
+    cart = shop.cart_of(_85123A=3)
+    # Until every worker has the term.
+    held = eventually(
+        lambda: [written_line(shop, cart) for _ in range(8)], lambda lines: all("hold" in x for x in lines)
+    )
+    hold = held[-1]["hold"]
+    assert (hold["quantity"], hold["can_extend"], hold["ends_soon"]) == (3, True, False)
+    assert stock(shop, "holds", MUG).stdout.splitlines()[1].startswith("cart ")
+    other = shop.cart_of(**SKU)
+    assert shop.check_out(other, key="held 1").body["type"] == "/problems/out-of-stock"
+
+    extended = shop.call("POST", f"/v1/carts/{cart}/lines/{MUG}/hold")
+    assert extended.status == 200
+    assert extended.body["lines"][0]["hold"]["until"] > hold["until"]
+    again = shop.call("POST", f"/v1/carts/{cart}/lines/{MUG}/hold")
+    assert (again.status, again.body["type"]) == (409, "/problems/hold-not-extendable")
+
+    assert shop.check_out(cart, key="held 2").status == 202
+    assert stock(shop, "terms", MUG, "--hold-at-cart", "none").returncode == 0
+
+
+def written_line(shop: RunningShop, cart: str) -> dict[str, Any]:
+    """The line of three mugs after it was written once more."""
+    line: dict[str, Any] = shop.call("PUT", f"/v1/carts/{cart}/lines/{MUG}", {"quantity": 3}).body["lines"][0]
+    return line
 
 
 def test_wrong_words_are_refused_in_a_line(shared_shop: RunningShop, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 -- Holds quantities of SKUs for an order, each or none of it; idempotent.
 -- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU
 -- ARGV 1 order id   2 fence of the claim   3 lifetime of the holds (ms)   4 the shoppers of the order, with a blank between them
---      5 how long their purchases count (ms)   6... the quantity of each line
+--      5 how long their purchases count (ms)   6 name of the cart's hold, whose units the order takes over   7... the quantity of each line
 -- Replies for each line -1 if it is held, {units, date in JSON} if so many of them were sold ahead, -2 if it is held by a later claim of the cart, or sold; -3 less the units that are left to
 -- the shoppers if that is too few; else the quantity available
 --
@@ -9,16 +9,17 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function hold(product, holds, changes, purchases, wanted)
-    local terms = redis.call('HMGET', product, 'stock', 'per_shopper', 'sold_ahead', 'ahead_limit', 'available_on')
+    local terms = redis.call('HMGET', product, 'stock', 'per_shopper', 'sold_ahead', 'ahead_limit', 'available_on', 'hold_at_cart')
     local stock, limit, is_ahead = tonumber(terms[1] or 0), terms[2], terms[3]
     local ahead = is_ahead and tonumber(terms[4] or 1e12) or 0
     local quantity, expires, fence = string.match(redis.call('HGET', holds, ARGV[1]) or '0 1 0', '^(%d+) (%d+) (%d+)$')
     if expires == '0' or tonumber(fence) > tonumber(ARGV[2]) then
         return -2
     end
-    local missing = wanted - quantity
+    local of_cart = terms[6] and string.match(redis.call('HGET', holds, ARGV[6]) or '', '^%d+') or 0
+    local missing = wanted - quantity - of_cart
     if missing > 0 and missing > stock + ahead then
-        return math.max(stock + ahead + quantity, 0)
+        return math.max(stock + ahead + quantity + of_cart, 0)
     end
     if limit then
         local left = units_left(purchases, ARGV[4], ARGV[1], tonumber(limit), now - ARGV[5])
@@ -29,6 +30,12 @@ local function hold(product, holds, changes, purchases, wanted)
     end
     if missing ~= 0 then
         redis.call('HINCRBY', product, 'stock', -missing)
+    end
+    if tonumber(of_cart) > 0 then
+        redis.call('HDEL', holds, ARGV[6])
+        note(changes, ARGV[6], '')
+    end
+    if tonumber(wanted) ~= tonumber(quantity) then
         note(changes, ARGV[1], wanted)
     end
     redis.call('HSET', holds, ARGV[1], string.format('%d %d %d', wanted, now + ARGV[3], ARGV[2]))
@@ -37,6 +44,6 @@ local function hold(product, holds, changes, purchases, wanted)
 end
 local replies = {}
 for line = 1, #KEYS / 4 do
-    replies[line] = hold(KEYS[4 * line - 3], KEYS[4 * line - 2], KEYS[4 * line - 1], KEYS[4 * line], ARGV[5 + line])
+    replies[line] = hold(KEYS[4 * line - 3], KEYS[4 * line - 2], KEYS[4 * line - 1], KEYS[4 * line], ARGV[6 + line])
 end
 return replies

@@ -1,11 +1,11 @@
 -- Makes an order's holds of SKUs available again, and publishes it on a channel named like each product; idempotent.
--- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU
+-- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU, carts with holds
 -- ARGV 1 order id   2 'any': a hold or a sale; 'expired': an expired hold; 'claimed': a hold by this claim or an earlier one
---      3 fence of the claim
+--      3 fence of the claim   4 of 'claimed', name of the cart's hold, which gets the units back that the order took over, until its end
 -- Replies for each line 1 if the order holds nothing now, else 0
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function give_back(product, holds, changes, purchases)
+local function give_back(product, holds, changes, purchases, carts)
     local hold = redis.call('HGET', holds, ARGV[1])
     if not hold then
         return 1
@@ -24,14 +24,20 @@ local function give_back(product, holds, changes, purchases)
         end
     end
     redis.call('HDEL', holds, ARGV[1])
-    take_back(purchases, ARGV[1])
-    redis.call('HINCRBY', product, 'stock', quantity)
     note(changes, ARGV[1], '')
+    take_back(purchases, ARGV[1])
+    local cart_until = ARGV[4] and tonumber(redis.call('ZSCORE', carts, ARGV[4]) or 0) or 0
+    if cart_until > now and redis.call('HEXISTS', holds, ARGV[4]) == 0 then
+        redis.call('HSET', holds, ARGV[4], string.format('%d %d 1', quantity, cart_until))
+        note(changes, ARGV[4], quantity)
+        return 1
+    end
+    redis.call('HINCRBY', product, 'stock', quantity)
     redis.call('SPUBLISH', product, '')
     return 1
 end
 local replies = {}
-for line = 1, #KEYS / 4 do
-    replies[line] = give_back(KEYS[4 * line - 3], KEYS[4 * line - 2], KEYS[4 * line - 1], KEYS[4 * line])
+for line = 1, #KEYS / 5 do
+    replies[line] = give_back(KEYS[5 * line - 4], KEYS[5 * line - 3], KEYS[5 * line - 2], KEYS[5 * line - 1], KEYS[5 * line])
 end
 return replies

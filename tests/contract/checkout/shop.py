@@ -17,14 +17,15 @@ from cart.coupons import MARK, NO_CURRENCY, Coupon
 from cart.ids import new_cart_id, partition_of
 from cart.memory import MemoryCarts
 from cart.model import MOST_AHEAD, Cart, CartId, Limits, Line, OrderId, Product, Sku, Terms
-from cart.ports import Carts, Write
+from cart.ports import CartHolds, Carts, Write
 from cart.redis_carts import RedisCarts
-from cart.sku_keys import holds_key, product_key, purchases_key
+from cart.sku_keys import cart_holds_key, holds_key, product_key, purchases_key
 from cart.stored import cart_key
 from cart.timestamps import unix_ms
 from checkout.errors import SoldAhead
 from checkout.events.sinks import EventSinks
 from checkout.handlers import CheckoutHandlers
+from checkout.memory.cart_holds import MemoryCartHolds
 from checkout.memory.event_outbox import CLAIM_S, MemoryEventOutbox
 from checkout.memory.in_flight import MemoryInFlight
 from checkout.memory.order_index import MemoryOrderIndex
@@ -34,6 +35,7 @@ from checkout.memory.progress import MemoryProgress
 from checkout.memory.stock import MemoryStock
 from checkout.message import order_accepted
 from checkout.order import Order
+from checkout.ports.cart_holds import ExpiredCartHolds
 from checkout.ports.events import EventOutbox
 from checkout.ports.in_flight import InFlight
 from checkout.ports.order_index import OrderIndex
@@ -43,6 +45,7 @@ from checkout.ports.outbox import Outbox, OutboxEntry, OutboxGauge
 from checkout.ports.progress import Progress
 from checkout.ports.stock import HOLD_MS, Stock
 from checkout.privacy.order_codec import OrderCodec
+from checkout.redis.cart_holds import RedisCartHolds
 from checkout.redis.durability import Durability
 from checkout.redis.event_outbox import RedisEventOutbox
 from checkout.redis.in_flight import RedisInFlight
@@ -82,6 +85,10 @@ class AllOrders(Orders, OpenClaims, Protocol):
     """The ports that both adapters of orders implement."""
 
 
+class AllCartHolds(CartHolds, ExpiredCartHolds, Protocol):
+    """The ports that both adapters of the holds of carts implement."""
+
+
 class FakePriceBook:
     is_stale = False
 
@@ -114,6 +121,7 @@ class Shop(ABC):
     in_flight: InFlight
     listing: OrderListing
     stock: Stock
+    cart_holds: AllCartHolds
     carts: Carts
 
     def __init__(self) -> None:
@@ -148,6 +156,14 @@ class Shop(ABC):
     @abstractmethod
     async def sell_ahead(self, sku: Sku, *, limit: int = 0, available_on: str = "") -> None:
         """Sell so many units of the SKU beyond its stock, 0 for any."""
+
+    @abstractmethod
+    async def hold_at_cart(self, sku: Sku, seconds: int) -> None:
+        """Hold the units of carts' lines of the SKU for so long."""
+
+    @abstractmethod
+    async def age_cart_holds(self, sku: Sku, ms: int) -> None:
+        """Let the holds of carts of the SKU end so much earlier."""
 
     @abstractmethod
     async def age_purchases(self, sku: Sku, ms: int) -> None:
@@ -254,6 +270,7 @@ class MemoryShop(Shop):
         self.in_flight = MemoryInFlight(self.memory_orders, self.progress, clock_ms=self.now)
         self.listing = MemoryOrderListing(self.memory_orders, clock_ms=self.now)
         self.stock = self.memory_stock = MemoryStock({}, clock_ms=self.now)
+        self.cart_holds = self.memory_cart_holds = MemoryCartHolds(self.memory_stock, clock_ms=self.now)
 
     def event_outbox(self, sink: str) -> EventOutbox:
         return MemoryEventOutbox(self.memory_orders.events_of(sink), page=EVENT_PAGE)
@@ -272,6 +289,12 @@ class MemoryShop(Shop):
 
     async def limit_per_shopper(self, sku: Sku, units: int) -> None:
         self.memory_stock.per_shopper[sku] = units
+
+    async def hold_at_cart(self, sku: Sku, seconds: int) -> None:
+        self.memory_cart_holds.seconds[sku] = seconds
+
+    async def age_cart_holds(self, sku: Sku, ms: int) -> None:
+        self.now_ms += ms
 
     async def sell_ahead(self, sku: Sku, *, limit: int = 0, available_on: str = "") -> None:
         self.memory_stock.ahead[sku] = SoldAhead(sku, limit or MOST_AHEAD, available_on)
@@ -346,6 +369,7 @@ class RedisShop(Shop):
         self.in_flight = RedisInFlight(store)
         self.listing = RedisOrderListing(store, is_cluster=self.is_on_cluster)
         self.stock = RedisStock(store, lines_per_call=lines_per_call)
+        self.cart_holds = RedisCartHolds(store)
 
     def needs_calls_of(self, slots: int) -> None:
         """Skip a test whose calls have keys of several slots where there is a cluster."""
@@ -374,6 +398,19 @@ class RedisShop(Shop):
 
     async def limit_per_shopper(self, sku: Sku, units: int) -> None:
         await self.store.execute("HSET", product_key(sku), "per_shopper", units)
+
+    async def hold_at_cart(self, sku: Sku, seconds: int) -> None:
+        await self.store.execute("HSET", product_key(sku), "hold_at_cart", seconds)
+
+    async def age_cart_holds(self, sku: Sku, ms: int) -> None:
+        # The server's clock cannot be moved, so the times that it wrote are moved.
+        for name in await self.store.execute("ZRANGE", cart_holds_key(sku), 0, -1):
+            await self.store.execute("ZINCRBY", cart_holds_key(sku), -ms, name)
+            hold = await self.store.execute("HGET", holds_key(sku), name)
+            if hold is not None:
+                quantity, until, extended = hold.split()
+                aged = b"%b %d %b" % (quantity, int(until) - ms, extended)
+                await self.store.execute("HSET", holds_key(sku), name, aged)
 
     async def sell_ahead(self, sku: Sku, *, limit: int = 0, available_on: str = "") -> None:
         terms = {"sold_ahead": "preorder", "ahead_limit": limit or None, "available_on": available_on or None}

@@ -40,8 +40,10 @@ GROWING: Final = {
         *(
             "adjust_stock",
             "begin",
+            "cart_hold",
             "commit",
             "complete",
+            "free_cart_holds",
             "hold",
             "hold_changes",
             "purchases",

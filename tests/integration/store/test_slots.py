@@ -32,8 +32,9 @@ from cart.model import CartId, OrderId, Sku
 from cart.ports import DIGEST_CHARS
 from cart.redis_erasure import RedisCartErasure
 from cart.redis_merge import Merges
-from cart.sku_keys import hold_changes_key, holds_key, product_key, purchases_key, restocked_key
+from cart.sku_keys import cart_holds_key, hold_changes_key, holds_key, product_key, purchases_key, restocked_key
 from cart.stored import cart_key, keys_key
+from cart.timestamps import unix_ms
 from checkout.agents.bodies import Buyer, FulfillmentDetails
 from checkout.agents.session import Session
 from checkout.archive.archived import Records
@@ -54,6 +55,7 @@ from checkout.queues.redis_dead_letters import RedisDeadLetters
 from checkout.queues.redis_queue import RedisQueue
 from checkout.redis.agent_sessions import RedisAgentSessions, RedisSessionErasure, session_key, sessions_of_email_key
 from checkout.redis.books import RedisBooks
+from checkout.redis.cart_holds import LISTED_MS, RedisCartHolds
 from checkout.redis.coupon_codes import RedisCouponCodes
 from checkout.redis.documents import RedisDocuments
 from checkout.redis.durability import AofWait
@@ -194,6 +196,7 @@ class Uses:
     async def carts(self) -> None:
         shop, erasure = self.shop, RedisCartErasure(self.store)
         cart = await shop.cart(dict.fromkeys(SKUS, 1), owner="ada")
+        await self.cart_holds(cart.id)
         keyed = shop.write(owner="ada", key=KEY)
         cart = await shop.carts.set_lines(cart.id, cart.lines, currency="GBP", write=keyed)
         await shop.carts.add_line(
@@ -204,6 +207,15 @@ class Uses:
         await shop.carts.own(msgspec.structs.replace(cart, id=new_own_cart_id("ada")), limits=LIMITS)
         await erasure.delete(cart.id)
         await erasure.delete_all_of("ada")
+
+    async def cart_holds(self, cart_id: CartId) -> None:
+        holds = RedisCartHolds(self.store)
+        await holds.set(cart_id, dict.fromkeys(SKUS, 1))
+        await holds.read(cart_id, SKUS)
+        await holds.extend(cart_id, SKUS[0])
+        for sku in await holds.listed():
+            await holds.free_expired(sku)
+        await RedisCartHolds(self.store, now_ms=lambda: unix_ms() + 2 * LISTED_MS).listed()
 
     async def merges(self) -> None:
         shop, merges = self.shop, Merges(self.store)
@@ -450,7 +462,7 @@ def all_scripts() -> dict[str, Script]:
 )
 def test_the_keys_of_any_sku_and_of_any_cart_share_a_slot(text: str, drawn: bytes) -> None:
     sku = Sku(text)
-    of_sku = (product_key, holds_key, hold_changes_key, purchases_key, restocked_key)
+    of_sku = (product_key, cart_holds_key, holds_key, hold_changes_key, purchases_key, restocked_key)
     assert len({slot_of(key(sku)) for key in of_sku}) == 1
     cart_id = new_cart_id(lambda count: drawn[:count])
     order_id = order_id_for(cart_id, 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from cart.catalog.model import CatalogRow
-from cart.catalog.redis_catalog import RedisCatalog
+from cart.catalog.redis_catalog import PUT_PRODUCT, RedisCatalog
 from cart.ids import parse_sku
 from cart.model import OrderId, Sku
 from cart.sku_keys import holds_key, product_key
@@ -40,9 +40,9 @@ class KeysOnly:
     def execute_blocking(self, *command: Any, timeout_s: float) -> Awaitable[Any]:
         return self.execute(*command)
 
-    async def run(self, _script: Script, keys: Any, _args: object = ()) -> Any:
+    async def run(self, script: Script, keys: Any, _args: object = ()) -> Any:
         self.keys.append(keys)
-        return [b"held"]
+        return b"same" if script is PUT_PRODUCT else [0]
 
 
 def slots(keys: Sequence[str]) -> set[int]:

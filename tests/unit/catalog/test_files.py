@@ -381,3 +381,11 @@ def test_a_file_may_say_that_products_are_sold_ahead(tmp_path: Path) -> None:
         ),
         Rejection(5, "available_on '20261220' is no date such as 2026-12-20"),
     ]
+
+
+def test_a_file_may_say_how_long_carts_hold_units(tmp_path: Path) -> None:
+    assert records(tmp_path, b"sku,hold_at_cart\nA,600\nB,\nC,3601\n") == [
+        NumberedRow(2, CatalogRow(Sku("A"), terms='{"hold_at_cart":600}')),
+        NumberedRow(3, CatalogRow(Sku("B"), terms='{"hold_at_cart":null}')),
+        Rejection(4, "hold_at_cart '3601' is above 3600 seconds"),
+    ]

@@ -20,6 +20,7 @@ TASKS = {
     "erasures",
     "events for archive",
     "events for webhooks",
+    "holds of carts",
     "keys",
     "keys of the issuer",
     "load shedding",

@@ -10,7 +10,7 @@ from gateway.admin.term_commands import TermCommands
 from gateway.control.commands import CommandFailed
 
 MUG = Sku("85123A")
-DEFAULTS = {"per_shopper": 0, "sold_ahead": "", "ahead_limit": 0, "available_on": ""}
+DEFAULTS = {"per_shopper": 0, "sold_ahead": "", "ahead_limit": 0, "available_on": "", "hold_at_cart": 0}
 
 
 @pytest.fixture

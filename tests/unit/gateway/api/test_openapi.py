@@ -78,6 +78,7 @@ def test_the_routes_are_the_documented_api() -> None:
         ("PATCH", f"{cart}/lines"),
         ("PUT", f"{cart}/lines/{{sku}}"),
         ("DELETE", f"{cart}/lines/{{sku}}"),
+        ("POST", f"{cart}/lines/{{sku}}/hold"),
         ("POST", f"{cart}/merge"),
         ("PUT", f"{cart}/coupon"),
         ("DELETE", f"{cart}/coupon"),

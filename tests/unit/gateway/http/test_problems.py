@@ -87,6 +87,7 @@ CONTRACT = {
     "price-changed": 409,
     "out-of-stock": 409,
     "shopper-limit": 409,
+    "hold-not-extendable": 409,
     "total-mismatch": 409,
     "coupon-refused": 409,
     "shipping-not-offered": 422,
