@@ -186,13 +186,22 @@ def _drive_carts(driver: Driver) -> None:
         ("POST", "/lines", line, many),
         ("PATCH", "/lines", [line], [many]),
         ("PUT", f"/lines/{SKU}", {"quantity": 2}, {"quantity": 100_000}),
+        ("PUT", "/coupon", {"code": "DOCS"}, {"code": "NONE"}),
+        ("DELETE", "/coupon", None, None),
         ("POST", "/merge", {"from": other, "strategy": "sum"}, {"from": cart["id"], "strategy": "sum"}),
         ("DELETE", f"/lines/{SKU}", None, None),
         ("DELETE", "", None, None),
     ]
+    coupon = f"{cart_of}/coupon"
+    offer = {"name": "Half price", "percent": 50}
+    assert driver.shop.admin("PUT", "/admin/v1/coupons/DOCS", offer).status == 200
+    eventually(
+        lambda: driver.call(f"PUT {coupon}", f"{path}/coupon", {"code": "DOCS"})[0], lambda status: status == 200
+    )
     closed = driver.call(create, "/v1/carts")[2]["id"]
     target = driver.call(create, "/v1/carts")[2]["id"]
     driver.call(f"POST {cart_of}/merge", f"/v1/carts/{target}/merge", {"from": closed, "strategy": "sum"})
+    _drive_quotes(driver, closed)
     for method, rest, body, refused in writes:
         template = f"{method} {cart_of}{rest.replace(SKU, '{sku}')}"
         driver.call(template, f"/v1/carts/none{rest}", body)
@@ -205,6 +214,17 @@ def _drive_carts(driver: Driver) -> None:
             driver.call(template, f"{path}{rest}", b"x=1", "Content-Type: text/plain")
         status, _, _ = driver.call(template, f"{path}{rest}", body)
         assert status in {200, 204}, (template, status)
+
+
+def _drive_quotes(driver: Driver, closed: str) -> None:
+    quote = "GET /v1/carts/{cart_id}/quote"
+    cart = driver.call("POST /v1/carts", "/v1/carts")[2]["id"]
+    driver.call(quote, f"/v1/carts/{cart}/quote?country=GB")
+    driver.call("POST /v1/carts/{cart_id}/lines", f"/v1/carts/{cart}/lines", {"sku": SKU, "quantity": 1})
+    status, _, _ = driver.call(quote, f"/v1/carts/{cart}/quote?country=GB")
+    assert status == 200
+    for cart_id, country in (("none", "GB"), (closed, "GB"), (cart, "nowhere")):
+        driver.call(quote, f"/v1/carts/{cart_id}/quote?country={country}")
 
 
 def _drive_holds(driver: Driver) -> None:
