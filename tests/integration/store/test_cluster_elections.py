@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.harness.store_cluster import StoreCluster, store_cluster
 from benchmarks.harness.store_pair import await_condition
+from store import ClusterClient
 from store.cluster import open_cluster
 from store.slots import slot_of
 from tests.integration.store.test_cluster import KEYS, in_starter, load_on, replicated
@@ -35,7 +36,14 @@ async def test_the_client_follows_the_primary_that_the_servers_elect(
 ) -> None:
     cluster.settle()
     client = await open_cluster(cluster.url, deadline_s=5.0)
-    await client.execute("FLUSHDB")
+    try:
+        await client.execute("FLUSHDB")
+        await follow_the_elected(cluster, client, fault)
+    finally:
+        await client.close()
+
+
+async def follow_the_elected(cluster: StoreCluster, client: ClusterClient, fault: signal.Signals) -> None:
     loop = asyncio.get_running_loop()
     async with load_on(client) as load:
         old = cluster.primary_of(slot_of(KEYS[0]))
@@ -57,4 +65,3 @@ async def test_the_client_follows_the_primary_that_the_servers_elect(
     for key in KEYS:
         assert int(await client.execute("GET", key)) >= floor[key], "what the replica had is there"
     await load.check(lossy=lambda _key: True)
-    await client.close()

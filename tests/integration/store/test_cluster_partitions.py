@@ -21,7 +21,7 @@ from checkout.redis.durability import Durability, ReplicaWait, wait_on
 from store import ClusterClient, Script, StoreError
 from store.cluster import open_cluster
 from store.slots import slot_of
-from tests.integration.store.test_cluster import KEYS, in_starter, load_on
+from tests.integration.store.test_cluster import KEYS, load_on
 from tests.network import NetworkedCluster, NetworkedServer, networked_cluster
 from tests.waiting import until
 
@@ -128,7 +128,8 @@ async def test_a_primary_that_is_cut_off_is_replaced_and_comes_back_as_a_replica
         while old.is_primary:
             with pytest.raises((ClusterDownError, MovedError)):
                 await asyncio.to_thread(old.command, "GET", KEYS[0])
-        await in_starter(cluster.settle)
+        # Not in the thread that starts servers of other tests: a thread stays in the namespace where it was started.
+        await asyncio.to_thread(cluster.settle)
         await asyncio.gather(load.more(), durable.more())
     assert {key for key, _ in load.failures} <= set(filter(of_old, KEYS))
     await durable.check()
