@@ -212,8 +212,9 @@ bench-queue-outage: $(VENV)/.dev ## A queue that hangs for a minute under checko
 	$(BIN)/python -m benchmarks.scenarios.queue_outage $(ARGS)
 
 .PHONY: bench-cluster
-bench-cluster: $(VENV)/.dev ## CPU time of carts on a cluster beside one server, and calls a second with 1 to 3 primaries; a minute.
+bench-cluster: $(VENV)/.dev ## CPU time of carts on a cluster beside one server, and with 1 to 3 primaries; latency while slots move; two minutes.
 	$(BIN)/python -m benchmarks.micro.cluster_cost $(ARGS)
+	$(BIN)/python -m benchmarks.micro.cluster_moves
 
 .PHONY: bench-archive
 bench-archive: $(VENV)/.dev ## CPU time of archiving an order in SQLite, and of its rows up to a million; three minutes.

@@ -1,7 +1,8 @@
 """CPU time of cart reads and adds through the cluster's client beside the standalone one: `make bench-cluster`.
 
-Both clients are measured in turn in each round, so that the ratio does not depend on the load of the machine. Then calls a second of one process on
-clusters of 1, 2 and 3 primaries, in the same run. The CPU time is that of this process; that of the servers is not included.
+Both clients are measured in turn in each round, so that the ratio does not depend on the load of the machine; the CPU time is that of this process.
+Then clusters of 1, 2 and 3 primaries, in the same run: the CPU time of a call in this process and in the busiest primary. The larger one says how many
+calls a second there can be: primaries are added until it is that of the edge. Two cores cannot show these rates themselves.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
+from benchmarks.harness.processes import cpu_time
 from benchmarks.harness.store_cluster import store_cluster
 from benchmarks.harness.store_pair import store_server
 from benchmarks.replay.tables import table
@@ -87,12 +89,27 @@ async def run(rounds: int, repeats: int, folder: Path) -> None:
         with store_cluster(folder / f"cluster-{primaries}", primaries=primaries, replicas=False) as cluster:
             async with AsyncExitStack() as stack:
                 on_cluster = await open_carts(cluster.url, stack)
-                found = [await measure(on_cluster.calls[name], rounds) for name in ("read", "add")]
-                rates.append((str(primaries), *(f"{1 / seconds:.0f}" for _, seconds in found)))
+                pids = [server.pid for server in cluster.servers]
+                rates += [await growth(on_cluster, name, pids, rounds * 4) for name in ("read", "add")]
                 if primaries == PRIMARIES[-1]:
                     with store_server(folder / "alone") as alone:
                         print(await compare(await open_carts(alone.url, stack), on_cluster, rounds, repeats))
-    print(table(("primaries", "reads/s", "adds/s"), rates))
+    head = ("call", "primaries", "edge (us)", "busiest primary (us)", "calls/s of the primaries", "calls/s here")
+    print(table(head, rates))
+
+
+async def growth(carts: Carts, name: str, primaries: Sequence[int], rounds: int) -> tuple[str, ...]:
+    """A row of the second table."""
+    before = [cpu_time(pid).total_s for pid in primaries]
+    own_s, seconds = await measure(carts.calls[name], rounds)
+    spent = [cpu_time(pid).total_s - since for pid, since in zip(primaries, before, strict=True)]
+    busiest_s = max(spent) / (rounds * IN_FLIGHT)
+    return (
+        name,
+        str(len(primaries)),
+        *(f"{each * 1e6:.2f}" for each in (own_s, busiest_s)),
+        *(f"{1 / each:,.0f}" for each in (busiest_s, seconds)),
+    )
 
 
 async def compare(alone: Carts, on_cluster: Carts, rounds: int, repeats: int) -> str:

@@ -35,7 +35,7 @@ from store import (
     beside,
     connection_of,
 )
-from store.cluster import open_cluster
+from store.cluster import MAX_TAGS, open_cluster
 from store.commands import first_key
 from store.opening import open_subscriber
 from store.slots import slot_of
@@ -197,6 +197,19 @@ async def test_commands_of_the_whole_store_see_all_primaries(client: ClusterClie
     assert sorted(key.decode() for key in found) == sorted(KEYS)
     await client.execute("FLUSHDB")
     assert await client.execute("DBSIZE") == 0
+
+
+@pytest.mark.parametrize("key", ["{a}b", "{", "{}b", "{a", "{{a}b}", "a{b}c", "{ä}b", "{a}{b}", "}{a}", b"{a}b"])
+async def test_a_key_is_routed_by_its_hash_tag_each_time(client: ClusterClient, key: str | bytes) -> None:
+    for _ in range(2):
+        node = client.node_of(key)
+        assert node is client.owner_at(slot_of(key))
+        assert await node.execute("SET", key, 1) is not None, "this server serves the key"
+
+
+async def test_more_hash_tags_than_are_remembered_are_routed(client: ClusterClient) -> None:
+    keys = [f"{{{number}}}" for number in range(MAX_TAGS + 8)]
+    assert all(client.node_of(key) is client.owner_at(slot_of(key)) for key in [*keys, *keys])
 
 
 async def test_every_primary_is_probed(client: ClusterClient) -> None:
@@ -398,11 +411,13 @@ async def test_a_server_that_joins_serves_and_is_left_when_its_slots_are(
 ) -> None:
     async with load_on(client) as load:
         source = cluster.primary_of(slot_of(KEYS[0]))
+        assert client.node_of(f"{{{KEYS[0]}}}:x").address[1] == source.port
         joined = await asyncio.to_thread(cluster.add_server)
         await asyncio.to_thread(cluster.move_slot, slot_of(KEYS[0]), joined)
         await until(lambda: len(client.nodes) == 4)
         await load.more()
         assert client.node_of(KEYS[0]).address[1] == joined.port
+        assert client.node_of(f"{{{KEYS[0]}}}:x").address[1] == joined.port
         await asyncio.to_thread(cluster.move_slot, slot_of(KEYS[0]), source)
         await until(lambda: len(client.nodes) == 3)
         await load.more()
