@@ -329,8 +329,9 @@ class ClusterClient:
         owners: list[Node | None] = [None] * SLOTS
         for first, last, address in topology.ranges:
             node = self._nodes_at(address)
-            node.probe_key = _probe_key(node.probe_key, first, last)
             owners[first : last + 1] = [node] * (last + 1 - first)
+        for node in {each for each in owners if each is not None}:
+            node.probe_key = probe_key(node.probe_key, owners, node)
         self._servers = topology.servers
         self._moved_from.clear()
         left = [self._nodes.pop(address) for address in set(self._nodes) - topology.primaries]
@@ -445,10 +446,13 @@ def _fail(reply: asyncio.Future[Reply], error: StoreError) -> None:
         reply.exception()
 
 
-def _probe_key(present: str, first: int, last: int) -> str:
-    """A key of the range of slots, the present one if it is."""
+def probe_key(present: str, owners: Sequence[object], owner: object) -> str:
+    """A key whose slot has this owner, the present one if it has.
+
+    Not one of a given range: while slots move one by one there are hundreds of ranges, and a key of a single slot takes 10 ms to find.
+    """
     key, number = present, 0
-    while not first <= slot_of(key) <= last:
+    while owners[slot_of(key)] is not owner:
         number += 1
         key = f"peakgate:probe:{number}"
     return key
