@@ -68,16 +68,13 @@ class Amounts(msgspec.Struct, frozen=True):
     off_shipping: int
     tax: int
     is_tax_added: bool
+    # To be paid by the shopper.
+    total: int
 
     @property
     def goods(self) -> int:
         """The price of the goods, without tax that is added."""
         return self.subtotal - self.off_goods
-
-    @property
-    def total(self) -> int:
-        """To be paid by the shopper."""
-        return self.goods + self.shipping - self.off_shipping + (self.tax if self.is_tax_added else 0)
 
 
 def amounts_of(
@@ -88,12 +85,10 @@ def amounts_of(
     for line in lines:
         subtotal += line.quantity * line.unit_price
     if tax is None and not discounts:
-        return Amounts(subtotal, 0, shipping, 0, 0, is_tax_added=False)
-    return Amounts(
-        subtotal,
-        sum([discount.goods for discount in discounts]),
-        shipping,
-        sum([discount.shipping for discount in discounts]),
-        0 if tax is None else tax.amount + sum([line.tax for line in lines]),
-        is_tax_added=tax is not None and tax.is_added,
-    )
+        return Amounts(subtotal, 0, shipping, 0, 0, is_tax_added=False, total=subtotal + shipping)
+    off_goods = sum([discount.goods for discount in discounts])
+    off_shipping = sum([discount.shipping for discount in discounts])
+    of_tax = 0 if tax is None else tax.amount + sum([line.tax for line in lines])
+    is_tax_added = tax is not None and tax.is_added
+    total = subtotal - off_goods + shipping - off_shipping + (of_tax if is_tax_added else 0)
+    return Amounts(subtotal, off_goods, shipping, off_shipping, of_tax, is_tax_added=is_tax_added, total=total)

@@ -70,6 +70,10 @@ class Pricing:
         read = order_lines(cart, products, now)
         if not read.lines:
             raise CartEmpty
+        tariff = self._tariff.now
+        if read.is_plain and tariff.is_plain and not is_quote:
+            # Nearly every order of a shop without any of that: nothing has to be looked up.
+            return PricedCart(lines=read.lines, shipping=tariff.flat_price)
         terms = _Terms(products, cart.currency, now, method, country, is_quote)
         priced = await self._charged(read.lines, read.coupon, terms)
         if not read.is_scheduled:
@@ -88,8 +92,6 @@ class Pricing:
     async def _charged(self, lines: tuple[OrderLine, ...], coupon: Sku | None, terms: _Terms) -> PricedCart:
         """These lines with discounts, shipping and taxes."""
         tariff = self._tariff.now
-        if coupon is None and tariff.flat is not None and tariff.taxes is None and not terms.is_quote:
-            return PricedCart(lines=lines, shipping=tariff.flat[1])
         priced = PricedCart(lines=lines)
         is_free = False
         if coupon is not None:
@@ -122,6 +124,11 @@ class CartLines(NamedTuple):
     lines: tuple[OrderLine, ...]
     is_scheduled: bool
     coupon: Sku | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the lines have nothing but their prices."""
+        return self.coupon is None and not self.is_scheduled
 
 
 def order_lines(cart: Cart, products: Mapping[Sku, Product], now: int) -> CartLines:

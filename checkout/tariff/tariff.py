@@ -29,8 +29,10 @@ class Tariff:
         self.methods: Mapping[str, ShippingMethod] = {method.name: method for method in methods}
         self.taxes = taxes
         self._weights = {name: weight for weight, name in enumerate(weight_classes)}
-        # The price of the only method, where it is the same for all orders: nothing has to be compared then.
-        self.flat: tuple[str, int] | None = _flat(self.methods.values())
+        flat = _flat(self.methods.values())
+        # Whether all orders cost the same for shipping, `flat_price`, and no taxes: nothing has to be compared then.
+        self.is_plain = flat is not None and taxes is None
+        self.flat_price = flat or 0
 
     @property
     def default(self) -> str:
@@ -63,9 +65,7 @@ class TariffInForce:
         self.now = tariff or Tariff()
 
 
-def _flat(methods: Collection[ShippingMethod]) -> tuple[str, int] | None:
-    rates = [(method.name, rate) for method in methods for rate in method.rates]
-    if len(rates) != 1:
-        return None
-    ((name, rate),) = rates
-    return (name, rate.price) if rate == ShippingRate(price=rate.price) else None
+def _flat(methods: Collection[ShippingMethod]) -> int | None:
+    """The price of the only method, if it is the same for all orders."""
+    rates = [rate for method in methods for rate in method.rates]
+    return rates[0].price if len(rates) == 1 and rates[0] == ShippingRate(price=rates[0].price) else None

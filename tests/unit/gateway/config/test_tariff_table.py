@@ -44,12 +44,12 @@ def errors(text: str) -> Sequence[str]:
 
 def test_without_a_table_shipping_is_free_and_there_is_no_tax() -> None:
     tariff = tariff_of(read_text("").policies)
-    assert (tariff.flat, tariff.default, tariff.taxes) == (("standard", 0), "standard", None)
+    assert (tariff.is_plain, tariff.flat_price, tariff.default) == (True, 0, "standard")
 
 
 async def test_a_table_becomes_methods_and_taxes() -> None:
     tariff = tariff_of(read_text(TABLES).policies)
-    assert (tariff.flat, tariff.default) == (None, "post")
+    assert (tariff.is_plain, tariff.default) == (False, "post")
     heavy, light = Parcel("GB", "GBP", 1000, weight_class=1), Parcel("GB", "GBP", 1000)
     assert tariff.options(heavy) == [ShippingOption("post", "By post", 395), ShippingOption("van", "van", 4900)]
     assert tariff.price_of("post", light) == 0
