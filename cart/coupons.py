@@ -64,7 +64,7 @@ class Coupon(msgspec.Struct, frozen=True, omit_defaults=True):
             return CouponFault.OTHER_CURRENCY
         if sum(line.price for line in goods) < self.minimum:
             return CouponFault.BELOW_MINIMUM
-        if self.skus and not any(line.sku in self.skus for line in goods):
+        if self.skus and frozenset(self.skus).isdisjoint([line.sku for line in goods]):
             return CouponFault.NO_SUCH_GOODS
         return None
 
@@ -116,6 +116,11 @@ def is_coupon(sku: str) -> bool:
 def code_of(sku: str) -> str:
     """The code of a coupon's SKU."""
     return sku[len(MARK) :]
+
+
+def named(sku: str) -> str:
+    """A SKU for people: that of a coupon by its code."""
+    return f"coupon {code_of(sku)}" if is_coupon(sku) else sku
 
 
 def _shared(amount: int, prices: Sequence[int]) -> list[int]:

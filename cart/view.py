@@ -139,7 +139,7 @@ def _render_discounts(cart: Cart, products: Mapping[Sku, Product], sku: Sku, now
     code, product = code_of(sku), products.get(sku)
     coupon = None if product is None else product.terms.coupon
     goods = [
-        Goods(line.sku, line.quantity * (line.quoted if (sold := products.get(line.sku)) is None else sold.price))
+        Goods(line.sku, line.quantity * _shown_price(line, products.get(line.sku), cart.currency))
         for line in cart.lines
         if not is_coupon(line.sku)
     ]
@@ -195,3 +195,8 @@ def _stock_warning(line: Line, product: Product, units: int, *, show_stock: bool
     if terms.sold_ahead and line.quantity <= available:
         return CartLineWarning(terms.sold_ahead, available_on=terms.available_on or msgspec.UNSET)
     return CartLineWarning("insufficient-stock", available=available if show_stock else msgspec.UNSET)
+
+
+def _shown_price(line: Line, product: Product | None, currency: str) -> int:
+    """The unit price of a line in the cart: that of now, or the quoted one while it cannot be sold in this currency."""
+    return line.quoted if product is None or product.currency != currency else product.price

@@ -168,6 +168,8 @@ def checked(offer: CouponOffer) -> str:
         raise CouponInvalid("must take off up to 100 percent, with two decimals at most")
     if (rule.amount or rule.minimum) and not is_currency(rule.currency):
         raise CouponInvalid("must have the currency of its amount and minimum")
+    if rule.currency and not is_currency(rule.currency):
+        raise CouponInvalid("must have a currency of ISO 4217")
     if min(rule.amount, rule.minimum, offer.per_shopper) < 0:
         raise CouponInvalid("must have no numbers below 0")
     if rule.ends_at is not None and rule.ends_at <= rule.starts_at:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from cart.coupons import CouponFault, code_of, is_coupon
 from cart.errors import CartClosed, CouponRefused, IdempotencyKeyReused, Interrupted, Refusal
 from cart.ids import order_id_for
-from cart.model import Cart, OrderId
+from cart.model import Cart, OrderId, Sku
 from checkout.errors import (
     CheckoutInterrupted,
     IdempotencyKeyInProgress,
@@ -184,9 +184,7 @@ class OrderPlacement:
             order = await self._hold(order, claimed.fence)
         except (OutOfStock, ShopperLimit) as refusal:
             if isinstance(refusal, OutOfStock):
-                # A cart that holds units would be refused with those that do not.
-                shared = [line for line in refusal.lines if not self._pricing.is_held_at_carts(line.sku)]
-                self._sold_out.remember(shared)
+                self._sold_out.remember([line for line in refusal.lines if self._is_for_all(line.sku)])
             await self._release_claim(claim, nothing_held=True)
             raise _refusal_of(refusal) from None
         except Exception as error:
@@ -206,6 +204,10 @@ class OrderPlacement:
             return await self._roll_back(order, claimed, claim, committed)
         self._announce(order, committed.entry)
         return PlacedOrder(order, replayed=False)
+
+    def _is_for_all(self, sku: Sku) -> bool:
+        """Whether every cart that wants it is short of it: none holds units, and it is no coupon, which may not count for some."""
+        return not self._pricing.is_held_at_carts(sku) and not is_coupon(sku)
 
     def _announce(self, order: Order, entry: OutboxEntry) -> None:
         """Begin what follows an accepted order; nothing of it can fail the checkout any more."""

@@ -16,7 +16,15 @@ from cart.errors import CouponRefused
 from cart.model import NO_TERMS, Cart, Line, Money, Product, Sku
 from cart.ports import PriceBook
 from checkout.amounts import Amounts, Discount, OrderLine, ShippingTax, amounts_of
-from checkout.errors import CartEmpty, ChangedPrice, OutOfStock, PriceChanged, Shortage, TotalMismatch
+from checkout.errors import (
+    CartEmpty,
+    ChangedPrice,
+    OutOfStock,
+    PriceChanged,
+    ShippingNotOffered,
+    Shortage,
+    TotalMismatch,
+)
 from checkout.ports.taxes import Taxable, Taxes
 from checkout.request import ExpectedTotal
 from checkout.tariff.shipping_methods import Parcel, ShippingOption
@@ -71,14 +79,17 @@ class Pricing:
         if not read.lines:
             raise CartEmpty
         tariff = self._tariff.now
-        if read.is_plain and tariff.is_plain and not is_quote:
+        if read.is_plain and tariff.is_plain and not is_quote and method in tariff.methods:
             # Nearly every order of a shop without any of that: nothing has to be looked up.
             return PricedCart(lines=read.lines, shipping=tariff.flat_price)
         terms = _Terms(products, cart.currency, now, method, country, is_quote)
         priced = await self._charged(read.lines, read.coupon, terms)
         if not read.is_scheduled:
             return priced
-        lowest = await self._charged(_at_lowest(read.lines, products, now), read.coupon, terms)
+        try:
+            lowest = await self._charged(_at_lowest(read.lines, products, now), read.coupon, terms)
+        except ShippingNotOffered:  # for goods of so low a price
+            return priced
         if expected is not None:
             return lowest if expected.amount == lowest.amounts.total else priced
         # With lower prices a coupon may miss its minimum, or shipping be no longer free.

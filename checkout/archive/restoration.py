@@ -12,7 +12,7 @@ import msgspec
 from cart.model import OrderId
 from cart.timestamps import unix_ms
 from checkout.archive.archived import Records
-from checkout.errors import IdempotencyKeyInProgress
+from checkout.errors import IdempotencyKeyInProgress, SoldAhead
 from checkout.order import Order
 from checkout.order_number import order_number
 from checkout.order_status import OrderStatus
@@ -125,13 +125,18 @@ class Restoration:
     async def _restored(self, record: ArchivedOrder) -> bool:
         order = await self._records.order(record)
         if record.status is OrderStatus.ACCEPTED and not await self._stored.read([record.id]):
-            await self._hold_stock(order)
+            await hold_again(self._stock, order)
         return await self._stored.restore(record, self._message(order.as_accepted()))
 
-    async def _hold_stock(self, order: Order) -> None:
-        """Hold the stock that the order had when it was accepted; a shortage cancels it once a worker takes it up."""
-        try:
-            if await self._stock.hold(order.id, order.held, fence=0):
-                await self._stock.release(order.id, order.skus, fence=0)
-        except IdempotencyKeyInProgress:
-            pass  # held by its checkout still, or sold to it
+
+async def hold_again(stock: Stock, order: Order) -> None:
+    """Hold the stock that the order had when it was accepted; a shortage cancels it once a worker takes it up.
+
+    It was accepted, so it is asked for no limit of its shopper.
+    """
+    try:
+        outcomes = await stock.hold(order.id, order.held, fence=0)
+        if any(not isinstance(outcome, SoldAhead) for outcome in outcomes):
+            await stock.release(order.id, order.skus, fence=0)
+    except IdempotencyKeyInProgress:
+        pass  # held by its checkout still, or sold to it

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from cart.coupons import code_of, is_coupon
 from cart.ids import partition_of
-from cart.model import OrderId
+from cart.model import OrderId, Sku
 from checkout.order import Order
 from checkout.order_status import OrderStatus
 from checkout.stored import in_flight_key, status_key
@@ -44,3 +45,10 @@ def move(order: Order, listed: tuple[OrderStatus, ...]) -> str:
     ]
     right = f"valkey-cli ZADD '{status_key(partition, order.status)}' {order.updated_at} {order.id}"
     return " && ".join([right, *wrong])
+
+
+def count(sku: Sku) -> str:
+    """The command that sets the units of a SKU, or the uses of a coupon."""
+    if is_coupon(sku):
+        return f"count it: peakgate coupons uses {code_of(sku)} --set COUNT"
+    return f"count it: peakgate stock set {sku!r} UNITS"

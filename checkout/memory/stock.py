@@ -100,7 +100,7 @@ class MemoryStock:
         most = free if ahead is None else free + ahead.units
         if line.quantity > max(most, hold.quantity):
             return Shortage(line.sku, line.quantity, max(most, 0))
-        if (limit := self.per_shopper.get(line.sku)) is not None:
+        if shoppers and (limit := self.per_shopper.get(line.sku)) is not None:
             remaining = max(limit - self._bought(order_id, line.sku, shoppers), 0)
             if line.quantity > remaining:
                 return OverLimit(line.sku, line.quantity, remaining)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from cart.coupons import is_coupon
+from cart.coupons import is_coupon, named
 from checkout.errors import Declined, StockNotHeld
 from checkout.order import Order
 from checkout.steps.step import Services, Step
@@ -18,7 +18,7 @@ class ConfirmStock(Step):
         try:
             units_left = await self._stock.confirm(order.id, order.skus, reads_units_left=self._low_stock is not None)
         except StockNotHeld as error:
-            raise Declined(f"no stock is held of {', '.join(error.skus)}") from error
+            raise Declined(f"no stock is held of {', '.join(map(named, error.skus))}") from error
         if self._low_stock is not None:
             await self._low_stock.check({sku: units for sku, units in units_left.items() if not is_coupon(sku)})
 

@@ -51,8 +51,9 @@ class Tariff:
         return [ShippingOption(method.name, method.title, price) for method, price in priced if price is not None]
 
     def price_of(self, name: str, parcel: Parcel) -> int:
-        """The price of a method of the shop for a parcel. Raises `ShippingNotOffered`."""
-        price = self.methods[name].price_of(parcel)
+        """The price of a method for a parcel. Raises `ShippingNotOffered`, also for one that a reload has removed."""
+        method = self.methods.get(name)
+        price = None if method is None else method.price_of(parcel)
         if price is None:
             raise ShippingNotOffered(name, [option.name for option in self.options(parcel)])
         return price

@@ -19,8 +19,8 @@ PAGE = """<!doctype html>
 <table>
 <tr><th>Item</th><th>Quantity</th><th>Price</th><th>Total</th></tr>
 {lines}
-<tr><td colspan="3">Shipping</td><td>{shipping}</td></tr>
-<tr><th colspan="3">Total</th><th>{total}</th></tr>
+{discounts}<tr><td colspan="3">Shipping</td><td>{shipping}</td></tr>
+{tax}<tr><th colspan="3">Total</th><th>{total}</th></tr>
 </table>
 </html>
 """
@@ -33,11 +33,20 @@ def invoice(event: Event, order: Order) -> str:
         f"<td>{money(line['unit_price'])}</td><td>{money(line['total'])}</td></tr>"
         for line in order["lines"]
     )
+    discounts = "".join(
+        f'<tr><td colspan="3">{escape(each["name"])}</td><td>-{money(each["amount"])}</td></tr>\n'
+        for each in order["discounts"]
+    )
+    # Absent in a shop without taxes.
+    tax = order.get("tax")
+    words = "" if tax is None else "Tax, included" if tax["included"] else "Tax"
     return PAGE.format(
         number=escape(order["number"]),
         date=event["time"][:10],
         lines=lines,
+        discounts=discounts,
         shipping=money(order["shipping"]),
+        tax="" if tax is None else f'<tr><td colspan="3">{words}</td><td>{money(tax["amount"])}</td></tr>\n',
         total=money(order["total"]),
     )
 

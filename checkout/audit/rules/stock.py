@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from checkout.audit.finding import Bounds, Finding
-from checkout.audit.remedies import restore
+from checkout.audit.remedies import count, restore
 from checkout.ports.books import StockRecord
 
 
@@ -16,7 +16,7 @@ def stock(record: StockRecord, _bounds: Bounds) -> Iterator[Finding]:
     units = record.available.removeprefix("-") if record.is_sold_ahead else record.available
     if not units.isdecimal():
         detail = f"its available stock is {record.available}"
-        yield Finding("stock", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
+        yield Finding("stock", "sku", record.sku, detail, count(record.sku))
 
 
 def stray_hold(record: StockRecord, bounds: Bounds) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from checkout.audit.finding import Bounds, Finding
+from checkout.audit.remedies import count
 from checkout.ports.books import StockRecord
 
 
@@ -18,4 +19,4 @@ def stock_sum(record: StockRecord, _bounds: Bounds) -> Iterator[Finding]:
             f"{book.available} units are for sale, and {book.imported} imported + {book.adjusted} adjusted "
             f"- {book.sold} sold - {book.held} held = {book.expected}"
         )
-        yield Finding("stock_sum", "sku", record.sku, detail, f"count it: peakgate stock set {record.sku!r} UNITS")
+        yield Finding("stock_sum", "sku", record.sku, detail, count(record.sku))

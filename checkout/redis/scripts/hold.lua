@@ -1,6 +1,7 @@
 -- Holds quantities of SKUs for an order, each or none of it; idempotent.
 -- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU
--- ARGV 1 order id   2 fence of the claim   3 lifetime of the holds (ms)   4 the shoppers of the order, with a blank between them
+-- ARGV 1 order id   2 fence of the claim   3 lifetime of the holds (ms)   4 the shoppers of the order, with a blank between them;
+--      '' for no limit
 --      5 how long their purchases count (ms)   6 name of the cart's hold, whose units the order takes over   7... the quantity of each line
 -- Replies for each line -1 if it is held, {units, date in JSON} if so many of them were sold ahead, -2 if it is held by a later claim of the cart, or sold; -3 less the units that are left to
 -- the shoppers if that is too few; else the quantity available
@@ -21,7 +22,7 @@ local function hold(product, holds, changes, purchases, wanted)
     if missing > 0 and missing > stock + ahead then
         return math.max(stock + ahead + quantity + of_cart, 0)
     end
-    if limit then
+    if limit and ARGV[4] ~= '' then
         local left = units_left(purchases, ARGV[4], ARGV[1], tonumber(limit), now - ARGV[5])
         if tonumber(wanted) > left then
             return -3 - left

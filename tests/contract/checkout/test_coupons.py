@@ -66,12 +66,22 @@ async def test_a_coupon_that_is_used_up_refuses_the_checkout_and_holds_no_goods(
     sku = await offered(shop, 0)
     cart = await with_coupon(shop, sku)
     handlers = shop.handlers()
-    for _ in range(2):  # the second refusal is remembered
+    for _ in range(2):
         with pytest.raises(CouponRefused) as refused:
             await handlers.place(a_request(cart), idempotency_key=KEY)
         assert (refused.value.code, refused.value.fault) == ("HALF", CouponFault.USED_UP)
     assert (await shop.available(MUG), await shop.taken(MUG)) == (10, 0)
     assert await shop.carts.read(cart.id) == cart
+
+
+async def test_a_coupon_that_is_used_up_refuses_no_order_that_does_not_use_it(shop: Shop) -> None:
+    sku = await offered(shop, 0, Coupon(percent=5000, currency="GBP", minimum=500, is_limited=True))
+    handlers = shop.handlers()
+    with pytest.raises(CouponRefused):
+        await handlers.place(a_request(await with_coupon(shop, sku)), idempotency_key=KEY)
+    below_minimum = await shop.apply(await shop.cart({MUG: 1}), sku)
+    placed = await handlers.place(a_request(below_minimum, expected_total=pounds(255)), idempotency_key="another")
+    assert placed.order.discounts == ()
 
 
 async def test_goods_that_are_short_are_told_before_the_coupon(shop: Shop) -> None:

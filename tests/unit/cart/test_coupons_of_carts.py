@@ -53,6 +53,15 @@ async def test_a_coupon_says_why_it_does_not_count_and_counts_once_it_does(shop:
     assert (len(cart["discounts"]), "refused_coupon" in cart) == (1, False)
 
 
+async def test_a_discount_is_never_more_than_the_lines_are_shown_at(shop: Shop) -> None:
+    cart_id = await shop.cart(MUG=1)
+    shop.prices.offer("HALF", percent=5000)
+    await put(shop, cart_id, "HALF")
+    shop.prices.set("MUG", 50_000, "JPY")
+    cart = shown(await shop.handlers.read(cart_id))
+    assert (cart["subtotal"]["amount"], cart["total"]["amount"]) == (255, 127)
+
+
 async def test_a_coupon_that_is_taken_away_is_gone(shop: Shop) -> None:
     cart_id = await shop.cart(MUG=2)
     await put(shop, cart_id, "TEN")

@@ -240,6 +240,20 @@ async def test_the_heaviest_line_decides_by_what_a_cart_is_shipped() -> None:
     assert (found.shipping, list(found.options)) == (4900, [ShippingOption("van", "By van", 4900)])
 
 
+@pytest.mark.parametrize("tariff", [BY_WEIGHT, None])
+async def test_a_method_that_a_reload_has_removed_is_not_offered(tariff: Tariff | None) -> None:
+    with pytest.raises(ShippingNotOffered) as refused:
+        await priced(a_cart(Line(MUG, 1, 255)), *GOODS, tariff=tariff, method="balloon")
+    assert refused.value.offered == (["standard"] if tariff is None else ["standard", "van"])
+
+
+async def test_around_a_change_a_price_too_low_to_be_shipped_is_not_taken() -> None:
+    rates = [ShippingRate(price=0, currency="GBP", from_subtotal=500)]
+    tariff = Tariff([ShippingMethod("standard", "Standard", rates)])
+    found = await priced(a_cart(Line(MUG, 2, 255)), PRODUCT.at(START - 1), tariff=tariff, now=START - 1)
+    assert found.amounts.total == 510
+
+
 async def test_prices_include_the_tax_of_each_line_and_of_shipping() -> None:
     tariff = Tariff(BY_WEIGHT.methods.values(), taxes=InclusiveTaxes(RATES))
     found = await priced(a_cart(Line(MUG, 3, 255), Line(BOOK, 1, 1000)), *GOODS, tariff=tariff, country="DE")
