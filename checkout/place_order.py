@@ -176,12 +176,12 @@ class OrderPlacement:
         """Order the claimed cart; None if it changed or the claim expired before the commit."""
         claim = purchase.claim
         try:
-            order = await self._price(purchase, claimed.cart)
+            order, is_limited = await self._price(purchase, claimed.cart)
         except Exception as error:
             await self._release_claim(claim, nothing_held=not claimed.may_have_holds)
             raise error
         try:
-            order = await self._hold(order, claimed.fence)
+            order = await self._hold(order, claimed.fence, is_limited=is_limited)
         except (OutOfStock, ShopperLimit) as refusal:
             if isinstance(refusal, OutOfStock):
                 self._sold_out.remember([line for line in refusal.lines if self._is_for_all(line.sku)])
@@ -220,8 +220,11 @@ class OrderPlacement:
             # The sweeper finds the entry in the outbox, and the worker enters the order.
             logger.exception("order %s is sent to the queue later, because sending it failed", order.number)
 
-    async def _price(self, purchase: Purchase, cart: Cart) -> Order:
-        """The order of the cart at current prices. Raises the refusals of `checkout.pricing`."""
+    async def _price(self, purchase: Purchase, cart: Cart) -> tuple[Order, bool]:
+        """The order of the cart at current prices, and whether one shopper may have only so much of it.
+
+        Raises the refusals of `checkout.pricing`.
+        """
         request = purchase.request
         address, expected = request.address(), request.expected_total
         priced = await self._pricing.price(
@@ -229,7 +232,7 @@ class OrderPlacement:
         )
         require_price_consent(cart, priced, expected=expected)
         now = self._clock_ms()
-        return Order(
+        order = Order(
             id=order_id_for(cart.id, cart.version),
             cart_id=cart.id,
             currency=cart.currency,
@@ -249,10 +252,11 @@ class OrderPlacement:
             # Earlier releases know no discounts and taxes, so they leave such an order to others.
             workflow=LATEST.version if priced.discounts or priced.tax is not None else WITHOUT_DISCOUNTS.version,
         )
+        return order, priced.is_limited
 
-    async def _hold(self, order: Order, fence: int) -> Order:
+    async def _hold(self, order: Order, fence: int, *, is_limited: bool) -> Order:
         """Hold all lines and uses of coupons, or none and raise `OutOfStock`, or `ShopperLimit` if nothing is short; the order with its units ahead."""
-        shoppers = self._shoppers_of(order.owner, order.email)
+        shoppers = self._shoppers_of(order.owner, order.email) if is_limited else ()
         outcomes = await self._stock.hold(order.id, order.held, fence=fence, shoppers=shoppers, cart_id=order.cart_id)
         if not outcomes:
             return order

@@ -42,7 +42,10 @@ class RefusedCoupon(msgspec.Struct, frozen=True):
 
 
 class PricedCart(msgspec.Struct, frozen=True, kw_only=True):
-    """A cart at the prices of now. `options` are the shipping methods that it can have; only a quote has them."""
+    """A cart at the prices of now. `options` are the shipping methods that it can have; only a quote has them.
+
+    `is_limited`: one shopper may have only so many of some of its products, or so many uses of its coupon.
+    """
 
     lines: tuple[OrderLine, ...]
     shipping: int = 0
@@ -50,6 +53,7 @@ class PricedCart(msgspec.Struct, frozen=True, kw_only=True):
     tax: ShippingTax | None = None
     refused_coupon: RefusedCoupon | None = None
     options: Sequence[ShippingOption] = ()
+    is_limited: bool = False
 
     @property
     def amounts(self) -> Amounts:
@@ -79,15 +83,16 @@ class Pricing:
         if not read.lines:
             raise CartEmpty
         tariff = self._tariff.now
-        if read.is_plain and tariff.is_plain and not is_quote and method in tariff.methods:
+        is_plain = read.coupon is None and not read.is_scheduled and tariff.is_plain
+        if is_plain and not is_quote and method in tariff.methods:
             # Nearly every order of a shop without any of that: nothing has to be looked up.
-            return PricedCart(lines=read.lines, shipping=tariff.flat_price)
+            return PricedCart(lines=read.lines, shipping=tariff.flat_price, is_limited=read.is_limited)
         terms = _Terms(products, cart.currency, now, method, country, is_quote)
-        priced = await self._charged(read.lines, read.coupon, terms)
+        priced = await self._charged(read.lines, read, terms)
         if not read.is_scheduled:
             return priced
         try:
-            lowest = await self._charged(_at_lowest(read.lines, products, now), read.coupon, terms)
+            lowest = await self._charged(_at_lowest(read.lines, products, now), read, terms)
         except ShippingNotOffered:  # for goods of so low a price
             return priced
         if expected is not None:
@@ -100,13 +105,13 @@ class Pricing:
         product = self._prices.current.get(sku)
         return product is None or product.terms.hold_at_cart > 0
 
-    async def _charged(self, lines: tuple[OrderLine, ...], coupon: Sku | None, terms: _Terms) -> PricedCart:
+    async def _charged(self, lines: tuple[OrderLine, ...], read: CartLines, terms: _Terms) -> PricedCart:
         """These lines with discounts, shipping and taxes."""
         tariff = self._tariff.now
-        priced = PricedCart(lines=lines)
+        priced = PricedCart(lines=lines, is_limited=read.is_limited)
         is_free = False
-        if coupon is not None:
-            priced, is_free = _with_coupon(priced, coupon, terms)
+        if read.coupon is not None:
+            priced, is_free = _with_coupon(priced, read.coupon, terms)
         weight = tariff.weight_of([terms.products[line.sku] for line in lines])
         parcel = Parcel(terms.country, terms.currency, priced.amounts.goods, weight)
         priced = _with_shipping(
@@ -130,16 +135,15 @@ class _Terms(NamedTuple):
 
 
 class CartLines(NamedTuple):
-    """The lines of a cart, whether any has a scheduled price, and the SKU of its coupon: the last one, if there are more."""
+    """The lines of a cart, and the SKU of its coupon: the last one, if there are more.
+
+    Some `is_scheduled`: it has scheduled prices; some `is_limited` for one shopper.
+    """
 
     lines: tuple[OrderLine, ...]
     is_scheduled: bool
+    is_limited: bool
     coupon: Sku | None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the lines have nothing but their prices."""
-        return self.coupon is None and not self.is_scheduled
 
 
 def order_lines(cart: Cart, products: Mapping[Sku, Product], now: int) -> CartLines:
@@ -150,13 +154,15 @@ def order_lines(cart: Cart, products: Mapping[Sku, Product], now: int) -> CartLi
     lines: list[OrderLine] = []
     missing: list[Shortage] = []
     coupon: Sku | None = None
-    is_scheduled = False
+    is_scheduled = is_limited = False
     for line in cart.lines:
         product = products.get(line.sku)
         if product is not None and product.currency == cart.currency:
-            if product.terms is not NO_TERMS and product.terms.scheduled_prices:
-                product = product.at(now)
-                is_scheduled = True
+            if product.terms is not NO_TERMS:
+                is_limited = is_limited or product.terms.per_shopper > 0
+                if product.terms.scheduled_prices:
+                    product = product.at(now)
+                    is_scheduled = True
             lines.append(OrderLine(line.sku, product.name, line.quantity, product.price))
         elif is_coupon(line.sku):  # which is in no currency
             coupon = line.sku
@@ -164,7 +170,7 @@ def order_lines(cart: Cart, products: Mapping[Sku, Product], now: int) -> CartLi
             missing.append(Shortage(line.sku, line.quantity, 0))
     if missing:
         raise OutOfStock(missing)
-    return CartLines(tuple(lines), is_scheduled, coupon)
+    return CartLines(tuple(lines), is_scheduled, is_limited, coupon)
 
 
 def _at_lowest(lines: Sequence[OrderLine], products: Mapping[Sku, Product], now: int) -> tuple[OrderLine, ...]:
@@ -215,9 +221,13 @@ def _with_coupon(priced: PricedCart, sku: Sku, terms: _Terms) -> tuple[PricedCar
         msgspec.structs.replace(line, discount=reduction)
         for line, reduction in zip(priced.lines, reductions, strict=True)
     ]
-    is_counted = coupon.is_limited or product.terms.per_shopper > 0
+    has_limit = product.terms.per_shopper > 0
+    is_counted = coupon.is_limited or has_limit
     discount = Discount(code_of(sku), product.name, goods=sum(reductions), is_counted=is_counted)
-    return msgspec.structs.replace(priced, lines=tuple(lines), discounts=(discount,)), coupon.free_shipping
+    priced = msgspec.structs.replace(
+        priced, lines=tuple(lines), discounts=(discount,), is_limited=priced.is_limited or has_limit
+    )
+    return priced, coupon.free_shipping
 
 
 def _with_shipping(

@@ -111,8 +111,10 @@ class RedisStock:
         return [_outcome(line, reply) for line, reply in zip(lines, replies, strict=True) if reply != _HELD]
 
     def _hold(self, lines: Sequence[Wanted], args: Sequence[Any]) -> Awaitable[list[Any]]:
-        keys = _keys_with_purchases(line.sku for line in lines)
-        return self._store.run(HOLD, keys, [*args, *(line.quantity for line in lines)])
+        skus = [line.sku for line in lines]
+        # Without shoppers nobody is asked for purchases.
+        keys = _keys_with_purchases(skus) if args[3] else _changing(skus)
+        return self._store.run(HOLD, keys, [*args, *[line.quantity for line in lines]])
 
     async def release(
         self, order_id: OrderId, skus: Collection[Sku], *, fence: int, cart_id: CartId | None = None

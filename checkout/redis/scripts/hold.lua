@@ -1,5 +1,5 @@
 -- Holds quantities of SKUs for an order, each or none of it; idempotent.
--- KEYS for each line: product, holds of the SKU, changes of these holds, purchases of the SKU
+-- KEYS for each line: product, holds of the SKU, changes of these holds, and with shoppers purchases of the SKU
 -- ARGV 1 order id   2 fence of the claim   3 lifetime of the holds (ms)   4 the shoppers of the order, with a blank between them;
 --      '' for no limit
 --      5 how long their purchases count (ms)   6 name of the cart's hold, whose units the order takes over   7... the quantity of each line
@@ -44,7 +44,8 @@ local function hold(product, holds, changes, purchases, wanted)
     return units_ahead > 0 and is_ahead and {units_ahead, terms[5] or '""'} or -1
 end
 local replies = {}
-for line = 1, #KEYS / 4 do
-    replies[line] = hold(KEYS[4 * line - 3], KEYS[4 * line - 2], KEYS[4 * line - 1], KEYS[4 * line], ARGV[6 + line])
+local count = ARGV[4] ~= '' and 4 or 3
+for line = 1, #KEYS / count do
+    replies[line] = hold(KEYS[count * (line - 1) + 1], KEYS[count * (line - 1) + 2], KEYS[count * (line - 1) + 3], KEYS[count * line], ARGV[6 + line])
 end
 return replies

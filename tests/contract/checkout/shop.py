@@ -99,6 +99,11 @@ class FakePriceBook:
         # A new mapping, as the port requires: the prices of a mapping never change.
         self.sold = self.sold | {sku: Product(sku, f"the {sku}", price, currency)}
 
+    def limit(self, sku: Sku, units: int) -> None:
+        product = self.sold[sku]
+        terms = msgspec.structs.replace(product.terms, per_shopper=units)
+        self.sold = self.sold | {sku: msgspec.structs.replace(product, terms=terms)}
+
     def offer(self, code: str, coupon: Coupon) -> Sku:
         sku = Sku(MARK + code)
         self.sold = self.sold | {sku: Product(sku, f"the coupon {code}", 0, NO_CURRENCY, terms=Terms(coupon=coupon))}
@@ -289,6 +294,7 @@ class MemoryShop(Shop):
 
     async def limit_per_shopper(self, sku: Sku, units: int) -> None:
         self.memory_stock.per_shopper[sku] = units
+        self.prices.limit(sku, units)
 
     async def hold_at_cart(self, sku: Sku, seconds: int) -> None:
         self.memory_cart_holds.seconds[sku] = seconds
@@ -398,6 +404,7 @@ class RedisShop(Shop):
 
     async def limit_per_shopper(self, sku: Sku, units: int) -> None:
         await self.store.execute("HSET", product_key(sku), "per_shopper", units)
+        self.prices.limit(sku, units)
 
     async def hold_at_cart(self, sku: Sku, seconds: int) -> None:
         await self.store.execute("HSET", product_key(sku), "hold_at_cart", seconds)
