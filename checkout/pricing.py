@@ -7,7 +7,7 @@ of shipping; and taxes on both as they are then.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from cart.coupons import CouponFault, Goods, code_of, is_coupon
 from cart.errors import CouponRefused
 from cart.model import NO_TERMS, Cart, Line, Money, Product, Sku
 from cart.ports import PriceBook
-from checkout.amounts import Amounts, Discount, OrderLine, ShippingTax, amounts_of
+from checkout.amounts import Discount, OrderLine, ShippingTax
 from checkout.errors import (
     CartEmpty,
     ChangedPrice,
@@ -26,39 +26,13 @@ from checkout.errors import (
     TotalMismatch,
 )
 from checkout.ports.taxes import Taxable, Taxes
+from checkout.priced_cart import CartLines, Conditions, PricedCart, RefusedCoupon
 from checkout.request import ExpectedTotal
 from checkout.tariff.shipping_methods import Parcel, ShippingOption
 from checkout.tariff.tariff import TariffInForce
 
 # Clocks of the hosts differ by less: a shopper who was shown a price by one of them pays no more to another.
 CLOCK_SKEW_MS: Final = 1000
-
-
-class RefusedCoupon(msgspec.Struct, frozen=True):
-    """The coupon of a cart that takes off nothing, and why."""
-
-    code: str
-    fault: CouponFault
-
-
-class PricedCart(msgspec.Struct, frozen=True, kw_only=True):
-    """A cart at the prices of now. `options` are the shipping methods that it can have; only a quote has them.
-
-    `is_limited`: one shopper may have only so many of some of its products, or so many uses of its coupon.
-    """
-
-    lines: tuple[OrderLine, ...]
-    shipping: int = 0
-    discounts: tuple[Discount, ...] = ()
-    tax: ShippingTax | None = None
-    refused_coupon: RefusedCoupon | None = None
-    options: Sequence[ShippingOption] = ()
-    is_limited: bool = False
-
-    @property
-    def amounts(self) -> Amounts:
-        """Its amounts and their sum."""
-        return amounts_of(self.lines, self.shipping, self.discounts, self.tax)
 
 
 class Pricing:
@@ -87,7 +61,7 @@ class Pricing:
         if is_plain and not is_quote and method in tariff.methods:
             # Nearly every order of a shop without any of that: nothing has to be looked up.
             return PricedCart(lines=read.lines, shipping=tariff.flat_price, is_limited=read.is_limited)
-        terms = _Terms(products, cart.currency, now, method, country, is_quote)
+        terms = Conditions(products, cart.currency, now, method, country, is_quote)
         priced = await self._charged(read.lines, read, terms)
         if not read.is_scheduled:
             return priced
@@ -105,7 +79,7 @@ class Pricing:
         product = self._prices.current.get(sku)
         return product is None or product.terms.hold_at_cart > 0
 
-    async def _charged(self, lines: tuple[OrderLine, ...], read: CartLines, terms: _Terms) -> PricedCart:
+    async def _charged(self, lines: tuple[OrderLine, ...], read: CartLines, terms: Conditions) -> PricedCart:
         """These lines with discounts, shipping and taxes."""
         tariff = self._tariff.now
         priced = PricedCart(lines=lines, is_limited=read.is_limited)
@@ -121,29 +95,6 @@ class Pricing:
             options=tariff.options(parcel) if terms.is_quote else (),
         )
         return priced if tariff.taxes is None else await _with_taxes(priced, tariff.taxes, terms)
-
-
-class _Terms(NamedTuple):
-    """The conditions of pricing a cart."""
-
-    products: Mapping[Sku, Product]
-    currency: str
-    now: int
-    method: str
-    country: str
-    is_quote: bool
-
-
-class CartLines(NamedTuple):
-    """The lines of a cart, and the SKU of its coupon: the last one, if there are more.
-
-    Some `is_scheduled`: it has scheduled prices; some `is_limited` for one shopper.
-    """
-
-    lines: tuple[OrderLine, ...]
-    is_scheduled: bool
-    is_limited: bool
-    coupon: Sku | None
 
 
 def order_lines(cart: Cart, products: Mapping[Sku, Product], now: int) -> CartLines:
@@ -207,7 +158,7 @@ def require_price_consent(cart: Cart, priced: PricedCart, *, expected: ExpectedT
     raise TotalMismatch(total)
 
 
-def _with_coupon(priced: PricedCart, sku: Sku, terms: _Terms) -> tuple[PricedCart, bool]:
+def _with_coupon(priced: PricedCart, sku: Sku, terms: Conditions) -> tuple[PricedCart, bool]:
     """The cart with the reductions of its coupon, or the reason why there are none; and whether shipping is free."""
     product = terms.products.get(sku)
     coupon = None if product is None else product.terms.coupon
@@ -239,7 +190,7 @@ def _with_shipping(
     return msgspec.structs.replace(priced, shipping=shipping, discounts=discounts, options=options)
 
 
-async def _with_taxes(priced: PricedCart, taxes: Taxes, terms: _Terms) -> PricedCart:
+async def _with_taxes(priced: PricedCart, taxes: Taxes, terms: Conditions) -> PricedCart:
     taxed = await taxes.on(
         [Taxable(terms.products[line.sku].terms.tax_class, line.total - line.discount) for line in priced.lines],
         shipping=priced.shipping - sum([discount.shipping for discount in priced.discounts]),

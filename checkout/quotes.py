@@ -13,7 +13,8 @@ from cart.responses import RefusedCoupon
 from checkout import responses
 from checkout.amount_responses import discount_response, line_response, tax_response
 from checkout.countries import COUNTRIES
-from checkout.pricing import PricedCart, Pricing
+from checkout.priced_cart import PricedCart
+from checkout.pricing import Pricing
 from checkout.tariff.tariff import TariffInForce
 
 

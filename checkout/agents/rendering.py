@@ -30,7 +30,8 @@ from checkout.amounts import Amounts
 from checkout.errors import CartEmpty, OutOfStock, ShippingNotOffered
 from checkout.order import Order
 from checkout.order_status import OrderStatus
-from checkout.pricing import PricedCart, Pricing
+from checkout.priced_cart import PricedCart
+from checkout.pricing import Pricing
 from checkout.tariff.shipping_methods import ShippingOption
 from checkout.tariff.tariff import TariffInForce
 

@@ -10,7 +10,8 @@ from cart.model import Cart, Line, Money, Product, Sku, Terms
 from cart.scheduled_prices import ScheduledPrice
 from checkout.amounts import Discount, OrderLine, ShippingTax
 from checkout.errors import CartEmpty, ChangedPrice, PriceChanged, ShippingNotOffered, TotalMismatch
-from checkout.pricing import CLOCK_SKEW_MS, PricedCart, Pricing, RefusedCoupon, require_price_consent
+from checkout.priced_cart import PricedCart, RefusedCoupon
+from checkout.pricing import CLOCK_SKEW_MS, Pricing, require_price_consent
 from checkout.request import ExpectedTotal
 from checkout.tariff.shipping_methods import ShippingMethod, ShippingOption, ShippingRate
 from checkout.tariff.tariff import Tariff, TariffInForce
