@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,10 @@ from gateway.log_format import COMMAND_LOGGER, OWN_LOGGERS
 from store.embedded import EmbeddedServer
 from store.opening import StoreClient, open_store_client
 from store.topology import is_cluster_url
+
+# A job in the background of a script ignores interrupts, and so would its children, of which some tests interrupt one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Servers have 16 databases unless they are configured otherwise.
 DATABASES = 16
