@@ -128,8 +128,8 @@ class OrderWorker:
             await self._sleep(INTERRUPT_S)
 
     def _cancel_receive_in(self, seconds: float) -> None:
-        """Deliveries that the queue sends to a cancelled receive are delivered again."""
-        if self._receiving is not None:
+        """Deliveries that the queue sends to a cancelled receive are delivered again. One that is being cancelled stays so."""
+        if self._receiving is not None and not self._receiving.expired():
             self._receiving.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def _receive(self) -> Sequence[Delivery]:

@@ -282,6 +282,27 @@ async def test_stopping_does_not_wait_for_a_queue_that_hangs() -> None:
 
 
 @in_virtual_time
+async def test_a_receive_that_is_being_cancelled_is_cancelled_once() -> None:
+    class SlowToEnd(HangingQueue):
+        async def receive(self, limit: int, wait_s: float) -> Sequence[Delivery]:
+            try:
+                return await super().receive(limit, wait_s)
+            finally:
+                await asyncio.sleep(1)
+
+        async def interrupt(self) -> None:
+            await asyncio.sleep(0.5)
+            raise ServiceUnavailable("no reply in time")
+
+    queue = SlowToEnd()
+    worker = OrderWorker(queue, ScriptedProcess(), wait_s=0.25)
+    running = asyncio.ensure_future(worker.run())
+    await until(lambda: queue.receives > 0)
+    worker.stop()
+    await running
+
+
+@in_virtual_time
 async def test_stopping_waits_no_longer_than_a_receive_should_take(caplog: pytest.LogCaptureFixture) -> None:
     queue = HangingQueue()
     worker = OrderWorker(queue, ScriptedProcess(), wait_s=2)
