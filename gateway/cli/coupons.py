@@ -7,10 +7,9 @@ from typing import Final
 
 from cart.catalog.numbers import STOCK_MAX
 from gateway.cli.messages import say
-from gateway.cli.parsers import STORE_TLS, Commands, Parser, finish, positive, read_settings
+from gateway.cli.parsers import STORE_TLS, TIMES, Commands, Parser, finish, instant, positive, read_settings
 
 _SETTINGS: Final = ("config", "data_dir", "store_url", *STORE_TLS, "currency", "log_format", "log_level")
-_TIMES: Final = "2026-11-27T06:00Z or 2026-11-27T07:00+01:00"
 _PAGE: Final = 1000
 
 
@@ -52,8 +51,8 @@ def _add_put(verbs: Commands) -> None:
     putting.add_argument("--amount", metavar="AMOUNT", help="taken off, such as 5.00")
     putting.add_argument("--free-shipping", action="store_true", help="the shipping is taken off")
     putting.add_argument("--minimum", metavar="AMOUNT", help="the least price of the goods")
-    putting.add_argument("--from", dest="start", type=_instant, default=0, metavar="TIME", help=f"such as {_TIMES}")
-    putting.add_argument("--until", type=_instant, metavar="TIME", help="the first instant after it")
+    putting.add_argument("--from", dest="start", type=instant, default=0, metavar="TIME", help=f"such as {TIMES}")
+    putting.add_argument("--until", type=instant, metavar="TIME", help="the first instant after it")
     putting.add_argument(
         "--sku", dest="skus", action="append", default=[], metavar="SKU", help="only of these; repeatable"
     )
@@ -167,12 +166,3 @@ def _uses(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= STOCK_MAX):
         raise argparse.ArgumentTypeError(f"must be a number from 0 to {STOCK_MAX:,}, not {text!r}")
     return int(text)
-
-
-def _instant(text: str) -> int:
-    from cart.catalog.price_periods import read_instant
-
-    try:
-        return read_instant(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a time with its offset, such as {_TIMES}, not {text!r}") from None

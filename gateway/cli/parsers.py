@@ -67,6 +67,19 @@ def positive(most: int) -> Callable[[str], int]:
     return parse
 
 
+TIMES: Final = "2026-11-27T06:00Z or 2026-11-27T07:00+01:00"
+
+
+def instant(text: str) -> int:
+    """The type of an argument that is a time with its offset, in Unix milliseconds."""
+    from cart.catalog.price_periods import read_instant
+
+    try:
+        return read_instant(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a time with its offset, such as {TIMES}, not {text!r}") from None
+
+
 def finish(parser: argparse.ArgumentParser, run: object, settings: Sequence[str], *, has_json: bool = False) -> None:
     """Add the options that a command has in common with others, and the function that runs it."""
     if has_json:

@@ -6,12 +6,11 @@ import argparse
 from typing import Final
 
 from gateway.cli.messages import say
-from gateway.cli.parsers import STORE_TLS, Commands, Parser, finish, read_settings
+from gateway.cli.parsers import STORE_TLS, TIMES, Commands, Parser, finish, instant, read_settings
 
 _SETTINGS: Final = (
     *("config", "data_dir", "store_url", *STORE_TLS, "search", "search_url", "log_format", "log_level"),
 )
-_TIMES: Final = "2026-11-27T06:00Z or 2026-11-27T07:00+01:00"
 
 
 def add_parser(commands: Commands) -> None:
@@ -103,8 +102,8 @@ def _add_clear(verbs: Commands) -> None:
 
 
 def _add_time(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="start", type=_instant, required=True, metavar="TIME", help=f"such as {_TIMES}")
-    parser.add_argument("--until", type=_instant, required=True, metavar="TIME", help="the first instant after it")
+    parser.add_argument("--from", dest="start", type=instant, required=True, metavar="TIME", help=f"such as {TIMES}")
+    parser.add_argument("--until", type=instant, required=True, metavar="TIME", help="the first instant after it")
     parser.add_argument(
         "--replace", action="store_true", help="remove scheduled prices that overlap with it (default: refuse it then)"
     )
@@ -140,12 +139,3 @@ def _clear(args: argparse.Namespace) -> int:
     from gateway.commands.prices import clear_prices
 
     return clear_prices(read_settings(args), args.skus, say=say)
-
-
-def _instant(text: str) -> int:
-    from cart.catalog.price_periods import read_instant
-
-    try:
-        return read_instant(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a time with its offset, such as {_TIMES}, not {text!r}") from None
