@@ -63,10 +63,11 @@ class Pricing:
             return PricedCart(lines=read.lines, shipping=tariff.flat_price, is_limited=read.is_limited)
         terms = Conditions(products, cart.currency, now, method, country, is_quote)
         priced = await self._charged(read.lines, read, terms)
-        if not read.is_scheduled:
+        lowest_lines = _at_lowest(read.lines, products, now) if read.is_scheduled else read.lines
+        if lowest_lines == read.lines:  # no change is near
             return priced
         try:
-            lowest = await self._charged(_at_lowest(read.lines, products, now), read, terms)
+            lowest = await self._charged(lowest_lines, read, terms)
         except ShippingNotOffered:  # for goods of so low a price
             return priced
         if expected is not None:
