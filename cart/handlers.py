@@ -26,8 +26,8 @@ from cart.errors import (
 )
 from cart.idempotency import keyed
 from cart.ids import SKU_RULE, new_cart_id, new_own_cart_id, parse_cart_id, parse_sku
-from cart.line_holds import NO_HOLDS, LineHolds, is_held_at_carts
-from cart.model import STALE_PRICES, Cart, CartId, Limits, Line, Product, Sku
+from cart.line_holds import NO_HOLDS, LineHolds
+from cart.model import NO_TERMS, STALE_PRICES, Cart, CartId, Limits, Line, Product, Sku
 from cart.ports import SEVERAL_CURRENCIES, CartHolds, Carts, PriceBook, Write
 from cart.stock_watch import NONE_SHORT, StockWatch
 from cart.timestamps import unix_ms
@@ -406,7 +406,13 @@ class CartHandlers:
         """The SKUs whose units may be held for the cart."""
         if self._holds is None or cart.status != "open":
             return ()
-        return [line.sku for line in cart.lines if is_held_at_carts(products.get(line.sku))]
+        held: list[Sku] = []
+        for line in cart.lines:
+            product = products.get(line.sku)
+            # Nearly all products have no terms at all.
+            if product is not None and product.terms is not NO_TERMS and product.terms.hold_at_cart > 0:
+                held.append(line.sku)
+        return held
 
 
 def _has_all(products: Mapping[Sku, Product], cart: Cart) -> bool:

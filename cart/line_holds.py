@@ -27,6 +27,9 @@ class LineHolds:
 
     async def follow(self, cart: Cart, skus: Collection[Sku], *, merged: CartId | None = None) -> None:
         """Hold the units that the lines of these SKUs have after a write, and free the others."""
+        current = self._prices.current
+        if all(sku in current and not is_held_at_carts(current[sku]) for sku in skus):
+            return
         try:
             await self._follow(cart, skus, merged)
         except Exception as error:  # noqa: BLE001 - raised again unless it is an outage

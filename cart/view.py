@@ -10,7 +10,7 @@ import msgspec
 from cart import responses
 from cart.coupons import CouponFault, Goods, code_of, is_coupon
 from cart.line_holds import NO_HOLDS
-from cart.model import Cart, Line, Money, Product, Sku
+from cart.model import NO_TERMS, Cart, Line, Money, Product, Sku
 from cart.ports import LineHold
 from cart.responses import CartLineWarning, Discount, RefusedCoupon
 from cart.stock_watch import NONE_SHORT
@@ -112,7 +112,7 @@ def _render_lines(cart: Cart, products: Mapping[Sku, Product], notes: _Notes) ->
             or product.price != line.quoted
             or product.currency != currency
             or (is_noted and (line.sku in short or line.sku in holds))
-            or 0 < product.terms.per_shopper < quantity
+            or (product.terms is not NO_TERMS and 0 < product.terms.per_shopper < quantity)
         ):
             if is_coupon(line.sku):
                 coupon = line.sku
