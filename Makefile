@@ -12,6 +12,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The checkers of deploy/ and the maker of the documentation site have environments of their own.
+DEPLOY_VENV := .venv-deploy
+DOCS_VENV := .venv-docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
@@ -59,6 +62,17 @@ $(VENV)/.aws: requirements/aws.txt $(VENV)/.run
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(call install,requirements/dev.txt,what Peakgate is tested with)
+	@touch $@
+
+$(DEPLOY_VENV)/.made: requirements/deploy.txt | $(BIN)/python
+	@test -x $(DEPLOY_VENV)/bin/python || $(PYTHON) -m venv $(DEPLOY_VENV)
+	@echo "Installing the checkers of deploy/ ($$(grep -c == requirements/deploy.txt) packages)"
+	@$(DEPLOY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/deploy.txt
+	@touch $@
+
+$(DOCS_VENV)/.made: requirements/docs.txt | $(BIN)/python
+	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/docs.txt
 	@touch $@
 
 # --- run and test ----------------------------------------------------------------------------------------------------
@@ -122,6 +136,10 @@ check: $(VENV)/.dev ## Formatting, lint, types, import directions, dependencies,
 	$(BIN)/deptry .
 	$(BIN)/hadolint Dockerfile
 
+.PHONY: check-deploy
+check-deploy: $(VENV)/.dev $(DEPLOY_VENV)/.made ## Check deploy/: templates, charts, dashboards, rules, pipelines, by their linters and by tests.
+	@deploy/check
+
 .PHONY: fix
 fix: $(VENV)/.dev ## Format, and mend what the linter can mend.
 	$(BIN)/ruff check --fix .
@@ -137,6 +155,8 @@ lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/*.tx
 		--constraints requirements/run.txt pyproject.toml
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dev.txt --group dev --extra aws \
 		--constraints requirements/aws.txt pyproject.toml
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/deploy.txt --group deploy
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/docs.txt --group docs
 	echo 'mypy' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/compile.txt --constraints requirements/dev.txt -
 
 .PHONY: wheels
