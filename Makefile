@@ -15,6 +15,9 @@ BIN := $(VENV)/bin
 # The checkers of deploy/ and the maker of the documentation site have environments of their own.
 DEPLOY_VENV := .venv-deploy
 DOCS_VENV := .venv-docs
+MERMAID := 11.12.0
+# The maker of the site tells of its successor at each build (docs/adr/0079-the-site-is-made-by-mkdocs.md).
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
@@ -73,6 +76,9 @@ $(DEPLOY_VENV)/.made: requirements/deploy.txt | $(BIN)/python
 $(DOCS_VENV)/.made: requirements/docs.txt | $(BIN)/python
 	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
 	@$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/docs.txt
+	@if command -v npm >/dev/null; then cd $(DOCS_VENV) && npm pack --silent mermaid@$(MERMAID) >/dev/null \
+		&& tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz; \
+		else echo "No npm here: the site's diagrams will load their script from a CDN"; fi
 	@touch $@
 
 # --- run and test ----------------------------------------------------------------------------------------------------
@@ -128,13 +134,14 @@ test-compiled: compiled ## Run the unit, contract and property tests against the
 	@$(MAKE) interpreted
 
 .PHONY: check
-check: $(VENV)/.dev ## Formatting, lint, types, import directions, dependencies, Dockerfile.
+check: $(VENV)/.dev $(DOCS_VENV)/.made ## Formatting, lint, types, import directions, dependencies, Dockerfile, links of the documentation.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/hadolint Dockerfile
+	@$(MAKE) docs
 
 .PHONY: check-deploy
 check-deploy: $(VENV)/.dev $(DEPLOY_VENV)/.made ## Check deploy/: templates, charts, dashboards, rules, pipelines, by their linters and by tests.
@@ -158,6 +165,11 @@ lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/*.tx
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/deploy.txt --group deploy
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/docs.txt --group docs
 	echo 'mypy' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/compile.txt --constraints requirements/dev.txt -
+
+.PHONY: docs
+docs: $(VENV)/.run $(DOCS_VENV)/.made ## Build the documentation as a site into site/, with search and the reference.
+	@$(MKDOCS) build >build-docs.log 2>&1 || { grep -v ^INFO build-docs.log >&2; exit 1; }
+	@rm build-docs.log && echo "Built site/index.html; to read it: python3 -m http.server --directory site 8000"
 
 .PHONY: wheels
 wheels: $(VENV)/.dev ## Build two wheels into dist/: a plain one, and one of this platform with compiled modules.

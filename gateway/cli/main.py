@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StaleBuild as error:
         say(str(error))
         return EX_UNAVAILABLE
-    args = _parser(words).parse_args(words)
+    args = command_parser(words).parse_args(words)
     # Settings that cannot be read are reported in the format that they ask for, where that is clear.
     wants_json = (flags(args).get("log_format") or os.environ.get(f"{PREFIX}LOG_FORMAT")) == "json"
     configure("json" if wants_json else "text", "warning")
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def command_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of these words: of all commands, and with the options of the one that they name."""
     parser = Parser(
         prog="peakgate",
         description="The front door and the till of a shop: carts, checkout and orders behind one fast gateway.",
