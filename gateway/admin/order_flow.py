@@ -10,17 +10,24 @@ from cart.currencies import MINOR_DIGITS
 from checkout.order import Order
 from checkout.order_status import OrderStatus
 from checkout.shop_counts import Counts, ShopCounts
+from gateway.admin.histogram import Histogram
 from gateway.metrics import Metric, Sample
 
+# Upper bounds in seconds, from a worker that is idle to an order that waits out an outage of a service.
+COMPLETION_BOUNDS: Final = (1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 _ACCEPTED: Final = (OrderStatus.ACCEPTED.value, "")
 
 
 class OrderFlow:
-    """An `OrderObserver` that counts the changes stored by this worker: orders by status and reason, money by currency."""
+    """An `OrderObserver` that counts the changes stored by this worker: orders by status and reason, money by currency.
+
+    And the time of each completed order since it was accepted.
+    """
 
     def __init__(self) -> None:
         self._orders: Counter[tuple[str, str]] = Counter()
         self._money: Counter[tuple[str, str]] = Counter()
+        self._completion = Histogram(COMPLETION_BOUNDS)
 
     def accepted(self, order: Order) -> None:
         """See `OrderObserver.accepted`."""
@@ -33,6 +40,9 @@ class OrderFlow:
             self._orders[after.status.value, after.reason.value if after.reason else ""] += 1
             if after.status in {OrderStatus.COMPLETED, OrderStatus.CANCELLED}:
                 self._money[after.status.value, after.currency] += after.total
+            if after.status is OrderStatus.COMPLETED:
+                # Clocks of two machines may differ by more than a fast order takes.
+                self._completion.add(max(0, after.updated_at - after.created_at) / 1000)
         if refunded := after.refunded - before.refunded:
             self._money["refunded", after.currency] += refunded
 
@@ -67,6 +77,12 @@ class OrderFlow:
                 Sample({"became": what, "currency": currency}, _major(minor, currency))
                 for (what, currency), minor in sorted(self._money.items())
             ],
+        )
+        yield Metric(
+            "peakgate_order_completion_seconds",
+            "Time of completed orders from accepted to completed.",
+            "histogram",
+            self._completion.samples({}),
         )
 
 

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 from typing import Any, Final
 
 from checkout.ports.step_observer import StepResult
-from gateway.metrics import Metric, Sample
+from gateway.admin.histogram import Histogram
+from gateway.metrics import Metric
 
 # Upper bounds in seconds, from a step in the store to a service that uses up its deadline and its retries.
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_BOUND_LABELS: Final = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 
 
 class StepTimes:
     """A `StepObserver` that counts calls by step, result and time."""
 
     def __init__(self) -> None:
-        self._stats: dict[tuple[str, StepResult], _Times] = {}
+        self._stats: dict[tuple[str, StepResult], Histogram] = {}
 
     def step_called(self, step: str, seconds: float, result: StepResult) -> None:
         """See `StepObserver.step_called`."""
         times = self._stats.get((step, result))
         if times is None:
-            times = self._stats[step, result] = _Times()
-        times.by_bound[bisect_left(BOUNDS, seconds)] += 1
-        times.seconds += seconds
+            times = self._stats[step, result] = Histogram(BOUNDS)
+        times.add(seconds)
 
     def snapshot(self) -> Mapping[str, Any]:
         """See `gateway.metrics.Observed`: of each step its calls, and their mean time in milliseconds."""
@@ -45,27 +42,9 @@ class StepTimes:
             "peakgate_order_step_seconds",
             "Time of a call of an order's step with its retries, by step and result: done, declined, failed.",
             "histogram",
-            [sample for (step, result), times in sorted(self._stats.items()) for sample in times.samples(step, result)],
+            [
+                sample
+                for (step, result), times in sorted(self._stats.items())
+                for sample in times.samples({"step": step, "result": result})
+            ],
         )
-
-
-class _Times:
-    """Calls of one step with one result."""
-
-    __slots__ = ("by_bound", "seconds")
-
-    def __init__(self) -> None:
-        self.by_bound = [0] * len(_BOUND_LABELS)
-        self.seconds = 0.0
-
-    @property
-    def count(self) -> int:
-        return sum(self.by_bound)
-
-    def samples(self, step: str, result: StepResult) -> list[Sample]:
-        labels = {"step": step, "result": result}
-        buckets = zip(_BOUND_LABELS, accumulate(self.by_bound), strict=True)
-        return [
-            *(Sample({**labels, "le": le}, float(total)) for le, total in buckets),
-            Sample({**labels, "sum": ""}, self.seconds),
-        ]

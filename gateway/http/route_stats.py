@@ -1,4 +1,4 @@
-"""Statistics of routes: responses by status, and their times."""
+"""Statistics of routes: responses by status and by problem, and their times."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ BOUNDS: Final[Sequence[float]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 
 
 class RouteStats:
-    """Responses of one endpoint by status, and their times."""
+    """Responses of one endpoint by status and by the slug of their problem, and their times."""
 
-    __slots__ = ("by_bound", "by_status", "seconds")
+    __slots__ = ("by_bound", "by_problem", "by_status", "seconds")
 
     def __init__(self) -> None:
         self.by_status: dict[int, int] = {}
+        self.by_problem: dict[str, int] = {}
         self.by_bound = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
 
@@ -34,6 +35,11 @@ class RouteStats:
             index += 1
         self.by_bound[index] += 1
         self.seconds += elapsed_s
+
+    def add_problem(self, slug: str) -> None:
+        """Count the problem that a counted response tells."""
+        by_problem = self.by_problem
+        by_problem[slug] = by_problem.get(slug, 0) + 1
 
 
 class Counted(Protocol):
@@ -68,7 +74,7 @@ class RouteStatsTable:
         }
 
     def metrics(self) -> Iterable[Metric]:
-        """Responses by route and status, and response times by route."""
+        """Responses by route and status, and by route and problem; response times by route."""
         used = [(route, stats) for route, stats in self._stats.items() if stats.by_status]
         yield Metric(
             "peakgate_requests_total",
@@ -78,6 +84,16 @@ class RouteStatsTable:
                 Sample({"method": method, "route": path, "status": str(status)}, count)
                 for (method, path), stats in used
                 for status, count in stats.by_status.items()
+            ],
+        )
+        yield Metric(
+            "peakgate_problems_total",
+            "Responses that tell a problem, by route and the slug of its type.",
+            "counter",
+            [
+                Sample({"method": method, "route": path, "problem": slug}, count)
+                for (method, path), stats in used
+                for slug, count in stats.by_problem.items()
             ],
         )
         yield Metric(

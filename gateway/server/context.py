@@ -119,6 +119,8 @@ class ServerContext:
         """The same for a response that began so many seconds after its request."""
         try:
             endpoint.stats.add(response.status, elapsed_s)
+            if response.problem is not None:
+                endpoint.stats.add_problem(response.problem.slug)
         except Exception as error:  # noqa: BLE001 - the response is sent all the same
             FAILURES.add("the statistics of routes", error)
         if self.access_log is not None:

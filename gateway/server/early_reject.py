@@ -66,7 +66,8 @@ class EarlyReject:
         if endpoint.early_reject is None or not self._shedding.sheds_all(endpoint.early_reject.criticality):
             return None
         self._shedding.shed[endpoint.early_reject.criticality] += 1
-        endpoint.stats.add(503, 0.0)
+        endpoint.stats.add(problems.OVERLOADED.status, 0.0)
+        endpoint.stats.add_problem(problems.OVERLOADED.slug)
         name = self._server.ids.next()
         request_id = name.encode()
         # Spread by request: the client is unknown, and those behind one balancer must not return all at once.

@@ -54,7 +54,9 @@ async def test_a_plain_get_is_rejected_as_by_the_layer() -> None:
             assert response.json()["instance"] == dict(response.headers)["X-Request-Id"]
         assert shedding.shed[3] == 3
         assert server.finished == []
-        assert server.edge.router.find("GET", "/plain")[0].stats.by_status[503] == 3
+        stats = server.edge.router.find("GET", "/plain")[0].stats
+        assert stats.by_status[503] == 3
+        assert stats.by_problem == {"overloaded": 3}
 
 
 async def test_critical_requests_and_endpoints_without_early_rejection_are_served() -> None:

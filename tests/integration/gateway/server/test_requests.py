@@ -100,6 +100,14 @@ async def test_a_request_begun_behind_a_whole_one_is_given_up_too() -> None:
         await refused_with(client, 408, "request-timeout")
 
 
+async def test_the_problem_of_a_response_is_counted_for_its_route() -> None:
+    async with small_server() as server, await server.client() as client:
+        assert (await client.request(get("/nowhere"))).problem == "not-found"
+        assert (await client.request(get("/plain"))).status == 200
+        assert server.edge.router.find("GET", "/nowhere")[0].stats.by_problem == {"not-found": 1}
+        assert server.edge.router.find("GET", "/plain")[0].stats.by_problem == {}
+
+
 async def test_an_idle_connection_is_closed_after_a_while_without_a_word() -> None:
     async with small_server(keepalive_s=0.05) as server:
         async with await server.client() as client:

@@ -56,6 +56,21 @@ def test_orders_are_counted_by_status_and_reason_and_money_by_currency() -> None
     assert flow.snapshot()["orders"]["cancelled (out_of_stock)"] == 1
 
 
+def test_the_time_from_accepted_to_completed_is_counted() -> None:
+    flow, order = OrderFlow(), an_order()
+    for status in MOVES:
+        moved = order.moved(status, at=order.created_at + 4_000)
+        flow.changed(order, moved)
+        order = moved
+
+    counted = values(flow.metrics())
+
+    assert counted["peakgate_order_completion_seconds", "2.5"] == 0
+    assert counted["peakgate_order_completion_seconds", "5"] == 1
+    assert counted["peakgate_order_completion_seconds", "+Inf"] == 1
+    assert counted["peakgate_order_completion_seconds", ""] == 4.0
+
+
 def shop_counts(services: FakeServices, queue: Any, *, may_count: bool = True) -> ShopCounts:
     async def answer() -> bool:
         return may_count

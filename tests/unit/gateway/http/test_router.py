@@ -8,6 +8,7 @@ import pytest
 
 from gateway.http.endpoint import Endpoint
 from gateway.http.message import Request, Response, resolve
+from gateway.http.route_stats import RouteStatsTable
 from gateway.http.router import Router
 
 
@@ -91,6 +92,22 @@ def test_answers_are_counted_by_status() -> None:
     for status in (200, 200, 404):
         endpoint.stats.add(status, 0.002)
     assert endpoint.stats.by_status == {200: 2, 404: 1}
+
+
+def test_problems_are_counted_beside_the_statuses() -> None:
+    table = RouteStatsTable()
+    stats = table.of("POST", "/v1/checkout")
+    for slug in ("out-of-stock", "out-of-stock", "cart-closed"):
+        stats.add(409, 0.002)
+        stats.add_problem(slug)
+    samples = {
+        (metric.name, sample.labels.get("problem")): sample.value
+        for metric in table.metrics()
+        for sample in metric.samples
+    }
+    assert samples["peakgate_requests_total", None] == 3
+    assert samples["peakgate_problems_total", "out-of-stock"] == 2
+    assert samples["peakgate_problems_total", "cart-closed"] == 1
 
 
 def test_a_path_below_a_prefix_goes_to_the_nearest_one() -> None:
