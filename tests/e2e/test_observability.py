@@ -44,7 +44,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert shop.check_out(shop.cart_of(_85123A=1)).status == 202
         assert shop.call("GET", "/v1/nowhere").status == 404
         shop.call("GET", "/v1/products")
-        wanted = ("peakgate_audit_orders{", 'peakgate_order_changes_total{reason="",status="completed"', "peakgate_orders{")
+        wanted = (
+            "peakgate_audit_orders{",
+            'peakgate_order_changes_total{reason="",status="completed"',
+            "peakgate_orders{",
+        )
         yield eventually(
             lambda: str(shop.admin("GET", "/metrics").body), lambda text: all(each in text for each in wanted)
         )
