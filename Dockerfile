@@ -25,6 +25,7 @@ COPY checkout/ checkout/
 COPY store/ store/
 COPY primitives/ primitives/
 COPY benchmarks/ benchmarks/
+COPY docs/runbooks/ docs/runbooks/
 RUN PEAKGATE_COMPILE=1 /opt/build/bin/pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --no-deps /dist/*.whl
 

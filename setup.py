@@ -6,10 +6,15 @@ they may be written.
 """
 
 import os
+import shutil
 import tomllib
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+
+# The console shows the runbooks; a wheel has no docs/.
+RUNBOOKS = "gateway/admin/console/runbooks"
 
 
 def _extensions() -> list[Extension]:
@@ -22,4 +27,14 @@ def _extensions() -> list[Extension]:
     return mypycify(project["tool"]["peakgate"]["compiled"], opt_level="3", debug_level="0", group_name="peakgate")
 
 
-setup(ext_modules=_extensions())
+class BuildWithRunbooks(build_py):
+    """Copies the runbooks of docs/ into the package."""
+
+    def run(self) -> None:
+        """Build, then copy; an editable install reads the originals."""
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree("docs/runbooks", Path(self.build_lib) / RUNBOOKS, dirs_exist_ok=True)
+
+
+setup(ext_modules=_extensions(), cmdclass={"build_py": BuildWithRunbooks})

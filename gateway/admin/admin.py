@@ -15,6 +15,8 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from gateway.admin.act_log import ActLog, AdminHandler
+from gateway.admin.console.routes import ConsoleRoutes
+from gateway.admin.console.sampler import Sampler
 from gateway.admin.coupon_routes import CouponRoutes
 from gateway.admin.metrics_page import metrics_page
 from gateway.admin.order_routes import OrderRoutes
@@ -67,6 +69,7 @@ class Admin:
     runtime: RuntimeDirectory
     token: str
     replace_workers: Callable[[], None]
+    sampler: Sampler
     expose_metrics: bool = False
     # Reads the metrics and nothing else; there is none where it is empty.
     metrics_token: str = ""
@@ -78,7 +81,8 @@ class Admin:
         )
         app.add_routes(
             [
-                web.get("/", self._page),
+                *ConsoleRoutes(self.sampler, version=self.status.version).routes(),
+                web.get("/plain", self._page),
                 web.get("/metrics", self._metrics),
                 web.get("/admin/v1/status", self._status),
                 web.post("/admin/v1/reload", self._reload),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 Status = Mapping[str, Any]
 # The states of a breaker and of an upstream's target that need no alert.
@@ -18,11 +19,29 @@ OLD_EVENTS_S = 60.0
 OLD_QUEUE_S = 300.0
 
 
+# Anything that changes while an alert goes on: numbers, and the workers that have noticed it.
+_CHANGING: Final = re.compile(r" in workers? [0-9a-z, ]+|[0-9][0-9.,]*")
+# Runbooks of breakers; those of upstreams and Regions have none of their own.
+_BREAKERS: Final = {
+    "payment": "payment-away",
+    "shipping": "payment-away",
+    "queue": "queue-away",
+    "archive": "archive-behind",
+    "sns": "webhooks-late",
+}
+
+
 class Alert(NamedTuple):
-    """One alert. `alarm`: shoppers may be affected; `note`: for information."""
+    """One alert. `alarm`: shoppers may be affected; `note`: for information. `runbook` is a page of docs/runbooks/."""
 
     level: Literal["alarm", "note"]
     text: str
+    runbook: str = ""
+
+    @property
+    def topic(self) -> str:
+        """The part of the text that stays the same while the alert goes on."""
+        return _CHANGING.sub("", self.text)
 
 
 def find_alerts(status: Status) -> Sequence[Alert]:
@@ -36,6 +55,7 @@ def find_alerts(status: Status) -> Sequence[Alert]:
         *_target_alerts(status),
         *_room_alerts(status),
         *_limit_alerts(status),
+        *_audit_alerts(status),
         *_order_alerts(status),
         *_sink_alerts(status),
         *_issuer_alerts(status),
@@ -64,42 +84,56 @@ def _parts(status: Status, part: str) -> Iterator[tuple[str, Mapping[str, Any]]]
 def _reload_alerts(status: Status) -> Iterator[Alert]:
     last = status["last_reload"]
     if last is not None and last["outcome"] == "rejected":
-        yield Alert("alarm", "The last reload was rejected; the policies before it stay active")
+        yield Alert(
+            "alarm", "The last reload was rejected; the policies before it stay active", "configuration-rejected"
+        )
     if last is not None and last["lagging_workers"]:
-        yield Alert("alarm", f"The last reload has not reached worker {', '.join(last['lagging_workers'])} yet")
+        yield Alert(
+            "alarm",
+            f"The last reload has not reached worker {', '.join(last['lagging_workers'])} yet",
+            "configuration-rejected",
+        )
     if changed := status["policies"]["needs_restart"]:
-        yield Alert("note", f"Settings of the file that need a restart: {', '.join(changed)}")
+        yield Alert("note", f"Settings of the file that need a restart: {', '.join(changed)}", "configuration-rejected")
 
 
 def _worker_alerts(status: Status) -> Iterator[Alert]:
     for worker in status["workers"]:
         name, digest = worker["name"], worker["digest"]
         if worker["state"] != "ready":
-            yield Alert("note", f"Worker {name} is {worker['state']}")
+            yield Alert("note", f"Worker {name} is {worker['state']}", "gateway-down")
         elif not worker["responds"]:
-            yield Alert("alarm", f"Worker {name} {worker['no_reply_because']}")
+            yield Alert("alarm", f"Worker {name} {worker['no_reply_because']}", "gateway-down")
         elif digest != status["policies"]["digest"]:
-            yield Alert("alarm", f"Worker {name} has other policies: {digest}")
+            yield Alert("alarm", f"Worker {name} has other policies: {digest}", "gateway-down")
         if worker["restarts"]:
-            yield Alert("note", f"Worker {worker['service']} died {_times(worker['restarts'])} since the start")
+            yield Alert(
+                "note", f"Worker {worker['service']} died {_times(worker['restarts'])} since the start", "gateway-down"
+            )
     for control in status["control"]:
         if control["restarts"]:
-            yield Alert("note", f"The control process died {_times(control['restarts'])} since the start")
+            yield Alert(
+                "note", f"The control process died {_times(control['restarts'])} since the start", "gateway-down"
+            )
 
 
 def _task_alerts(status: Status) -> Iterator[Alert]:
     for worker, name, task in named(status, "background"):
         if not task["is_running"] and task["last_error"] is not None:
-            yield Alert("alarm", f"Background task {name} of worker {worker} died: {task['last_error']}")
+            yield Alert(
+                "alarm", f"Background task {name} of worker {worker} died: {task['last_error']}", "gateway-down"
+            )
         elif task["restarts"]:
-            yield Alert("note", f"Background task {name} of worker {worker} died {_times(task['restarts'])}")
+            yield Alert(
+                "note", f"Background task {name} of worker {worker} died {_times(task['restarts'])}", "gateway-down"
+            )
 
 
 def _shedding_alerts(status: Status) -> Iterator[Alert]:
     pressures = {worker: stats.get("pressure") or 0 for worker, stats in _parts(status, "shedding")}
     if at_work := [worker for worker, pressure in pressures.items() if pressure > 0]:
         most = max(pressures.values())
-        yield Alert("alarm", f"Load is being shed, up to {most:.0%} of requests, in {_workers(at_work)}")
+        yield Alert("alarm", f"Load is being shed, up to {most:.0%} of requests, in {_workers(at_work)}", "overload")
 
 
 def _limit_alerts(status: Status) -> Iterator[Alert]:
@@ -108,7 +142,14 @@ def _limit_alerts(status: Status) -> Iterator[Alert]:
         if limits.get("local_for_s") is not None:
             alone.setdefault(limits.get("local_because") or "no reason given", []).append(worker)
     for reason, workers in alone.items():
-        yield Alert("alarm", f"Rate limits run without the store in {_workers(workers)}: {reason}")
+        yield Alert("alarm", f"Rate limits run without the store in {_workers(workers)}: {reason}", "store-away")
+
+
+def _audit_alerts(status: Status) -> Iterator[Alert]:
+    for _, audit in _parts(status, "audit"):
+        if findings := sum(audit.get("findings", {}).values()):
+            text = f"The books do not agree, {findings:,} finding{'s' if findings > 1 else ''}: peakgate audit"
+            yield Alert("alarm", text, "oversell-suspected")
 
 
 def _order_alerts(status: Status) -> Iterator[Alert]:
@@ -119,28 +160,38 @@ def _order_alerts(status: Status) -> Iterator[Alert]:
         yield Alert(
             "alarm",
             f"{orders:,} order{'s need' if orders > 1 else ' needs'} attention: peakgate orders list --state attention",
+            "orders-need-attention",
         )
     if dead_letters:
         letters = f"{dead_letters:,} dead letter{'s' if dead_letters > 1 else ''}"
-        yield Alert("note", f"{letters} of the order queue: peakgate orders dead list")
+        yield Alert("note", f"{letters} of the order queue: peakgate orders dead list", "dead-letters")
     for _, shop in _parts(status, "shop"):
         if (shop.get("outbox_age_s") or 0) >= OLD_OUTBOX_S:
             yield Alert(
                 "alarm",
                 f"{shop['outbox']:,} messages are not in the order queue yet, the oldest for {shop['outbox_age_s']:.0f} s",
+                "queue-away",
             )
         if (shop.get("queue_age_s") or 0) >= OLD_QUEUE_S:
-            yield Alert("note", f"The oldest message in the order queue is {shop['queue_age_s']:.0f} s old")
+            yield Alert(
+                "note", f"The oldest message in the order queue is {shop['queue_age_s']:.0f} s old", "orders-late"
+            )
 
 
 def _sink_alerts(status: Status) -> Iterator[Alert]:
     for _, endpoint, stats in named(status, "webhooks"):
         if stats.get("disabled"):
-            yield Alert("note", f"Webhooks to {endpoint} are disabled ({stats['disabled']}): peakgate webhooks list")
+            yield Alert(
+                "note",
+                f"Webhooks to {endpoint} are disabled ({stats['disabled']}): peakgate webhooks list",
+                "webhooks-late",
+            )
     for _, sink, stats in named(status, "event_relays"):
         if (stats.get("oldest_age_s") or 0) >= OLD_EVENTS_S:
             yield Alert(
-                "note", f"{stats['waiting']:,} events wait for {sink}, the oldest for {stats['oldest_age_s']:.0f} s"
+                "note",
+                f"{stats['waiting']:,} events wait for {sink}, the oldest for {stats['oldest_age_s']:.0f} s",
+                "archive-behind" if sink == "archive" else "webhooks-late",
             )
 
 
@@ -165,7 +216,9 @@ def _breaker_alerts(status: Status) -> Iterator[Alert]:
     for (name, state, reason), workers in seen.items():
         # A ramping breaker rejects fewer calls every second.
         yield Alert(
-            "note" if state == RAMPING else "alarm", _text(f"The breaker of {name} is {state}", workers, reason)
+            "note" if state == RAMPING else "alarm",
+            _text(f"The breaker of {name} is {state}", workers, reason),
+            "store-away" if name.partition("@")[0] == "store" else _BREAKERS.get(name, ""),
         )
 
 

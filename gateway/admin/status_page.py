@@ -92,7 +92,7 @@ def _headline(alerts: Sequence[Alert]) -> str:
 
 
 def _alert_list(alerts: Sequence[Alert]) -> str:
-    items = "".join(f'<li class="{level}"><b>{level}</b>{escape(text)}</li>\n' for level, text in alerts)
+    items = "".join(f'<li class="{level}"><b>{level}</b>{escape(text)}</li>\n' for level, text, _ in alerts)
     return f'<ul class="alerts" aria-label="Alerts">\n{items}</ul>' if alerts else ""
 
 

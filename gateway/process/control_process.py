@@ -21,6 +21,7 @@ from aiohttp import web
 
 from gateway.admin.admin import Admin
 from gateway.admin.background_stats import BackgroundStats
+from gateway.admin.console.sampler import Sampler
 from gateway.admin.reloader import Reloader, settings_of_start
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
@@ -72,12 +73,15 @@ async def _serve(
     async with AsyncExitStack() as stack:
         if listener is not None:
             status = Status(workers, runtime, reloader, version=VERSION, background=BackgroundStats(tasks))
+            sampler = Sampler(status)
+            stack.push_async_callback(tasks.start("console", sampler.run).close)
             admin = Admin(
                 status,
                 workers,
                 runtime,
                 console.token,
                 _replacing(parent),
+                sampler,
                 expose_metrics=console.expose_metrics,
                 metrics_token=console.metrics_token,
             )

@@ -158,7 +158,7 @@ def test_without_the_token_nothing_is_shown(shared_shop: RunningShop) -> None:
 
 
 def test_the_page_shows_the_workers(shared_shop: RunningShop) -> None:
-    page = shared_shop.admin("GET", "/")
+    page = shared_shop.admin("GET", "/plain")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert all(str(pid) in page.body for pid in shared_shop.worker_pids())
 
@@ -343,7 +343,7 @@ def test_metrics_and_page_of_all_parts_can_be_read(shared_shop: RunningShop) -> 
     ]
     assert len(samples) == len(set(samples))
     assert any(each.labels["route"] == "/v1/products" for each in families["peakgate_requests"].samples)
-    page = shared_shop.admin("GET", "/").body
+    page = shared_shop.admin("GET", "/plain").body
     assert all(title in page for title in ("Circuit breakers", "Load shedding", "Response cache", "Degraded responses"))
 
 

@@ -270,7 +270,7 @@ def test_a_file_with_faults_changes_nothing_and_reports_all_of_them(gate: Runnin
         status = gate.admin("GET", "/admin/v1/status").body
         assert (status["policies"]["digest"], status["last_reload"]["outcome"]) == (digest, "rejected")
         eventually(lambda: count(gate, "peakgate_last_reload_rejected"), lambda found: found == 1)
-        page = html.unescape(gate.admin("GET", "/").body)
+        page = html.unescape(gate.admin("GET", "/plain").body)
         assert all(fault in page for fault in refused.body["errors"])
         policies_of(gate).write_text(LIMIT % 200)
         os.kill(gate.pid, signal.SIGHUP)

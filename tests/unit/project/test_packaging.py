@@ -24,6 +24,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "docs/runbooks", source / "docs/runbooks")
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(wheels)!r})"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
     (wheel,) = wheels.iterdir()
@@ -35,7 +36,8 @@ def test_every_file_of_a_package_is_shipped_and_of_the_benchmarks_the_replay_onl
     files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
     files.add(ROOT / "benchmarks/__init__.py")
 
-    assert shipped == {str(path.relative_to(ROOT)) for path in files if path.suffix not in {".pyc", ".so"}}
+    runbooks = {f"gateway/admin/console/runbooks/{path.name}" for path in (ROOT / "docs/runbooks").iterdir()}
+    assert shipped == {str(path.relative_to(ROOT)) for path in files if path.suffix not in {".pyc", ".so"}} | runbooks
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin.admin import Admin
+from gateway.admin.console.sampler import Sampler
 from gateway.admin.reloader import Reloader
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
@@ -56,7 +57,7 @@ class Desk:
 def admin_of(file: Path, workers: Workers, runtime: RuntimeDirectory, *, replaced: list[str], **more: Any) -> Admin:
     reloader = Reloader(file, workers, runtime, started_with={})
     status = Status(workers, runtime, reloader, version="1.2.3")
-    return Admin(status, workers, runtime, TOKEN, lambda: replaced.append("asked"), **more)
+    return Admin(status, workers, runtime, TOKEN, lambda: replaced.append("asked"), Sampler(status), **more)
 
 
 @pytest.fixture
@@ -76,6 +77,9 @@ EVERYTHING = [
         ("GET", path)
         for path in (
             "/",
+            "/plain",
+            "/console/history",
+            "/console/stream",
             "/metrics",
             "/admin/v1/status",
             "/admin/v1/orders/attention",
@@ -168,7 +172,7 @@ async def test_a_worker_that_does_not_reply_is_shown_and_delays_no_other(
             False,
             "did not reply within 1 s",
         )
-        assert "did not reply within 1 s" in (await desk.call("GET", "/")).body
+        assert "did not reply within 1 s" in (await desk.call("GET", "/plain")).body
         assert 'peakgate_up{worker="1a"} 0.0' in (await desk.call("GET", "/metrics")).body
 
 
@@ -197,7 +201,7 @@ async def test_a_bad_file_is_a_problem_with_all_faults_and_stays_visible(desk: D
     assert len(refused.body["errors"]) == 2
     last = (await desk.call("GET", "/admin/v1/status")).body["last_reload"]
     assert (last["outcome"], last["errors"]) == ("rejected", refused.body["errors"])
-    page = (await desk.call("GET", "/")).body
+    page = (await desk.call("GET", "/plain")).body
     assert "The last reload was rejected" in page
     assert "did you mean limits?" in page
     assert "peakgate_last_reload_rejected 1.0" in (await desk.call("GET", "/metrics")).body
@@ -294,7 +298,7 @@ async def test_malformed_json_is_a_problem(desk: Desk) -> None:
         assert (response.status, (await response.json(content_type=None))["type"]) == (400, "/problems/malformed-json")
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/admin/v1/status"])
+@pytest.mark.parametrize("path", ["/plain", "/metrics", "/admin/v1/status"])
 async def test_responses_are_neither_cached_nor_framed(desk: Desk, path: str) -> None:
     headers = (await desk.call("GET", path)).headers
     assert headers["Cache-Control"] == "no-store"

@@ -126,12 +126,14 @@ def test_counters_at_zero_are_left_out() -> None:
 @pytest.mark.parametrize("state", ["starting", "stopping"])
 def test_a_worker_that_comes_or_goes_is_no_alarm(state: str) -> None:
     shown = status(without_reply("0a", state, "is not there"))
-    assert find_alerts(shown) == [Alert("note", f"Worker 0a is {state}")]
+    assert find_alerts(shown) == [Alert("note", f"Worker 0a is {state}", "gateway-down")]
 
 
 def test_settings_that_need_a_restart_are_listed() -> None:
     shown = status(worker("0a"), policies={"file": "f", "digest": "a903db7670fc", "needs_restart": ["port"]})
-    assert find_alerts(shown) == [Alert("note", "Settings of the file that need a restart: port")]
+    assert find_alerts(shown) == [
+        Alert("note", "Settings of the file that need a restart: port", "configuration-rejected")
+    ]
 
 
 def test_background_tasks_that_died_are_listed() -> None:
@@ -140,8 +142,8 @@ def test_background_tasks_that_died_are_listed() -> None:
     runs = {"is_running": True, "restarts": 0, "last_error": None}
     shown = status(worker("0a", {"background": {"outbox": waits, "prices": died, "purges": runs}}))
     assert find_alerts(shown) == [
-        Alert("alarm", "Background task outbox of worker 0a died: ValueError: no such partition"),
-        Alert("note", "Background task prices of worker 0a died once"),
+        Alert("alarm", "Background task outbox of worker 0a died: ValueError: no such partition", "gateway-down"),
+        Alert("note", "Background task prices of worker 0a died once", "gateway-down"),
     ]
 
 
@@ -149,8 +151,8 @@ def test_orders_that_need_attention_are_one_alarm_of_all_workers() -> None:
     parts = [{"orders": {"needing_attention": count, "dead_letters": 1, "runs": {"ended": 5}}} for count in (2, 3)]
     shown = status(worker("0a", parts[0]), worker("1a", parts[1]))
     assert find_alerts(shown) == [
-        Alert("alarm", "3 orders need attention: peakgate orders list --state attention"),
-        Alert("note", "1 dead letter of the order queue: peakgate orders dead list"),
+        Alert("alarm", "3 orders need attention: peakgate orders list --state attention", "orders-need-attention"),
+        Alert("note", "1 dead letter of the order queue: peakgate orders dead list", "dead-letters"),
     ]
     assert "3 orders need attention" in status_page(shown)
 
@@ -181,11 +183,17 @@ def test_a_queue_that_does_not_tell_its_depth_is_left_out() -> None:
     assert "Messages in the queue" not in page
 
 
+def test_findings_of_the_audit_are_an_alarm() -> None:
+    shown = status(worker("0a", {"audit": {"findings": {"stock": 2, "holds": 1}}}), worker("1a", {"audit": {}}))
+    text = "The books do not agree, 3 findings: peakgate audit"
+    assert find_alerts(shown) == [Alert("alarm", text, "oversell-suspected")]
+
+
 def test_messages_that_wait_for_long_are_alerts() -> None:
     old = a_shop(outbox=3, outbox_age_s=90.0, queue_age_s=400.0)
     assert find_alerts(status(worker("0a", {"shop": old}))) == [
-        Alert("alarm", "3 messages are not in the order queue yet, the oldest for 90 s"),
-        Alert("note", "The oldest message in the order queue is 400 s old"),
+        Alert("alarm", "3 messages are not in the order queue yet, the oldest for 90 s", "queue-away"),
+        Alert("note", "The oldest message in the order queue is 400 s old", "orders-late"),
     ]
     assert find_alerts(status(worker("0a", {"shop": a_shop()}))) == []
 
@@ -201,8 +209,8 @@ def test_webhooks_that_are_disabled_and_events_that_wait_for_long_are_alerts() -
     }
     at_work = status(worker("0a", {"webhooks": webhooks, "event_relays": relays}))
     assert find_alerts(at_work) == [
-        Alert("note", "Webhooks to crm are disabled (gone): peakgate webhooks list"),
-        Alert("note", "1,200 events wait for archive, the oldest for 61 s"),
+        Alert("note", "Webhooks to crm are disabled (gone): peakgate webhooks list", "webhooks-late"),
+        Alert("note", "1,200 events wait for archive, the oldest for 61 s", "archive-behind"),
     ]
     page = Reader(status_page(at_work))
     assert "Events on their way to sinks" in page.text

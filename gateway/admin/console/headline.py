@@ -1,0 +1,75 @@
+"""The first line of the console: in one sentence what is wrong, since when, and the first thing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.admin.alerts import Alert
+
+# The first thing to do, by runbook; the page has the rest.
+FIRST_ACTS: Final[Mapping[str, str]] = {
+    "archive-behind": "Look at the permissions and the throughput of the archive; nothing is lost meanwhile.",
+    "configuration-rejected": "Run peakgate config check on the file, mend it and reload.",
+    "dead-letters": "Find the sender, then redrive or drop them.",
+    "gateway-down": "Read the last lines of its log; if it is alone, replace it.",
+    "orders-late": "Look which service is slow, then add workers.",
+    "orders-need-attention": "Mend the cause, then retry or cancel these orders.",
+    "overload": "Open the waiting room, then turn off the features that sell nothing.",
+    "oversell-suspected": "Run peakgate audit, and stop the sale of the SKUs that it names.",
+    "payment-away": "Wait for its probe; if it lasts, raise --order-patience before orders are cancelled.",
+    "queue-away": "Look for a changed permission or endpoint; orders wait safely.",
+    "store-away": "Wait for the failover; if it lasts, open the waiting room.",
+    "webhooks-late": "Call the owner of the receiver; messages wait.",
+}
+
+
+class Headline:
+    """Remembers since when each alert has been there. A moment without it, shorter than `patience_s`, does not end it."""
+
+    def __init__(self, *, patience_s: float = 15.0) -> None:
+        self._patience_s = patience_s
+        # By the topic of the alert: since when, and when it was last there.
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def of(self, alerts: Sequence[Alert], at: float) -> dict[str, Any]:
+        """The sentence of the worst alert, the one that has lasted longest of these; `at` in Unix seconds."""
+        self._remember(alerts, at)
+        alarms = [alert for alert in alerts if alert.level == "alarm"]
+        if not alarms:
+            notes = len(alerts)
+            text = "Everything is running normally." if not notes else f"Everything is running; {_notes(notes)} below."
+            return {"level": "well" if not notes else "note", "text": text, "since": None, "do": "", "runbook": ""}
+        first = min(alarms, key=lambda alert: self._seen[alert.topic][0])
+        more = f" ({len(alarms) - 1} more below)" if len(alarms) > 1 else ""
+        return {
+            "level": "alarm",
+            "text": first.text + more,
+            "since": self._seen[first.topic][0],
+            "do": FIRST_ACTS.get(first.runbook, ""),
+            "runbook": first.runbook,
+        }
+
+    def listed(self, alerts: Sequence[Alert], at: float) -> list[dict[str, Any]]:
+        """All alerts, each with its beginning."""
+        self._remember(alerts, at)
+        return [
+            {
+                "level": alert.level,
+                "text": alert.text,
+                "since": self._seen[alert.topic][0],
+                "do": FIRST_ACTS.get(alert.runbook, ""),
+                "runbook": alert.runbook,
+            }
+            for alert in alerts
+        ]
+
+    def _remember(self, alerts: Sequence[Alert], at: float) -> None:
+        for alert in alerts:
+            since, _ = self._seen.get(alert.topic, (at, at))
+            self._seen[alert.topic] = (since, at)
+        self._seen = {topic: times for topic, times in self._seen.items() if at - times[1] <= self._patience_s}
+
+
+def _notes(count: int) -> str:
+    return "a note is" if count == 1 else f"{count} notes are"
