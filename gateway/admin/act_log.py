@@ -13,6 +13,7 @@ from aiohttp import web
 
 from cart.ids import parse_order_id
 from checkout.order_number import order_number
+from gateway.admin.acts.audit_log import AuditLog
 
 _log = logging.getLogger("peakgate")
 
@@ -20,6 +21,7 @@ _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PREFIX: Final = "/admin/v1/"
 _ORDER: Final = re.compile(r"^orders/([^/]*)/")
 _ARGUMENTS: Final = web.RequestKey("arguments", dict[str, Any])
+_IS_RECORDED: Final = web.RequestKey("is_recorded", bool)
 # Members of a response that say what became of an act.
 _RESULTS: Final = ("outcome", "changed", "purged", "redelivered", "done", "left", "type", "errors", "detail")
 # Acts without the token are logged at most this often: they may be many.
@@ -33,11 +35,29 @@ def note_arguments(request: web.Request, arguments: Mapping[str, Any]) -> None:
     request[_ARGUMENTS] = {name: value for name, value in arguments.items() if value is not None}
 
 
-class ActLog:
-    """Logs each request of the admin API that may change something. `log` is the middleware, the outermost one."""
+def mark_recorded(request: web.Request) -> None:
+    """Note that the act of a request is in the audit log already, with the settings before and after it."""
+    request[_IS_RECORDED] = True
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+
+class ActLog:
+    """Logs each request of the admin API that may change something, and records it in the audit log.
+
+    `log` is the middleware, the outermost one. `operator` gives the name of a request's author.
+    """
+
+    def __init__(
+        self,
+        audit_log: AuditLog,
+        operator: Callable[[web.Request], str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._audit_log = audit_log
+        self._operator = operator
         self._clock = clock
+        self._now = now
         self._denied = 0
         self._denied_logged_at = -DENIED_EVERY_S
 
@@ -61,11 +81,23 @@ class ActLog:
             return
         arguments, result = request.get(_ARGUMENTS), _result_of(response)
         given = f" {_json(arguments)}" if arguments else ""
+        operator = self._operator(request)
+        if not request.get(_IS_RECORDED):
+            self._audit_log.append(
+                at=self._now(),
+                who=operator,
+                address=request.remote,
+                act=act,
+                status=response.status,
+                arguments=arguments or {},
+                result=result,
+            )
         _log.log(
             logging.INFO if response.status < 400 else logging.WARNING,
-            "admin: %s%s by the admin token from %s: %d %s",
+            "admin: %s%s by %s from %s: %d %s",
             act,
             given,
+            operator,
             request.remote,
             response.status,
             _json(result),
@@ -73,7 +105,7 @@ class ActLog:
                 "facts": {
                     "act": act,
                     "arguments": _json(arguments or {}),
-                    "operator": "admin token",
+                    "operator": operator,
                     "address": request.remote,
                     "status": response.status,
                     "result": _json(result),

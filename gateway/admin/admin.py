@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
 
-import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from gateway.admin.access import Access, caller_of, has_token
 from gateway.admin.act_log import ActLog, AdminHandler
+from gateway.admin.acts.act_routes import ActRoutes
+from gateway.admin.acts.audit_log import AuditLog
+from gateway.admin.acts.manual import ManualSettings
 from gateway.admin.console.routes import ConsoleRoutes
 from gateway.admin.console.sampler import Sampler
 from gateway.admin.coupon_routes import CouponRoutes
@@ -45,21 +47,6 @@ class Purge(Struct, frozen=True, forbid_unknown_fields=True):
     soft: bool = False
 
 
-class SwitchOverride(Struct, frozen=True, forbid_unknown_fields=True):
-    """Overrides a switch; null leaves a value to the configuration."""
-
-    enabled: bool | None = None
-    percent: float | None = None
-
-
-class Drill(Struct, frozen=True, forbid_unknown_fields=True):
-    """Opens the breaker of a dependency on purpose, or releases it."""
-
-    tripped: bool = True
-    # On one line, because it is logged.
-    reason: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")] | None = None
-
-
 @dataclass(frozen=True)
 class Admin:
     """The API. `replace_workers` asks the supervisor to replace the workers one by one."""
@@ -73,11 +60,26 @@ class Admin:
     expose_metrics: bool = False
     # Reads the metrics and nothing else; there is none where it is empty.
     metrics_token: str = ""
+    # Reads everything but personal data, and changes nothing.
+    viewer_token: str = ""
+    # Without a file in tests.
+    audit_log: AuditLog = field(default_factory=lambda: AuditLog(None))
+    now: Callable[[], float] = time.time
+
+    @cached_property
+    def settings(self) -> ManualSettings:
+        """The settings that operators made by hand."""
+        return ManualSettings(self._call_all, self.workers, self.runtime, self.audit_log, now=self.now)
+
+    @cached_property
+    def _access(self) -> Access:
+        return Access(self.token, self.viewer_token)
 
     def application(self) -> web.Application:
         """The aiohttp application."""
+        acts = ActLog(self.audit_log, lambda request: caller_of(request).name)
         app = web.Application(
-            middlewares=[ActLog().middleware, _problem_responses, self._check_token], client_max_size=BODY_LIMIT
+            middlewares=[acts.middleware, _problem_responses, self._check_token], client_max_size=BODY_LIMIT
         )
         app.add_routes(
             [
@@ -85,11 +87,9 @@ class Admin:
                 web.get("/plain", self._page),
                 web.get("/metrics", self._metrics),
                 web.get("/admin/v1/status", self._status),
-                web.post("/admin/v1/reload", self._reload),
                 web.post("/admin/v1/purge", self._purge),
-                web.post("/admin/v1/switches/{name}", self._switch),
-                web.post("/admin/v1/drills/{dependency}", self._drill),
                 web.post("/admin/v1/workers/replace", self._replace),
+                *ActRoutes(self.settings, self.status, self.audit_log, now=self.now).routes(),
                 *OrderRoutes(self._call_any).routes(),
                 *StockRoutes(self._call_any).routes(),
                 *PriceRoutes(self._call_any).routes(),
@@ -105,17 +105,12 @@ class Admin:
     @web.middleware
     async def _check_token(self, request: web.Request, handler: AdminHandler) -> web.StreamResponse:
         reads_metrics = request.path == "/metrics" and request.method in {"GET", "HEAD"}
-        if (reads_metrics and self._may_read_metrics(request)) or _has_token(request, self.token):
-            return await handler(request)
-        raise Problem(
-            401,
-            "unauthenticated",
-            "Unauthorized",
-            detail="Send the admin token as `Authorization: Bearer <token>`. Browsers may send it as a Basic password, for GET only.",
-        )
+        if not (reads_metrics and self._may_read_metrics(request)):
+            self._access.admit(request)
+        return await handler(request)
 
     def _may_read_metrics(self, request: web.Request) -> bool:
-        return self.expose_metrics or (bool(self.metrics_token) and _has_token(request, self.metrics_token))
+        return self.expose_metrics or (bool(self.metrics_token) and has_token(request, self.metrics_token))
 
     # Reading
 
@@ -133,18 +128,6 @@ class Admin:
 
     # Changing
 
-    async def _reload(self, _request: web.Request) -> web.Response:
-        reload = await self.status.reloader.reload()
-        if reload.outcome == "rejected":
-            raise Problem(
-                422,
-                "configuration-rejected",
-                "Configuration rejected",
-                detail="The configuration is invalid; the previous policies stay active.",
-                errors=list(reload.errors),
-            )
-        return json_response(200, reload)
-
     async def _purge(self, request: web.Request) -> web.Response:
         purge = await read_body(request, Purge)
         selectors = {name: value for name in ("url", "prefix", "tag") if (value := getattr(purge, name)) is not None}
@@ -154,38 +137,6 @@ class Admin:
             raise invalid(str(error)) from error
         results = await self._call_all("purge", **selectors, soft=purge.soft)
         return json_response(200, {"purged": sum(each.get("done", 0) for each in results.values()), "workers": results})
-
-    async def _switch(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        override = await read_body(request, SwitchOverride)
-        if override.percent is not None and not 0 <= override.percent <= 100:
-            raise invalid("percent must be from 0 to 100")
-        known = {each.name for each in self.status.reloader.active.policies.switches}
-        if name not in known:
-            raise Problem(404, "switch-not-found", "Switch not found", switches=sorted(known))
-        arguments = msgspec.to_builtins(override)
-        others = {
-            each: switch_overrides
-            for each, switch_overrides in self.runtime.switch_overrides.items()
-            if each != name and each in known
-        }
-        is_overridden = override != SwitchOverride()
-        # Stored before the workers are called, so that a worker that starts meanwhile reads it.
-        before, self.runtime.switch_overrides = (
-            self.runtime.switch_overrides,
-            {**others, name: arguments} if is_overridden else others,
-        )
-        try:
-            results = await self._call_all("switch", name=name, **arguments)
-        except Problem:
-            self.runtime.switch_overrides = before
-            raise
-        return json_response(200, {"name": name, **arguments, "workers": results})
-
-    async def _drill(self, request: web.Request) -> web.Response:
-        drill = msgspec.to_builtins(await read_body(request, Drill))
-        results = await self._call_all("drill", name=request.match_info["dependency"], **drill)
-        return json_response(200, {"name": request.match_info["dependency"], **drill, "workers": results})
 
     async def _replace(self, _request: web.Request) -> web.Response:
         self.replace_workers()
@@ -224,17 +175,6 @@ class Admin:
         }
 
 
-def _has_token(request: web.Request, token: str) -> bool:
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    given = credentials.strip()
-    # Browsers attach a Basic password to requests that other sites cause (CSRF), so it only reads.
-    if scheme.lower() == "basic" and request.method in {"GET", "HEAD"}:
-        given = _password(given)
-    elif scheme.lower() != "bearer":
-        return False
-    return hmac.compare_digest(given.encode(errors="replace"), token.encode())
-
-
 def _status_of(replies: Sequence[Any]) -> int:
     """503 if the same command may succeed later."""
     return 422 if any(_is_refusal(answer) for answer in replies) else 503
@@ -269,11 +209,3 @@ def _problem(problem: Problem) -> web.Response:
         response.headers.add("WWW-Authenticate", 'Bearer realm="peakgate"')
         response.headers.add("WWW-Authenticate", 'Basic realm="peakgate", charset="UTF-8"')
     return response
-
-
-def _password(credentials: str) -> str:
-    """The password of Basic credentials (RFC 7617); empty if they are malformed."""
-    try:
-        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return ""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields
 
+from gateway.admin.policy_differences import Difference, differences_of
 from gateway.admin.workers import NoReply, WorkerFailed, WorkerGone, Workers
 from gateway.config.file import Config, ConfigError, read_file, read_text
 from gateway.config.policies import Cache, Policies
@@ -37,6 +38,28 @@ class Reload(Struct, frozen=True):
     needs_restart: tuple[str, ...] = ()
     # Workers that did not take the policies in time; `update_lagging_workers` tries again.
     lagging_workers: tuple[str, ...] = ()
+
+
+class Preview(Struct, frozen=True):
+    """The changes that a reload would make: from the `active` digest to that of the file, None where it is rejected."""
+
+    active: str
+    digest: str | None
+    differences: tuple[Difference, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class FileChanged(Exception):
+    """The file has another digest than the one that was expected."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"the file has the digest {digest}")
+        self.digest = digest
+
+
+class NotRestorable(Exception):
+    """Policies that were active cannot be made so again, with the reason."""
 
 
 class Reloader:
@@ -73,29 +96,67 @@ class Reloader:
         """The settings of the active file that differ from those of the start: they need a restart."""
         return self._changed_settings(self.active)
 
-    async def reload(self) -> Reload:
-        """Read the file and make it active in all workers, or reject it and change nothing."""
+    async def reload(self, *, expected_digest: str | None = None) -> Reload:
+        """Read the file and make it active in all workers, or reject it and change nothing.
+
+        Raises `FileChanged` where the file is not the one that was expected.
+        """
+        return await self._make_active(lambda: self._read(expected_digest))
+
+    async def restore(self, digest: str, *, expected_active: str) -> Reload:
+        """Make the policies active that were so before a reload; the file is left as it is.
+
+        Raises `NotRestorable`, also if others than `expected_active` are active.
+        """
+        text = self._runtime.previous_policies(digest)
+        if text is None:
+            raise NotRestorable(f"the policies {digest} are no longer stored")
+
+        def read() -> Config:
+            if self.active.digest != expected_active:
+                raise NotRestorable(f"the policies {self.active.digest} are active, not {expected_active}")
+            return read_text(text)
+
+        return await self._make_active(read)
+
+    def preview(self) -> Preview:
+        """The changes that a reload would make. Nothing is changed; workers may still reject the file."""
+        try:
+            config = read_file(self.path)
+        except ConfigError as error:
+            return Preview(self.active.digest, None, errors=tuple(error.errors))
+        differences = differences_of(self.active.policies, config.policies)
+        return Preview(self.active.digest, config.digest, differences, self._changed_settings(config))
+
+    async def _make_active(self, read: Callable[[], Config]) -> Reload:
         async with self._lock:
-            self.last = await self._reload()
+            self.last = await self._reload(read)
             self.counts[self.last.outcome] += 1
             self._runtime.reloads = {"last": msgspec.to_builtins(self.last), "counts": self.counts}
         _report(self.path, self.last)
         return self.last
+
+    def _read(self, expected_digest: str | None) -> Config:
+        config = read_file(self.path)
+        if expected_digest is not None and config.digest != expected_digest:
+            raise FileChanged(config.digest)
+        return config
 
     async def update_lagging_workers(self) -> None:
         """Send the active policies to workers that have others: they started, or were stuck, during a reload."""
         async with self._lock:
             await self._update_lagging_workers()
 
-    async def _reload(self) -> Reload:
+    async def _reload(self, read: Callable[[], Config]) -> Reload:
         try:
-            config = read_file(self.path)
+            config = read()
         except ConfigError as error:
             return Reload(self._now(), "rejected", tuple(error.errors))
         if errors := await self._prepare(config):
             return Reload(self._now(), "rejected", errors, config.digest)
         is_new = config.text != self.active.text
         changed = _changed_tables(self.active, config)
+        self._runtime.keep_policies(self.active.digest, self.active.text)
         # Before the first worker swaps: a worker that dies from now on starts again with the new text.
         self._runtime.policies = config.text
         self.active = config

@@ -1,4 +1,4 @@
-"""The operator's commands to a worker: look at its parts, purge the cache, override switches, drill a dependency."""
+"""The operator's commands to a worker: look at its parts, purge the cache, set switches, breakers and rooms by hand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from gateway.metrics import Observed
 from gateway.pipeline.switch_board import SwitchBoard
 from gateway.pipeline.switch_override import UnknownSwitch
 from gateway.resilience.breakers import Breakers
+from gateway.waitingroom.room_override import RoomOverride, UnknownRoom
+from gateway.waitingroom.rooms import Rooms
 
 
 class WorkerCommands:
@@ -23,16 +25,24 @@ class WorkerCommands:
         cache: ResponseCache,
         switches: SwitchBoard,
         breakers: Breakers,
+        rooms: Rooms,
     ) -> None:
         self._parts = parts
         self._cache = cache
         self._switches = switches
         self._breakers = breakers
+        self._rooms = rooms
 
     @property
     def by_name(self) -> Mapping[str, Command]:
         """Every command by its name on the control socket."""
-        return {"snapshot": self._snapshot, "purge": self._purge, "switch": self._switch, "drill": self._drill}
+        return {
+            "snapshot": self._snapshot,
+            "purge": self._purge,
+            "switch": self._switch,
+            "drill": self._drill,
+            "room": self._room,
+        }
 
     async def _snapshot(self, arguments: dict[str, Any]) -> Any:
         return await snapshot_of(self._parts())(arguments)
@@ -59,3 +69,13 @@ class WorkerCommands:
                 self._breakers.release(arguments["name"])
         except KeyError:
             raise CommandFailed(f"there is no dependency {arguments['name']}") from None
+
+    async def _room(self, arguments: dict[str, Any]) -> None:
+        """Open or close a waiting room and set its rate, or leave them to the file again."""
+        override = RoomOverride(arguments.get("enabled"), arguments.get("admissions_per_s"))
+        try:
+            self._rooms.override(arguments["name"], override)
+        except UnknownRoom as error:
+            raise CommandFailed(f"there is no room {error.name}") from error
+        except ValueError as error:
+            raise CommandFailed(str(error)) from error

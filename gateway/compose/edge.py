@@ -260,11 +260,18 @@ async def open_edge(
         }
 
     order_commands = await open_order_commands(settings, backends, stack, dispatch=dispatcher.submit)
-    commands = WorkerCommands(parts, cache=cache, switches=state.switches, breakers=breakers)
+    commands = WorkerCommands(
+        parts,
+        cache=cache,
+        switches=state.switches,
+        breakers=breakers,
+        rooms=state.rooms,
+    )
     return Gateway(
         server,
         {
             **commands.by_name,
+            **timetable.commands,
             **order_commands,
             **(PriceCommands(shop.price_desk).by_name if shop is not None else {}),
             **webhook_commands(webhooks, backends).by_name,

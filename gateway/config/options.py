@@ -446,6 +446,15 @@ class Settings:
             metavar="FILE",
         ),
     )
+    viewer_token_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH,
+            "file with a bearer token that reads the admin API and the console, without personal data, and changes nothing; "
+            "made at the first start; there is none unless given",
+            metavar="FILE",
+        ),
+    )
     key_file: Path | None = field(
         default=None,
         metadata=_option(

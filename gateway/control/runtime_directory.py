@@ -16,10 +16,15 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from gateway.control.manual_setting import Kind, ManualSetting
+
 # Unix sockets have paths of up to 107 bytes; a worker's name and `.sock` take up to 16.
 _LONGEST: Final = 90
 # The service of the supervisor that is the control process.
 CONTROL: Final = "control"
+# Configurations that were active: the start of their files' names, and how many are stored.
+_PREVIOUS: Final = "previous-"
+_MOST_PREVIOUS: Final = 8
 T = TypeVar("T")
 
 
@@ -45,6 +50,9 @@ class ControlSettings:
     token: str = field(repr=False)
     expose_metrics: bool = False
     metrics_token: str = field(default="", repr=False)
+    viewer_token: str = field(default="", repr=False)
+    # The file of the audit log; None where there is no admin API.
+    audit_log: Path | None = None
 
 
 class RuntimeDirectory:
@@ -91,13 +99,32 @@ class RuntimeDirectory:
     # State of the control process that survives its restart
 
     @property
+    def manual_settings(self) -> Mapping[Kind, Mapping[str, ManualSetting]]:
+        """The settings that operators made by hand, by kind and name."""
+        return self._read("manual.json", dict[Kind, dict[str, ManualSetting]], {})
+
+    @manual_settings.setter
+    def manual_settings(self, settings: Mapping[Kind, Mapping[str, ManualSetting]]) -> None:
+        self._write("manual.json", msgspec.json.encode(settings))
+
+    @property
     def switch_overrides(self) -> Mapping[str, Mapping[str, Any]]:
         """The operator's overrides of switches: `{name: {"enabled", "percent"}}`."""
-        return self._read("switches.json", dict[str, dict[str, Any]], {})
+        return {name: setting.values for name, setting in self.manual_settings.get("switch", {}).items()}
 
-    @switch_overrides.setter
-    def switch_overrides(self, switches: Mapping[str, Mapping[str, Any]]) -> None:
-        self._write("switches.json", msgspec.json.encode(switches))
+    def keep_policies(self, digest: str, text: str) -> None:
+        """Store a configuration that was active, so that a reload can be undone; the latest few are stored."""
+        self._write(f"{_PREVIOUS}{digest}.toml", text.encode())
+        stored = sorted(self.path.glob(f"{_PREVIOUS}*.toml"), key=lambda path: path.stat().st_mtime_ns)
+        for path in stored[:-_MOST_PREVIOUS]:
+            path.unlink()
+
+    def previous_policies(self, digest: str) -> str | None:
+        """The text of a configuration that was active; None if it is not stored."""
+        try:
+            return (self.path / f"{_PREVIOUS}{digest}.toml").read_bytes().decode()
+        except FileNotFoundError:
+            return None
 
     @property
     def reloads(self) -> Mapping[str, Any]:

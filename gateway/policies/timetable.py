@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.config.policies import Policies
+from gateway.control.commands import Command, CommandFailed
 from gateway.metrics import Metric, Sample
+from gateway.policies.moved_events import MovedEvent, UnknownEvent, with_moved_events
 from gateway.policies.reload import Prepare, Swap
 from gateway.policies.schedule import effective_policies, next_change, to_prewarm
 
@@ -40,13 +42,14 @@ class Timetable:
         self._prewarm = prewarm
         self._now = now
         self._policies = policies
+        self._moved: dict[str, MovedEvent] = {}
         self.effective = effective or self.at_this_moment(policies)
         self._prewarmed: frozenset[str] = frozenset()
         self._updated = asyncio.Event()
 
     def at_this_moment(self, policies: Policies) -> Policies:
-        """The policies that a file's policies amount to now."""
-        return effective_policies(policies, self._moment())
+        """The policies that a file's policies amount to now, with the events that operators have moved."""
+        return effective_policies(with_moved_events(policies, self._moved), self._moment())
 
     async def prepare(self, policies: Policies, prepare: Prepare) -> Swap:
         """Prepare the policies of another file as its events change them now; the swap makes the timetable follow it."""
@@ -61,9 +64,33 @@ class Timetable:
 
     def update(self, policies: Policies, effective: Policies) -> None:
         """Follow another file from now on; its `effective` policies are active already."""
+        names = {event.name for event in policies.events}
+        self._moved = {name: moved for name, moved in self._moved.items() if name in names}
         self._policies = policies
         self.effective = effective
         self._updated.set()
+
+    def move(self, name: str, moved: MovedEvent) -> None:
+        """Start or end an event at another time, over reloads too, until it is gone from the file. Raises `UnknownEvent`."""
+        if all(event.name != name for event in self._policies.events):
+            raise UnknownEvent(name)
+        self._moved[name] = moved
+        self._updated.set()
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        """`event {name, start, end}` moves an event: Unix seconds, None for the time of the file."""
+        return {"event": self._on_event}
+
+    async def _on_event(self, arguments: dict[str, Any]) -> None:
+        try:
+            self.move(arguments["name"], MovedEvent(arguments.get("start"), arguments.get("end")))
+        except UnknownEvent as error:
+            raise CommandFailed(f"there is no event {error.name}") from error
+
+    @property
+    def _scheduled(self) -> Policies:
+        return with_moved_events(self._policies, self._moved)
 
     async def run(self) -> None:
         """Follow the events until cancelled."""
@@ -79,7 +106,7 @@ class Timetable:
             if new := self._to_prewarm_now(at):
                 # In a task of its own: a fetch that hangs must not delay the start of an event.
                 beside.create_task(self._prewarm_all(new))
-            next_at = next_change(self._policies, at)
+            next_at = next_change(self._scheduled, at)
             wait_s = LONGEST_WAIT_S if next_at is None else min(LONGEST_WAIT_S, next_at.timestamp() - self._now())
             try:
                 async with asyncio.timeout(max(wait_s, 0)):
@@ -89,7 +116,7 @@ class Timetable:
 
     async def _catch_up(self, at: datetime) -> None:
         policies = self._policies
-        effective = effective_policies(policies, at)
+        effective = effective_policies(self._scheduled, at)
         if effective != self.effective:
             try:
                 await self._apply(effective)
@@ -101,7 +128,7 @@ class Timetable:
 
     def _to_prewarm_now(self, at: datetime) -> Sequence[str]:
         """Paths that have not been fetched since their event came near."""
-        wanted = to_prewarm(self._policies, at)
+        wanted = to_prewarm(self._scheduled, at)
         new = [path for path in wanted if path not in self._prewarmed]
         self._prewarmed = frozenset(wanted)
         return new
@@ -120,11 +147,12 @@ class Timetable:
     def snapshot(self) -> Mapping[str, Any]:
         """The running and coming events, and the time of the next change."""
         at = self._moment()
-        next_at = next_change(self._policies, at)
+        next_at = next_change(self._scheduled, at)
         return {
-            "running": [event.name for event in self._policies.events if event.start <= at < event.end],
-            "coming": [event.name for event in self._policies.events if at < event.start],
+            "running": [event.name for event in self._scheduled.events if event.start <= at < event.end],
+            "coming": [event.name for event in self._scheduled.events if at < event.start],
             "next_change": next_at.isoformat() if next_at else None,
+            "moved": [name for name, moved in self._moved.items() if moved != MovedEvent()],
         }
 
     def metrics(self) -> Iterable[Metric]:
@@ -134,5 +162,5 @@ class Timetable:
             "peakgate_event_running",
             "1 while an event of the configuration is running.",
             "gauge",
-            [Sample({"event": each.name}, float(each.start <= at < each.end)) for each in self._policies.events],
+            [Sample({"event": each.name}, float(each.start <= at < each.end)) for each in self._scheduled.events],
         )

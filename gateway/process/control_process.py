@@ -19,6 +19,8 @@ from typing import Final
 import uvloop
 from aiohttp import web
 
+from gateway.admin.acts.audit_log import AuditLog
+from gateway.admin.acts.manual import ManualSettings
 from gateway.admin.admin import Admin
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.console.sampler import Sampler
@@ -29,6 +31,7 @@ from gateway.build import VERSION
 from gateway.config.file import read_text
 from gateway.control.runtime_directory import ControlSettings, RuntimeDirectory
 from gateway.policies.event_log import EventLog
+from gateway.policies.moved_events import MovedEvent, with_moved_events
 from gateway.process.child import Reports
 from gateway.process.heartbeat import start_heartbeat
 from primitives.background import BackgroundTasks
@@ -37,6 +40,8 @@ _log = logging.getLogger("peakgate")
 
 # How often lagging workers are looked for.
 STEP_S: Final = 2.0
+# How often settings made by hand are looked at, which may have expired.
+SETTINGS_STEP_S: Final = 1.0
 _SHUTDOWN_S: Final = 1.0
 
 
@@ -84,12 +89,15 @@ async def _serve(
                 sampler,
                 expose_metrics=console.expose_metrics,
                 metrics_token=console.metrics_token,
+                viewer_token=console.viewer_token,
+                audit_log=AuditLog(console.audit_log),
             )
+            stack.push_async_callback(tasks.start("manual settings", partial(_follow_settings, admin.settings)).close)
             await _listen(admin.application(), listener, stack)
         for name, run in (
             ("reloads", partial(_reload_on_request, reloader, reload_requested)),
             ("lagging workers", partial(_update_lagging_workers, reloader)),
-            ("events", partial(_log_events, reloader)),
+            ("events", partial(_log_events, reloader, runtime)),
         ):
             stack.push_async_callback(tasks.start(name, run).close)
         reports.ready()
@@ -127,10 +135,19 @@ async def _update_lagging_workers(reloader: Reloader) -> None:
         await _safely(reloader.update_lagging_workers)
 
 
-async def _log_events(reloader: Reloader) -> None:
+async def _follow_settings(settings: ManualSettings) -> None:
+    while True:
+        await asyncio.sleep(SETTINGS_STEP_S)
+        await _safely(settings.withdraw_expired)
+        await _safely(settings.update_lagging_workers)
+
+
+async def _log_events(reloader: Reloader, runtime: RuntimeDirectory) -> None:
     events = EventLog()
     while True:
-        events.update(reloader.active.policies, datetime.now(UTC))
+        by_hand = runtime.manual_settings.get("event", {})
+        moved = {name: MovedEvent(**setting.values) for name, setting in by_hand.items()}
+        events.update(with_moved_events(reloader.active.policies, moved), datetime.now(UTC))
         await asyncio.sleep(STEP_S)
 
 

@@ -35,6 +35,8 @@ _log = logging.getLogger("peakgate")
 # Where the admin API listens unless a port is given, and how many ports it tries from there on.
 ADMIN_PORT: Final = 9090
 _ADMIN_PORTS: Final = 10
+# The file of the audit log in the data directory.
+AUDIT_LOG: Final = "acts.jsonl"
 
 
 class CannotServe(Exception):
@@ -72,7 +74,7 @@ def run(settings: Settings, *, say: Callable[[str], None]) -> bool:
                 store = prerequisites.StoreAddress(store_url(settings.data_dir), is_embedded=True)
             runtime = _runtime(settings, stack)
             asyncio.run(_prepare(settings, store))
-            tokens = _tokens(settings) if control is not None else _Tokens("", "")
+            tokens = _tokens(settings) if control is not None else _Tokens()
         except _FAULTS as error:
             raise CannotServe(str(error)) from error
         url = _url(listeners[0])
@@ -117,22 +119,23 @@ def _control_listener(settings: Settings, stack: ExitStack) -> socket.socket | N
 
 
 class _Tokens(NamedTuple):
-    admin: str
-    metrics: str
+    admin: str = ""
+    metrics: str = ""
+    viewer: str = ""
 
 
 def _tokens(settings: Settings) -> _Tokens:
-    """The tokens of the admin API. Raises `TokenUnusable`."""
-    admin = read_or_create(settings.admin_token_path)
-    if settings.metrics_token_file is None:
-        return _Tokens(admin, "")
-    metrics = read_or_create(settings.metrics_token_file, role="metrics")
-    if metrics == admin:
-        # It would read metrics and do everything else too.
-        raise TokenUnusable(
-            f"the metrics token file {settings.metrics_token_file} must hold another token than the admin's"
-        )
-    return _Tokens(admin, metrics)
+    """The tokens of the admin API; those that are not configured are empty. Raises `TokenUnusable`."""
+    tokens: dict[str, str] = {"admin": read_or_create(settings.admin_token_path)}
+    for role, path in (("metrics", settings.metrics_token_file), ("viewer", settings.viewer_token_file)):
+        if path is None:
+            continue
+        token = read_or_create(path, role=role)
+        if same := [other for other, known in tokens.items() if known == token]:
+            # It would permit all that the other permits.
+            raise TokenUnusable(f"the {role} token file {path} must hold another token than the {same[0]}'s")
+        tokens[role] = token
+    return _Tokens(**tokens)
 
 
 def _url(listener: socket.socket) -> str:
@@ -190,6 +193,8 @@ def _control(settings: Settings, tokens: _Tokens, runtime: RuntimeDirectory, lis
         tokens.admin,
         expose_metrics=settings.expose_metrics,
         metrics_token=tokens.metrics,
+        viewer_token=tokens.viewer,
+        audit_log=settings.data_dir / AUDIT_LOG,
     )
 
     def serve(listener: socket.socket | None, _name: str, reports: Reports) -> None:

@@ -121,8 +121,9 @@ async def _catch_up(runtime: RuntimeDirectory, policies: PolicyReload, commands:
         await policies.take(runtime.policies)
     except CommandFailed as why:
         _log.error("this worker cannot use the active policies: %s", why)
-    for switch, switch_overrides in runtime.switch_overrides.items():
-        try:
-            await commands["switch"]({"name": switch, **switch_overrides})
-        except CommandFailed as why:
-            _log.warning("the override of switch %s is not applied: %s", switch, why)
+    for kind, settings in runtime.manual_settings.items():
+        for name, setting in settings.items():
+            try:
+                await commands[kind]({"name": name, **setting.values})
+            except CommandFailed as why:
+                _log.warning("the setting of the %s %s by hand is not applied: %s", kind, name, why)

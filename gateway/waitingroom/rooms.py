@@ -14,6 +14,7 @@ from gateway.metrics import Metric, Sample
 from gateway.waitingroom.admission import bound_by
 from gateway.waitingroom.ports import RoomStore
 from gateway.waitingroom.room import WaitingRoom
+from gateway.waitingroom.room_override import MAX_ADMISSIONS_PER_S, RoomOverride, UnknownRoom
 
 
 class Rooms(Mapping[str, WaitingRoom]):
@@ -34,9 +35,13 @@ class Rooms(Mapping[str, WaitingRoom]):
         )
         self._pages = PageSet.shipped()
         self._rooms: dict[str, WaitingRoom] = {}
+        # As given by the file and its events, without the settings of operators.
+        self._tables: dict[str, Room] = {}
+        self._overrides: dict[str, RoomOverride] = {}
 
     def update(self, tables: Iterable[Room], pages: PageSet | None = None) -> None:
         """Apply these tables at once, and other pages if there are any. A room that is gone lets every request pass."""
+        tables = tuple(tables)
         self._pages = pages or self._pages
         rooms: dict[str, WaitingRoom] = {}
         for table in tables:
@@ -44,11 +49,32 @@ class Rooms(Mapping[str, WaitingRoom]):
             if room is None:
                 room = self._new_room(table)
             room.pages = self._pages
-            room.table, room.is_enabled = table, table.enabled
             rooms[table.name] = room
         for gone in self._rooms.values():
             gone.is_enabled = False
         self._rooms = rooms
+        self._tables = {table.name: table for table in tables}
+        self._overrides = {name: override for name, override in self._overrides.items() if name in rooms}
+        for name in rooms:
+            self._apply(name)
+
+    def override(self, name: str, override: RoomOverride) -> None:
+        """Apply the setting of an operator. It lasts over reloads and events, and ends with its room.
+
+        Raises `UnknownRoom`, and `ValueError` for an invalid rate.
+        """
+        if name not in self._rooms:
+            raise UnknownRoom(name)
+        rate = override.admissions_per_s
+        if rate is not None and not 0 <= rate <= MAX_ADMISSIONS_PER_S:
+            raise ValueError(f"admissions_per_s must be from 0 to {MAX_ADMISSIONS_PER_S:,.0f}")
+        self._overrides[name] = override
+        self._apply(name)
+
+    def _apply(self, name: str) -> None:
+        room, override = self._rooms[name], self._overrides.get(name, RoomOverride())
+        room.table = override.applied_to(self._tables[name])
+        room.is_enabled = room.table.enabled
 
     def __getitem__(self, name: str) -> WaitingRoom:
         return self._rooms[name]
@@ -61,7 +87,14 @@ class Rooms(Mapping[str, WaitingRoom]):
 
     def snapshot(self) -> Mapping[str, Any]:
         """The state of each room, at most about a second old, and the same in all workers."""
-        return {name: _described(room) for name, room in self._rooms.items()}
+        return {name: {**_described(room), **self._described_override(name)} for name, room in self._rooms.items()}
+
+    def _described_override(self, name: str) -> Mapping[str, Any]:
+        override = self._overrides.get(name, RoomOverride())
+        return {
+            "rate": self._rooms[name].table.admissions_per_s,
+            "override": {"enabled": override.enabled, "admissions_per_s": override.admissions_per_s},
+        }
 
     def metrics(self) -> Iterable[Metric]:
         """Gauges of the shared state (equal in all workers: not to be added up), and counters of this worker."""

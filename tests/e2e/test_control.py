@@ -1,6 +1,7 @@
 """The control process of a running gateway: looked at, reloaded and drilled while shoppers are served."""
 
 import http.client
+import json
 import os
 import signal
 import tempfile
@@ -353,3 +354,32 @@ def test_an_order_is_found_by_the_number_that_its_shopper_reads_out(shared_shop:
     (found,) = eventually(lambda: shared_shop.admin("GET", f"/admin/v1/orders/{typed}").body.get("orders"))
     assert found["id"] == order["id"]
     assert shared_shop.admin("GET", "/admin/v1/orders/22222-22222").status == 404
+
+
+def test_acts_of_operators_reach_the_workers_and_outlive_the_gateway(shop: RunningShop, file: Path) -> None:
+    file.write_text(SWITCH)
+    shop.admin("POST", "/admin/v1/reload")
+    act = json.loads(shop.admin("POST", "/admin/v1/switches/products", {"enabled": False, "expires_in_s": 600}).body)[
+        "act"
+    ]
+    assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {503}
+    assert shop.admin("POST", f"/admin/v1/acts/{act}/undo").status == 200
+    assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {200}
+    assert shop.stop() == 0
+    shop.start("--workers", "2", "--config", str(file))
+    acts = json.loads(shop.admin("GET", "/admin/v1/acts").body)["acts"]
+    assert [(each["act"], each["undoes"]) for each in acts] == [
+        ("switches/products", act),
+        ("switches/products", None),
+        ("reload", None),
+    ]
+
+
+def test_a_setting_by_hand_expires_in_a_running_gateway(shop: RunningShop, file: Path) -> None:
+    file.write_text(SWITCH)
+    shop.admin("POST", "/admin/v1/reload")
+    shop.admin("POST", "/admin/v1/switches/products", {"enabled": False, "expires_in_s": 1})
+    eventually(
+        lambda: json.loads(shop.admin("GET", "/admin/v1/acts").body)["acts"][0]["who"], lambda who: who == "expiry"
+    )
+    assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {200}

@@ -83,6 +83,10 @@ end
 
 -- The token bucket: it holds the tokens of one second at most.
 local function tokens_at(per_s)
+  -- A room that is paused admits none, tokens of the time before included.
+  if per_s == 0 then
+    return 0
+  end
   local burst = math.max(1, per_s)
   local saved = redis.call('HMGET', state, 'tokens', 'tokens_at')
   if not saved[1] then

@@ -577,3 +577,16 @@ async def test_visits_and_reports_say_the_time_of_the_store(rooms: RedisRooms, c
 
 def test_all_keys_of_a_room_are_in_one_slot() -> None:
     assert len({key_slot(key.encode()) for key in room_keys("drop")}) == 1
+
+
+async def test_a_paused_room_admits_nobody_and_goes_on_in_the_same_order(rooms: RedisRooms, clock: RoomClock) -> None:
+    # No token has been taken yet: the bucket is full.
+    paused = table(admissions_per_s=0)
+    first, second = await arrive(rooms, paused, 2)
+    await report(rooms, paused)
+    await clock.move(30)
+    assert [(await ask(rooms, paused, each)).outcome for each in (first, second)] == ["waiting", "waiting"]
+    assert eta_s(await ask(rooms, paused, second)) is None
+    assert (await report(rooms, paused)).admitted == 0
+    await report(rooms, table())
+    assert [(await ask(rooms, table(), each)).outcome for each in (first, second)] == ["admitted", "waiting"]

@@ -75,6 +75,8 @@ class SmallWorker:
             "purge": self._note,
             "switch": self._note,
             "drill": self._note,
+            "room": self._note,
+            "event": self._note,
             "find_orders": self._note,
             "attention": self._note,
             "retry_order": self._note,

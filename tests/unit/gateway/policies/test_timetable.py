@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.config.policies import Event, Limit, Policies, Room
+from gateway.control.commands import CommandFailed
 from gateway.policies.timetable import LONGEST_WAIT_S, Timetable
 from tests.virtual_time import in_virtual_time, loop_time
 
@@ -158,10 +159,59 @@ async def test_events_can_be_seen() -> None:
             "running": [],
             "coming": ["sale"],
             "next_change": (START - timedelta(minutes=10)).isoformat(),
+            "moved": [],
         }
         await asyncio.sleep(61 * 60)
-        assert timetable.snapshot() == {"running": ["sale"], "coming": [], "next_change": END.isoformat()}
+        assert timetable.snapshot() == {
+            "running": ["sale"],
+            "coming": [],
+            "next_change": END.isoformat(),
+            "moved": [],
+        }
         (running,) = timetable.metrics()
         assert [(sample.labels, sample.value) for sample in running.samples] == [({"event": "sale"}, 1.0)]
         await asyncio.sleep(3600)
-        assert timetable.snapshot() == {"running": [], "coming": [], "next_change": None}
+        assert timetable.snapshot() == {"running": [], "coming": [], "next_change": None, "moved": []}
+
+
+@in_virtual_time
+async def test_an_event_that_an_operator_starts_early_ends_as_planned() -> None:
+    day = Day()
+    async with day.following(shop()) as timetable:
+        await asyncio.sleep(5 * 60)
+        await timetable.commands["event"]({"name": "sale", "start": day.now(), "end": None})
+        await asyncio.sleep(60)
+        assert (timetable.snapshot()["running"], timetable.snapshot()["moved"]) == (["sale"], ["sale"])
+        await asyncio.sleep(3 * 3600)
+    assert day.happened == [(5, (5, True)), (120, (100, False))]
+
+
+@in_virtual_time
+async def test_an_event_that_an_operator_ends_early_stays_ended_over_a_reload() -> None:
+    day = Day()
+    async with day.following(shop()) as timetable:
+        await asyncio.sleep(70 * 60)
+        await timetable.commands["event"]({"name": "sale", "start": None, "end": day.now()})
+        await asyncio.sleep(60)
+        reloaded = shop()
+        timetable.update(reloaded, timetable.at_this_moment(reloaded))
+        await asyncio.sleep(3 * 3600)
+    assert day.happened == [(50, (100, True)), (60, (5, True)), (70, (100, False))]
+
+
+@in_virtual_time
+async def test_the_times_of_the_file_apply_again_once_an_operator_withdraws_others() -> None:
+    day = Day()
+    async with day.following(shop()) as timetable:
+        await timetable.commands["event"]({"name": "sale", "start": day.now(), "end": None})
+        await asyncio.sleep(60)
+        await timetable.commands["event"]({"name": "sale", "start": None, "end": None})
+        await asyncio.sleep(60)
+        assert timetable.snapshot()["coming"] == ["sale"]
+    assert day.happened == [(0, (5, True)), (1, (100, False))]
+
+
+async def test_an_event_that_the_file_lacks_cannot_be_moved() -> None:
+    timetable = Timetable(shop(), apply=Day().apply, prewarm=Day().prewarm)
+    with pytest.raises(CommandFailed, match="there is no event slae"):
+        await timetable.commands["event"]({"name": "slae", "start": 0.0})

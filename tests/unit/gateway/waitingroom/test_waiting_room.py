@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from gateway.config.policies import Room
@@ -20,6 +21,7 @@ from gateway.waitingroom.admission import RoomStatus, Visit
 from gateway.waitingroom.cookies import cookie
 from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.room import WaitingRoom
+from gateway.waitingroom.room_override import RoomOverride, UnknownRoom
 from gateway.waitingroom.rooms import Rooms
 from gateway.waitingroom.waiting_room import waiting_room
 from primitives.bounded_map import BoundedMap
@@ -709,3 +711,37 @@ def test_a_page_is_for_clients_that_prefer_html(accept: str, html: bool) -> None
 )
 def test_a_cookie_is_found_by_its_whole_name(cookies: str, value: str | None) -> None:
     assert cookie(cookies, "room=") == value
+
+
+# Settings of operators
+
+
+async def test_a_room_that_an_operator_closes_lets_clients_pass_until_that_is_withdrawn(shop: Shop) -> None:
+    shop.rooms.override("drop", RoomOverride(enabled=False))
+    await shop.shopper().get()
+    assert shop.served == 1
+    shop.rooms.override("drop", RoomOverride())
+    await shop.shopper().get()
+    assert shop.served == 1
+
+
+def test_the_rate_of_an_operator_lasts_over_a_reload_and_ends_with_the_room(shop: Shop) -> None:
+    shop.rooms.override("drop", RoomOverride(admissions_per_s=0))
+    shop.rooms.update([replace(TABLE, max_active=7)])
+    assert (shop.rooms["drop"].table.admissions_per_s, shop.rooms["drop"].table.max_active) == (0, 7)
+    assert shop.rooms.snapshot()["drop"]["override"] == {"enabled": None, "admissions_per_s": 0}
+    shop.rooms.update([])
+    shop.rooms.update([TABLE])
+    assert shop.rooms["drop"].table == TABLE
+
+
+@pytest.mark.parametrize("rate", [-1.0, 2e6, float("nan")])
+def test_an_invalid_rate_of_an_operator_changes_nothing(shop: Shop, rate: float) -> None:
+    with pytest.raises(ValueError, match="admissions_per_s"):
+        shop.rooms.override("drop", RoomOverride(admissions_per_s=rate))
+    assert shop.rooms["drop"].table == TABLE
+
+
+def test_a_room_that_the_file_lacks_cannot_be_set(shop: Shop) -> None:
+    with pytest.raises(UnknownRoom):
+        shop.rooms.override("dorp", RoomOverride(enabled=False))
