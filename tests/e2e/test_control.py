@@ -1,16 +1,16 @@
 """The control process of a running gateway: looked at, reloaded and drilled while shoppers are served."""
 
 import http.client
-import json
 import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.harness.processes import descendants
@@ -164,9 +164,18 @@ def test_the_page_shows_the_workers(shared_shop: RunningShop) -> None:
     assert all(str(pid) in page.body for pid in shared_shop.worker_pids())
 
 
+def families_of(shop: RunningShop) -> Mapping[str, Metric]:
+    """The metrics by the name of their family."""
+    return {each.name: each for each in text_string_to_metric_families(shop.admin("GET", "/metrics").body)}
+
+
 def test_metrics_are_as_prometheus_reads_them(shared_shop: RunningShop) -> None:
-    families = {each.name: each for each in text_string_to_metric_families(shared_shop.admin("GET", "/metrics").body)}
-    up = {each.labels["worker"]: each.value for each in families["peakgate_up"].samples}
+    def up_of(families: Mapping[str, Metric]) -> dict[str, float]:
+        return {each.labels["worker"]: each.value for each in families["peakgate_up"].samples}
+
+    # The console may have looked at the workers as they started, half a second ago.
+    families = eventually(lambda: families_of(shared_shop), lambda found: set(up_of(found).values()) == {1.0})
+    up = up_of(families)
     assert up == {"0a": 1.0, "1a": 1.0}
     assert {each.labels["worker"] for each in families["peakgate_memory_bytes"].samples} == set(up)
     tasks = {
@@ -337,13 +346,15 @@ def test_a_switch_turned_by_hand_stays_turned_in_a_worker_that_is_started_again(
 
 
 def test_metrics_and_page_of_all_parts_can_be_read(shared_shop: RunningShop) -> None:
+    def shows_products(families: Mapping[str, Metric]) -> bool:
+        return any(each.labels["route"] == "/v1/products" for each in families["peakgate_requests"].samples)
+
     shared_shop.call("GET", "/v1/products")
-    families = {each.name: each for each in text_string_to_metric_families(shared_shop.admin("GET", "/metrics").body)}
+    families = eventually(lambda: families_of(shared_shop), shows_products)
     samples = [
         (sample.name, *sorted(sample.labels.items())) for family in families.values() for sample in family.samples
     ]
     assert len(samples) == len(set(samples))
-    assert any(each.labels["route"] == "/v1/products" for each in families["peakgate_requests"].samples)
     page = shared_shop.admin("GET", "/plain").body
     assert all(title in page for title in ("Circuit breakers", "Load shedding", "Response cache", "Degraded responses"))
 
@@ -359,15 +370,13 @@ def test_an_order_is_found_by_the_number_that_its_shopper_reads_out(shared_shop:
 def test_acts_of_operators_reach_the_workers_and_outlive_the_gateway(shop: RunningShop, file: Path) -> None:
     file.write_text(SWITCH)
     shop.admin("POST", "/admin/v1/reload")
-    act = json.loads(shop.admin("POST", "/admin/v1/switches/products", {"enabled": False, "expires_in_s": 600}).body)[
-        "act"
-    ]
+    act = shop.admin("POST", "/admin/v1/switches/products", {"enabled": False, "expires_in_s": 600}).body["act"]
     assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {503}
     assert shop.admin("POST", f"/admin/v1/acts/{act}/undo").status == 200
     assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {200}
     assert shop.stop() == 0
     shop.start("--workers", "2", "--config", str(file))
-    acts = json.loads(shop.admin("GET", "/admin/v1/acts").body)["acts"]
+    acts = shop.admin("GET", "/admin/v1/acts").body["acts"]
     assert [(each["act"], each["undoes"]) for each in acts] == [
         ("switches/products", act),
         ("switches/products", None),
@@ -379,7 +388,5 @@ def test_a_setting_by_hand_expires_in_a_running_gateway(shop: RunningShop, file:
     file.write_text(SWITCH)
     shop.admin("POST", "/admin/v1/reload")
     shop.admin("POST", "/admin/v1/switches/products", {"enabled": False, "expires_in_s": 1})
-    eventually(
-        lambda: json.loads(shop.admin("GET", "/admin/v1/acts").body)["acts"][0]["who"], lambda who: who == "expiry"
-    )
+    eventually(lambda: shop.admin("GET", "/admin/v1/acts").body["acts"][0]["who"], lambda who: who == "expiry")
     assert {shop.call("GET", "/v1/products").status for _ in range(8)} == {200}
