@@ -268,6 +268,10 @@ bench-sqs-load: $(VENV)/.dev ## The order queue on an SQS server in memory: orde
 bench-fairness: $(VENV)/.dev ## A drop of 100,000 orders beside ordinary ones: how long these wait; fifteen minutes.
 	$(BIN)/python -m benchmarks.scenarios.fairness $(ARGS)
 
+.PHONY: bench-scaling
+bench-scaling: $(VENV)/.dev $(DEPLOY_VENV)/.made ## A recorded peak against the scaling rules of deploy/aws/service.yaml, in simulation: when tasks are added.
+	$(DEPLOY_VENV)/bin/python deploy/aws/scaling.py $(ARGS)
+
 .PHONY: bench-footprint
 bench-footprint: $(VENV)/.dev ## Memory: carts in Valkey, a worker at rest, idle connections; time to ready.
 	$(BIN)/python -m benchmarks.scenarios.footprint $(ARGS)

@@ -51,7 +51,7 @@ def test_a_target_is_deregistered_for_as_long_as_a_request_may_be_drained() -> N
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_drains_by_the_times_of_the_mapping(task: str) -> None:
     gateway = _container(task, "peakgate")
-    variables = {each["Name"]: each["Value"] for each in gateway["Environment"]}
+    variables = {each["Name"]: each["Value"] for each in gateway["Environment"] if "Name" in each}
 
     assert gateway["StopTimeout"] == {"Fn::FindInMap": ["Drain", "Seconds", "Stop"]}
     assert variables["PEAKGATE_DRAIN_GRACE"] == {"Fn::FindInMap": ["Drain", "Seconds", "Grace"]}
@@ -194,7 +194,7 @@ def test_no_secret_is_a_plain_variable() -> None:
 
 
 def _names(variables: list[dict[str, Any]]) -> set[str]:
-    return {each["Name"] for each in variables}
+    return {each["Name"] for each in variables if "Name" in each}
 
 
 def test_the_edge_cannot_receive_orders_and_nobody_reads_secrets_but_the_agent() -> None:
@@ -249,11 +249,13 @@ def _dimensions(metric: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for dimensions in values_of(metric, "Dimensions") for each in dimensions]
 
 
-def test_workers_follow_the_backlog_of_each_of_them() -> None:
+def test_workers_follow_the_backlog_of_each_of_them_and_stay_while_they_are_busy() -> None:
+    progress = RESOURCES["WorkerByOrdersInProgress"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
     metrics = RESOURCES["WorkerByBacklog"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
     names = {each["MetricName"] for each in values_of(metrics, "Metric")}
 
     assert names == {"ApproximateNumberOfMessagesVisible", "RunningTaskCount"}
+    assert "ApproximateNumberOfMessagesNotVisible" in {each["MetricName"] for each in values_of(progress, "Metric")}
 
 
 @pytest.mark.parametrize("target", ["EdgeScaling", "WorkerScaling"])

@@ -27,8 +27,8 @@ EXPORTS = {
 
 
 def _template() -> Any:
-    # A file beside the assertions of deploy/tests, which run in another environment.
-    spec = importlib.util.spec_from_file_location("cloudformation", DEPLOY / "tests" / "cloudformation.py")
+    # A program beside the templates, which no package has.
+    spec = importlib.util.spec_from_file_location("cloudformation", DEPLOY / "aws" / "cloudformation.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -80,7 +80,7 @@ def _write_files(task: str, data: Path, *, policies: str = "", **secrets: str) -
 
 
 def _settings(task: str, data: Path) -> dict[str, str]:
-    pairs = _container(task, "peakgate")["Environment"]
+    pairs = [each for each in _container(task, "peakgate")["Environment"] if "Name" in each]
     return {each["Name"]: _resolved(each["Value"]).replace("/data", str(data)) for each in pairs}
 
 
