@@ -25,6 +25,10 @@ from gateway.admin.order_routes import OrderRoutes
 from gateway.admin.price_routes import PriceRoutes
 from gateway.admin.privacy_routes import PrivacyRoutes
 from gateway.admin.responses import HEADERS, Problem, invalid, json_response, read_body
+from gateway.admin.sign_in.oidc import OidcClient
+from gateway.admin.sign_in.oidc_file import Oidc
+from gateway.admin.sign_in.sessions import Sessions
+from gateway.admin.sign_in.sign_in_routes import SignInRoutes, sign_in_instead
 from gateway.admin.status import Status
 from gateway.admin.status_page import status_page
 from gateway.admin.stock_routes import StockRoutes
@@ -65,6 +69,8 @@ class Admin:
     # Without a file in tests.
     audit_log: AuditLog = field(default_factory=lambda: AuditLog(None))
     now: Callable[[], float] = time.time
+    # Sign-in by an issuer; None is by the tokens alone.
+    oidc: Oidc | None = None
 
     @cached_property
     def settings(self) -> ManualSettings:
@@ -73,7 +79,11 @@ class Admin:
 
     @cached_property
     def _access(self) -> Access:
-        return Access(self.token, self.viewer_token)
+        return Access(self.token, self.viewer_token, session_of=self._sessions.of)
+
+    @cached_property
+    def _sessions(self) -> Sessions:
+        return Sessions(now=self.now)
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -83,6 +93,12 @@ class Admin:
         )
         app.add_routes(
             [
+                *SignInRoutes(
+                    self._access,
+                    self._sessions,
+                    None if self.oidc is None else OidcClient(self.oidc, now=self.now),
+                    self.audit_log,
+                ).routes(),
                 *ConsoleRoutes(self.sampler, version=self.status.version).routes(),
                 web.get("/plain", self._page),
                 web.get("/metrics", self._metrics),
@@ -189,7 +205,7 @@ async def _problem_responses(request: web.Request, handler: AdminHandler) -> web
     try:
         return await handler(request)
     except Problem as problem:
-        return _problem(problem)
+        return sign_in_instead(request, problem) or _problem(problem)
     except web.HTTPException as error:
         slug = error.reason.lower().replace(" ", "-")
         response = _problem(Problem(error.status, slug, error.reason))

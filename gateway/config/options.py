@@ -455,6 +455,15 @@ class Settings:
             metavar="FILE",
         ),
     )
+    oidc_file: Path | None = field(
+        default=None,
+        metadata=_option(
+            _PATH,
+            "file with the OpenID Connect issuer and client that operators sign in with at the console; by token alone "
+            "unless given",
+            metavar="FILE",
+        ),
+    )
     key_file: Path | None = field(
         default=None,
         metadata=_option(

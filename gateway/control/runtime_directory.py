@@ -53,6 +53,8 @@ class ControlSettings:
     viewer_token: str = field(default="", repr=False)
     # The file of the audit log; None where there is no admin API.
     audit_log: Path | None = None
+    # The file of the OpenID Connect issuer that operators sign in with.
+    oidc_file: Path | None = None
 
 
 class RuntimeDirectory:

@@ -25,6 +25,7 @@ from gateway.admin.admin import Admin
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.console.sampler import Sampler
 from gateway.admin.reloader import Reloader, settings_of_start
+from gateway.admin.sign_in.oidc_file import read_oidc_file
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers
 from gateway.build import VERSION
@@ -90,6 +91,7 @@ async def _serve(
                 expose_metrics=console.expose_metrics,
                 metrics_token=console.metrics_token,
                 viewer_token=console.viewer_token,
+                oidc=None if console.oidc_file is None else read_oidc_file(console.oidc_file),
                 audit_log=AuditLog(console.audit_log),
             )
             stack.push_async_callback(tasks.start("manual settings", partial(_follow_settings, admin.settings)).close)

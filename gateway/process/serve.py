@@ -16,6 +16,7 @@ from cart.catalog.importer import import_once
 from cart.catalog.ports import ImportBusy, SearchUnavailable
 from gateway import compose, prerequisites
 from gateway.admin.admin_token import TokenUnusable, read_or_create
+from gateway.admin.sign_in.oidc_file import OidcFileUnusable, read_oidc_file
 from gateway.cache.host_memory import HostRegion
 from gateway.config.file import NAME
 from gateway.control.runtime_directory import CONTROL, ChildState, ControlSettings, RuntimeDirectory, runtime_directory
@@ -52,6 +53,7 @@ _FAULTS: Final = (
     ParserUnusable,
     SearchUnavailable,
     StoreError,
+    OidcFileUnusable,
     TokenUnusable,
     prerequisites.CannotStart,
 )
@@ -125,7 +127,9 @@ class _Tokens(NamedTuple):
 
 
 def _tokens(settings: Settings) -> _Tokens:
-    """The tokens of the admin API; those that are not configured are empty. Raises `TokenUnusable`."""
+    """The tokens of the admin API; those that are not configured are empty. Raises `TokenUnusable`, and `OidcFileUnusable`."""
+    if settings.oidc_file is not None:
+        read_oidc_file(settings.oidc_file)
     tokens: dict[str, str] = {"admin": read_or_create(settings.admin_token_path)}
     for role, path in (("metrics", settings.metrics_token_file), ("viewer", settings.viewer_token_file)):
         if path is None:
@@ -195,6 +199,7 @@ def _control(settings: Settings, tokens: _Tokens, runtime: RuntimeDirectory, lis
         metrics_token=tokens.metrics,
         viewer_token=tokens.viewer,
         audit_log=settings.data_dir / AUDIT_LOG,
+        oidc_file=settings.oidc_file,
     )
 
     def serve(listener: socket.socket | None, _name: str, reports: Reports) -> None:
