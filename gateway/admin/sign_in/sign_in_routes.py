@@ -127,7 +127,10 @@ class SignInRoutes:
             result={"role": caller.role},
         )
         mark_recorded(request)
-        is_secure = self._oidc.oidc.is_secure if self._oidc is not None else False
+        # A client that lies about the scheme loses only its own cookie.
+        is_secure = request.headers.get("X-Forwarded-Proto") == "https"
+        if self._oidc is not None:
+            is_secure = is_secure or self._oidc.oidc.is_secure
         response.set_cookie(
             COOKIE, session_id, max_age=round(LIFE_S), path="/", httponly=True, samesite="Strict", secure=is_secure
         )
