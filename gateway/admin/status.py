@@ -74,6 +74,12 @@ class Status:
         self._gathered_at = float("-inf")
         self._gathered_after: Reload | None = None
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether some worker is starting for the first time, or none is known yet."""
+        workers = self._workers.all()
+        return not workers or any(child.state == "starting" and not child.restarts for child in workers)
+
     async def gather(self) -> Gathered:
         """The status, at most `MAX_AGE_S` old."""
         if self._is_stale():

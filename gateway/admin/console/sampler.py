@@ -16,6 +16,7 @@ from gateway.admin.status import Status
 
 # Pages that may watch at a time; each costs a connection and a message at each look.
 MAX_WATCHERS: Final = 64
+_START_STEP_S: Final = 0.1
 Sample = dict[str, Any]
 
 
@@ -39,6 +40,9 @@ class Sampler:
 
     async def run(self) -> None:
         """Look for as long as the process runs."""
+        # Workers that are still starting would be shown as silent, to other readers of the same status too.
+        while self._status.is_starting:
+            await asyncio.sleep(_START_STEP_S)
         while True:
             begun = self._clock()
             await self.look()

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,16 @@ async def test_workers_that_do_not_respond_are_an_alarm(console: Console, fleet:
     await console.look()
     assert console.sampler.latest is not None
     assert console.sampler.latest["headline"]["level"] == "alarm"
+
+
+async def test_the_first_look_waits_for_the_workers_to_start(console: Console, runtime: RuntimeDirectory) -> None:
+    ready = list(runtime.children)
+    runtime.children = [replace(child, state="starting") for child in ready]
+    running = asyncio.create_task(console.sampler.run())
+    try:
+        await asyncio.sleep(0)
+        assert console.sampler.latest is None
+        runtime.children = ready
+        await until(lambda: console.sampler.latest is not None)
+    finally:
+        running.cancel()
