@@ -231,6 +231,10 @@ bench-webhooks: $(VENV)/.dev ## A receiver of webhooks that is down for six hour
 bench-event-streams: $(VENV)/.dev ## Cost of 2,000 clients that follow their orders.
 	$(BIN)/python -m benchmarks.scenarios.event_streams $(ARGS)
 
+.PHONY: bench-console
+bench-console: $(VENV)/.dev ## The console open in Chromium for ten minutes under load: memory, script errors, CPU of the control process.
+	$(BIN)/python -m benchmarks.scenarios.console $(ARGS)
+
 .PHONY: bench-checkout
 bench-checkout: $(VENV)/.dev ## CPU time of an accepted order beside an empty aiohttp handler, and of a completed one (needs wrk); six minutes.
 	$(BIN)/python -m benchmarks.scenarios.checkout $(ARGS)

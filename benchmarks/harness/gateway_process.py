@@ -59,6 +59,13 @@ class GatewayProcess:
         others = {self.store_pid, *filter(_is_control, candidates)}
         return [pid for pid in candidates if pid not in others and "resource_tracker" not in command_line(pid)]
 
+    def control_process(self) -> int:
+        """The process that serves the admin API. Raises HarnessError where there is none."""
+        found = next(filter(_is_control, descendants(self._process.pid)), None)
+        if found is None:
+            raise HarnessError("the gateway has no control process")
+        return found
+
     def workers(self) -> list[int]:
         """The children that serve requests; the parent itself where it has none."""
         return self.server_processes()[1:] or [self._process.pid]

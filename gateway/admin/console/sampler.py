@@ -41,7 +41,7 @@ class Sampler:
     async def run(self) -> None:
         """Look for as long as the process runs."""
         # Workers that are still starting would be shown as silent, to other readers of the same status too.
-        while self._status.is_starting:
+        while self._status.is_starting:  # noqa: ASYNC110 - the supervisor tells by a file
             await asyncio.sleep(_START_STEP_S)
         while True:
             begun = self._clock()
