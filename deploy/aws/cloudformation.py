@@ -17,6 +17,7 @@ COST_TAGS = {"Application", "Environment", "CostCenter", "Component"}
 UNTAGGABLE = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "AWS::Backup::BackupSelection",
     "AWS::Budgets::Budget",
     "AWS::CloudFront::CachePolicy",
     "AWS::CloudFront::OriginAccessControl",
