@@ -15,9 +15,10 @@ RUN apt-get update \
 COPY requirements/ requirements/
 RUN python3 -m venv /opt/build \
     && /opt/build/bin/pip install --quiet --no-cache-dir --require-hashes \
-        -r requirements/build.txt -r requirements/compile.txt -r requirements/aws.txt \
+        -r requirements/build.txt -r requirements/compile.txt -r requirements/aws.txt -r requirements/otel.txt \
     && python3 -m venv --without-pip /opt/peakgate \
-    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --require-hashes -r requirements/aws.txt
+    && /opt/build/bin/pip --python /opt/peakgate/bin/python install --quiet --no-cache-dir --require-hashes -r requirements/aws.txt \
+        -r requirements/otel.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY gateway/ gateway/
 COPY cart/ cart/

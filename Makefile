@@ -63,6 +63,10 @@ $(VENV)/.aws: requirements/aws.txt $(VENV)/.run
 	$(call install,requirements/aws.txt,the client library of AWS)
 	@touch $@
 
+$(VENV)/.otel: requirements/otel.txt $(VENV)/.run
+	$(call install,requirements/otel.txt,the libraries of OpenTelemetry)
+	@touch $@
+
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(call install,requirements/dev.txt,what Peakgate is tested with)
 	@touch $@
@@ -99,6 +103,9 @@ fresh: ## Remove the carts, orders and stock in var/, to start anew (WITH_VENV=1
 
 .PHONY: install-aws
 install-aws: $(VENV)/.aws ## Install the client library of AWS as well (the extra `aws`).
+
+.PHONY: install-otel
+install-otel: $(VENV)/.otel ## Install the libraries of OpenTelemetry as well (the extra `otel`).
 
 .PHONY: test
 test: $(VENV)/.dev interpreted ## Run every test on all cores (ARGS adds pytest options, such as one test to run).
@@ -160,8 +167,10 @@ lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/*.tx
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/run.txt pyproject.toml
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/aws.txt --extra aws \
 		--constraints requirements/run.txt pyproject.toml
-	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dev.txt --group dev --extra aws \
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/otel.txt --extra otel \
 		--constraints requirements/aws.txt pyproject.toml
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dev.txt --group dev --extra aws --extra otel \
+		--constraints requirements/aws.txt --constraints requirements/otel.txt pyproject.toml
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/deploy.txt --group deploy
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/docs.txt --group docs
 	echo 'mypy' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/compile.txt --constraints requirements/dev.txt -

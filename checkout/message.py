@@ -15,6 +15,7 @@ from cart.timestamps import rfc3339
 from checkout.amounts import Amounts, OrderLine
 from checkout.order import Order
 from primitives.digits import digits
+from primitives.tracing.spans import PRODUCER, child_of_open
 
 ORDER_ACCEPTED: Final = "shop.order.accepted.v1"
 SOURCE: Final = "/peakgate/checkout"
@@ -22,7 +23,7 @@ DATA_SCHEMA: Final = "urn:peakgate:schema:shop.order.accepted.v1"
 
 
 def order_accepted(order: Order) -> bytes:
-    """The message of an accepted order; its bytes are the same in every later status.
+    """The message of an accepted order; its bytes are the same in every later status, but for its trace.
 
     It contains no token, address or email; a worker that needs them reads the order. It contains no names and line
     totals, so that 1,000 lines of the longest SKUs fit in 256 KiB, the limit of an SQS message.
@@ -55,7 +56,7 @@ def order_accepted(order: Order) -> bytes:
         f'"partitionkey":'
     )
     data = (
-        f',"data":{{"order_id":"{order.id}","number":"{order.number}","cart_id":"{order.cart_id}",'
+        f'{_trace_members()},"data":{{"order_id":"{order.id}","number":"{order.number}","cart_id":"{order.cart_id}",'
         f'"currency":"{order.currency}","lines":['
     )
     amounts = order.amounts
@@ -65,6 +66,17 @@ def order_accepted(order: Order) -> bytes:
         f'"total":{{"amount":{amounts.total}{money_end}}}}}'
     )
     return b"".join((opening.encode(), group, data.encode(), b"".join(pieces)[1:], closing.encode()))
+
+
+def _trace_members() -> str:
+    """The trace that the order was accepted in, if it is recorded: the Distributed Tracing extension of CloudEvents."""
+    create = child_of_open("create shop.order.accepted", PRODUCER, {"messaging.operation.type": "create"})
+    if create is None:
+        return ""
+    create.end()
+    state = create.trace.state
+    state_member = f',"tracestate":{msgspec.json.encode(state).decode()}' if state else ""
+    return f',"traceparent":"{create.traceparent}"{state_member}'
 
 
 def _line_end(line: OrderLine, money_end: str) -> bytes:

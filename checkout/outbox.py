@@ -13,13 +13,15 @@ from typing import Final
 
 from cart.model import OrderId
 from checkout.errors import DependencyTripped
+from checkout.message_traces import sending
 from checkout.ports.outbox import Outbox, OutboxEntry
 from checkout.ports.queue import OrderSink, Outgoing
-from checkout.received_message import group_of
+from checkout.received_message import routing_of
 from primitives.ages import Ages
 from primitives.backoff import Backoff
 from primitives.outages import level_of
 from primitives.rounds import try_round
+from primitives.tracing.tracer import Tracer
 from primitives.unit_of_work import unit_of_work
 
 # The limit of SQS, and the entries of each partition that a sweep looks at.
@@ -51,7 +53,8 @@ class OutboxDispatcher:
     it for `min_age_s` by its own `clock`, which never steps: by then the process that wrote it has sent it or rolled it
     back.
 
-    `on_sent` is called with the order of each message that the queue has acknowledged.
+    `on_sent` is called with the order of each message that the queue has acknowledged. `tracer` records the sending of messages
+    that carry a trace.
 
     A batch is `pinned` to one connection of the store (`store.pinned`), where the queue is in the same store: an entry is
     not deleted because of a message that the store has lost meanwhile.
@@ -72,6 +75,7 @@ class OutboxDispatcher:
         first_backoff_s: float = 0.1,
         max_backoff_s: float = 5.0,
         on_sent: Callable[[OrderId], None] | None = None,
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
@@ -88,6 +92,7 @@ class OutboxDispatcher:
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
         self._on_sent = on_sent
+        self._tracer = tracer
         self._ages = Ages[_Name](clock)
         self._sleep = sleep
         self._chance = chance
@@ -211,8 +216,10 @@ class OutboxDispatcher:
             return await self._send_and_mark(batch)
 
     async def _send_and_mark(self, batch: Sequence[OutboxEntry]) -> bool:
+        messages = [outgoing(entry) for entry in batch]
         try:
-            are_sent = await self._queue.send([outgoing(entry) for entry in batch])
+            with sending(self._tracer, messages):
+                are_sent = await self._queue.send(messages)
         except DependencyTripped:
             return False  # the breaker has logged it
         except Exception as error:  # noqa: BLE001 - sent later
@@ -284,4 +291,5 @@ def _name_of(entry: OutboxEntry) -> _Name:
 
 def outgoing(entry: OutboxEntry) -> Outgoing:
     """The message of an entry. Entries of one order differ in their ids."""
-    return Outgoing(entry.order_id, entry.message, f"{entry.order_id}:{entry.entry_id}", group=group_of(entry.message))
+    group, trace = routing_of(entry.message)
+    return Outgoing(entry.order_id, entry.message, f"{entry.order_id}:{entry.entry_id}", group, trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from cart.ids import parse_order_id
 from cart.model import OrderId
 from checkout.message import ORDER_ACCEPTED
+from primitives.tracing.context import carried_state, parse_traceparent
 
 
 class NotAnOrderMessage(Exception):
@@ -29,12 +31,14 @@ class _Envelope(msgspec.Struct):
     data: _Data
 
 
-class _Grouped(msgspec.Struct):
+class _Routed(msgspec.Struct):
     partitionkey: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 _decode: Final = msgspec.json.Decoder(_Envelope).decode
-_decode_group: Final = msgspec.json.Decoder(_Grouped).decode
+_decode_routing: Final = msgspec.json.Decoder(_Routed).decode
 
 
 def order_id_of(message: bytes) -> OrderId:
@@ -57,7 +61,18 @@ def group_of(message: bytes) -> str:
     It is the extension attribute `partitionkey` of CloudEvents
     (https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/partitioning.md).
     """
+    return routing_of(message)[0]
+
+
+def routing_of(message: bytes) -> tuple[str, Mapping[str, str]]:
+    """The group of a message, and the fields of its trace (`traceparent` and `tracestate`), none of one without."""
     try:
-        return _decode_group(message).partitionkey
+        routed = _decode_routing(message)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
+        return "", {}
+    if parse_traceparent(routed.traceparent) is None:
+        return routed.partitionkey, {}
+    trace = {"traceparent": routed.traceparent}
+    if state := carried_state(routed.tracestate):
+        trace["tracestate"] = state
+    return routed.partitionkey, trace

@@ -12,12 +12,14 @@ from typing import Final
 
 from cart.model import OrderId
 from checkout.errors import OrderNotFound
+from checkout.message_traces import Processing
 from checkout.order_number import order_number
 from checkout.ports.queue import Delivery, OrderQueue
 from checkout.processor import Later
 from checkout.received_message import NotAnOrderMessage, order_id_of
 from primitives.backoff import Backoff
 from primitives.outages import level_of
+from primitives.tracing.tracer import Tracer
 from primitives.unit_of_work import unit_of_work
 
 _log = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ class OrderWorker:
     After `stop` the worker receives no more; orders in progress have `drain_s` to finish, and are delivered again at once
     if they do not. `run` may be called again after it raised.
 
+    `tracer` records the processing of deliveries: see `Processing`.
+
     `processed`, `released` and `dead_lettered` count deliveries.
     """
 
@@ -67,6 +71,7 @@ class OrderWorker:
         wait_s: float = 2.0,
         visibility_s: float = 30.0,
         drain_s: float = 20.0,
+        tracer: Tracer | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -79,6 +84,7 @@ class OrderWorker:
         self._wait_s = wait_s
         self._visibility_s = visibility_s
         self._drain_s = drain_s
+        self._tracer = tracer
         self._sleep = sleep
         self._retries = Backoff(FIRST_RETRY_S, MAX_RETRY_S, factor=RETRY_FACTOR, chance=chance)
         self._pauses = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, chance=chance)
@@ -165,7 +171,10 @@ class OrderWorker:
 
     async def _work(self, delivery: Delivery) -> None:
         try:
-            later = await self._process(order_id_of(delivery.body))
+            with Processing(self._tracer, delivery) as processing:
+                later = await self._process(order_id_of(delivery.body))
+                if later is not None:
+                    processing.release()
         except asyncio.CancelledError:
             await self._return(delivery)
             raise

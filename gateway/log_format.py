@@ -17,6 +17,7 @@ import orjson
 from checkout.cards.masking import mask
 from gateway.config.options import LogFormat, LogLevel
 from gateway.http.log_text import escaped
+from primitives.tracing.spans import current_span
 
 # The loggers of these packages have the chosen level. At lower levels than warnings, libraries log what they send.
 OWN_LOGGERS: Final = ("peakgate", "gateway", "cart", "checkout", "store", "primitives")
@@ -77,6 +78,9 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its line feed."""
         head = f"{_time_of(record)} {record.levelname} peakgate[{record.process}]: {_message_of(record)}"
+        open_span = current_span()
+        if open_span is not None:
+            head += f" trace_id={open_span.trace_id} span_id={open_span.span_id}"
         traceback = _traceback_of(record)
         if not traceback:
             return head
@@ -98,6 +102,9 @@ class JsonLines(logging.Formatter):
             "message": _message_of(record),
             "process": record.process,
         }
+        open_span = current_span()
+        if open_span is not None:
+            line |= {"trace_id": open_span.trace_id, "span_id": open_span.span_id}
         facts = getattr(record, "facts", None)
         if isinstance(facts, dict):
             line |= {name: _clean(value) if isinstance(value, str) else value for name, value in facts.items()}

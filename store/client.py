@@ -14,11 +14,13 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import hiredis
 
 from primitives.backoff import Backoff
+from primitives.tracing.spans import CLIENT, Span, Value, child_of_open, current_span
 from store import handshake
 from store.errors import (
     REASON_BY_CODE,
@@ -164,6 +166,8 @@ class Client(asyncio.Protocol):
     def submit(self, command: tuple[Arg, ...], deadline_s: float, called: Called | None) -> asyncio.Future[Reply]:
         """Queue a command with its deadline, and the parts of the call for sending it again."""
         reply = self._new_future()
+        if current_span() is not None:
+            _trace(reply, command, called)
         if len(self._calls) < self._max_waiting and not self._may_refuse:
             self._queue((reply, self._now() + deadline_s, called), command)
         elif (refusal := self._refusal()) is not None:
@@ -452,6 +456,27 @@ async def open_client(url: str, *, deadline_s: float = DEADLINE_S, max_waiting: 
             await asyncio.sleep(backoff.next_delay_s())
         else:
             return client
+
+
+def _trace(reply: asyncio.Future[Reply], command: tuple[Arg, ...], called: Called | None) -> None:
+    """Make a call a span of the trace that it belongs to: its command and its script, never a key or a value."""
+    name = str(command[0])
+    attributes: dict[str, Value] = {"db.system.name": "redis", "db.operation.name": name}
+    script = None if called is None else called[0]
+    if script is not None:
+        attributes["db.stored_procedure.name"] = script.name
+        name = f"{name} {script.name}"
+    call = child_of_open(name, CLIENT, attributes)
+    if call is not None:
+        reply.add_done_callback(partial(_end_call, call))
+
+
+def _end_call(call: Span, reply: asyncio.Future[Reply]) -> None:
+    if reply.cancelled():
+        call.fail("cancelled")
+    elif (error := reply.exception()) is not None:
+        call.fail(type(error).__name__)
+    call.end()
 
 
 def _fail(reply: asyncio.Future[Reply], error: StoreError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import Final
 
 
@@ -13,6 +14,8 @@ class Script:
     """One Lua script. Its keys must all be in one hash slot, so that it runs on a cluster as well."""
 
     text: str
+    # That of its file, for people.
+    name: str = field(default="", compare=False)
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -32,7 +35,8 @@ class Script:
         `flags` are those of the server for the whole, such as `allow-oom`.
         """
         texts = [resources.files(package).joinpath(path).read_text(encoding="utf-8") for package, path in files]
-        return cls("\n".join([f"#!lua flags={flags}", *texts] if flags else texts))
+        name = PurePosixPath(files[-1][1]).stem
+        return cls("\n".join([f"#!lua flags={flags}", *texts] if flags else texts), name)
 
 
 # Runs one command that finishes accepted work, also while the memory of the store is full.

@@ -10,6 +10,7 @@ from yarl import URL
 
 from checkout.payments.transport import Reply
 from checkout.ports.payments import PaymentNotRun, PaymentUnknown
+from primitives.tracing.spans import CLIENT, outgoing_context, span
 
 # Of a response; those of payments have a few kilobytes.
 MAX_BODY: Final = 1 << 20
@@ -27,6 +28,14 @@ class AiohttpTransport:
         # The path is encoded already; a redirect would carry the key and the token to another address.
         url = URL(self._base_url + path, encoded=True)
         headers = {"Accept-Encoding": "identity", "Accept": "application/json", **headers}
+        with span(
+            f"{method} payment", CLIENT, {"http.request.method": method, "server.address": url.host or ""}
+        ) as call:
+            reply = await self._exchange(method, url, {**headers, **outgoing_context()}, body)
+            call.set("http.response.status_code", reply.status)
+            return reply
+
+    async def _exchange(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Reply:
         try:
             async with self._session.request(
                 method, url, headers=headers, data=body or None, allow_redirects=False

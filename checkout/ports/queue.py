@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +16,9 @@ class Outgoing(msgspec.Struct, frozen=True):
     `message_id` is the same each time that this message is sent, and differs from that of other messages about the order,
     such as that of its cancellation. Where the queue drops duplicates, it goes by this id.
 
+    `trace` has the fields of W3C Trace Context that the body has, `traceparent` and `tracestate`. A queue whose messages have
+    attributes sends them as such too, for consumers that look there.
+
     Messages of one `group` that has a long backlog do not delay those of other groups, where the queue supports it; "" has
     no group.
     """
@@ -24,14 +27,19 @@ class Outgoing(msgspec.Struct, frozen=True):
     body: bytes
     message_id: str
     group: str = ""
+    trace: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A message that was received; `receipt` is the adapter's handle, `attempt` counts deliveries from 1."""
+    """A message that was received; `receipt` is the adapter's handle, `attempt` counts deliveries from 1.
+
+    `trace` is that of its attributes, where the queue has such.
+    """
 
     body: bytes
     receipt: Any
     attempt: int
+    trace: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class OrderSink(Protocol):

@@ -24,7 +24,7 @@ from checkout.aws.errors import AwsError, AwsRejected
 from checkout.aws.json_client import DEADLINE_S, open_json_client
 from checkout.errors import ServiceUnavailable
 from checkout.ports.queue import Delivery, Outgoing
-from checkout.received_message import group_of
+from checkout.received_message import group_of, routing_of
 from primitives.bounded_map import BoundedMap
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ _COUNTS: Final = (
     "ApproximateNumberOfMessagesDelayed",
 )
 _ATTRIBUTES: Final = ("RedrivePolicy", "MaximumMessageSize")
+# W3C Trace Context.
+_TRACE_FIELDS: Final = ("traceparent", "tracestate")
 T = TypeVar("T")
 
 
@@ -153,6 +155,7 @@ class SqsQueue:
             "WaitTimeSeconds": poll_s,
             "VisibilityTimeout": _visibility(self._visibility_s),
             "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
+            "MessageAttributeNames": list(_TRACE_FIELDS),
         }
         if self._is_fifo:
             # A call that is made again after a lost reply returns the same messages, else their groups would be blocked.
@@ -162,7 +165,7 @@ class SqsQueue:
         messages = reply.get("Messages") or ()
         self._head_sent_at = self._oldest_sent_at(messages, date)
         return [
-            Delivery(body=message["Body"].encode(), receipt=message["ReceiptHandle"], attempt=self._attempt_of(message))
+            Delivery(message["Body"].encode(), message["ReceiptHandle"], self._attempt_of(message), _trace_of(message))
             for message in messages
         ]
 
@@ -232,7 +235,7 @@ class SqsQueue:
         self, queue_url: str, delivery: Delivery, delay_s: float, attributes: Mapping[str, Any] | None = None
     ) -> None:
         parameters: dict[str, Any] = {"QueueUrl": queue_url, "MessageBody": delivery.body.decode(errors="replace")}
-        if attributes:
+        if attributes := {**_texts(routing_of(delivery.body)[1] or delivery.trace), **(attributes or {})}:
             parameters["MessageAttributes"] = attributes
         if self._is_fifo:
             # FIFO queues have no delay for one message: the copy is received at once, and deferred by its visibility.
@@ -253,7 +256,7 @@ class SqsQueue:
 
     async def _batch_bytes(self, messages: Sequence[Outgoing]) -> int:
         """The size limit of a batch; the queue is asked for it only if one batch may not be enough."""
-        if sum([len(message.body) for message in messages]) <= BATCH_BYTES:
+        if sum([_size_of(message) for message in messages]) <= BATCH_BYTES:
             return BATCH_BYTES
         attributes = await self._queue_attributes()
         return LARGE_BATCH_BYTES if attributes.max_message_bytes >= LARGE_BATCH_BYTES else BATCH_BYTES
@@ -284,8 +287,10 @@ class SqsQueue:
         had_groups, self._takes_groups = self._takes_groups, False
         return had_groups
 
-    def _entry(self, entry_id: str, message: Outgoing) -> dict[str, str]:
-        entry = {"Id": entry_id, "MessageBody": message.body.decode()}
+    def _entry(self, entry_id: str, message: Outgoing) -> dict[str, Any]:
+        entry: dict[str, Any] = {"Id": entry_id, "MessageBody": message.body.decode()}
+        if message.trace:
+            entry["MessageAttributes"] = _texts(message.trace)
         if self._is_fifo:
             entry["MessageGroupId"] = message.order_id
             entry["MessageDeduplicationId"] = message.message_id
@@ -399,13 +404,30 @@ def _parts(messages: Sequence[Outgoing], limit_bytes: int) -> Iterator[list[Outg
     part: list[Outgoing] = []
     size = 0
     for message in messages:
-        if part and (len(part) == BATCH or size + len(message.body) > limit_bytes):
+        message_bytes = _size_of(message)
+        if part and (len(part) == BATCH or size + message_bytes > limit_bytes):
             yield part
             part, size = [], 0
         part.append(message)
-        size += len(message.body)
+        size += message_bytes
     if part:
         yield part
+
+
+def _size_of(message: Outgoing) -> int:
+    """The bytes that SQS counts: the body, and the names, types and values of the attributes."""
+    return len(message.body) + sum(len(name) + len("String") + len(value) for name, value in message.trace.items())
+
+
+def _texts(values: Mapping[str, str]) -> dict[str, Any]:
+    """Attributes of a message that are text."""
+    return {name: {"DataType": "String", "StringValue": value} for name, value in values.items()}
+
+
+def _trace_of(message: Mapping[str, Any]) -> dict[str, str]:
+    """The trace in the attributes of a message; other teams may send such."""
+    attributes = message.get("MessageAttributes") or {}
+    return {name: str(attributes[name].get("StringValue", "")) for name in _TRACE_FIELDS if name in attributes}
 
 
 def _attribute(reply: Mapping[str, Any], name: str) -> str | None:

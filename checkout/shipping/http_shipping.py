@@ -21,6 +21,7 @@ from checkout.errors import Declined, ServiceNotReached, ServiceUnavailable
 from checkout.order import Order
 from checkout.shipping.shipment import Shipment
 from primitives.bounded_map import BoundedMap
+from primitives.tracing.spans import CLIENT, Value, outgoing_context, span
 from primitives.webhook_signature import WebhookSigner
 
 # A call ends before the deadline of `checkout.guarded`; if a booking is looked up first, the two share its time.
@@ -148,8 +149,12 @@ class HttpShipping:
         }
         if method != "GET":
             headers |= {"Content-Type": "application/json", "Idempotency-Key": message_id}
+        attributes: dict[str, Value] = {"http.request.method": method, "server.address": URL(self._base_url).host or ""}
         try:
-            return await self._exchange(method, path, headers, body, deadline)
+            with span(f"{method} shipping", CLIENT, attributes) as call:
+                status, content = await self._exchange(method, path, {**headers, **outgoing_context()}, body, deadline)
+                call.set("http.response.status_code", status)
+                return status, content
         # Not the text of an error: it may contain the address of the service with its credentials.
         except aiohttp.ClientConnectorError as error:
             raise ServiceNotReached(f"the shipping service was not reached: {type(error).__name__}") from error

@@ -39,6 +39,7 @@ from checkout.steps.step import Services, Step
 from checkout.workflow.orders import TABLES
 from checkout.workflow.table import StepRow, WorkflowTable
 from primitives.backoff import Backoff
+from primitives.tracing.spans import span
 
 _log = logging.getLogger(__name__)
 
@@ -259,7 +260,8 @@ class Workflow:
         result: StepResult = "failed"
         began_at = self._clock()
         try:
-            applied = await self._with_retries(each.step.apply, each.row, order, hold)
+            with span(f"step {each.row.name}"):
+                applied = await self._with_retries(each.step.apply, each.row, order, hold)
             result = "done"
         except Declined as declined:
             result = "declined"
@@ -290,7 +292,8 @@ class Workflow:
             if each.row.undo is None:
                 continue
             try:
-                changed = await self._with_retries(each.step.undo, each.row, order, hold)
+                with span(f"undo {each.row.name}"):
+                    changed = await self._with_retries(each.step.undo, each.row, order, hold)
                 if changed is not None:
                     order = await self._orders.update(order, changed)
             except (LeaseLost, StatusConflict):

@@ -24,6 +24,7 @@ from gateway.admin.metrics_page import metrics_page
 from gateway.admin.order_routes import OrderRoutes
 from gateway.admin.price_routes import PriceRoutes
 from gateway.admin.privacy_routes import PrivacyRoutes
+from gateway.admin.recent_traces import RecentTraces
 from gateway.admin.responses import HEADERS, Problem, invalid, json_response, read_body
 from gateway.admin.sign_in.oidc import OidcClient
 from gateway.admin.sign_in.oidc_file import Oidc
@@ -85,6 +86,8 @@ class Admin:
     def _sessions(self) -> Sessions:
         return Sessions(now=self.now)
 
+    recent_traces: RecentTraces = field(default_factory=RecentTraces)
+
     def application(self) -> web.Application:
         """The aiohttp application."""
         acts = ActLog(self.audit_log, lambda request: caller_of(request).name)
@@ -103,6 +106,7 @@ class Admin:
                 web.get("/plain", self._page),
                 web.get("/metrics", self._metrics),
                 web.get("/admin/v1/status", self._status),
+                web.get("/admin/v1/traces/{id}", self._trace),
                 web.post("/admin/v1/purge", self._purge),
                 web.post("/admin/v1/workers/replace", self._replace),
                 *ActRoutes(self.settings, self.status, self.audit_log, now=self.now).routes(),
@@ -136,6 +140,17 @@ class Admin:
 
     async def _status(self, _request: web.Request) -> web.Response:
         return json_response(200, await self.status.as_json())
+
+    async def _trace(self, request: web.Request) -> web.Response:
+        trace = self.recent_traces.find(request.match_info["id"])
+        if trace is None:
+            raise Problem(
+                404,
+                "not-found",
+                "Not found",
+                detail="No trace of this id is known: it was not recorded, or others have come since.",
+            )
+        return json_response(200, trace)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         gathered = await self.status.gather()

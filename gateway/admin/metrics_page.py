@@ -68,8 +68,9 @@ def _of_workers(gathered: Gathered) -> Iterator[Metric]:
 
 
 def _of_control(status: Status) -> Iterator[Metric]:
-    if status.background is not None:
-        for metric in status.background.metrics():
+    background = [] if status.background is None else [status.background]
+    for part in (*background, *status.own_parts.values()):
+        for metric in part.metrics():
             yield _of_process(CONTROL, metric)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -59,6 +60,7 @@ class Status:
         *,
         version: str,
         background: Observed | None = None,
+        own_parts: Mapping[str, Observed] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -66,6 +68,8 @@ class Status:
         self.version = version
         # The background tasks of the control process.
         self.background = background
+        # Its other parts, by name.
+        self.own_parts = own_parts
         self._workers = workers
         self._runtime = runtime
         self._clock = clock

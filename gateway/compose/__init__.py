@@ -7,6 +7,7 @@ from gateway.compose.orders import check_queue
 from gateway.compose.payments import check_payments
 from gateway.compose.privacy import check_keys
 from gateway.compose.shipping import check_shipping
+from gateway.compose.tracing import check_tracing
 from gateway.compose.worker import gateway
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "check_payments",
     "check_queue",
     "check_shipping",
+    "check_tracing",
     "gateway",
     "open_catalog",
     "sku_fault",

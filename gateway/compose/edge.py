@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from gateway.admin.order_stats import OrderStats
 from gateway.admin.price_commands import PriceCommands
 from gateway.admin.privacy_commands import PrivacyCommands
 from gateway.admin.stalled_order_stats import StalledOrderStats
+from gateway.admin.trace_commands import traces_of
 from gateway.admin.webhook_stats import WebhookStats
 from gateway.admin.worker_commands import WorkerCommands
 from gateway.api.health import Check, HealthSources, health_routes
@@ -72,10 +74,12 @@ from gateway.resilience.upstream_guard import UpstreamGuards
 from gateway.server.early_reject import EarlyReject
 from gateway.server.server import EdgeServer
 from gateway.settings import Settings
+from gateway.tracing.request_tracer import RequestTracer
 from gateway.waitingroom.redis_rooms import RedisRooms
 from gateway.waitingroom.reporter import RoomReporter, Signals
 from gateway.waitingroom.rooms import Rooms
 from primitives.stream_limit import StreamLimit
+from primitives.tracing.tracer import Tracer
 from store import StoreClient, StoreError, is_cluster
 
 # Pings without a reply, of 0.25 s each, after which a stopping worker waits for the store no longer.
@@ -112,10 +116,12 @@ async def open_edge(
     host_region: HostRegion | None = None,
     orders: OrderStats | None = None,
     archiving: ArchiveStats | None = None,
+    tracer: Tracer | None = None,
 ) -> Gateway:
     """Open the server of the process: its routes behind the layers of the edge. Raises `CannotStart`.
 
-    `check_store` raises where the store takes no writes. `orders` is the order worker of the process, `archiving` its work on the archive, if it has them.
+    `check_store` raises where the store takes no writes. `orders` is the order worker of the process, `archiving` its work on the archive, and
+    `tracer` traces requests, if it has them.
     """
     client, breakers = backends.client, backends.breakers
     webhooks = await open_webhooks(backends, background, stack)
@@ -149,6 +155,7 @@ async def open_edge(
         background,
         sweeps=settings.serves_shoppers,
         on_sent=None if receipts is None else receipts.acknowledged,
+        tracer=tracer,
     )
     shedder = Shedder(policies.shedding)
     shop: Shop | None = None
@@ -183,6 +190,9 @@ async def open_edge(
     )
     server = EdgeServer(Router(()), limits=settings.head_limits)
     background.tasks.add(server.watcher)
+    trace_prefix = secrets.token_hex(8)
+    if tracer is not None:
+        server.tracer = RequestTracer(tracer, trace_prefix=trace_prefix, follows_caller=settings.trace_follow)
     _reject_early(server, state.shedder)
     health = HealthSources(
         checks={
@@ -214,7 +224,7 @@ async def open_edge(
                 pages_of=lru_cache(maxsize=1)(lambda api: page_endpoints(routes, VERSION, partial(own_path, api))),
             ),
             state=state,
-            backends=Backends(upstreams, regions, cache, breakers, UpstreamGuards(breakers), tariff),
+            backends=Backends(upstreams, regions, cache, breakers, UpstreamGuards(breakers), tariff, trace_prefix),
             jwks=jwks,
             webhooks=WebhookEndpoints(webhooks, backends.events),
         )
@@ -253,6 +263,7 @@ async def open_edge(
             **({"orders": orders} if orders is not None else {}),
             **({"archive": archiving} if archiving is not None else {}),
             **order_parts,
+            **({"traces": server.tracer} if server.tracer is not None else {}),
             "webhooks": WebhookStats(webhooks),
             "event_relays": EventRelayStats(backends.relays),
             "stalled_orders": StalledOrderStats(backends.stalled),
@@ -273,6 +284,7 @@ async def open_edge(
             **commands.by_name,
             **timetable.commands,
             **order_commands,
+            **({"traces": traces_of(tracer)} if tracer is not None else {}),
             **(PriceCommands(shop.price_desk).by_name if shop is not None else {}),
             **webhook_commands(webhooks, backends).by_name,
             **PrivacyCommands(open_eraser(backends)).by_name,

@@ -51,6 +51,7 @@ from gateway.resilience.breaker import Breaker
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.uncounted import Uncounted
 from gateway.settings import Settings
+from primitives.tracing.tracer import Tracer
 from store import PinnedStore, ReplyError, StoreClient, StoreError, is_cluster
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ def start_order_worker(
     worker_name: str,
     payments: PaymentProvider,
     shipping: Shipping,
+    tracer: Tracer | None = None,
 ) -> OrderStats:
     """Process accepted orders in the background, and count those that need attention."""
     processing = order_processor(settings, backends, worker_name=worker_name, payments=payments, shipping=shipping)
@@ -223,6 +225,7 @@ def start_order_worker(
         processing.process,
         concurrency=settings.order_concurrency,
         drain_s=settings.drain_timeout,
+        tracer=tracer,
     )
     watch = AttentionWatch(backends.progress, backends.queue)
     background.start("attention", watch.run)

@@ -13,6 +13,7 @@ from checkout.queues.redis_queue import MAX_BATCH, RedisQueue
 from checkout.redis.outbox import MAX_SLOTS, RedisOutbox
 from gateway.compose.background import Background
 from gateway.compose.orders import OrderBackends
+from primitives.tracing.tracer import Tracer
 from store import Store, is_cluster
 
 # Entries that are not sent by then are sent by the sweep of another process.
@@ -31,16 +32,19 @@ def open_dispatcher(
     *,
     sweeps: bool,
     on_sent: Callable[[OrderId], None] | None = None,
+    tracer: Tracer | None = None,
 ) -> OutboxDispatcher:
     """Start the dispatcher; `stack` drains it. Where it does not sweep, it sends only the entries submitted to it.
 
-    `on_sent` is called with the order of each message that the queue has acknowledged.
+    `on_sent` is called with the order of each message that the queue has acknowledged. `tracer` records
+    the sending of those that carry a trace.
     """
     dispatcher = OutboxDispatcher(
         open_outbox(backends.pinned),
         GuardedSink(backends.queue, backends.breakers.of("queue")),
         pinned=backends.pinned.pinned,
         on_sent=on_sent,
+        tracer=tracer,
         batch=MAX_BATCH if isinstance(backends.queue, RedisQueue) else BATCH,
     )
     background.start("outbox", dispatcher.run if sweeps else dispatcher.send)

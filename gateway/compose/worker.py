@@ -12,6 +12,7 @@ from gateway.compose.erasure import open_eraser
 from gateway.compose.orders import open_order_backends, start_order_worker
 from gateway.compose.payments import open_payments
 from gateway.compose.shipping import open_shipping
+from gateway.compose.tracing import open_tracer
 from gateway.control.shared_outage import SharedOutage
 from gateway.prerequisites import StoreAddress, StoreRecheck, open_store
 from gateway.resilience.breakers import Breakers
@@ -43,6 +44,7 @@ async def gateway(
     Raises `CannotStart`.
     """
     background = Background(stack)
+    tracer = open_tracer(settings)
     breakers = Breakers(settings.policies.breaker)
     client = await open_store(store.url, stack, deadline_s=settings.store_timeout)
     guard: StoreGuard | ClusterGuard
@@ -82,6 +84,7 @@ async def gateway(
             worker_name=worker_name,
             payments=await open_payments(settings, stack),
             shipping=await open_shipping(settings, stack),
+            tracer=tracer,
         )
     opened = await open_edge(
         settings,
@@ -96,6 +99,7 @@ async def gateway(
         host_region=host_region,
         orders=orders,
         archiving=archiving,
+        tracer=tracer,
     )
     edge = opened.edge
 

@@ -492,6 +492,37 @@ class Settings:
             metavar="debug|info|warning|error",
         ),
     )
+    otlp_endpoint: str | None = field(
+        default=None,
+        metadata=_option(
+            url("http", "https"),
+            "address of an OpenTelemetry collector, such as http://localhost:4318, that traces are sent to; none are "
+            "recorded unless given",
+            metavar="URL",
+        ),
+    )
+    trace_share: float = field(
+        default=0.01,
+        metadata=_option(
+            Number(0, 1, float), "share of the requests that are traced from their begin, 0 to 1", metavar="SHARE"
+        ),
+    )
+    trace_slow_ms: float = field(
+        default=1000.0,
+        metadata=_option(
+            Number(1, 3_600_000, float),
+            "milliseconds from which on a request is slow: it has a span, as one that failed has",
+            metavar="MS",
+        ),
+    )
+    trace_follow: bool = field(
+        default=False,
+        metadata=_option(
+            Boolean(),
+            "whether a request is traced too if its caller records the trace, as its traceparent says",
+            metavar="yes|no",
+        ),
+    )
     # Tables of the file, and its text.
     policies: Policies = field(default_factory=Policies)
     config_text: str = field(default="", repr=False)

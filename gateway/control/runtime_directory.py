@@ -55,6 +55,8 @@ class ControlSettings:
     audit_log: Path | None = None
     # The file of the OpenID Connect issuer that operators sign in with.
     oidc_file: Path | None = None
+    # The collector of traces; None where none are recorded. It may hold a password.
+    otlp_endpoint: str | None = field(default=None, repr=False)
 
 
 class RuntimeDirectory:

@@ -9,6 +9,7 @@ from gateway.http.contained import FAILURES
 
 if TYPE_CHECKING:
     from gateway.http.problems import Problem
+    from primitives.tracing.spans import Span
 
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -34,6 +35,7 @@ class Request:
     `shopper` the signed-in shopper. `extra_headers` are header lines that are added to the response.
     `interims` receives interim responses, on routes that have them.
     `upstream_call` is the name of the upstream it was forwarded to, and the seconds until its response began.
+    `trace` is its span, None where none is recorded.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Request:
         "shopper",
         "started_at",
         "stream",
+        "trace",
         "upstream_call",
     )
 
@@ -84,6 +87,7 @@ class Request:
         self.stream: AsyncIterator[bytes] | None = None
         self.interims: InterimReceiver | None = None
         self.upstream_call: tuple[str, float] | None = None
+        self.trace: Span | None = None
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """A copy with other header fields."""
@@ -92,6 +96,7 @@ class Request:
         )
         copy.client, copy.api_key, copy.shopper = self.client, self.api_key, self.shopper
         copy.extra_headers, copy.stream, copy.interims = self.extra_headers, self.stream, self.interims
+        copy.trace = self.trace
         return copy
 
 

@@ -92,6 +92,10 @@ class AccessLog:
             "response_bytes": response.length if isinstance(response, StreamedResponse) else len(response.body),
             "process": self._process,
         }
+        span = request.trace
+        if span is not None:
+            fields["trace_id"] = span.trace_id
+            fields["span_id"] = span.span_id
         host = request.headers.get("Host")
         if host:
             fields["host"] = _repeated_text(host)

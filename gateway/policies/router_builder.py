@@ -52,6 +52,8 @@ class Backends:
     breakers: Breakers
     guards: UpstreamGuards
     tariff: TariffInForce
+    # Of `RequestHeads`.
+    trace_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,9 @@ class _Build:
 
     def _forwarding(self, rule: Forward) -> Handler:
         upstream, guard = self._backends.upstreams[rule.upstream], self._backends.guards.of(rule.upstream)
-        return forward(rule, upstream, guard=guard, is_trusted=self._is_trusted)
+        return forward(
+            rule, upstream, guard=guard, is_trusted=self._is_trusted, trace_prefix=self._backends.trace_prefix
+        )
 
     def _page(self, page: Endpoint) -> Endpoint:
         layers = self._stacks.of_other(page.method, page.path, is_page=True)

@@ -24,9 +24,11 @@ from gateway.admin.acts.manual import ManualSettings
 from gateway.admin.admin import Admin
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.console.sampler import Sampler
+from gateway.admin.recent_traces import RecentTraces
 from gateway.admin.reloader import Reloader, settings_of_start
 from gateway.admin.sign_in.oidc_file import read_oidc_file
 from gateway.admin.status import Status
+from gateway.admin.trace_export import TraceExport
 from gateway.admin.workers import Workers
 from gateway.build import VERSION
 from gateway.config.file import read_text
@@ -77,8 +79,20 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     async with AsyncExitStack() as stack:
+        recent_traces = RecentTraces()
+        export = _trace_export(console, workers, recent_traces)
+        if export is not None:
+            stack.push_async_callback(export.close)
+            stack.push_async_callback(tasks.start("traces", export.run).close)
         if listener is not None:
-            status = Status(workers, runtime, reloader, version=VERSION, background=BackgroundStats(tasks))
+            status = Status(
+                workers,
+                runtime,
+                reloader,
+                version=VERSION,
+                background=BackgroundStats(tasks),
+                own_parts={} if export is None else {"traces": export},
+            )
             sampler = Sampler(status)
             stack.push_async_callback(tasks.start("console", sampler.run).close)
             admin = Admin(
@@ -93,6 +107,7 @@ async def _serve(
                 viewer_token=console.viewer_token,
                 oidc=None if console.oidc_file is None else read_oidc_file(console.oidc_file),
                 audit_log=AuditLog(console.audit_log),
+                recent_traces=recent_traces,
             )
             stack.push_async_callback(tasks.start("manual settings", partial(_follow_settings, admin.settings)).close)
             await _listen(admin.application(), listener, stack)
@@ -104,6 +119,15 @@ async def _serve(
             stack.push_async_callback(tasks.start(name, run).close)
         reports.ready()
         await stop_requested.wait()
+
+
+def _trace_export(console: ControlSettings, workers: Workers, recent: RecentTraces) -> TraceExport | None:
+    if console.otlp_endpoint is None:
+        return None
+    # Imported here, because only a gateway that traces needs it.
+    from gateway.admin.otlp import OtlpExporter
+
+    return TraceExport(workers, OtlpExporter(console.otlp_endpoint, version=VERSION), recent)
 
 
 def _replacing(parent: int) -> Callable[[], None]:

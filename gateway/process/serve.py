@@ -200,6 +200,7 @@ def _control(settings: Settings, tokens: _Tokens, runtime: RuntimeDirectory, lis
         viewer_token=tokens.viewer,
         audit_log=settings.data_dir / AUDIT_LOG,
         oidc_file=settings.oidc_file,
+        otlp_endpoint=settings.otlp_endpoint,
     )
 
     def serve(listener: socket.socket | None, _name: str, reports: Reports) -> None:
@@ -235,6 +236,7 @@ async def _prepare(settings: Settings, store: prerequisites.StoreAddress) -> Non
     await compose.check_queue(settings)
     compose.check_payments(settings)
     await compose.check_archive(settings)
+    compose.check_tracing(settings)
     compose.check_shipping(settings)
     if settings.catalog is None and not settings.serves_shoppers:
         return

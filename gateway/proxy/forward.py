@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.config.policies import Forward
 from gateway.http import problems
-from gateway.http.message import Handler, Request, ResponseOrAwaitable
+from gateway.http.message import Handler, Request, Response, ResponseOrAwaitable, resolve
 from gateway.proxy.errors import AmbiguousRequest, NotForwarded
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.outcomes import Outcomes
@@ -15,6 +15,7 @@ from gateway.proxy.ports import NO_GUARD, Guard
 from gateway.proxy.request_head import RequestHeads
 from gateway.proxy.streamed_exchange import StreamedExchange
 from gateway.proxy.upstream import ActiveUpstream
+from primitives.tracing.spans import CLIENT, Value, span
 
 _BREAKER_OPEN: Final = {"detail": "The upstream of this path is unavailable. Try again later."}
 
@@ -26,17 +27,19 @@ def forward(
     guard: Guard = NO_GUARD,
     is_trusted: Callable[[str], bool] = lambda _peer: False,
     scheme: str = "http",
+    trace_prefix: str = "",
 ) -> Handler:
     """A handler that sends requests to `upstream`. Unless the request's body is streamed, it awaits futures only.
 
     Bodies go on with the framing of the client, however many packets they came in.
 
     `is_trusted` decides whether the `X-Forwarded-*` and `Forwarded` fields of a peer are believed; `scheme` is that of the
-    gateway's own connections; the length of bodies is the server's concern. Faults of the upstream return 502, 504 or
+    gateway's own connections; `trace_prefix` is that of `RequestHeads`; the length of bodies is the server's concern. Faults of the upstream return 502, 504 or
     503; an open breaker (`guard`) returns 503. The response is a `StreamedResponse` if it is long, of unknown length, or
     responds to HEAD with the length of a GET.
     """
-    return Forwarding(rule, upstream, guard, RequestHeads(rule, is_trusted=is_trusted, scheme=scheme)).handle
+    heads = RequestHeads(rule, is_trusted=is_trusted, scheme=scheme, trace_prefix=trace_prefix)
+    return Forwarding(rule, upstream, guard, heads).handle
 
 
 class Forwarding:
@@ -54,6 +57,18 @@ class Forwarding:
 
     def handle(self, request: Request) -> ResponseOrAwaitable:
         """The handler."""
+        return self._forward(request) if request.trace is None else self._forward_traced(request)
+
+    async def _forward_traced(self, request: Request) -> Response:
+        attributes: dict[str, Value] = {"http.request.method": request.method, "peakgate.upstream": self._upstream.name}
+        with span(request.method, CLIENT, attributes) as call:
+            response = await resolve(self._forward(request))
+            call.set("http.response.status_code", response.status)
+            if response.status >= 500:
+                call.fail(str(response.status))
+            return response
+
+    def _forward(self, request: Request) -> ResponseOrAwaitable:
         stream = request.stream
         try:
             head = self._heads.of(request, len(request.body) if stream is None else _announced_length(request))

@@ -19,6 +19,7 @@ from gateway.proxy.forwarding_fields import ForwardingFields
 from gateway.proxy.request_path import forwarded_path
 from gateway.proxy.trace_context import TraceContext
 from primitives.bounded_map import BoundedMap
+from primitives.tracing.spans import current_span
 
 # RFC 9110, 9.3. CONNECT is for tunnels; TRACE would show secrets to a script (9.3.8).
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -59,7 +60,10 @@ class RequestHead:
 
 
 class RequestHeads:
-    """Writes the heads of one forwarded prefix. For `is_trusted` and `scheme` see `ForwardingFields`."""
+    """Writes the heads of one forwarded prefix. For `is_trusted` and `scheme` see `ForwardingFields`.
+
+    The id of a trace that begins here is `trace_prefix`, 16 hex digits, and the id of the request.
+    """
 
     __slots__ = (
         "_forwarding",
@@ -79,6 +83,7 @@ class RequestHeads:
         is_trusted: Callable[[str], bool],
         scheme: str = "http",
         random_bytes: Callable[[int], bytes] = os.urandom,
+        trace_prefix: str = "",
     ) -> None:
         self._prefix = rule.prefix or ""
         self._strip_chars = len(self._prefix) - 1 if rule.strip_prefix else 0
@@ -86,7 +91,7 @@ class RequestHeads:
         self._timeout_s = rule.timeout_s
         self._rules = FieldRules()
         self._forwarding = ForwardingFields(is_trusted, scheme, stripped=self._prefix[: self._strip_chars])
-        self._trace_context = TraceContext(random_bytes)
+        self._trace_context = TraceContext(random_bytes, trace_prefix)
         # Valid hosts.
         self._hosts: BoundedMap[str, bool] = BoundedMap(_MAX_HOSTS)
 
@@ -132,7 +137,8 @@ class RequestHeads:
         if self._hosts.get(host) is None:
             self._check_host(host)
         lines.append(self._forwarding.lines(request.peer, fields, host))
-        lines.append(self._trace_context.lines(request.id, fields))
+        call = current_span() if request.trace is not None else None
+        lines.append(self._trace_context.lines(request.id, fields, call))
         timeout_s = self._timeout_s
         asked = fields.get("request-timeout-ms")
         if asked is not None and asked.isascii() and asked.isdigit():

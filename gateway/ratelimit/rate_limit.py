@@ -24,6 +24,7 @@ from gateway.ratelimit.fields import LimitFields, merge_fields
 from gateway.ratelimit.limit_set import LimitSet
 from gateway.ratelimit.redis_quota import RedisQuota
 from gateway.ratelimit.rejection import Rejection
+from primitives.tracing.spans import span
 
 # The part of a response that is degraded where this process has decided alone.
 DEGRADED: Final = "limits"
@@ -95,7 +96,7 @@ class _Limiter:
         return self._wait(request, group, batch, position)
 
     async def _wait(self, request: Request, group: Group, batch: Batch, position: int) -> Response:
-        await batch.decision
+        await (batch.decision if request.trace is None else _traced(batch))
         self._add_fields(request, group)
         if position >= group.granted:
             return _rejected(request, group, self._now())
@@ -106,7 +107,7 @@ class _Limiter:
         extra_headers = request.extra_headers
         read = EarlyRead(self._handler, request)
         try:
-            await batch.decision
+            await (batch.decision if request.trace is None else _traced(batch))
             if position < group.granted:
                 self._add_fields(request, group)
                 return await read.finish()
@@ -144,6 +145,11 @@ class _Shadow:
         if group is not None and group.batch is not None:
             group.join(group.batch)
         return self._handler(request)
+
+
+async def _traced(batch: Batch) -> None:
+    with span("rate limits"):
+        await batch.decision
 
 
 def _rejected(request: Request, group: Group, now_s: float) -> Response:

@@ -40,6 +40,7 @@ from gateway.server.request_head import RequestHead
 from gateway.server.request_stream import RequestStream
 from gateway.server.response_sender import PIECE_BYTES, ResponseSender
 from gateway.server.response_writer import BODILESS, CLOSE, KEEP_ALIVE
+from gateway.tracing.request_tracer import run_traced
 from primitives.futures import ignore_exception
 
 # More of a response than this is not left with the transport while the client does not read, but for the last piece.
@@ -253,9 +254,14 @@ class Connection:
 
     def _run(self, endpoint: Endpoint, request: Request) -> None:
         """Call the handler of a request, and respond if it has its response at once."""
-        run_unit = self._context.run_unit
+        context = self._context
         try:
-            outcome = endpoint.handler(request) if run_unit is None else run_unit(endpoint.handler, request)
+            if context.tracer is not None and (root := context.tracer.begin(endpoint, request)) is not None:
+                outcome = run_traced(root, context.handler_of(endpoint), request)
+            elif context.run_unit is None:
+                outcome = endpoint.handler(request)
+            else:
+                outcome = context.run_unit(endpoint.handler, request)
         except Exception as error:  # noqa: BLE001 - any error gets a response
             outcome = error_response(error, request, endpoint.path)
         if isinstance(outcome, Response):

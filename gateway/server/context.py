@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic
 from typing import Final, Protocol
 
@@ -20,6 +21,7 @@ from gateway.server.problem_pages import ProblemPages
 from gateway.server.request_id import RequestIds
 from gateway.server.request_line import RequestLine
 from gateway.server.response_writer import ResponseWriter
+from gateway.tracing.request_tracer import RequestTracer
 
 _HOST: Final = istr("Host")
 AccessLog = Callable[[Endpoint, Request, Response, float], None]
@@ -70,6 +72,8 @@ class ServerContext:
         self.early_rejecter: EarlyRejecter | None = None
         # Calls a handler as a unit of work. Set while a guard decides units; at other times that would cost for nothing.
         self.run_unit: RunUnit | None = None
+        # Where it is None, no request is traced.
+        self.tracer: RequestTracer | None = None
         # Where it is None, browsers get JSON as all clients do.
         self.refusal_pages: ProblemPages | None = None
         # How clients last named this server, so that pre-warmed responses have the same cache keys.
@@ -111,12 +115,23 @@ class ServerContext:
             line.route = route
         return route
 
+    def handler_of(self, endpoint: Endpoint) -> Handler:
+        """The handler of an endpoint, as a unit of work where a guard decides units."""
+        run_unit = self.run_unit
+        return endpoint.handler if run_unit is None else partial(run_unit, endpoint.handler)
+
     def record(self, endpoint: Endpoint, request: Request, response: Response) -> None:
         """Count a response and its time, and write the line of the access log that some get. Never raises."""
         self.record_after(endpoint, request, response, monotonic() - request.started_at)
 
     def record_after(self, endpoint: Endpoint, request: Request, response: Response, elapsed_s: float) -> None:
         """The same for a response that began so many seconds after its request."""
+        tracer = self.tracer
+        if tracer is not None and (request.trace is not None or response.status >= 500 or elapsed_s >= tracer.slow_s):
+            try:
+                tracer.end(endpoint, request, response, elapsed_s)
+            except Exception as error:  # noqa: BLE001 - the response is sent all the same
+                FAILURES.add("the trace of a request", error)
         try:
             endpoint.stats.add(response.status, elapsed_s)
             if response.problem is not None:

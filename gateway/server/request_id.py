@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from multidict import MultiMapping, istr
+
+from primitives.tracing.context import parse_traceparent
 
 # The length of an id of our own; a trace id is longer.
 OWN_ID_LENGTH: Final = 16
@@ -30,8 +31,8 @@ class RequestIds:
     def of(self, headers: Mapping[str, str]) -> str:
         """The id of the request with these headers."""
         parent = headers.get(_TRACEPARENT_FIELD)
-        if parent is not None and (trace_id := _trace_id(parent)) and _is_only(headers):
-            return trace_id
+        if parent is not None and (found := parse_traceparent(parent)) is not None and _is_only(headers):
+            return found.trace_id
         return self.next()
 
     def next(self) -> str:
@@ -48,17 +49,4 @@ def _is_only(headers: Mapping[str, str]) -> bool:
     return not isinstance(headers, MultiMapping) or len(headers.getall(_TRACEPARENT_FIELD)) == 1
 
 
-def _trace_id(traceparent: str) -> str | None:
-    """The trace id of `00-<32 hex digits>-<16 hex digits>-<2 hex digits>` (W3C Trace Context), None if it is not that."""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    # Versions to come may carry more.
-    if found is None or (found["more"] and found["version"] == "00"):
-        return None
-    return found["trace"]
-
-
 _HEX: Final[Sequence[str]] = [f"{number:02x}" for number in range(256)]
-# Version ff is forbidden, and so are ids of nothing but zeros.
-_TRACEPARENT: Final = re.compile(
-    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?"
-)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.http.contained import FAILURES
 from gateway.http.message import Handler, Layer, Request, Response, ResponseOrAwaitable, resolve
 from gateway.waitingroom.room import Mark, Session, WaitingRoom
+from primitives.tracing.spans import span
 
 
 def _no_mark(_request: Request, _part: str) -> None:
@@ -41,7 +42,8 @@ class _Admission:
         return outcome if not self._sells or isinstance(outcome, Response) else self._sell(outcome, session)
 
     async def _request_admission(self, request: Request) -> Response:
-        session = await self._room.request_admission(request, self._mark)
+        with span("waiting room"):
+            session = await self._room.request_admission(request, self._mark)
         if isinstance(session, Response):
             return session
         outcome = self._handler(request)

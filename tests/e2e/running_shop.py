@@ -202,7 +202,7 @@ class RunningShop:
             assert added.status == 200, added
         return cart_id
 
-    def check_out(self, cart_id: str, *, key: str = "once", token: str = "tok_ok") -> Response:
+    def check_out(self, cart_id: str, *, key: str = "once", token: str = "tok_ok", **headers: str) -> Response:
         body = {
             "cart_id": cart_id,
             "email": "ada@example.com",
@@ -215,7 +215,7 @@ class RunningShop:
             },
             "payment": {"token": token},
         }
-        return self.call("POST", "/v1/checkout", body, Idempotency_Key=key)
+        return self.call("POST", "/v1/checkout", body, Idempotency_Key=key, **headers)
 
     def order(self, order_id: str) -> Any:
         return self.call("GET", f"/v1/orders/{order_id}").body

@@ -14,6 +14,7 @@ from checkout.errors import ServiceUnavailable
 from checkout.ports.queue import Backlog, Delivery, OrderQueue, Outgoing
 from checkout.queues.redis_queue import DEAD, EntryId, RedisQueue
 from checkout.queues.sqs_queue import open_sqs_queue
+from checkout.received_message import routing_of
 from store.opening import StoreClient, open_store_client
 from tests.sqs import aws_session
 from tests.unit.checkout.fake_services import MemoryQueue
@@ -151,6 +152,16 @@ async def receive(queue: OrderQueue, count: int) -> list[Delivery]:
 
 def bodies(deliveries: list[Delivery]) -> list[bytes]:
     return sorted(delivery.body for delivery in deliveries)
+
+
+async def test_the_body_carries_the_trace_through_every_queue(queue: OrderQueue) -> None:
+    body = b'{"partitionkey":"a","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}'
+    await queue.send([Outgoing(OrderId("7f" + "0" * 24), body, "1", "a", routing_of(body)[1])])
+
+    (delivery,) = await receive(queue, 1)
+
+    assert delivery.body == body
+    assert routing_of(delivery.body)[1] == {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
 
 
 async def test_a_message_is_received_as_it_was_sent(queue: OrderQueue) -> None:

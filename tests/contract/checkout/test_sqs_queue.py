@@ -49,6 +49,21 @@ async def test_a_rejected_message_does_not_fail_the_others(admin: Any, sqs_endpo
     assert len(received) == 2
 
 
+async def test_the_trace_of_a_message_is_in_its_attributes_and_received_with_it(admin: Any, sqs_endpoint: str) -> None:
+    url = await create(admin, "traced")
+    trace = {
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "tracestate": "congo=t61rcWkgMzE",
+    }
+    traced = msgspec.structs.replace(message(1), trace=trace)
+
+    async with open_sqs_queue(url, endpoint_url=sqs_endpoint, region=REGION) as queue:
+        assert await queue.send([traced, message(2, b"{}  ")]) == [True, True]
+        received = {delivery.body: delivery.trace for delivery in await queue.receive(10, 1)}
+
+    assert received == {b"{}": trace, b"{}  ": {}}
+
+
 class ScriptedClient:
     """Replies to calls as a test says; `calls` has their operations and parameters."""
 

@@ -1,4 +1,6 @@
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any
 
@@ -14,7 +16,9 @@ from checkout.amounts import Discount, OrderLine, ShippingTax
 from checkout.message import order_accepted, order_accepted_schema
 from checkout.order import Order
 from checkout.order_status import CancelReason, OrderStatus
-from checkout.received_message import NotAnOrderMessage, group_of, order_id_of
+from checkout.received_message import NotAnOrderMessage, group_of, order_id_of, routing_of
+from primitives.tracing.spans import SERVER, Span, enter
+from primitives.tracing.tracer import Tracer
 from tests.unit.checkout.fake_services import MUG, NOW, an_order
 
 SQS_BYTES = 256 * 1024
@@ -61,7 +65,7 @@ def test_the_message_is_a_cloudevent_about_the_order() -> None:
 
 
 # Members that an order or a line may lack.
-OPTIONAL = {"tax", "ahead", "available_on"}
+OPTIONAL = {"tax", "ahead", "available_on", "traceparent", "tracestate"}
 
 
 def discounted(order: Order) -> Order:
@@ -132,7 +136,8 @@ def test_the_schema_describes_and_requires_every_member(validator: Any) -> None:
     order = discounted(an_order())
     (line,) = order.lines
     ahead = msgspec.structs.replace(line, ahead=1, available_on="2026-12-20")
-    message = json.loads(order_accepted(msgspec.structs.replace(order, lines=(ahead,))))
+    with in_a_trace(state="a=1"):
+        message = json.loads(order_accepted(msgspec.structs.replace(order, lines=(ahead,))))
 
     def check(value: Any, schema: dict[str, Any]) -> None:
         schema = schema | validator.schema["$defs"].get(schema.get("$ref", "").rpartition("/")[2], {})
@@ -161,6 +166,41 @@ def test_the_schema_refuses_other_messages(validator: Any, change: dict[str, Any
     message = json.loads(order_accepted(an_order())) | change
 
     assert not validator.is_valid(message)
+
+
+@contextmanager
+def in_a_trace(state: str) -> Iterator[Span]:
+    tracer = Tracer(share=1.0, slow_s=1.0)
+    root = tracer.begin("checkout", SERVER, parent=None, state=state)
+    enter(root)
+    try:
+        yield root
+    finally:
+        enter(None)
+
+
+def test_outside_of_a_trace_the_message_has_none() -> None:
+    message = order_accepted(an_order())
+    assert "traceparent" not in json.loads(message)
+    assert routing_of(message) == (json.loads(message)["partitionkey"], {})
+
+
+@pytest.mark.parametrize("state", ["", "congo=t61rcWkgMzE", 'a="\\'])
+def test_in_a_trace_the_message_carries_the_span_that_created_it(state: str, validator: Any) -> None:
+    with in_a_trace(state) as root:
+        message = order_accepted(an_order())
+
+    (create,) = root.trace.spans
+    validator.validate(json.loads(message))
+    trace = {"traceparent": f"00-{root.trace_id}-{create[0]:016x}-01", **({"tracestate": state} if state else {})}
+    assert routing_of(message)[1] == trace
+    assert (create[1], create[2]) == (root.id, "create shop.order.accepted")
+
+
+@pytest.mark.parametrize("parent", ["", "00-nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01"])
+def test_a_malformed_trace_of_a_message_is_ignored(parent: str) -> None:
+    message = json.dumps(json.loads(order_accepted(an_order())) | {"traceparent": parent, "tracestate": "a=1"})
+    assert routing_of(message.encode())[1] == {}
 
 
 def test_later_additions_and_extension_attributes_are_within_the_schema(validator: Any) -> None:

@@ -94,6 +94,16 @@ def test_the_libraries_of_aws_are_an_extra_that_a_first_run_does_not_download() 
     assert image.count("-r requirements/aws.txt") == 2
 
 
+def test_the_libraries_of_traces_are_an_extra_too() -> None:
+    of_traces = {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"}
+    wanted = {re.split(r"[>=]", each)[0] for each in PROJECT["project"]["optional-dependencies"]["otel"]}
+    assert wanted == of_traces
+    assert not of_traces & names_in("run")
+    assert of_traces <= names_in("otel") & names_in("dev")
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert image.count("-r requirements/otel.txt") == 2
+
+
 def test_every_module_that_is_compiled_is_there() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     compiled = project["tool"]["peakgate"]["compiled"]

@@ -1,0 +1,1 @@
+"""Traces of requests: which are recorded, and the span of each."""
