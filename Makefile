@@ -196,6 +196,10 @@ image: ## Build the container image with docker, podman or buildah (IMAGE, BASE_
 bench-hot-path: $(VENV)/.dev ## CPU time per request beside an empty aiohttp handler and other servers (needs wrk).
 	$(BIN)/python -m benchmarks.hot_path.measure $(ARGS)
 
+.PHONY: bench-tracing
+bench-tracing: $(VENV)/.dev ## CPU time that tracing adds to a request that is sampled, and to one that is not; a minute.
+	$(BIN)/python -m benchmarks.micro.tracing_cost $(ARGS)
+
 .PHONY: bench-overload
 bench-overload: $(VENV)/.dev ## Twice and three times the capacity of a worker: goodput, latency, rejections, recovery.
 	$(BIN)/python -m benchmarks.scenarios.overload $(ARGS)

@@ -11,6 +11,8 @@ import pytest
 
 from gateway.config.options import LogFormat
 from gateway.log_format import MAX_LINE_BYTES, JsonLines, TextLines, configure, is_json
+from primitives.tracing.spans import SERVER, enter
+from primitives.tracing.tracer import Tracer
 
 CARD = "4111111111111111"
 HEAD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) peakgate\[\d+\]: ")
@@ -54,6 +56,21 @@ def test_a_text_line_has_time_level_process_and_message() -> None:
     assert HEAD.match(line)
     assert line.endswith("upstream shop is away")
     assert " WARNING " in line
+
+
+def test_lines_within_a_recorded_trace_name_it_and_the_span() -> None:
+    tracer = Tracer(share=1.0, slow_s=1.0)
+    root = tracer.begin("root", SERVER, parent=None)
+    enter(root)
+    try:
+        text, line = TextLines().format(record("x")), json.loads(JsonLines().format(record("x")))
+        tracer.end(root)
+        after = TextLines().format(record("x"))
+    finally:
+        enter(None)
+    assert text.endswith(f"x trace_id={root.trace_id} span_id={root.span_id}")
+    assert (line["trace_id"], line["span_id"]) == (root.trace_id, root.span_id)
+    assert after.endswith(": x")
 
 
 def test_a_json_line_has_the_same() -> None:
