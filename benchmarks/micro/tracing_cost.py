@@ -42,7 +42,7 @@ SPANS: Final = 4
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Microseconds of CPU a request: without tracing, and what tracing adds to one that is not sampled and to one that is."""
+    """Microseconds of CPU a request: without tracing, and the additions to one that is not sampled and to one that is."""
 
     mode: str
     off_us: float
