@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import boto3
 from aiohttp import web
 
 from benchmarks.upstreams.payment_stand_in import PaymentStandIn
@@ -239,3 +241,56 @@ def test_the_start_says_what_is_missing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ended.returncode != 0
     assert "pip install 'peakgate[otel]'" in ended.stderr
+
+
+def test_an_edge_and_a_worker_of_their_own_share_a_trace_through_sqs(
+    tmp_path: Path, sqs_endpoint: str, aws_credentials: None
+) -> None:
+    sqs = boto3.client("sqs", region_name="eu-west-1", endpoint_url=sqs_endpoint)
+    queue_url = sqs.create_queue(QueueName="traced-orders")["QueueUrl"]
+    (tmp_path / "key").write_text(new_secret())
+    shipped: list[str] = []
+
+    async def ship(request: web.Request) -> web.Response:
+        shipped.append(request.headers["traceparent"])
+        return web.json_response({"reference": "s-1", "carrier": "post"}, status=201)
+
+    def application() -> web.Application:
+        application = web.Application()
+        application.router.add_post("/shipments", ship)
+        return application
+
+    edge, worker = RunningShop(tmp_path / "edge"), RunningShop(tmp_path / "worker")
+    with collecting() as collector, Neighbour(application) as carrier:
+        queue = (
+            *("--queue-url", sqs_endpoint + urlsplit(queue_url).path, "--aws-endpoint-url", sqs_endpoint),
+            *("--aws-region", "eu-west-1", "--workers", "1", "--otlp-endpoint", collector.url, "--trace-share", "0"),
+        )
+        edge.start("--role", "edge", "--catalog", str(CATALOGUE), "--trace-follow", "yes", *queue)
+        try:
+            placed = edge.check_out(edge.cart_of(_85123A=1), traceparent=TRACEPARENT)
+            assert placed.status == 202
+            wanted = {"MessageAttributeNames": ["traceparent"], "VisibilityTimeout": 0}
+            received = eventually(lambda: sqs.receive_message(QueueUrl=queue_url, **wanted).get("Messages", []))
+            attribute = received[0]["MessageAttributes"]["traceparent"]["StringValue"]
+            worker.start(
+                *("--role", "worker", "--store-url", f"unix://{edge.data_dir}/valkey.sock"),
+                *("--key-file", str(edge.data_dir / "keys.toml"), "--shipping", "http", "--shipping-url", carrier.url),
+                *("--shipping-key-file", str(tmp_path / "key")),
+                *queue,
+            )
+            eventually(lambda: edge.order(str(placed.body["id"]))["status"] == "completed")
+            collector.wait_for("process shop.order.accepted")
+            collector.wait_for("send shop.order.accepted")
+        finally:
+            for shop in (worker, edge):
+                if shop.is_running:
+                    shop.stop()
+    spans = collector.of(TRACE)
+    parents = parents_of(spans)
+    (create,) = collector.named("create shop.order.accepted")
+    (call,) = collector.named("POST shipping")
+    assert attribute == f"00-{TRACE}-{create.span_id}-01"
+    assert parents["send shop.order.accepted"] == parents["process shop.order.accepted"] == create.name
+    assert parents["POST shipping"] == "step arrange_shipping"
+    assert shipped == [f"00-{TRACE}-{call.span_id}-01"]

@@ -83,9 +83,15 @@ class WholeGateway:
 
 @asynccontextmanager
 async def whole_gateway(
-    store_url: str, folder: Path, script: Script, *, route: dict[str, Any] | None = None, **policies: Any
+    store_url: str,
+    folder: Path,
+    script: Script,
+    *,
+    route: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    **policies: Any,
 ) -> AsyncIterator[WholeGateway]:
-    """A gateway whose prefix `/s/` is forwarded, under `route`, to an upstream with this script."""
+    """A gateway whose prefix `/s/` is forwarded, under `route`, to an upstream with this script; `options` are further settings."""
     upstream = RawUpstream(script)
     await upstream.start()
     tables = Policies(
@@ -96,7 +102,9 @@ async def whole_gateway(
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(upstream.stop)
-        settings = Settings(data_dir=folder, policies=tables, workers=1, store_timeout=5.0, low_stock=5)
+        settings = Settings(
+            data_dir=folder, policies=tables, workers=1, store_timeout=5.0, low_stock=5, **(options or {})
+        )
         address = StoreAddress(store_url, is_embedded=False)
         gateway = await compose.gateway(settings, address, stack, worker_name="shop:0a")
         server = await asyncio.get_running_loop().create_server(gateway.edge.protocol, "127.0.0.1", 0)

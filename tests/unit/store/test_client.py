@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from primitives.tracing.spans import SERVER, enter
+from primitives.tracing.tracer import Tracer
 from store import ReplyError, Script, StoreError, StoreOverloaded, StoreTimeout, StoreUnavailable
 from store.client import DEADLINE_S, MAX_RECONNECT_S, STALLED_S, SWEEP_S
 from tests.unit.store.wire import Dial, tick
@@ -544,3 +546,37 @@ async def test_after_a_pause_of_the_process_replies_are_read_before_calls_time_o
     await tick()
     dial.wire.reply(b"+a\r\n")
     assert await call == b"a"
+
+
+# Traces
+
+
+@in_virtual_time
+async def test_calls_within_a_trace_are_spans_without_keys_and_values(dial: Dial) -> None:
+    client = await dial.client()
+    tracer = Tracer(share=1.0, slow_s=1.0)
+    root = tracer.begin("root", SERVER, parent=None)
+    enter(root)
+    calls = [client.execute("GET", "secret"), client.run(Script("return 1", "commit"), ["secret"], ["value"])]
+    lost = client.execute("SET", "secret", "value")
+    enter(None)
+    client.execute("GET", "beside")
+    await tick()
+    dial.wire.reply(b"+a\r\n:1\r\n-ERR no\r\n+b\r\n")
+    await asyncio.gather(*calls)
+    await failure_of(lost)
+    await tick()
+    tracer.end(root)
+    ((_, _, spans),) = tracer.take(100)
+    assert [(span[2], span[1], span[7]) for span in spans[:-1]] == [
+        ("GET", root.id, ""),
+        ("EVALSHA commit", root.id, ""),
+        ("SET", root.id, "ReplyError"),
+    ]
+    assert spans[1][6] == {
+        "db.system.name": "redis",
+        "db.operation.name": "EVALSHA",
+        "db.stored_procedure.name": "commit",
+    }
+    assert "secret" not in str(spans)
+    assert "value" not in str(spans)
