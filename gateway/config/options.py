@@ -437,6 +437,14 @@ class Settings:
         default=False,
         metadata=_option(Boolean(), "whether /metrics of the admin API is served without the token", metavar="yes|no"),
     )
+    emf: bool = field(
+        default=False,
+        metadata=_option(
+            Boolean(),
+            "whether metrics are written to standard output each minute, in CloudWatch's embedded metric format",
+            metavar="yes|no",
+        ),
+    )
     metrics_token_file: Path | None = field(
         default=None,
         metadata=_option(

@@ -49,6 +49,9 @@ class ControlSettings:
     started_with: str
     token: str = field(repr=False)
     expose_metrics: bool = False
+    # Whether metrics are written for CloudWatch, and the role that is their dimension.
+    emf: bool = False
+    role: str = "all"
     metrics_token: str = field(default="", repr=False)
     viewer_token: str = field(default="", repr=False)
     # The file of the audit log; None where there is no admin API.

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from gateway.admin.acts.manual import ManualSettings
 from gateway.admin.admin import Admin
 from gateway.admin.background_stats import BackgroundStats
 from gateway.admin.console.sampler import Sampler
+from gateway.admin.emf import EmfLines
 from gateway.admin.recent_traces import RecentTraces
 from gateway.admin.reloader import Reloader, settings_of_start
 from gateway.admin.sign_in.oidc_file import read_oidc_file
@@ -84,15 +86,18 @@ async def _serve(
         if export is not None:
             stack.push_async_callback(export.close)
             stack.push_async_callback(tasks.start("traces", export.run).close)
+        status = Status(
+            workers,
+            runtime,
+            reloader,
+            version=VERSION,
+            background=BackgroundStats(tasks),
+            own_parts={} if export is None else {"traces": export},
+        )
+        if console.emf:
+            lines = EmfLines(status, console.role, partial(os.write, sys.stdout.fileno()))
+            stack.push_async_callback(tasks.start("metrics for CloudWatch", lines.run).close)
         if listener is not None:
-            status = Status(
-                workers,
-                runtime,
-                reloader,
-                version=VERSION,
-                background=BackgroundStats(tasks),
-                own_parts={} if export is None else {"traces": export},
-            )
             sampler = Sampler(status)
             stack.push_async_callback(tasks.start("console", sampler.run).close)
             admin = Admin(

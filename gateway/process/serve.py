@@ -196,6 +196,8 @@ def _control(settings: Settings, tokens: _Tokens, runtime: RuntimeDirectory, lis
         settings.config_text,
         tokens.admin,
         expose_metrics=settings.expose_metrics,
+        emf=settings.emf,
+        role=settings.role,
         metrics_token=tokens.metrics,
         viewer_token=tokens.viewer,
         audit_log=settings.data_dir / AUDIT_LOG,

@@ -7,10 +7,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.admin.console.reading import WORKER, Reading
+from gateway.admin.console.reading import WORKER, Labels, Reading
 
 Lines = Mapping[str, float]
-Labels = Mapping[str, str]
 MINUTE: Final = 60.0
 QUANTILES: Final = (0.5, 0.95, 0.99)
 # Refusals that are shown by name; there are more kinds of problems than a plot has colours.

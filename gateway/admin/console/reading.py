@@ -13,6 +13,7 @@ Metrics = Mapping[str, Sequence[Metric]]
 ALL: Final = ""
 # The label by which values are told apart: one of the metric, or the worker that published it.
 WORKER: Final = "worker"
+Labels = Mapping[str, str]
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
@@ -34,28 +35,27 @@ class Reading:
             for sample in metric.samples
         }
         self._before: Mapping[Key, float] = {} if before is None else before._counts  # noqa: SLF001 - one of us
-        self._seconds = 0.0 if before is None else at - before.at
+        # Since the look before; 0 at the first.
+        self.seconds = 0.0 if before is None else at - before.at
 
     def forget_before(self) -> None:
         """Let the counts of the look before go, after which rates are wrong."""
-        self._before, self._seconds = {}, 0.0
+        self._before, self.seconds = {}, 0.0
 
-    def rate(
-        self, name: str, by: str = ALL, where: Callable[[Mapping[str, str]], bool] | None = None
-    ) -> dict[str, float]:
+    def rate(self, name: str, by: str = ALL, where: Callable[[Labels], bool] | None = None) -> dict[str, float]:
         """The growth of a counter in a second, by the values of a label. Nothing at the first look."""
-        if self._seconds <= 0:
+        if self.seconds <= 0:
             return {}
         grown: dict[str, float] = defaultdict(float)
         for worker, sample in self._matching(name, where):
             grown[_group(worker, sample, by)] += self._growth(name, worker, sample)
-        return {group: growth / self._seconds for group, growth in grown.items()}
+        return {group: growth / self.seconds for group, growth in grown.items()}
 
     def level(
         self,
         name: str,
         by: str = ALL,
-        where: Callable[[Mapping[str, str]], bool] | None = None,
+        where: Callable[[Labels], bool] | None = None,
         combine: Callable[[Iterable[float]], float] = max,
     ) -> dict[str, float]:
         """The value of a gauge, by the values of a label; those of several samples are combined."""
@@ -65,7 +65,7 @@ class Reading:
         return {group: combine(values) for group, values in found.items()}
 
     def quantiles(
-        self, name: str, shares: Sequence[float], where: Callable[[Mapping[str, str]], bool] | None = None
+        self, name: str, shares: Sequence[float], where: Callable[[Labels], bool] | None = None
     ) -> dict[float, float]:
         """Quantiles of a histogram's times since the look before, interpolated in their buckets. Nothing without times."""
         grown: dict[float, float] = defaultdict(float)
@@ -73,11 +73,11 @@ class Reading:
             if (bound := sample.labels.get("le")) is not None:
                 grown[float(bound)] += self._growth(name, worker, sample)
         buckets = sorted(grown.items())
-        if self._seconds <= 0 or not buckets or buckets[-1][1] <= 0:
+        if self.seconds <= 0 or not buckets or buckets[-1][1] <= 0:
             return {}
         return {share: _quantile(buckets, share) for share in shares}
 
-    def _matching(self, name: str, where: Callable[[Mapping[str, str]], bool] | None) -> Iterator[tuple[str, Sample]]:
+    def _matching(self, name: str, where: Callable[[Labels], bool] | None) -> Iterator[tuple[str, Sample]]:
         for worker, sample in self._samples.get(name, ()):
             if where is None or where(sample.labels):
                 yield worker, sample
