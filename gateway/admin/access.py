@@ -18,7 +18,16 @@ READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Reads that give personal data need an operator.
 _PERSONAL: Final = "personal"
 # Pages of the sign-in, and their style.
-_PUBLIC: Final = frozenset({"/console/sign-in", "/console/sign-in/oidc", "/console/callback", "/console/console.css"})
+_PUBLIC: Final = frozenset(
+    {
+        "/console/sign-in",
+        "/console/sign-in/oidc",
+        "/console/callback",
+        "/console/console.css",
+        "/console/acts.css",
+        "/console/icon.svg",
+    }
+)
 # Calls that a viewer makes too, although they change something: the session of their own.
 _OF_EVERY_CALLER: Final = frozenset({"/console/sign-out"})
 

@@ -132,6 +132,10 @@ class Status:
             },
             "last_reload": reloader.last,
             "switch_overrides": self._runtime.switch_overrides,
+            "manual_settings": {
+                kind: {name: {**setting.values, "until": setting.until} for name, setting in named.items()}
+                for kind, named in self._runtime.manual_settings.items()
+            },
             "workers": [
                 {
                     **asdict(view.child),

@@ -23,7 +23,9 @@ _log = logging.getLogger("peakgate")
 SIGN_IN: Final = "/console/sign-in"
 _CALLBACK: Final = "/console/callback"
 _BINDING_COOKIE: Final = "peakgate-sign-in"
-_POLICY: Final = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
 _PAGE_HEADERS: Final = {**HEADERS, "Content-Security-Policy": _POLICY}
 
 
