@@ -84,7 +84,7 @@ def _outside(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict
             sources[name] = source
         except ValueError as error:
             # An address may hold a password, also one that is mistyped.
-            given = "" if name.endswith("_url") else f", not {text!r}"
+            given = "" if name.endswith(("_url", "_endpoint")) else f", not {text!r}"
             errors.append(f"{source}: {error}{given}")
     return values, sources, errors
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -44,17 +44,24 @@ class Exporter(Protocol):
 class TraceExport:
     """Fetches the traces of all workers and exports them. `run` does so until it is cancelled.
 
-    `exported` and `failed` count spans.
+    `left` takes the traces that ended workers have left, as JSON. `exported` and `failed` count spans.
     """
 
     def __init__(
-        self, workers: Workers, exporter: Exporter, recent: RecentTraces, *, every_s: float = EXPORT_EVERY_S
+        self,
+        workers: Workers,
+        exporter: Exporter,
+        recent: RecentTraces,
+        *,
+        left: Callable[[], Sequence[bytes]] = tuple,
+        every_s: float = EXPORT_EVERY_S,
     ) -> None:
         self.exported = 0
         self.failed = 0
         self._workers = workers
         self._exporter = exporter
         self._recent = recent
+        self._left = left
         self._every_s = every_s
         self._is_away = False
 
@@ -84,6 +91,11 @@ class TraceExport:
         for reply in replies.values():
             if not isinstance(reply, Exception):
                 traces += msgspec.convert(reply, list[tuple[str, str, list[SpanTuple]]])
+        try:
+            for left in self._left():
+                traces += msgspec.json.decode(left, type=list[tuple[str, str, list[SpanTuple]]])
+        except OSError as error:
+            _log.debug("the traces of ended workers cannot be read: %s", error)
         return traces
 
     async def _export(self, traces: Sequence[EndedTrace]) -> bool:

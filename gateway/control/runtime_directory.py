@@ -77,6 +77,18 @@ class RuntimeDirectory:
         """The folder of `SharedOutage` for the store."""
         return self.path / "store-outage"
 
+    def leave_traces(self, worker: str, traces: bytes) -> None:
+        """Leave the last traces of a worker, which ends, as JSON."""
+        self._write(f"{worker}.traces", traces)
+
+    def take_left_traces(self) -> Sequence[bytes]:
+        """The traces that ended workers have left; they are removed."""
+        taken = []
+        for path in self.path.glob("*.traces"):
+            taken.append(path.read_bytes())
+            path.unlink()
+        return taken
+
     def remove(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)

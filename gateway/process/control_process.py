@@ -82,7 +82,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     async with AsyncExitStack() as stack:
         recent_traces = RecentTraces()
-        export = _trace_export(console, workers, recent_traces)
+        export = _trace_export(console, workers, runtime, recent_traces)
         if export is not None:
             stack.push_async_callback(export.close)
             stack.push_async_callback(tasks.start("traces", export.run).close)
@@ -126,13 +126,16 @@ async def _serve(
         await stop_requested.wait()
 
 
-def _trace_export(console: ControlSettings, workers: Workers, recent: RecentTraces) -> TraceExport | None:
+def _trace_export(
+    console: ControlSettings, workers: Workers, runtime: RuntimeDirectory, recent: RecentTraces
+) -> TraceExport | None:
     if console.otlp_endpoint is None:
         return None
     # Imported here, because only a gateway that traces needs it.
     from gateway.admin.otlp import OtlpExporter
 
-    return TraceExport(workers, OtlpExporter(console.otlp_endpoint, version=VERSION), recent)
+    exporter = OtlpExporter(console.otlp_endpoint, version=VERSION)
+    return TraceExport(workers, exporter, recent, left=runtime.take_left_traces)
 
 
 def _replacing(parent: int) -> Callable[[], None]:

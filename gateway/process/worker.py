@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
+import msgspec
 import uvloop
 
 from gateway import compose, prerequisites
@@ -26,6 +27,7 @@ from gateway.process.heartbeat import start_heartbeat
 from gateway.process.process_stats import ProcessStats
 from gateway.server.listeners import BACKLOG
 from gateway.settings import Settings
+from primitives.tracing.tracer import MAX_WAITING
 
 _log = logging.getLogger("peakgate")
 
@@ -113,6 +115,19 @@ async def _serve(
             server.close()
             await gateway.edge.drain(settings.drain_timeout)
             await gateway.prepare_close()
+    await _leave_traces(runtime, name, commands)
+
+
+async def _leave_traces(runtime: RuntimeDirectory, name: str, commands: Mapping[str, Command]) -> None:
+    """Leave the traces of the drain, whose orders ended after the last fetch, to the control process."""
+    if "traces" not in commands:
+        return
+    try:
+        traces = await commands["traces"]({"max_spans": MAX_WAITING})
+        if traces:
+            runtime.leave_traces(name, msgspec.json.encode(traces))
+    except OSError as error:
+        _log.warning("the last traces of worker %s are lost: %s", name, error)
 
 
 async def _catch_up(runtime: RuntimeDirectory, policies: PolicyReload, commands: Mapping[str, Command]) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 from benchmarks.upstreams.payment_stand_in import PaymentStandIn
 from primitives.webhook_signature import WebhookSigner, new_secret
 from tests.e2e.running_shop import CATALOGUE, RunningShop, eventually, peakgate
-from tests.e2e.surroundings import Neighbour, count, open_shop
+from tests.e2e.surroundings import Neighbour, count, open_shop, restarted
 from tests.e2e.trace_collector import Span, collecting
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -180,6 +180,18 @@ ok_sample_rate = 1.0
     lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
     (line,) = [line for line in lines if line["route"] == "/shop/*"]
     assert (line["trace_id"], line["span_id"]) == (root.trace_id, root.span_id)
+
+
+def test_a_worker_that_is_replaced_leaves_its_last_traces(tmp_path: Path) -> None:
+    with (
+        collecting() as collector,
+        open_shop(tmp_path, "", "--otlp-endpoint", collector.url, "--trace-share", "1", workers=1) as shop,
+    ):
+        workers = shop.worker_pids()
+        assert shop.call("GET", "/v1/products/85123A").status == 200
+        assert shop.admin("POST", "/admin/v1/workers/replace").status == 202
+        restarted(shop, workers)
+        collector.wait_for("GET /v1/products/{sku}")
 
 
 @contextmanager

@@ -116,6 +116,12 @@ def test_yes_and_no_have_many_names(text: str, expected: bool) -> None:
     assert load({"show_stock": text}, {}).show_stock is expected
 
 
+def test_a_mistyped_address_of_a_collector_is_not_shown_in_its_fault() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"otlp_endpoint": "htp://user:word@collector"}, {})
+    assert "word" not in str(caught.value)
+
+
 def test_an_address_with_a_password_is_not_shown_in_its_fault() -> None:
     (fault,) = errors_of({"store_url": "redis//:sesame@shop:6379"})
     assert "sesame" not in fault

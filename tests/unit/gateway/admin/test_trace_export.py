@@ -3,13 +3,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from gateway.admin.recent_traces import RecentTraces
 from gateway.admin.trace_export import TraceExport
 from gateway.admin.workers import NoReply, Workers
+from gateway.control.runtime_directory import RuntimeDirectory
 from primitives.tracing.spans import SERVER
 from primitives.tracing.tracer import EndedTrace
 from tests.waiting import until
@@ -65,6 +68,18 @@ async def test_the_traces_of_all_workers_are_exported_and_counted() -> None:
     await export.export_once()
     assert [(trace[0], trace[2][0][0]) for trace in exporter.exported] == [(TRACE, 2**64 - 1)] * 2
     assert export.snapshot() == {"exported": 2, "failed": 0}
+
+
+async def test_the_traces_that_ended_workers_have_left_are_exported_once(tmp_path: Path) -> None:
+    exporter, runtime = FakeExporter(), RuntimeDirectory(tmp_path)
+    workers = cast("Workers", FakeWorkers([]))
+    export = TraceExport(workers, exporter, RecentTraces(), left=runtime.take_left_traces)
+    runtime.leave_traces("0a", msgspec.json.encode(WAITING))
+    runtime.leave_traces("0b", msgspec.json.encode(WAITING))
+    await export.export_once()
+    await export.export_once()
+    assert [trace[0] for trace in exporter.exported] == [TRACE] * 2
+    assert not runtime.take_left_traces()
 
 
 async def test_without_traces_nobody_is_called() -> None:
