@@ -216,6 +216,10 @@ bench-slow-peers: $(VENV)/.dev ## Pages of an upstream beside 300 clients that u
 bench-failover: $(VENV)/.dev ## A failover of the store: seconds to the first accepted order, orders lost; five minutes.
 	$(BIN)/python -m benchmarks.scenarios.failover $(ARGS)
 
+.PHONY: bench-rolling
+bench-rolling: $(VENV)/.dev ## 20 rolling deploys of two gateways behind HAProxy at 80 % load: failed requests, lost orders; six minutes.
+	$(BIN)/python -m benchmarks.scenarios.rolling $(ARGS)
+
 .PHONY: bench-worker-kills
 bench-worker-kills: $(VENV)/.dev ## 300 orders under 20 kills of workers: how many end; three minutes.
 	$(BIN)/python -m benchmarks.scenarios.worker_kills $(ARGS)

@@ -35,6 +35,7 @@ _GAPS: Final = 1 << 16
 _DRAIN_S: Final = 3.0
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"Content-Length: "
+_LENGTH_IN_LOWER_CASE: Final = _LENGTH.lower()
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -199,6 +200,9 @@ class Generator:
             data = self._partial.pop(number, b"") + data
         head_end = data.find(_HEAD_END)
         at = data.find(_LENGTH)
+        if at < 0:
+            # Field names have no case; HAProxy writes them in lower case.
+            at = data.find(_LENGTH_IN_LOWER_CASE)
         if head_end < 0 or len(data) < head_end + 4 + int(data[at + 16 : data.index(b"\r", at)]):
             self._partial[number] = data
             return

@@ -124,7 +124,7 @@ def measure(*, seconds: float, orders: int, keep: bool) -> None:
         print(f"{busy_before:.1f} cores are busy with something else: the results mean nothing", file=sys.stderr)
     # Children inherit this; only the worker is moved to a core of its own.
     os.sched_setaffinity(0, {LOAD_CORE})
-    with _catalogue() as catalogue, serving("--workers", "1", "--role", "edge", catalogue=catalogue) as gateway:
+    with sale_catalogue() as catalogue, serving("--workers", "1", "--role", "edge", catalogue=catalogue) as gateway:
         print("preparing carts", file=sys.stderr)
         setup = Setup(gateway.port, CONNECTIONS, prepare_mix(gateway.port, orders=orders))
         (worker,) = _workers(gateway)
@@ -272,7 +272,7 @@ def _exchange(connection: socket.socket, requests: Sequence[bytes]) -> list[byte
 
 
 @contextlib.contextmanager
-def _catalogue() -> Iterator[Path]:
+def sale_catalogue() -> Iterator[Path]:
     """A catalogue whose stock is never sold out, which would change the responses."""
     with tempfile.TemporaryDirectory(prefix="peakgate-bench-") as folder:
         path = Path(folder, "catalogue.csv")
