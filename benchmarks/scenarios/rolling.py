@@ -53,7 +53,7 @@ class Roll:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the clients and the balancer saw of all rolls, and how the stock agrees with the orders."""
+    """The results of all rolls: responses to the clients, errors of the balancer, and stock beside orders."""
 
     capacity_per_s: float
     rolls: tuple[Roll, ...]
@@ -192,7 +192,7 @@ def measure(*, rolls: int, keep: bool) -> list[Result]:
 
 
 def results_of(outcome: Outcome) -> list[Result]:
-    """What a shopper would notice, each with the target 0, and the load."""
+    """The failures that a shopper would notice, each with the target 0, and the load."""
     total, seconds = outcome.total(), sum(load.seconds for load in outcome.loads)
     offered = sum(load.offered for load in outcome.loads) / seconds if seconds else 0.0
     return [
@@ -260,7 +260,7 @@ def _roll_under_load(fleet: Fleet, balancer: Balancer, generator: Generator, rat
 
 
 def _await_orders(port: int, expected_stock: int) -> None:
-    """Wait until the orders have taken their stock; what is missing after that counts as lost."""
+    """Wait until the orders have taken their stock; the rest counts as lost."""
     with suppress(HarnessError):
         await_condition(lambda: _stock(port) <= expected_stock, within_s=_ORDERS_WITHIN_S)
 
