@@ -96,6 +96,10 @@ class Access:
                 detail="A viewer reads what has no personal data; this needs the role of an operator.",
             )
 
+    def may_read(self, request: web.Request) -> bool:
+        """Whether a reader that was let in would be so again: their session may have ended."""
+        return self._caller(request) is not None
+
     def _caller(self, request: web.Request) -> Caller | None:
         if has_token(request, self.operator_token):
             return OPERATOR

@@ -102,7 +102,7 @@ class Admin:
                     None if self.oidc is None else OidcClient(self.oidc, now=self.now),
                     self.audit_log,
                 ).routes(),
-                *ConsoleRoutes(self.sampler, version=self.status.version).routes(),
+                *ConsoleRoutes(self.sampler, version=self.status.version, may_read=self._access.may_read).routes(),
                 web.get("/plain", self._page),
                 web.get("/metrics", self._metrics),
                 web.get("/admin/v1/status", self._status),

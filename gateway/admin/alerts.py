@@ -54,6 +54,7 @@ def find_alerts(status: Status) -> Sequence[Alert]:
         *_breaker_alerts(status),
         *_target_alerts(status),
         *_room_alerts(status),
+        *_manual_alerts(status),
         *_limit_alerts(status),
         *_audit_alerts(status),
         *_order_alerts(status),
@@ -250,6 +251,19 @@ def _switch_alerts(status: Status) -> Iterator[Alert]:
             yield Alert("note", f"The switch {name} is off")
         elif percent is not None and percent < 100:
             yield Alert("note", f"The switch {name} is at {percent:g} %")
+
+
+def _manual_alerts(status: Status) -> Iterator[Alert]:
+    for kind, settings in status.get("manual_settings", {}).items():
+        for name, setting in settings.items():
+            if kind == "room" and setting["admissions_per_s"] == 0 and setting["enabled"] is not False:
+                yield Alert("alarm", f"The waiting room {name} is paused by hand: it admits nobody", "overload")
+            elif kind in _SET_BY_HAND:
+                yield Alert("note", f"{_SET_BY_HAND[kind]} {name} is set by hand")
+
+
+# Other kinds have alerts of their own.
+_SET_BY_HAND: Final = {"room": "The waiting room", "event": "The event"}
 
 
 def _text(fact: str, workers: Sequence[str], reason: str) -> str:

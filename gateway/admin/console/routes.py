@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -31,9 +31,13 @@ _RETRY_MS: Final = 2000
 
 
 class ConsoleRoutes:
-    """The console on the admin listener. `version` is that of the gateway."""
+    """The console on the admin listener. `version` is that of the gateway.
 
-    def __init__(self, sampler: Sampler, *, version: str) -> None:
+    A stream ends with the session of its reader, once `may_read` is false.
+    """
+
+    def __init__(self, sampler: Sampler, *, version: str, may_read: Callable[[web.Request], bool]) -> None:
+        self._may_read = may_read
         self._sampler = sampler
         self._version = version
 
@@ -101,9 +105,10 @@ class ConsoleRoutes:
         await response.prepare(request)
         try:
             await _send(response, b"retry: %d\n\n" % _RETRY_MS)
-            while True:
+            while self._may_read(request):
                 await _send(response, _event(sample))
                 sample = await anext(watch)
+            return response
         except (ConnectionError, TimeoutError):
             return response
         finally:

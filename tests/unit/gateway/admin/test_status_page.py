@@ -136,6 +136,19 @@ def test_settings_that_need_a_restart_are_listed() -> None:
     ]
 
 
+def test_settings_by_hand_are_listed_and_a_paused_room_is_an_alarm() -> None:
+    room = {"enabled": True, "admissions_per_s": 0, "until": None}
+    settings = {
+        "room": {"drop": room, "other": {**room, "admissions_per_s": 5}},
+        "event": {"sale": {"start": 1.0, "end": None, "until": None}},
+    }
+    assert [alert[:2] for alert in find_alerts(status(worker("0a"), manual_settings=settings))] == [
+        ("alarm", "The waiting room drop is paused by hand: it admits nobody"),
+        ("note", "The waiting room other is set by hand"),
+        ("note", "The event sale is set by hand"),
+    ]
+
+
 def test_background_tasks_that_died_are_listed() -> None:
     waits = {"is_running": False, "restarts": 3, "last_error": "ValueError: no such partition"}
     died = {"is_running": True, "restarts": 1, "last_error": "KeyError: 'a'"}

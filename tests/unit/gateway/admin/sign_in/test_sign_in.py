@@ -12,6 +12,7 @@ from aiohttp import ClientResponse, DummyCookieJar
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.admin.admin import Admin
 from gateway.admin.sign_in.oidc_file import Oidc
 from gateway.admin.sign_in.sessions import LIFE_S
 from gateway.admin.workers import Workers
@@ -85,9 +86,9 @@ async def issuer() -> AsyncIterator[OidcIssuer]:
 
 
 @pytest.fixture
-async def browser(
+def admin(
     file: Path, workers: Workers, runtime: RuntimeDirectory, fleet: Fleet, issuer: OidcIssuer, clock: Clock
-) -> AsyncIterator[Browser]:
+) -> Admin:
     oidc = Oidc(
         issuer=issuer.url,
         client_id=CLIENT,
@@ -96,7 +97,11 @@ async def browser(
         operators=("on-call",),
         viewers=("support",),
     )
-    admin = admin_of(file, workers, runtime, replaced=[], viewer_token=VIEWER_TOKEN, oidc=oidc, now=clock)
+    return admin_of(file, workers, runtime, replaced=[], viewer_token=VIEWER_TOKEN, oidc=oidc, now=clock)
+
+
+@pytest.fixture
+async def browser(admin: Admin) -> AsyncIterator[Browser]:
     async with TestClient(TestServer(admin.application()), cookie_jar=DummyCookieJar()) as client:
         yield Browser(client)
 
@@ -166,6 +171,18 @@ async def test_a_session_ends_after_its_time(browser: Browser, clock: Clock) -> 
     assert (await browser.send("GET", "/admin/v1/session")).status == 200
     clock.now += 1
     assert (await browser.send("GET", "/admin/v1/session")).status == 401
+
+
+async def test_the_stream_of_a_page_ends_with_its_session(browser: Browser, admin: Admin, clock: Clock) -> None:
+    await browser.sign_in_by_token()
+    await admin.sampler.look()
+    cookie = {"Cookie": f"peakgate-console={browser.cookies['peakgate-console']}"}
+    async with browser.client.get("/console/stream", headers=cookie) as stream:
+        first = await stream.content.readuntil(b"}\n\n")
+        assert b"data: " in first
+        clock.now += LIFE_S
+        await admin.sampler.look()
+        assert await stream.content.read() == b""
 
 
 async def test_a_made_up_cookie_opens_nothing(browser: Browser) -> None:
