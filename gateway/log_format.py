@@ -80,7 +80,7 @@ class TextLines(logging.Formatter):
         head = f"{_time_of(record)} {record.levelname} peakgate[{record.process}]: {_message_of(record)}"
         open_span = current_span()
         if open_span is not None:
-            head += f" trace_id={open_span.trace_id} span_id={open_span.span_id}"
+            head += f" trace_id={_clean(open_span.trace_id)} span_id={open_span.span_id}"
         traceback = _traceback_of(record)
         if not traceback:
             return head
@@ -104,7 +104,7 @@ class JsonLines(logging.Formatter):
         }
         open_span = current_span()
         if open_span is not None:
-            line |= {"trace_id": open_span.trace_id, "span_id": open_span.span_id}
+            line |= {"trace_id": _clean(open_span.trace_id), "span_id": open_span.span_id}
         facts = getattr(record, "facts", None)
         if isinstance(facts, dict):
             line |= {name: _clean(value) if isinstance(value, str) else value for name, value in facts.items()}

@@ -94,7 +94,7 @@ class AccessLog:
         }
         span = request.trace
         if span is not None:
-            fields["trace_id"] = span.trace_id
+            fields["trace_id"] = _id_text(span.trace_id)
             fields["span_id"] = span.span_id
         host = request.headers.get("Host")
         if host:

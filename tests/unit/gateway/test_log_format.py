@@ -73,6 +73,16 @@ def test_lines_within_a_recorded_trace_name_it_and_the_span() -> None:
     assert after.endswith(": x")
 
 
+def test_a_card_number_in_the_trace_id_of_a_client_is_masked() -> None:
+    tracer = Tracer(share=1.0, slow_s=1.0)
+    enter(tracer.begin("root", SERVER, parent=None, trace_id=f"{'ab' * 8}{CARD}"))
+    try:
+        lines = (TextLines().format(record("x")), JsonLines().format(record("x")))
+    finally:
+        enter(None)
+    assert not any(CARD in line for line in lines)
+
+
 def test_a_json_line_has_the_same() -> None:
     line = json.loads(JsonLines().format(record("upstream %s is away", "shop")))
     assert set(line) == {"time", "level", "message", "process"}

@@ -15,6 +15,6 @@ def test_every_variable_is_a_setting() -> None:
     files = [path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}]
     named = {name.lower(): path for path in files for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
     # The compiled build of the image, the image of compose.yaml, and the path of the configuration file.
-    others = {"compile", "image", "config", "otlp_endpoint"}
+    others = {"compile", "image", "config"}
     assert len(named) > 5
     assert {name: str(path) for name, path in named.items() if name not in OPTIONS and name not in others} == {}
