@@ -232,6 +232,10 @@ bench-payments: $(VENV)/.dev ## 200,000 orders on a payment service that charges
 bench-upgrade: $(VENV)/.dev ## 10,000 orders of two versions of the workflow, while workers are replaced; two minutes.
 	$(BIN)/python -m benchmarks.scenarios.workflow_upgrade $(ARGS)
 
+.PHONY: bench-releases
+bench-releases: $(VENV)/.dev ## Two releases on one store for ten minutes: ARGS="--earlier REVISION" names the one before (needs git).
+	$(BIN)/python -m benchmarks.scenarios.releases $(ARGS)
+
 .PHONY: bench-redrive
 bench-redrive: $(VENV)/.dev ## 100,000 dead letters redriven twice, with kills in between: effects on their orders; minutes.
 	$(BIN)/python -m benchmarks.scenarios.redrive $(ARGS)

@@ -164,6 +164,13 @@ def test_a_task_runs_on_arm64(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_a_task_has_a_process_for_each_vcpu(task: str) -> None:
+    variables = {each["Name"]: each["Value"] for each in _container(task, "peakgate")["Environment"] if "Name" in each}
+
+    assert int(variables["PEAKGATE_WORKERS"]) * 1024 == int(RESOURCES[task]["Properties"]["Cpu"])
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_no_container_writes_to_its_root(task: str) -> None:
     containers = RESOURCES[task]["Properties"]["ContainerDefinitions"]
     flat = [each["Fn::If"][1] if "Fn::If" in each else each for each in containers]
