@@ -26,6 +26,7 @@ from cloudformation import Template, load
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "deploy" / "aws" / "README.md"
+PLOT: Final = ROOT / "deploy" / "aws" / "scaling.svg"
 MARK: Final = ("<!-- scaling: begin -->", "<!-- scaling: end -->")
 
 # Assumed: from the end of a minute until its metric can trip an alarm, and from the start of a task until it takes requests.
@@ -326,14 +327,53 @@ def summary(alone: Outcome, event: Outcome) -> str:
     return "\n".join([*head, *(f"| {name} | {one} | {two} |" for name, one, two in rows)])
 
 
-def report(requests_per_s: float) -> str:
-    """Both tables for a peak of so many requests a second."""
+def both(requests_per_s: float) -> tuple[list[Minute], list[Minute]]:
+    """A peak of so many requests a second, by target tracking alone, and with the event's schedule."""
     template = load("service")
     peak = recorded_peak(recording(), requests_per_s=requests_per_s)
     edge, worker = rules_of(template, "Edge"), rules_of(template, "Worker")
-    alone = simulate(peak, edge, worker)
-    event = simulate(peak, edge, worker, event_minute=LEAD_MINUTES - 30)
+    return simulate(peak, edge, worker), simulate(peak, edge, worker, event_minute=LEAD_MINUTES - 30)
+
+
+def report(requests_per_s: float) -> str:
+    """Both tables for a peak of so many requests a second."""
+    alone, event = both(requests_per_s)
     return f"{summary(outcome_of(alone), outcome_of(event))}\n\n{table(alone, event)}"
+
+
+def plot(alone: Sequence[Minute], event: Sequence[Minute]) -> str:
+    """Requests, and edge tasks of both simulations, as an SVG of 720 by 300."""
+    most_requests = max(each.requests_per_s for each in alone)
+    most_tasks = max(each.edge_tasks for each in [*alone, *event])
+
+    def line(values: Sequence[float], most: float, style: str) -> str:
+        points = " ".join(
+            f"{40 + 640 * at / len(values):.0f},{260 - 220 * each / most:.0f}" for at, each in enumerate(values)
+        )
+        return f'<polyline points="{points}" fill="none" {style}/>'
+
+    def tick(minute: int) -> str:
+        x = 40 + 640 * (minute + LEAD_MINUTES) / len(alone)
+        return f'<text x="{x:.0f}" y="278" text-anchor="middle">{minute}</text>'
+
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 300" font-family="sans-serif" font-size="12" role="img">',
+        "<title>Requests of the recorded peak, and edge tasks with and without the schedule of an event</title>",
+        '<rect width="720" height="300" fill="#fff"/>',
+        '<path d="M40 40V260H680" fill="none" stroke="#888"/>',
+        line([each.requests_per_s for each in alone], most_requests, 'stroke="#888" stroke-width="1"'),
+        line(
+            [each.edge_tasks for each in alone], most_tasks, 'stroke="#b5420e" stroke-width="2" stroke-dasharray="6 3"'
+        ),
+        line([each.edge_tasks for each in event], most_tasks, 'stroke="#0b5cad" stroke-width="2"'),
+        *(tick(minute) for minute in range(-40, 70, 10)),
+        '<text x="360" y="295" text-anchor="middle">minutes after the first request</text>',
+        f'<text x="44" y="20" fill="#666">requests a second (thin), up to {most_requests:,.0f}</text>',
+        f'<text x="300" y="20" fill="#b5420e">edge tasks, target tracking alone (dashed), up to {most_tasks}</text>',
+        '<text x="300" y="36" fill="#0b5cad">edge tasks, with the event</text>',
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
 
 
 def with_report(text: str, tables: str) -> str:
@@ -352,12 +392,15 @@ def main() -> int:
     parser.add_argument(
         "--peak", type=float, default=PEAK, help="requests a second in the busiest minute (default: 20000)"
     )
-    parser.add_argument("--write", action="store_true", help="put the tables into deploy/aws/README.md")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into deploy/aws/README.md, and the plot beside it"
+    )
     args = parser.parse_args()
     tables = report(args.peak)
     print(tables)
     if args.write:
         README.write_text(with_report(README.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        PLOT.write_text(plot(*both(args.peak)), encoding="utf-8")
     return 0
 
 

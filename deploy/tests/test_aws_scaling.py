@@ -11,13 +11,16 @@ from scaling import (
     MARK,
     MINUTES_ABOVE,
     PEAK,
+    PLOT,
     README,
     TASK_START_S,
     Fleet,
     Minute,
     Rules,
     TargetTracking,
+    both,
     outcome_of,
+    plot,
     recorded_peak,
     recording,
     report,
@@ -138,3 +141,7 @@ def test_the_readme_has_the_figures_of_these_rules() -> None:
     written = README.read_text(encoding="utf-8").split(MARK[0])[1].split(MARK[1])[0]
 
     assert written.strip() == report(PEAK), "write them again: make bench-scaling ARGS=--write"
+
+
+def test_the_plot_has_the_figures_of_these_rules() -> None:
+    assert PLOT.read_text(encoding="utf-8") == plot(*both(PEAK)), "draw it again: make bench-scaling ARGS=--write"
