@@ -48,7 +48,7 @@ _POLL_S: Final = 0.1
 
 @dataclass
 class Outcome:
-    """What shoppers saw; each difference is one line of text."""
+    """The orders of the shoppers and the differences that they met, one line of text each."""
 
     orders: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
@@ -99,7 +99,9 @@ def results_of(outcome: Outcome) -> list[Result]:
     """The counts, those with targets first."""
     ends = list(outcome.ends.values())
     return [
-        Result("differences between what a release wrote and the other read", len(outcome.differences), "", 0),
+        Result(
+            "differences between a record as written and as read by the other release", len(outcome.differences), "", 0
+        ),
         Result("orders without their end", len(outcome.orders) - ends.count("completed"), "", 0),
         Result("orders completed", ends.count("completed"), ""),
         Result("restarts of the earlier release", outcome.restarts, ""),
@@ -157,7 +159,7 @@ class _Earlier:
             self._process = None
 
     def log(self) -> str:
-        """What it has written."""
+        """Its log so far."""
         return (self._sources / "serve.log").read_text(errors="replace")
 
 
