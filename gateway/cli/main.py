@@ -1,4 +1,4 @@
-"""The command line: `peakgate serve`, `config …`, `catalog …`, `stock …`, `prices …`, `coupons …`, `orders …`, `audit`, `store …`, `workflow export`, `aws bootstrap`, `replay`.
+"""The command line: `peakgate serve`, `config …`, `catalog …`, `stock …`, `prices …`, `coupons …`, `orders …`, `audit`, `store …`, `workflow export`, `aws bootstrap`, `review`, `replay`.
 
 Exit codes: 0 success, 1 it did not work, 64 wrong usage or settings, 69 something that it needs cannot be reached (sysexits.h).
 Each failure is one line on standard error.
@@ -23,6 +23,7 @@ from gateway.cli import (
     prices,
     privacy,
     replay,
+    review,
     serve,
     stock,
     store,
@@ -82,5 +83,6 @@ def command_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     workflow.add_parser(commands)
     aws.add_parser(commands)
     privacy.add_parser(commands)
+    review.add_parser(commands)
     replay.add_parser(commands, is_wanted=words[:1] == ["replay"])
     return parser
