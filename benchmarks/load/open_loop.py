@@ -203,7 +203,9 @@ class Generator:
         if at < 0:
             # Field names have no case; HAProxy writes them in lower case.
             at = data.find(_LENGTH_IN_LOWER_CASE)
-        if head_end < 0 or len(data) < head_end + 4 + int(data[at + 16 : data.index(b"\r", at)]):
+        # A balancer's own refusal has no length and ends with the connection, which is replaced then.
+        length = int(data[at + 16 : data.index(b"\r", at)]) if 0 <= at < head_end else 0
+        if head_end < 0 or len(data) < head_end + 4 + length:
             self._partial[number] = data
             return
         kind, due, request = self._doing.pop(number)

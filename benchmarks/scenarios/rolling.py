@@ -169,7 +169,7 @@ def measure(*, rolls: int, keep: bool) -> list[Result]:
         store = stack.enter_context(store_server(folder / "store"))
         catalogue = stack.enter_context(sale_catalogue())
         fleet = Fleet(folder, store, catalogue)
-        balancer = stack.enter_context(balancing(folder, fleet.ports))
+        balancer = stack.enter_context(balancing(folder, fleet.ports, fall=2, check_timeout_s=5))
         stack.callback(fleet.stop)
         outcome = _run(fleet, balancer, rolls)
         if found := audit_findings("--store-url", store.url):
