@@ -271,6 +271,36 @@ def test_a_metrics_token_reads_metrics_of_a_running_gateway(tmp_path: Path) -> N
         assert shop.stop() == 0
 
 
+OIDC = """
+issuer = "http://127.0.0.1:9"
+client_id = "console"
+console_url = "http://localhost:9090"
+operators = ["on-call"]
+"""
+
+
+def test_an_unsafe_oidc_file_ends_the_start_with_the_reason(tmp_path: Path) -> None:
+    oidc = tmp_path / "oidc.toml"
+    oidc.write_text(OIDC.replace("http://127.0.0.1:9", "http://id.shop.example"))
+    refused = peakgate("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--oidc-file", str(oidc))
+    assert refused.returncode == 1
+    assert "issuer must be an https URL" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_gateway_runs_and_its_token_signs_in_while_the_issuer_is_away(tmp_path: Path) -> None:
+    oidc = tmp_path / "oidc.toml"
+    oidc.write_text(OIDC)
+    shop = RunningShop(tmp_path / "data")
+    shop.start("--workers", "1", "--oidc-file", str(oidc))
+    try:
+        assert "Sign in with http://127.0.0.1:9" in shop.admin("GET", "/console/sign-in").body
+        assert shop.admin("GET", "/console/sign-in/oidc").status == 503
+        assert shop.admin("GET", "/admin/v1/session").body["role"] == "operator"
+    finally:
+        assert shop.stop() == 0
+
+
 def test_a_stop_leaves_no_folder_behind(tmp_path: Path, file: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="pg-"))
     shop = RunningShop(tmp_path / "data")

@@ -164,10 +164,15 @@ function undoButton(each) {
 // The section
 
 async function refresh() {
-  if (document.querySelector("dialog[open]")) return;
+  if (isAsking()) return;
   const status = await get("/admin/v1/status");
   const acts = logFold.open ? (await get(`/admin/v1/acts?limit=${LOG_LENGTH}`)).acts : null;
-  keepFocus(() => draw(status, acts));
+  // A dialog that was opened meanwhile gives the focus back to its button, so that button must stay.
+  if (!isAsking()) keepFocus(() => draw(status, acts));
+}
+
+function isAsking() {
+  return document.querySelector("dialog[open]") !== null;
 }
 
 // Buttons are made anew; the one that has the keyboard's focus gets it back.
