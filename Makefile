@@ -186,6 +186,15 @@ wheels: $(VENV)/.dev ## Build two wheels into dist/: a plain one, and one of thi
 	@rm -rf build && PEAKGATE_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build && ls dist
 
+.PHONY: audit
+audit: $(DEPLOY_VENV)/.made ## Look for known vulnerabilities in all locked packages, and for secrets in the files.
+	@$(DEPLOY_VENV)/bin/python deploy/dist/audit
+
+.PHONY: sbom
+sbom: $(DEPLOY_VENV)/.made ## Write dist/peakgate.cdx.json: the packages of the image as CycloneDX, with the digests of the lock files.
+	@mkdir -p dist && $(DEPLOY_VENV)/bin/cyclonedx-py requirements requirements/aws.txt --mc-type application \
+		--output-reproducible --output-format JSON --outfile dist/peakgate.cdx.json && echo "written to dist/peakgate.cdx.json"
+
 .PHONY: image
 image: ## Build the container image with docker, podman or buildah (IMAGE, BASE_IMAGE, ENGINE, ENGINE_ARGS).
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" deploy/build-image
