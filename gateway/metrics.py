@@ -8,11 +8,19 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 
 
-class Sample(Struct, frozen=True):
+class Exemplar(Struct, frozen=True):
+    """One observation that a bucket of a histogram counts, with the trace that explains it."""
+
+    trace_id: str
+    value: float
+
+
+class Sample(Struct, frozen=True, omit_defaults=True):
     """One value with its labels. Labels have few values: names of the configuration and of routes, never of shoppers."""
 
     labels: dict[str, str]
     value: float
+    exemplar: Exemplar | None = None
 
 
 class Metric(Struct, frozen=True):

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import CollectorRegistry
+from prometheus_client.samples import Exemplar as PageExemplar
 
 from gateway.admin.status import Gathered, Status
 from gateway.build import MODE
 from gateway.control.runtime_directory import CONTROL, ChildState
-from gateway.metrics import Metric, Sample
+from gateway.metrics import Exemplar, Metric, Sample
 
 
 def metrics_page(status: Status, gathered: Gathered, *, accept: str) -> tuple[bytes, str]:
@@ -41,24 +42,29 @@ class _Families:
         family = self._families.get(name)
         if family is None:
             family = self._families[name] = Family(name, metric.help, metric.kind)
-        for sample_name, labels, value in _samples(metric):
-            family.add_sample(sample_name, dict(labels), value)
+        for sample_name, labels, value, exemplar in _samples(metric):
+            family.add_sample(sample_name, dict(labels), value, exemplar=_of_trace(exemplar))
 
 
-def _samples(metric: Metric) -> Iterator[tuple[str, Mapping[str, str], float]]:
+def _of_trace(exemplar: Exemplar | None) -> PageExemplar | None:
+    # Without a timestamp: Prometheus takes the time of the scrape, and ignores the same exemplar in the next one.
+    return None if exemplar is None else PageExemplar({"trace_id": exemplar.trace_id}, exemplar.value)
+
+
+def _samples(metric: Metric) -> Iterator[tuple[str, Mapping[str, str], float, Exemplar | None]]:
     for sample in metric.samples:
         if metric.kind == "counter":
-            yield metric.name.removesuffix("_total") + "_total", sample.labels, sample.value
+            yield metric.name.removesuffix("_total") + "_total", sample.labels, sample.value, None
         elif metric.kind == "gauge":
-            yield metric.name, sample.labels, sample.value
+            yield metric.name, sample.labels, sample.value, None
         elif "sum" in sample.labels:
             labels = {name: value for name, value in sample.labels.items() if name != "sum"}
-            yield f"{metric.name}_sum", labels, sample.value
+            yield f"{metric.name}_sum", labels, sample.value, None
         else:
-            yield f"{metric.name}_bucket", sample.labels, sample.value
+            yield f"{metric.name}_bucket", sample.labels, sample.value, sample.exemplar
             if sample.labels["le"] == "+Inf":
                 labels = {name: value for name, value in sample.labels.items() if name != "le"}
-                yield f"{metric.name}_count", labels, sample.value
+                yield f"{metric.name}_count", labels, sample.value, None
 
 
 def _of_workers(gathered: Gathered) -> Iterator[Metric]:
@@ -75,7 +81,7 @@ def _of_control(status: Status) -> Iterator[Metric]:
 
 
 def _of_process(name: str, metric: Metric) -> Metric:
-    samples = [Sample({"worker": name, **each.labels}, each.value) for each in metric.samples]
+    samples = [Sample({"worker": name, **each.labels}, each.value, each.exemplar) for each in metric.samples]
     return Metric(metric.name, metric.help, metric.kind, samples)
 
 

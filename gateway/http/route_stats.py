@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, Protocol
 
-from gateway.metrics import Metric, Sample
+from gateway.metrics import Exemplar, Metric, Sample
 
 # Upper bounds in seconds, from a cached response to a checkout that hangs.
 BOUNDS: Final[Sequence[float]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -15,12 +16,14 @@ BOUNDS: Final[Sequence[float]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 class RouteStats:
     """Responses of one endpoint by status and by the slug of their problem, and their times."""
 
-    __slots__ = ("by_bound", "by_problem", "by_status", "seconds")
+    __slots__ = ("by_bound", "by_problem", "by_status", "exemplars", "seconds")
 
     def __init__(self) -> None:
         self.by_status: dict[int, int] = {}
         self.by_problem: dict[str, int] = {}
         self.by_bound = [0] * (len(BOUNDS) + 1)
+        # The latest traced response of a bucket, by the index of its bound.
+        self.exemplars: dict[int, Exemplar] = {}
         self.seconds = 0.0
 
     def add(self, status: int, elapsed_s: float) -> None:
@@ -40,6 +43,10 @@ class RouteStats:
         """Count the problem that a counted response tells."""
         by_problem = self.by_problem
         by_problem[slug] = by_problem.get(slug, 0) + 1
+
+    def add_exemplar(self, elapsed_s: float, trace_id: str) -> None:
+        """Let a traced response stand for the bucket that counts it."""
+        self.exemplars[bisect_left(BOUNDS, elapsed_s)] = Exemplar(trace_id, elapsed_s)
 
 
 class Counted(Protocol):
@@ -108,6 +115,7 @@ def _histogram(route: tuple[str, str], stats: RouteStats) -> Sequence[Sample]:
     labels = {"method": route[0], "route": route[1]}
     bounds = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
     buckets = [
-        Sample({**labels, "le": le}, total) for le, total in zip(bounds, accumulate(stats.by_bound), strict=True)
+        Sample({**labels, "le": le}, total, stats.exemplars.get(index))
+        for index, (le, total) in enumerate(zip(bounds, accumulate(stats.by_bound), strict=True))
     ]
     return [*buckets, Sample({**labels, "sum": ""}, stats.seconds)]

@@ -130,6 +130,8 @@ class ServerContext:
         if tracer is not None and (request.trace is not None or response.status >= 500 or elapsed_s >= tracer.slow_s):
             try:
                 tracer.end(endpoint, request, response, elapsed_s)
+                if request.trace is not None:
+                    endpoint.stats.add_exemplar(elapsed_s, request.trace.trace_id)
             except Exception as error:  # noqa: BLE001 - the response is sent all the same
                 FAILURES.add("the trace of a request", error)
         try:

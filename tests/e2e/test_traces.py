@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from aiohttp import web
+from prometheus_client.openmetrics import parser as open_metrics
 
 from benchmarks.upstreams.payment_stand_in import PaymentStandIn
 from primitives.webhook_signature import WebhookSigner, new_secret
@@ -51,6 +52,25 @@ def parents_of(spans: list[Span]) -> dict[str, str]:
     return {span.name: names[span.parent_id] for span in spans}
 
 
+def exemplars_of(shop: RunningShop, histogram: str) -> list[tuple[str, str]]:
+    """The route and the trace of each exemplar on the metrics page, which accepts OpenMetrics."""
+    page = shop._call(
+        shop.admin_url,
+        "GET",
+        "/metrics",
+        None,
+        {"Authorization": f"Bearer {shop.admin_token}", "Accept": "application/openmetrics-text; version=1.0.0"},
+    )
+    families = open_metrics.text_string_to_metric_families(page.body)  # type: ignore[no-untyped-call]
+    return [
+        (sample.labels["route"], sample.exemplar.labels["trace_id"])
+        for family in families
+        if family.name == histogram
+        for sample in family.samples
+        if sample.exemplar is not None
+    ]
+
+
 def test_an_order_is_one_trace_from_its_checkout_to_its_end(tmp_path: Path) -> None:
     secret = new_secret()
     (tmp_path / "key").write_text(secret)
@@ -73,8 +93,10 @@ def test_an_order_is_one_trace_from_its_checkout_to_its_end(tmp_path: Path) -> N
             collector.wait_for("process shop.order.accepted")
             spans = eventually(lambda: collector.of(TRACE), lambda found: len(parents_of(found)) > 10)
             known = shop.admin("GET", f"/admin/v1/traces/{TRACE}").body
+            exemplars = exemplars_of(shop, "peakgate_request_seconds")
         finally:
             shop.stop()
+    assert exemplars == [("/v1/checkout", TRACE)]
     parents = parents_of(spans)
     assert parents["POST /v1/checkout"] == "caller"
     assert parents["EVALSHA begin"] == parents["EVALSHA commit"] == "POST /v1/checkout"

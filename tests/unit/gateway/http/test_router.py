@@ -110,6 +110,22 @@ def test_problems_are_counted_beside_the_statuses() -> None:
     assert samples["peakgate_problems_total", "cart-closed"] == 1
 
 
+def test_the_latest_traced_response_is_the_exemplar_of_its_bucket() -> None:
+    table = RouteStatsTable()
+    stats = table.of("GET", "/v1/cart")
+    for elapsed_s, trace_id in ((0.002, "a" * 32), (0.0025, "b" * 32), (60.0, "c" * 32)):
+        stats.add(200, elapsed_s)
+        stats.add_exemplar(elapsed_s, trace_id)
+    stats.add(200, 0.0001)
+    exemplars = {
+        sample.labels["le"]: (sample.exemplar.trace_id, sample.exemplar.value)
+        for metric in table.metrics()
+        for sample in metric.samples
+        if sample.exemplar is not None
+    }
+    assert exemplars == {"0.0025": ("b" * 32, 0.0025), "+Inf": ("c" * 32, 60.0)}
+
+
 def test_a_path_below_a_prefix_goes_to_the_nearest_one() -> None:
     shop, pictures = Endpoint("*", "/shop/*", handler), Endpoint("*", "/shop/pictures/*", handler)
     router = Router([shop, pictures, Endpoint("GET", "/shop/cart", handler)])
