@@ -196,6 +196,9 @@ class Generator:
         if not data:
             self._reconnect(number, seen)
             return
+        if number not in self._doing:
+            # The rest of a refusal without a length.
+            return
         if self._partial:
             data = self._partial.pop(number, b"") + data
         head_end = data.find(_HEAD_END)

@@ -33,10 +33,10 @@ from benchmarks.scenarios.overload import CHECKOUT, PRODUCTS, prepare_mix, sale_
 
 CONNECTIONS: Final = 200
 LOAD_SHARE: Final = 0.8
-LOAD_S: Final = 14.0
+LOAD_S: Final = 12.0
 GRACE_S: Final = 2.0
 _LOWEST: Final = 19
-_FIRST_RATE, _STEP = 500.0, 1.25
+_FIRST_RATE, _STEP = 400.0, 1.4
 _MAX_FAILED: Final = 0.01
 _READY_WITHIN_S: Final = 120.0
 _ORDERS_WITHIN_S: Final = 180.0
