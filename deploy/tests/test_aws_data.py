@@ -73,7 +73,7 @@ def test_every_copy_of_the_archive_can_be_recovered_to_a_point_in_time() -> None
     assert points == [True, True, True]
 
 
-def test_backups_of_the_archive_outlive_those_who_would_delete_them() -> None:
+def test_no_backup_of_the_archive_can_be_deleted_in_its_first_week() -> None:
     assert (
         RESOURCES["Vault"]["Properties"]["LockConfiguration"]["MinRetentionDays"]
         == DATA["Parameters"]["BackupDays"]["MinValue"]

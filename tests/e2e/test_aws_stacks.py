@@ -224,6 +224,7 @@ def test_the_wrapper_of_the_function_reads_its_secrets(account: Account, aws_cre
     secrets = account.client("secretsmanager")
     store = secrets.create_secret(Name="store", SecretString="rediss+cluster://:penny@store:6379")["ARN"]
     keys = secrets.create_secret(Name="keys", SecretString='index = "till"\n')["ARN"]
+    payment = secrets.create_secret(Name="payment", SecretString="sk_test_1")["ARN"]
     wrapper = Path(__file__).parents[2] / "deploy" / "aws" / "lambda" / "read-secrets"
     variables = {
         "AWS_ENDPOINT_URL": account.endpoint,
@@ -232,6 +233,8 @@ def test_the_wrapper_of_the_function_reads_its_secrets(account: Account, aws_cre
         "STORE_URL_SECRET": store,
         "KEY_FILE_SECRET": keys,
         "PEAKGATE_KEY_FILE": str(tmp_path / "keys.toml"),
+        "PAYMENT_KEY_FILE_SECRET": payment,
+        "PEAKGATE_PAYMENT_KEY_FILE": str(tmp_path / "payment-key"),
     }
 
     started = subprocess.run(
@@ -246,3 +249,4 @@ def test_the_wrapper_of_the_function_reads_its_secrets(account: Account, aws_cre
     assert "PEAKGATE_STORE_URL=rediss+cluster://:penny@store:6379" in started.stdout.splitlines()
     assert (tmp_path / "keys.toml").read_text() == 'index = "till"\n'
     assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "payment-key").read_text() == "sk_test_1"
