@@ -41,6 +41,12 @@ def test_every_panel_has_a_title_an_explanation_a_unit_and_a_query(path: Path) -
         assert panel["targets"], panel["title"]
 
 
+def test_plots_of_response_times_ask_for_exemplars_and_no_others_do() -> None:
+    targets = [target for path in DASHBOARDS for panel in panels(path) for target in panel["targets"]]
+    asking = {target["expr"] for target in targets if target.get("exemplar")}
+    assert asking == {each["expr"] for each in targets if "peakgate_request_seconds_bucket" in each["expr"]} != set()
+
+
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_prometheus_reads_every_query(path: Path, tmp_path: Path) -> None:
     queries = [
