@@ -96,7 +96,7 @@ def test_an_order_is_one_trace_from_its_checkout_to_its_end(tmp_path: Path) -> N
             exemplars = exemplars_of(shop, "peakgate_request_seconds")
         finally:
             shop.stop()
-    assert exemplars == [("/v1/checkout", TRACE)]
+    assert ("/v1/checkout", TRACE) in exemplars
     parents = parents_of(spans)
     assert parents["POST /v1/checkout"] == "caller"
     assert parents["EVALSHA begin"] == parents["EVALSHA commit"] == "POST /v1/checkout"
