@@ -39,6 +39,10 @@ def test_the_function_has_the_settings_of_a_worker_task(name: str) -> None:
         assert EVENTS["Parameters"][of_function["Ref"]] == SERVICE["Parameters"][of_task["Ref"]]
 
 
+def test_the_function_takes_the_policies_from_its_archive() -> None:
+    assert VARIABLES["PEAKGATE_CONFIG"] == {"Fn::If": ["HasConfigFile", {"Ref": "ConfigFile"}, {"Ref": "AWS::NoValue"}]}
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_the_function_may_read_the_secrets_that_its_wrapper_writes(secret: str) -> None:
     (policy,) = EVENTS["Resources"]["FunctionRole"]["Properties"]["Policies"]
