@@ -22,7 +22,7 @@ import msgspec
 
 from benchmarks.harness.balancer import Balancer, balancing
 from benchmarks.harness.command import exit_code_of
-from benchmarks.harness.gateway_process import Api, HarnessError, peakgate_command, start_child, stop_child
+from benchmarks.harness.gateway_process import HarnessError, peakgate_command, start_child, stop_child
 from benchmarks.harness.ports import free_port
 from benchmarks.harness.processes import busy_cores, descendants
 from benchmarks.harness.results import Result, results_table, write_results
@@ -30,6 +30,8 @@ from benchmarks.harness.store_pair import StoreServer, await_condition, store_se
 from benchmarks.load.open_loop import KindStats, Load, LoadStats, Setup
 from benchmarks.replay.books import audit_findings
 from benchmarks.scenarios.overload import CHECKOUT, PRODUCTS, prepare_mix, sale_catalogue
+from cart.model import Sku
+from cart.sku_keys import product_key
 
 CONNECTIONS: Final = 200
 LOAD_SHARE: Final = 0.8
@@ -81,7 +83,8 @@ class Fleet:
 
     def __init__(self, folder: Path, store: StoreServer, catalogue: Path) -> None:
         self.ports = {name: free_port() for name in _NAMES}
-        self._folder, self._store, self._catalogue = folder, store, catalogue
+        self.store = store
+        self._folder, self._catalogue = folder, catalogue
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started = 0
 
@@ -119,7 +122,7 @@ class Fleet:
 
     def _options(self, name: str) -> list[str]:
         words = ["--host", "127.0.0.1", "--port", str(self.ports[name]), "--admin-port", "0", "--workers", "1"]
-        words += ["--gateways", "2", "--store-url", self._store.url, "--catalog", str(self._catalogue)]
+        words += ["--gateways", "2", "--store-url", self.store.url, "--catalog", str(self._catalogue)]
         words += ["--data-dir", str(self._folder / name), "--key-file", str(self._folder / "keys.toml")]
         return [*words, "--drain-grace", str(GRACE_S), "--store-timeout", "2"]
 
@@ -220,7 +223,7 @@ def _run(fleet: Fleet, balancer: Balancer, rolls: int) -> Outcome:
     for _ in range(2):
         fleet.start(balancer)
     setup = Setup(balancer.port, CONNECTIONS, prepare_mix(balancer.port, orders=2000 * (rolls + 10)))
-    stock_before = _stock(balancer.port)
+    stock_before = _stock(fleet.store)
     with _generating(setup) as generator:
         capacity, searched = find_capacity(fleet, balancer, generator)
         errors_before = balancer.errors()
@@ -230,8 +233,8 @@ def _run(fleet: Fleet, balancer: Balancer, rolls: int) -> Outcome:
             print(f"roll {number + 1} of {rolls}: {done[-1].took_s:.1f} s, {_line_of(done[-1].load)}", file=sys.stderr)
         errors = {name: count - errors_before[name] for name, count in balancer.errors().items()}
     accepted = sum(roll.load.kinds[CHECKOUT].accepted for roll in (*searched, *done))
-    _await_orders(balancer.port, stock_before - accepted)
-    return Outcome(capacity, tuple(done), errors, accepted, stock_before - _stock(balancer.port))
+    _await_orders(fleet.store, stock_before - accepted)
+    return Outcome(capacity, tuple(done), errors, accepted, stock_before - _stock(fleet.store))
 
 
 def find_capacity(fleet: Fleet, balancer: Balancer, generator: Generator) -> tuple[float, list[Roll]]:
@@ -259,26 +262,23 @@ def _roll_under_load(fleet: Fleet, balancer: Balancer, generator: Generator, rat
     return Roll(generator.result(), took_s)
 
 
-def _await_orders(port: int, expected_stock: int) -> None:
+def _await_orders(store: StoreServer, expected_stock: int) -> None:
     """Wait until the orders have taken their stock; the rest counts as lost."""
     with suppress(HarnessError):
-        await_condition(lambda: _stock(port) <= expected_stock, within_s=_ORDERS_WITHIN_S)
+        await_condition(lambda: _stock(store) <= expected_stock, within_s=_ORDERS_WITHIN_S)
 
 
 def _line_of(load: LoadStats) -> str:
     return f"{load.accepted} accepted, {load.rejected} rejected, {load.lost} lost, p99 {load.p99_ms:.0f} ms"
 
 
-def _stock(port: int) -> int:
-    """Units of all products together."""
-    total, cursor, seen = 0, "", 0
-    with Api(port) as api:
-        while seen < PRODUCTS:
-            page = api.call("GET", f"/v1/products?limit=100{cursor}")
-            total += sum(int(product["stock"]) for product in page["products"])
-            seen += len(page["products"])
-            cursor = f"&cursor={page['next_cursor']}"
-    return total
+def _stock(store: StoreServer) -> int:
+    """Units of all products together, as the store has them: listings of products may be older."""
+    with store.client() as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(PRODUCTS):
+            pipeline.hget(product_key(Sku(f"SKU-{number:04}")), "stock")
+        return sum(int(units) for units in pipeline.execute())
 
 
 @contextmanager
