@@ -206,7 +206,7 @@ def normal_after_s(seen: LoadStats, p99_ms: float) -> float:
     return max(seen.last_rejected_s, (slow[-1] + 1) * BIN_S if slow else 0.0)
 
 
-def prepare_mix(port: int, *, orders: int) -> list[Kind]:
+def prepare_mix(port: int, *, orders: int, payment: str = "tok_visa") -> list[Kind]:
     """The requests of each kind; of different carts and products. At most `orders` checkouts can be accepted."""
     skus = [f"SKU-{number:04}" for number in range(PRODUCTS)]
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -220,12 +220,12 @@ def prepare_mix(port: int, *, orders: int) -> list[Kind]:
         Kind(PRODUCT, MIX[PRODUCT], [_request("GET", f"/v1/products/{sku}") for sku in skus]),
         Kind(READ, MIX[READ], [_request("GET", f"/v1/carts/{cart}") for cart in browsed]),
         Kind(ADD, MIX[ADD], adds),
-        Kind(CHECKOUT, MIX[CHECKOUT], [_checkout(cart) for cart in ordered], once=True),
+        Kind(CHECKOUT, MIX[CHECKOUT], [_checkout(cart, payment) for cart in ordered], once=True),
     ]
 
 
-def _checkout(cart: str) -> bytes:
-    return _request("POST", "/v1/checkout", checkout_of(cart, "tok_visa"), f"Idempotency-Key: {cart}\r\n")
+def _checkout(cart: str, payment: str) -> bytes:
+    return _request("POST", "/v1/checkout", checkout_of(cart, payment), f"Idempotency-Key: {cart}\r\n")
 
 
 def _filled_carts(connection: socket.socket, count: int, lines: Sequence[Sequence[str]]) -> list[str]:

@@ -222,7 +222,9 @@ def _broken(outcome: Outcome) -> int:
 def _run(fleet: Fleet, balancer: Balancer, rolls: int) -> Outcome:
     for _ in range(2):
         fleet.start(balancer)
-    setup = Setup(balancer.port, CONNECTIONS, prepare_mix(balancer.port, orders=2000 * (rolls + 10)))
+    # Paid for, so that each order takes its unit of stock for good.
+    mix = prepare_mix(balancer.port, orders=2000 * (rolls + 10), payment="tok_ok")
+    setup = Setup(balancer.port, CONNECTIONS, mix)
     stock_before = _stock(fleet.store)
     with _generating(setup) as generator:
         capacity, searched = find_capacity(fleet, balancer, generator)
