@@ -15,6 +15,8 @@ BIN := $(VENV)/bin
 # The checkers of deploy/ and the maker of the documentation site have environments of their own.
 DEPLOY_VENV := .venv-deploy
 DOCS_VENV := .venv-docs
+# What the one file is packed from: nothing but what Peakgate runs with, and the packer.
+DIST_VENV := .venv-dist
 MERMAID := 11.12.0
 # The maker of the site tells of its successor at each build (docs/adr/0079-the-site-is-made-by-mkdocs.md).
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs
@@ -83,6 +85,13 @@ $(DOCS_VENV)/.made: requirements/docs.txt | $(BIN)/python
 	@if command -v npm >/dev/null; then cd $(DOCS_VENV) && npm pack --silent mermaid@$(MERMAID) >/dev/null \
 		&& tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz; \
 		else echo "No npm here: the site's diagrams will load their script from a CDN"; fi
+	@touch $@
+
+$(DIST_VENV)/.made: requirements/build.txt requirements/run.txt requirements/dist.txt | $(BIN)/python
+	@test -x $(DIST_VENV)/bin/python || $(PYTHON) -m venv $(DIST_VENV)
+	@echo "Installing what the one file is packed from"
+	@$(DIST_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes \
+		-r requirements/build.txt -r requirements/run.txt -r requirements/dist.txt
 	@touch $@
 
 # --- run and test ----------------------------------------------------------------------------------------------------
@@ -173,6 +182,7 @@ lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/*.tx
 		--constraints requirements/aws.txt --constraints requirements/otel.txt pyproject.toml
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/deploy.txt --group deploy
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/docs.txt --group docs
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/dist.txt --group dist
 	echo 'mypy' | $(UV_COMPILE) $(LOCK_ARGS) --output-file requirements/compile.txt --constraints requirements/dev.txt -
 
 .PHONY: docs
@@ -185,6 +195,13 @@ wheels: $(VENV)/.dev ## Build two wheels into dist/: a plain one, and one of thi
 	@rm -rf build && $(PIP) --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build && PEAKGATE_COMPILE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build && ls dist
+
+.PHONY: dist
+dist: $(DIST_VENV)/.made ## Make dist/peakgate-VERSION-linux-MACHINE, one file that needs no Python; the wheel and the SBOM beside it.
+	@$(DIST_VENV)/bin/python -m pip --disable-pip-version-check --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@$(DIST_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --force-reinstall dist/peakgate-*-py3-none-any.whl
+	@$(DIST_VENV)/bin/python deploy/dist/build
+	@$(MAKE) sbom
 
 .PHONY: audit
 audit: $(DEPLOY_VENV)/.made ## Look for known vulnerabilities in all locked packages, and for secrets in the files.

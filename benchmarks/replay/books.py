@@ -15,6 +15,16 @@ def audit_findings(*where: str) -> str:
     """
     # Settings come from the options only, not from variables of the shell.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PEAKGATE_")}
-    words = [sys.executable, "-m", "gateway", "audit", "--rate", str(_RATE), *where]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        [*_program(), "audit", "--rate", str(_RATE), *where],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
     return (done.stdout + done.stderr).strip() if done.returncode else ""
+
+
+def _program() -> list[str]:
+    """The command of this program: that of the interpreter, or the packed program itself, which is its interpreter."""
+    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "gateway"]
