@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.harness.books import stock_up
-from benchmarks.harness.chromium import Page, chromium
+from benchmarks.harness.chromium import Page, browser_page
 from benchmarks.harness.command import exit_code_of
 from benchmarks.harness.gateway_process import Api, GatewayProcess, HarnessError, serving
 from benchmarks.harness.ports import free_port
@@ -20,7 +20,6 @@ from benchmarks.harness.results import Result, results_table, write_results
 from cart.model import Sku
 
 ORDERS_A_SECOND = 20
-OPEN_S = 60.0
 PICTURES = {"console": (1400, 1500, False), "console-dark": (1400, 1000, True), "console-phone": (420, 1200, False)}
 
 
@@ -65,7 +64,7 @@ async def _watched(gateway: GatewayProcess, admin_port: int, seconds: float, pic
     token = (gateway.data_dir / "admin-token").read_text().strip()
     control = gateway.control_process()
     alone = await _cpu_share(control, min(30.0, seconds))
-    async with chromium() as page:
+    async with browser_page() as page:
         await page.open(f"http://127.0.0.1:{admin_port}/", {"Authorization": f"Bearer {token}"})
         await _until_drawn(page)
         heap, resident = await page.heap_bytes(), memory(control).rss
@@ -102,9 +101,7 @@ def _order(gateway: GatewayProcess, is_over: threading.Event) -> None:
 
 async def _until_drawn(page: Page) -> None:
     try:
-        async with asyncio.timeout(OPEN_S):
-            while not await page.value("document.querySelectorAll('#plots polyline').length > 3"):  # noqa: ASYNC110
-                await asyncio.sleep(0.5)
+        await page.until("document.querySelectorAll('#plots polyline').length > 3")
     except TimeoutError as error:
         raise HarnessError("the console draws nothing") from error
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.browser import CHROMIUM, Page, browser_page
+from benchmarks.harness.chromium import CHROMIUM, Page, browser_page
 from tests.e2e.running_shop import RunningShop
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.harness.chromium import CHROMIUM, Page, browser_page
 from benchmarks.harness.ports import free_port
-from tests.browser import CHROMIUM, Page, browser_page
 from tests.e2e.running_shop import CATALOGUE, RunningShop
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
