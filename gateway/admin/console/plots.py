@@ -98,6 +98,14 @@ def _rooms(reading: Reading) -> Lines:
     }
 
 
+def _stock(reading: Reading) -> Lines:
+    levels = reading.level("peakgate_room_stock", by="room")
+    return {
+        **{f"room {room}": units for room, units in levels.items()},
+        **_named("SKUs with few units", reading.level("peakgate_low_stock_skus")),
+    }
+
+
 _HITS: Final = frozenset({"hit", "not_modified", "stale", "stale_if_error", "collapsed"})
 
 
@@ -239,6 +247,15 @@ PLOTS: Final[Sequence[Plot]] = (
         "Shoppers who wait, and who are inside.",
         "overload",
         _rooms,
+    ),
+    Plot(
+        "stock",
+        "Stock",
+        "",
+        "Units for sale of the products that a waiting room watches, all its SKUs together, and how many products a sale left with "
+        "few units.",
+        "hot-sku",
+        _stock,
     ),
     Plot(
         "cache",

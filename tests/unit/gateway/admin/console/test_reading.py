@@ -67,6 +67,13 @@ def test_every_plot_reads_a_gateway_without_traffic() -> None:
     }
 
 
+def test_the_stock_of_rooms_and_the_number_of_low_products_are_shown() -> None:
+    stock = metric("peakgate_room_stock", "gauge", ({"room": "drop"}, 40.0))
+    shown = values(Reading(0.0, {"0a": [stock, metric("peakgate_low_stock_skus", "gauge", ({}, 3.0))], "1a": [stock]}))
+    assert shown["stock/room drop"] == 40.0
+    assert shown["stock/SKUs with few units"] == 3.0
+
+
 def test_every_plot_explains_itself() -> None:
     for plot in PLOTS:
         assert plot.meaning.endswith("."), plot.name
