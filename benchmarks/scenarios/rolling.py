@@ -223,7 +223,7 @@ def _run(fleet: Fleet, balancer: Balancer, rolls: int) -> Outcome:
     for _ in range(2):
         fleet.start(balancer)
     # Paid for, so that each order takes its unit of stock for good.
-    mix = prepare_mix(balancer.port, orders=2000 * (rolls + 10), payment="tok_ok")
+    mix = prepare_mix(balancer.port, orders=6000 * (rolls + 10), payment="tok_ok")
     setup = Setup(balancer.port, CONNECTIONS, mix)
     stock_before = _stock(fleet.store)
     with _generating(setup) as generator:
