@@ -33,7 +33,7 @@ class Headline:
         self._seen: dict[str, tuple[float, float]] = {}
 
     def of(self, alerts: Sequence[Alert], at: float) -> dict[str, Any]:
-        """The sentence of the worst alert, the one that has lasted longest of these; `at` in Unix seconds."""
+        """The sentence of the alarm that has lasted longest; `at` in Unix seconds."""
         self._remember(alerts, at)
         alarms = [alert for alert in alerts if alert.level == "alarm"]
         if not alarms:

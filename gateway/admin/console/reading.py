@@ -21,8 +21,9 @@ class Reading:
     """One look at the metrics, and the one before it for counters."""
 
     def __init__(self, at: float, metrics: Metrics, before: Reading | None = None) -> None:
-        """`at` is in seconds of any steady clock."""
+        """`at` is in seconds of any steady clock. A worker that is silent for a while has no metrics, and is still named."""
         self.at = at
+        self._looked_at = {worker: at for worker, published in metrics.items() if published}
         self._samples: dict[str, list[tuple[str, Sample]]] = defaultdict(list)
         for worker, published in metrics.items():
             for metric in published:
@@ -34,13 +35,23 @@ class Reading:
             if metric.kind != "gauge"
             for sample in metric.samples
         }
-        self._before: Mapping[Key, float] = {} if before is None else before._counts  # noqa: SLF001 - one of us
+        self._before: Mapping[Key, float] = {}
+        self._before_at: Mapping[str, float] = {}
         # Since the look before; 0 at the first.
-        self.seconds = 0.0 if before is None else at - before.at
+        self.seconds = 0.0
+        if before is not None:
+            self._follow(before, {worker for worker, published in metrics.items() if not published})
+
+    def _follow(self, before: Reading, silent: set[str]) -> None:
+        """Count from the look before. The last counts of silent workers stay, or they would seem to have done all at once later."""
+        self.seconds = self.at - before.at
+        self._before, self._before_at = before._counts, before._looked_at
+        self._counts.update((key, count) for key, count in self._before.items() if key[1] in silent)
+        self._looked_at.update((worker, at) for worker, at in self._before_at.items() if worker in silent)
 
     def forget_before(self) -> None:
         """Let the counts of the look before go, after which rates are wrong."""
-        self._before, self.seconds = {}, 0.0
+        self._before, self._before_at, self.seconds = {}, {}, 0.0
 
     def rate(self, name: str, by: str = ALL, where: Callable[[Labels], bool] | None = None) -> dict[str, float]:
         """The growth of a counter in a second, by the values of a label. Nothing at the first look."""
@@ -48,8 +59,9 @@ class Reading:
             return {}
         grown: dict[str, float] = defaultdict(float)
         for worker, sample in self._matching(name, where):
-            grown[_group(worker, sample, by)] += self._growth(name, worker, sample)
-        return {group: growth / self.seconds for group, growth in grown.items()}
+            seconds = self.at - self._before_at.get(worker, self.at - self.seconds)
+            grown[_group(worker, sample, by)] += self._growth(name, worker, sample) / seconds
+        return dict(grown)
 
     def level(
         self,

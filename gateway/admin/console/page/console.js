@@ -78,7 +78,7 @@ function follow() {
   stream.onmessage = async (event) => {
     const sample = JSON.parse(event.data);
     // After a break the samples in between are read again.
-    if (latest !== null && sample.at - latest.at > 2 * plots.stepS) await readHistory();
+    if (latest !== null && sample.at - latest.at > 2 * plots.stepS) await readHistory().catch(() => {});
     take(sample);
   };
   // A stream that was refused does not come back by itself.

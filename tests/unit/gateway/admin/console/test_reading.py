@@ -44,6 +44,15 @@ def test_a_worker_that_was_replaced_counts_from_nothing() -> None:
     assert Reading(5.0, {"0a": [requests(("200", 10.0))]}, before).rate("peakgate_requests_total") == {"": 2.0}
 
 
+def test_a_worker_that_was_silent_for_a_while_has_not_done_all_at_once() -> None:
+    first = Reading(0.0, {"0a": [requests(("200", 1000.0))], "1a": [requests(("200", 50.0))]})
+    second = Reading(5.0, {"0a": [], "1a": [requests(("200", 60.0))]}, first)
+    third = Reading(10.0, {"0a": [], "1a": [requests(("200", 70.0))]}, second)
+    back = Reading(15.0, {"0a": [requests(("200", 1030.0))], "1a": [requests(("200", 80.0))]}, third)
+    assert second.rate("peakgate_requests_total", by=WORKER) == {"1a": 2.0}
+    assert back.rate("peakgate_requests_total", by=WORKER) == {"0a": 2.0, "1a": 2.0}
+
+
 def test_levels_are_combined_over_workers() -> None:
     lag = "peakgate_loop_lag_seconds"
     reading = Reading(0.0, {"0a": [metric(lag, "gauge", ({}, 0.01))], "1a": [metric(lag, "gauge", ({}, 0.5))]})
