@@ -73,25 +73,26 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(call install,requirements/dev.txt,what Peakgate is tested with)
 	@touch $@
 
+# Installs the requirements files of $(2) into an environment of its own, $(1).
+define own_environment
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@echo "Installing $(3) ($$(cat $(2) | grep -c ==) packages)"
+	@$(1)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes $(addprefix -r ,$(2))
+endef
+
 $(DEPLOY_VENV)/.made: requirements/deploy.txt | $(BIN)/python
-	@test -x $(DEPLOY_VENV)/bin/python || $(PYTHON) -m venv $(DEPLOY_VENV)
-	@echo "Installing the checkers of deploy/ ($$(grep -c == requirements/deploy.txt) packages)"
-	@$(DEPLOY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/deploy.txt
+	$(call own_environment,$(DEPLOY_VENV),requirements/deploy.txt,the checkers of deploy/)
 	@touch $@
 
 $(DOCS_VENV)/.made: requirements/docs.txt | $(BIN)/python
-	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
-	@$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/docs.txt
-	@if command -v npm >/dev/null; then cd $(DOCS_VENV) && npm pack --silent mermaid@$(MERMAID) >/dev/null \
-		&& tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz; \
-		else echo "No npm here: the site's diagrams will load their script from a CDN"; fi
+	$(call own_environment,$(DOCS_VENV),requirements/docs.txt,what makes the documentation site)
+	@cd $(DOCS_VENV) && npm pack --silent mermaid@$(MERMAID) >/dev/null 2>&1 \
+		&& tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz \
+		|| echo "The script of the diagrams is not to be had by npm: the site will load it from a CDN"
 	@touch $@
 
 $(DIST_VENV)/.made: requirements/build.txt requirements/run.txt requirements/dist.txt | $(BIN)/python
-	@test -x $(DIST_VENV)/bin/python || $(PYTHON) -m venv $(DIST_VENV)
-	@echo "Installing what the one file is packed from"
-	@$(DIST_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes \
-		-r requirements/build.txt -r requirements/run.txt -r requirements/dist.txt
+	$(call own_environment,$(DIST_VENV),requirements/build.txt requirements/run.txt requirements/dist.txt,what the one file is packed from)
 	@touch $@
 
 # --- run and test ----------------------------------------------------------------------------------------------------

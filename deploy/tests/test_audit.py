@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from programs import program
 
-DIST = Path(__file__).resolve().parent.parent / "dist"
-loader = importlib.machinery.SourceFileLoader("audit", str(DIST / "audit"))
-spec = importlib.util.spec_from_loader("audit", loader)
-assert spec is not None
-audit = importlib.util.module_from_spec(spec)
-loader.exec_module(audit)
+audit = program("dist/audit")
 
 CLEAN = {"name": "aiohttp", "version": "3.14.5", "vulns": []}
 VULNERABLE = {"name": "old", "version": "1", "vulns": [{"id": "CVE-2026-1", "fix_versions": ["2"]}]}

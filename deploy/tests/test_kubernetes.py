@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,10 @@ import kubernetes_validate
 import pytest
 from helm_python.chart import lint
 from helm_python.errors import HelmError
+from programs import program
 
 KUBERNETES = Path(__file__).resolve().parent.parent / "kubernetes"
-loader = importlib.machinery.SourceFileLoader("render", str(KUBERNETES / "render"))
-spec = importlib.util.spec_from_loader("render", loader)
-assert spec is not None
-render = importlib.util.module_from_spec(spec)
-loader.exec_module(render)
+render = program("kubernetes/render")
 
 DIGEST = "sha256:" + "0" * 64
 SETS: dict[str, dict[str, Any]] = {

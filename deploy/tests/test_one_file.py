@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from programs import program
 
-DIST = Path(__file__).resolve().parent.parent / "dist"
-loader = importlib.machinery.SourceFileLoader("build_one_file", str(DIST / "build"))
-spec = importlib.util.spec_from_loader("build_one_file", loader)
-assert spec is not None
-build = importlib.util.module_from_spec(spec)
-loader.exec_module(build)
+build = program("dist/build")
 
 PROGRAM = """#!/bin/sh
 [ "$1" != fail ] || exit 7

@@ -13,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from gateway.admin.console.reading import Labels, Reading
+from gateway.admin.reading import Labels, Reading, carts_made
 from gateway.admin.status import Status
 
 NAMESPACE: Final = "Peakgate"
@@ -125,7 +125,7 @@ def _orders(reading: Reading) -> Iterator[Value]:
     )
     for reason, rate in reasons.items():
         yield f"OrdersCancelled{_camel(reason)}", "Count", seconds * rate
-    yield "CartsMade", "Count", seconds * sum(reading.rate("peakgate_requests_total", where=_makes_cart).values())
+    yield "CartsMade", "Count", seconds * carts_made(reading)
     yield "Checkouts", "Count", seconds * sum(reading.rate("peakgate_checkouts_total").values())
     taken = reading.rate(
         "peakgate_order_money_total", by="currency", where=lambda labels: labels["became"] == "accepted"
@@ -136,10 +136,6 @@ def _orders(reading: Reading) -> Iterator[Value]:
 
 def _failed(labels: Labels) -> bool:
     return labels["status"].startswith("5")
-
-
-def _makes_cart(labels: Labels) -> bool:
-    return labels["method"] == "POST" and labels["route"] == "/v1/carts" and labels["status"] == "201"
 
 
 def _camel(reason: str) -> str:

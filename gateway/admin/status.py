@@ -119,8 +119,11 @@ class Status:
             return error
 
     async def as_json(self) -> dict[str, Any]:
-        """The status as JSON; docs/admin.md describes it."""
-        gathered = await self.gather()
+        """The status as JSON, at most `MAX_AGE_S` old; docs/admin.md describes it."""
+        return self.json_of(await self.gather())
+
+    def json_of(self, gathered: Gathered) -> dict[str, Any]:
+        """The same of a moment that was gathered."""
         reloader = self.reloader
         status = {
             "at": gathered.at,

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any, Final
 
 from gateway.admin.alerts import Alert, Status, find_alerts, named
+from gateway.cache.stats import FETCHES, HITS
 
 # Parts in the order in which an operator on call needs them; others follow by name.
 TITLES: Final[Mapping[str, str]] = {
@@ -44,9 +45,6 @@ _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
 }
 # Parts that the table of workers shows already.
 _IN_WORKER_TABLE: Final = frozenset({"process", "policies"})
-# Counts of the cache: responses without a call of the upstream, and with one.
-_HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
-_FETCHES: Final = ("miss", "revalidated")
 # Parts that consist of counters; zeros are left out.
 _COUNTS: Final = frozenset({"cache", "degraded", "failures"})
 # Rows of the shop: the number, its name for people, and the age of the oldest.
@@ -235,7 +233,7 @@ def _values(at: float, part: str, by_worker: Mapping[str, Mapping[str, Any]]) ->
 
 def _hit_share(by_worker: Mapping[str, Mapping[str, Any]]) -> str:
     hits, fetches = (
-        sum(values.get(key, 0) for values in by_worker.values() for key in keys) for keys in (_HITS, _FETCHES)
+        sum(values.get(key, 0) for values in by_worker.values() for key in keys) for keys in (HITS, FETCHES)
     )
     requests = hits + fetches
     return f"<p>Hit ratio: <b>{hits / requests:.1%}</b> of {requests:,} requests.</p>\n" if requests else ""

@@ -21,6 +21,9 @@ _RESULTS: Final = (
     "refreshed_in_background",
     "refresh_failed",
 )
+# Of these, responses without a call of the upstream, and with one.
+HITS: Final = ("hit", "not_modified", "stale", "stale_if_error", "collapsed")
+FETCHES: Final = ("miss", "revalidated")
 _SHARED_RESULTS: Final = ("hits", "misses", "writes", "errors", "dropped")
 
 

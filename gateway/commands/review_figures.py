@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gateway.admin.acts.audit_log import Act
+from gateway.admin.acts.audit_log import Act, AuditLog
 from gateway.config.policies import AccessLog
 from gateway.pipeline.access_log import Outcome, outcome_of
 
@@ -142,14 +141,8 @@ def read_access_logs(figures: Figures, paths: Iterable[Path]) -> None:
 
 
 def read_acts(path: Path, start: datetime, end: datetime) -> list[Act]:
-    """The acts of the time, the oldest first, from the audit log and its full files before. Raises OSError."""
-    found: list[Act] = []
-    for each in (*sorted(path.parent.glob(f"{path.name}.*"), reverse=True), path):
-        for line in _lines(each):
-            # The last line of a process that was killed may be cut.
-            with suppress(msgspec.MsgspecError):
-                found.append(msgspec.json.decode(line, type=Act))
-    return [act for act in found if start <= datetime.fromtimestamp(act.at, UTC) < end]
+    """The acts of the time in an audit log, the oldest first."""
+    return [act for act in AuditLog(path).acts if start <= datetime.fromtimestamp(act.at, UTC) < end]
 
 
 def _lines(path: Path) -> Iterator[bytes]:

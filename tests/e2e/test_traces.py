@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +26,17 @@ TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
 EMAIL = "ada@example.com"
 
 
+def answering(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Callable[[], web.Application]:
+    """Makes an upstream that answers every request with this handler."""
+
+    def application() -> web.Application:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", handler)
+        return application
+
+    return application
+
+
 @contextmanager
 def paid_at(stand_in: PaymentStandIn, seen: list[dict[str, str]]) -> Iterator[str]:
     """A payment service on a socket; `seen` gets the header fields of its requests."""
@@ -37,12 +48,7 @@ def paid_at(stand_in: PaymentStandIn, seen: list[dict[str, str]]) -> Iterator[st
         assert reply is not None
         return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
 
-    def application() -> web.Application:
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", handle)
-        return application
-
-    with Neighbour(application) as neighbour:
+    with Neighbour(answering(handle)) as neighbour:
         yield neighbour.url
 
 
@@ -123,25 +129,25 @@ def test_an_order_is_one_trace_from_its_checkout_to_its_end(tmp_path: Path) -> N
     assert not any(personal in sent for personal in (EMAIL, order_id, cart_id, "tok_"))
 
 
-def test_a_share_is_traced_and_else_the_failed_and_the_slow(tmp_path: Path) -> None:
-    async def broken(_request: web.Request) -> web.Response:
-        return web.Response(status=502)
-
-    def application() -> web.Application:
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", broken)
-        return application
-
-    with collecting() as collector, Neighbour(application) as neighbour:
-        policies = f"""
+def forwarding_to(upstream: Neighbour) -> str:
+    """Policies that forward `/shop/` to an upstream."""
+    return f"""
 [[upstreams]]
 name = "shop"
-targets = ["{neighbour.url}"]
+targets = ["{upstream.url}"]
 
 [[routes]]
 prefix = "/shop/"
 upstream = "shop"
 """
+
+
+def test_a_share_is_traced_and_else_the_failed_and_the_slow(tmp_path: Path) -> None:
+    async def broken(_request: web.Request) -> web.Response:
+        return web.Response(status=502)
+
+    with collecting() as collector, Neighbour(answering(broken)) as neighbour:
+        policies = forwarding_to(neighbour)
         with open_shop(
             tmp_path, policies, "--otlp-endpoint", collector.url, "--trace-share", "0", "--trace-slow-ms", "60000"
         ) as shop:
@@ -167,21 +173,9 @@ def test_without_a_caller_the_trace_ends_in_the_id_of_the_request_and_goes_on_up
         seen.append(request.headers["traceparent"])
         return web.Response()
 
-    def application() -> web.Application:
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", echo)
-        return application
-
-    with collecting() as collector, Neighbour(application) as neighbour:
+    with collecting() as collector, Neighbour(answering(echo)) as neighbour:
         policies = f"""
-[[upstreams]]
-name = "shop"
-targets = ["{neighbour.url}"]
-
-[[routes]]
-prefix = "/shop/"
-upstream = "shop"
-
+{forwarding_to(neighbour)}
 [access_log]
 enabled = true
 file = "{tmp_path / "access.log"}"
@@ -289,13 +283,8 @@ def test_an_edge_and_a_worker_of_their_own_share_a_trace_through_sqs(
         shipped.append(request.headers["traceparent"])
         return web.json_response({"reference": "s-1", "carrier": "post"}, status=201)
 
-    def application() -> web.Application:
-        application = web.Application()
-        application.router.add_post("/shipments", ship)
-        return application
-
     edge, worker = RunningShop(tmp_path / "edge"), RunningShop(tmp_path / "worker")
-    with collecting() as collector, Neighbour(application) as carrier:
+    with collecting() as collector, Neighbour(answering(ship)) as carrier:
         queue = (
             *("--queue-url", sqs_endpoint + urlsplit(queue_url).path, "--aws-endpoint-url", sqs_endpoint),
             *("--aws-region", "eu-west-1", "--workers", "1", "--otlp-endpoint", collector.url, "--trace-share", "0"),

@@ -93,14 +93,17 @@ class AuditLog:
         return [act for act in self._newest_first() if before is None or act.id < before][:limit]
 
     @property
+    def acts(self) -> Sequence[Act]:
+        """All acts that are kept, the oldest first."""
+        return [act for file in self._files for act in file]
+
+    @property
     def undone(self) -> Mapping[int, int]:
         """The acts that were undone, with the acts that did so."""
-        return {
-            act.undoes: act.id for file in self._files for act in file if act.undoes is not None and act.status < 400
-        }
+        return {act.undoes: act.id for act in self.acts if act.undoes is not None and act.status < 400}
 
     def _newest_first(self) -> Sequence[Act]:
-        return [act for file in reversed(self._files) for act in reversed(file)]
+        return self.acts[::-1]
 
     def _last_id(self) -> int:
         return max((file[-1].id for file in self._files if file), default=0)

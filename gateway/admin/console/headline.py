@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gateway.admin.alerts import Alert
 
+Told = dict[str, Any]
 # The first thing to do, by runbook; the page has the rest.
 FIRST_ACTS: Final[Mapping[str, str]] = {
     "archive-behind": "Look at the permissions and the throughput of the archive; nothing is lost meanwhile.",
@@ -32,37 +33,25 @@ class Headline:
         # By the topic of the alert: since when, and when it was last there.
         self._seen: dict[str, tuple[float, float]] = {}
 
-    def of(self, alerts: Sequence[Alert], at: float) -> dict[str, Any]:
-        """The sentence of the alarm that has lasted longest; `at` in Unix seconds."""
+    def of(self, alerts: Sequence[Alert], at: float) -> tuple[Told, Sequence[Told]]:
+        """The first line, which tells the alarm that has lasted longest, and all alerts; `at` in Unix seconds."""
         self._remember(alerts, at)
-        alarms = [alert for alert in alerts if alert.level == "alarm"]
+        told = [self._told(alert) for alert in alerts]
+        alarms = [each for each in told if each["level"] == "alarm"]
         if not alarms:
-            notes = len(alerts)
-            text = "Everything is running normally." if not notes else f"Everything is running; {_notes(notes)} below."
-            return {"level": "well" if not notes else "note", "text": text, "since": None, "do": "", "runbook": ""}
-        first = min(alarms, key=lambda alert: self._seen[alert.topic][0])
+            return _calm(len(told)), told
+        first = min(alarms, key=lambda each: each["since"])
         more = f" ({len(alarms) - 1} more below)" if len(alarms) > 1 else ""
-        return {
-            "level": "alarm",
-            "text": first.text + more,
-            "since": self._seen[first.topic][0],
-            "do": FIRST_ACTS.get(first.runbook, ""),
-            "runbook": first.runbook,
-        }
+        return {**first, "text": first["text"] + more}, told
 
-    def listed(self, alerts: Sequence[Alert], at: float) -> list[dict[str, Any]]:
-        """All alerts, each with its beginning."""
-        self._remember(alerts, at)
-        return [
-            {
-                "level": alert.level,
-                "text": alert.text,
-                "since": self._seen[alert.topic][0],
-                "do": FIRST_ACTS.get(alert.runbook, ""),
-                "runbook": alert.runbook,
-            }
-            for alert in alerts
-        ]
+    def _told(self, alert: Alert) -> Told:
+        return {
+            "level": alert.level,
+            "text": alert.text,
+            "since": self._seen[alert.topic][0],
+            "do": FIRST_ACTS.get(alert.runbook, ""),
+            "runbook": alert.runbook,
+        }
 
     def _remember(self, alerts: Sequence[Alert], at: float) -> None:
         for alert in alerts:
@@ -71,5 +60,8 @@ class Headline:
         self._seen = {topic: times for topic, times in self._seen.items() if at - times[1] <= self._patience_s}
 
 
-def _notes(count: int) -> str:
-    return "a note is" if count == 1 else f"{count} notes are"
+def _calm(notes: int) -> Told:
+    text = "Everything is running normally."
+    if notes:
+        text = f"Everything is running; {'a note is' if notes == 1 else f'{notes} notes are'} below."
+    return {"level": "note" if notes else "well", "text": text, "since": None, "do": "", "runbook": ""}

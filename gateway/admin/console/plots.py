@@ -7,7 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.admin.console.reading import WORKER, Labels, Reading
+from gateway.admin.reading import WORKER, Reading, carts_made
+from gateway.cache.stats import FETCHES, HITS
 
 Lines = Mapping[str, float]
 MINUTE: Final = 60.0
@@ -106,13 +107,10 @@ def _stock(reading: Reading) -> Lines:
     }
 
 
-_HITS: Final = frozenset({"hit", "not_modified", "stale", "stale_if_error", "collapsed"})
-
-
 def _cache(reading: Reading) -> Lines:
     results = reading.rate("peakgate_cache_results_total", by="result")
-    served = sum(rate for result, rate in results.items() if result in _HITS)
-    all_of_them = served + sum(results.get(result, 0.0) for result in ("miss", "revalidated"))
+    served = sum(results.get(result, 0.0) for result in HITS)
+    all_of_them = served + sum(results.get(result, 0.0) for result in FETCHES)
     return {"hit share": served / all_of_them} if all_of_them else {}
 
 
@@ -126,17 +124,13 @@ def _breakers(reading: Reading) -> Lines:
 def _funnel(reading: Reading) -> Lines:
     changes = reading.rate("peakgate_order_changes_total", by="status")
     steps = {
-        "carts": sum(reading.rate("peakgate_requests_total", where=_makes_cart).values()),
+        "carts": carts_made(reading),
         "checkouts": sum(reading.rate("peakgate_checkouts_total").values()),
         "accepted": changes.get("accepted", 0.0),
         "paid": changes.get("payment_authorised", 0.0),
         "completed": changes.get("completed", 0.0),
     }
     return {name: rate * MINUTE for name, rate in steps.items()}
-
-
-def _makes_cart(labels: Labels) -> bool:
-    return labels["method"] == "POST" and labels["route"] == "/v1/carts" and labels["status"] == "201"
 
 
 PLOTS: Final[Sequence[Plot]] = (

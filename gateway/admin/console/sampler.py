@@ -11,7 +11,7 @@ from gateway.admin.alerts import find_alerts
 from gateway.admin.console.headline import Headline
 from gateway.admin.console.history import STEP_S, History
 from gateway.admin.console.plots import values
-from gateway.admin.console.reading import Reading
+from gateway.admin.reading import Reading
 from gateway.admin.status import Status
 
 # Pages that may watch at a time; each costs a connection and a message at each look.
@@ -51,19 +51,19 @@ class Sampler:
     async def look(self) -> None:
         """Take one sample."""
         gathered = await self._status.gather()
-        status = await self._status.as_json()
+        status = self._status.json_of(gathered)
         self._reading = Reading(
             self._clock(), {view.child.name: view.metrics for view in gathered.workers}, self._reading
         )
         found = values(self._reading)
         self._reading.forget_before()
         self.history.add(gathered.at, found)
-        alerts = find_alerts(status)
+        headline, alerts = self._headline.of(find_alerts(status), gathered.at)
         self.latest = {
             "at": gathered.at,
             "values": {name: round(value, 6) for name, value in found.items()},
-            "headline": self._headline.of(alerts, gathered.at),
-            "alerts": self._headline.listed(alerts, gathered.at),
+            "headline": headline,
+            "alerts": alerts,
             "workers": _workers(status),
         }
         looked, self._looked = self._looked, asyncio.Event()

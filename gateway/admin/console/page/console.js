@@ -1,4 +1,5 @@
 // The console: reads what is remembered, follows the stream of samples, and draws again at each.
+import { element } from "./elements.js";
 import { age, clock } from "./format.js";
 import { Plots } from "./plots.js";
 
@@ -8,12 +9,6 @@ const STALE_MS = 15_000;
 let plots = null;
 let latest = null;
 let heardAt = 0;
-
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
 
 function runbookLink(slug) {
   return element("a", { href: `/console/runbooks/${slug}`, textContent: "runbook" });

@@ -1,13 +1,9 @@
 // "Explain this request": the spans of a trace, by its id or that of a request, as a table with a bar for each time.
+import { element } from "./elements.js";
+
 const root = document.getElementById("explain");
 const form = root.querySelector("form");
 const answer = document.getElementById("explained");
-
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
 
 // A client may have sent a traceparent as the id: the trace is its second part.
 function idOf(text) {

@@ -1,4 +1,5 @@
 // The plots: lines of the last 15 minutes, drawn as SVG. Memory is bounded by the samples that are kept.
+import { element } from "./elements.js";
 import { clock, value } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -6,12 +7,6 @@ const SAMPLES = 180;
 const COLOURS = 9;
 const WIDTH = 300;
 const HEIGHT = 100;
-
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
 
 function drawn(name, attributes) {
   const made = document.createElementNS(SVG, name);

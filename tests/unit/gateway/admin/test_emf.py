@@ -9,8 +9,8 @@ from typing import Any, Literal
 import orjson
 import pytest
 
-from gateway.admin.console.reading import Reading
 from gateway.admin.emf import MAX_METRICS, EmfLines, line
+from gateway.admin.reading import Reading
 from gateway.admin.reloader import Reloader
 from gateway.admin.status import Status
 from gateway.admin.workers import Workers

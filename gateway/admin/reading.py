@@ -118,3 +118,12 @@ def _quantile(buckets: Sequence[tuple[float, float]], share: float) -> float:
             return low + (bound - low) * ((wanted - below) / (total - below) if total > below else 1.0)
         low, below = bound, total
     return low
+
+
+def carts_made(reading: Reading) -> float:
+    """New carts in a second."""
+    return sum(reading.rate("peakgate_requests_total", where=_makes_cart).values())
+
+
+def _makes_cart(labels: Labels) -> bool:
+    return labels["method"] == "POST" and labels["route"] == "/v1/carts" and labels["status"] == "201"

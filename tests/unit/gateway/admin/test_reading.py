@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from gateway.admin.console.plots import PLOTS, values
-from gateway.admin.console.reading import WORKER, Reading
+from gateway.admin.reading import WORKER, Reading
 from gateway.metrics import Metric, Sample
 
 
